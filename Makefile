@@ -1,0 +1,36 @@
+# make demo and make test are all a newcomer needs; each makes .venv, installs what it needs and does its work.
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench slow clean
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/.core
+
+demo: $(VENV)/.core ## two runs on digits: from scratch, and from weights trained on other digits
+	$(BIN)/python examples/demo.py
+
+test: lint ## everything that must always hold
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check --quiet src tests benchmarks examples
+	$(BIN)/ruff format --quiet --check src tests benchmarks examples
+	$(BIN)/mypy
+
+slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie beside the checkout
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.dev ## speed beside a stock loop, on PHOTOS
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV)

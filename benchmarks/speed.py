@@ -1,0 +1,74 @@
+"""Speed of one run beside the stock loop: the loops in turn, in one process, and the ratios of their medians."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from benchmarks import stock
+from headstart import run
+from headstart.record import read_lines
+from headstart.settings import settle
+from headstart.voice import Silent
+
+
+def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int) -> list[dict[str, float]]:
+    """One real run, record, TensorBoard, checkpoints and all: seconds of each epoch, from the clock of its record."""
+    plan = settle({"source": source, "image_size": size, "batch_size": batch, "epochs": f"{epochs}ep", "lr": 0.01}).plan
+    folder = run.start(plan, runs, Silent())
+    lines = list(read_lines(folder / "metrics.jsonl"))
+    clock = next(line["time"] for line in lines if line["kind"] == "begin")
+    found = []
+    for line in lines:
+        if line["kind"] == "epoch":
+            found.append({"wall": line["time"] - clock, **line["speed"]})
+            clock = line["time"]
+    return found
+
+
+def table(source: str, *, size: int = 128, batch: int = 32, rounds: int = 2) -> list[str]:
+    """Rows of the comparison; each loop gets one epoch to warm up and `rounds` that count, in turn."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = stock.as_image_folders(source, Path(scratch) / "photos")
+        settings = {"size": size, "batch": batch, "epochs": rounds + 1, "lr": 0.01}
+        plain, fast = stock.train(root, **settings), stock.train(root, **settings, fast=True)
+        first: list[float] = []
+        epochs: dict[str, list[tuple[float, float]]] = {
+            "stock": [],
+            "stock + channels_last + bf16": [],
+            "headstart": [],
+        }
+        mfu: list[float] = []
+        for count in range(rounds + 1):
+            for name, loop in (("stock", plain), ("stock + channels_last + bf16", fast)):
+                epoch = next(loop)
+                if count:
+                    epochs[name].append((epoch.images_per_second, epoch.train_seconds + epoch.val_seconds))
+            mine = ours(source, Path(scratch) / "runs", size=size, batch=batch, epochs=3)
+            if count:
+                first.append(mine[0]["wall"] / median(e["wall"] for e in mine[1:]))
+                epochs["headstart"] += [(e["images_per_second"], e["wall"]) for e in mine[1:]]
+                mfu += [e["mfu"] for e in mine[1:]]
+    return _rows(epochs, first, mfu, size, batch)
+
+
+def _rows(
+    epochs: dict[str, list[tuple[float, float]]], first: list[float], mfu: list[float], size: int, batch: int
+) -> list[str]:
+    speed = {name: median(e[0] for e in found) for name, found in epochs.items()}
+    whole = {name: median(e[1] for e in found) for name, found in epochs.items()}
+    rows = [
+        f"resnet18, {size} px, batch {batch}, one process",
+        f"{'loop':<30}{'images/s':>10}{'ratio':>8}{'epoch s':>10}{'ratio':>8}",
+    ]
+    for name in epochs:
+        rows.append(
+            f"{name:<30}{speed[name]:>10.1f}{speed['headstart'] / speed[name]:>7.2f}x"
+            f"{whole[name]:>10.1f}{whole[name] / whole['headstart']:>7.2f}x"
+        )
+    rows.append("(ratio: headstart to that loop; an epoch includes validation, and ours its record and checkpoints)")
+    rows.append(
+        f"first epoch / a later one: {median(first):.2f}; MFU {100 * median(mfu):.0f} % of the measured matmul peak"
+    )
+    return rows

@@ -1,0 +1,120 @@
+"""The stock loop: what PyTorch's transfer-learning tutorial does, nothing tuned.
+
+ImageFolder, RandomResizedCrop, DataLoader with two workers, torchvision's resnet18, fp32; on request channels_last and
+bf16, which its readers could add with three lines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from headstart import data
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@dataclass(frozen=True)
+class StockEpoch:
+    """Seconds and scores of one epoch."""
+
+    train_seconds: float
+    val_seconds: float
+    images: int
+    correct: int
+    judged: int
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.train_seconds
+
+
+def as_image_folders(source: str, target: Path) -> Path:
+    """Lay a data set with declared splits out as `target/<split>/<class>/` of links, which ImageFolder wants."""
+    listing = data.read(source)
+    for path, label, split, key in zip(listing.paths, listing.labels, listing.splits, listing.keys, strict=True):
+        folder = target / split / listing.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / key.replace("/", "__")).symlink_to(path)
+    return target
+
+
+def train(
+    root: Path,
+    *,
+    size: int,
+    batch: int,
+    epochs: int,
+    lr: float,
+    seed: int = 0,
+    fast: bool = False,
+    weights: dict[str, torch.Tensor] | None = None,
+    judge: tuple[str, ...] = ("val",),
+) -> Iterator[StockEpoch]:
+    """Train torchvision's resnet18, SGD and cosine; yields each epoch. `fast`: channels_last and bf16."""
+    torch.manual_seed(seed)
+    training, judging = _loaders(root, size, batch, judge)
+    network = torchvision.models.resnet18(num_classes=len(training.dataset.classes))
+    if weights is not None:
+        network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, strict=False)
+    layout = torch.channels_last if fast else torch.contiguous_format
+    network = network.to(memory_format=layout)
+    optimizer = torch.optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(training))
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+            return network(images.to(memory_format=layout)).float()
+
+    for _ in range(epochs):
+        begin = time.perf_counter()
+        network.train()
+        images_seen, running = 0, 0.0
+        for images, labels in training:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(forward(images), labels)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            running += loss.item()
+            images_seen += len(labels)
+        trained = time.perf_counter()
+        network.eval()
+        correct = judged = 0
+        with torch.no_grad():
+            for loader in judging:
+                for images, labels in loader:
+                    correct += int((forward(images).argmax(1) == labels).sum())
+                    judged += len(labels)
+        yield StockEpoch(trained - begin, time.perf_counter() - trained, images_seen, correct, judged)
+
+
+def _loaders(root: Path, size: int, batch: int, judge: tuple[str, ...]) -> tuple[DataLoader, list[DataLoader]]:
+    shown = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(size),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    plain = transforms.Compose(
+        [
+            transforms.Resize(round(size * 256 / 224)),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    training = DataLoader(ImageFolder(root / "train", shown), batch_size=batch, shuffle=True, num_workers=2)
+    judging = [DataLoader(ImageFolder(root / name, plain), batch_size=batch, num_workers=2) for name in judge]
+    return training, judging

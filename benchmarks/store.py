@@ -1,0 +1,88 @@
+"""How fast is the pixel store built, beside Pillow's full decode and resize with the same threads?
+
+    python benchmarks/store.py ../shared/data/clothing/train --enlarge 400
+
+The two take turns, on a warm page cache. `--enlarge` first writes copies of the photos with that shorter side (JPEG,
+quality 90), for folders whose photos are smaller than those the figure is about. Both are given the list of files;
+the store also checks the contents, writes them and syncs the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+
+def full(path: Path, side: int) -> Image.Image:
+    """Pillow alone: decode whole, resize the shorter side to `side`."""
+    with Image.open(path) as image:
+        scale = side / min(image.size)
+        size = (round(image.width * scale), round(image.height * scale))
+        return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+
+
+def enlarge(source: Path, target: Path, side: int) -> None:
+    """Copy the photos below `source` with shorter sides of `side` px."""
+    for path in sorted(source.glob("*/*.jpg")):
+        with Image.open(path) as image:
+            scale = side / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            copy = target / path.parent.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(copy, quality=90)
+
+
+def measure(folder: Path, side: int, threads: int, repeats: int) -> list[tuple[float, float, float]]:
+    """Images/s of (Pillow, store, hashing the files), for each repeat."""
+    from headstart.data import read
+    from headstart.data.pixels import hash_files, open_store
+
+    listing = read(str(folder))
+    rates = []
+    for _ in range(repeats + 1):
+        with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(threads) as pool:
+            os.environ["HEADSTART_CACHE"] = cache
+            t0 = time.perf_counter()
+            contents = hash_files(listing)
+            t1 = time.perf_counter()
+            for _ in pool.map(lambda path: full(path, side), listing.paths):
+                pass
+            t2 = time.perf_counter()
+            open_store(listing, contents, side=side, threads=threads)
+            t3 = time.perf_counter()
+            rates.append((len(listing) / (t2 - t1), len(listing) / (t3 - t2), len(listing) / (t1 - t0)))
+    return rates[1:]  # the first warms the page cache
+
+
+def main() -> None:
+    """Read the flags, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a folder of class folders of JPEG photos")
+    parser.add_argument("--side", type=int, default=192, help="shorter side in the store, px")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--enlarge", type=int, default=0, help="first make copies with this shorter side, px")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.enlarge:
+            enlarge(args.folder, Path(scratch), args.enlarge)
+        folder = Path(scratch) if args.enlarge else args.folder
+        rates = measure(folder, args.side, args.threads, args.repeats)
+    print(f"side {args.side}, {args.threads} threads, images/s")
+    print(f"{'repeat':>6} {'Pillow':>8} {'store':>8} {'ratio':>6} {'hashing':>8}")
+    for number, (pillow, store, hashing) in enumerate(rates, 1):
+        print(f"{number:>6} {pillow:>8.0f} {store:>8.0f} {store / pillow:>6.2f} {hashing:>8.0f}")
+    middle = [statistics.median(column) for column in zip(*rates, strict=True)]
+    ratio = statistics.median(store / pillow for pillow, store, _ in rates)
+    print(f"median {middle[0]:>8.0f} {middle[1]:>8.0f} {ratio:>6.2f} {middle[2]:>8.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""headstart: should my classifier start from pretrained weights? Answered by an experiment."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.api import evaluate, predict, resume, train
+    from headstart.use.opened import Run
+    from headstart.use.predictor import Prediction, Predictor
+
+__version__ = version("headstart")
+__all__ = ["Prediction", "Predictor", "Run", "evaluate", "predict", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first asked for: `headstart --help` needs no torch."""
+    if name in __all__:
+        from headstart import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,313 @@
+"""Plan to parts: the only file that knows both.
+
+`prepare` reads the data, settles what the plan left open by measurement, and assembles what the loop works with.
+Everything that can be wrong with a plan comes up here, before the first step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from headstart import data
+from headstart.data import pixels, split
+from headstart.data.cache import cache_root
+from headstart.data.listing import Listing
+from headstart.errors import DataError, UsageError
+from headstart.loop import Parts, Phase
+from headstart.parts import heads, networks, optimizers, precision, schedules, starts
+from headstart.parts.augment import Augmentation
+from headstart.parts.batches import Photos, TrainingBatches
+from headstart.plan import Network, Plan, Recipe
+from headstart.record import write_json
+from headstart.units import Duration
+from headstart.voice import Voice
+
+# name -> (recipe, steps of the phase after warm-up, a duration's length in steps) -> schedule
+SCHEDULES: dict[str, Callable[[Recipe, int, Callable[..., int]], schedules.Schedule]] = {
+    "constant": lambda r, n, steps: schedules.constant(),
+    "step": lambda r, n, steps: schedules.step_decay(steps(r.step_every), r.gamma),
+    "multistep": lambda r, n, steps: schedules.multistep([steps(m) for m in r.milestones], r.gamma),
+    "cosine": lambda r, n, steps: schedules.cosine(n),
+    "linear": lambda r, n, steps: schedules.linear(n),
+    "one-cycle": lambda r, n, steps: schedules.one_cycle(n),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A complete plan and everything that was made from it."""
+
+    plan: Plan
+    parts: Parts
+    start: starts.Start
+    listing: Listing
+    split: split.Split
+    test: Photos
+    flops: tuple[float, ...]  # of one training photo, per phase
+    peak: float  # FLOP/s of this machine in the plan's precision
+
+    @property
+    def network(self) -> nn.Module:
+        return self.parts.network
+
+
+def settle_machine(draft: Plan) -> Plan:
+    """The draft with its device and thread count settled. Raises UsageError for a device that is not there."""
+    try:
+        device = precision.pick_device(draft.machine.device)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"There is {error}.", "Use --device cpu, or leave the flag out.") from None
+    threads = draft.machine.threads or precision.usable_cores()
+    return draft.changed("machine", device=str(device), threads=threads)
+
+
+def prepare(draft: Plan, voice: Voice) -> Prepared:
+    """Everything before the first step. `draft` has been through `settle_machine`, and its threads are set."""
+    plan = draft
+    listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
+    for sentence in (*listing.describe().splitlines(), *listing.notes):
+        voice.say(sentence)
+    if plan.network.network == "auto":
+        plan = plan.changed("network", network=starts.default_network(plan.arm.start) or "resnet18")
+    start = starts.resolve(
+        plan.arm.start,
+        network=plan.network.network,
+        shortcut=plan.network.shortcut == "on",
+        norm=plan.network.norm,
+        stem=plan.network.stem,
+        num_classes=len(listing.classes),
+    )
+    network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
+    heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
+    starts.initialise(network, start, seed=plan.chance.seed)
+
+    listing, contents, store, parted = _read_pixels(plan, listing, voice)
+    for note in (*start.notes, *store.notes, *split.overlaps(listing, parted, contents)):
+        voice.say(note)
+    plan = plan.changed("recipe", flip=_flip(plan, listing))
+    plan = _with_facts(plan, listing, contents, parted, start)
+
+    device = torch.device(plan.machine.device)
+    precision.place(network, device)
+    shape = (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
+    plan, peak = _measure(plan, network, shape, device, voice)
+    precision.warm(network, shape, device, plan.machine.precision)
+    parts = _parts(plan, network, start, store, listing, parted)
+    return Prepared(
+        plan, parts, start, listing, parted, _photos(store, listing, parted.test), _flops(parts, network), peak
+    )
+
+
+def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn.Module:
+    """The network of a plan with its head, not yet initialised from a start."""
+    made = networks.build(
+        network.network,
+        num_classes,
+        shortcut=network.shortcut == "on",
+        norm=network.norm,
+        stem=network.stem,
+    )
+    heads.attach(made, head, num_classes, seed=seed)
+    return made
+
+
+def _read_pixels(
+    plan: Plan, listing: Listing, voice: Voice
+) -> tuple[Listing, tuple[str, ...], pixels.PixelStore, split.Split]:
+    """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
+    seeds = {"seed": plan.chance.seed, "test_seed": plan.chance.test_seed}
+    contents = pixels.hash_files(listing, progress=partial(voice.progress, "reading photos"))
+    parted = split.divide(listing, contents=contents, **seeds)
+    decode = partial(
+        pixels.open_store,
+        side=round(plan.recipe.image_size * plan.data.store_scale),
+        skip_bad=plan.data.skip_bad,
+        progress=partial(voice.progress, "decoding photos"),
+        threads=plan.machine.threads,
+    )
+    store = decode(listing, contents)
+    if store.bad:
+        names = ", ".join(listing.keys[i] for i in store.bad[:5])
+        more = ", …" if len(store.bad) > 5 else ""
+        voice.say(f"Left out {len(store.bad)} photos that cannot be decoded: {names}{more}.")
+        bad = set(store.bad)
+        contents = tuple(c for i, c in enumerate(contents) if i not in bad)
+        listing = listing.without(store.bad)
+        store = decode(listing, contents)
+        parted = split.divide(listing, contents=contents, **seeds)
+    for name, indices in (("train", parted.train), ("val", parted.val)):
+        if not len(indices):
+            raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
+    counts = ", ".join(f"{len(getattr(parted, name))} {name}" for name in ("train", "val", "test"))
+    voice.say(f"Split: {counts} (declared: {parted.declared}).")
+    if parted.judge == "val":
+        voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
+    return listing, contents, store, parted
+
+
+def _flip(plan: Plan, listing: Listing) -> str:
+    if plan.recipe.flip != "auto":
+        return plan.recipe.flip
+    return "on" if listing.flip else "off"
+
+
+def _with_facts(
+    plan: Plan, listing: Listing, contents: tuple[str, ...], parted: split.Split, start: starts.Start
+) -> Plan:
+    return plan.changed(
+        "facts",
+        fingerprint=pixels.fingerprint(listing, contents),
+        class_names=listing.classes,
+        counts={name: len(getattr(parted, name)) for name in ("train", "val", "test")},
+        weights_sha256=start.sha256,
+    )
+
+
+def _photos(store: pixels.PixelStore, listing: Listing, indices: np.ndarray) -> Photos:
+    return Photos(store, indices, listing.labels[indices])
+
+
+def _measure(
+    plan: Plan, network: nn.Module, shape: tuple[int, ...], device: torch.device, voice: Voice
+) -> tuple[Plan, float]:
+    """Settle the precision and find the machine's peak; measured once for each machine, network and shape."""
+    asked = plan.machine.precision
+    key = {
+        "machine": [platform.machine(), processor(), str(device), plan.machine.threads, torch.__version__],
+        "network": [*plan.network.model_dump().values(), list(shape)],
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_root() / "machine" / f"{digest}.json"
+    known = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "peak": {}}
+    wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
+    if any(p not in known["seconds"] for p in wanted):
+        voice.say("Measuring this machine, once for this network and image size.")
+        known["seconds"] |= precision.step_seconds(network, shape, device, wanted)
+        known["peak"] |= {p: precision.matmul_peak(device, p) for p in wanted}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**key, **known})
+    chosen = min(wanted, key=lambda p: known["seconds"][p])
+    rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
+    voice.say(f"Precision {chosen} on {device} with {plan.machine.threads} threads (measured images/s: {rates}).")
+    return plan.changed("machine", precision=chosen), float(known["peak"][chosen])
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _parts(
+    plan: Plan,
+    network: nn.Module,
+    start: starts.Start,
+    store: pixels.PixelStore,
+    listing: Listing,
+    parted: split.Split,
+) -> Parts:
+    recipe, device = plan.recipe, torch.device(plan.machine.device)
+    how = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
+    train = _photos(store, listing, parted.train)
+    batches = TrainingBatches(train, recipe.batch_size, how, plan.chance.seed)
+    weights = None
+    if recipe.class_weights == "balanced":
+        counts = torch.from_numpy(np.bincount(train.labels, minlength=len(listing.classes)))
+        weights = (len(train) / (len(counts) * counts.float())).to(device)
+    return Parts(
+        network=network,
+        device=device,
+        precision=plan.machine.precision,
+        phases=_phases(plan, batches.steps_per_epoch, start),
+        batches=batches,
+        val=_photos(store, listing, parted.val),
+        mean=start.mean,
+        std=start.std,
+        class_weights=weights,
+        label_smoothing=recipe.label_smoothing,
+        mixup=recipe.mixup,
+        clip=recipe.clip,
+        ema=recipe.ema,
+        patience=recipe.patience,
+    )
+
+
+def _phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
+    """One phase, or the head's and then everything's for lp-ft (Kumar et al. 2022)."""
+    recipe = plan.recipe
+    total = recipe.epochs.steps(per_epoch)
+    if total < 1:
+        raise UsageError(
+            f"{recipe.epochs} is less than one step of {per_epoch} a epoch.", "Ask for more, e.g. --epochs 1ep."
+        )
+    make = partial(_optimizer, recipe, start.state is not None)
+    if plan.arm.tuning != "lp-ft":
+        views = recipe.views if plan.arm.tuning == "frozen" else 0
+        return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make, views),)
+    head = recipe.head_epochs.steps(per_epoch, whole=total)
+    if not 0 < head < total:
+        raise UsageError(
+            f"head-epochs {recipe.head_epochs} leaves nothing for one of the two parts of lp-ft in {recipe.epochs}.",
+            "Choose a share between, e.g. --head-epochs 30%.",
+        )
+    return (
+        _phase(recipe, "frozen", 0, head, per_epoch, make, recipe.views),
+        _phase(recipe, "full", head, total, per_epoch, make, 0),
+    )
+
+
+def _phase(
+    recipe: Recipe,
+    tuning: str,
+    begin: int,
+    end: int,
+    per_epoch: int,
+    make: Callable[[nn.Module], torch.optim.Optimizer],
+    views: int,
+) -> Phase:
+    length = end - begin
+    warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
+    steps = partial(_steps, per_epoch=per_epoch, whole=length)
+    schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, length - warm, steps))
+    return Phase(tuning, tuning, begin, end, recipe.lr, schedule, make, views)
+
+
+def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
+    return duration.steps(per_epoch, whole=whole)
+
+
+def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
+    head = networks.head_name(network)
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    trunk = {name for name, _ in named if not name.startswith(f"{head}.")}
+    found = optimizers.groups(
+        named,
+        weight_decay=recipe.weight_decay,
+        trunk=trunk,
+        trunk_factor=recipe.trunk_lr if pretrained else 1.0,
+    )
+    numbers = optimizers.Numbers(recipe.lr, recipe.momentum, recipe.nesterov)
+    return optimizers.OPTIMIZERS[recipe.optimizer](found, numbers)
+
+
+def _flops(parts: Parts, network: nn.Module) -> tuple[float, ...]:
+    """FLOPs of a training photo in each phase: a frozen trunk has no backward pass."""
+    found = []
+    for phase in parts.phases:
+        heads.freeze(network, heads.trainable(network, phase.tuning))
+        found.append(precision.training_flops(network, parts.batches.how.size))
+    heads.freeze(network, heads.trainable(network, "full"))
+    return tuple(found)

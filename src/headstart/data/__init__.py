@@ -1,0 +1,51 @@
+"""Labelled images: where they lie, how they are split, and their pixels. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from headstart.data.listing import Listing, checked, nearest
+from headstart.errors import DataError
+
+__all__ = ["Listing", "read"]
+
+MANIFESTS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
+
+
+def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = False) -> Listing:
+    """The images that `source` names: a folder, a manifest, `digits` or `digits:0-5`.
+
+    `classes` keeps only those. Nothing outside the folder, or the manifest's folder, is read unless `allow_outside`.
+    Raises DataError for data that is missing or unfit, UsageError for an unknown class or a bad `digits:` range.
+    """
+    from headstart.data import builtin, folder
+
+    if builtin.names(source):
+        listing = builtin.read(source)
+    else:
+        path = Path(source).expanduser().absolute()
+        try:
+            if path.is_dir():
+                listing = folder.read(source, path, allow_outside=allow_outside)
+            elif path.is_file() and path.suffix.lower() in MANIFESTS:
+                from headstart.data import manifest
+
+                listing = manifest.read(source, path, allow_outside=allow_outside)
+            else:
+                raise _not_data(source, path)
+        except OSError as error:
+            raise DataError(f"{source} cannot be read ({error}).", "Check the path and your access to it.") from error
+    return checked(listing.pick(classes) if classes else listing)
+
+
+def _not_data(source: str, path: Path) -> DataError:
+    if path.exists():
+        return DataError(
+            f"{source} is neither a folder nor a manifest.", f"A manifest ends in {', '.join(sorted(MANIFESTS))}."
+        )
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    return DataError(
+        f"{source} does not exist.",
+        nearest(path.name, siblings) or "Name a folder, a manifest, or the built-in digits.",
+    )

@@ -1,0 +1,205 @@
+"""Images named by a table: CSV, JSON lines or Parquet with the columns path, label and perhaps split and group."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from stat import S_ISREG
+
+import pandas as pd
+
+from headstart.data.folder import inside
+from headstart.data.listing import SPLIT_NAMES, Listing, assemble, nearest
+from headstart.errors import DataError, UsageError
+
+_REQUIRED, _KNOWN = ("path", "label"), ("path", "label", "split", "group")
+_ESCAPES = r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)"
+_UNTIDY = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
+
+
+def read(source: str, path: Path, *, allow_outside: bool = False) -> Listing:
+    """The images that the manifest at `path` (absolute) names, relative to its folder.
+
+    Rows count from 1, the first below the header; equal ones are read once, with a note. Raises DataError, naming the
+    row, for a missing column or value, an absolute path or one with `..`, a link that leads out of the folder (these
+    unless `allow_outside`), an unknown split, a path with two labels, and files that are not there. Raises UsageError
+    for Parquet without pyarrow.
+    """
+    table, notes = _table(path)
+    _check_values(path, table)
+    table["path"] = _keys(path, table["path"], allow_outside)
+    table["split"] = _splits(path, table["split"])
+    repeated = table.duplicated()
+    if repeated.any():
+        notes.append(f"{int(repeated.sum()):,} rows of {path.name} repeat an earlier one and are read once.")
+        table = table[~repeated]
+    if (twice := table["path"].duplicated(keep=False)).any():
+        first = table[twice].iloc[0]["path"]
+        rows = (table.index[table["path"] == first] + 1).tolist()
+        what = (
+            f"{path.name} names {first} twice, with different labels, splits or groups (rows {rows[0]} and {rows[1]})."
+        )
+        raise DataError(what, "Keep one of the rows.")
+    keys = table["path"].tolist()
+    _check_files(path, keys, allow_outside)
+    columns = [table[name].tolist() for name in ("label", "split", "group")]
+    return assemble(source, path.parent, keys, columns[0], columns[1], columns[2], notes)
+
+
+def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The four columns as text ("" where one is absent) and notes on other columns."""
+    suffix = path.suffix.lower()
+    reader = {".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines}.get(suffix, _csv)
+    try:
+        table = reader(path)
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and a bad encoding are ValueErrors
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", "Correct that place.") from error
+    table.columns = table.columns.str.strip()
+    extra = [str(column) for column in table if column not in _KNOWN]
+    for name in _REQUIRED:
+        if name not in table:
+            shown = ", ".join(map(str, table)) or "none"
+            cure = nearest(name, extra) or f"Its columns are {shown}; name one of them {name}."
+            raise DataError(f"{path.name} has no column {name!r}.", cure)
+    if table.empty:
+        raise DataError(f"{path.name} has no rows.", "Give each image a row with its path and label.")
+    notes = [f"Column {column!r} of {path.name} is not used. {nearest(column, _KNOWN)}".rstrip() for column in extra]
+    return table.reindex(columns=list(_KNOWN), fill_value=""), notes
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+    if not header.strip():
+        raise DataError(f"{path.name} is empty.", "Give it a header, path,label, and a row for each image.")
+    separator = "," if "," in header else next((s for s in "\t;" if s in header), ",")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with too many fields
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=separator, index_col=False)
+
+
+def _json_lines(path: Path) -> pd.DataFrame:
+    columns: dict[str, list[str]] = {name: [] for name in _KNOWN}
+    seen: dict[str, None] = {}
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line, parse_int=str, parse_float=str)  # 1 stays "1", 1.50 stays "1.50"
+            except ValueError as error:
+                raise ValueError(f"line {number} is not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is not an object")  # noqa: TRY004
+            seen.update(dict.fromkeys(row))
+            for name, values in columns.items():
+                value = row.get(name)
+                if value is not None and not isinstance(value, str):
+                    raise ValueError(f"{name} in line {number} is neither text nor a number")
+                values.append(value or "")
+    table = pd.DataFrame({name: values for name, values in columns.items() if name in seen}, dtype=str)
+    for name in seen:
+        if name not in columns:
+            table[name] = ""
+    return table
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError("Parquet manifests need pyarrow.", "Run pip install headstart[shards].") from error
+    found = pyarrow.parquet.read_schema(path).names
+    table = pyarrow.parquet.read_table(path, columns=[name for name in _KNOWN if name in found])
+    columns = {}
+    for name in table.column_names:
+        column = table[name]
+        if pyarrow.types.is_floating(column.type):  # whole numbers beside gaps are stored as floats
+            column = column.cast(pyarrow.int64())
+        columns[name] = column.cast(pyarrow.string()).fill_null("").to_pylist()
+    frame = pd.DataFrame(columns, dtype=str)
+    for name in found:
+        if name not in _KNOWN:
+            frame[name] = ""
+    return frame
+
+
+def _row(path: Path, mask: pd.Series[bool]) -> str:
+    return f"Row {int(mask.to_numpy().argmax()) + 1} of {path.name}"
+
+
+def _check_values(path: Path, table: pd.DataFrame) -> None:
+    for name in ("label", "split", "group"):
+        table[name] = table[name].fillna("").str.strip()
+    for name in _REQUIRED:
+        if (empty := table[name].isna() | (table[name] == "")).any():
+            raise DataError(f"{_row(path, empty)} has no {name}.", f"Fill in its {name} or remove the row.")
+    if (odd := table["path"].str.contains("\0", regex=False)).any():
+        raise DataError(f"{_row(path, odd)} has a zero byte in its path.", "Correct the path.")
+
+
+def _keys(path: Path, column: pd.Series[str], allow_outside: bool) -> pd.Series[str]:
+    if not allow_outside and (out := column.str.contains(_ESCAPES, regex=True)).any():
+        what = f"{_row(path, out)} leads out of the manifest's folder: {column[out].iloc[0]!r}."
+        raise DataError(what, "Use paths relative to the manifest, without '..', or --allow-outside if you trust it.")
+    untidy = column.str.contains(_UNTIDY, regex=True)
+    if untidy.any():
+        root = path.parent.as_posix()
+        column = column.copy()
+        column[untidy] = column[untidy].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
+    return column
+
+
+def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:
+    known = {"": "", **SPLIT_NAMES}
+    mapped = column.str.lower().map(known)
+    if (odd := mapped.isna()).any():
+        value = column[odd].iloc[0]
+        raise DataError(
+            f"{_row(path, odd)} has the split {value!r}.", nearest(value, known) or "Use train, val or test."
+        )
+    return mapped
+
+
+def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
+    """Raises DataError for files that are not there or lead out; each folder is listed and resolved once."""
+    root, known = os.path.realpath(path.parent), dict[str, dict[str, bool]]()
+    missing: list[str] = []
+    for key in keys:
+        parent, _, name = key.rpartition("/")
+        if parent not in known:
+            known[parent] = dict(_files(path.parent / parent, root, allow_outside))
+        allowed = known[parent].get(name)
+        if allowed is False:
+            raise DataError(
+                f"{key} in {path.name} is a link that leads out of its folder.",
+                "Copy the file, or use --allow-outside.",
+            )
+        if allowed is None:
+            missing.append(key)
+    if missing:
+        what = f"{len(missing):,} of {len(keys):,} files that {path.name} names are not in {path.parent}"
+        raise DataError(f"{what}: {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}.", "Correct these paths.")
+
+
+def _files(folder: Path, root: str, allow_outside: bool) -> Iterator[tuple[str, bool]]:
+    """Names of the regular files in `folder`, and whether each really lies inside `root` (or need not)."""
+    here = allow_outside or inside(os.path.realpath(folder), root)
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if not entry.is_symlink():
+                    if entry.is_file():
+                        yield entry.name, here
+                elif os.path.exists(entry.path) and S_ISREG(entry.stat().st_mode):  # noqa: PTH110
+                    yield entry.name, allow_outside or inside(os.path.realpath(entry.path), root)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be read ({error.strerror}).", "Give yourself access.") from error

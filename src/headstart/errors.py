@@ -1,0 +1,61 @@
+"""The error tree: every failure a user can meet carries one sentence of what, one of what to do, and an exit code.
+
+0 ok, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 130 SIGINT, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+class HeadstartError(Exception):
+    """A failure that the user can do something about.
+
+    `what` says what is wrong in one sentence, `cure` what to do in one sentence. The command line prints both and
+    exits with `exit_code`; a traceback appears with `--debug` only.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what} {cure}")
+        self.what = what
+        self.cure = cure
+
+
+class UsageError(HeadstartError):
+    """A flag, a name or a combination that makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(HeadstartError):
+    """Photos, labels, manifests or weights that are missing, unreadable or unfit."""
+
+    exit_code = 3
+
+
+class DivergedError(HeadstartError):
+    """The loss became NaN or infinite."""
+
+    exit_code = 4
+
+
+class ResourceError(HeadstartError):
+    """Disk, memory, permissions or time ran out."""
+
+    exit_code = 5
+
+
+class ModelFileError(HeadstartError):
+    """A weights file, model folder or checkpoint that cannot be trusted or does not fit."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(HeadstartError):
+    """The user or the system asked the run to stop; it can be resumed."""
+
+    def __init__(self, number: signal.Signals, cure: str) -> None:
+        super().__init__(f"Stopped by {number.name}.", cure)
+        self.exit_code = 128 + number

@@ -1,0 +1,74 @@
+"""What a run leaves behind to be looked at: predictions, pictures, and the judgement of the best model.
+
+Plain arrays and PNG files under `evidence/`; nothing there is a pickle.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from headstart.build import Prepared
+from headstart.loop import Parts, Score, evaluate, score
+from headstart.parts.batches import Photos
+from headstart.record import write_atomic
+from headstart.verdict.statistics import wilson
+from headstart.watch.observer import confusion, score_line
+
+SAMPLES = 32
+
+
+def write_samples(folder: Path, parts: Parts) -> str:
+    """The first training photos as the network sees them, as one picture; returns its path within the run."""
+    photos, _ = parts.batches.batch(0, 0)
+    tiles = photos[:SAMPLES].permute(0, 2, 3, 1).numpy()
+    columns = min(8, len(tiles))
+    rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles) - columns + 1, columns)]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
+    (folder / "evidence").mkdir(exist_ok=True)
+    write_atomic(folder / "evidence" / "samples.png", buffer.getvalue())
+    return "evidence/samples.png"
+
+
+def judge(network: nn.Module, photos: Photos, parts: Parts) -> Iterator[Score | None]:
+    """Evaluate in fp32, as the exported model will be used; yields None after each batch and the score at the end."""
+    logits = []
+    for batch in evaluate(network, photos, parts, "fp32"):
+        logits.append(batch)
+        yield None
+    yield score(np.concatenate(logits), photos.labels)
+
+
+def write_predictions(folder: Path, prepared: Prepared, scores: dict[str, Score]) -> None:
+    """`evidence/predictions.npz`: image id, split, label and logits (float32 [n, classes]) of what was judged."""
+    ids, splits, labels, logits = [], [], [], []
+    for name, found in scores.items():
+        photos = prepared.parts.val if name == "val" else prepared.test
+        ids += [prepared.listing.keys[int(i)] for i in photos.indices]
+        splits += [name] * len(photos)
+        labels.append(photos.labels)
+        logits.append(found.logits)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        image=np.array(ids, dtype=np.str_),
+        split=np.array(splits, dtype=np.str_),
+        label=np.concatenate(labels),
+        logits=np.concatenate([x for x in logits if x is not None]),
+        classes=np.array(prepared.plan.facts.class_names, dtype=np.str_),
+    )
+    write_atomic(folder / "evidence" / "predictions.npz", buffer.getvalue())
+
+
+def summary(found: Score, labels: np.ndarray) -> dict[str, Any]:
+    """A score as JSON: loss, accuracy, n, its 95 % interval, and the confusion counts [true][predicted]."""
+    counts = confusion(found, labels)
+    correct = sum(counts[i][i] for i in range(len(counts)))
+    return {**score_line(found), "correct": correct, "interval": list(wilson(correct, found.n)), "confusion": counts}

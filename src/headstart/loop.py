@@ -1,0 +1,346 @@
+"""The loop: the only place that trains a network.
+
+It yields what happens and calls nobody back. `Backward` comes when gradients are there and before they are clipped,
+`Step` after the update, `Pulse` between batches of an evaluation, `Proof` when a phase with frozen parts ends, `Epoch`
+after its validation. After any event but `Backward` the state is whole: it can be saved and gone on with.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from headstart.errors import DivergedError, HeadstartError
+from headstart.parts import augment, heads, optimizers, precision
+from headstart.parts.batches import Photos, TrainingBatches, plain_batches
+from headstart.parts.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one tuning, optimizer and schedule: steps `begin` to `end`."""
+
+    name: str
+    tuning: str
+    begin: int
+    end: int
+    rate: float
+    schedule: Schedule
+    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    views: int = 0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything the loop works with, made by build.py from a plan."""
+
+    network: nn.Module
+    device: torch.device
+    precision: str
+    phases: tuple[Phase, ...]
+    batches: TrainingBatches
+    val: Photos
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    class_weights: Tensor | None = None
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+
+    @property
+    def steps(self) -> int:
+        return self.phases[-1].end
+
+
+@dataclass
+class Progress:
+    """How far a run has come: plain numbers, written into each checkpoint."""
+
+    step: int = 0  # updates done
+    epoch: int = 0  # epochs done and validated
+    phase: int = -1  # whose optimizer is in use; -1 before the first
+    loss_sum: float = 0.0  # of the epoch under way
+    correct: int = 0
+    seen: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    stale: int = 0  # epochs since the best
+    frozen_digest: str = ""  # of the phase's frozen tensors when it began
+
+    def to_json(self) -> dict[str, Any]:
+        """Infinity is not JSON: a best that is not there yet is left out."""
+        return {k: v for k, v in asdict(self).items() if v != math.inf}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Progress:
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in value.items() if k in known})
+
+
+@dataclass
+class State:
+    """What changes while training."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer | None = None
+    ema: AveragedModel | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and saved: the moving average where there is one."""
+        return self.ema.module if self.ema is not None else self.network
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean loss and accuracy over n photos; an evaluation also has its logits, float32 [n, classes]."""
+
+    loss: float
+    accuracy: float
+    n: int
+    logits: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Backward:
+    step: int  # the step under way, from 1
+    network: nn.Module
+
+
+@dataclass(frozen=True)
+class Step:
+    step: int
+    epoch: int
+    loss: float
+    rates: dict[str, float]
+    network: nn.Module
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A batch of an evaluation is done."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The digests of everything that was frozen in a phase, before and after it (equal, or the run has failed)."""
+
+    phase: str
+    step: int
+    trained: int  # how many tensors were not frozen
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Epoch:
+    epoch: int  # from 1
+    step: int
+    train: Score
+    val: Score
+    best: bool
+    train_seconds: float
+    val_seconds: float
+    images: int  # trained on in train_seconds
+    rates: dict[str, float]  # of the epoch's last step
+
+
+Event = Backward | Step | Pulse | Proof | Epoch
+
+
+def begin(parts: Parts) -> State:
+    """The state before the first step."""
+    ema = None
+    if parts.ema:
+        ema = AveragedModel(parts.network, multi_avg_fn=get_ema_multi_avg_fn(parts.ema), use_buffers=True)
+    return State(parts.network, ema=ema)
+
+
+def train(parts: Parts, state: State) -> Iterator[Event]:
+    """Go on from `state` to the end of the last phase, or until early stopping.
+
+    Raises DivergedError when a loss is NaN or infinite.
+    """
+    progress = state.progress
+    per_epoch = parts.batches.steps_per_epoch
+    seconds, images = 0.0, 0
+    while not finished(parts, progress):
+        if progress.step == min((progress.epoch + 1) * per_epoch, parts.steps):
+            yield from _finish_epoch(parts, state, seconds, images)
+            seconds, images = 0.0, 0
+            continue
+        yield from _enter_phase(parts, state)
+        work = _step(parts, state, progress.step - progress.epoch * per_epoch)
+        while True:  # the time between events is the consumer's, not ours
+            clock = time.perf_counter()
+            event = next(work, None)
+            seconds += time.perf_counter() - clock
+            if event is None:
+                break
+            yield event
+        images += parts.batches.batch_size
+    yield from _finish_phase(parts, state)
+
+
+def finished(parts: Parts, progress: Progress) -> bool:
+    """Whether every epoch is validated, or early stopping has ended the run."""
+    last = math.ceil(parts.steps / parts.batches.steps_per_epoch)
+    return progress.epoch == last or (0 < parts.patience <= progress.stale)
+
+
+def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
+    progress, optimizer, phase = state.progress, state.optimizer, parts.phases[state.progress.phase]
+    assert optimizer is not None  # noqa: S101  (entering a phase made it)
+    photos, labels = parts.batches.batch(progress.epoch, step_in_epoch, phase.views)
+    images = augment.normalise(photos, parts.mean, parts.std, parts.device)
+    labels = labels.to(parts.device, non_blocking=True)
+    rate = phase.rate * phase.schedule(progress.step - phase.begin)
+    optimizers.set_rates(optimizer, rate)
+
+    loss, logits = _loss(parts, state, images, labels)
+    loss_value = float(loss.detach())
+    if not math.isfinite(loss_value):
+        raise _diverged("training", loss_value, progress.step + 1)
+    loss.backward()
+    yield Backward(progress.step + 1, state.network)
+
+    if parts.clip:
+        nn.utils.clip_grad_norm_(state.network.parameters(), parts.clip)
+    optimizer.step()
+    rates = _rates_used(optimizer, rate, progress.step + 1)
+    optimizer.zero_grad(set_to_none=True)
+    if state.ema is not None:
+        state.ema.update_parameters(state.network)
+    progress.step += 1
+    progress.loss_sum += loss_value * len(labels)
+    progress.correct += int((logits.argmax(1) == labels).sum())
+    progress.seen += len(labels)
+    yield Step(progress.step, progress.epoch + 1, loss_value, rates, state.network)
+
+
+def _loss(parts: Parts, state: State, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    progress = state.progress
+    mix = None
+    if parts.mixup:
+        mix = augment.mixup(len(images), parts.mixup, parts.batches.seed, progress.epoch, progress.step)
+        images = images.lerp(images[mix.partner], 1 - mix.share)
+    with precision.autocast(parts.precision, parts.device):
+        logits = state.network(images)
+    logits = logits.float()
+
+    def against(target: Tensor) -> Tensor:
+        return F.cross_entropy(logits, target, weight=parts.class_weights, label_smoothing=parts.label_smoothing)
+
+    if mix is None:
+        return against(labels), logits.detach()
+    return mix.share * against(labels) + (1 - mix.share) * against(labels[mix.partner]), logits.detach()
+
+
+def _rates_used(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict[str, float]:
+    """Read the learning rates back after the update; they must be the plan's."""
+    for group in optimizer.param_groups:
+        if group["lr"] != rate * group["factor"]:
+            raise HeadstartError(
+                f"Step {step} used the learning rate {group['lr']} for {group['name']}, "
+                f"the plan says {rate * group['factor']}.",
+                "Do not change the optimizer from outside.",
+            )
+    return optimizers.rates(optimizer)
+
+
+def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
+    """Freeze, make the optimizer and put layers in their mode, where the next step belongs to a new phase."""
+    progress = state.progress
+    index = next(i for i, phase in enumerate(parts.phases) if progress.step < phase.end)
+    if index == progress.phase and state.network.training:
+        return
+    if index != progress.phase:
+        yield from _finish_phase(parts, state)
+        enter(parts, state, index)
+        tuning = parts.phases[index].tuning
+        if tuning != "full":
+            progress.frozen_digest = heads.frozen_digest(state.network, heads.trainable(state.network, tuning))
+    heads.train_mode(state.network, parts.phases[index].tuning)
+
+
+def enter(parts: Parts, state: State, index: int) -> None:
+    """Make phase `index` the current one: what is trained, and a new optimizer for it."""
+    phase = parts.phases[index]
+    heads.freeze(state.network, heads.trainable(state.network, phase.tuning))
+    state.optimizer = phase.make_optimizer(state.network)
+    state.progress.phase = index
+
+
+def _finish_phase(parts: Parts, state: State) -> Iterator[Event]:
+    """Prove that what was frozen in the phase that ends here has not moved."""
+    progress = state.progress
+    if not progress.frozen_digest:
+        return
+    phase = parts.phases[progress.phase]
+    names = heads.trainable(state.network, phase.tuning)
+    before, after = progress.frozen_digest, heads.frozen_digest(state.network, names)
+    if after != before:
+        raise HeadstartError(
+            f"A frozen tensor changed in the phase {phase.name}.", "Please report this: it is a fault of headstart."
+        )
+    progress.frozen_digest = ""
+    yield Proof(phase.name, progress.step, len(names), before, after)
+
+
+def _finish_epoch(parts: Parts, state: State, seconds: float, images: int) -> Iterator[Event]:
+    progress = state.progress
+    clock = time.perf_counter()
+    logits: list[np.ndarray] = []
+    for batch in evaluate(state.judged, parts.val, parts, parts.precision):
+        logits.append(batch)
+        yield Pulse()
+    val = score(np.concatenate(logits), parts.val.labels)
+    if not math.isfinite(val.loss):
+        raise _diverged("validation", val.loss, progress.step)
+    train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
+    better = (val.accuracy, -val.loss) > (progress.best_accuracy, -progress.best_loss)
+    progress.epoch += 1
+    progress.stale = 0 if better else progress.stale + 1
+    if better:
+        progress.best_accuracy, progress.best_loss, progress.best_epoch = val.accuracy, val.loss, progress.epoch
+    progress.loss_sum, progress.correct, progress.seen = 0.0, 0, 0
+    val_seconds = time.perf_counter() - clock
+    rates = optimizers.rates(state.optimizer) if state.optimizer is not None else {}
+    yield Epoch(progress.epoch, progress.step, train_score, val, better, seconds, val_seconds, images, rates)
+
+
+def evaluate(network: nn.Module, photos: Photos, parts: Parts, how: str) -> Iterator[np.ndarray]:
+    """Logits of a split in its own order, float32 [n, classes] batch by batch, in precision `how`."""
+    network.eval()
+    for batch, count in plain_batches(photos, parts.batches.batch_size, parts.batches.how.size):
+        images = augment.normalise(batch, parts.mean, parts.std, parts.device)
+        with torch.no_grad(), precision.autocast(how, parts.device):
+            logits = network(images)
+        yield logits[:count].float().cpu().numpy()
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> Score:
+    """Mean cross-entropy and accuracy of logits [n, classes] against labels [n]."""
+    tensor, target = torch.from_numpy(logits), torch.from_numpy(labels)
+    accuracy = float((tensor.argmax(1) == target).double().mean())
+    return Score(float(F.cross_entropy(tensor, target)), accuracy, len(labels), logits)
+
+
+def _diverged(where: str, value: float, step: int) -> DivergedError:
+    return DivergedError(
+        f"The {where} loss became {value} at step {step}.",
+        "Try a learning rate ten times lower, a warm-up (--warmup 1ep) or --clip 1.",
+    )

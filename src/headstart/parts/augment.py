@@ -1,0 +1,122 @@
+"""Augmentation of one photo as a pure function of (seed, epoch, index); mixup of a batch as one of (seed, epoch, step).
+
+Photos come as uint8 arrays [h, w, 3] of any size and leave as uint8 tensors [n, 3, size, size] in channels_last order;
+`normalise` makes them floats on the device. Every photo has its own draw (torchvision's v2 transforms on a batch draw
+one crop for all of it, vision#8484), and the same one in every arm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.v2.functional as TF
+from torch import Tensor
+
+from headstart.parts.seed import stream
+
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a training photo: output side in px, smallest crop (share of the area), flip, colour jitter."""
+
+    size: int
+    crop: float = 0.08
+    flip: bool = True
+    jitter: float = 0.0
+
+
+def random_box(height: int, width: int, smallest: float, draws: np.random.Generator) -> Box:
+    """The box of a random resized crop (Szegedy et al. 2015; torchvision's RandomResizedCrop: ten tries, then the
+    largest centred box with an aspect ratio in 3/4 to 4/3)."""
+    area = height * width
+    low, high = math.log(3 / 4), math.log(4 / 3)
+    for share, log_ratio, down, right in draws.random((10, 4)):
+        target = area * (smallest + share * (1 - smallest))
+        ratio = math.exp(low + log_ratio * (high - low))
+        w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
+    w = min(width, max(1, round(height * 4 / 3)))
+    h = min(height, max(1, round(width * 4 / 3)))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def centre_box(height: int, width: int) -> Box:
+    """The largest centred square, the whole of the shorter side."""
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def cut(photo: np.ndarray, box: Box, size: int) -> Tensor:
+    """The box of a photo [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size], channels_last."""
+    top, left, height, width = box
+    region = np.array(photo[top : top + height, left : left + width])  # a copy: the store is read-only
+    tensor = torch.from_numpy(region).permute(2, 0, 1).unsqueeze(0)
+    if (height, width) == (size, size):
+        return tensor
+    return F.interpolate(tensor, (size, size), mode="bilinear", antialias=True)
+
+
+def training_photo(photo: np.ndarray, how: Augmentation, seed: int, epoch: int, index: int) -> Tensor:
+    """One photo [h, w, 3] as training shows it in `epoch`: uint8 [1, 3, size, size]."""
+    draws = stream(seed, "augment", epoch, index)
+    flip, brightness, contrast, saturation = draws.random(4)
+    image = cut(photo, random_box(photo.shape[0], photo.shape[1], how.crop, draws), how.size)
+    if how.flip and flip < 0.5:
+        image = image.flip(-1)
+    if how.jitter:
+        for adjust, draw in (
+            (TF.adjust_brightness, brightness),
+            (TF.adjust_contrast, contrast),
+            (TF.adjust_saturation, saturation),
+        ):
+            image = adjust(image, 1 + how.jitter * (2 * draw - 1))
+    return image
+
+
+def training_batch(
+    photos: Sequence[np.ndarray], indices: Sequence[int], how: Augmentation, seed: int, epoch: int
+) -> Tensor:
+    """Photos of a batch as training shows them: uint8 [n, 3, size, size], channels_last."""
+    return _stack([training_photo(p, how, seed, epoch, int(i)) for p, i in zip(photos, indices, strict=True)])
+
+
+def plain_batch(photos: Sequence[np.ndarray], size: int) -> Tensor:
+    """Photos as validation, test and prediction show them: the centred square, uint8 [n, 3, size, size]."""
+    return _stack([cut(photo, centre_box(photo.shape[0], photo.shape[1]), size) for photo in photos])
+
+
+def _stack(images: list[Tensor]) -> Tensor:
+    out = torch.empty((len(images), *images[0].shape[1:]), dtype=torch.uint8, memory_format=torch.channels_last)
+    for row, image in zip(out, images, strict=True):
+        row.copy_(image[0])
+    return out
+
+
+def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
+    """uint8 [n, 3, h, w] to float32 on `device`, with the mean and std (of values in 0 to 1) of the start."""
+    shift = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
+    scale = torch.tensor(std, device=device).mul(255).view(1, 3, 1, 1)
+    on_device = batch.to(device, non_blocking=True)
+    return on_device.to(torch.float32, memory_format=torch.channels_last).sub_(shift).div_(scale)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A batch's mixup: row i is `share` of itself and 1 - share of row `partner[i]` (Zhang et al. 2018, eq. 1)."""
+
+    partner: Tensor
+    share: float
+
+
+def mixup(size: int, alpha: float, seed: int, epoch: int, step: int) -> Mix:
+    """The mix of step `step`: share from Beta(alpha, alpha), partners a permutation."""
+    draws = stream(seed, "mixup", epoch, step)
+    return Mix(torch.from_numpy(draws.permutation(size)), float(draws.beta(alpha, alpha)))

@@ -1,0 +1,95 @@
+"""First values drawn at random: the trunk from (seed, "init"), the head from (seed, "head")."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from headstart.parts.networks import ResNet, block_names, head_name, in_part
+from headstart.parts.seed import torch_stream
+
+SCHEMES = {
+    "kaiming": "normal, variance 2 / fan-out (He et al. 2015, as torchvision)",
+    "xavier": "normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)",
+    "orthogonal": "orthogonal, gain √2 (Saxe et al. 2013)",
+    "zero-gamma": "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
+}
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def fresh_head(network: nn.Module, *, seed: int) -> None:
+    """Draw the head's values, in place: torch's own initialisation (uniform, ±1/√fan-in), from (seed, "head").
+
+    They depend on the seed and the head's shape only, so that all arms with one head share its first values.
+    """
+    with torch_stream(seed, "head"):
+        for module in network.get_submodule(head_name(network)).modules():
+            if isinstance(module, LAYERS):
+                module.reset_parameters()
+
+
+@torch.no_grad()
+def draw_trunk(network: nn.Module, init: str, model: dict[str, Tensor] | None, *, seed: int) -> None:
+    """Fill everything but the head, in place: weights by the scheme `init`, biases 0, norms as new.
+
+    `init` is one of SCHEMES, "own" (a timm network's constructor), or "stats": every convolution and linear weight is
+    normal with the mean and standard deviation of the tensor of that name in `model` (the "mean-var" start of Raghu
+    et al. 2019, "Transfusion", arXiv:1902.07208). Parameters of timm networks that are neither weights nor norms
+    (position embeddings, layer scales) always come from their constructor.
+    """
+    if not isinstance(network, ResNet):
+        _construct_anew(network, seed)
+    if init == "own":
+        return
+    head = head_name(network)
+    with torch_stream(seed, "init"):
+        for name, module in network.named_modules():
+            if in_part(name, [head]):
+                continue
+            if isinstance(module, LAYERS):
+                _draw(module.weight, init, None if model is None else model[f"{name}.weight"], _groups(module))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, NORMS):
+                module.reset_parameters()
+    if init == "zero-gamma":
+        for name in block_names(network):
+            norms = [m for m in network.get_submodule(name).children() if isinstance(m, nn.BatchNorm2d)]
+            nn.init.zeros_(norms[-1].weight)
+
+
+def _groups(module: nn.Module) -> int:
+    return int(getattr(module, "groups", 1))
+
+
+def _draw(weight: Tensor, init: str, model: Tensor | None, groups: int) -> None:
+    if init == "stats":
+        if model is None:
+            raise ValueError("a stats start needs the tensors that it imitates")
+        std, mean = torch.std_mean(model.double(), correction=0)
+        nn.init.normal_(weight, mean.item(), std.item())
+    elif init == "xavier":
+        nn.init.xavier_normal_(weight)
+    elif init == "orthogonal":
+        nn.init.orthogonal_(weight, gain=math.sqrt(2))
+    elif init in SCHEMES:
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        weight.mul_(math.sqrt(groups))  # torch's fan-out counts the channels of all groups
+    else:
+        raise ValueError(f"{init!r} is no initialisation")
+
+
+def _construct_anew(network: nn.Module, seed: int) -> None:
+    """Give a timm network the values of a newly constructed one."""
+    import timm
+
+    config = cast(Any, network).pretrained_cfg
+    head = head_name(network)
+    with torch_stream(seed, "init"):
+        new = timm.create_model(config["architecture"], pretrained=False)
+    values = {k: v for k, v in new.state_dict().items() if not in_part(k, [head])}
+    network.load_state_dict(values, strict=False)

@@ -1,0 +1,108 @@
+"""Published weights by name, from torchvision and timm: where they lie, and what belongs to them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headstart.errors import ModelFileError, UsageError
+from headstart.parts.fetch import cache_directory, check_hash, fetch, sha256_of
+from headstart.parts.networks import timm_config
+from headstart.parts.weights import WeightsFile
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A weights file on this disk with its SHA-256, and the mean, std, licence and provenance published with it."""
+
+    path: Path
+    sha256: str
+    mean: Triple
+    std: Triple
+    licence: str
+    provenance: str
+
+
+def find_torchvision(network: str) -> Published:
+    """torchvision's default weights for `network` (resnet18, resnet34, resnet50), downloaded unless torch has them.
+
+    Torch's cache is used (`torch.hub.get_dir()/checkpoints`), and a file there is hashed before it is read: torch
+    itself would trust it. Raises DataError offline, ModelFileError for a file of another hash.
+    """
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(network).DEFAULT
+    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    named = re.search(r"-([0-9a-f]{8,64})\.", path.name)  # the first digits of the hash stand in the name
+    expected = named[1] if named else ""
+    sha256 = check_hash(path, expected, weights.url) if path.exists() else fetch(weights.url, path, sha256=expected)
+    preset = weights.transforms()
+    return Published(
+        path,
+        sha256,
+        tuple(preset.mean),
+        tuple(preset.std),
+        "torchvision's code is BSD-3-Clause; the weights learned from ImageNet, whose terms ask for non-commercial use",
+        f"torchvision {weights}, trained on ImageNet-1k, {weights.url}",
+    )
+
+
+def find_timm(name: str) -> Published:
+    """timm's weights NAME (with or without its tag), downloaded unless headstart's or Hugging Face's cache has them.
+
+    A file put at <cache>/weights/timm/<NAME>.safetensors by hand is taken. Raises UsageError where timm publishes none,
+    DataError offline, ModelFileError for a file in Hugging Face's cache that is not the one it was named after.
+    """
+    config = timm_config(name)
+    full = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    if not config.hf_hub_id:
+        raise UsageError(
+            f"timm publishes no safetensors weights for {full}.",
+            f"Get {config.url} and use --start file:PATH." if config.url else "Use another timm:NAME, or scratch.",
+        )
+    repository, _, revision = config.hf_hub_id.partition("@")
+    file = config.hf_hub_filename or "model.safetensors"
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    url = f"{host}/{repository}/resolve/{revision or 'main'}/{file}"
+    path, sha256 = _timm_file(name, full, repository, revision or None, file, url)
+    licence = config.license or "not stated by timm: see https://huggingface.co/" + repository
+    return Published(path, sha256, config.mean, config.std, licence, f"timm {full}, {url}")
+
+
+def _timm_file(name: str, full: str, repository: str, revision: str | None, file: str, url: str) -> tuple[Path, str]:
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = cache_directory() / "weights" / "timm"
+    for own in (folder / f"{name}.safetensors", folder / f"{full}.safetensors"):
+        if own.exists():
+            return own, sha256_of(own)
+    cached = try_to_load_from_cache(repository, file, revision=revision)
+    if isinstance(cached, str):
+        blob = Path(cached).resolve().name  # large files are named by their hash there
+        return Path(cached), check_hash(Path(cached), blob if re.fullmatch("[0-9a-f]{64}", blob) else "", url)
+    path = folder / f"{full}.safetensors"
+    return path, fetch(url, path)
+
+
+def load_timm(name: str, file: WeightsFile) -> WeightsFile:
+    """The tensors of a published file under the keys of timm's present code, by timm's own conversion.
+
+    Raises ModelFileError where timm cannot make them fit.
+    """
+    import timm
+
+    overlay: dict[str, Any] = {"file": str(file.path), "source": "", "custom_load": False}
+    try:
+        network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ModelFileError(
+            f"{file.path} does not fit timm:{name} ({str(error).splitlines()[0]}).", "Delete it and run again."
+        ) from error
+    return WeightsFile(file.path, dict(network.state_dict()), file.metadata, file.sha256)

@@ -1,0 +1,270 @@
+"""The life of one run, top to bottom: prepare, train, record, choose, judge. Stop it anywhere, go on where it was."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+
+from headstart import build, checkpoint, evidence, loop, record
+from headstart.build import Prepared
+from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
+from headstart.interrupt import Wish
+from headstart.model_folder import write_model
+from headstart.parts import networks, precision
+from headstart.plan import Plan, differences, fields
+from headstart.units import Duration
+from headstart.voice import Voice
+from headstart.watch import sinks
+from headstart.watch.observer import Observer, epoch_sentence
+
+SAVING_SHARE = 0.02  # of the time may go into checkpoints between epochs
+
+
+def start(draft: Plan, runs: Path, voice: Voice, *, save_every: Duration | None = None) -> Path:
+    """Carry out a plan in a new folder under `runs`; returns the folder.
+
+    `save_every` sets how often a checkpoint is written (default: as often as costs 2 % of the time). Raises
+    DivergedError, InterruptedRunError (the run can be resumed) and every error that a bad plan or bad data meets.
+    """
+    draft = build.settle_machine(draft)
+    with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
+        prepared = build.prepare(draft, voice)
+        folder = record.create_run(runs, prepared.plan.arm_name, prepared.plan.chance.seed)
+        content = {"schema": record.SCHEMA, "hash": prepared.plan.hash, "plan": prepared.plan.model_dump(mode="json")}
+        record.write_json(folder / "plan.json", {**content, "environment": environment()})
+        _live(folder, prepared, voice, save_every)
+    return folder
+
+
+def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) -> Path:
+    """Go on with a run that was stopped.
+
+    Raises UsageError or DataError, with the difference, when its plan, its data or its weights have changed.
+    """
+    content = record.read_json(folder / "plan.json")
+    if (folder / "result.json").exists():
+        raise UsageError(f"The run {folder} is finished.", "Look at it with `headstart board`, or train a new one.")
+    plan = Plan.model_validate(content["plan"])
+    if plan.hash != content["hash"]:
+        raise UsageError(
+            f"The plan in {folder} was changed by hand.", "Undo that, or start a new run with --force-new."
+        )
+    with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
+        prepared = build.prepare(plan, voice)
+        changes = differences(plan.identity(), prepared.plan.identity())
+        if changes:
+            raise DataError(
+                f"The data or the weights are not those the run began with: {'; '.join(changes)}.",
+                "Put them back, or start a new run with --force-new.",
+            )
+        if content["environment"] != environment():
+            changes = differences(content["environment"], environment())
+            voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
+        _live(folder, prepared, voice, save_every)
+    return folder
+
+
+def plan_of(folder: Path) -> Plan:
+    """The plan of a run folder as a draft: what was found out is to be found out again."""
+    content = record.read_json(folder / "plan.json")
+    return Plan.model_validate({**content["plan"], "facts": {}})
+
+
+def repair(folder: Path) -> Path:
+    """Make a run's TensorBoard files anew from its record; returns the folder."""
+    plan = Plan.model_validate(record.read_json(folder / "plan.json")["plan"])
+    with record.locked(folder):
+        sinks.rebuild(folder, settings_of(plan)).close()
+    return folder
+
+
+def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None) -> None:
+    parts, state = prepared.parts, loop.begin(prepared.parts)
+    with record.locked(folder), Wish() as wish:
+        known, warnings = checkpoint.load_state(folder / "checkpoints", parts, state)
+        for warning in warnings:
+            voice.say(warning)
+        how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
+        voice.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
+        with (
+            record.Journal(folder / "metrics.jsonl", known["bytes"] if known else 0) as journal,
+            sinks.rebuild(folder, settings_of(prepared.plan)) as board,
+        ):
+            life = _Life(folder, prepared, state, journal, board, voice, wish, known or {})
+            if not known:
+                life.write({"kind": "begin", "step": 0, "time": time.time()})
+                life.write(
+                    {"kind": "image", "step": 0, "tag": "samples/train", "file": evidence.write_samples(folder, parts)}
+                )
+            try:
+                life.train(_save_steps(prepared, save_every))
+            except DivergedError as error:
+                life.conclude({"state": "diverged", "reason": error.what, "best_epoch": state.progress.best_epoch})
+                raise
+            life.conclude({"state": "finished", **life.judge()})
+        checkpoint.remove_all(folder / "checkpoints")
+
+
+class _Life:
+    """What a run in progress has in its hands."""
+
+    def __init__(
+        self,
+        folder: Path,
+        prepared: Prepared,
+        state: loop.State,
+        journal: record.Journal,
+        board: sinks.TensorBoard,
+        voice: Voice,
+        wish: Wish,
+        known: dict[str, Any],
+    ) -> None:
+        self.folder, self.prepared, self.state = folder, prepared, state
+        self.journal, self.board, self.voice, self.wish = journal, board, voice, wish
+        self.seconds: dict[str, float] = {"training": 0.0, "watching": 0.0, **known.get("seconds", {})}
+        self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
+
+    def write(self, line: dict[str, Any]) -> None:
+        self.journal.append(line)
+        self.board.write(line)
+
+    def train(self, save_steps: int) -> None:
+        """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked."""
+        parts, progress = self.prepared.parts, self.state.progress
+        epochs = -(-parts.steps // parts.batches.steps_per_epoch)
+        observer = Observer(
+            networks.layer_names(self.state.network),
+            labels=parts.val.labels,
+            steps_per_epoch=parts.batches.steps_per_epoch,
+            total=parts.steps,
+            flops=self.prepared.flops,
+            peak=self.prepared.peak,
+        )
+        for event in loop.train(parts, self.state):
+            clock = time.perf_counter()
+            for line in observer.lines(event, max(progress.phase, 0)):
+                self.write(line)
+                if line["kind"] in SENTENCES:
+                    self.voice.say(SENTENCES[line["kind"]](line, epochs))
+            self.seconds["watching"] += time.perf_counter() - clock
+            if isinstance(event, loop.Backward):  # in the middle of a step: nothing to save, no moment to stop
+                continue
+            if isinstance(event, loop.Step):
+                self.voice.progress("training", event.step, parts.steps)
+            elif isinstance(event, loop.Epoch):
+                self.seconds["training"] += event.train_seconds + event.val_seconds
+                if event.best:
+                    write_model(self.folder / "model", self.state.judged, self.prepared, event)
+            if self.wish.signal or self._is_time(event, save_steps):
+                self.save()
+            self.obey()
+
+    def _is_time(self, event: loop.Event, save_steps: int) -> bool:
+        if isinstance(event, loop.Epoch) and (save_steps or loop.finished(self.prepared.parts, self.state.progress)):
+            return True
+        if save_steps:
+            return isinstance(event, loop.Step) and event.step % save_steps == 0
+        return not self.saved or time.perf_counter() - self.saved >= self.saving / SAVING_SHARE
+
+    def save(self) -> None:
+        """Write a checkpoint that knows how long the record was."""
+        clock = time.perf_counter()
+        self.board.flush()
+        extra = {"bytes": self.journal.sync(), "seconds": self.seconds}
+        checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
+        self.saved = time.perf_counter()
+        self.saving = self.saved - clock
+
+    def obey(self) -> None:
+        """Stop when the user or the system has asked for it; the checkpoint is written."""
+        if self.wish.signal:
+            self.journal.append({"kind": "stopped", "step": self.state.progress.step, "signal": self.wish.signal.name})
+            self.journal.sync()
+            raise InterruptedRunError(self.wish.signal, f"Go on with `headstart resume {self.folder}`.")
+
+    def judge(self) -> dict[str, Any]:
+        """Open the best model, score it on val once more and, for the first and only time, on test."""
+        prepared, parts = self.prepared, self.prepared.parts
+        network = build.make_network(prepared.plan.network, prepared.plan.arm.head, len(prepared.listing.classes), 0)
+        network.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
+        precision.place(network, parts.device)
+        photos = {"val": parts.val} | ({"test": prepared.test} if len(prepared.test) else {})
+        scores: dict[str, loop.Score] = {}
+        for name, split in photos.items():
+            for found in evidence.judge(network, split, parts):
+                if found is None:
+                    self.obey()
+                else:
+                    scores[name] = found
+        evidence.write_predictions(self.folder, prepared, scores)
+        results = {name: evidence.summary(found, photos[name].labels) for name, found in scores.items()}
+        self.write({"kind": "end", "step": self.state.progress.step, "epoch": self.state.progress.epoch, **results})
+        return {**results, "best_epoch": self.state.progress.best_epoch, "judge": prepared.split.judge}
+
+    def conclude(self, result: dict[str, Any]) -> None:
+        """Write result.json, once."""
+        plan, progress = self.prepared.plan, self.state.progress
+        self.journal.sync()
+        about = {"schema": record.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
+        record.write_json(
+            self.folder / "result.json", {**about, **result, "epochs": progress.epoch, "seconds": self.seconds}
+        )
+
+
+SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}
+
+
+def result_sentences(result: dict[str, Any]) -> list[str]:
+    """A finished run in words: the number that judges it, the optimism of the one that chose, the price of watching.
+
+    `result` is the content of result.json.
+    """
+    val, test, seconds = result["val"], result.get("test"), result["seconds"]
+    sentences = [
+        f"Best epoch {result['best_epoch']}: val accuracy {100 * val['accuracy']:.1f} % on {val['n']} images, "
+        "which also chose it."
+    ]
+    if test:
+        low, high = (100 * x for x in test["interval"])
+        gap = 100 * (val["accuracy"] - test["accuracy"])
+        sentences.append(
+            f"Test accuracy {100 * test['accuracy']:.1f} % on {test['n']} unseen images (95 % interval {low:.1f} to "
+            f"{high:.1f}); val was {abs(gap):.1f} points {'higher' if gap >= 0 else 'lower'}."
+        )
+    else:
+        sentences.append(
+            "No unseen images judged this run: val chose the epoch, so its number is too high by an unknown amount."
+        )
+    share = 100 * seconds["watching"] / max(seconds["training"], 1e-9)
+    return [*sentences, f"Watching cost {share:.1f} % of the training time."]
+
+
+def settings_of(plan: Plan) -> dict[str, Any]:
+    """The plan as hyper-parameters for TensorBoard: every field, so that all runs have the same keys."""
+    return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
+
+
+def environment() -> dict[str, Any]:
+    """What else decides bits and speed: versions and machine."""
+    return {
+        "headstart": version("headstart"),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "system": platform.platform(),
+        "processor": build.processor(),
+    }
+
+
+def _save_steps(prepared: Prepared, every: Duration | None) -> int:
+    if every is None:
+        return 0
+    return max(1, every.steps(prepared.parts.batches.steps_per_epoch, whole=prepared.parts.steps))

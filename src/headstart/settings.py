@@ -1,0 +1,121 @@
+"""Settings become a plan: default < preset < file < flags, and the origin of each value is known.
+
+All errors are reported at once, and an unknown key names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from headstart.errors import UsageError
+from headstart.plan import SECTIONS, Plan, fields
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {"image_size": 16, "stem": "small", "store_scale": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
+    "quick": {"image_size": 64, "epochs": "3ep"},
+    "lab": {"image_size": 128, "optimizer": "sgd", "lr": 0.01, "schedule": "constant", "epochs": "15ep"},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A draft plan and where each of its values came from (`default`, `preset NAME`, `file PATH`, `flag`)."""
+
+    plan: Plan
+    origins: dict[str, str]
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Rows (field, value, origin) of everything that is not a default."""
+        rows = []
+        for name, (section, _) in fields().items():
+            if self.origins[name] != "default":
+                rows.append((name, str(getattr(getattr(self.plan, section), name)), self.origins[name]))
+        return rows
+
+
+def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | None = None) -> Settings:
+    """Join the layers into a draft plan.
+
+    `flags` holds the values given on the command line by field name; None means not given. A built-in data set brings
+    the preset of its name. Raises UsageError with every fault at once.
+    """
+    known = fields()
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_file = _read_file(file) if file is not None else {}
+    source = str(given.get("source", from_file.get("source", "digits")))
+    layers = [("preset digits", PRESETS["digits"])] if source.partition(":")[0] == "digits" else []
+    layers += [(f"preset {preset}", _preset(preset))] if preset is not None else []
+    layers += [(f"file {file}", from_file), ("flag", given)]
+
+    origins = dict.fromkeys(known, "default")
+    values: dict[str, Any] = {}
+    for origin, layer in layers:
+        for name, value in layer.items():
+            values[name] = value
+            origins[name] = origin
+    unknown = [f"{name!r} is not a setting{_nearest(name, list(known))}" for name in values if name not in known]
+    nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in values.items():
+        if name in known:
+            nested[known[name][0]][name] = value
+    try:
+        plan = Plan.model_validate(nested)
+    except ValidationError as error:
+        raise _usage(unknown + [_sentence(e) for e in error.errors()]) from None
+    if unknown:
+        raise _usage(unknown)
+    return Settings(plan, origins)
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise UsageError(
+            f"There is no preset {name!r}{_nearest(name, list(PRESETS))}.", f"Choose one of: {', '.join(PRESETS)}."
+        )
+    return PRESETS[name]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The fields in a TOML file, written flat or under the plan's section names."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"The settings file {path} cannot be read ({error.strerror}).", "Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The settings file {path} is not TOML ({error}).", "Mend that line.") from None
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if key == "facts":  # a plan written by an earlier run: found again, never taken over
+            continue
+        if isinstance(value, dict) and key in SECTIONS:
+            flat |= value
+        else:
+            flat[key] = value
+    return flat
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch" and name in fields():
+        message = f"must be {fields()[name][1].description}"
+    if name in ("", *SECTIONS):
+        return message
+    return f"{name.replace('_', '-')} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _usage(faults: list[str]) -> UsageError:
+    return UsageError(
+        "; ".join(faults).rstrip(".") + ".", "See `headstart train --help` for every setting and its values."
+    )

@@ -1,0 +1,63 @@
+"""Durations that carry their unit: `10ep` (epochs), `500st` (steps), `20%` (of the whole).
+
+They are converted to steps once, at the border between plan and parts, so that no part ever guesses a unit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+Unit = Literal["ep", "st", "%"]
+_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|st|%)")
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of training: `value` in `unit` (epochs, steps, or per cent of a whole)."""
+
+    value: float
+    unit: Unit
+
+    @classmethod
+    def parse(cls, text: str | Duration) -> Duration:
+        """Read `10ep`, `500st` or `20%`.
+
+        Raises ValueError for anything else: a bare number has no unit, and guessing one has cost others whole sweeps.
+        """
+        if isinstance(text, Duration):
+            return text
+        match = _PATTERN.fullmatch(str(text).strip())
+        if match is None:
+            raise ValueError(f"{text!r} is not a duration: write 10ep (epochs), 500st (steps) or 20% (of the whole)")
+        value, unit = float(match[1]), match[2]
+        if unit == "st" and value != int(value):
+            raise ValueError(f"{text!r} is not a whole number of steps")
+        if unit == "%" and value > 100:
+            raise ValueError(f"{text!r} is more than the whole")
+        return cls(value, unit)  # type: ignore[arg-type]
+
+    def steps(self, steps_per_epoch: int, whole: int | None = None) -> int:
+        """Number of steps, rounded to the nearest; `whole` is the length in steps that a percentage refers to.
+
+        Raises ValueError for a percentage without a whole.
+        """
+        if self.unit == "st":
+            return int(self.value)
+        if self.unit == "ep":
+            return math.floor(self.value * steps_per_epoch + 0.5)
+        if whole is None:
+            raise ValueError(f"{self} is a share, and here nothing is given that it could be a share of")
+        return math.floor(self.value / 100 * whole + 0.5)
+
+    def __str__(self) -> str:
+        return f"{self.value:.15g}{self.unit}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())

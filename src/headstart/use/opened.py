@@ -1,0 +1,87 @@
+"""A run folder, opened: what it was, how it went, and its model."""
+
+from __future__ import annotations
+
+import html
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from headstart.errors import ModelFileError
+from headstart.model_folder import read_model
+from headstart.plan import Plan
+from headstart.record import read_json, read_lines
+from headstart.run import result_sentences
+
+
+class Run:
+    """One run, read from its folder; it may be finished, diverged or still under way."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises DataError when `folder` is not a run."""
+        self.folder = Path(folder)
+        self.plan = Plan.model_validate(read_json(self.folder / "plan.json")["plan"])
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """result.json; empty while the run has none."""
+        path = self.folder / "result.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    @property
+    def state(self) -> str:
+        """`finished`, `diverged`, or `unfinished` (it can be resumed)."""
+        return str(self.result.get("state", "unfinished"))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: epoch, step, loss and accuracy of train and val, lr per group, speed."""
+        rows = []
+        for line in read_lines(self.folder / "metrics.jsonl"):
+            if line["kind"] == "epoch":
+                row = {key: line[key] for key in ("epoch", "step", "best")}
+                for split in ("train", "val"):
+                    row |= {f"{split}_{key}": line[split][key] for key in ("loss", "accuracy")}
+                row |= {f"lr_{group}": rate for group, rate in line["lr"].items()}
+                rows.append(row | line["speed"])
+        return pd.DataFrame(rows)
+
+    @property
+    def test(self) -> dict[str, Any] | None:
+        """Result on the unseen images (`accuracy`, `n`, `interval`, `confusion`); None when nothing unseen judged."""
+        return self.result.get("test")
+
+    def model(self) -> Any:
+        """The best model as a torch module in eval mode. Raises ModelFileError when there is none yet."""
+        return read_model(self.folder / "model").network
+
+    def __repr__(self) -> str:
+        said = " ".join(result_sentences(self.result)) if self.state == "finished" else self.state
+        return f"Run({self.plan.arm_name}, seed {self.plan.chance.seed}: {said})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the result in words, then the epochs as a table."""
+        title = html.escape(f"{self.plan.arm_name}, seed {self.plan.chance.seed}")
+        said = result_sentences(self.result) if self.state == "finished" else [self.state]
+        shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
+        table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
+        folder = html.escape(str(self.folder))
+        return f"<h4>{title}</h4><p>{html.escape(' '.join(said))}</p>{table}<p><code>{folder}</code></p>"
+
+
+def find_model(path: Path) -> Path:
+    """The model folder of what a user names: a run, its `model/` folder, or a folder of runs (the best by val).
+
+    Raises ModelFileError when there is none.
+    """
+    for candidate in (path, path / "model"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    runs = [Run(p.parent) for p in sorted(path.glob("*/plan.json")) if (p.parent / "model" / "config.json").is_file()]
+    finished = [run for run in runs if run.state == "finished"]
+    if finished:  # chosen by val: test numbers choose nothing
+        best = max(finished, key=lambda run: (run.result["val"]["accuracy"], -run.result["val"]["loss"]))
+        return best.folder / "model"
+    raise ModelFileError(f"There is no model in {path}.", "Name a finished run, its model folder, or a folder of runs.")

@@ -1,0 +1,1 @@
+"""Read-only observers of a training run: when they look, what they measure, and where it goes."""

@@ -1,0 +1,113 @@
+"""From events to lines of the record. An observer reads; it never writes into what it watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from headstart.loop import Backward, Epoch, Event, Proof, Score, Step
+from headstart.watch.quantities import Look
+from headstart.watch.when import is_due
+
+
+class Observer:
+    """Turns the events of one run into lines for `metrics.jsonl`."""
+
+    def __init__(
+        self,
+        layers: list[str],
+        *,
+        labels: np.ndarray,
+        steps_per_epoch: int,
+        total: int,
+        flops: tuple[float, ...],
+        peak: float,
+    ) -> None:
+        """`labels` are those of the val split [n]; `flops` of a training photo per phase; `peak` in FLOP/s."""
+        self._layers = layers
+        self._labels = labels
+        self._due = lambda step: is_due(step, steps_per_epoch, total)
+        self._flops, self._peak = flops, peak
+        self._look: Look | None = None
+
+    def lines(self, event: Event, phase: int) -> Iterator[dict[str, Any]]:
+        """The lines that `event` gives rise to; none for most. `phase` is the index of the current phase."""
+        if isinstance(event, Backward):
+            if self._due(event.step):
+                self._look = Look(event.network, self._layers)
+                self._look.gradients()
+        elif isinstance(event, Step):
+            yield {"kind": "step", "step": event.step, "epoch": event.epoch, "loss": event.loss, "lr": event.rates}
+            if self._look is not None:
+                self._look.weights()
+                yield {"kind": "look", "step": event.step, "epoch": event.epoch, **self._look.lines}
+                self._look = None
+        elif isinstance(event, Proof):
+            yield {
+                "kind": "proof",
+                "step": event.step,
+                "phase": event.phase,
+                "trained": event.trained,
+                "before": event.before,
+                "after": event.after,
+                "sentence": proof_sentence(event),
+            }
+        elif isinstance(event, Epoch):
+            yield self._epoch(event, phase)
+
+    def _epoch(self, event: Epoch, phase: int) -> dict[str, Any]:
+        speed = event.images / event.train_seconds if event.train_seconds else 0.0
+        return {
+            "kind": "epoch",
+            "step": event.step,
+            "epoch": event.epoch,
+            "train": score_line(event.train),
+            "val": score_line(event.val),
+            "lr": event.rates,
+            "best": event.best,
+            "confusion": confusion(event.val, self._labels),
+            "speed": {
+                "images_per_second": speed,
+                "mfu": speed * self._flops[phase] / self._peak,
+                "train_seconds": event.train_seconds,
+                "val_seconds": event.val_seconds,
+            },
+            "time": time.time(),
+        }
+
+
+def score_line(score: Score) -> dict[str, Any]:
+    return {"loss": score.loss, "accuracy": score.accuracy, "n": score.n}
+
+
+def confusion(score: Score, labels: np.ndarray) -> list[list[int]]:
+    """Counts [true][predicted] of an evaluation."""
+    assert score.logits is not None  # noqa: S101
+    classes = score.logits.shape[1]
+    flat = labels * classes + score.logits.argmax(axis=1)
+    counts = np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
+    return [[int(c) for c in row] for row in counts]
+
+
+def proof_sentence(event: Proof) -> str:
+    """What the run says when a phase with frozen parts ends."""
+    return (
+        f"Frozen means frozen: in the phase {event.phase} all but {event.trained} tensors were frozen, and their "
+        f"sha256, BatchNorm statistics included, is {event.before[:12]} before and {event.after[:12]} after."
+    )
+
+
+def epoch_sentence(line: dict[str, Any], epochs: int) -> str:
+    """The terminal's line for one epoch of the record (`kind` epoch)."""
+    train, val, speed = line["train"], line["val"], line["speed"]
+    rates = " ".join(f"{rate:.3g}" for rate in dict.fromkeys(line["lr"].values()))
+    best = "  best so far, model saved" if line["best"] else ""
+    return (
+        f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"  train {100 * train['accuracy']:5.1f} % loss {train['loss']:.3f}"
+        f"  val {100 * val['accuracy']:5.1f} % loss {val['loss']:.3f}"
+        f"  lr {rates}  {speed['images_per_second']:.0f} images/s  MFU {100 * speed['mfu']:.0f} %{best}"
+    )

@@ -1,0 +1,13 @@
+"""When to look: at log-spaced steps, where training changes fastest, and at the end of each epoch."""
+
+from __future__ import annotations
+
+
+def is_due(step: int, steps_per_epoch: int, total: int) -> bool:
+    """Whether the observers look at step `step` (from 1): steps 1, 2, 4, 8, …, each epoch's last and the very last.
+
+    Powers of two are looked at within the first epoch, so the price is that of a few looks for each run.
+    """
+    if step % steps_per_epoch == 0 or step == total:
+        return True
+    return step < steps_per_epoch and step & (step - 1) == 0

@@ -1,0 +1,58 @@
+"""Small real runs for the tests: digits at 16 px, in this process or in one that can be killed."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headstart import build
+from headstart.build import Prepared
+from headstart.parts import precision
+from headstart.record import read_lines, without_clock
+from headstart.settings import settle
+from headstart.voice import Silent
+
+from .conftest import environment_for_processes
+
+SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
+
+
+def prepared(**settings: Any) -> Prepared:
+    """Everything before the first step of a small run."""
+    draft = build.settle_machine(settle({**SMALL, **settings}).plan)
+    with precision.repeatable(torch.device("cpu"), draft.machine.threads):
+        return build.prepare(draft, Silent())
+
+
+def command(*words: str | Path) -> subprocess.Popen[str]:
+    """`headstart WORDS…` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from headstart.cli import main; main()", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment_for_processes(),
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def flags(**settings: Any) -> list[str]:
+    """Settings as the command line takes them; the source first."""
+    given = {**SMALL, **settings}
+    source = given.pop("source")
+    words = [source]
+    for name, value in given.items():
+        flag = "--" + name.replace("_", "-")
+        words += [flag] if value is True else [flag, str(value)]
+    return words
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The record of a run less what depends on the clock."""
+    return [without_clock(line) for line in read_lines(folder / "metrics.jsonl")]

@@ -1,0 +1,243 @@
+"""Checkpoints: whole or not there, verified, and gone on from bit for bit."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from headstart import checkpoint, loop
+from headstart.errors import ModelFileError, ResourceError
+
+from .runs import prepared
+
+SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
+
+
+def states_equal(a: loop.State, b: loop.State) -> bool:
+    pairs = [(a.network.state_dict(), b.network.state_dict())]
+    if a.ema is not None and b.ema is not None:
+        pairs.append((a.ema.state_dict(), b.ema.state_dict()))
+    for x, y in pairs:
+        if x.keys() != y.keys() or not all(torch.equal(x[k], y[k]) for k in x):
+            return False
+    one, two = (s.optimizer.state_dict() for s in (a, b))
+    slots = all(torch.equal(one["state"][i][n], two["state"][i][n]) for i in one["state"] for n in one["state"][i])
+    return slots and one["param_groups"] == two["param_groups"] and a.progress == b.progress
+
+
+def events(parts: loop.Parts, state: loop.State) -> list[tuple]:
+    """What a run tells of itself, less the clock."""
+    found = []
+    for event in loop.train(parts, state):
+        if isinstance(event, loop.Step):
+            found.append((event.step, event.epoch, event.loss, tuple(event.rates.items())))
+        elif isinstance(event, loop.Epoch):
+            found.append((event.epoch, event.train, event.val.loss, event.val.accuracy, event.best))
+        elif isinstance(event, loop.Proof):
+            found.append((event.phase, event.before, event.after))
+    return found
+
+
+@pytest.mark.parametrize("where", ["mid-epoch", "last step of epoch", "before validation", "after epoch", "the end"])
+def test_resumed_is_unbroken(tmp_path: Path, where: str) -> None:
+    settings = {**SETTINGS, "source": "digits:0-1", "batch_size": 16, "epochs": "24st", "tuning": "lp-ft"}
+    unbroken = prepared(**settings)
+    state = loop.begin(unbroken.parts)
+    whole = events(unbroken.parts, state)
+    per_epoch = unbroken.parts.batches.steps_per_epoch
+    assert per_epoch == 16
+
+    first = prepared(**settings)
+    half = loop.begin(first.parts)
+    told = []
+    for event in loop.train(first.parts, half):
+        step, epoch = half.progress.step, half.progress.epoch
+        if isinstance(event, loop.Step):
+            told.append(1)
+        stop = {
+            "mid-epoch": isinstance(event, loop.Step) and step == 5,
+            "last step of epoch": isinstance(event, loop.Step) and step == per_epoch,
+            "before validation": isinstance(event, loop.Pulse) and step == per_epoch,
+            "after epoch": isinstance(event, loop.Epoch) and epoch == 1,
+            "the end": isinstance(event, loop.Epoch) and epoch == 2,
+        }[where]
+        if stop:
+            checkpoint.save_state(tmp_path / "c", half, {"bytes": 7})
+            break
+
+    second = prepared(**settings)
+    resumed = loop.begin(second.parts)
+    extra, warnings = checkpoint.load_state(tmp_path / "c", second.parts, resumed)
+    assert (extra, warnings) == ({"bytes": 7}, [])
+    assert states_equal(half, resumed)
+    rest = events(second.parts, resumed)
+    assert states_equal(state, resumed)
+    assert rest == whole[len(whole) - len(rest) :]
+    assert len(rest) < len(whole)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+def test_every_optimizer_comes_back(tmp_path: Path, optimizer: str) -> None:
+    settings = {"optimizer": optimizer, "epochs": "6st"}
+    unbroken, broken = prepared(**settings), prepared(**settings)
+    a, b = loop.begin(unbroken.parts), loop.begin(broken.parts)
+    events(unbroken.parts, a)
+    for event in loop.train(broken.parts, b):
+        if isinstance(event, loop.Step) and event.step == 3:
+            checkpoint.save_state(tmp_path / "c", b, {})
+            break
+    again = prepared(**settings)
+    c = loop.begin(again.parts)
+    checkpoint.load_state(tmp_path / "c", again.parts, c)
+    events(again.parts, c)
+    assert states_equal(a, c)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A state in the middle of a run, to be saved again and again."""
+    made = prepared(epochs="9st")
+    state = loop.begin(made.parts)
+    for event in loop.train(made.parts, state):
+        if isinstance(event, loop.Step) and event.step == 2:
+            break
+    return made.parts, state
+
+
+def at(state: loop.State, step: int) -> loop.State:
+    progress = loop.Progress.from_json({**state.progress.to_json(), "step": step})
+    return loop.State(state.network, state.optimizer, state.ema, progress)
+
+
+def load(folder: Path, parts: loop.Parts) -> tuple[int | None, list[str]]:
+    state = loop.begin(parts)
+    extra, warnings = checkpoint.load_state(folder, parts, state)
+    return (None if extra is None else state.progress.step), warnings
+
+
+def test_two_are_kept_and_no_orphans(tmp_path: Path, small) -> None:
+    parts, state = small
+    folder = tmp_path / "c"
+    for step in range(2, 8):
+        (folder / f"step-00000099-0000.tmp-{step}").mkdir(parents=True)  # left by a crash
+        checkpoint.save_state(folder, at(state, step), {})
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-0000", "step-00000007-0000"]
+    assert load(folder, parts) == (7, [])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "no manifest", "missing file"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_used(tmp_path: Path, small, damage: str) -> None:
+    parts, state = small
+    folder = tmp_path / "c"
+    for step in (2, 3):
+        checkpoint.save_state(folder, at(state, step), {})
+    newest = folder / "step-00000003-0000"
+    file = newest / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "missing file":
+        file.unlink()
+    else:
+        (newest / "MANIFEST.json").unlink()
+    step, warnings = load(folder, parts)
+    assert step == 2
+    assert len(warnings) == 1 and "step-00000003" in warnings[0]
+    checkpoint.save_state(folder, at(state, 4), {})  # the damaged one does not count as kept
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000002-0000", "step-00000004-0000"]
+
+
+def test_only_damaged_ones_end_with_exit_6_and_nothing_is_deleted(tmp_path: Path, small) -> None:
+    parts, state = small
+    folder = tmp_path / "c"
+    for step in (2, 3):
+        checkpoint.save_state(folder, at(state, step), {})
+        (folder / f"step-{step:08d}-0000" / "state.json").write_text("{}")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ModelFileError) as caught:
+        load(folder, parts)
+    assert caught.value.exit_code == 6
+    assert "step-00000002" in caught.value.what and "step-00000003" in caught.value.what
+    assert sorted(folder.rglob("*")) == before
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int | None, error: type[BaseException]) -> list[str]:
+    """Count the calls that change the disk while saving, and fail the Nth before it does anything."""
+    calls: list[str] = []
+
+    def watched(name: str, real):
+        def call(*args, **kwargs):
+            if name == "open" and (len(args) < 2 or args[1] != "wb"):
+                return real(*args, **kwargs)
+            calls.append(name)
+            if len(calls) == fail_at:
+                raise error(28, "No space left on device")
+            return real(*args, **kwargs)
+
+        return call
+
+    for owner, name in ((os, "fsync"), (Path, "mkdir"), (Path, "rename"), (Path, "open"), (shutil, "rmtree")):
+        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
+    return calls
+
+
+@pytest.mark.parametrize("error", [OSError, Crash])
+def test_a_crash_at_any_call_leaves_a_checkpoint_that_loads(tmp_path: Path, small, error) -> None:
+    parts, state = small
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path / "count"
+        for step in (2, 3):
+            checkpoint.save_state(folder, at(state, step), {})
+        total = (
+            len(calls := count_calls(patch, None, error))
+            or (checkpoint.save_state(folder, at(state, 4), {}), len(calls))[1]
+        )
+    assert total > 8
+    for nth in range(1, total + 1):
+        folder = tmp_path / f"{nth}"
+        for step in (2, 3):
+            checkpoint.save_state(folder, at(state, step), {})
+        with pytest.MonkeyPatch.context() as patch:
+            count_calls(patch, nth, error)
+            with contextlib.suppress(ResourceError, OSError, Crash):
+                checkpoint.save_state(folder, at(state, 4), {})
+        step, _ = load(folder, parts)
+        assert step in (3, 4), nth
+        whole = [p for p in folder.glob("step-*") if ".tmp-" not in p.name and not checkpoint.faults(p)]
+        assert len(whole) >= 2, nth
+        checkpoint.save_state(folder, at(state, 5), {})
+        assert not list(folder.glob("*.tmp-*"))
+        shutil.rmtree(folder)
+
+
+def test_a_full_disk_is_exit_5_and_the_checkpoint_before_is_intact(tmp_path: Path, small, monkeypatch) -> None:
+    parts, state = small
+    folder = tmp_path / "c"
+    checkpoint.save_state(folder, at(state, 2), {})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(ResourceError) as caught:
+        checkpoint.save_state(folder, at(state, 3), {})
+    assert caught.value.exit_code == 5
+    assert load(folder, parts) == (2, [])
+
+
+def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path: Path, small) -> None:
+    _, state = small
+    path = checkpoint.save_state(tmp_path / "c", state, {})
+    assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
+    manifest = json.loads((path / "MANIFEST.json").read_text())
+    assert set(manifest) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}

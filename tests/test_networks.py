@@ -1,0 +1,168 @@
+"""The ResNet family equals torchvision's to the last bit; timm's networks are described by their own words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from headstart.errors import UsageError
+from headstart.parts import networks
+
+NAMES = ("resnet18", "resnet34", "resnet50")
+TIMM = "timm:test_vit"
+
+
+def images(count: int = 2, size: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def twins(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
+    """(ours, torchvision's) with the same state dict, whose BatchNorm statistics are not the trivial ones."""
+    ours = networks.build(request.param, 7)
+    theirs = torchvision.models.get_model(request.param, weights=None, num_classes=7)
+    generator = torch.Generator().manual_seed(1)
+    for name, buffer in theirs.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1, generator=generator)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 2, generator=generator)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return ours, theirs
+
+
+def test_state_dict_has_torchvision_keys_shapes_and_order(twins: tuple[nn.Module, nn.Module]) -> None:
+    ours, theirs = twins
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
+        (k, v.shape) for k, v in theirs.state_dict().items()
+    ]
+
+
+def test_outputs_statistics_and_gradients_are_bit_equal(twins: tuple[nn.Module, nn.Module]) -> None:
+    ours, theirs = twins
+    x, y = images(), torch.tensor([0, 3])
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(x), theirs.eval()(x))
+    results = []
+    for network in (ours.train(), theirs.train()):
+        network.zero_grad(set_to_none=True)
+        pixels = x.clone().requires_grad_()
+        logits = network(pixels)
+        nn.functional.cross_entropy(logits, y).backward()
+        results.append((logits.detach(), pixels.grad, network))
+    (a, a_pixels, _), (b, b_pixels, _) = results
+    assert torch.equal(a, b)
+    assert torch.equal(a_pixels, b_pixels)
+    for (name, p), (_, q) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad), name
+    for (name, p), (_, q) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_timm_knows_the_same_network() -> None:
+    import timm
+
+    theirs = timm.create_model("resnet18", num_classes=3).eval()
+    ours = networks.build("resnet18", 3).eval()
+    ours.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images()), theirs(images()), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.sampled_from(NAMES[:2]), st.booleans(), st.sampled_from(networks.NORMS), st.sampled_from(networks.STEMS))
+def test_every_switch_gives_a_network(name: str, shortcut: bool, norm: str, stem: str) -> None:
+    network = networks.build(name, 5, shortcut=shortcut, norm=norm, stem=stem).eval()
+    keys = list(network.state_dict())
+    assert any("downsample" in k for k in keys) is shortcut
+    assert any("bn1" in k for k in keys) is (norm == "batch")
+    assert ("conv1.bias" in keys) is (norm == "none")
+    assert network.conv1.weight.shape[-1] == (7 if stem == "imagenet" else 3)
+    shrunk: list[torch.Size] = []
+    network.layer4.register_forward_hook(lambda module, inputs, output: shrunk.append(output.shape))
+    with torch.no_grad():
+        assert network(images(1, 32)).shape == (1, 5)
+    assert shrunk[0][-1] == (1 if stem == "imagenet" else 4)
+
+
+def test_the_shortcut_is_what_it_says() -> None:
+    block = networks.BasicBlock(4, 4).eval()
+    plain = networks.BasicBlock(4, 4, shortcut=False).eval()
+    plain.load_state_dict(block.state_dict())
+    nn.init.zeros_(block.bn2.weight)
+    nn.init.zeros_(plain.bn2.weight)
+    x = images(1, 8)[:, :1].repeat(1, 4, 1, 1)
+    with torch.no_grad():
+        assert torch.equal(block(x.clone()), x.relu())
+        assert torch.equal(plain(x.clone()), torch.zeros_like(x))
+
+
+def test_bottleneck_strides_on_its_3x3() -> None:
+    block = networks.Bottleneck(8, 4, 2)
+    assert [block.conv1.stride, block.conv2.stride, block.conv3.stride] == [(1, 1), (2, 2), (1, 1)]
+    assert block(torch.zeros(2, 8, 6, 6)).shape == (2, 16, 3, 3)
+
+
+def test_building_leaves_the_global_generator_alone_and_repeats_itself() -> None:
+    before = torch.get_rng_state()
+    first, second = networks.build("resnet18", 3), networks.build("resnet18", 3)
+    networks.build(TIMM, 3)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "switches", "hint"),
+    [
+        ("resnet19", {}, "resnet18"),
+        ("vgg16", {}, "resnet18, resnet34, resnet50"),
+        ("timm:test_vot", {}, "timm:test_vit"),
+        ("timm:resnet18.a1_in1", {}, "timm:resnet18.a1_in1k"),
+        ("timm:hf-hub:someone/something", {}, "list_models"),
+        ("timm:deit_tiny_distilled_patch16_224", {}, "another network"),
+        (TIMM, {"shortcut": False}, "Leave the switches out"),
+        ("resnet18", {"norm": "batsh"}, "batch"),
+        ("resnet18", {"stem": "tiny"}, "imagenet, small"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(name: str, switches: dict[str, object], hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        networks.build(name, 3, **switches)
+    assert hint in caught.value.cure
+
+
+@pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])
+def test_stages_hold_every_parameter_once_and_end_with_the_head(name: str) -> None:
+    network = networks.build(name, 3)
+    parts = networks.stages(network)
+    labels = [label for label, _ in parts]
+    assert labels[0] == "stem"
+    assert labels[-1] == "head"
+    assert len(set(labels)) == len(labels) > 3
+    assert parts[-1][1] == [networks.head_name(network)]
+    for parameter, _ in network.named_parameters():
+        assert sum(networks.in_part(parameter, prefixes) for _, prefixes in parts) == 1, parameter
+
+
+def test_a_resnet_is_described_in_order() -> None:
+    network = networks.build("resnet18", 3)
+    assert [s for s, _ in networks.stages(network)] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    layers = networks.layer_names(network)
+    assert layers[:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
+    assert layers[-1] == "fc"
+    assert len(layers) == 20 + 1
+    assert networks.block_names(network) == [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
+    assert len(networks.block_names(networks.build("resnet50", 3))) == 16
+
+
+def test_a_timm_network_is_described_by_timm() -> None:
+    network = networks.build(TIMM, 3)
+    assert networks.head_name(network) == "head"
+    assert networks.block_names(network) == [f"blocks.{i}" for i in range(6)]
+    assert networks.layer_names(network)[0] == "patch_embed.proj"
+    assert networks.layer_names(network)[-1] == "head"
+    assert "norm.weight" in dict(networks.stages(network))["blocks.5"], "what follows the last block belongs to it"

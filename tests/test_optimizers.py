@@ -1,0 +1,60 @@
+"""The whole table of optimizers against torch with the same numbers, and the groups."""
+
+import pytest
+import torch
+from torch import nn
+
+from headstart.parts import optimizers
+
+PLAIN = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, 0.05),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.05, momentum=0.8),
+}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
+
+
+def train(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    for step in range(3):
+        torch.manual_seed(step)
+        net(torch.randn(8, 3, 8, 8)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return net.state_dict()
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_the_table_is_torchs(name: str) -> None:
+    ours, plain = network(), network()
+    decay = 0.1 if name == "adamw" else 0.0
+    found = optimizers.groups(ours.named_parameters(), weight_decay=decay, trunk=set(), trunk_factor=1.0)
+    made = optimizers.OPTIMIZERS[name](found, optimizers.Numbers(0.05, 0.8, nesterov=True))
+    if name == "adamw":  # plain torch, told by hand to spare the norm and the biases
+        decayed = [p for p in plain.parameters() if p.ndim > 1]
+        spared = [{"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}]
+        other = PLAIN[name]([{"params": decayed}, *spared])
+    else:
+        other = PLAIN[name](plain.parameters())
+    one, two = train(ours, made), train(plain, other)
+    assert one.keys() == two.keys()
+    for key in one:
+        assert torch.equal(one[key], two[key]), key
+
+
+def test_groups_hold_every_parameter_once_and_spare_norms_and_biases() -> None:
+    net = network()
+    found = optimizers.groups(
+        net.named_parameters(), weight_decay=0.1, trunk={"0.weight", "0.bias", "1.weight", "1.bias"}, trunk_factor=0.1
+    )
+    assert [g["name"] for g in found] == ["trunk", "trunk-no-decay", "head", "head-no-decay"]
+    assert [g["weight_decay"] for g in found] == [0.1, 0.0, 0.1, 0.0]
+    together = [id(p) for g in found for p in g["params"]]
+    assert sorted(together) == sorted(id(p) for p in net.parameters())
+    optimizer = optimizers.OPTIMIZERS["sgd"](found, optimizers.Numbers(1.0))
+    optimizers.set_rates(optimizer, 0.5)
+    assert optimizers.rates(optimizer) == {"trunk": 0.05, "head": 0.5}

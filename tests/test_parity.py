@@ -1,0 +1,194 @@
+"""The loop against plain torch: the same weights, bit for bit."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from headstart import loop
+from headstart.errors import DivergedError, HeadstartError
+from headstart.parts import augment
+
+from .runs import prepared
+
+IMAGENET_STEM = {"stem": "imagenet", "image_size": 32}
+
+
+def plain_torch(
+    made, steps: int, *, smoothing: float = 0.0, clip: float = 0.0, ema: float = 0.0, balanced: bool = False
+):
+    """The run of a plan as anybody would write it, on torchvision's own network."""
+    recipe, batches = made.plan.recipe, made.parts.batches
+    network = torchvision.models.resnet18(num_classes=4)
+    network.load_state_dict(made.network.state_dict())
+    network.to(memory_format=torch.channels_last)
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    spared = [p for p in network.parameters() if p.ndim == 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared}], recipe.lr, momentum=0.9
+    )
+    total = made.parts.steps
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
+    counts = torch.bincount(torch.from_numpy(batches.photos.labels)).float()
+    weight = counts.sum() / (4 * counts) if balanced else None
+    torch.set_num_threads(made.plan.machine.threads)
+    network.train()
+    losses = []
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
+        epoch, within = divmod(step, batches.steps_per_epoch)
+        images, labels = batches.batch(epoch, within)
+        images = augment.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
+        loss = F.cross_entropy(network(images), labels, weight=weight, label_smoothing=smoothing)
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if average is not None:
+            average.update_parameters(network)
+        losses.append(float(loss.detach()))
+    return (average.module if average is not None else network).state_dict(), losses
+
+
+def ours(made):
+    state = loop.begin(made.parts)
+    losses = []
+    for event in loop.train(made.parts, state):
+        if isinstance(event, loop.Step):
+            losses.append(event.loss)
+    return state, losses
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain"),
+    [
+        ({}, {}),
+        ({"label_smoothing": 0.1, "clip": 0.5}, {"smoothing": 0.1, "clip": 0.5}),
+        ({"ema": 0.9, "class_weights": "balanced"}, {"ema": 0.9, "balanced": True}),
+    ],
+)
+def test_the_loop_is_plain_torch(settings, plain) -> None:
+    made = prepared(**IMAGENET_STEM, epochs="6st", **settings)
+    expected, expected_losses = plain_torch(made, 6, **plain)
+    state, losses = ours(made)
+    assert losses == expected_losses
+    found = state.judged.state_dict()
+    assert found.keys() == expected.keys()
+    for key in found:
+        assert torch.equal(found[key], expected[key]), key
+
+
+def test_two_equal_plans_give_equal_bits_and_another_seed_does_not() -> None:
+    one, two, other = (ours(prepared(epochs="4st", seed=seed)) for seed in (0, 0, 1))
+    assert one[1] == two[1] != other[1]
+    for a, b in zip(one[0].network.state_dict().values(), two[0].network.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_arms_share_their_batches_and_their_heads_init() -> None:
+    """Common random numbers: whatever differs between arms, the order, the crops and the head's init do not."""
+    a, b = prepared(start="scratch:xavier", optimizer="adam"), prepared(start="scratch:orthogonal")
+    for epoch in range(2):
+        for step in range(3):
+            for x, y in zip(a.parts.batches.batch(epoch, step), b.parts.batches.batch(epoch, step), strict=True):
+                assert torch.equal(x, y)
+    assert torch.equal(a.network.fc.weight, b.network.fc.weight)
+    assert not torch.equal(a.network.conv1.weight, b.network.conv1.weight)
+
+
+def test_mixup_against_its_own_definition() -> None:
+    made = prepared(mixup=0.4, epochs="1st")
+    images, labels = made.parts.batches.batch(0, 0)
+    images = augment.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
+    mix = augment.mixup(8, 0.4, 0, 0, 0)
+    targets = mix.share * F.one_hot(labels, 4) + (1 - mix.share) * F.one_hot(labels[mix.partner], 4)
+    mixed = mix.share * images + (1 - mix.share) * images[mix.partner]
+    made.network.train()
+    with torch.no_grad():
+        state = {k: v.clone() for k, v in made.network.state_dict().items()}
+        expected = F.cross_entropy(made.network(mixed.contiguous(memory_format=torch.channels_last)), targets)
+        made.network.load_state_dict(state)
+    _, losses = ours(made)
+    assert losses[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_schedule_is_followed_and_read_back() -> None:
+    made = prepared(epochs="10st", schedule="cosine", warmup="2st", trunk_lr=0.5)
+    rates = [e.rates for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, loop.Step)]
+    lr = made.plan.recipe.lr
+    expected = [lr / 3, 2 * lr / 3] + [lr * 0.5 * (1 + math.cos(math.pi * s / 8)) for s in range(8)]
+    assert [r["head"] for r in rates] == pytest.approx(expected)
+    assert [r["trunk"] for r in rates] == pytest.approx(expected)  # a factor for what is pretrained, and nothing is
+
+
+def test_a_learning_rate_changed_from_outside_is_found() -> None:
+    made = prepared(epochs="3st")
+    state = loop.begin(made.parts)
+    with pytest.raises(HeadstartError, match="the plan says"):
+        for event in loop.train(made.parts, state):
+            if isinstance(event, loop.Backward) and event.step == 2:
+                state.optimizer.param_groups[0]["lr"] = 0.5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(value: float) -> None:
+    made = prepared(epochs="5st")
+    state = loop.begin(made.parts)
+    with pytest.raises(DivergedError, match=r"at step 3") as caught:
+        for event in loop.train(made.parts, state):
+            if isinstance(event, loop.Step) and event.step == 2:
+                with torch.no_grad():
+                    state.network.fc.bias.fill_(value)
+    assert caught.value.exit_code == 4
+
+
+def test_nan_in_validation_only_is_divergence_too() -> None:
+    made = prepared(epochs="3st")
+    state = loop.begin(made.parts)
+    with pytest.raises(DivergedError, match="validation"):
+        for event in loop.train(made.parts, state):
+            if isinstance(event, loop.Step) and event.step == 3:
+                state.network.bn1.running_var.fill_(float("nan"))
+
+
+def test_early_stopping_ends_after_so_many_epochs_without_a_better_one() -> None:
+    made = prepared(epochs="8ep", patience=2, lr=1e-9, source="digits:0-1", batch_size=32)
+    epochs = [e for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, loop.Epoch)]
+    best = max(e.epoch for e in epochs if e.best)
+    assert len(epochs) in (best + 2, 8)
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "stages:1", "lp-ft"])
+def test_frozen_means_frozen(tuning: str) -> None:
+    made = prepared(tuning=tuning, epochs="6st", head_epochs="50%")
+    before = {k: v.clone() for k, v in made.network.state_dict().items()}
+    proofs = []
+    state = loop.begin(made.parts)
+    after_head = None
+    for event in loop.train(made.parts, state):
+        if isinstance(event, loop.Proof):
+            proofs.append(event)
+        if isinstance(event, loop.Step) and event.step == 3:
+            after_head = {k: v.clone() for k, v in made.network.state_dict().items()}
+    assert [p.before == p.after for p in proofs] == [True]
+    moved = {k for k, v in made.network.state_dict().items() if not torch.equal(v, before[k])}
+    if tuning == "frozen":
+        assert moved == {"fc.weight", "fc.bias"}
+    elif tuning == "stages:1":
+        assert moved and all(k.startswith(("layer4.", "fc.")) for k in moved)
+    else:
+        assert {k for k, v in after_head.items() if not torch.equal(v, before[k])} == {"fc.weight", "fc.bias"}
+        assert "conv1.weight" in moved and proofs[0].step == 3
+
+
+def test_a_frozen_tensor_that_moves_is_found() -> None:
+    made = prepared(tuning="frozen", epochs="3st")
+    with pytest.raises(HeadstartError, match="frozen tensor changed"):
+        for event in loop.train(made.parts, loop.begin(made.parts)):
+            if isinstance(event, loop.Step) and event.step == 2:
+                made.network.bn1.running_mean.add_(1e-7)

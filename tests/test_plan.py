@@ -1,0 +1,136 @@
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from headstart.errors import UsageError
+from headstart.plan import SECTIONS, Plan, differences, fields
+from headstart.settings import PRESETS, settle
+
+recipes = st.fixed_dictionaries(
+    {
+        "optimizer": st.sampled_from(["sgd", "adam", "adamw", "rmsprop"]),
+        "lr": st.floats(1e-6, 1),
+        "schedule": st.sampled_from(["constant", "step", "multistep", "cosine", "linear", "one-cycle"]),
+        "epochs": st.integers(1, 100).map(lambda n: f"{n}ep"),
+        "warmup": st.sampled_from(["0ep", "100st", "5%"]),
+        "milestones": st.lists(st.integers(1, 99).map(lambda n: f"{n}%"), max_size=3),
+        "batch_size": st.integers(2, 512),
+        "ema": st.floats(0, 0.999),
+        "classes": st.lists(st.text(string.ascii_letters + "äé ", min_size=1).filter(str.strip), max_size=3),
+        "seed": st.integers(0, 2**31 - 1),
+    }
+)
+
+
+def complete(plan: Plan) -> Plan:
+    plan = plan.changed("network", network="resnet18").changed("recipe", flip="on")
+    plan = plan.changed("machine", device="cpu", precision="fp32", threads=2)
+    return plan.changed("facts", fingerprint="abc")
+
+
+@given(recipes)
+def test_a_plan_comes_back_equal_from_toml_and_json(values: dict) -> None:
+    plan = settle(values).plan
+    assert Plan.from_toml(plan.to_toml()) == plan
+    assert Plan.model_validate(json.loads(plan.model_dump_json())) == plan
+
+
+@given(recipes, recipes)
+def test_equal_plans_have_equal_hashes_and_only_they(one: dict, two: dict) -> None:
+    a, b = complete(settle(one).plan), complete(settle(two).plan)
+    assert (a.identity() == b.identity()) == (a.hash == b.hash)
+    assert bool(differences(a.identity(), b.identity())) == (a.hash != b.hash)
+
+
+def test_an_open_plan_has_no_hash() -> None:
+    with pytest.raises(ValueError, match=r"machine\.precision"):
+        _ = Plan().hash
+
+
+def test_the_path_of_the_data_does_not_count_its_content_does() -> None:
+    plan = complete(Plan())
+    assert plan.changed("data", source="/elsewhere").hash == plan.hash
+    assert plan.changed("facts", fingerprint="abd").hash != plan.hash
+
+
+def test_the_path_of_weights_does_not_count_when_their_hash_is_known() -> None:
+    plan = complete(Plan()).changed("facts", fingerprint="abc", weights_sha256="f00")
+    a, b = plan.changed("arm", start="file:a.safetensors"), plan.changed("arm", start="file:/b/a.safetensors")
+    assert a.hash == b.hash != a.changed("facts", fingerprint="abc", weights_sha256="f01").hash
+
+
+def test_a_plan_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        Plan().recipe.lr = 3.0  # type: ignore[misc]
+
+
+def test_field_names_are_unique_across_sections() -> None:
+    assert len(fields()) == sum(len(model.model_fields) for model in SECTIONS.values())
+
+
+def test_every_field_is_described() -> None:
+    assert [name for name, (_, field) in fields().items() if not field.description] == []
+
+
+def test_default_then_preset_then_file_then_flags(tmp_path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('lr = 0.3\n[recipe]\nimage_size = 96\nbatch_size = 8\n[facts]\nfingerprint = "old"\n')
+    settled = settle({"source": "digits", "batch_size": 16, "optimizer": None}, file=file)
+    assert settled.plan.recipe.image_size == 96  # the file over the preset digits
+    assert settled.plan.recipe.batch_size == 16  # the flag over the file
+    assert settled.plan.network.stem == "small"  # the preset over the default
+    assert settled.plan.recipe.optimizer == "sgd"
+    assert settled.plan.facts.fingerprint == ""
+    assert settled.origins["lr"] == f"file {file}"
+    assert settled.origins["batch_size"] == "flag"
+    assert settled.origins["stem"] == "preset digits"
+    assert settled.origins["optimizer"] == "default"
+    assert ("batch_size", "16", "flag") in settled.table()
+
+
+def test_the_default_rate_follows_the_optimizer() -> None:
+    assert settle({"optimizer": "adam"}).plan.recipe.lr == 0.001
+    assert settle({"optimizer": "sgd"}).plan.recipe.lr == 0.01
+    assert settle({"optimizer": "adam", "lr": 0.5}).plan.recipe.lr == 0.5
+
+
+def test_all_errors_at_once_with_the_nearest_key() -> None:
+    with pytest.raises(UsageError) as caught:
+        settle({"optimizer": "adan", "lr": -1, "epoks": "3ep", "tuning": "half", "epochs": "5"})
+    what = caught.value.what
+    for part in ("did you mean 'epochs'", "'sgd', 'adam'", "greater than 0", "lp-ft", "not a duration"):
+        assert part in what
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "bad", [{"nesterov": True, "optimizer": "adam"}, {"epochs": "20%"}, {"lr": float("nan")}, {"epochs": "0ep"}]
+)
+def test_combinations_that_make_no_sense(bad: dict) -> None:
+    with pytest.raises(UsageError):
+        settle(bad)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_valid_plan(name: str) -> None:
+    settled = settle({"source": "photos"}, preset=name)
+    assert set(settled.origins.values()) <= {"default", f"preset {name}", "flag"}
+
+
+def test_an_unknown_preset_and_a_broken_file(tmp_path) -> None:
+    with pytest.raises(UsageError, match="quick"):
+        settle({}, preset="quik")
+    with pytest.raises(UsageError, match="cannot be read"):
+        settle({}, file=tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("lr = ")
+    with pytest.raises(UsageError, match="not TOML"):
+        settle({}, file=tmp_path / "bad.toml")
+
+
+def test_the_arm_name() -> None:
+    plan = settle({"start": "imagenet", "tuning": "lp-ft", "head": "mlp:256", "optimizer": "adam"}).plan
+    assert plan.arm_name == "imagenet+lp-ft+mlp:256@adam"

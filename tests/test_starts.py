@@ -1,0 +1,692 @@
+"""Starts: what is read, what is refused, and that a seed gives the same bits every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
+from headstart.parts import fetch, heads, networks, starts
+
+SMALL = "timm:test_resnet"  # 0.4 M parameters, named like a ResNet-18's: the tests are about files, not about size
+USUAL = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
+REAL = Path(__file__).parents[2] / "shared" / "weights" / "cifar10-resnet18.safetensors"
+
+
+def resolve(name: str, **changed: object) -> starts.Start:
+    return starts.resolve(name, **{**USUAL, **changed})
+
+
+def filled(name: str | starts.Start, *, seed: int = 0, **changed: object) -> nn.Module:
+    """A network that was built, given a head and initialised, as a run does it."""
+    wanted = {**USUAL, **changed}
+    classes = wanted.pop("num_classes")
+    network = networks.build(wanted.pop("network"), classes, **wanted)
+    heads.attach(network, "linear", classes, seed=seed)
+    starts.initialise(network, resolve(name, **changed) if isinstance(name, str) else name, seed=seed)
+    return network
+
+
+def state(classes: int = 10, name: str = SMALL, **switches: object) -> dict[str, Tensor]:
+    """A plausible trained state dict: odd values everywhere, BatchNorm statistics included."""
+    generator = torch.Generator().manual_seed(5)
+    values = networks.build(name, classes, **switches).state_dict()
+    for key, tensor in values.items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.1 + ("var" in key))
+        else:
+            tensor.fill_(17)
+    return values
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only loopback can be reached, and no cache of the machine's user is looked at."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: object, **kwargs: object) -> object:
+        if host not in {"127.0.0.1", "localhost"}:
+            raise socket.gaierror(-2, "Name or service not known")
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+
+
+# --- random starts
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("scratch", SMALL),
+        ("scratch:xavier", SMALL),
+        ("scratch:orthogonal", SMALL),
+        ("scratch:kaiming", "resnet18"),
+        ("scratch:zero-gamma", "resnet18"),
+    ],
+)
+def test_random_starts_repeat_themselves_whatever_was_there_before(name: str, network: str) -> None:
+    first, other = filled(name, seed=3, network=network), filled(name, seed=4, network=network)
+    used = networks.build(network, 4)
+    used.load_state_dict(state(4, network))
+    starts.initialise(used, resolve(name, network=network), seed=3)
+    assert equal(first.state_dict(), used.state_dict()), "no tensor keeps what was there"
+    for key in ("layer1.0.conv1.weight", "fc.weight"):
+        assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
+
+
+def test_scratch_is_kaiming_with_torchvisions_scale() -> None:
+    ours = filled("scratch", network="resnet18").state_dict()
+    assert equal(ours, filled("scratch:kaiming", network="resnet18").state_dict())
+    theirs = torchvision.models.resnet18(num_classes=4).state_dict()
+    for key, tensor in ours.items():
+        if tensor.ndim < 2 and "fc" not in key:
+            assert torch.equal(tensor, theirs[key]), key
+        elif tensor.ndim == 4:
+            assert tensor.std().item() == pytest.approx(theirs[key].std().item(), rel=0.1), key
+
+
+def test_schemes_are_what_their_papers_say() -> None:
+    weight = filled("scratch:orthogonal").layer2[0].conv1.weight.detach().flatten(1)
+    torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(48), rtol=0, atol=1e-4)
+    weight = filled("scratch:xavier").layer4[0].conv2.weight
+    assert weight.std().item() == pytest.approx((2 / (2 * 96 * 9)) ** 0.5, rel=0.02)
+    zero = filled("scratch:zero-gamma", network="resnet18")
+    for name in networks.block_names(zero):
+        block = zero.get_submodule(name)
+        assert (block.bn2.weight == 0).all()
+        assert (block.bn1.weight == 1).all()
+    assert (filled("scratch:zero-gamma", network="resnet50").layer4[2].bn3.weight == 0).all()
+
+
+def test_biases_without_a_norm_start_at_zero() -> None:
+    network = filled("scratch", network="resnet18", norm="none", shortcut=False, stem="small")
+    assert (network.conv1.bias == 0).all()
+    assert all((p == 0).all() for n, p in network.named_parameters() if n.endswith("bias") and not n.startswith("fc"))
+
+
+def test_scratch_on_a_timm_network_is_its_own_initialisation() -> None:
+    network = filled("scratch", network="timm:test_vit")
+    assert network.pos_embed.std().item() == pytest.approx(0.02, rel=0.2), "as timm's constructor draws it"
+    orthogonal = filled("scratch:orthogonal", network="timm:test_vit")
+    weight = orthogonal.blocks[0].attn.proj.weight.detach()
+    torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(len(weight)), rtol=0, atol=1e-4)
+    assert torch.equal(orthogonal.pos_embed, network.pos_embed)
+
+
+def test_the_head_is_the_same_for_every_start(tmp_path: Path) -> None:
+    save_file(state(), tmp_path / "w.safetensors")
+    names = ("scratch", "scratch:xavier", f"file:{tmp_path}/w.safetensors", f"stats:file:{tmp_path}/w.safetensors")
+    heads_of = [filled(name, seed=9).fc.state_dict() for name in names]
+    assert all(equal(heads_of[0], other) for other in heads_of[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "hint"),
+    [
+        ("imagnet", {}, "did you mean imagenet"),
+        ("source:photos", {}, "stats:START"),
+        ("", {}, "scratch"),
+        ("file:", {}, "file:PATH"),
+        ("timm", {}, "timm:NAME"),
+        ("scratch:", {}, "zero-gamma"),
+        ("scratch:kaimin", {}, "kaiming"),
+        ("scratch:zero-gamma", {"norm": "none"}, "norm on"),
+        ("scratch:zero-gamma", {"shortcut": False}, "shortcut"),
+        ("stats:scratch", {}, "stats:imagenet"),
+        ("imagenet", {"shortcut": False}, "--shortcut on"),
+        ("imagenet", {"norm": "none"}, "--norm batch"),
+        ("imagenet", {"stem": "small"}, "--stem imagenet"),
+        ("imagenet", {"network": "timm:test_vit"}, "timm:NAME"),
+        ("timm:resnet34.a1_in1k", {}, "--network resnet34"),
+        ("timm:resnet18.a1_in1k", {"stem": "small"}, "as they are"),
+        ("timm:resnet18.a9", {}, "timm:resnet18.a1_in1k"),
+        ("timm:test_vit3", {"network": "timm:test_vit"}, "--network timm:test_vit3"),
+    ],
+)
+def test_unknown_or_unsuitable_starts_are_refused(name: str, changed: dict[str, object], hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(name, **{"network": "resnet18", **changed})
+    assert hint in str(caught.value)
+
+
+def test_default_networks(tmp_path: Path) -> None:
+    assert starts.default_network("timm:resnet18.a1_in1k") == "resnet18"
+    assert starts.default_network("timm:resnet50d.ra2_in1k") == "timm:resnet50d"
+    assert starts.default_network("stats:timm:test_vit.r160_in1k") == "timm:test_vit"
+    assert [starts.default_network(s) for s in ("scratch", "imagenet", "file:x.pth", "run:nowhere")] == [None] * 4
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "resnet34"}')
+    assert starts.default_network(f"run:{tmp_path}") == "resnet34"
+
+
+# --- weight files
+
+
+def written(folder: Path, values: dict[str, Tensor], form: str) -> Path:
+    path = folder / f"weights{'.safetensors' if form == 'safetensors' else '.pth'}"
+    if form == "safetensors":
+        save_file(values, path)
+    elif form == "old":
+        torch.save(values, path, _use_new_zipfile_serialization=False)
+    else:
+        torch.save(values if form == "pth" else {form: values, "epoch": 3}, path)
+    return path
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pth", "old", "state_dict", "model", "model_state_dict"])
+def test_every_form_of_file_gives_the_trunk_and_a_fresh_head(tmp_path: Path, form: str) -> None:
+    values = state()
+    path = written(tmp_path, values, form)
+    start = resolve(f"file:{path}")
+    network = filled(start, seed=2)
+    for key, tensor in network.state_dict().items():
+        assert key.startswith("fc") or torch.equal(tensor, values[key]), key
+    assert equal(network.fc.state_dict(), filled("scratch", seed=2).fc.state_dict())
+    assert start.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "head of 10 classes replaced by a fresh one of 4" in start.notes
+
+
+def test_a_head_of_the_same_size_is_fresh_too(tmp_path: Path) -> None:
+    save_file(state(4), tmp_path / "w.safetensors")
+    network = filled(f"file:{tmp_path}/w.safetensors", seed=1)
+    assert equal(network.fc.state_dict(), filled("scratch", seed=1).fc.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_cast(tmp_path: Path, dtype: torch.dtype) -> None:
+    values = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state().items()}
+    save_file(values, tmp_path / "w.safetensors")
+    start = resolve(f"file:{tmp_path}/w.safetensors")
+    assert start.state is not None
+    assert {t.dtype for t in start.state.values()} == {torch.float32, torch.int64}
+    assert torch.equal(start.state["conv1.0.weight"], values["conv1.0.weight"].float())
+    assert any("cast to float32" in note for note in start.notes)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "backbone.", "model."])
+def test_prefixes_and_the_word_shortcut_are_mapped(tmp_path: Path, prefix: str) -> None:
+    values = state()
+    renamed = {prefix + k.replace("downsample.", "shortcut."): v for k, v in values.items()}
+    path = written(tmp_path, renamed, "pth")
+    start = resolve(f"file:{path}")
+    assert start.state is not None
+    assert equal(start.state, {k: v for k, v in values.items() if not k.startswith("fc")})
+    assert any("renamed" in note for note in start.notes)
+
+
+def test_counters_may_be_missing_and_other_heads_are_known(tmp_path: Path) -> None:
+    values = {k: v for k, v in state().items() if "num_batches" not in k and not k.startswith("fc")}
+    values |= {"classifier.weight": torch.ones(6, 96), "classifier.bias": torch.ones(6)}
+    start = resolve(f"file:{written(tmp_path, values, 'safetensors')}")
+    assert start.state is not None
+    assert start.state["bn1.num_batches_tracked"] == 0
+    assert "head of 6 classes replaced by a fresh one of 4" in start.notes
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda s: s.pop("layer1.0.conv1.weight"), ["1 missing (layer1.0.conv1.weight)"]),
+        (lambda s: s.update(extra=torch.zeros(1)), ["1 unexpected (extra)"]),
+        (lambda s: [s.pop(k) for k in list(s) if "layer4" in k], ["missing (layer4.0.conv1.weight", "more)"]),
+        (lambda s: s.update({"conv1.0.weight": torch.zeros(16, 3, 5, 5)}), ["conv1.0.weight", "(16, 3, 5, 5)"]),
+        (lambda s: s["bn1.running_var"].fill_(torch.nan), ["bn1.running_var", "NaN"]),
+        (lambda s: s["conv1.0.weight"].fill_(torch.inf), ["conv1.0.weight", "infinite"]),
+        (lambda s: s.update({"conv1.0.weight": torch.zeros(16, 3, 3, 3, dtype=torch.int8)}), ["int8"]),
+        (lambda s: s.update({"module.conv1.0.weight": torch.zeros(16, 3, 3, 3)}), ["twice"]),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path, spoil: object, words: list[str]) -> None:
+    values = state()
+    spoil(values)
+    with pytest.raises(ModelFileError) as caught:
+        resolve(f"file:{written(tmp_path, values, 'safetensors')}")
+    assert all(word in caught.value.what for word in words), caught.value.what
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"network": "resnet34"}, {"network": "resnet50"}, {"shortcut": False}, {"norm": "none"}, {"stem": "small"}],
+)
+def test_a_file_of_another_network_is_refused_quickly(tmp_path: Path, changed: dict[str, object]) -> None:
+    path = written(tmp_path, state(name="resnet18"), "safetensors")
+    with pytest.raises(ModelFileError, match="does not fit"):
+        resolve(f"file:{path}", **{"network": "resnet18", **changed})
+
+
+def test_weights_of_a_net_without_norm_and_shortcut_come_back(tmp_path: Path) -> None:
+    switches = {"shortcut": False, "norm": "none", "stem": "small"}
+    values = state(name="resnet18", **switches)
+    network = filled(f"file:{written(tmp_path, values, 'safetensors')}", network="resnet18", **switches)
+    assert all(torch.equal(v, values[k]) for k, v in network.state_dict().items() if not k.startswith("fc"))
+
+
+class Canary:
+    """A pickle that writes a file when it is loaded with trust."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".bin"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str, zipped: bool) -> None:
+    path, canary = tmp_path / f"weights{suffix}", tmp_path / "canary"
+    torch.save({"conv1.0.weight": Canary(canary), "net": nn.ReLU()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelFileError, match="nothing in it was run") as caught:
+        resolve(f"file:{path}")
+    assert "weights_only=False" not in str(caught.value), "no advice to open it"
+    assert not canary.exists()
+    torch.load(path.rename(tmp_path / "trusted.pth"), weights_only=False)
+    assert canary.exists(), "the canary is alive"
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_whole_model_is_refused_with_the_line_that_converts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    path = tmp_path / "whole.pth"
+    torch.save(torchvision.models.resnet18(num_classes=10), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelFileError, match="whole model") as caught:
+        resolve(f"file:{path}")
+    line = caught.value.cure.partition("new file: ")[2]
+    monkeypatch.chdir(tmp_path)
+    exec(line, {"torch": torch})
+    assert resolve("file:weights.pth", network="resnet18").state is not None
+
+
+def test_pickles_of_other_things_are_refused(tmp_path: Path) -> None:
+    for content in (
+        [1, 2],
+        {},
+        {"conv1.0.weight": 3},
+        {"a": {"b": torch.zeros(1)}},
+        {"args": Path("x")},
+        {3: torch.zeros(1)},
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(ModelFileError):
+            resolve(f"file:{tmp_path}/w.pth")
+
+
+def test_a_tensor_larger_than_its_file_takes_no_memory(tmp_path: Path) -> None:
+    values = {"conv1.0.weight": torch.zeros(1).expand(10**11)}
+    torch.save(values, tmp_path / "w.pth")
+    with pytest.raises(ModelFileError, match="larger than the file"):
+        resolve(f"file:{tmp_path}/w.pth")
+
+
+def _with_header(header: dict[str, object], data: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def _tensor(start: int, end: int, count: int = 2) -> dict[str, object]:
+    return {"dtype": "F32", "shape": [count], "data_offsets": [start, end]}
+
+
+DAMAGED = {
+    "oversized header": struct.pack("<Q", 2**40) + b'{"a": 1}',
+    "header past the end": struct.pack("<Q", 100) + b'{"a"',
+    "no JSON": struct.pack("<Q", 8) + b"{garbage" + bytes(8),
+    "deep JSON": struct.pack("<Q", 50_000) + b'{"a":' * 10_000,
+    "overlap": _with_header({"a": _tensor(0, 8), "b": _tensor(4, 12)}, bytes(12)),
+    "hole": _with_header({"a": _tensor(0, 8), "b": _tensor(16, 24)}, bytes(24)),
+    "wrong shape": _with_header({"a": _tensor(0, 8, 3)}, bytes(8)),
+    "huge shape": _with_header({"a": _tensor(0, 8, 2**62)}, bytes(8)),
+    "trailing bytes": _with_header({"a": _tensor(0, 8)}, bytes(9)),
+    "truncated": _with_header({"a": _tensor(0, 8)}, bytes(7)),
+    "empty": b"",
+    "short": b"\x01",
+    "text": b"<html>404 not found</html>",
+    "broken zip": b"PK\x03\x04" + bytes(200),
+    "broken pickle": b"\x80\x02}q\x00(X",
+}
+
+
+@pytest.mark.parametrize("length", [0x4B50, 0x4B80])
+def test_a_safetensors_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path: Path, length: int) -> None:
+    path = written(tmp_path, state(), "safetensors")
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    assert size <= length
+    path.write_bytes(struct.pack("<Q", length) + content[8 : 8 + size].ljust(length) + content[8 + size :])
+    assert resolve(f"file:{path}").state is not None
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_damaged_files_are_refused_quickly(tmp_path: Path, damage: str, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(DAMAGED[damage])
+    began = time.process_time()
+    with pytest.raises(ModelFileError) as caught:
+        resolve(f"file:{path}")
+    assert time.process_time() - began < 0.5
+    assert str(path) in caught.value.what
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    for form in ("safetensors", "pth"):
+        path = written(tmp_path, state(), form)
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(ModelFileError, match="damaged"):
+            resolve(f"file:{path}")
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    for name in (f"file:{tmp_path}/none.pth", f"file:{tmp_path}", f"run:{tmp_path}", f"run:{tmp_path}/none"):
+        with pytest.raises(DataError) as caught:
+            resolve(name)
+        assert str(tmp_path) in caught.value.what
+
+
+# --- what belongs to the weights
+
+
+def test_metadata_and_the_files_beside_it_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(state(), path, metadata={"licence": "CC0", "trained_on": "CIFAR-10"})
+    start = resolve(f"file:{path}")
+    assert (start.licence, start.mean, start.std) == ("CC0", starts.IMAGENET_MEAN, starts.IMAGENET_STD)
+    assert "CIFAR-10" in start.provenance
+    assert any("ImageNet's are used" in note for note in start.notes)
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [1, 1, 2]}}))
+    start = resolve(f"file:{path}")
+    assert (start.mean, start.std) == ((0.5, 0.4, 0.3), (1.0, 1.0, 2.0))
+    assert not any("ImageNet's" in note for note in start.notes)
+    (tmp_path / "preprocess.json").write_text(json.dumps({"mean": [0, 0, 0], "std": [0.5, 0.5, 0.5]}))
+    assert resolve(f"file:{path}").std == (0.5, 0.5, 0.5)
+    (tmp_path / "preprocess.json").write_text("{")
+    with pytest.raises(ModelFileError, match=r"preprocess\.json"):
+        resolve(f"file:{path}")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    save_file(state(3), model / "model.safetensors")
+    config = {"architecture": "test_resnet", "num_classes": 3, "pretrained_cfg": {"mean": [0.1] * 3, "std": [0.2] * 3}}
+    (model / "config.json").write_text(json.dumps(config))
+    return model.parent
+
+
+def test_a_run_is_a_start_with_its_own_preprocessing(run_folder: Path) -> None:
+    for folder in (run_folder, run_folder / "model"):
+        start = resolve(f"run:{folder}")
+        assert (start.mean, start.std, start.licence) == ((0.1,) * 3, (0.2,) * 3, "yours")
+        assert start.sha256
+        assert torch.equal(filled(start).bn1.bias, state(3)["bn1.bias"])
+    with pytest.raises(ModelFileError, match="resnet34") as caught:
+        resolve(f"run:{run_folder}", network="resnet34")
+    assert f"--network {SMALL}" in caught.value.cure
+
+
+def test_stats_draws_each_tensor_with_the_scale_of_its_model(tmp_path: Path) -> None:
+    path = written(tmp_path, state(), "safetensors")
+    model, start = resolve(f"file:{path}"), resolve(f"stats:file:{path}")
+    assert (start.sha256, start.mean, start.init) == (model.sha256, model.mean, "stats")
+    network = filled(start, seed=1)
+    assert equal(network.state_dict(), filled(start, seed=1).state_dict())
+    for name in networks.layer_names(network)[:-1]:
+        drawn, given = network.get_submodule(name).weight, model.state[f"{name}.weight"]
+        error = 5 / given.numel() ** 0.5
+        assert drawn.mean().item() == pytest.approx(given.mean().item(), abs=error * given.std().item())
+        assert drawn.std().item() == pytest.approx(given.std().item(), rel=error)
+        assert not torch.equal(drawn, given)
+    new = {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
+    norms = {k: v for k, v in network.state_dict().items() if v.ndim < 2 and not k.startswith("fc")}
+    assert all((v == new[k.rpartition(".")[2]]).all() for k, v in norms.items())
+
+
+def test_initialise_refuses_a_start_of_another_network(tmp_path: Path) -> None:
+    start = resolve(f"file:{written(tmp_path, state(), 'safetensors')}")
+    with pytest.raises(ModelFileError, match="another network"):
+        starts.initialise(networks.build("resnet18", 4), start, seed=0)
+
+
+@pytest.mark.photos
+@pytest.mark.skipif(not REAL.exists(), reason="the real weights are not beside this checkout")
+def test_the_real_file_gives_the_features_that_torchvision_sees() -> None:
+    from safetensors.torch import load_file
+
+    start = resolve(f"file:{REAL}", network="resnet18")
+    assert start.licence == "weights: CC0"
+    theirs = torchvision.models.resnet18(num_classes=10)
+    theirs.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(REAL).items()})
+    ours = filled(start, network="resnet18")
+    theirs.fc, ours.fc = nn.Identity(), nn.Identity()
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+# --- named weights
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, *, right: bool) -> Path:
+    """A file in torch's cache under a name that carries its own hash, or another one."""
+    folder.mkdir(parents=True)
+    torch.save(state(1000, "resnet18"), folder / "new.pth")
+    digest = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()[:8] if right else "0badc0de"
+    weights = torchvision.models.ResNet18_Weights.DEFAULT
+    monkeypatch.setattr(weights.value, "url", f"https://download.pytorch.org/models/resnet18-{digest}.pth")
+    return (folder / "new.pth").rename(folder / f"resnet18-{digest}.pth")
+
+
+def test_imagenet_is_read_from_torchs_cache_when_its_hash_is_right(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = plant(monkeypatch, tmp_path / "torch" / "hub" / "checkpoints", right=True)
+    start = resolve("imagenet", network="resnet18")
+    assert start.state is not None
+    assert torch.equal(start.state["conv1.weight"], state(1000, "resnet18")["conv1.weight"])
+    assert start.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert start.mean == (0.485, 0.456, 0.406)
+    assert "IMAGENET1K_V1" in start.provenance
+    assert resolve("stats:imagenet", network="resnet18").sha256 == start.sha256
+
+
+def test_imagenet_with_a_wrong_hash_is_refused_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = plant(monkeypatch, tmp_path / "torch" / "hub" / "checkpoints", right=False)
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was read"))
+    with pytest.raises(ModelFileError, match="not what it should be") as caught:
+        resolve("imagenet", network="resnet18")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "words"),
+    [
+        (
+            "imagenet",
+            "resnet18",
+            ["download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd", "torch/hub/checkpoints"],
+        ),
+        ("imagenet", "resnet50", ["resnet50-11ad3fa6.pth"]),
+        (
+            "timm:resnet18.a1_in1k",
+            "resnet18",
+            [
+                "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors",
+                "sha256 stands on",
+                "cache/weights/timm/resnet18.a1_in1k.safetensors",
+            ],
+        ),
+        ("timm:test_vit", "timm:test_vit", ["timm/test_vit.r160_in1k/resolve", "timm/test_vit.r160_in1k.safetensors"]),
+    ],
+)
+def test_offline_the_error_says_what_to_copy_where(name: str, network: str, words: list[str]) -> None:
+    began = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        resolve(name, network=network)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "--start file:PATH" in caught.value.cure
+    assert time.monotonic() - began < 10
+
+
+def test_timm_weights_put_into_the_cache_are_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "weights" / "timm"
+    folder.mkdir(parents=True)
+    save_file(state(1000, "resnet18"), folder / "resnet18.a1_in1k.safetensors")
+    for name in ("timm:resnet18.a1_in1k", "timm:resnet18"):
+        start = resolve(name, network="resnet18")
+        assert torch.equal(filled(start, network="resnet18").conv1.weight, state(1000, "resnet18")["conv1.weight"])
+        assert (start.licence, start.mean) == ("apache-2.0", (0.485, 0.456, 0.406))
+    (folder / "resnet18.a1_in1k.safetensors").write_bytes(b"<html>")
+    with pytest.raises(ModelFileError, match="neither"):
+        resolve("timm:resnet18", network="resnet18")
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_hugging_faces_cache_is_used_and_hashed(tmp_path: Path, right: bool) -> None:
+    folder = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
+    for name in ("refs", "blobs", "snapshots/abc"):
+        (folder / name).mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    save_file(state(1000), folder / "blobs" / "new")
+    digest = hashlib.sha256((folder / "blobs" / "new").read_bytes()).hexdigest() if right else "0" * 64
+    (folder / "blobs" / "new").rename(folder / "blobs" / digest)
+    (folder / "snapshots" / "abc" / "model.safetensors").symlink_to(folder / "blobs" / digest)
+    if right:
+        assert resolve(SMALL).sha256 == digest
+    else:
+        with pytest.raises(ModelFileError, match="not what it should be"):
+            resolve(SMALL)
+
+
+def test_a_timm_network_gets_its_timm_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "weights" / "timm"
+    folder.mkdir(parents=True)
+    values = state(1000, "timm:test_vit")
+    save_file(values, folder / "test_vit.r160_in1k.safetensors")
+    start = resolve("timm:test_vit", network="timm:test_vit")
+    network = filled(start, network="timm:test_vit")
+    assert all(torch.equal(v, values[k]) for k, v in network.state_dict().items() if not k.startswith("head"))
+    assert start.mean == (0.5, 0.5, 0.5)
+    del values["blocks.3.attn.qkv.weight"]
+    save_file(values, folder / "test_vit.r160_in1k.safetensors")
+    with pytest.raises(ModelFileError):
+        resolve("timm:test_vit", network="timm:test_vit")
+
+
+# --- the network itself, on loopback
+
+
+class _Shelf(BaseHTTPRequestHandler):
+    """Serves `content` at /file, redirects /named to it with its hash, and breaks off at /short."""
+
+    content = b"weights"
+    tag = hashlib.sha256(content).hexdigest()
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/named"):
+            self.send_response(302)
+            self.send_header("Location", "/file")
+            self.send_header("X-Linked-Etag", f'"{self.tag if self.path == "/named" else "0" * 64}"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(404 if self.path == "/none" else 200)
+        self.send_header("Content-Length", str(len(self.content) + (self.path == "/short")))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def shelf() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Shelf) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("page", "sha256"), [("/file", _Shelf.tag[:8]), ("/file", ""), ("/named", "")])
+def test_a_download_is_whole_and_hashed(shelf: str, tmp_path: Path, page: str, sha256: str) -> None:
+    path = tmp_path / "deep" / "w.pth"
+    assert fetch.fetch(shelf + page, path, sha256=sha256) == _Shelf.tag
+    assert path.read_bytes() == _Shelf.content
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("page", "sha256", "error"),
+    [
+        ("/file", "0badc0de", ModelFileError),
+        ("/named-otherwise", "", ModelFileError),
+        ("/short", "", DataError),
+        ("/none", "", DataError),
+    ],
+)
+def test_a_bad_download_leaves_nothing(
+    shelf: str, tmp_path: Path, page: str, sha256: str, error: type[HeadstartError]
+) -> None:
+    with pytest.raises(error):
+        fetch.fetch(shelf + page, tmp_path / "w.pth", sha256=sha256)
+    assert not list(tmp_path.glob("w.pth*"))
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fetch, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match="timed out"):
+        fetch.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "w.pth")
+
+
+def test_a_cache_that_cannot_be_written_is_named(shelf: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(ResourceError, match="HEADSTART_CACHE"):
+        fetch.fetch(f"{shelf}/file", tmp_path / "cache" / "w.pth")
+
+
+def test_hugging_faces_own_switch_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE"):
+        resolve("timm:test_resnet")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert fetch.cache_directory() == Path("/a")
+    monkeypatch.delenv("HEADSTART_CACHE")
+    assert fetch.cache_directory() == Path("/b/headstart")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert fetch.cache_directory() == Path.home() / ".cache" / "headstart"
