@@ -158,7 +158,7 @@ def test_links(tmp_path: Path) -> None:
         "Passed over 1 links that lead back to a folder above them.",
         "Passed over 2 links that lead nowhere.",
         "Passed over 2 links that lead out of the folder",
-        "Passed over 1 files that are no images by their name: 1 others.",
+        "Passed over 1 files that are no images by their name: 1 other.",
     ]
     assert read(str(root), allow_outside=True).keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg", "b/out.jpg", "c/4.jpg")
 

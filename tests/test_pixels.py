@@ -394,6 +394,9 @@ def test_a_file_that_vanishes_or_changes_is_named_and_not_remembered(tmp_path: P
     assert unreadable[2].startswith("unreadable-")
     assert open_store(listing, unreadable, side=32, threads=2, skip_bad=True).bad == (2,)
     listing.paths[0].write_bytes(kept)
+    listing.paths[2].write_bytes(kept)
+    with pytest.raises(DataError, match="a moment ago"):
+        open_store(listing, unreadable, side=32, threads=2)
     assert not (root / "undecodable.json").exists()
 
 

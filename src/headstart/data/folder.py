@@ -76,7 +76,7 @@ class _Walk:
             elif entry.is_file() and (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:  # noqa: PTH122
                 images.append(entry.path)
             else:
-                self._others[suffix if entry.is_file() and suffix else "others"] += 1
+                self._others[suffix if entry.is_file() and suffix else "other"] += 1
         return folders, images
 
     def images(self, folder: str) -> list[str]:

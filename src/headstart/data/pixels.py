@@ -83,7 +83,7 @@ def open_store(
     progress: Progress | None = None,
     threads: int,
 ) -> PixelStore:
-    """The store for `listing` with shorter sides of at most `side` px (see `decode`), built if it is not there.
+    """The store for `listing` with shorter sides of about `side` px (see `decode`), built if it is not there.
 
     `contents` are the hashes from `hash_files`. `progress` is told (done, of how many) while building. Images that
     cannot be decoded are all found before a DataError names them; with `skip_bad` they are listed in `store.bad`.
@@ -101,6 +101,8 @@ def open_store(
             result = _read(listing.paths[first[content]], content, side)
             if isinstance(result, _Bad):
                 bad[content] = result
+            elif content.startswith(UNREADABLE):
+                bad[content] = _Bad("could not be read a moment ago, but can now", lasting=False)
         good = [content for content in first if content not in bad]
         folder = _place(good, side)
         if good and not _whole(folder):
@@ -156,12 +158,11 @@ def _read(path: Path, content: str, side: int) -> tuple[Pixels, bool] | _Bad:
 
 def _refusal(listing: Listing, contents: Sequence[str], bad: dict[str, _Bad]) -> DataError:
     where = [i for i, content in enumerate(contents) if content in bad]
-    count = (
-        f"{len(where):,} of the {len(contents):,}" if len(where) < len(contents) else f"None of the {len(contents):,}"
-    )
-    cannot = "cannot" if len(where) < len(contents) else "can"
+    count = f"{len(where):,} of the {len(contents):,} images of {listing.source} cannot be decoded"
+    if len(where) == len(contents):
+        count = f"None of the {len(contents):,} images of {listing.source} can be decoded"
     shown = "; ".join(f"{listing.keys[i]} {bad[contents[i]].reason}" for i in where[:5])
-    what = f"{count} images of {listing.source} {cannot} be decoded: {shown}{'; …' if len(where) > 5 else ''}."
+    what = f"{count}: {shown}{'; …' if len(where) > 5 else ''}."
     cure = "Replace or remove them, or leave them out with --skip-bad."
     return DataError(what, cure)
 
