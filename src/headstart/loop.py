@@ -265,21 +265,21 @@ def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
     """Freeze, make the optimizer and put layers in their mode, where the next step belongs to a new phase."""
     progress = state.progress
     index = next(i for i, phase in enumerate(parts.phases) if progress.step < phase.end)
-    if index == progress.phase and state.network.training:
-        return
     if index != progress.phase:
         yield from _finish_phase(parts, state)
         enter(parts, state, index)
         tuning = parts.phases[index].tuning
         if tuning != "full":
             progress.frozen_digest = heads.frozen_digest(state.network, heads.trainable(state.network, tuning))
-    heads.train_mode(state.network, parts.phases[index].tuning)
+    elif not state.network.training:  # it has just been validated
+        heads.train_mode(state.network, parts.phases[index].tuning)
 
 
 def enter(parts: Parts, state: State, index: int) -> None:
-    """Make phase `index` the current one: what is trained, and a new optimizer for it."""
+    """Make phase `index` the current one: what is trained, the mode of each layer, and a new optimizer."""
     phase = parts.phases[index]
     heads.freeze(state.network, heads.trainable(state.network, phase.tuning))
+    heads.train_mode(state.network, phase.tuning)
     state.optimizer = phase.make_optimizer(state.network)
     state.progress.phase = index
 

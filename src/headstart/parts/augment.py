@@ -54,10 +54,11 @@ def centre_box(height: int, width: int) -> Box:
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def cut(photo: np.ndarray, box: Box, size: int) -> Tensor:
-    """The box of a photo [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size], channels_last."""
+def cut(photo: np.ndarray, box: Box, size: int, *, flip: bool = False) -> Tensor:
+    """The box of a photo [h, w, 3], mirrored if asked, resized with antialiasing to uint8 [1, 3, size, size]."""
     top, left, height, width = box
-    region = np.array(photo[top : top + height, left : left + width])  # a copy: the store is read-only
+    region = photo[top : top + height, left : left + width]
+    region = np.array(region[:, ::-1] if flip else region, order="C")  # a copy: the store is read-only
     tensor = torch.from_numpy(region).permute(2, 0, 1).unsqueeze(0)
     if (height, width) == (size, size):
         return tensor
@@ -68,9 +69,8 @@ def training_photo(photo: np.ndarray, how: Augmentation, seed: int, epoch: int, 
     """One photo [h, w, 3] as training shows it in `epoch`: uint8 [1, 3, size, size]."""
     draws = stream(seed, "augment", epoch, index)
     flip, brightness, contrast, saturation = draws.random(4)
-    image = cut(photo, random_box(photo.shape[0], photo.shape[1], how.crop, draws), how.size)
-    if how.flip and flip < 0.5:
-        image = image.flip(-1)
+    box = random_box(photo.shape[0], photo.shape[1], how.crop, draws)
+    image = cut(photo, box, how.size, flip=how.flip and bool(flip < 0.5))
     if how.jitter:
         for adjust, draw in (
             (TF.adjust_brightness, brightness),
@@ -85,19 +85,16 @@ def training_batch(
     photos: Sequence[np.ndarray], indices: Sequence[int], how: Augmentation, seed: int, epoch: int
 ) -> Tensor:
     """Photos of a batch as training shows them: uint8 [n, 3, size, size], channels_last."""
-    return _stack([training_photo(p, how, seed, epoch, int(i)) for p, i in zip(photos, indices, strict=True)])
+    return _together([training_photo(p, how, seed, epoch, int(i)) for p, i in zip(photos, indices, strict=True)])
 
 
 def plain_batch(photos: Sequence[np.ndarray], size: int) -> Tensor:
     """Photos as validation, test and prediction show them: the centred square, uint8 [n, 3, size, size]."""
-    return _stack([cut(photo, centre_box(photo.shape[0], photo.shape[1]), size) for photo in photos])
+    return _together([cut(photo, centre_box(photo.shape[0], photo.shape[1]), size) for photo in photos])
 
 
-def _stack(images: list[Tensor]) -> Tensor:
-    out = torch.empty((len(images), *images[0].shape[1:]), dtype=torch.uint8, memory_format=torch.channels_last)
-    for row, image in zip(out, images, strict=True):
-        row.copy_(image[0])
-    return out
+def _together(images: list[Tensor]) -> Tensor:
+    return torch.cat(images).contiguous(memory_format=torch.channels_last)
 
 
 def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:

@@ -7,10 +7,11 @@ speed a scale: model FLOP/s utilisation (MFU; Chowdhery et al. 2022, appendix B)
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def pick_device(name: str) -> torch.device:
@@ -59,11 +62,25 @@ def autocast(precision: str, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def keep_memory() -> None:
+    """Let glibc keep freed memory for the next step in the place of handing it back to the system.
+
+    A training step allocates and frees the same large buffers each time; by default each is mapped and its pages
+    faulted in anew (22,000 faults and 40 ms of system time for a ResNet-18 step of 32 photos at 128 px on 2 cores).
+    Does nothing where the C library is another.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
 @contextmanager
 def repeatable(device: torch.device, threads: int) -> Iterator[None]:
     """Fix the thread count, and on CUDA the algorithms, so that equal plans give equal bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    keep_memory()
     flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
