@@ -65,9 +65,9 @@ def load_state(folder: Path, parts: Parts, state: State) -> tuple[dict[str, Any]
     Returns None as extra when there is no checkpoint at all. Raises ModelFileError when there are only damaged ones;
     nothing is deleted.
     """
-    found = sorted(p for p in folder.glob("step-*") if ".tmp-" not in p.name) if folder.is_dir() else []
+    found = _newest_first(folder)
     warnings: list[str] = []
-    for path in reversed(found):
+    for path in found:
         damage = faults(path)
         if not damage:
             return _fill(path, parts, state), warnings
@@ -75,6 +75,14 @@ def load_state(folder: Path, parts: Parts, state: State) -> tuple[dict[str, Any]
     if found:
         raise ModelFileError(" ".join(warnings), "Start the run anew; nothing was deleted.")
     return None, warnings
+
+
+def newest_extra(folder: Path) -> dict[str, Any]:
+    """The `extra` of the newest checkpoint that is whole; empty when there is none."""
+    for path in _newest_first(folder):
+        if not faults(path):
+            return dict(json.loads((path / "state.json").read_text())["extra"])
+    return {}
 
 
 def faults(path: Path) -> list[str]:
@@ -99,10 +107,13 @@ def remove_all(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def tensor_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """A safetensors file of the tensors, on the CPU and in plain order."""
+def tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """A safetensors file of the tensors, on the CPU and in plain order; equal tensors give equal bytes.
+
+    The metadata has one key only: safetensors writes several in an order that changes from call to call.
+    """
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return save(plain, metadata={"format": "pt", **(metadata or {})})
+    return save(plain, metadata={"format": "pt"})
 
 
 def _files(state: State, extra: dict[str, Any]) -> dict[str, bytes]:
@@ -172,11 +183,14 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(orphan, ignore_errors=True)
 
 
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.glob("step-*") if ".tmp-" not in p.name), reverse=True)
+
+
 def _prune(folder: Path, newest: Path) -> None:
     """Keep the newest checkpoints; a damaged one does not count as kept."""
-    older = sorted((p for p in folder.glob("step-*") if p != newest and ".tmp-" not in p.name), reverse=True)
     kept = 1
-    for path in older:
+    for path in (p for p in _newest_first(folder) if p != newest):
         if kept < KEEP and not faults(path):
             kept += 1
         else:

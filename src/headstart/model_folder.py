@@ -41,12 +41,7 @@ def write_model(folder: Path, network: nn.Module, prepared: Prepared, event: Epo
     """Write or replace the model folder; each file is replaced whole."""
     folder.mkdir(exist_ok=True)
     config = _config(prepared)
-    metadata = {
-        "classes": json.dumps(config["label_names"]),
-        "epoch": str(event.epoch),
-        "licence": prepared.start.licence,
-    }
-    write_atomic(folder / "model.safetensors", tensor_bytes(network.state_dict(), metadata))
+    write_atomic(folder / "model.safetensors", tensor_bytes(network.state_dict()))
     write_json(folder / "config.json", config)
     write_json(folder / "preprocess.json", _preprocess(prepared))
     write_atomic(folder / "README.md", _card(prepared, event))

@@ -172,21 +172,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises UsageError naming the holder's pid and host.
     """
     path = folder / "lock"
-    try:
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise ResourceError(
-            f"The folder {folder} cannot be written ({error.strerror}).", "Make it writable, or copy the run elsewhere."
-        ) from None
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(
-                    f"{folder} is in use by {path.read_text(encoding='utf-8').strip() or 'another process'}.",
-                    "Wait for it, or stop it first.",
-                ) from None
+    with _lock_file(path) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -194,6 +180,29 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """Open and lock the file, again if its last holder took it away in between."""
+    while True:
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ResourceError(
+                f"The folder {path.parent} cannot be written ({error.strerror}).",
+                "Make it writable, or copy the run elsewhere.",
+            ) from None
+        if fcntl is None:
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            raise UsageError(f"{path.parent} is in use by {holder}.", "Wait for it, or stop it first.") from None
+        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            return file
+        file.close()
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -54,8 +54,10 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) ->
         raise UsageError(f"The run {folder} is finished.", "Look at it with `headstart board`, or train a new one.")
     plan = Plan.model_validate(content["plan"])
     if plan.hash != content["hash"]:
+        began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
+        changes = "; ".join(differences(began, content["plan"])) if began else "there is no checkpoint to compare with"
         raise UsageError(
-            f"The plan in {folder} was changed by hand.", "Undo that, or start a new run with --force-new."
+            f"The plan in {folder} was changed by hand ({changes}).", "Undo that, or start a new run with --force-new."
         )
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
         prepared = build.prepare(plan, voice)
@@ -178,7 +180,8 @@ class _Life:
         """Write a checkpoint that knows how long the record was."""
         clock = time.perf_counter()
         self.board.flush()
-        extra = {"bytes": self.journal.sync(), "seconds": self.seconds}
+        plan = self.prepared.plan.model_dump(mode="json")
+        extra = {"bytes": self.journal.sync(), "seconds": self.seconds, "plan": plan}
         checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
         self.saved = time.perf_counter()
         self.saving = self.saved - clock

@@ -49,7 +49,7 @@ def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | Non
     given = {name: value for name, value in flags.items() if value is not None}
     from_file = _read_file(file) if file is not None else {}
     source = str(given.get("source", from_file.get("source", "digits")))
-    layers = [("preset digits", PRESETS["digits"])] if source.partition(":")[0] == "digits" else []
+    layers = [("preset digits", _for_digits(given))] if source.partition(":")[0] == "digits" else []
     layers += [(f"preset {preset}", _preset(preset))] if preset is not None else []
     layers += [(f"file {file}", from_file), ("flag", given)]
 
@@ -71,6 +71,14 @@ def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | Non
     if unknown:
         raise _usage(unknown)
     return Settings(plan, origins)
+
+
+def _for_digits(given: dict[str, Any]) -> dict[str, Any]:
+    """The preset of the built-in digits; a network or start that brings its own stem keeps it."""
+    brings_stem = ("timm:", "imagenet", "stats:imagenet", "stats:timm:")
+    if any(str(given.get(name, "")).startswith(brings_stem) for name in ("network", "start")):
+        return {name: value for name, value in PRESETS["digits"].items() if name != "stem"}
+    return PRESETS["digits"]
 
 
 def _preset(name: str) -> dict[str, Any]:

@@ -54,11 +54,10 @@ def centre_box(height: int, width: int) -> Box:
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def cut(photo: np.ndarray, box: Box, size: int, *, flip: bool = False) -> Tensor:
-    """The box of a photo [h, w, 3], mirrored if asked, resized with antialiasing to uint8 [1, 3, size, size]."""
+def cut(photo: np.ndarray, box: Box, size: int) -> Tensor:
+    """The box of a photo [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size]."""
     top, left, height, width = box
-    region = photo[top : top + height, left : left + width]
-    region = np.array(region[:, ::-1] if flip else region, order="C")  # a copy: the store is read-only
+    region = np.array(photo[top : top + height, left : left + width])  # a copy: the store is read-only
     tensor = torch.from_numpy(region).permute(2, 0, 1).unsqueeze(0)
     if (height, width) == (size, size):
         return tensor
@@ -70,7 +69,9 @@ def training_photo(photo: np.ndarray, how: Augmentation, seed: int, epoch: int, 
     draws = stream(seed, "augment", epoch, index)
     flip, brightness, contrast, saturation = draws.random(4)
     box = random_box(photo.shape[0], photo.shape[1], how.crop, draws)
-    image = cut(photo, box, how.size, flip=how.flip and bool(flip < 0.5))
+    image = cut(photo, box, how.size)
+    if how.flip and flip < 0.5:
+        image = image.flip(-1)
     if how.jitter:
         for adjust, draw in (
             (TF.adjust_brightness, brightness),
@@ -94,7 +95,8 @@ def plain_batch(photos: Sequence[np.ndarray], size: int) -> Tensor:
 
 
 def _together(images: list[Tensor]) -> Tensor:
-    return torch.cat(images).contiguous(memory_format=torch.channels_last)
+    """One batch, in channels_last order whatever the order of the images."""
+    return torch.cat([image.permute(0, 2, 3, 1) for image in images]).permute(0, 3, 1, 2)
 
 
 def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from tensorboard import program
 from tensorboard.program import TensorBoardServerException
 
 from headstart.errors import DataError, ResourceError
+
+# TensorBoard thins out what is longer: its own limits of 1000 points and 10 pictures would hide most of a run.
+SAMPLES = "scalars=100000,histograms=2000,images=1000"
 
 
 def serve(folder: Path, port: int, tell: Callable[[str], None]) -> None:
@@ -22,11 +26,13 @@ def serve(folder: Path, port: int, tell: Callable[[str], None]) -> None:
             f"There is no folder {folder}.", "Name the folder your runs are in, e.g. `headstart board runs`."
         )
     board = program.TensorBoard()
-    board.configure(argv=[None, "--logdir", str(folder), "--port", str(port), "--host", "127.0.0.1"])
+    address = ["--port", str(port), "--host", "127.0.0.1"]
+    board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES])
     try:
         tell(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
             f"TensorBoard cannot use port {port} ({error.msg.strip()}).", "Choose another with --port."
         ) from None
-    threading.Event().wait()
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()

@@ -40,7 +40,14 @@ class Observer:
                 self._look = Look(event.network, self._layers)
                 self._look.gradients()
         elif isinstance(event, Step):
-            yield {"kind": "step", "step": event.step, "epoch": event.epoch, "loss": event.loss, "lr": event.rates}
+            yield {
+                "kind": "step",
+                "step": event.step,
+                "epoch": event.epoch,
+                "loss": event.loss,
+                "lr": event.rates,
+                "time": _now(),
+            }
             if self._look is not None:
                 self._look.weights()
                 yield {"kind": "look", "step": event.step, "epoch": event.epoch, **self._look.lines}
@@ -75,8 +82,13 @@ class Observer:
                 "train_seconds": event.train_seconds,
                 "val_seconds": event.val_seconds,
             },
-            "time": time.time(),
+            "time": _now(),
         }
+
+
+def _now() -> float:
+    """Seconds since 1970, to the millisecond."""
+    return round(time.time(), 3)
 
 
 def score_line(score: Score) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""TensorBoard as a view of the record: the same lines always give the same points.
+"""TensorBoard as a view of the record: the same lines always give the same points, at the same times.
 
-Tags are the same in every run. `rebuild` makes the event file anew from `metrics.jsonl`: on resume, and to repair one.
+Tags are the same in every run; only what does not exist is missing: gradients of frozen layers, the test of a run
+without one. `rebuild` makes the event file anew from `metrics.jsonl`: on resume, and to repair one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from headstart.record import read_lines
+from headstart.record import read_json, read_lines
+from headstart.watch.pictures import confusion_picture
 
 LAYOUT = {
     "train beside val": {
@@ -24,6 +26,7 @@ LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/trunk"]]},
 }
+METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # beside the hyper-parameters
 
 
 class TensorBoard:
@@ -35,29 +38,31 @@ class TensorBoard:
         # purge_step tells a TensorBoard that is already looking to forget what it has read of this run
         self._writer = SummaryWriter(str(folder), purge_step=0, flush_secs=5)
         self._writer.add_custom_scalars(LAYOUT)
-        metrics = {"accuracy/val": None, "loss/val": None, "accuracy/test": None}
         plain = {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in settings.items()}
-        for summary in hparams(plain, metrics):
+        for summary in hparams(plain, dict.fromkeys(METRICS)):
             self._writer._get_file_writer().add_summary(summary)
+        self._classes = _class_names(folder)
+        self._time: float | None = None  # of the last line that has one; later lines happened just after it
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write one line of the record; kinds without a picture are passed over."""
+        """Write one line of the record; kinds that TensorBoard has no place for are passed over."""
+        self._time = line.get("time", self._time)
         writer = getattr(self, f"_{line['kind']}", None)
         if writer is not None:
             writer(line["step"], line)
 
     def _step(self, step: int, line: dict[str, Any]) -> None:
-        self._writer.add_scalar("loss/batch", line["loss"], step)
+        self._scalar("loss/batch", line["loss"], step)
         for group, rate in line["lr"].items():
-            self._writer.add_scalar(f"lr/{group}", rate, step)
+            self._scalar(f"lr/{group}", rate, step)
 
     def _epoch(self, step: int, line: dict[str, Any]) -> None:
         for split in ("train", "val"):
-            self._writer.add_scalar(f"loss/{split}", line[split]["loss"], step)
-            self._writer.add_scalar(f"accuracy/{split}", line[split]["accuracy"], step)
+            self._scalar(f"loss/{split}", line[split]["loss"], step)
+            self._scalar(f"accuracy/{split}", line[split]["accuracy"], step)
         for name, value in line["speed"].items():
-            self._writer.add_scalar(f"speed/{name}", value, step)
-        self._confusion_image("confusion/val", line["confusion"], step)
+            self._scalar(f"speed/{name}", value, step)
+        self._confusion("confusion/val", line["confusion"], step)
 
     def _look(self, step: int, line: dict[str, Any]) -> None:
         for kind in ("weights", "gradients"):
@@ -65,22 +70,33 @@ class TensorBoard:
                 self._histogram(f"{kind}/{layer}", histogram, step)
         for kind in ("gradient_norm", "ratio"):
             for layer, value in line[kind].items():
-                self._writer.add_scalar(f"{kind}/{layer}", value, step)
+                self._scalar(f"{kind}/{layer}", value, step)
 
     def _image(self, step: int, line: dict[str, Any]) -> None:
         path = self.folder / line["file"]
         if path.exists():
             with Image.open(path, formats=("PNG",)) as image:
-                self._writer.add_image(line["tag"], np.asarray(image.convert("RGB")), step, dataformats="HWC")
+                self._picture(line["tag"], np.asarray(image.convert("RGB")), step)
 
     def _proof(self, step: int, line: dict[str, Any]) -> None:
-        self._writer.add_text("proof of freeze", line["sentence"], step)
+        self._writer.add_text("proof of freeze", line["sentence"], step, self._time)
 
     def _end(self, step: int, line: dict[str, Any]) -> None:
+        self._scalar("accuracy/best", line["val"]["accuracy"], step)  # of the saved model, not of the last epoch
         if "test" in line:
-            self._writer.add_scalar("loss/test", line["test"]["loss"], step)
-            self._writer.add_scalar("accuracy/test", line["test"]["accuracy"], step)
-            self._confusion_image("confusion/test", line["test"]["confusion"], step)
+            self._scalar("loss/test", line["test"]["loss"], step)
+            self._scalar("accuracy/test", line["test"]["accuracy"], step)
+            self._confusion("confusion/test", line["test"]["confusion"], step)
+
+    def _scalar(self, tag: str, value: float | None, step: int) -> None:
+        """A point; None, which is the record's word for a value that is not finite, becomes TensorBoard's NaN mark."""
+        self._writer.add_scalar(tag, float("nan") if value is None else value, step, self._time)
+
+    def _picture(self, tag: str, picture: np.ndarray, step: int) -> None:
+        self._writer.add_image(tag, picture, step, self._time, dataformats="HWC")
+
+    def _confusion(self, tag: str, counts: list[list[int]], step: int) -> None:
+        self._picture(tag, confusion_picture(np.array(counts), self._classes), step)
 
     def _histogram(self, tag: str, value: dict[str, Any], step: int) -> None:
         if not value["counts"]:
@@ -99,10 +115,8 @@ class TensorBoard:
             bucket_limits=limits.tolist(),
             bucket_counts=value["counts"],
             global_step=step,
+            walltime=self._time,
         )
-
-    def _confusion_image(self, tag: str, counts: list[list[int]], step: int) -> None:
-        self._writer.add_image(tag, confusion_picture(np.array(counts)), step, dataformats="HWC")
 
     def flush(self) -> None:
         self._writer.flush()
@@ -119,13 +133,12 @@ class TensorBoard:
         self.close()
 
 
-def confusion_picture(counts: np.ndarray) -> np.ndarray:
-    """A confusion matrix [true, predicted] as an RGB picture: darker blue is a larger share of its row."""
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    paper, ink = np.array([255.0, 255.0, 255.0]), np.array([0.0, 114.0, 178.0])
-    colours = paper + (ink - paper) * shares[..., None]
-    cell = max(8, 256 // len(counts))
-    return np.kron(colours, np.ones((cell, cell, 1))).round().astype(np.uint8)
+def _class_names(folder: Path) -> list[str]:
+    """As the run's plan has them; none where there is no plan (yet)."""
+    if not (folder / "plan.json").exists():
+        return []
+    names: list[str] = read_json(folder / "plan.json")["plan"]["facts"]["class_names"]
+    return names
 
 
 def rebuild(folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None) -> TensorBoard:
