@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks import stock
 from safetensors.torch import load_file
 from scipy import stats
 
+from benchmarks import stock
 from headstart import build, loop
 from headstart.parts import precision
 from headstart.settings import settle

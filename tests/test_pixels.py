@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from headstart.data import Listing, cache, pixels, read
+from headstart import cache
+from headstart.data import Listing, pixels, read
 from headstart.data.decode import MAX_PIXELS, decode, quiet
 from headstart.data.pixels import fingerprint, hash_files, open_store
 from headstart.errors import DataError, ResourceError

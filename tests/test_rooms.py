@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 
 # One row a floor, from the ground up; on a floor, rooms stand in the order in which they may see each other.
 FLOORS = [
-    ["errors", "interrupt", "voice", "units", "record", "plan", "settings", "verdict"],
+    ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "verdict"],
     ["parts", "data"],
     ["loop", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run"],
@@ -15,7 +15,20 @@ FLOORS = [
     ["terminal", "api", "__init__", "cli"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}
-NO_TORCH = ["errors", "interrupt", "voice", "units", "record", "plan", "settings", "verdict", "data", "cli", "terminal"]
+NO_TORCH = [
+    "errors",
+    "interrupt",
+    "voice",
+    "units",
+    "record",
+    "cache",
+    "plan",
+    "settings",
+    "verdict",
+    "data",
+    "cli",
+    "terminal",
+]
 DRAWERS = {"utils", "helpers", "common", "base", "misc", "core"}
 
 

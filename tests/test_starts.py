@@ -680,13 +680,3 @@ def test_hugging_faces_own_switch_is_respected(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match="HF_HUB_OFFLINE"):
         resolve("timm:test_resnet")
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADSTART_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert fetch.cache_directory() == Path("/a")
-    monkeypatch.delenv("HEADSTART_CACHE")
-    assert fetch.cache_directory() == Path("/b/headstart")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert fetch.cache_directory() == Path.home() / ".cache" / "headstart"

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from headstart import data
+from headstart.cache import cache_root
 from headstart.data import pixels, split
-from headstart.data.cache import cache_root
 from headstart.data.listing import Listing
 from headstart.errors import DataError, UsageError
 from headstart.loop import Parts, Phase
@@ -88,6 +88,7 @@ def prepare(draft: Plan, voice: Voice) -> Prepared:
         num_classes=len(listing.classes),
     )
     network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
+    _check_size(plan, network)
     heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
     starts.initialise(network, start, seed=plan.chance.seed)
 
@@ -106,6 +107,13 @@ def prepare(draft: Plan, voice: Voice) -> Prepared:
     return Prepared(
         plan, parts, start, listing, parted, _photos(store, listing, parted.test), _flops(parts, network), peak
     )
+
+
+def _check_size(plan: Plan, network: nn.Module) -> None:
+    size = networks.fixed_size(network)
+    if size not in (None, plan.recipe.image_size):
+        what = f"{plan.network.network} takes images of {size} px only, the plan says {plan.recipe.image_size}."
+        raise UsageError(what, f"Use --image-size {size}, or another network.")
 
 
 def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn.Module:

@@ -21,13 +21,19 @@ from headstart.record import write_atomic
 from headstart.verdict.statistics import wilson
 from headstart.watch.observer import confusion, score_line
 
-SAMPLES = 32
+SAMPLES = 32  # photos in the picture of training samples
+LEGIBLE = 64  # px of a photo in it, at least
 
 
 def write_samples(folder: Path, parts: Parts) -> str:
-    """The first training photos as the network sees them, as one picture; returns its path within the run."""
+    """The first training photos as the network sees them, before mixup and normalisation, as one picture.
+
+    Small photos are enlarged, pixel by pixel. Returns the picture's path within the run.
+    """
     photos, _ = parts.batches.batch(0, 0)
-    tiles = photos[:SAMPLES].permute(0, 2, 3, 1).numpy()
+    larger = max(1, LEGIBLE // photos.shape[-1])
+    tiles = photos[:SAMPLES].permute(0, 2, 3, 1).numpy().repeat(larger, axis=1).repeat(larger, axis=2)
+    tiles = np.pad(tiles, ((0, 0), (0, 2), (0, 2), (0, 0)), constant_values=255)  # a white gap between photos
     columns = min(8, len(tiles))
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles) - columns + 1, columns)]
     buffer = io.BytesIO()

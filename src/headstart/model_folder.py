@@ -6,22 +6,26 @@
 
 from __future__ import annotations
 
+import html
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from headstart.build import Prepared, make_network
 from headstart.checkpoint import tensor_bytes
-from headstart.errors import ModelFileError
+from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
-from headstart.plan import Network
+from headstart.parts import networks
+from headstart.parts.weights import read_weights
+from headstart.plan import Network, Plan
 from headstart.record import write_atomic, write_json
+
+LARGEST_SIDE = 100_000  # px; a file that asks for more is damaged
 
 
 @dataclass(frozen=True)
@@ -48,44 +52,110 @@ def write_model(folder: Path, network: nn.Module, prepared: Prepared, event: Epo
 
 
 def read_model(folder: Path) -> Model:
-    """Open a model folder. Raises ModelFileError for one that is missing something, damaged, or does not fit."""
-    cure = "Name a run, its model folder, or a study that headstart wrote."
+    """Open a model folder. Raises ModelFileError for one that is missing something, damaged, hostile or does not fit.
+
+    Nothing in the folder is executed, and no more memory is taken than its files are large.
+    """
+    config, how = (_read_object(folder / name) for name in ("config.json", "preprocess.json"))
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        how = json.loads((folder / "preprocess.json").read_text(encoding="utf-8"))
-        classes = tuple(config["label_names"])
+        classes = _classes(config["label_names"])
         spec = config["headstart"]
-        network = make_network(Network(**spec["network"]), spec["head"], len(classes), 0)
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"{folder} is not a whole model: {Path(str(error.filename)).name} is missing.", cure
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelFileError(f"The model in {folder} cannot be opened ({first}).", cure) from None
-    if not all(torch.isfinite(p).all() for p in network.parameters()):
-        raise ModelFileError(
-            f"The model in {folder} has weights that are not finite.", "Take it from a copy, or train it again."
-        )
-    return Model(network.eval(), classes, how["size"], how["store_side"], tuple(how["mean"]), tuple(how["std"]), config)
+        wanted = Network(**spec["network"])
+        head, trained_on = str(spec["head"]), spec["data"]
+        for key in ("fingerprint", "seed", "test_seed"):
+            _ = trained_on[key]
+        size, side = _side(how["size"]), _side(how["store_side"])
+        mean, std = _triple(how["mean"]), _triple(how["std"])
+        if min(std) <= 0:
+            raise ValueError(f"std {std} is not positive")
+    except (LookupError, TypeError, ValueError) as error:
+        raise _unfit(folder, f"its settings do not fit: {_first_line(error)}") from None
+    network = _network(folder, wanted, head, len(classes))
+    return Model(network.eval(), classes, size, side, mean, std, config)
+
+
+def _network(folder: Path, wanted: Network, head: str, num_classes: int) -> nn.Module:
+    """The network with the weights that lie in the folder."""
+    path = folder / "model.safetensors"
+    try:
+        state = read_weights(path).state
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+            raise _unfit(folder, "it has weights that are not finite")
+        widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
+        if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
+            raise _unfit(folder, f"its weights are not those of {num_classes} classes and the head {head}")
+        network = make_network(wanted, head, num_classes, 0)
+        network.load_state_dict(state)
+    except DataError as error:
+        raise _unfit(folder, _first_line(error.what)) from None
+    except UsageError as error:
+        raise _unfit(folder, f"its settings do not fit: {_first_line(error.what)}") from None
+    except RuntimeError as error:  # load_state_dict's list of what does not fit
+        faults = [line.strip() for line in str(error).splitlines()[1:]]
+        raise _unfit(folder, faults[0].rstrip(".") if faults else _first_line(error)) from None
+    return network
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _unfit(path.parent, f"{path.name} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unfit(path.parent, f"{path.name} is damaged: {_first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise _unfit(path.parent, f"{path.name} holds no settings")
+    return content
+
+
+def _classes(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len({*names}) != len(names):
+        raise ValueError("label_names is no list of different names")
+    return tuple(names)
+
+
+def _side(value: Any) -> int:
+    if not isinstance(value, int) or not 1 <= value <= LARGEST_SIDE:
+        raise ValueError(f"{value!r} px is no side of an image")
+    return value
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(v) for v in values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"{values} is not finite")
+    return red, green, blue
+
+
+def _unfit(folder: Path, why: str) -> ModelFileError:
+    return ModelFileError(
+        f"The model in {folder} cannot be used ({why.rstrip('.')}).", "Take it from a copy, or train it again."
+    )
+
+
+def _first_line(error: object) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(":.") if text else type(error).__name__
 
 
 def _config(prepared: Prepared) -> dict[str, Any]:
     plan, size = prepared.plan, prepared.plan.recipe.image_size
+    published = getattr(prepared.network, "pretrained_cfg", None) or {"first_conv": "conv1"}
     return {
-        "architecture": plan.network.network.removeprefix("timm:"),
+        "architecture": plan.network.network.removeprefix("timm:").partition(".")[0],
         "num_classes": len(plan.facts.class_names),
         "label_names": list(plan.facts.class_names),
         "pretrained_cfg": {
             "num_classes": len(plan.facts.class_names),
             "input_size": [3, size, size],
-            "fixed_input_size": False,
+            "fixed_input_size": networks.fixed_size(prepared.network) is not None,
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
             "mean": list(prepared.start.mean),
             "std": list(prepared.start.std),
+            "first_conv": published.get("first_conv"),
+            "classifier": networks.head_name(prepared.network),
             "license": prepared.start.licence,
         },
         "headstart": {
@@ -118,16 +188,8 @@ def _preprocess(prepared: Prepared) -> dict[str, Any]:
 
 def _card(prepared: Prepared, event: Epoch) -> str:
     plan = prepared.plan
-    plain = plan.arm.head == "linear" and plan.network.shortcut == "on" and plan.network.norm == "batch"
-    opens = ""
-    if plain and plan.network.stem == "imagenet" and not plan.network.network.startswith("timm:"):
-        opens = f"""
-    import torchvision
-    from safetensors.torch import load_file
-    model = torchvision.models.{plan.network.network}(num_classes={len(plan.facts.class_names)})
-    model.load_state_dict(load_file("model.safetensors"))
-"""
-    return f"""# {plan.network.network} for {", ".join(plan.facts.class_names)}
+    names = ", ".join(html.escape(" ".join(name.split())) for name in plan.facts.class_names)
+    return f"""# {plan.network.network} for {names}
 
 Arm `{plan.arm_name}`, seed {plan.chance.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on {event.val.n}
 validation images, which also chose this epoch. {plan.facts.counts["train"]} training images.
@@ -137,4 +199,23 @@ validation images, which also chose this epoch. {plan.facts.counts["train"]} tra
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, as `preprocess.json` says
 
     headstart predict . photo.jpg
-{opens}"""
+{_opens(plan)}"""
+
+
+def _opens(plan: Plan) -> str:
+    """How others open it, where they can: as published but for the number of classes."""
+    network = plan.network
+    if plan.arm.head != "linear" or network.shortcut == "off" or network.norm != "batch" or network.stem != "imagenet":
+        return ""
+    text = """
+    import timm
+    model = timm.create_model("local-dir:.", pretrained=True)
+"""
+    if not plan.network.network.startswith("timm:"):
+        text += f"""
+    import torchvision
+    from safetensors.torch import load_file
+    model = torchvision.models.{plan.network.network}(num_classes={len(plan.facts.class_names)})
+    model.load_state_dict(load_file("model.safetensors"))
+"""
+    return text

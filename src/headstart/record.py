@@ -74,9 +74,14 @@ def fsync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def mark() -> str:
+    """The ending of what this process has not finished writing: whose it is can be asked later."""
+    return f".tmp-{os.getpid()}-{socket.gethostname()}"
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace a file whole: readers see the old content or the new, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}{mark()}")
     data = content.encode() if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:

@@ -55,9 +55,9 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) ->
     plan = Plan.model_validate(content["plan"])
     if plan.hash != content["hash"]:
         began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
-        changes = "; ".join(differences(began, content["plan"])) if began else "there is no checkpoint to compare with"
+        told = "; ".join(differences(began, content["plan"])) if began else "there is no checkpoint to compare with"
         raise UsageError(
-            f"The plan in {folder} was changed by hand ({changes}).", "Undo that, or start a new run with --force-new."
+            f"The plan in {folder} was changed by hand ({told}).", "Undo that, or start a new run with --force-new."
         )
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
         prepared = build.prepare(plan, voice)
@@ -96,16 +96,14 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
             voice.say(warning)
         how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
         voice.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
-        with (
-            record.Journal(folder / "metrics.jsonl", known["bytes"] if known else 0) as journal,
-            sinks.rebuild(folder, settings_of(prepared.plan)) as board,
-        ):
-            life = _Life(folder, prepared, state, journal, board, voice, wish, known or {})
-            if not known:
-                life.write({"kind": "begin", "step": 0, "time": time.time()})
-                life.write(
-                    {"kind": "image", "step": 0, "tag": "samples/train", "file": evidence.write_samples(folder, parts)}
-                )
+        with Scribe(folder, prepared.plan, known["bytes"] if known else 0) as scribe:
+            life = _Life(prepared, state, scribe, voice, wish)
+            if known:
+                life.seconds = known["seconds"]
+            else:
+                scribe.write({"kind": "begin", "step": 0, "time": time.time()})
+                samples = evidence.write_samples(folder, parts)
+                scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": samples})
             try:
                 life.train(_save_steps(prepared, save_every))
             except DivergedError as error:
@@ -115,28 +113,40 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
         checkpoint.remove_all(folder / "checkpoints")
 
 
-class _Life:
-    """What a run in progress has in its hands."""
+class Scribe:
+    """Writes each line where it belongs: into the record, and from there into TensorBoard's files."""
 
-    def __init__(
-        self,
-        folder: Path,
-        prepared: Prepared,
-        state: loop.State,
-        journal: record.Journal,
-        board: sinks.TensorBoard,
-        voice: Voice,
-        wish: Wish,
-        known: dict[str, Any],
-    ) -> None:
-        self.folder, self.prepared, self.state = folder, prepared, state
-        self.journal, self.board, self.voice, self.wish = journal, board, voice, wish
-        self.seconds: dict[str, float] = {"training": 0.0, "watching": 0.0, **known.get("seconds", {})}
-        self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
+    def __init__(self, folder: Path, plan: Plan, size: int) -> None:
+        """Go on with the record from its first `size` bytes; TensorBoard's files are made anew from them."""
+        self.folder = folder
+        self.journal = record.Journal(folder / "metrics.jsonl", size)
+        self.board = sinks.rebuild(folder, settings_of(plan))
 
     def write(self, line: dict[str, Any]) -> None:
         self.journal.append(line)
         self.board.write(line)
+
+    def sync(self) -> int:
+        """Make everything so far durable; returns the size of the record in bytes."""
+        self.board.flush()
+        return self.journal.sync()
+
+    def __enter__(self) -> Scribe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.journal.close()
+        self.board.close()
+
+
+class _Life:
+    """What a run in progress has in its hands."""
+
+    def __init__(self, prepared: Prepared, state: loop.State, scribe: Scribe, voice: Voice, wish: Wish) -> None:
+        self.prepared, self.state, self.scribe, self.voice, self.wish = prepared, state, scribe, voice, wish
+        self.folder = scribe.folder
+        self.seconds = {"training": 0.0, "watching": 0.0}
+        self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
 
     def train(self, save_steps: int) -> None:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked."""
@@ -153,7 +163,7 @@ class _Life:
         for event in loop.train(parts, self.state):
             clock = time.perf_counter()
             for line in observer.lines(event, max(progress.phase, 0)):
-                self.write(line)
+                self.scribe.write(line)
                 if line["kind"] in SENTENCES:
                     self.voice.say(SENTENCES[line["kind"]](line, epochs))
             self.seconds["watching"] += time.perf_counter() - clock
@@ -179,9 +189,8 @@ class _Life:
     def save(self) -> None:
         """Write a checkpoint that knows how long the record was."""
         clock = time.perf_counter()
-        self.board.flush()
         plan = self.prepared.plan.model_dump(mode="json")
-        extra = {"bytes": self.journal.sync(), "seconds": self.seconds, "plan": plan}
+        extra = {"bytes": self.scribe.sync(), "seconds": self.seconds, "plan": plan}
         checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
         self.saved = time.perf_counter()
         self.saving = self.saved - clock
@@ -189,8 +198,8 @@ class _Life:
     def obey(self) -> None:
         """Stop when the user or the system has asked for it; the checkpoint is written."""
         if self.wish.signal:
-            self.journal.append({"kind": "stopped", "step": self.state.progress.step, "signal": self.wish.signal.name})
-            self.journal.sync()
+            self.scribe.write({"kind": "stopped", "step": self.state.progress.step, "signal": self.wish.signal.name})
+            self.scribe.sync()
             raise InterruptedRunError(self.wish.signal, f"Go on with `headstart resume {self.folder}`.")
 
     def judge(self) -> dict[str, Any]:
@@ -209,13 +218,15 @@ class _Life:
                     scores[name] = found
         evidence.write_predictions(self.folder, prepared, scores)
         results = {name: evidence.summary(found, photos[name].labels) for name, found in scores.items()}
-        self.write({"kind": "end", "step": self.state.progress.step, "epoch": self.state.progress.epoch, **results})
+        self.scribe.write(
+            {"kind": "end", "step": self.state.progress.step, "epoch": self.state.progress.epoch, **results}
+        )
         return {**results, "best_epoch": self.state.progress.best_epoch, "judge": prepared.split.judge}
 
     def conclude(self, result: dict[str, Any]) -> None:
         """Write result.json, once."""
         plan, progress = self.prepared.plan, self.state.progress
-        self.journal.sync()
+        self.scribe.sync()
         about = {"schema": record.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
         record.write_json(
             self.folder / "result.json", {**about, **result, "epochs": progress.epoch, "seconds": self.seconds}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.cache import cache_root, scratch_folder, settle
 from headstart.data import folder
-from headstart.data.cache import cache_root, scratch_folder, settle
 from headstart.data.listing import Listing
 from headstart.errors import UsageError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data.cache import cache_root, write_whole
+from headstart.cache import cache_root, write_whole
 from headstart.data.decode import opened
 from headstart.data.listing import Listing
 from headstart.data.ordered import in_order

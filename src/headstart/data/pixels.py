@@ -23,7 +23,7 @@ import numpy.typing as npt
 import PIL
 from PIL import features
 
-from headstart.data.cache import cache_root, scratch_folder, settle, write_whole
+from headstart.cache import cache_root, scratch_folder, settle, write_whole
 from headstart.data.contents import UNREADABLE, fingerprint, hash_file, hash_files
 from headstart.data.decode import VERSION, Pixels, UndecodableError, decode, decode_file, decoded_bytes, opened, quiet
 from headstart.data.listing import Listing

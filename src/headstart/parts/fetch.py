@@ -16,14 +16,6 @@ from headstart.errors import DataError, ModelFileError, ResourceError
 PATIENCE = 5.0  # seconds without an answer, or without a byte, until a machine counts as offline
 
 
-def cache_directory() -> Path:
-    """$HEADSTART_CACHE, or $XDG_CACHE_HOME/headstart, or ~/.cache/headstart; it need not exist."""
-    if own := os.environ.get("HEADSTART_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "headstart"
-
-
 def sha256_of(path: Path) -> str:
     """The file's SHA-256 in hexadecimal; raises OSError where it cannot be read."""
     with path.open("rb") as file:

@@ -227,6 +227,12 @@ def _build_timm(name: str, num_classes: int) -> nn.Module:
     return network
 
 
+def fixed_size(network: nn.Module) -> int | None:
+    """The only side in px that the network takes (timm's vision transformers), or None where any will do."""
+    config = getattr(network, "pretrained_cfg", None) or {}
+    return int(config["input_size"][-1]) if config.get("fixed_input_size") else None
+
+
 def head_name(network: nn.Module) -> str:
     """Name of the head's module: `fc`, or what timm calls the classifier."""
     if isinstance(network, ResNet):

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from headstart.cache import cache_root
 from headstart.errors import ModelFileError, UsageError
-from headstart.parts.fetch import cache_directory, check_hash, fetch, sha256_of
+from headstart.parts.fetch import check_hash, fetch, sha256_of
 from headstart.parts.networks import timm_config
 from headstart.parts.weights import WeightsFile
 
@@ -79,7 +80,7 @@ def find_timm(name: str) -> Published:
 def _timm_file(name: str, full: str, repository: str, revision: str | None, file: str, url: str) -> tuple[Path, str]:
     from huggingface_hub import try_to_load_from_cache
 
-    folder = cache_directory() / "weights" / "timm"
+    folder = cache_root() / "weights" / "timm"
     for own in (folder / f"{name}.safetensors", folder / f"{full}.safetensors"):
         if own.exists():
             return own, sha256_of(own)

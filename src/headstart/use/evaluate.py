@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,79 +12,203 @@ import numpy as np
 
 from headstart import data
 from headstart.data import pixels
-from headstart.data.listing import Listing
+from headstart.data.listing import Listing, nearest
 from headstart.data.split import divide
 from headstart.errors import DataError, UsageError
 from headstart.evidence import summary
 from headstart.loop import score
+from headstart.parts.precision import usable_cores
 from headstart.use.predictor import BATCH, Predictor
+from headstart.use.printing import printable
 from headstart.voice import Voice
+
+SPLITS = ("auto", "train", "val", "test", "all")
+OWN = {"test": "which it has never seen", "val": "which also chose its epoch", "train": "which it has learned from"}
+WIDEST = 20  # classes whose confusion is shown as a matrix
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """Labelled photos, which of them are judged (`rows` of the listing), and what these are called.
+
+    `own` is True where the listing is the very data the model was trained on.
+    """
+
+    listing: Listing
+    contents: Sequence[str]
+    rows: np.ndarray
+    name: str
+    own: bool
 
 
 def evaluate(
-    model: str | Path, source: str, voice: Voice, *, split: str = "auto", allow_outside: bool = False
+    model: str | Path,
+    source: str,
+    voice: Voice,
+    *,
+    split: str = "auto",
+    classes: Sequence[str] = (),
+    skip_bad: bool = False,
+    allow_outside: bool = False,
 ) -> dict[str, Any]:
     """Accuracy, its 95 % interval (Wilson), loss and confusion counts [true][predicted] of a model on labelled photos.
 
-    `split` is train, val, test, all, or auto: the test split where the data declares one, or where they are the very
-    photos the model was trained on (then its own unseen ones); else all. Raises ModelFileError, DataError, UsageError.
+    `split` is train, val, test, all, or auto: where they are the very photos the model was trained on its own unseen
+    ones, else the test split where the data declares one, else all. `classes` keeps only those; `skip_bad` leaves out
+    what cannot be decoded. Raises ModelFileError, DataError, UsageError.
     """
+    if split not in SPLITS:
+        raise UsageError(f"There is no split {split!r}.", f"Choose one of {', '.join(SPLITS)}.")
     predictor = Predictor(model)
+    open_store = partial(
+        pixels.open_store,
+        side=predictor.model.store_side,
+        skip_bad=skip_bad,
+        progress=partial(voice.progress, "decoding photos"),
+        threads=usable_cores(),
+    )
     listing = data.read(source, allow_outside=allow_outside)
-    unknown = sorted(set(listing.classes) - set(predictor.classes))
-    if unknown:
-        raise DataError(
-            f"The model knows {', '.join(predictor.classes)} and the data has {', '.join(unknown)} too.",
-            "Pick the classes it knows, or name other data.",
-        )
-    name, rows = _choose(predictor, listing, split)
-    voice.say(f"Evaluating {len(rows)} photos ({name}).")
+    judges = _judges(predictor, listing, split, classes, open_store if skip_bad else None)
+    store = open_store(judges.listing, judges.contents)
+    bad = set(store.bad)
+    rows = [int(i) for i in judges.rows if int(i) not in bad]
+    for note in _notes(judges, len(rows), len(judges.rows) - len(rows)):
+        voice.say(note)
     logits = []
     for begin in range(0, len(rows), BATCH):
-        photos = [predictor.photo(listing.paths[i]) for i in rows[begin : begin + BATCH]]
-        logits.append(predictor.logits(photos))
+        logits.append(predictor.logits([store[i] for i in rows[begin : begin + BATCH]]))
         voice.progress("evaluating", min(begin + BATCH, len(rows)), len(rows))
-    place = np.array([predictor.classes.index(name) for name in listing.classes])
-    labels = place[listing.labels[rows]]
+    number = {name: i for i, name in enumerate(predictor.classes)}
+    place = np.array([number.get(name, -1) for name in judges.listing.classes])  # -1: not among the judged
+    labels = place[judges.listing.labels[rows]]
     found = summary(score(np.concatenate(logits), labels), labels)
-    return {"split": name, "classes": list(predictor.classes), **found}
+    return {"split": judges.name, "own": judges.own, "classes": list(predictor.classes), **found}
 
 
-def _choose(predictor: Predictor, listing: Listing, split: str) -> tuple[str, np.ndarray]:
-    """Which photos: a name to report, and their positions."""
-    if split not in ("auto", "train", "val", "test", "all"):
-        raise UsageError(f"There is no split {split!r}.", "Choose train, val, test, all or auto.")
+def _judges(
+    predictor: Predictor,
+    listing: Listing,
+    split: str,
+    classes: Sequence[str],
+    open_store: Callable[[Listing, Sequence[str]], pixels.PixelStore] | None,
+) -> _Judges:
+    """Choose the photos; `open_store` is given where the undecodable ones are to be left out."""
+    _require_classes(predictor, listing, classes)
+    listing, contents, own = _recognise(predictor, listing, open_store)
+    _refuse_unknown(predictor, listing, classes)
     trained_on = predictor.model.config["headstart"]["data"]
-    same = pixels.fingerprint(listing, contents := pixels.hash_files(listing)) == trained_on["fingerprint"]
-    declared = any(listing.splits)
-    if split == "all" or (split == "auto" and not declared and not same):
-        return "all", np.arange(len(listing))
-    if declared and not same:
-        chosen = "test" if split == "auto" else split
-        rows = np.flatnonzero(np.array(listing.splits) == chosen)
-    else:
+    if own and split != "all":
         parted = divide(listing, seed=trained_on["seed"], test_seed=trained_on["test_seed"], contents=contents)
-        chosen = parted.judge if split == "auto" else split
-        rows = getattr(parted, chosen)
+        name = parted.judge if split == "auto" else split
+        rows = getattr(parted, name)
+    else:
+        name, rows = _declared(listing, split)
+    if classes:
+        rows = rows[np.isin(listing.labels[rows], [listing.classes.index(name) for name in classes])]
     if not len(rows):
+        raise DataError(f"There are no {name} photos in {listing.source}.", "Choose another with --split, e.g. all.")
+    if own:
+        return _Judges(listing, contents, rows, name, own)
+    few = listing.without(set(range(len(listing))) - set(rows.tolist()))
+    return _Judges(few, [contents[i] for i in rows], np.arange(len(few)), name, own)
+
+
+def _recognise(
+    predictor: Predictor, listing: Listing, open_store: Callable[..., pixels.PixelStore] | None
+) -> tuple[Listing, Sequence[str], bool]:
+    """The listing as the model was trained on it, its content hashes, True; or as it is, and False."""
+    trained_on = predictor.model.config["headstart"]["data"]["fingerprint"]
+    theirs = [name for name in listing.classes if name in predictor.classes]
+    if 2 <= len(theirs) < len(listing.classes):  # the model may have been trained on these classes only
+        part, contents, own = _recognise(predictor, listing.pick(theirs), open_store)
+        if own:
+            return part, contents, own
+    hashes = pixels.hash_files(listing)
+    own = pixels.fingerprint(listing, hashes) == trained_on
+    if own or open_store is None:
+        return listing, hashes, own
+    bad = set(open_store(listing, hashes).bad)
+    good, kept = listing.without(bad), [content for i, content in enumerate(hashes) if i not in bad]
+    return good, kept, pixels.fingerprint(good, kept) == trained_on
+
+
+def _require_classes(predictor: Predictor, listing: Listing, classes: Sequence[str]) -> None:
+    """Raise UsageError for a class that is asked for and that the data or the model does not have."""
+    for name in classes:
+        for known, where in ((listing.classes, listing.source), (predictor.classes, "the model")):
+            if name not in known:
+                raise UsageError(
+                    f"There is no class {name!r} in {where}.", nearest(name, known) or f"It has {_some(known)}."
+                )
+
+
+def _refuse_unknown(predictor: Predictor, listing: Listing, classes: Sequence[str]) -> None:
+    """Raise DataError where photos would be judged whose class the model cannot name."""
+    unknown = [name for name in listing.classes if name not in predictor.classes]
+    shared = [name for name in listing.classes if name in predictor.classes]
+    if unknown and not classes:
         raise DataError(
-            f"There are no {chosen} photos in {listing.source}.", "Choose another with --split, e.g. --split all."
+            f"The model knows {_some(predictor.classes)}, and the data has {_some(unknown)} too.",
+            f"Judge the classes it knows with --classes {','.join(shared)}." if shared else "Name other data.",
         )
-    return chosen, rows
+
+
+def _declared(listing: Listing, split: str) -> tuple[str, np.ndarray]:
+    """A split that the data declares, or all of it."""
+    splits = np.array(listing.splits)
+    if split == "all" or (split == "auto" and not (splits == "test").any()):
+        return "all", np.arange(len(listing))
+    if (splits == "").all():
+        raise UsageError(
+            f"{listing.source} declares no splits, and it is not the data that the model was trained on.",
+            "Judge all of it: leave --split out.",
+        )
+    return (name := "test" if split == "auto" else split), np.flatnonzero(splits == name)
+
+
+def _notes(judges: _Judges, count: int, bad: int) -> list[str]:
+    """What the user should know about the photos before the number."""
+    notes = [f"Left out {bad} photos that cannot be decoded."] if bad else []
+    if judges.own:
+        notes.append(f"This is the data that the model was trained on: judging {count} photos ({judges.name}).")
+    else:
+        notes.append(
+            f"Judging {count} photos ({judges.name}). This is not, as a whole, the data that the model was trained on; "
+            "any of them it learned from make the number too high."
+        )
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    """An evaluation in words, with the confusion matrix as plain columns."""
+    """An evaluation in words, and the confusion as plain columns; with many classes, the pairs confused most often."""
     low, high = (100 * x for x in found["interval"])
+    name = found["split"]
+    which = f"{name}, {OWN[name]}" if found["own"] and name in OWN else name
     lines = [
-        f"Accuracy {100 * found['accuracy']:.1f} % on {found['n']} images ({found['split']}), "
+        f"Accuracy {100 * found['accuracy']:.1f} % on {found['n']} photos ({which}), "
         f"95 % interval {low:.1f} to {high:.1f}.",
         "",
-        "true \\ predicted",
     ]
-    classes = found["classes"]
-    width = max(max(map(len, classes)), len(str(found["n"]))) + 2
-    lines.append(" " * width + "".join(name.rjust(width) for name in classes))
-    for name, row in zip(classes, found["confusion"], strict=True):
-        lines.append(name.rjust(width) + "".join(str(count).rjust(width) for count in row))
+    classes = [printable(name) for name in found["classes"]]
+    return lines + (_matrix if len(classes) <= WIDEST else _pairs)(classes, found["confusion"])
+
+
+def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
+    first = max(len(name) for name in (*classes, "true \\ predicted"))
+    widths = [2 + max(len(name), *(len(str(row[i])) for row in confusion)) for i, name in enumerate(classes)]
+    lines = ["true \\ predicted".ljust(first) + "".join(n.rjust(w) for n, w in zip(classes, widths, strict=True))]
+    for name, row in zip(classes, confusion, strict=True):
+        lines.append(name.ljust(first) + "".join(str(c).rjust(w) for c, w in zip(row, widths, strict=True)))
     return lines
+
+
+def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
+    count = len(classes)
+    wrong = [(confusion[i][j], i, j) for i in range(count) for j in range(count) if i != j and confusion[i][j]]
+    worst = sorted(wrong, key=lambda pair: -pair[0])[:10]
+    lines = [f"  {times:>5}  {classes[i]} taken for {classes[j]}" for times, i, j in worst]
+    return ["Most often confused:", *lines] if lines else ["Nothing was confused."]

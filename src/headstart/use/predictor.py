@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,16 @@ import numpy as np
 import torch
 
 from headstart.data import pixels
+from headstart.data.decode import quiet
 from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
 from headstart.model_folder import Model, read_model
-from headstart.parts import augment
+from headstart.parts import augment, precision
 from headstart.use.opened import find_model
+from headstart.voice import Silent, Voice
 
 BATCH = 32
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -44,51 +45,67 @@ class Predictor:
     """A model and its pixel path."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open a run, a model folder or a study. Raises ModelFileError when there is no usable model."""
-        self.model: Model = read_model(find_model(Path(path)))
+        """Open a run, a model folder or a folder of runs. Raises ModelFileError when there is no usable model."""
+        self.folder = find_model(Path(path))
+        self.model: Model = read_model(self.folder)
+        precision.place(self.model.network, CPU)
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.model.classes
 
     def photo(self, source: Path | bytes) -> np.ndarray:
-        """One image as the store would hold it: uint8 [h, w, 3]."""
+        """One image as the store would hold it: uint8 [h, w, 3]. Raises DataError for one that cannot be decoded."""
         return pixels.decode(source, self.model.store_side)
 
     @torch.no_grad()
     def logits(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits, float32 [n, classes], of photos uint8 [h, w, 3]."""
+        """Logits, float32 [n, classes], of photos uint8 [h, w, 3] of any sizes."""
         batch = augment.plain_batch(photos, self.model.size)
-        images = augment.normalise(batch, self.model.mean, self.model.std, torch.device("cpu"))
+        images = augment.normalise(batch, self.model.mean, self.model.std, CPU)
         return np.asarray(self.model.network(images).numpy())
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
-        """A prediction for each image file, in order; folders are searched for images.
+    def predict(self, paths: Sequence[Path], voice: Voice | None = None) -> Iterator[Prediction]:
+        """A prediction for each image file, in order; folders are searched for images, nested ones too.
 
-        An unreadable image gives a prediction with an `error`, so that one bad file does not lose the others.
+        A file that is missing or unreadable gives a prediction with an `error`, so that one does not lose the others.
         """
-        files = [file for path in paths for file in images_in(path)]
+        voice = voice or Silent()
+        files = [found for path in paths for found in _images(path)]
         for begin in range(0, len(files), BATCH):
             yield from self._batch(files[begin : begin + BATCH])
+            voice.progress("predicting", min(begin + BATCH, len(files)), len(files))
 
-    def _batch(self, files: Sequence[Path]) -> list[Prediction]:
+    def _batch(self, files: Sequence[Path | Prediction]) -> list[Prediction]:
         photos: dict[int, np.ndarray] = {}
-        errors: dict[int, str] = {}
-        for index, file in enumerate(files):
-            try:
-                photos[index] = self.photo(file)
-            except HeadstartError as error:
-                errors[index] = error.what
-        found = iter(softmax(self.logits(list(photos.values()))) if photos else ())
-        return [
-            Prediction(str(file), "", 0.0, (), errors[index]) if index in errors else self._name(file, next(found))
-            for index, file in enumerate(files)
-        ]
+        found = {index: file for index, file in enumerate(files) if isinstance(file, Prediction)}
+        with quiet():
+            for index, file in enumerate(files):
+                if isinstance(file, Path):
+                    try:
+                        photos[index] = self.photo(file)
+                    except HeadstartError as error:
+                        found[index] = _unread(file, error)
+        if photos:
+            rows = softmax(self.logits(list(photos.values())))
+            found |= {index: self._name(files[index], row) for index, row in zip(photos, rows, strict=True)}
+        return [found[index] for index in range(len(files))]
 
-    def _name(self, file: Path, probabilities: np.ndarray) -> Prediction:
+    def _name(self, file: object, probabilities: np.ndarray) -> Prediction:
         best = int(probabilities.argmax())
         values = tuple(float(p) for p in probabilities)
         return Prediction(str(file), self.classes[best], values[best], values)
+
+
+def _images(path: Path) -> list[Path | Prediction]:
+    try:
+        return [*images_in(path)]
+    except DataError as error:
+        return [_unread(path, error)]
+
+
+def _unread(path: Path, error: HeadstartError) -> Prediction:
+    return Prediction(str(path), "", 0.0, (), error.what)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -97,29 +114,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def as_table(predictions: Sequence[Prediction]) -> str:
-    """Plain columns: image, label, confidence."""
-    width = max(len(p.image) for p in predictions)
-    rows = [f"{p.image:<{width}}  {p.error or f'{100 * p.confidence:5.1f} %  {p.label}'}\n" for p in predictions]
-    return "".join(rows)
-
-
-def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """CSV with a header: image, label, confidence, one column per class, error."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "label", "confidence", *classes, "error"])
-    for p in predictions:
-        shares = p.probabilities or [""] * len(classes)
-        writer.writerow([p.image, p.label, p.confidence if p.probabilities else "", *shares, p.error])
-    return buffer.getvalue()
-
-
 def require_images(predictions: Sequence[Prediction]) -> None:
     """Raise DataError when no image could be read at all."""
     if not predictions:
         raise DataError("There are no images to predict.", "Name image files, or folders that hold some.")
     if all(p.error for p in predictions):
-        raise DataError(
-            f"None of {len(predictions)} images could be read ({predictions[0].error}).", "Check the files."
-        )
+        count = f"None of the {len(predictions)} images could be read: " if len(predictions) > 1 else ""
+        raise DataError(f"{count}{predictions[0].error}", "Check the path and the file.")

@@ -18,7 +18,7 @@ LONGEST_NAME = 140  # px
 def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     """A confusion matrix [true, predicted] as an RGB picture uint8 [h, w, 3]: darker is a larger share of its row.
 
-    Counts stand in the cells and class names at the rows and columns where there is room (up to 21 classes).
+    Up to 21 classes there is room for the counts in the cells and for the class names at rows and columns.
     """
     classes = len(counts)
     cell = min(64, max(1, SIDE // classes))
@@ -29,11 +29,19 @@ def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> np.ndarr
         return np.asarray(matrix)
     draw, font = ImageDraw.Draw(matrix), _font()
     for (row, column), count in np.ndenumerate(counts):
+        if font.getlength(str(count)) > cell:
+            continue
         colour = "white" if shares[row, column] > 0.5 else "black"
         centre = ((column + 0.5) * cell, (row + 0.5) * cell)
         draw.text(centre, str(count), fill=colour, font=font, anchor="mm")
-    labels = [_label(str(name)) for name in (names if len(names) == classes else range(classes))]
+    known = names if len(names) == classes else [""] * classes
+    labels = [_label(name if _drawable(name) else str(index)) for index, name in enumerate(known)]
     return np.asarray(_framed(matrix, labels, cell))
+
+
+def _drawable(name: str) -> bool:
+    """Whether Pillow's own font has the letters: Latin ones. Other classes go by their number, as in the record."""
+    return name.isprintable() and bool(name) and max(map(ord, name)) < 0x180
 
 
 def _framed(matrix: Image.Image, labels: list[Image.Image], cell: int) -> Image.Image:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.errors import ResourceError
+from headstart.record import mark, write_atomic
 
 _WEEK = 7 * 24 * 3600
 _one_at_a_time = threading.Lock()
@@ -34,7 +35,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     It is called `new.tmp-<pid>-<host>`; leftovers of dead processes are removed first. One at a time in a process.
     Raises ResourceError where the cache cannot be written.
     """
-    scratch = parent / f"new{_mark()}"
+    scratch = parent / f"new{mark()}"
     with _one_at_a_time:
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -67,15 +68,7 @@ def settle(scratch: Path, target: Path) -> None:
 def write_whole(target: Path, content: bytes) -> None:
     """Replace the file `target` by `content` in one step, creating its folder. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(target.name + _mark())
-    try:
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_atomic(target, content)
 
 
 def sweep(folder: Path) -> None:
@@ -93,10 +86,6 @@ def sweep(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _mark() -> str:
-    return f".tmp-{os.getpid()}-{socket.gethostname()}"
 
 
 def _alive(pid: int) -> bool:

@@ -1,0 +1,44 @@
+"""Predictions as text: columns for people, CSV for programs. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headstart.use.predictor import Prediction
+
+
+def printable(text: str) -> str:
+    """The text on one line, as a terminal may safely show it: what cannot be printed is written as an escape.
+
+    Names of files and classes come from strangers; a newline or a terminal's control sequence in one does no harm.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_table(predictions: Sequence[Prediction]) -> str:
+    """Plain columns, one line per image: image, confidence, label; or image and what is wrong with it."""
+    names = [printable(p.image) for p in predictions]
+    width = max(map(len, names), default=0)
+    rows = []
+    for name, p in zip(names, predictions, strict=True):
+        said = p.error.removeprefix(p.image).strip() or f"{100 * p.confidence:5.1f} %  {p.label}"
+        rows.append(f"{name:<{width}}  {printable(said)}\n")
+    return "".join(rows)
+
+
+def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
+    """CSV with a header: image, label, confidence, error, and `p(CLASS)` for each class's probability.
+
+    Names stand as they are, also one that begins with `=`: import columns as text where a spreadsheet might run them.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", "label", "confidence", "error", *(f"p({name})" for name in classes)])
+    for p in predictions:
+        shares = p.probabilities or [""] * len(classes)
+        writer.writerow([p.image, p.label, p.confidence if p.probabilities else "", p.error, *shares])
+    return buffer.getvalue()
