@@ -26,7 +26,7 @@ from headstart.errors import DataError, UsageError
 from headstart.loop import Parts, Phase
 from headstart.parts import heads, networks, optimizers, precision, schedules, starts
 from headstart.parts.augment import Augmentation
-from headstart.parts.batches import Photos, TrainingBatches
+from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.plan import Network, Plan, Recipe
 from headstart.record import write_json
 from headstart.units import Duration
@@ -241,6 +241,7 @@ def _parts(
         precision=plan.machine.precision,
         phases=_phases(plan, batches.steps_per_epoch, start),
         batches=batches,
+        fetch=batches.batch if device.type == "cpu" else Ahead(batches).batch,
         val=_photos(store, listing, parted.val),
         mean=start.mean,
         std=start.std,

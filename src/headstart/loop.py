@@ -48,6 +48,7 @@ class Parts:
     precision: str
     phases: tuple[Phase, ...]
     batches: TrainingBatches
+    fetch: Callable[[int, int, int], tuple[Tensor, Tensor]]  # batch of (epoch, step, views), perhaps made ahead
     val: Photos
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -204,7 +205,7 @@ def finished(parts: Parts, progress: Progress) -> bool:
 def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
     progress, optimizer, phase = state.progress, state.optimizer, parts.phases[state.progress.phase]
     assert optimizer is not None  # noqa: S101  (entering a phase made it)
-    photos, labels = parts.batches.batch(progress.epoch, step_in_epoch, phase.views)
+    photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
     images = augment.normalise(photos, parts.mean, parts.std, parts.device)
     labels = labels.to(parts.device, non_blocking=True)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -76,6 +77,23 @@ class TrainingBatches:
         indices = [int(i) for i in self.photos.indices[rows]]
         images = augment.training_batch(self.photos.pixels(rows), indices, self.how, self.seed, view)
         return images, torch.from_numpy(self.photos.labels[rows])
+
+
+class Ahead:
+    """Prepares the next batch in a thread while an accelerator works on this one; the batches are the same."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self._batches = batches
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: tuple[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] | None = None
+
+    def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
+        """As `TrainingBatches.batch`."""
+        asked = (epoch, step, views)
+        ready = self._next[1].result() if self._next and self._next[0] == asked else self._batches.batch(*asked)
+        after = (epoch, step + 1, views) if step + 1 < self._batches.steps_per_epoch else (epoch + 1, 0, views)
+        self._next = after, self._pool.submit(self._batches.batch, *after)
+        return ready
 
 
 def plain_batches(photos: Photos, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:
