@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from tensorboard.util import tensor_util
 
 from headstart import evidence, loop
 from headstart.parts import networks
@@ -24,6 +22,7 @@ from headstart.watch.pictures import confusion_picture
 from headstart.watch.quantities import BINS, Look, histogram
 from headstart.watch.when import is_due
 
+from .boards import CONFIGURATION, points
 from .runs import prepared
 
 FINITE = arrays.arrays(
@@ -257,21 +256,6 @@ def run_folder(folder: Path, lines: list[dict]) -> Path:
     return folder
 
 
-def points(folder: Path) -> list[tuple]:
-    """All that an event file says, in order: (tag, step, time, plugin, content)."""
-    (file,) = folder.glob("events.out.tfevents.*")
-    found = []
-    for event in EventFileLoader(str(file)).Load():
-        for value in event.summary.value:
-            plugin = value.metadata.plugin_data.plugin_name
-            if plugin in ("hparams", "custom_scalars"):
-                found.append((value.tag, event.step, None, plugin, value.metadata.plugin_data.content))
-            else:
-                content = tensor_util.make_ndarray(value.tensor).tolist()
-                found.append((value.tag, event.step, event.wall_time, plugin, str(content)))
-    return found
-
-
 BEGIN = [
     {"kind": "begin", "step": 0, "time": 1000.0},
     {"kind": "image", "step": 0, "tag": "samples/train", "file": "evidence/samples.png"},
@@ -289,7 +273,7 @@ def test_the_same_lines_always_give_the_same_points(tmp_path: Path, watched: lis
     for _ in range(2):
         sinks.rebuild(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
         assert points(folder) == first
-    plain = [(tag, step) for tag, step, _, plugin, _ in first if plugin not in ("hparams", "custom_scalars")]
+    plain = [(tag, step) for tag, step, _, plugin, _ in first if plugin not in CONFIGURATION]
     assert len(plain) == len(set(plain)) > 200
     when = {tag: time for tag, _, time, _, _ in first}
     assert when["samples/train"] == 1000.0  # the time of the event, not of the rebuilding

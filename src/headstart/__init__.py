@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.api import evaluate, predict, resume, train
+    from headstart.errors import (
+        DataError,
+        DivergedError,
+        HeadstartError,
+        InterruptedRunError,
+        ModelFileError,
+        ResourceError,
+        UsageError,
+    )
     from headstart.use.opened import Run
     from headstart.use.predictor import Prediction, Predictor
 
 __version__ = version("headstart")
-__all__ = ["Prediction", "Predictor", "Run", "evaluate", "predict", "resume", "train"]
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "HeadstartError",
+    "InterruptedRunError",
+    "ModelFileError",
+    "Prediction",
+    "Predictor",
+    "ResourceError",
+    "Run",
+    "UsageError",
+    "evaluate",
+    "predict",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when they are first asked for: `headstart --help` needs no torch."""
     if name in __all__:
-        from headstart import api
-
-        return getattr(api, name)
+        return getattr(import_module("headstart.errors" if name.endswith("Error") else "headstart.api"), name)
     raise AttributeError(f"module 'headstart' has no attribute {name!r}")
 
 

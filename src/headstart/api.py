@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from headstart import run
+from headstart.errors import UsageError
 from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.units import Duration
@@ -17,7 +19,7 @@ from headstart.voice import Silent, Voice
 
 
 def train(
-    data: str | Path = "digits",
+    data: str | Path | None = None,
     *,
     config: str | Path | None = None,
     preset: str | None = None,
@@ -28,31 +30,69 @@ def train(
 ) -> Run:
     """Train one run and return it.
 
-    `settings` are the fields of the plan by name (`optimizer="adam"`, `lr=1e-3`, `epochs="10ep"`, …), as on the command
-    line. Raises the errors of `headstart.errors`: UsageError, DataError, DivergedError, ResourceError, ModelFileError,
-    InterruptedRunError.
+    `data` is a folder of class folders, a manifest, or `digits` (the default, where `config` names none). `settings`
+    are the fields of the plan by name (`optimizer="adam"`, `lr=1e-3`, `epochs="10ep"`, …), as on the command line.
+    Raises UsageError, DataError, DivergedError, ResourceError, ModelFileError, or InterruptedRunError.
     """
     file = Path(config) if config is not None else None
-    plan = settle({"source": str(data), **settings}, file=file, preset=preset).plan
-    every = Duration.parse(save_every) if save_every else None
-    return Run(run.start(plan, Path(runs), _voice(quiet), save_every=every))
+    given = {"source": None if data is None else str(data), **settings}
+    plan = settle(given, file=file, preset=preset).plan
+    every = interval(save_every)
+    with _voice(quiet) as voice:
+        return Run(run.start(plan, Path(runs), voice, save_every=every))
 
 
-def resume(folder: str | Path, *, quiet: bool = False) -> Run:
-    """Go on with a run that was stopped, bit for bit as if it had not been."""
-    return Run(run.resume(Path(folder), _voice(quiet)))
+def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = False) -> Run:
+    """Go on with a run that was stopped, bit for bit as if it had not been.
+
+    Raises UsageError or DataError, with the difference, when its plan or its data have changed.
+    """
+    every = interval(save_every)
+    with _voice(quiet) as voice:
+        return Run(run.resume(Path(folder), voice, save_every=every))
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
-    """Predict image files or folders with a run, a model folder or a study."""
+    """Predict image files or folders with a run, a model folder or a folder of runs.
+
+    An image that is missing or unreadable gives a prediction with an `error`. Raises ModelFileError for the model.
+    """
     paths = [images] if isinstance(images, (str, Path)) else images
     return list(Predictor(model).predict([Path(p) for p in paths]))
 
 
-def evaluate(model: str | Path, data: str | Path, *, split: str = "auto") -> dict[str, Any]:
-    """Accuracy with its interval, loss and confusion of a model on labelled photos."""
-    return _evaluate(model, str(data), Silent(), split=split)
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    split: str = "auto",
+    classes: Sequence[str] = (),
+    skip_bad: bool = False,
+    allow_outside: bool = False,
+) -> dict[str, Any]:
+    """Accuracy with its interval, loss and confusion of a model on labelled photos; see `headstart evaluate --help`."""
+    how: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
+    return _evaluate(model, str(data), Silent(), split=split, **how)
 
 
-def _voice(quiet: bool) -> Voice:
-    return Silent() if quiet else Terminal()
+def interval(save_every: str | None) -> Duration | None:
+    """How often a checkpoint is written, as a user says it. Raises UsageError for what is no duration, or none."""
+    if save_every is None:
+        return None
+    cure = "Write for example 1ep or 50st."
+    try:
+        every = Duration.parse(save_every)
+    except ValueError as error:
+        raise UsageError(f"save-every = {error}.", cure) from None
+    if every.value <= 0:
+        raise UsageError(f"save-every = {save_every!r} is no time at all.", cure)
+    return every
+
+
+@contextmanager
+def _voice(quiet: bool) -> Iterator[Voice]:
+    if quiet:
+        yield Silent()
+    else:
+        with Terminal() as terminal:
+            yield terminal

@@ -147,7 +147,7 @@ def _read_pixels(
     if store.bad:
         names = ", ".join(listing.keys[i] for i in store.bad[:5])
         more = ", …" if len(store.bad) > 5 else ""
-        voice.say(f"Left out {len(store.bad)} photos that cannot be decoded: {names}{more}.")
+        voice.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
         bad = set(store.bad)
         contents = tuple(c for i, c in enumerate(contents) if i not in bad)
         listing = listing.without(store.bad)
@@ -260,7 +260,7 @@ def _phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...
     total = recipe.epochs.steps(per_epoch)
     if total < 1:
         raise UsageError(
-            f"{recipe.epochs} is less than one step of {per_epoch} a epoch.", "Ask for more, e.g. --epochs 1ep."
+            f"{recipe.epochs} is less than one step; an epoch has {per_epoch}.", "Ask for more, e.g. --epochs 1ep."
         )
     make = partial(_optimizer, recipe, start.state is not None)
     if plan.arm.tuning != "lp-ft":

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+from pydantic_core import PydanticUndefined
 
-from headstart.errors import HeadstartError, UsageError
-from headstart.plan import fields
+from headstart.errors import HeadstartError, ResourceError, UsageError
+from headstart.plan import SECTIONS, fields
 from headstart.settings import settle
+from headstart.terminal import Terminal
+from headstart.use.printing import as_csv, as_table, printable
 
 app = App(
     name="headstart",
     help="Should my classifier start from pretrained weights? Answered by an experiment.",
+    help_epilogue="Begin with `headstart train PHOTOS`, a folder with one folder of photos per class; look at it with "
+    "`headstart board`. Every command takes --debug: an error then comes with its traceback.",
+    help_format="plaintext",
     version_flags=["--version"],
+    group_parameters=Group("Parameters", sort_key=0),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
+GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
 
 
 def _with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -27,14 +48,7 @@ def _with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     flags = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                _flag_type(field) | None, Parameter(help=field.description, group=section.capitalize(), negative="")
-            ],
-        )
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(field, GROUPS[section]))
         for name, (section, field) in fields().items()
         if name != "source"
     ]
@@ -43,28 +57,47 @@ def _with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _flag_type(field: Any) -> Any:
-    """bool and numbers as they are; everything else is text that the plan reads, with its own messages."""
-    return field.annotation if field.annotation in (bool, int, float) else str
+def _flag(field: Any, group: Group) -> Any:
+    """A switch, or text that the plan reads: so that every fault is told at once and in the plan's words."""
+    if field.annotation is bool:
+        return Annotated[bool | None, Parameter(help=field.description, group=group, negative="")]
+    shown = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
+    return Annotated[str | None, Parameter(help=_flag_help(field), group=group, metavar=shown)]
 
 
-Data = Annotated[str, Parameter(help="Folder of class folders, manifest, or built-in: digits, digits:0-5.")]
-Runs = Annotated[Path, Parameter(help="Where run folders are made.")]
-Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
+def _flag_help(field: Any) -> str:
+    """Description, choices and default, from the field."""
+    text, default = str(field.description), field.default
+    if get_origin(field.annotation) is Literal:
+        text += f": {', '.join(map(str, get_args(field.annotation)))}"
+    if default is PydanticUndefined or default == ():
+        return text
+    return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
 
 
-@app.command
+def _switch(text: str) -> Any:
+    return Parameter(help=text, negative="", show_default=False)
+
+
+WHERE = "Folder of class folders, manifest, or built-in: digits, digits:0-5"
+Data = Annotated[str, Parameter(help=f"{WHERE}.")]
+Model = Annotated[Path, Parameter(help="A run, its model folder, or a folder of runs (the best by val).")]
+Json = Annotated[bool, _switch("Print the result as JSON.")]
+SaveEvery = Annotated[
+    str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st [default: as often as costs 2 % of the time].")
+]
+
+
+@app.command(sort_key=1)
 @_with_plan_flags
 def train(
-    source: Data = "digits",
+    source: Annotated[str | None, Parameter(help=f"{WHERE} [default: the file's, or digits].")] = None,
     *,
     config: Annotated[Path | None, Parameter(help="Settings from a TOML file; flags win over it.")] = None,
     preset: Annotated[str | None, Parameter(help="digits, quick or lab; a file and flags win over it.")] = None,
-    runs: Runs = Path("runs"),
-    save_every: Annotated[
-        str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st (default: as often as costs 2 %).")
-    ] = None,
-    dry_run: Annotated[bool, Parameter(help="Print the plan as TOML and stop.", negative="")] = False,
+    runs: Annotated[Path, Parameter(help="Where run folders are made.")] = Path("runs"),
+    save_every: SaveEvery = None,
+    dry_run: Annotated[bool, _switch("Print the plan as TOML and stop.")] = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
@@ -74,53 +107,55 @@ def train(
         print(draft.plan.to_toml(), end="")
         return
     from headstart import run
+    from headstart.api import interval
 
-    voice = _voice()
-    for name, value, origin in draft.table():
-        voice.say(f"  {name} = {value} ({origin})")
-    try:
-        folder = run.start(draft.plan, runs, voice, save_every=_duration(save_every))
-    finally:
-        voice.close()
+    every = interval(save_every)
+    with Terminal() as voice:
+        for name, value, origin in draft.table():
+            voice.say(f"  {name} = {value} ({origin})")
+        folder = run.start(draft.plan, runs, voice, save_every=every)
     _print_run(folder, json)
 
 
-@app.command
+@app.command(sort_key=2)
 def resume(
     folder: Annotated[Path, Parameter(help="The run's folder.")],
+    /,
     *,
-    force_new: Annotated[bool, Parameter(help="Start a new run of the same plan beside it.", negative="")] = False,
-    save_every: Annotated[str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st.")] = None,
+    force_new: Annotated[bool, _switch("Start a new run of the same plan beside it.")] = False,
+    save_every: SaveEvery = None,
     json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, bit for bit as if it had not been."""
     from headstart import run
+    from headstart.api import interval
 
-    voice = _voice()
-    try:
+    every = interval(save_every)
+    with Terminal() as voice:
         if force_new:
-            folder = run.start(run.plan_of(folder), folder.parent, voice, save_every=_duration(save_every))
+            folder = run.start(run.plan_of(folder), folder.absolute().parent, voice, save_every=every)
         else:
-            run.resume(folder, voice, save_every=_duration(save_every))
-    finally:
-        voice.close()
+            run.resume(folder, voice, save_every=every)
     _print_run(folder, json)
 
 
-@app.command
+@app.command(sort_key=3)
 def predict(
-    model: Annotated[Path, Parameter(help="A run, its model folder, or a study.")],
+    model: Model,
     images: Annotated[list[Path], Parameter(help="Image files or folders.")],
     /,
     *,
     json: Json = False,
-    csv: Annotated[bool, Parameter(help="Print CSV with every class's probability.", negative="")] = False,
+    csv: Annotated[bool, _switch("Print CSV, with the probability of every class.")] = False,
 ) -> None:
-    """Predict images with a trained model."""
-    from headstart.use.predictor import Predictor, as_csv, as_table, require_images
+    """Say what is on images, with a trained model."""
+    if json and csv:
+        raise UsageError("--json and --csv exclude each other.", "Choose one.")
+    from headstart.use.predictor import Predictor, require_images
 
     predictor = Predictor(model)
-    found = list(predictor.predict(images))
+    with Terminal() as voice:
+        found = list(predictor.predict(images, voice))
     require_images(found)
     if json:
         _print_json([p.to_json(predictor.classes) for p in found])
@@ -128,33 +163,32 @@ def predict(
         print(as_csv(found, predictor.classes) if csv else as_table(found), end="")
 
 
-@app.command
+@app.command(sort_key=4)
 def evaluate(
-    model: Annotated[Path, Parameter(help="A run, its model folder, or a study.")],
+    model: Model,
     data: Data,
     /,
     *,
-    split: Annotated[str, Parameter(help="train, val, test, all; auto: the unseen photos.")] = "auto",
-    allow_outside: Annotated[
-        bool, Parameter(help="Let a manifest name files outside its folder.", negative="")
-    ] = False,
+    split: Annotated[str, Parameter(help="train, val, test, all; auto: the photos it has not seen.")] = "auto",
+    classes: Annotated[str | None, Parameter(help="Only these classes: a,b,c.")] = None,
+    skip_bad: Annotated[bool, _switch("Leave out photos that cannot be decoded.")] = False,
+    allow_outside: Annotated[bool, _switch("Let a manifest or a link name files outside its own folder.")] = False,
     json: Json = False,
 ) -> None:
-    """Accuracy with its interval, and the confusion matrix, of a model on labelled photos."""
+    """Accuracy of a model on labelled photos, with its interval and the confusion matrix."""
     from headstart.use import evaluate as evaluation
 
-    voice = _voice()
-    try:
-        found = evaluation.evaluate(model, data, voice, split=split, allow_outside=allow_outside)
-    finally:
-        voice.close()
+    chosen = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    how: dict[str, Any] = {"split": split, "classes": chosen, "skip_bad": skip_bad, "allow_outside": allow_outside}
+    with Terminal() as voice:
+        found = evaluation.evaluate(model, data, voice, **how)
     if json:
         _print_json(found)
     else:
         print("\n".join(evaluation.sentences(found)))
 
 
-@app.command
+@app.command(sort_key=5)
 def board(
     folder: Annotated[Path, Parameter(help="A folder of runs.")] = Path("runs"),
     /,
@@ -162,32 +196,20 @@ def board(
     port: Annotated[int, Parameter(help="Port; 0 takes any that is free.")] = 6006,
 ) -> None:
     """Open TensorBoard on a folder of runs; Ctrl-C ends it."""
+    from contextlib import suppress
+
     from headstart.use.board import serve
 
-    serve(folder, port, lambda url: print(url, flush=True))
+    with suppress(KeyboardInterrupt):
+        serve(folder, port, lambda url: print(url, flush=True))
 
 
-@app.command
+@app.command(sort_key=6)
 def repair(folder: Annotated[Path, Parameter(help="A run's folder.")], /) -> None:
     """Make a run's TensorBoard files anew from its record."""
     from headstart import run
 
     print(run.repair(folder))
-
-
-def _voice() -> Any:
-    from headstart.terminal import Terminal
-
-    return Terminal()
-
-
-def _duration(text: str | None) -> Any:
-    from headstart.units import Duration
-
-    try:
-        return Duration.parse(text) if text else None
-    except ValueError as error:
-        raise UsageError(f"--save-every: {error}.", "Write for example 1ep or 50st.") from None
 
 
 def _print_run(folder: Path, as_json: bool) -> None:
@@ -206,31 +228,65 @@ def _print_json(value: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with its code: one sentence what, one what to do, no traceback without --debug."""
+    """Run a command; raises SystemExit with its code where that is not 0.
+
+    An error is one sentence what and one what to do, on stderr; its traceback appears with --debug only.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to fail
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
-        app(words, exit_on_error=False, print_error=False)
+        app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        _leave("Stopped before training began; nothing was lost.", "Run the command again.", 130)
-    except CycloptsError as error:
-        _leave(_one_line(str(error)), "See `headstart COMMAND --help`.", UsageError.exit_code)
-    except HeadstartError as error:
-        if debug:
-            raise
-        _leave(error.what, error.cure, error.exit_code)
+        _leave(HeadstartError("Stopped; nothing was lost.", "Run the command again."), 130)
+    except BrokenPipeError:  # whoever read the output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
             raise
-        what = f"headstart failed in a way it did not expect ({type(error).__name__}: {_one_line(str(error))})."
-        _leave(what, "Run it again with --debug and report what it prints.", 1)
+        told = _told(error)
+        _leave(told, told.exit_code)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _told(error: Exception) -> HeadstartError:
+    """Any error as one of ours."""
+    if isinstance(error, HeadstartError):
+        return error
+    if isinstance(error, CycloptsError):
+        command = " ".join(["headstart", *(error.command_chain or ())])
+        return UsageError(_usage(error), f"See `{command} --help`.")
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        where = f": {error.filename}" if error.filename else ""
+        return ResourceError(f"The system refused ({error.strerror}{where}).", REFUSED[error.errno])
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "not enough memory" in str(error):
+        return ResourceError("The memory is not enough.", "Choose a smaller --batch-size or --image-size.")
+    what = f"headstart failed in a way it did not expect ({type(error).__name__}: {' '.join(str(error).split())})."
+    return HeadstartError(what, "Run it again with --debug and report what it prints.")
 
 
-def _leave(what: str, cure: str, code: int) -> NoReturn:
-    print(f"{what}\n{cure}", file=sys.stderr)
+FREE = "Free some space; a run that was begun goes on with `headstart resume RUN`."
+ACCESS = "Give yourself access, or choose another place (--runs, HEADSTART_CACHE)."
+REFUSED = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
+
+
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the words of a command, in one sentence."""
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), error.argument.name)
+        return f"{name} needs a value." if name.startswith("-") else f"{name} is missing."
+    if isinstance(error, UnusedCliTokensError):
+        return f"There is nothing here to do with {', '.join(map(repr, error.unused_tokens or ()))}."
+    if isinstance(error, UnknownOptionError):
+        asked = (error.token.keyword or error.token.value).partition("=")[0]
+        flags = [name for argument in error.argument_collection for name in argument.names]
+        near = [name for name in flags if asked.strip("-") and name.startswith(asked)]
+        near = near or difflib.get_close_matches(asked, flags, n=1)
+        return f"There is no flag {asked}.{f' Did you mean {near[0]}?' if near else ''}"
+    return " ".join(str(error).split())
+
+
+def _leave(error: HeadstartError, code: int) -> NoReturn:
+    print(f"{printable(error.what)}\n{printable(error.cure)}", file=sys.stderr)
     sys.exit(code)

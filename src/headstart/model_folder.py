@@ -65,9 +65,7 @@ def read_model(folder: Path) -> Model:
         for key in ("fingerprint", "seed", "test_seed"):
             _ = trained_on[key]
         size, side = _side(how["size"]), _side(how["store_side"])
-        mean, std = _triple(how["mean"]), _triple(how["std"])
-        if min(std) <= 0:
-            raise ValueError(f"std {std} is not positive")
+        mean, std = _triple(how["mean"], -math.inf), _triple(how["std"], 0)
     except (LookupError, TypeError, ValueError) as error:
         raise _unfit(folder, f"its settings do not fit: {_first_line(error)}") from None
     network = _network(folder, wanted, head, len(classes))
@@ -120,10 +118,10 @@ def _side(value: Any) -> int:
     return value
 
 
-def _triple(values: Any) -> tuple[float, float, float]:
+def _triple(values: Any, above: float) -> tuple[float, float, float]:
     red, green, blue = (float(v) for v in values)
-    if not all(map(math.isfinite, (red, green, blue))):
-        raise ValueError(f"{values} is not finite")
+    if not all(above < v < math.inf for v in (red, green, blue)):
+        raise ValueError(f"{values} is no mean or std of three colours")
     return red, green, blue
 
 
@@ -188,18 +186,22 @@ def _preprocess(prepared: Prepared) -> dict[str, Any]:
 
 def _card(prepared: Prepared, event: Epoch) -> str:
     plan = prepared.plan
-    names = ", ".join(html.escape(" ".join(name.split())) for name in plan.facts.class_names)
-    return f"""# {plan.network.network} for {names}
+    return f"""# {plan.network.network} for {_plain(", ".join(plan.facts.class_names))}
 
-Arm `{plan.arm_name}`, seed {plan.chance.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on {event.val.n}
-validation images, which also chose this epoch. {plan.facts.counts["train"]} training images.
+Arm {_plain(plan.arm_name)}, seed {plan.chance.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
+{event.val.n} validation images, which also chose this epoch. {plan.facts.counts["train"]} training images.
 
-- start: {prepared.start.provenance}
-- licence of the starting weights: {prepared.start.licence}
+- start: {_plain(prepared.start.provenance)}
+- licence of the starting weights: {_plain(prepared.start.licence)}
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, as `preprocess.json` says
 
     headstart predict . photo.jpg
 {_opens(plan)}"""
+
+
+def _plain(text: str) -> str:
+    """Names from strangers as text of one line, never as HTML."""
+    return html.escape(" ".join(text.split()), quote=False)
 
 
 def _opens(plan: Plan) -> str:

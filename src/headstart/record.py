@@ -64,6 +64,13 @@ def create_run(parent: Path, name: str, seed: int, now: datetime | None = None) 
     raise ResourceError(f"There are a thousand runs named {stem}.", "Choose another place with --runs DIR.")
 
 
+def require_writable(folder: Path) -> None:
+    """Raise ResourceError where runs cannot be made in `folder`, which need not exist yet; nothing is made."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ResourceError(f"Runs cannot be written into {folder}.", "Choose another place with --runs DIR.")
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames inside `folder` durable (a no-op where folders cannot be opened)."""
     with contextlib.suppress(PermissionError):

@@ -34,6 +34,7 @@ def start(draft: Plan, runs: Path, voice: Voice, *, save_every: Duration | None 
     `save_every` sets how often a checkpoint is written (default: as often as costs 2 % of the time). Raises
     DivergedError, InterruptedRunError (the run can be resumed) and every error that a bad plan or bad data meets.
     """
+    record.require_writable(runs)
     draft = build.settle_machine(draft)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = build.prepare(draft, voice)

@@ -120,7 +120,7 @@ def _sentence(error: Any) -> str:
         message = f"must be {fields()[name][1].description}"
     if name in ("", *SECTIONS):
         return message
-    return f"{name.replace('_', '-')} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{name.replace('_', '-')} = {error['input']}: {message[0].lower()}{message[1:]}"
 
 
 def _usage(faults: list[str]) -> UsageError:

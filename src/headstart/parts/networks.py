@@ -158,6 +158,7 @@ def build(
     _check_switch("norm", norm, NORMS)
     _check_switch("stem", stem, STEMS)
     if name.startswith("timm:"):
+        timm_config(name)  # an unknown name is told before what it could not do
         if not (shortcut and norm == "batch" and stem == "imagenet"):
             raise UsageError(
                 f"Shortcut, norm and stem can be switched in headstart's own networks only, not in {name}.",

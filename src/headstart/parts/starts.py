@@ -212,7 +212,7 @@ def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -
         notes.append("nothing beside the file says its mean and std: ImageNet's are used")
     licence = str(told.get("licence") or told.get("license") or licence)
     trained_on = told.get("trained_on")
-    provenance = f"{file.path}, trained on {trained_on}" if trained_on else str(file.path)
+    provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name
     return Start(name, state, "", mean, std, licence, provenance, file.sha256, tuple(notes))
 
 

@@ -31,7 +31,7 @@ WIDEST = 20  # classes whose confusion is shown as a matrix
 class _Judges:
     """Labelled photos, which of them are judged (`rows` of the listing), and what these are called.
 
-    `own` is True where the listing is the very data the model was trained on.
+    `own` is True where the listing is the very data the model was trained on. `bad` names what was left out of it.
     """
 
     listing: Listing
@@ -39,6 +39,7 @@ class _Judges:
     rows: np.ndarray
     name: str
     own: bool
+    bad: tuple[str, ...]
 
 
 def evaluate(
@@ -69,20 +70,22 @@ def evaluate(
     )
     listing = data.read(source, allow_outside=allow_outside)
     judges = _judges(predictor, listing, split, classes, open_store if skip_bad else None)
-    store = open_store(judges.listing, judges.contents)
-    bad = set(store.bad)
-    rows = [int(i) for i in judges.rows if int(i) not in bad]
-    for note in _notes(judges, len(rows), len(judges.rows) - len(rows)):
+    for note in _notes(judges):
         voice.say(note)
-    logits = []
-    for begin in range(0, len(rows), BATCH):
-        logits.append(predictor.logits([store[i] for i in rows[begin : begin + BATCH]]))
-        voice.progress("evaluating", min(begin + BATCH, len(rows)), len(rows))
+    logits = _logits(predictor, open_store(judges.listing, judges.contents), judges.rows, voice)
     number = {name: i for i, name in enumerate(predictor.classes)}
     place = np.array([number.get(name, -1) for name in judges.listing.classes])  # -1: not among the judged
-    labels = place[judges.listing.labels[rows]]
-    found = summary(score(np.concatenate(logits), labels), labels)
+    labels = place[judges.listing.labels[judges.rows]]
+    found = summary(score(logits, labels), labels)
     return {"split": judges.name, "own": judges.own, "classes": list(predictor.classes), **found}
+
+
+def _logits(predictor: Predictor, store: pixels.PixelStore, rows: np.ndarray, voice: Voice) -> np.ndarray:
+    logits = []
+    for begin in range(0, len(rows), BATCH):
+        logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + BATCH]]))
+        voice.progress("evaluating", min(begin + BATCH, len(rows)), len(rows))
+    return np.concatenate(logits)
 
 
 def _judges(
@@ -94,7 +97,7 @@ def _judges(
 ) -> _Judges:
     """Choose the photos; `open_store` is given where the undecodable ones are to be left out."""
     _require_classes(predictor, listing, classes)
-    listing, contents, own = _recognise(predictor, listing, open_store)
+    listing, contents, own, bad = _recognise(predictor, listing, open_store)
     _refuse_unknown(predictor, listing, classes)
     trained_on = predictor.model.config["headstart"]["data"]
     if own and split != "all":
@@ -108,28 +111,33 @@ def _judges(
     if not len(rows):
         raise DataError(f"There are no {name} photos in {listing.source}.", "Choose another with --split, e.g. all.")
     if own:
-        return _Judges(listing, contents, rows, name, own)
+        return _Judges(listing, contents, rows, name, own, bad)
     few = listing.without(set(range(len(listing))) - set(rows.tolist()))
-    return _Judges(few, [contents[i] for i in rows], np.arange(len(few)), name, own)
+    return _Judges(few, [contents[i] for i in rows], np.arange(len(few)), name, own, bad)
 
 
 def _recognise(
     predictor: Predictor, listing: Listing, open_store: Callable[..., pixels.PixelStore] | None
-) -> tuple[Listing, Sequence[str], bool]:
-    """The listing as the model was trained on it, its content hashes, True; or as it is, and False."""
+) -> tuple[Listing, Sequence[str], bool, tuple[str, ...]]:
+    """The listing, its content hashes, whether it is what the model was trained on, and keys of what was left out.
+
+    Photos that cannot be decoded are left out where `open_store` is given; classes that the model does not know only
+    where the rest is what it was trained on.
+    """
     trained_on = predictor.model.config["headstart"]["data"]["fingerprint"]
     theirs = [name for name in listing.classes if name in predictor.classes]
     if 2 <= len(theirs) < len(listing.classes):  # the model may have been trained on these classes only
-        part, contents, own = _recognise(predictor, listing.pick(theirs), open_store)
-        if own:
-            return part, contents, own
+        found = _recognise(predictor, listing.pick(theirs), open_store)
+        if found[2]:
+            return found
     hashes = pixels.hash_files(listing)
     own = pixels.fingerprint(listing, hashes) == trained_on
     if own or open_store is None:
-        return listing, hashes, own
+        return listing, hashes, own, ()
     bad = set(open_store(listing, hashes).bad)
     good, kept = listing.without(bad), [content for i, content in enumerate(hashes) if i not in bad]
-    return good, kept, pixels.fingerprint(good, kept) == trained_on
+    left_out = tuple(listing.keys[i] for i in sorted(bad))
+    return good, kept, pixels.fingerprint(good, kept) == trained_on, left_out
 
 
 def _require_classes(predictor: Predictor, listing: Listing, classes: Sequence[str]) -> None:
@@ -166,9 +174,10 @@ def _declared(listing: Listing, split: str) -> tuple[str, np.ndarray]:
     return (name := "test" if split == "auto" else split), np.flatnonzero(splits == name)
 
 
-def _notes(judges: _Judges, count: int, bad: int) -> list[str]:
+def _notes(judges: _Judges) -> list[str]:
     """What the user should know about the photos before the number."""
-    notes = [f"Left out {bad} photos that cannot be decoded."] if bad else []
+    count, bad = len(judges.rows), judges.bad
+    notes = [f"Left out {len(bad)} photos that cannot be decoded: {_some(bad)}."] if bad else []
     if judges.own:
         notes.append(f"This is the data that the model was trained on: judging {count} photos ({judges.name}).")
     else:

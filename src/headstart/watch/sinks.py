@@ -35,14 +35,15 @@ class TensorBoard:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         """`settings` are the hyper-parameters: the full set of keys, the same in every run."""
         self.folder = folder
+        self._classes = _class_names(folder)
+        self._time: float | None = None  # of the last line that has one; later lines happened just after it
         # purge_step tells a TensorBoard that is already looking to forget what it has read of this run
         self._writer = SummaryWriter(str(folder), purge_step=0, flush_secs=5)
         self._writer.add_custom_scalars(LAYOUT)
-        plain = {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in settings.items()}
-        for summary in hparams(plain, dict.fromkeys(METRICS)):
-            self._writer._get_file_writer().add_summary(summary)
-        self._classes = _class_names(folder)
-        self._time: float | None = None  # of the last line that has one; later lines happened just after it
+        plain = {name: _plain(value) for name, value in settings.items()}
+        experiment, begin, self._success = hparams(plain, dict.fromkeys(METRICS))
+        self._add_summary(experiment)
+        self._add_summary(begin)
 
     def write(self, line: dict[str, Any]) -> None:
         """Write one line of the record; kinds that TensorBoard has no place for are passed over."""
@@ -87,6 +88,10 @@ class TensorBoard:
             self._scalar("loss/test", line["test"]["loss"], step)
             self._scalar("accuracy/test", line["test"]["accuracy"], step)
             self._confusion("confusion/test", line["test"]["confusion"], step)
+        self._add_summary(self._success)  # until then TensorBoard's table of runs calls its status unknown
+
+    def _add_summary(self, summary: Any) -> None:
+        self._writer._get_file_writer().add_summary(summary, walltime=self._time)
 
     def _scalar(self, tag: str, value: float | None, step: int) -> None:
         """A point; None, which is the record's word for a value that is not finite, becomes TensorBoard's NaN mark."""
@@ -131,6 +136,13 @@ class TensorBoard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _plain(value: Any) -> int | float | str:
+    """A setting as TensorBoard's table shows it; a bool would become a number there."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(part) for part in value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def _class_names(folder: Path) -> list[str]:

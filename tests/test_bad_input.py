@@ -1,0 +1,263 @@
+"""Every bad input: its exit code, one sentence what, one what to do, no traceback, and no run folder left behind."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+from headstart.cli import main
+
+from .trained import trained
+
+SMALL = ["--image-size", "16", "--stem", "small", "--epochs", "1st", "--batch-size", "4", "--threads", "1"]
+SMALL += ["--precision", "fp32", "--store-scale", "1"]
+
+
+def photos(root: Path, **counts: int) -> Path:
+    """Class folders with so many different pictures each."""
+    draws = np.random.default_rng(0)
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            Image.fromarray(draws.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the table names: good photos, bad ones, and files that are no weights."""
+    root = tmp_path_factory.mktemp("bad")
+    photos(root / "good", cat=6, dog=6)
+    photos(root / "one-class", cat=6)
+    photos(root / "one-image", cat=6, dog=1)
+    photos(root / "broken", cat=6, dog=6)
+    (root / "broken" / "cat" / "cut.png").write_bytes((root / "good" / "cat" / "0.png").read_bytes()[:200])
+    (root / "loose").mkdir()
+    shutil.copy(root / "good" / "cat" / "0.png", root / "loose")
+    (root / "empty").mkdir()
+    (root / "manifest").mkdir()
+    (root / "manifest" / "out.csv").write_text("path,label\n../good/cat/0.png,cat\n../good/dog/0.png,dog\n")
+    (root / "manifest" / "bare.csv").write_text("name,class\nx,y\n")
+    (root / "notes.txt").write_text("nothing of use")
+    (root / "text.safetensors").write_text("nothing of use, and longer than a header")
+    torch.save(torchvision.models.resnet18(), root / "whole.pth")
+    save_file({"conv1.weight": torch.zeros(3, 3)}, root / "other.safetensors")
+    state = torchvision.models.resnet34().state_dict()
+    torch.save(state, root / "resnet34.pth")
+    (root / "bad.toml").write_text("lr = = 3\n")
+    (root / "unknown.toml").write_text("optimiser = 'adam'\n")
+    (root / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory)
+
+
+def failure(words: list[str | Path], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run a command that must fail: (exit code, the sentence what, the sentence what to do)."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(list(map(str, words)))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    what, cure = said.err.splitlines()[-2:]
+    assert what.endswith((".", "?")) and cure.endswith((".", "?", ")")), (what, cure)  # ")" ends a line of Python
+    return left.value.code, what, cure
+
+
+# name -> (words of `train` after its source, exit code, what the two sentences name); `@` is the place of the files
+TRAIN: dict[str, tuple[str, list[str], int, list[str]]] = {
+    "missing path": ("@/nowhere", [], 3, ["nowhere does not exist"]),
+    "misspelt path": ("@/god", [], 3, ["god does not exist", "good"]),
+    "empty folder": ("@/empty", [], 3, ["no class folders"]),
+    "one class": ("@/one-class", [], 3, ["only one class", "cat"]),
+    "photos beside classes": ("@/loose", [], 3, ["0.png", "one folder per class"]),
+    "not a manifest": ("@/notes.txt", [], 3, ["neither a folder nor a manifest", ".csv"]),
+    "class of one image": ("@/one-image", [], 3, ["'dog' has 1", "--classes"]),
+    "undecodable photo": ("@/broken", [], 3, ["cat/cut.png", "--skip-bad"]),
+    "manifest that reaches out": ("@/manifest/out.csv", [], 3, ["../good/cat/0.png", "--allow-outside"]),
+    "manifest without columns": ("@/manifest/bare.csv", [], 3, ["path"]),
+    "digits of no range": ("digits:8-2", [], 2, ["digits"]),
+    "unknown class": ("@/good", ["--classes", "cat,dgo"], 2, ["'dgo'", "dog"]),
+    "unknown start": ("@/good", ["--start", "imagenett"], 2, ["'imagenett'", "imagenet"]),
+    "unknown initialisation": ("@/good", ["--start", "scratch:he"], 2, ["'he'", "kaiming"]),
+    "unknown tuning": ("@/good", ["--tuning", "frosen"], 2, ["frosen", "frozen"]),
+    "unknown head": ("@/good", ["--head", "quadratic"], 2, ["quadratic", "linear"]),
+    "unknown optimizer": ("@/good", ["--optimizer", "adma"], 2, ["adma", "'adam'"]),
+    "unknown schedule": ("@/good", ["--schedule", "cosin"], 2, ["cosin", "'cosine'"]),
+    "unknown network": ("@/good", ["--network", "resnet19"], 2, ["resnet19", "resnet18"]),
+    "unknown timm network": ("@/good", ["--network", "timm:resnet10x", "--stem", "imagenet"], 2, ["timm:resnet10t"]),
+    "unknown device": ("@/good", ["--device", "tpu"], 2, ["tpu", "cpu"]),
+    "too many stages": ("@/good", ["--tuning", "stages:9"], 2, ["stages:9"]),
+    "no stages": ("@/good", ["--tuning", "stages:0"], 2, ["stages:0"]),
+    "head of no width": ("@/good", ["--head", "mlp:0"], 2, ["mlp:0"]),
+    "head too wide": ("@/good", ["--head", "mlp:999999999"], 2, ["mlp:999999999"]),
+    "missing weights": ("@/good", ["--start", "file:@/none.safetensors"], 3, ["none.safetensors"]),
+    "weights that are text": ("@/good", ["--start", "file:@/text.safetensors"], 6, ["text.safetensors"]),
+    "weights of nothing": ("@/good", ["--start", "file:@/other.safetensors"], 6, ["bn1.running_mean"]),
+    "weights that are a folder": ("@/good", ["--start", "file:@/good"], 3, ["is a folder"]),
+    "a whole model": ("@/good", ["--start", "file:@/whole.pth"], 6, ["state_dict()", "torch.save", "torch.load"]),
+    "another architecture": (
+        "@/good", ["--start", "file:@/resnet34.pth", "--stem", "imagenet"], 6, ["layer1.2.conv1.weight"],
+    ),
+    "a run that is none": ("@/good", ["--start", "run:@/good"], 3, ["good"]),
+    "imagenet with another stem": ("@/good", ["--start", "imagenet"], 2, ["stem"]),
+    "stats of chance": ("@/good", ["--start", "stats:scratch"], 2, ["stats:scratch"]),
+    "epochs without unit": ("@/good", ["--epochs", "10"], 2, ["'10'", "10ep"]),
+    "no epochs": ("@/good", ["--epochs", "0ep"], 2, ["epochs"]),
+    "epochs in per cent": ("@/good", ["--epochs", "50%"], 2, ["10ep"]),
+    "less than a step": ("@/good", ["--epochs", "0.01ep"], 2, ["0.01ep", "step"]),
+    "head alone": ("@/good", ["--tuning", "lp-ft", "--head-epochs", "100%"], 2, ["head-epochs", "100%"]),
+    "head for nothing": ("@/good", ["--tuning", "lp-ft", "--head-epochs", "1%"], 2, ["head-epochs"]),
+    "more than the whole": ("@/good", ["--warmup", "120%"], 2, ["120%"]),
+    "negative rate": ("@/good", ["--lr", "-0.1"], 2, ["lr", "-0.1"]),
+    "no rate": ("@/good", ["--lr", "0"], 2, ["lr"]),
+    "rate without end": ("@/good", ["--lr", "inf"], 2, ["lr", "inf"]),
+    "rate that is none": ("@/good", ["--lr", "nan"], 2, ["lr", "nan"]),
+    "tiny images": ("@/good", ["--image-size", "4"], 2, ["image-size", "8"]),
+    "half an image": ("@/good", ["--image-size", "16.5"], 2, ["image-size"]),
+    "batch of one": ("@/good", ["--batch-size", "1"], 2, ["batch-size", "2"]),
+    "nesterov of adam": ("@/good", ["--nesterov", "--optimizer", "adam"], 2, ["nesterov", "sgd"]),
+    "many faults": ("@/good", ["--lr", "-1", "--epochs", "x", "--flip", "no"], 2, ["lr", "epochs", "flip"]),
+    "timm with switches": ("@/good", ["--network", "timm:resnet10t"], 2, ["timm:resnet10t", "stem"]),
+    "no such settings": ("@/good", ["--config", "@/none.toml"], 2, ["none.toml"]),
+    "settings that are no TOML": ("@/good", ["--config", "@/bad.toml"], 2, ["bad.toml", "line 1"]),
+    "settings in bytes": ("@/good", ["--config", "@/binary.toml"], 2, ["binary.toml"]),
+    "unknown setting": ("@/good", ["--config", "@/unknown.toml"], 2, ["'optimiser'", "'optimizer'"]),
+    "unknown preset": ("@/good", ["--preset", "labb"], 2, ["'labb'", "lab"]),
+    "save when": ("@/good", ["--save-every", "10"], 2, ["save-every", "10ep"]),
+    "save always": ("@/good", ["--save-every", "0st"], 2, ["save-every"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_training_refuses(name: str, place: Path, tmp_path: Path, capsys) -> None:
+    source, words, expected, named = TRAIN[name]
+    given = [word.replace("@", str(place)) for word in [source, *SMALL]]
+    for word in words:  # a flag of the case replaces the same one of SMALL: no flag may stand twice
+        if word in given:
+            position = given.index(word)
+            del given[position : position + 2]
+    given += [word.replace("@", str(place)) for word in words]
+    code, what, cure = failure(["train", *given, "--runs", tmp_path / "runs"], capsys)
+    assert code == expected, (what, cure)
+    for text in named:
+        assert text in f"{what} {cure}"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(place: Path, tmp_path: Path, capsys) -> None:
+    code, what, cure = failure(["train", place / "good", "--device", "cuda", "--runs", tmp_path / "runs"], capsys)
+    assert code == 2 and "cuda" in what and "--device cpu" in cure
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("start", ["imagenet", "timm:resnet10t"])
+def test_named_weights_without_a_network(start: str, place: Path, tmp_path: Path, capsys) -> None:
+    """The conftest lets nothing out; the answer comes at once, and says what to fetch and where to put it."""
+    before = time.monotonic()
+    words = ["train", place / "good", "--start", start, "--epochs", "1st", "--image-size", "32", "--threads", "1"]
+    code, what, cure = failure([*words, "--runs", tmp_path / "runs"], capsys)
+    assert code == 3 and time.monotonic() - before < 30
+    assert "https://" in what and "sha256" in cure and os.sep in cure and "--start file:" in cure
+    if start == "imagenet":
+        assert "f37072fd" in cure and "resnet18-f37072fd.pth" in cure
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_of_one_size(place: Path, tmp_path: Path, capsys) -> None:
+    words = ["--network", "timm:vit_tiny_patch16_224", "--image-size", "32", "--epochs", "1st", "--threads", "1"]
+    code, what, cure = failure(["train", place / "good", *words, "--runs", tmp_path / "runs"], capsys)
+    assert code == 2 and "224" in f"{what} {cure}" and "image-size" in f"{what} {cure}"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("where", ["a file", "a place that takes none", "read-only"])
+def test_runs_where_none_can_be(where: str, place: Path, tmp_path: Path, capsys) -> None:
+    runs = tmp_path / "runs"
+    if where == "a file":
+        runs.touch()
+    elif where == "read-only":
+        if os.geteuid() == 0:
+            pytest.skip("root may write anywhere")
+        runs.mkdir(mode=0o500)
+    else:
+        runs = Path("/proc/headstart")
+    code, what, cure = failure(["train", place / "good", *SMALL, "--runs", runs], capsys)
+    assert code == 5 and str(runs) in what and "--runs" in cure
+    assert not list(runs.iterdir()) if runs.is_dir() else True
+
+
+def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path], int, str]]:
+    photo = place / "good" / "cat" / "0.png"
+    return {
+        "resume of nothing": (["resume", tmp_path / "none"], 3, "plan.json"),
+        "resume of no run": (["resume", place / "good"], 3, "plan.json"),
+        "resume of a finished run": (["resume", run], 2, "finished"),
+        "resume now and then": (["resume", run, "--save-every", "x"], 2, "save-every"),
+        "another of no run": (["resume", place / "good", "--force-new"], 3, "plan.json"),
+        "repair of no run": (["repair", place / "good"], 3, "plan.json"),
+        "board of nothing": (["board", tmp_path / "none"], 3, "none"),
+        "predict with nothing": (["predict", tmp_path / "none", photo], 6, "none"),
+        "predict with no model": (["predict", place / "good", photo], 6, "good"),
+        "predict with a picture": (["predict", photo, photo], 6, "0.png"),
+        "predict no file": (["predict", run, tmp_path / "none.png"], 3, "none.png"),
+        "predict an empty folder": (["predict", run, place / "empty"], 3, "no images"),
+        "predict a text": (["predict", run, place / "notes.txt"], 3, "notes.txt"),
+        "evaluate with no model": (["evaluate", place / "good", place / "good"], 6, "good"),
+        "evaluate on nothing": (["evaluate", run, tmp_path / "none"], 3, "none"),
+        "evaluate on other classes": (["evaluate", run, place / "good"], 3, "cat, dog"),
+        "evaluate an unknown split": (["evaluate", run, "digits:0-3", "--split", "tset"], 2, "tset"),
+        "evaluate an unknown class": (["evaluate", run, "digits:0-3", "--classes", "7"], 2, "'7'"),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:html5lib:DeprecationWarning")  # of what TensorBoard imports
+def test_other_commands_refuse(place: Path, run: Path, tmp_path: Path, capsys) -> None:
+    before = sorted(run.rglob("*"))
+    for name, (words, expected, named) in other_commands(place, run, tmp_path).items():
+        code, what, cure = failure(words, capsys)
+        assert code == expected, (name, code, what, cure)
+        assert named in what, (name, what)
+    assert sorted(run.rglob("*")) == before
+
+
+def only_run(runs: Path) -> Path:
+    (folder,) = runs.iterdir()
+    return folder
+
+
+def test_a_batch_larger_than_the_data_works(place: Path, tmp_path: Path, capsys) -> None:
+    words = [*SMALL, "--runs", str(tmp_path)]
+    words[words.index("--batch-size") + 1] = "16"
+    main(["train", str(place / "good"), *words])
+    assert (only_run(tmp_path) / "model" / "model.safetensors").exists()
+
+
+def test_with_skip_bad_the_run_goes_on_and_lists_what_it_left_out(place: Path, tmp_path: Path, capsys) -> None:
+    main(["train", str(place / "broken"), *SMALL, "--skip-bad", "--runs", str(tmp_path)])
+    said = capsys.readouterr()
+    assert "Left out 1 photos that cannot be decoded: cat/cut.png" in said.err
+    assert "Test accuracy" in said.out and (only_run(tmp_path) / "result.json").exists()
+
+
+def test_a_full_disk_in_the_middle_of_a_run(place: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def full(*_: object) -> Callable[..., None]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("headstart.run.write_model", full)
+    code, what, cure = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
+    assert code == 5 and "space" in what and "resume" in cure

@@ -1,0 +1,310 @@
+"""The command line: light to start, honest about every flag, and no traceback without --debug."""
+
+import errno
+import inspect
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from headstart import cli, run
+from headstart.cli import app, main
+from headstart.errors import ResourceError
+from headstart.plan import Plan, fields
+from headstart.settings import settle
+from headstart.terminal import Terminal
+
+from .conftest import environment_for_processes
+from .trained import SETTINGS
+
+COMMANDS = ["train", "resume", "predict", "evaluate", "board", "repair"]
+HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
+
+
+def refused(words: list[str], capsys) -> tuple[int, list[str]]:
+    """Exit code and the lines on stderr of a command that fails."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert isinstance(left.value.code, int)
+    return left.value.code, said.err.splitlines()
+
+
+def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**environment_for_processes(), **environment},
+        timeout=120,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from headstart.cli import main\n"
+        f"for words in ([], ['--help'], ['--version'], *([c, '--help'] for c in {COMMANDS}), ['train', '--dry-run']):\n"
+        "    main(words)\n"
+        "import headstart; headstart.UsageError; dir(headstart)\n"
+        f"print('LOADED', sorted(set(sys.modules) & set({HEAVY})))\n"
+        "headstart.train\n"
+        f"print('THEN', sorted(set(sys.modules) & {{'torch'}}))\n"
+    )
+    found = in_a_process(code)
+    assert found.returncode == 0, found.stderr
+    assert "LOADED []" in found.stdout and "THEN ['torch']" in found.stdout
+    assert found.stderr == ""
+
+
+def test_alone_it_prints_help(capsys) -> None:
+    main([])
+    alone = capsys.readouterr().out
+    main(["--help"])
+    assert capsys.readouterr().out == alone
+    assert re.findall(r"^│ (\w+)  ", alone, re.MULTILINE) == COMMANDS
+    main(["--version"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys) -> None:
+    main([command, "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith(f"Usage: headstart {command}")
+    assert inspect.getdoc(getattr(cli, command)).split()[0] in said
+
+
+def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_default(capsys) -> None:
+    main(["train", "--help"])
+    said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    flags = {name for argument in app["train"].assemble_argument_collection() for name in argument.names}
+    for name, (section, field) in fields().items():
+        assert f"--{name.replace('_', '-')}" in flags
+        assert section.capitalize() in said
+        if name != "source":
+            assert " ".join(field.description.split()) in said
+    assert "optimizer: sgd, adam, adamw, rmsprop [default: sgd]" in said
+    assert "[default: 50%,75%]" in said
+    order = [said.index(f" {section.capitalize()} ") for section in dict.fromkeys(s for s, _ in fields().values())]
+    assert order == sorted(order)
+
+
+VALUES = {
+    "classes": "1,2", "skip_bad": True, "allow_outside": True, "store_scale": 2.0, "network": "resnet34",
+    "shortcut": "off", "norm": "none", "stem": "imagenet", "start": "scratch:xavier", "tuning": "stages:2", "head":
+    "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "trunk_lr":
+    0.5, "schedule": "multistep", "warmup": "2ep", "step_every": "10%", "milestones": "10%,20%", "gamma": 0.5,
+    "epochs": "3ep", "head_epochs": "20%", "batch_size": 7, "image_size": 24, "crop": 0.5, "flip": "on", "jitter":
+    0.5, "mixup": 0.5, "views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5, "ema": 0.5,
+    "patience": 3, "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3, "test_seed": 4, "source":
+    "digits:0-4",
+}  # fmt: skip
+
+
+def test_every_flag_reaches_the_plan_and_dry_run_reads_back(tmp_path: Path, capsys) -> None:
+    assert VALUES.keys() == fields().keys()
+    words = ["train", "--dry-run"]
+    for name, value in VALUES.items():
+        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    main(words)
+    printed = capsys.readouterr().out
+    plan = settle(VALUES).plan
+    assert Plan.from_toml(printed) == plan
+    unset = settle({"source": "digits"}).plan
+    for name, (section, _) in fields().items():  # every one of them differs from what it would have been
+        if name not in ("optimizer", "device"):
+            assert getattr(getattr(plan, section), name) != getattr(getattr(unset, section), name), name
+    (tmp_path / "plan.toml").write_text(printed)
+    main(["train", "--config", str(tmp_path / "plan.toml"), "--dry-run", "--source", "digits:0-4"])
+    assert capsys.readouterr().out == printed
+    assert tomllib.loads(printed)["recipe"]["lr"] == 0.5
+
+
+def test_a_config_file_names_the_data_too(tmp_path: Path, capsys) -> None:
+    """What --dry-run printed is enough by itself: the data need not be named again."""
+    main(["train", "digits:0-4", "--lr", "0.5", "--dry-run"])
+    printed = capsys.readouterr().out
+    (tmp_path / "plan.toml").write_text(printed)
+    main(["train", "--config", str(tmp_path / "plan.toml"), "--dry-run"])
+    assert capsys.readouterr().out == printed
+
+
+WORDS = {
+    "no such flag": (["train", "--optimiser", "adam"], "There is no flag --optimiser. Did you mean --optimizer?"),
+    "beginning of a flag": (["train", "--opt", "adam"], "There is no flag --opt. Did you mean --optimizer?"),
+    "flag like nothing": (["train", "--qqq"], "There is no flag --qqq."),
+    "flag with value": (["train", "--image-siz=3"], "There is no flag --image-siz. Did you mean --image-size?"),
+    "no such command": (["trian"], 'Unknown command "trian". Did you mean "train"?'),
+    "too many words": (["train", "a", "b"], "There is nothing here to do with 'b'."),
+    "nothing named": (["predict"], "MODEL is missing."),
+    "half named": (["predict", "model"], "IMAGES is missing."),
+    "no value": (["train", "--lr"], "--lr needs a value."),
+    "not a number": (["train", "--lr", "abc", "--seed", "1.5"], "lr = 'abc': "),
+    "two forms": (["predict", "m", "i", "--json", "--csv"], "--json and --csv exclude each other."),
+    "bad port": (["board", "--port", "x"], "--port"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_that_are_not_understood(name: str, capsys) -> None:
+    words, start = WORDS[name]
+    code, lines = refused(words, capsys)
+    assert code == 2 and len(lines) == 2
+    assert start in lines[0]
+    if name == "not a number":
+        assert "seed = '1.5': " in lines[0]  # every fault at once
+
+
+def small(*more: str) -> list[str]:
+    given = {
+        **SETTINGS,
+        "source": "digits:0-1",
+        "batch_size": 8,
+        "image_size": 16,
+        "stem": "small",
+        "epochs": "3st",
+        "precision": "fp32",
+    }
+    source = given.pop("source")
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return ["train", source, *words, *more]
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path, capsys) -> None:
+    main(small("--runs", str(tmp_path / "a")))
+    said = capsys.readouterr()
+    (made,) = (tmp_path / "a").iterdir()
+    assert said.out.splitlines()[-1] == f"Model: {made / 'model'}"
+    assert said.out.startswith("Best epoch 1: val accuracy ") and "Test accuracy" in said.out
+    assert "epoch 1/1" in said.err and f"headstart resume {made}" in said.err and "epoch 1/1" not in said.out
+    assert "\x1b" not in said.err + said.out
+    main(small("--runs", str(tmp_path / "b"), "--json"))
+    told = json.loads(capsys.readouterr().out)
+    (made,) = (tmp_path / "b").iterdir()
+    assert told == {"folder": str(made), **json.loads((made / "result.json").read_text())}
+
+
+def test_a_run_of_the_same_plan_beside_it(tmp_path: Path, capsys) -> None:
+    main(small("--runs", str(tmp_path)))
+    (first,) = tmp_path.iterdir()
+    capsys.readouterr()
+    main(["resume", str(first), "--force-new", "--json"])
+    second = Path(json.loads(capsys.readouterr().out)["folder"])
+    assert second != first and {first, second} == set(tmp_path.iterdir())
+    hashes = {json.loads((folder / "plan.json").read_text())["hash"] for folder in (first, second)}
+    assert len(hashes) == 1
+    weights = {(folder / "model" / "model.safetensors").read_bytes() for folder in (first, second)}
+    assert len(weights) == 1
+
+
+def on_a_terminal(words: list[str], **environment: str) -> tuple[int, str]:
+    """`headstart WORDS…` with a terminal as its stdout and stderr: exit code and what stood on it."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from headstart.cli import main; main()", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, **environment},
+    )
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # Linux's way to say that the other end is closed
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    os.close(ours)
+    return process.wait(timeout=60), seen.decode()
+
+
+def test_no_color_and_a_terminal(tmp_path: Path) -> None:
+    code, plain = on_a_terminal(["--help"], NO_COLOR="1", TERM="xterm")
+    assert code == 0 and "headstart" in plain
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", plain)
+    code, said = on_a_terminal(["train", "--lr", "-1"], TERM="xterm")
+    assert code == 2 and said.count("\n") == 2 and "\x1b" not in said
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch) -> None:
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr("headstart.terminal.time.monotonic", lambda: next(clock))
+    with Terminal() as voice:
+        for done in range(1, 11):
+            voice.progress("training", done, 10)
+        voice.say("a [bold]name[/bold] :smile:\x1b[31m\nand more")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "training: 3 of 10\ntraining: 6 of 10\ntraining: 9 of 10\na [bold]name[/bold] :smile:\\x1b[31m\\nand more\n"
+    )
+
+
+def test_a_fault_of_ours_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("first\nsecond")
+
+    monkeypatch.setattr(run, "start", fail)
+    code, lines = refused(small("--runs", str(tmp_path)), capsys)
+    assert code == 1
+    assert lines[-2] == "headstart failed in a way it did not expect (ZeroDivisionError: first second)."
+    assert "--debug" in lines[-1] and "Traceback" not in "".join(lines)
+    with pytest.raises(ZeroDivisionError):
+        main([*small("--runs", str(tmp_path)), "--debug"])
+    with pytest.raises(cli.UsageError):
+        main(["--debug", "train", "--lr", "-1"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 5, "No space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 5, "/x"),
+        (MemoryError(), 5, "memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"), 5, "memory"),
+        (ResourceError("No room.", "Make some."), 5, "No room."),
+        (KeyboardInterrupt(), 130, "Stopped"),
+        (OSError(errno.EIO, "Input/output error"), 1, "Input/output error"),
+    ],
+    ids=str,
+)
+def test_foreign_errors_get_our_exit_codes(error, code: int, word: str, monkeypatch, capsys) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "repair", fail)
+    found, lines = refused(["repair", "x"], capsys)
+    assert found == code and len(lines) == 2 and word in lines[0]
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    code = (
+        "import os, sys; from headstart.cli import main\n"
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
+        "main(['train', '--dry-run'])\n"
+    )
+    found = in_a_process(code)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from headstart.cli import main; main()", "board", str(tmp_path), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment_for_processes(),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0 and "Traceback" not in err

@@ -1,0 +1,324 @@
+"""TensorBoard itself, started on a folder of runs and asked over HTTP and in a browser."""
+
+import contextlib
+import io
+import shutil
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart
+from headstart.plan import fields
+from headstart.record import read_json, read_lines
+from headstart.watch.pictures import confusion_picture
+
+from .boards import Board, points
+from .runs import command, finish, flags
+
+SMALL = {"source": "digits:0-1", "batch_size": 32, "precision": "fp32", "threads": 1, "image_size": 16}
+LAYERS = ["conv1", "fc"] + [
+    f"layer{stage}.{block}"
+    for stage in (1, 2, 3, 4)
+    for block in ("0.conv1", "0.conv2", "1.conv1", "1.conv2", *(["0.downsample.0"] if stage > 1 else []))
+]
+OURS, PLAIN = "headstart board", "tensorboard"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs of different arms, copied together from two hosts, as one folder."""
+    both = tmp_path_factory.mktemp("both") / "runs"
+    arms = {
+        "Oct20_14-44-12_alpha-scratch@sgd-s0": {"epochs": "3ep"},
+        "Oct20_15-01-59_beta-scratch+lp-ft@adam-s1": {
+            "epochs": "3ep", "optimizer": "adam", "tuning": "lp-ft", "head_epochs": "1ep", "seed": 1
+        },
+    }  # fmt: skip
+    for name, settings in arms.items():
+        elsewhere = tmp_path_factory.mktemp("host")
+        given = {k: v for k, v in {**SMALL, **settings}.items() if k != "source"}
+        made = headstart.train(SMALL["source"], runs=elsewhere, quiet=True, **given)
+        shutil.copytree(made.folder, both / name)
+    return both
+
+
+@pytest.fixture(scope="module", params=[PLAIN, OURS])
+def board(request: pytest.FixtureRequest, runs: Path) -> Iterator[Board]:
+    with Board(runs, ours=request.param == OURS) as started:
+        started.until(
+            lambda b: all("accuracy/best" in b.get("plugin/scalars/tags").get(run, {}) for run in names(runs))
+        )
+        started.until(
+            lambda b: all("confusion/test" in b.get("plugin/images/tags").get(run, {}) for run in names(runs))
+        )
+        yield started
+
+
+def names(runs: Path) -> list[str]:
+    return sorted(folder.name for folder in runs.iterdir())
+
+
+def expected_scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """{tag: {step: value}} as the record has it."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for line in read_lines(folder / "metrics.jsonl"):
+        if line["kind"] == "step":
+            found["loss/batch"][line["step"]] = line["loss"]
+            for group, rate in line["lr"].items():
+                found[f"lr/{group}"][line["step"]] = rate
+        elif line["kind"] == "epoch":
+            for split in ("train", "val"):
+                for name in ("loss", "accuracy"):
+                    found[f"{name}/{split}"][line["step"]] = line[split][name]
+            for name, value in line["speed"].items():
+                found[f"speed/{name}"][line["step"]] = value
+        elif line["kind"] == "look":
+            for kind in ("gradient_norm", "ratio"):
+                for layer, value in line[kind].items():
+                    found[f"{kind}/{layer}"][line["step"]] = value
+        elif line["kind"] == "end":
+            found["accuracy/best"][line["step"]] = line["val"]["accuracy"]
+            for name in ("loss", "accuracy"):
+                found[f"{name}/test"][line["step"]] = line["test"][name]
+    return found
+
+
+def check_scalars(board: Board, run: str, folder: Path) -> None:
+    expected = expected_scalars(folder)
+    assert set(board.get("plugin/scalars/tags")[run]) == set(expected)
+    for tag, values in expected.items():
+        served = board.scalars(run, tag)
+        steps = [step for _, step, _ in served]
+        assert steps == sorted(set(steps)) == sorted(values), f"{tag}: one point for each step"
+        assert [value for *_, value in served] == pytest.approx([values[s] for s in steps], rel=1e-6, abs=1e-30), tag
+
+
+def test_runs_are_the_run_folders(board: Board, runs: Path) -> None:
+    assert board.get("runs") == names(runs)
+
+
+def test_every_run_has_the_same_scalars(board: Board, runs: Path) -> None:
+    wanted = {f"{kind}/{layer}" for kind in ("gradient_norm", "ratio") for layer in LAYERS}
+    wanted |= {f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test")}
+    wanted |= {"loss/batch", "accuracy/best", "lr/head", "lr/trunk", "speed/images_per_second", "speed/mfu"}
+    wanted |= {"speed/train_seconds", "speed/val_seconds"}
+    served = board.get("plugin/scalars/tags")
+    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
+
+
+def test_scalars_are_those_of_the_record(board: Board, runs: Path) -> None:
+    for run in names(runs):
+        check_scalars(board, run, runs / run)
+
+
+def test_histograms_of_weights_and_gradients(board: Board, runs: Path) -> None:
+    wanted = {f"{kind}/{layer}" for kind in ("weights", "gradients") for layer in LAYERS}
+    served = board.get("plugin/histograms/tags")
+    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
+    for run in names(runs):
+        looks = [line for line in read_lines(runs / run / "metrics.jsonl") if line["kind"] == "look"]
+        assert [line["step"] for line in looks] == [1, 2, 4, 8, 16, 24]
+        for kind, layer in (("weights", "conv1"), ("gradients", "fc"), ("gradients", "layer4.1.conv2")):
+            kept = {line["step"]: line[kind][layer] for line in looks if layer in line[kind]}
+            found = board.get("plugin/histograms/histograms", run=run, tag=f"{kind}/{layer}")
+            assert [step for _, step, _ in found] == sorted(kept)
+            for _, step, buckets in found:
+                check_buckets(np.array(buckets), kept[step])
+
+
+def check_buckets(buckets: np.ndarray, kept: dict) -> None:
+    """TensorBoard's [left, right, count] are the record's counts between its low and its high."""
+    edges = np.linspace(kept["low"], kept["high"], len(kept["counts"]) + 1)
+    assert buckets[:, 2].tolist() == kept["counts"] and buckets[:, 2].sum() == kept["n"]
+    tolerance = 1e-6 * np.abs(edges).max()
+    assert buckets[:, 0] == pytest.approx(edges[:-1], abs=tolerance)
+    assert buckets[:, 1] == pytest.approx(edges[1:], abs=tolerance)
+
+
+def test_pictures(board: Board, runs: Path) -> None:
+    served = board.get("plugin/images/tags")
+    wanted = {"samples/train", "confusion/val", "confusion/test"}
+    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
+    for run in names(runs):
+        lines = list(read_lines(runs / run / "metrics.jsonl"))
+        epochs = {line["step"]: line["confusion"] for line in lines if line["kind"] == "epoch"}
+        found = board.get("plugin/images/images", run=run, tag="confusion/val", sample=0)
+        assert [picture["step"] for picture in found] == list(epochs)
+        for picture in found:
+            assert np.array_equal(
+                pixels(board, picture), confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"])
+            )
+        (samples,) = board.get("plugin/images/images", run=run, tag="samples/train", sample=0)
+        with Image.open(runs / run / "evidence" / "samples.png") as kept:
+            assert np.array_equal(pixels(board, samples), np.asarray(kept))
+
+
+def pixels(board: Board, picture: dict) -> np.ndarray:
+    content = board.bytes("plugin/images/individualImage?" + picture["query"])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def test_hyper_parameters(board: Board, runs: Path) -> None:
+    experiment = board.post("plugin/hparams/experiment", {"experimentName": ""})
+    assert {info["name"] for info in experiment["hparamInfos"]} == set(fields())
+    metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
+    assert metrics == {"accuracy/best", "accuracy/test", "accuracy/val", "loss/val"}
+    wish = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": [], "allowedStatuses": STATUSES}
+    groups = {group["name"]: group for group in board.post("plugin/hparams/session_groups", wish)["sessionGroups"]}
+    assert sorted(groups) == names(runs)
+    for run, group in groups.items():
+        plan, result = read_json(runs / run / "plan.json")["plan"], read_json(runs / run / "result.json")
+        assert set(group["hparams"]) == set(fields())
+        shown = {name: group["hparams"][name] for name in ("optimizer", "tuning", "lr", "batch_size", "epochs", "seed")}
+        assert shown == {name: plan[fields()[name][0]][name] for name in shown}
+        assert group["hparams"]["milestones"] == "50%, 75%" and group["hparams"]["nesterov"] == "False"
+        values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
+        assert values["accuracy/test"] == pytest.approx(result["test"]["accuracy"])
+        assert values["accuracy/best"] == pytest.approx(result["val"]["accuracy"])
+        assert [session["status"] for session in group["sessions"]] == ["STATUS_SUCCESS"]
+
+
+STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+
+
+def test_the_layout_shows_train_beside_val(board: Board) -> None:
+    layout = board.get("plugin/custom_scalars/layout")
+    charts = {
+        category["title"]: {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
+        for category in layout["category"]
+    }
+    assert charts == {
+        "train beside val": {"loss": ["loss/train", "loss/val"], "accuracy": ["accuracy/train", "accuracy/val"]},
+        "learning rate": {"lr": ["lr/head", "lr/trunk"]},
+    }
+
+
+def test_the_proof_of_freeze_stands_in_the_text(board: Board, runs: Path) -> None:
+    (run,) = (name for name in names(runs) if "lp-ft" in name)
+    assert board.get("plugin/text/tags")[run] == ["proof of freeze/text_summary"]
+    (text,) = board.get("plugin/text/text", run=run, tag="proof of freeze/text_summary")
+    assert text["step"] == 8 and "Frozen means frozen" in text["text"]
+
+
+# --- after accidents ---------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_event_file_is_repaired(runs: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(runs / names(runs)[0], tmp_path / "run"))
+    whole = points(folder)
+    (file,) = folder.glob("events.out.tfevents.*")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    file.write_bytes(content)
+    assert len(points(folder)) < len(whole)
+    code, out, err = finish(command("repair", folder))
+    assert (code, out.strip()) == (0, str(folder)), err
+    assert points(folder) == whole
+
+
+def test_a_killed_and_resumed_run_has_one_point_for_each_step(tmp_path: Path) -> None:
+    """TensorBoard is looking all the while: it must forget what the resumed run does again."""
+    runs = tmp_path / "runs"
+    process = command("train", *flags(**SMALL, epochs="4ep"), "--runs", runs, "--save-every", "5st")
+    try:
+        wait_for(lambda: reached(runs, 12) or process.poll() is not None)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        _, err = process.communicate()
+    assert process.returncode == -signal.SIGKILL, err
+    (folder,) = runs.iterdir()
+    with Board(runs) as board:
+        board.until(lambda b: "loss/batch" in b.get("plugin/scalars/tags").get(folder.name, {}))
+        before = [step for _, step, _ in board.scalars(folder.name, "loss/batch")]
+        assert 0 < len(before) < 32
+        code, _, err = finish(command("resume", folder, "--save-every", "5st"))
+        assert code == 0, err
+        board.until(lambda b: "accuracy/best" in b.get("plugin/scalars/tags")[folder.name])
+        check_scalars(board, folder.name, folder)
+        looks = [step for _, step, _ in board.get("plugin/histograms/histograms", run=folder.name, tag="weights/conv1")]
+        assert looks == [1, 2, 4, 8, 16, 24, 32]
+        epochs = board.get("plugin/images/images", run=folder.name, tag="confusion/val", sample=0)
+        assert [picture["step"] for picture in epochs] == [8, 16, 24, 32]
+    plain = [(tag, step) for tag, step, *_ in points(folder)]
+    assert len(plain) == len(set(plain))
+
+
+def reached(runs: Path, step: int) -> bool:
+    lines = [line for file in runs.glob("*/metrics.jsonl") for line in read_lines(file)]
+    return bool(lines) and lines[-1]["step"] >= step
+
+
+def wait_for(ready, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
+    board = Board(tmp_path, ours=True)
+    try:
+        assert board.get("runs") == []
+        board.process.send_signal(signal.SIGINT)
+        assert board.process.wait(30) == 0
+    finally:
+        board.stop()
+
+
+def test_no_folder_and_no_port(tmp_path: Path) -> None:
+    code, _, err = finish(command("board", tmp_path / "nothing"))
+    assert code == 3 and "There is no folder" in err and "Traceback" not in err
+    with Board(tmp_path) as board:
+        port = board.url.rpartition(":")[2]
+        code, _, err = finish(command("board", tmp_path, "--port", port))
+    assert code == 5 and f"cannot use port {port}" in err and "--port" in err and "Traceback" not in err
+
+
+# --- in a browser ------------------------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium")
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_the_histogram_page_shows_the_first_layers_weights(runs: Path, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with Board(runs, ours=True) as board, sync_api.sync_playwright() as playwright:
+        board.until(lambda b: all("weights/conv1" in b.get("plugin/histograms/tags").get(r, {}) for r in names(runs)))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        with contextlib.closing(browser):
+            page = browser.new_page(viewport={"width": 1400, "height": 800})
+            page.goto(f"{board.url}/#histograms&tagFilter=weights%2Fconv1")
+            for index, run in enumerate(names(runs)):
+                chart = page.locator("vz-histogram-timeseries").nth(index)
+                chart.locator(".histogram").nth(5).wait_for(state="attached")  # one for each of the six looks
+                heading = page.locator("tf-card-heading").nth(index)
+                assert heading.locator("[itemprop=tag]").inner_text() == "weights/conv1"
+                assert heading.locator("[itemprop=run]").inner_text() == run
+                drawn = chart.locator(".histogram path").evaluate_all("paths => paths.map(p => p.getAttribute('d'))")
+                outlines = [outline for outline in drawn if outline and len(outline) > 100]
+                assert len(outlines) >= 6
+                assert len(set(outlines)) >= shapes(runs / run)  # the layer moves, where it is not frozen
+            page.wait_for_timeout(1000)  # the charts fade in
+            page.screenshot(path=tmp_path / "weights-conv1.png")
+            print(tmp_path / "weights-conv1.png")
+
+
+def shapes(folder: Path) -> int:
+    """How many different histograms of weights/conv1 the record has."""
+    looks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "look"]
+    different = len({str(line["weights"]["conv1"]) for line in looks})
+    assert different == (3 if "lp-ft" in folder.name else 6)
+    return different
