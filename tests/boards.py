@@ -26,8 +26,11 @@ CONFIGURATION = (
 
 
 def points(folder: Path) -> list[tuple[str, int, float, str, str]]:
-    """All that a run's event file says, in order: (tag, step, time, plugin, content)."""
-    (file,) = folder.glob("events.out.tfevents.*")
+    """All that a run's event file says, in order: (tag, step, time, plugin, content).
+
+    An emptied one may lie beside it.
+    """
+    (file,) = (file for file in folder.glob("events.out.tfevents.*") if file.stat().st_size)
     found = []
     for event in EventFileLoader(str(file)).Load():
         for value in event.summary.value:
@@ -44,9 +47,19 @@ def points(folder: Path) -> list[tuple[str, int, float, str, str]]:
 class Board:
     """A TensorBoard on a folder, in a process of its own: `with Board(folder) as board: board.get(...)`."""
 
-    def __init__(self, folder: Path, ours: bool = False) -> None:
-        """`ours` starts it as `headstart board FOLDER`, else as `tensorboard --logdir FOLDER`."""
-        words = ["-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--reload_interval", "1"]
+    def __init__(self, folder: Path, *flags: str, ours: bool = False) -> None:
+        """`ours` starts it as `headstart board FOLDER`, else it is `tensorboard --logdir FOLDER FLAGS…`."""
+        words = [
+            "-m",
+            "tensorboard.main",
+            "--logdir",
+            str(folder),
+            "--host",
+            "127.0.0.1",
+            "--reload_interval",
+            "1",
+            *flags,
+        ]
         if ours:
             words = ["-c", "from headstart.cli import main; main()", "board", str(folder)]
         self.process = subprocess.Popen(

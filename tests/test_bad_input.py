@@ -250,7 +250,7 @@ def test_a_batch_larger_than_the_data_works(place: Path, tmp_path: Path, capsys)
 def test_with_skip_bad_the_run_goes_on_and_lists_what_it_left_out(place: Path, tmp_path: Path, capsys) -> None:
     main(["train", str(place / "broken"), *SMALL, "--skip-bad", "--runs", str(tmp_path)])
     said = capsys.readouterr()
-    assert "Left out 1 photos that cannot be decoded: cat/cut.png" in said.err
+    assert "Left out 1 that cannot be decoded: cat/cut.png" in said.err
     assert "Test accuracy" in said.out and (only_run(tmp_path) / "result.json").exists()
 
 

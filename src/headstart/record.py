@@ -142,7 +142,7 @@ class Journal:
         self._file: IO[str] = path.open("a", encoding="utf-8", newline="\n")
 
     def append(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
 
     def flush(self) -> None:
         self._file.flush()

@@ -6,6 +6,7 @@ without one. `rebuild` makes the event file anew from `metrics.jsonl`: on resume
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -154,9 +155,16 @@ def _class_names(folder: Path) -> list[str]:
 
 
 def rebuild(folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None) -> TensorBoard:
-    """Replace a run's event files by what its record says; returns the writer, ready for more."""
+    """Replace a run's event files by what its record says; returns the writer, ready for more.
+
+    The old file is emptied, and removed the next time: where TensorBoard's fast loader is missing, one that is reading
+    it would stumble over a file that has vanished, and show nothing new until it is started again.
+    """
     for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
+        if old.stat().st_size:
+            os.truncate(old, 0)
+        else:
+            old.unlink()
     board = TensorBoard(folder, settings)
     for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
         board.write(line)
