@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from headstart.errors import UsageError
-from headstart.plan import SECTIONS, Plan, differences, fields
+from headstart.errors import DataError, UsageError
+from headstart.plan import SECTIONS, Plan, anchored, differences, fields, read_plan
 from headstart.settings import PRESETS, settle
 
 recipes = st.fixed_dictionaries(
@@ -134,3 +134,27 @@ def test_an_unknown_preset_and_a_broken_file(tmp_path) -> None:
 def test_the_arm_name() -> None:
     plan = settle({"start": "imagenet", "tuning": "lp-ft", "head": "mlp:256", "optimizer": "adam"}).plan
     assert plan.arm_name == "imagenet+lp-ft+mlp:256@adam"
+
+
+def test_a_network_from_the_file_keeps_its_own_stem_on_digits(tmp_path) -> None:
+    (tmp_path / "s.toml").write_text('network = "timm:test_resnet"\n')
+    assert settle({}, file=tmp_path / "s.toml").plan.network.stem == "imagenet"
+    assert settle({"start": "imagenet"}).plan.network.stem == "imagenet"
+    assert settle({}).plan.network.stem == "small"
+
+
+def test_paths_are_anchored_and_left_out_of_names(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = settle({"source": "photos", "start": "stats:file:w/cifar.safetensors"}).plan
+    assert plan.arm_name == "stats:file:cifar@sgd"
+    found = anchored(plan)
+    assert (found.data.source, found.arm.start) == (f"{tmp_path}/photos", f"stats:file:{tmp_path}/w/cifar.safetensors")
+    assert found.arm_name == plan.arm_name
+    assert anchored(settle({"source": "digits:0-5", "start": "timm:resnet18.a1_in1k"}).plan).data.source == "digits:0-5"
+
+
+def test_a_plan_that_cannot_be_read(tmp_path) -> None:
+    for content, match in [("{}", "not one"), ('{"schema": 2, "plan": {}}', "schema 2"), ("[", "cannot be read")]:
+        (tmp_path / "plan.json").write_text(content)
+        with pytest.raises(DataError, match=match):
+            read_plan(tmp_path)

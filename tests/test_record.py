@@ -13,9 +13,9 @@ from headstart.errors import DataError, ResourceError, UsageError
 
 def test_the_name_of_a_run_folder(tmp_path: Path) -> None:
     when = datetime(2026, 10, 20, 14, 44, 12)
-    folder = record.create_run(tmp_path, "file:../w/cifar10.safetensors+frozen@sgd", 3, when)
+    folder = record.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when)
     assert re.fullmatch(r"Oct20_14-44-12_[A-Za-z0-9.+@-]+-file-cifar10\+frozen@sgd-s3", folder.name)
-    assert record.create_run(tmp_path, "file:../w/cifar10.safetensors+frozen@sgd", 3, when).name == folder.name + "-2"
+    assert record.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when).name == folder.name + "-2"
 
 
 def test_names_cannot_leave_the_folder() -> None:
@@ -109,3 +109,9 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> No
 def test_too_little_space_is_told_before(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="GB are needed"):
         record.require_space(tmp_path, 1 << 60)
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text('{"a":1}\n{"a":\n{"a":3}\n')
+    with pytest.raises(DataError, match=r"Line 2 of .*m is damaged"):
+        list(record.read_lines(tmp_path / "m"))

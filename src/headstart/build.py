@@ -32,14 +32,15 @@ from headstart.record import write_json
 from headstart.units import Duration
 from headstart.voice import Voice
 
-# name -> (recipe, steps of the phase after warm-up, a duration's length in steps) -> schedule
-SCHEDULES: dict[str, Callable[[Recipe, int, Callable[..., int]], schedules.Schedule]] = {
-    "constant": lambda r, n, steps: schedules.constant(),
-    "step": lambda r, n, steps: schedules.step_decay(steps(r.step_every), r.gamma),
-    "multistep": lambda r, n, steps: schedules.multistep([steps(m) for m in r.milestones], r.gamma),
-    "cosine": lambda r, n, steps: schedules.cosine(n),
-    "linear": lambda r, n, steps: schedules.linear(n),
-    "one-cycle": lambda r, n, steps: schedules.one_cycle(n),
+# name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
+# Milestones count from the phase's beginning, warm-up included.
+SCHEDULES: dict[str, Callable[[Recipe, int, int, Callable[..., int]], schedules.Schedule]] = {
+    "constant": lambda r, warm, n, steps: schedules.constant(),
+    "step": lambda r, warm, n, steps: schedules.step_decay(steps(r.step_every), r.gamma, warm),
+    "multistep": lambda r, warm, n, steps: schedules.multistep([steps(m) - warm for m in r.milestones], r.gamma),
+    "cosine": lambda r, warm, n, steps: schedules.cosine(n),
+    "linear": lambda r, warm, n, steps: schedules.linear(n),
+    "one-cycle": lambda r, warm, n, steps: schedules.one_cycle(n),
 }
 
 
@@ -150,7 +151,7 @@ def _read_pixels(
         voice.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
         bad = set(store.bad)
         contents = tuple(c for i, c in enumerate(contents) if i not in bad)
-        listing = listing.without(store.bad)
+        listing = data.checked(listing.without(store.bad))
         store = decode(listing, contents)
         parted = split.divide(listing, contents=contents, **seeds)
     for name, indices in (("train", parted.train), ("val", parted.val)):
@@ -178,6 +179,8 @@ def _with_facts(
         class_names=listing.classes,
         counts={name: len(getattr(parted, name)) for name in ("train", "val", "test")},
         weights_sha256=start.sha256,
+        mean=start.mean,
+        std=start.std,
     )
 
 
@@ -191,7 +194,7 @@ def _measure(
     """Settle the precision and find the machine's peak; measured once for each machine, network and shape."""
     asked = plan.machine.precision
     key = {
-        "machine": [platform.machine(), processor(), str(device), plan.machine.threads, torch.__version__],
+        "machine": [platform.machine(), processor(), accelerator(device), plan.machine.threads, torch.__version__],
         "network": [*plan.network.model_dump().values(), list(shape)],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -208,6 +211,11 @@ def _measure(
     rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
     voice.say(f"Precision {chosen} on {device} with {plan.machine.threads} threads (measured images/s: {rates}).")
     return plan.changed("machine", precision=chosen), float(known["peak"][chosen])
+
+
+def accelerator(device: torch.device) -> str:
+    """The device with the name of its model, where it has one."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
 
 
 def processor() -> str:
@@ -290,7 +298,7 @@ def _phase(
     length = end - begin
     warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
     steps = partial(_steps, per_epoch=per_epoch, whole=length)
-    schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, length - warm, steps))
+    schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, warm, length - warm, steps))
     return Phase(tuning, tuning, begin, end, recipe.lr, schedule, make, views)
 
 
@@ -299,9 +307,9 @@ def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
 
 
 def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
-    head = networks.head_name(network)
+    head = [networks.head_name(network)]
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    trunk = {name for name, _ in named if not name.startswith(f"{head}.")}
+    trunk = {name for name, _ in named if not networks.in_part(name, head)}
     found = optimizers.groups(
         named,
         weight_decay=recipe.weight_decay,

@@ -23,6 +23,7 @@ from headstart.errors import DivergedError, HeadstartError
 from headstart.parts import augment, heads, optimizers, precision
 from headstart.parts.batches import Photos, TrainingBatches, plain_batches
 from headstart.parts.schedules import Schedule
+from headstart.parts.seed import torch_stream
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def train(parts: Parts, state: State) -> Iterator[Event]:
 def finished(parts: Parts, progress: Progress) -> bool:
     """Whether every epoch is validated, or early stopping has ended the run."""
     last = math.ceil(parts.steps / parts.batches.steps_per_epoch)
-    return progress.epoch == last or (0 < parts.patience <= progress.stale)
+    return progress.epoch == last or (0 < parts.patience <= progress.stale and progress.phase == len(parts.phases) - 1)
 
 
 def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
@@ -207,7 +208,7 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
     assert optimizer is not None  # noqa: S101  (entering a phase made it)
     photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
     images = augment.normalise(photos, parts.mean, parts.std, parts.device)
-    labels = labels.to(parts.device, non_blocking=True)
+    labels = labels.to(parts.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
     optimizers.set_rates(optimizer, rate)
 
@@ -238,7 +239,8 @@ def _loss(parts: Parts, state: State, images: Tensor, labels: Tensor) -> tuple[T
     if parts.mixup:
         mix = augment.mixup(len(images), parts.mixup, parts.batches.seed, progress.epoch, progress.step)
         images = images.lerp(images[mix.partner], 1 - mix.share)
-    with precision.autocast(parts.precision, parts.device):
+    dropout = torch_stream(parts.batches.seed, "dropout", progress.epoch, progress.step)
+    with dropout, precision.autocast(parts.precision, parts.device):
         logits = state.network(images)
     logits = logits.float()
 
@@ -269,6 +271,7 @@ def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
     if index != progress.phase:
         yield from _finish_phase(parts, state)
         enter(parts, state, index)
+        progress.stale = 0
         tuning = parts.phases[index].tuning
         if tuning != "full":
             progress.frozen_digest = heads.frozen_digest(state.network, heads.trainable(state.network, tuning))

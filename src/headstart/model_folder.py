@@ -22,7 +22,7 @@ from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
 from headstart.parts import networks
 from headstart.parts.weights import read_weights
-from headstart.plan import Network, Plan
+from headstart.plan import Network, Plan, short_start
 from headstart.record import write_atomic, write_json
 
 LARGEST_SIDE = 100_000  # px; a file that asks for more is damaged
@@ -159,7 +159,7 @@ def _config(prepared: Prepared) -> dict[str, Any]:
         "headstart": {
             "network": plan.network.model_dump(),
             "head": plan.arm.head,
-            "start": plan.arm.start,
+            "start": short_start(plan.arm.start),
             "provenance": prepared.start.provenance,
             "plan": plan.hash,
             "data": {"fingerprint": plan.facts.fingerprint, **plan.chance.model_dump()},
@@ -172,7 +172,8 @@ def _preprocess(prepared: Prepared) -> dict[str, Any]:
     return {
         "steps": [
             "decode; apply the EXIF orientation; convert to RGB, transparency on white",
-            "reduce so that the shorter side is store_side px (never enlarge)",
+            "reduce so that the shorter side is store_side px and the longer at most four times that; "
+            "never enlarge, and leave what is, or decodes to, at most an eighth more",
             "cut out the centred square",
             "resize to size x size, bilinear with antialiasing",
             "divide by 255, subtract mean, divide by std",

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from headstart.errors import DataError
+from headstart.record import SCHEMA, read_json
 from headstart.units import Duration
 
 Switch = Literal["on", "off"]
+_START_PATH = re.compile(r"((?:stats:)?(?:file|run):)(.+)")
 
 # What each optimizer gets when nobody says otherwise: (learning rate, weight decay).
 OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
@@ -166,6 +171,8 @@ class Facts(Section):
     class_names: tuple[str, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
     weights_sha256: str = ""
+    mean: tuple[float, ...] = ()  # of the start's preprocessing: files beside the weights may decide it
+    std: tuple[float, ...] = ()
 
 
 class Plan(Section):
@@ -223,10 +230,29 @@ class Plan(Section):
     @property
     def arm_name(self) -> str:
         """`START[+TUNING][+HEAD]@OPTIMIZER`, as a comparison names it."""
-        parts = [self.arm.start]
+        parts = [short_start(self.arm.start)]
         parts += [self.arm.tuning] if self.arm.tuning != "full" else []
         parts += [self.arm.head] if self.arm.head != "linear" else []
         return "+".join(parts) + f"@{self.recipe.optimizer}"
+
+
+def anchored(plan: Plan) -> Plan:
+    """The plan with absolute paths: a run can be gone on with from any folder."""
+    source, start = plan.data.source, plan.arm.start
+    if not re.fullmatch(r"digits(:.*)?", source):
+        plan = plan.changed("data", source=str(Path(source).expanduser().absolute()))
+    match = _START_PATH.fullmatch(start)
+    if match is not None:
+        plan = plan.changed("arm", start=match[1] + str(Path(match[2]).expanduser().absolute()))
+    return plan
+
+
+def short_start(start: str) -> str:
+    """A start without the path in it: `file:../weights/cifar.safetensors` is `file:cifar`."""
+    match = _START_PATH.fullmatch(start)
+    if match is None:
+        return start
+    return match[1] + re.sub(r"[.](safetensors|pth|pt)$", "", Path(match[2]).name)
 
 
 # The sections a user fills; facts are found, never set.
@@ -238,6 +264,20 @@ SECTIONS: dict[str, type[Section]] = {
 def fields() -> dict[str, tuple[str, Any]]:
     """Every field a user may set, by its (unique) name: (section, pydantic field)."""
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of a run folder. Raises DataError for one that is missing, damaged, or of a later schema."""
+    content = read_json(folder / "plan.json")
+    try:
+        schema, value = content["schema"], content["plan"]
+        plan = Plan.model_validate(value)
+    except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
+        reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
+        raise DataError(f"The plan in {folder} is not one ({reason}).", "Take plan.json from a copy.") from None
+    if schema != SCHEMA:
+        raise DataError(f"The run {folder} has schema {schema}, this version reads {SCHEMA}.", "Update headstart.")
+    return plan
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -29,16 +29,7 @@ CLOCK_KEYS = frozenset({"time", "speed"})
 
 
 def slug(text: str) -> str:
-    """A name that is safe in a path: letters, digits, `.`, `-`, `+`, `@`; a path shrinks to its last part's stem."""
-    kind, colon, rest = text.partition(":")
-    if colon and ("/" in rest or "\\" in rest):
-        tail = re.split(r"[/\\]", rest)[-1]
-        name, plus, options = tail.partition("+")
-        text = (
-            f"{kind}-{name.rsplit('.', 1)[0] or name}{plus}{options}"
-            if plus
-            else f"{kind}-{re.sub(r'[.](safetensors|pth|pt)', '', tail)}"
-        )
+    """A name that is safe in a path: letters, digits, `.`, `-`, `+`, `@`, at most 80 of them."""
     return re.sub(r"[^A-Za-z0-9.+@-]+", "-", text).strip("-.")[:80] or "run"
 
 
@@ -116,10 +107,6 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} cannot be read ({error}).", "Take it from a copy, or start the run anew.") from None
 
 
-def is_run(folder: Path) -> bool:
-    return (folder / "plan.json").is_file()
-
-
 class Journal:
     """Appends lines to `metrics.jsonl`.
 
@@ -163,13 +150,20 @@ class Journal:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a record; a last line that was cut by a crash is passed over."""
+    """The lines of a record; a last line that was cut by a crash is passed over.
+
+    Raises DataError for a line that is damaged.
+    """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
-        for text in file:
+        for number, text in enumerate(file, 1):
             if text.endswith("\n"):
-                yield json.loads(text)
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    raise DataError(f"Line {number} of {path} is damaged.", "Take the file from a copy.") from None
+                yield line
 
 
 def without_clock(line: dict[str, Any]) -> dict[str, Any]:

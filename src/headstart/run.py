@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
 import time
@@ -9,17 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import PIL.features
 import torch
 import torchvision
 from safetensors.torch import load_file
 
 from headstart import build, checkpoint, evidence, loop, record
 from headstart.build import Prepared
+from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.interrupt import Wish
 from headstart.model_folder import write_model
 from headstart.parts import networks, precision
-from headstart.plan import Plan, differences, fields
+from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
 from headstart.voice import Voice
 from headstart.watch import sinks
@@ -35,12 +38,12 @@ def start(draft: Plan, runs: Path, voice: Voice, *, save_every: Duration | None 
     DivergedError, InterruptedRunError (the run can be resumed) and every error that a bad plan or bad data meets.
     """
     record.require_writable(runs)
-    draft = build.settle_machine(draft)
+    draft = build.settle_machine(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = build.prepare(draft, voice)
         folder = record.create_run(runs, prepared.plan.arm_name, prepared.plan.chance.seed)
         content = {"schema": record.SCHEMA, "hash": prepared.plan.hash, "plan": prepared.plan.model_dump(mode="json")}
-        record.write_json(folder / "plan.json", {**content, "environment": environment()})
+        record.write_json(folder / "plan.json", {**content, "environment": environment(draft.machine.device)})
         _live(folder, prepared, voice, save_every)
     return folder
 
@@ -50,16 +53,11 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) ->
 
     Raises UsageError or DataError, with the difference, when its plan, its data or its weights have changed.
     """
-    content = record.read_json(folder / "plan.json")
+    plan, content = _unchanged_plan(folder)
     if (folder / "result.json").exists():
-        raise UsageError(f"The run {folder} is finished.", "Look at it with `headstart board`, or train a new one.")
-    plan = Plan.model_validate(content["plan"])
-    if plan.hash != content["hash"]:
-        began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
-        told = "; ".join(differences(began, content["plan"])) if began else "there is no checkpoint to compare with"
-        raise UsageError(
-            f"The plan in {folder} was changed by hand ({told}).", "Undo that, or start a new run with --force-new."
-        )
+        state = record.read_json(folder / "result.json")["state"]
+        raise UsageError(f"The run {folder} has {state}.", "Look at it with `headstart board`, or train a new one.")
+    build.settle_machine(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
         prepared = build.prepare(plan, voice)
         changes = differences(plan.identity(), prepared.plan.identity())
@@ -68,22 +66,40 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) ->
                 f"The data or the weights are not those the run began with: {'; '.join(changes)}.",
                 "Put them back, or start a new run with --force-new.",
             )
-        if content["environment"] != environment():
-            changes = differences(content["environment"], environment())
+        if content["environment"] != environment(plan.machine.device):
+            changes = differences(content["environment"], environment(plan.machine.device))
             voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
         _live(folder, prepared, voice, save_every)
     return folder
 
 
+def _unchanged_plan(folder: Path) -> tuple[Plan, dict[str, Any]]:
+    """The plan of a run and the content of its plan.json. Raises UsageError, with the difference, for a changed one."""
+    content = record.read_json(folder / "plan.json")
+    began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
+    told = "; ".join(differences(began, content.get("plan", {}))) if began else "there is no checkpoint to compare with"
+    try:
+        plan = read_plan(folder)
+        changed = bool(plan.open_fields) or plan.hash != content["hash"]
+    except DataError:
+        if not began:
+            raise
+        changed = True
+    if changed:
+        raise UsageError(
+            f"The plan in {folder} was changed by hand ({told}).", "Undo that, or start a new run with --force-new."
+        )
+    return plan, content
+
+
 def plan_of(folder: Path) -> Plan:
     """The plan of a run folder as a draft: what was found out is to be found out again."""
-    content = record.read_json(folder / "plan.json")
-    return Plan.model_validate({**content["plan"], "facts": {}})
+    return read_plan(folder).changed("facts", **Facts().model_dump())
 
 
 def repair(folder: Path) -> Path:
     """Make a run's TensorBoard files anew from its record; returns the folder."""
-    plan = Plan.model_validate(record.read_json(folder / "plan.json")["plan"])
+    plan = read_plan(folder)
     with record.locked(folder):
         sinks.rebuild(folder, settings_of(plan)).close()
     return folder
@@ -92,6 +108,8 @@ def repair(folder: Path) -> Path:
 def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None) -> None:
     parts, state = prepared.parts, loop.begin(prepared.parts)
     with record.locked(folder), Wish() as wish:
+        for part in (folder, folder / "model", folder / "evidence"):
+            sweep(part)  # what a crash left half-written
         known, warnings = checkpoint.load_state(folder / "checkpoints", parts, state)
         for warning in warnings:
             voice.say(warning)
@@ -107,11 +125,13 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                 scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": samples})
             try:
                 life.train(_save_steps(prepared, save_every))
+                life.conclude({"state": "finished", **life.judge()})
             except DivergedError as error:
                 life.conclude({"state": "diverged", "reason": error.what, "best_epoch": state.progress.best_epoch})
                 raise
-            life.conclude({"state": "finished", **life.judge()})
-        checkpoint.remove_all(folder / "checkpoints")
+            finally:
+                if (folder / "result.json").exists():
+                    checkpoint.remove_all(folder / "checkpoints")
 
 
 class Scribe:
@@ -148,6 +168,7 @@ class _Life:
         self.folder = scribe.folder
         self.seconds = {"training": 0.0, "watching": 0.0}
         self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
+        self.saved_at: tuple[int, int] | None = None  # its step and epoch
 
     def train(self, save_steps: int) -> None:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked."""
@@ -188,7 +209,11 @@ class _Life:
         return not self.saved or time.perf_counter() - self.saved >= self.saving / SAVING_SHARE
 
     def save(self) -> None:
-        """Write a checkpoint that knows how long the record was."""
+        """Write a checkpoint that knows how long the record was, unless this very state is saved already."""
+        here = (self.state.progress.step, self.state.progress.epoch)
+        if here == self.saved_at:
+            return
+        self.saved_at = here
         clock = time.perf_counter()
         plan = self.prepared.plan.model_dump(mode="json")
         extra = {"bytes": self.scribe.sync(), "seconds": self.seconds, "plan": plan}
@@ -215,6 +240,8 @@ class _Life:
             for found in evidence.judge(network, split, parts):
                 if found is None:
                     self.obey()
+                elif not math.isfinite(found.loss):
+                    raise DivergedError(f"The best model's {name} loss is {found.loss}.", "Try a lower learning rate.")
                 else:
                     scores[name] = found
         evidence.write_predictions(self.folder, prepared, scores)
@@ -267,15 +294,19 @@ def settings_of(plan: Plan) -> dict[str, Any]:
     return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """What else decides bits and speed: versions and machine."""
     return {
         "headstart": version("headstart"),
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        "timm": version("timm"),
+        "numpy": version("numpy"),
+        "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",
         "system": platform.platform(),
         "processor": build.processor(),
+        "device": build.accelerator(torch.device(device)),
     }
 
 

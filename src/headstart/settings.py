@@ -49,7 +49,7 @@ def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | Non
     given = {name: value for name, value in flags.items() if value is not None}
     from_file = _read_file(file) if file is not None else {}
     source = str(given.get("source", from_file.get("source", "digits")))
-    layers = [("preset digits", _for_digits(given))] if source.partition(":")[0] == "digits" else []
+    layers = [("preset digits", _for_digits({**from_file, **given}))] if source.partition(":")[0] == "digits" else []
     layers += [(f"preset {preset}", _preset(preset))] if preset is not None else []
     layers += [(f"file {file}", from_file), ("flag", given)]
 

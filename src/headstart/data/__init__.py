@@ -8,7 +8,7 @@ from pathlib import Path
 from headstart.data.listing import Listing, checked, nearest
 from headstart.errors import DataError
 
-__all__ = ["Listing", "read"]
+__all__ = ["Listing", "checked", "read"]
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 

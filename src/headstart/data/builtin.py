@@ -60,12 +60,13 @@ def _written() -> Path:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    shutil.rmtree(target, ignore_errors=True)
     data = load_digits()
     pictures = np.rint(data.images * (255 / 16)).astype(np.uint8)
     with scratch_folder(target.parent) as scratch:
         for i, (picture, digit) in enumerate(zip(pictures, data.target, strict=True)):
             (scratch / str(digit)).mkdir(exist_ok=True)
             Image.fromarray(picture).save(scratch / str(digit) / f"{i:04d}.png")
+        if target.exists() and sum(1 for _ in target.glob("*/*.png")) != _COUNT:  # damaged, not another's whole one
+            shutil.rmtree(target)
         settle(scratch, target)
     return target

@@ -115,14 +115,17 @@ def _parquet(path: Path) -> pd.DataFrame:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError("Parquet manifests need pyarrow.", "Run pip install headstart[shards].") from error
-    found = pyarrow.parquet.read_schema(path).names
-    table = pyarrow.parquet.read_table(path, columns=[name for name in _KNOWN if name in found])
-    columns = {}
-    for name in table.column_names:
-        column = table[name]
-        if pyarrow.types.is_floating(column.type):  # whole numbers beside gaps are stored as floats
-            column = column.cast(pyarrow.int64())
-        columns[name] = column.cast(pyarrow.string()).fill_null("").to_pylist()
+    try:
+        found = pyarrow.parquet.read_schema(path).names
+        table = pyarrow.parquet.read_table(path, columns=[name for name in _KNOWN if name in found])
+        columns = {}
+        for name in table.column_names:
+            column = table[name]
+            if pyarrow.types.is_floating(column.type):  # whole numbers beside gaps are stored as floats
+                column = column.cast(pyarrow.int64())
+            columns[name] = column.cast(pyarrow.string()).fill_null("").to_pylist()
+    except pyarrow.ArrowException as error:  # lists, say, are no text; and not all of them are ValueErrors
+        raise ValueError(str(error)) from error
     frame = pd.DataFrame(columns, dtype=str)
     for name in found:
         if name not in _KNOWN:

@@ -103,7 +103,7 @@ def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device
     """uint8 [n, 3, h, w] to float32 on `device`, with the mean and std (of values in 0 to 1) of the start."""
     shift = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=device).mul(255).view(1, 3, 1, 1)
-    on_device = batch.to(device, non_blocking=True)
+    on_device = batch.to(device)
     return on_device.to(torch.float32, memory_format=torch.channels_last).sub_(shift).div_(scale)
 
 

@@ -79,12 +79,16 @@ class TrainingBatches:
         return images, torch.from_numpy(self.photos.labels[rows])
 
 
+@lru_cache(maxsize=1)
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="batches")
+
+
 class Ahead:
     """Prepares the next batch in a thread while an accelerator works on this one; the batches are the same."""
 
     def __init__(self, batches: TrainingBatches) -> None:
         self._batches = batches
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: tuple[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] | None = None
 
     def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
@@ -92,7 +96,7 @@ class Ahead:
         asked = (epoch, step, views)
         ready = self._next[1].result() if self._next and self._next[0] == asked else self._batches.batch(*asked)
         after = (epoch, step + 1, views) if step + 1 < self._batches.steps_per_epoch else (epoch + 1, 0, views)
-        self._next = after, self._pool.submit(self._batches.batch, *after)
+        self._next = after, _one_thread().submit(self._batches.batch, *after)
         return ready
 
 

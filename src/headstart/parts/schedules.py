@@ -16,9 +16,9 @@ def constant() -> Schedule:
     return lambda step: 1.0
 
 
-def step_decay(every: int, gamma: float) -> Schedule:
-    """Multiply by `gamma` every `every` steps."""
-    return lambda step: gamma ** (step // max(every, 1))
+def step_decay(every: int, gamma: float, offset: int = 0) -> Schedule:
+    """Multiply by `gamma` every `every` steps, counted from `offset` steps before the first."""
+    return lambda step: gamma ** ((step + offset) // max(every, 1))
 
 
 def multistep(milestones: Sequence[int], gamma: float) -> Schedule:

@@ -31,16 +31,14 @@ def stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> np.random
 
 
 @contextmanager
-def torch_stream(seed: int, purpose: str) -> Iterator[None]:
-    """Within the block torch's global CPU generator is seeded from (seed, purpose); afterwards it is as before.
+def torch_stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> Iterator[None]:
+    """Within the block torch's global generators are seeded from that stream; afterwards they are as before.
 
-    For initialisation: `torch.nn.init` and other people's constructors draw from the global generator.
+    For what draws from them and takes no other: `torch.nn.init`, other people's constructors, dropout.
     """
     import torch
 
-    state = torch.get_rng_state()
-    torch.manual_seed(int(stream(seed, purpose).integers(2**63)))
-    try:
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(stream(seed, purpose, epoch, index).integers(2**63)))
         yield
-    finally:
-        torch.set_rng_state(state)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from headstart.errors import ModelFileError
 from headstart.model_folder import read_model
-from headstart.plan import Plan
+from headstart.plan import read_plan
 from headstart.record import read_json, read_lines
 from headstart.run import result_sentences
 
@@ -22,7 +22,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         """Raises DataError when `folder` is not a run."""
         self.folder = Path(folder)
-        self.plan = Plan.model_validate(read_json(self.folder / "plan.json")["plan"])
+        self.plan = read_plan(self.folder)
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -81,6 +81,8 @@ def find_model(path: Path) -> Path:
             return candidate
     runs = [Run(p.parent) for p in sorted(path.glob("*/plan.json")) if (p.parent / "model" / "config.json").is_file()]
     finished = [run for run in runs if run.state == "finished"]
+    if len({run.plan.facts.class_names for run in finished}) > 1:
+        raise ModelFileError(f"The runs in {path} know different classes.", "Name one of them.")
     if finished:  # chosen by val: test numbers choose nothing
         best = max(finished, key=lambda run: (run.result["val"]["accuracy"], -run.result["val"]["loss"]))
         return best.folder / "model"
