@@ -29,8 +29,8 @@ lint: $(VENV)/.dev
 slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie beside the checkout
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.dev ## speed beside a stock loop, on PHOTOS
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## speed, memory and quality beside a stock loop: make bench PHOTOS=… [WEIGHTS=…]
+	$(BIN)/python -m benchmarks --photos $(PHOTOS) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 clean:
 	rm -rf $(VENV)

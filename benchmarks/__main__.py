@@ -1,4 +1,8 @@
-"""`make bench`: the tables behind every claim of speed, on photos and weights that the caller names."""
+"""The tables behind every claim of speed, on photos and weights that you name.
+
+python -m benchmarks --photos photos.csv speed memory
+python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are kept)
+"""
 
 from __future__ import annotations
 
@@ -8,33 +12,39 @@ from pathlib import Path
 
 from benchmarks import memory, quality, speed
 
-SHARED = Path("..") / "shared"
+TABLES = ("speed", "memory", "quality")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["speed", "memory", "quality", []], default=[])
-    parser.add_argument(
-        "--photos", default=str(SHARED / "data" / "clothing" / "lab4.csv"), help="data with declared splits"
+    """Print the tables that were asked for, or all that the given files allow."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=Path, default=SHARED / "weights" / "cifar10-resnet18.safetensors")
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=2, help="epochs that count, per loop")
-    parser.add_argument("--seeds", type=int, default=10, help="pairs of the quality benchmark")
+    parser.add_argument("what", nargs="*", help=f"which of {', '.join(TABLES)}; none: all of them")
+    parser.add_argument("--photos", required=True, help="photos with declared splits: a folder or a manifest")
+    parser.add_argument("--weights", type=Path, help="pretrained weights for the quality table")
+    parser.add_argument("--size", type=int, default=128, help="image size in px")
+    parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
+    parser.add_argument("--enlarge", type=int, default=0, help="speed: on copies with this shorter side, px")
+    parser.add_argument("--seeds", type=int, default=10, help="pairs of the quality table")
     parser.add_argument(
         "--kept", type=Path, default=Path("runs") / "quality.jsonl", help="finished pairs are kept here"
     )
     options = parser.parse_args()
-    if not Path(options.photos).exists():
-        sys.exit(f"There are no photos at {options.photos}.\nName some with declared splits: --photos PATH.")
-    wanted = options.what or ["speed", "memory", "quality"]
-    if "speed" in wanted:
-        print("\n".join(speed.table(options.photos, size=options.size, rounds=options.rounds)), end="\n\n", flush=True)
-    if "memory" in wanted:
-        print("\n".join(memory.table(options.photos, size=options.size)), end="\n\n", flush=True)
-    if "quality" in wanted:
-        options.kept.parent.mkdir(parents=True, exist_ok=True)
-        print("\n".join(quality.table(options.photos, options.weights, options.kept, options.seeds)), flush=True)
+    wanted = options.what or [name for name in TABLES if name != "quality" or options.weights]
+    if unknown := set(wanted) - set(TABLES):
+        sys.exit(f"There is no table {', '.join(unknown)}.\nChoose from {', '.join(TABLES)}.")
+    if "quality" in wanted and options.weights is None:
+        sys.exit("The quality table compares runs from pretrained weights.\nName them with --weights FILE.")
+    for name in wanted:
+        if name == "speed":
+            rows = speed.table(options.photos, size=options.size, rounds=options.rounds, enlarge=options.enlarge)
+        elif name == "memory":
+            rows = memory.table(options.photos, size=options.size)
+        else:
+            options.kept.parent.mkdir(parents=True, exist_ok=True)
+            rows = quality.table(options.photos, options.weights, options.kept, options.seeds)
+        print("\n".join(rows), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

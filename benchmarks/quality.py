@@ -6,6 +6,7 @@ Finished pairs are kept in a file: a benchmark of an hour can be stopped and gon
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from scipy import stats
 
+import headstart
 from benchmarks import stock
 from headstart import build, loop
 from headstart.parts import precision
@@ -28,6 +30,7 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
     """Correct answers and number of judged images of one run of our loop."""
     settings = {
         "source": source,
+        "device": "cpu",
         "start": f"file:{weights}",
         "image_size": RECIPE["size"],
         "batch_size": RECIPE["batch"],
@@ -51,14 +54,19 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
 
 def table(source: str, weights: Path, kept: Path, seeds: int = 10) -> list[str]:
     """Rows: each pair, then the mean difference with its 90 % t interval over pairs, in points."""
-    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    recipe = hashlib.sha256(json.dumps([RECIPE, source, headstart.__version__]).encode() + weights.read_bytes())
+    key = recipe.hexdigest()[:16]
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    done = [pair for pair in map(json.loads, lines) if pair["key"] == key]
     tensors = {name: t.float() for name, t in load_file(weights).items()}
     with tempfile.TemporaryDirectory() as scratch:
         root = stock.as_image_folders(source, Path(scratch) / "photos")
         for seed in range(len(done), seeds):
             *_, last = stock.train(root, **RECIPE, seed=seed, weights=tensors, judge=("val", "test"))
             correct, judged = ours(source, weights, seed)
-            done.append({"seed": seed, "ours": correct / judged, "stock": last.correct / last.judged, "n": judged})
+            done.append(
+                {"key": key, "seed": seed, "ours": correct / judged, "stock": last.correct / last.judged, "n": judged}
+            )
             with kept.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
     rows = [f"seed {d['seed']}: headstart {d['ours']:.4f}, stock {d['stock']:.4f} on {d['n']} images" for d in done]

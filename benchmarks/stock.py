@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -38,14 +39,29 @@ class StockEpoch:
         return self.images / self.train_seconds
 
 
-def as_image_folders(source: str, target: Path) -> Path:
-    """Lay a data set with declared splits out as `target/<split>/<class>/` of links, which ImageFolder wants."""
+def as_image_folders(source: str, target: Path, enlarge: int = 0) -> Path:
+    """Lay a data set with declared splits out as `target/<split>/<class>/`, which ImageFolder wants.
+
+    The photos are links, or with `enlarge` copies with that shorter side in px (JPEG, quality 90).
+    """
     listing = data.read(source)
     for path, label, split, key in zip(listing.paths, listing.labels, listing.splits, listing.keys, strict=True):
         folder = target / split / listing.classes[label]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / key.replace("/", "__")).symlink_to(path)
+        place = folder / key.replace("/", "__")
+        if enlarge:
+            write_enlarged(path, place, enlarge)
+        else:
+            place.symlink_to(path)
     return target
+
+
+def write_enlarged(path: Path, target: Path, side: int) -> None:
+    """Write a copy of a photo with a shorter side of `side` px (JPEG, quality 90)."""
+    with Image.open(path) as image:
+        scale = side / min(image.size)
+        size = (round(image.width * scale), round(image.height * scale))
+        image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(target, "JPEG", quality=90)
 
 
 def train(

@@ -1,6 +1,6 @@
 """How fast is the pixel store built, beside Pillow's full decode and resize with the same threads?
 
-    python benchmarks/store.py ../shared/data/clothing/train --enlarge 400
+    python -m benchmarks.store ../shared/data/clothing/train --enlarge 400
 
 The two take turns, on a warm page cache. `--enlarge` first writes copies of the photos with that shorter side (JPEG,
 quality 90), for folders whose photos are smaller than those the figure is about. Both are given the list of files;
@@ -19,6 +19,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.stock import write_enlarged
+
 
 def full(path: Path, side: int) -> Image.Image:
     """Pillow alone: decode whole, resize the shorter side to `side`."""
@@ -31,12 +33,9 @@ def full(path: Path, side: int) -> Image.Image:
 def enlarge(source: Path, target: Path, side: int) -> None:
     """Copy the photos below `source` with shorter sides of `side` px."""
     for path in sorted(source.glob("*/*.jpg")):
-        with Image.open(path) as image:
-            scale = side / min(image.size)
-            size = (round(image.width * scale), round(image.height * scale))
-            copy = target / path.parent.name / path.name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(copy, quality=90)
+        copy = target / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_enlarged(path, copy, side)
 
 
 def measure(folder: Path, side: int, threads: int, repeats: int) -> list[tuple[float, float, float]]:

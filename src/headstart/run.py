@@ -55,8 +55,8 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) ->
     """
     plan, content = _unchanged_plan(folder)
     if (folder / "result.json").exists():
-        state = record.read_json(folder / "result.json")["state"]
-        raise UsageError(f"The run {folder} has {state}.", "Look at it with `headstart board`, or train a new one.")
+        ended = "is finished" if record.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
+        raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
     build.settle_machine(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
         prepared = build.prepare(plan, voice)
