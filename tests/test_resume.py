@@ -97,7 +97,7 @@ def kill_and_resume(words: list[str], runs: Path, kills: int, draw: random.Rando
         goal = reached + draw.randint(1, 3)
         while process.is_alive() and steps_saved(runs) < goal:
             time.sleep(0.001)
-        time.sleep(draw.uniform(0, 0.15))  # anywhere in a step, a save, or an epoch's end
+        time.sleep(draw.uniform(0, 0.05))  # anywhere in a step, a save, or an epoch's end
         if not process.is_alive():
             break
         os.kill(process.pid, signal.SIGKILL)
