@@ -1,4 +1,4 @@
-"""Speed of one run beside the stock loop: the loops in turn, in one process, and the ratios of their medians."""
+"""Speed of one run beside the stock loop: they take turns, each in its process; the ratios of their medians."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def table(source: str, *, size: int = 128, batch: int = 32, rounds: int = 2, enl
     with tempfile.TemporaryDirectory() as scratch:
         root = stock.as_image_folders(source, Path(scratch) / "photos", enlarge)
         source = str(root) if enlarge else source
-        settings = {"size": size, "batch": batch, "epochs": rounds + 1, "lr": 0.01}
-        plain, fast = stock.train(root, **settings), stock.train(root, **settings, fast=True)
+        settings = {"size": size, "batch": batch, "epochs": rounds + 1}
+        plain, fast = stock.apart(root, **settings), stock.apart(root, **settings, fast=True)
         first: list[float] = []
         epochs: dict[str, list[tuple[float, float]]] = {
             "stock": [],
@@ -78,7 +78,7 @@ def _rows(epochs: dict[str, list[tuple[float, float]]], size: int, batch: int) -
     speed = {name: median(e[0] for e in found) for name, found in epochs.items()}
     whole = {name: median(e[1] for e in found) for name, found in epochs.items()}
     rows = [
-        f"resnet18, {size} px, batch {batch}, one process",
+        f"resnet18, {size} px, batch {batch}, each loop one process",
         f"{'loop':<30}{'images/s':>10}{'ratio':>8}{'epoch s':>10}{'ratio':>8}",
     ]
     for name in epochs:

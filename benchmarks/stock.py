@@ -2,13 +2,22 @@
 
 ImageFolder, RandomResizedCrop, DataLoader with two workers, torchvision's resnet18, fp32; on request channels_last and
 bf16, which its readers could add with three lines.
+
+    python -m benchmarks.stock FOLDER --size 128 --batch 32 --epochs 3 [--fast]
+
+trains in a process of its own, prints a JSON line for each epoch and waits for a line before the next, so that loops
+can take turns.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -114,6 +123,18 @@ def train(
         yield StockEpoch(trained - begin, time.perf_counter() - trained, images_seen, correct, judged)
 
 
+def apart(root: Path, *, size: int, batch: int, epochs: int, fast: bool = False) -> Iterator[StockEpoch]:
+    """As `train`, in a process of its own, which knows nothing of ours (memory settings, warm kernels)."""
+    command = [sys.executable, "-m", "benchmarks.stock", str(root), "--size", str(size), "--batch", str(batch)]
+    command += ["--epochs", str(epochs)] + ["--fast"] * fast
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None and child.stdout is not None
+        for _ in range(epochs):
+            child.stdin.write("\n")
+            child.stdin.flush()
+            yield StockEpoch(**json.loads(child.stdout.readline()))
+
+
 def _loaders(root: Path, size: int, batch: int, judge: tuple[str, ...]) -> tuple[DataLoader, list[DataLoader]]:
     shown = transforms.Compose(
         [
@@ -134,3 +155,25 @@ def _loaders(root: Path, size: int, batch: int, judge: tuple[str, ...]) -> tuple
     training = DataLoader(ImageFolder(root / "train", shown), batch_size=batch, shuffle=True, num_workers=2)
     judging = [DataLoader(ImageFolder(root / name, plain), batch_size=batch, num_workers=2) for name in judge]
     return training, judging
+
+
+def main() -> None:
+    """Train an epoch for each line of the standard input."""
+    parser = argparse.ArgumentParser(prog="benchmarks.stock")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--fast", action="store_true")
+    options = parser.parse_args()
+    loop = train(
+        options.root, size=options.size, batch=options.batch, epochs=options.epochs, lr=0.01, fast=options.fast
+    )
+    for _ in sys.stdin:
+        if (epoch := next(loop, None)) is None:
+            break
+        print(json.dumps(asdict(epoch)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
