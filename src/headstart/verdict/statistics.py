@@ -1,8 +1,22 @@
-"""Intervals and tests, each with its formula and source."""
+"""Intervals and tests, each with its formula and source.
+
+A comparison of two arms is an array `difference` [n seeds, m judge images] with entries -1, 0, 1: what the first arm got
+right and the second did not, and the other way round, under the same seed. Seeds and images are both samples, so the
+interval carries both.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 from scipy import stats
+
+Array = npt.NDArray[np.float64]
+MOST = 100_000  # seeds or images; a need beyond is told as none
 
 
 def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -12,3 +26,215 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """
     found = stats.binomtest(correct, n).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class MeanSquares:
+    """Of an [n, m] array with both factors random: `seeds` (A), `images` (B) and `rest` (C)."""
+
+    seeds: float
+    images: float
+    rest: float
+    n: int
+    m: int
+
+    def variance(self) -> float:
+        """Variance of the mean: max((A + B - C)/(n m), C/(n m))."""
+        return max(self.seeds + self.images - self.rest, self.rest) / (self.n * self.m)
+
+    def degrees(self) -> float:
+        """Satterthwaite's degrees of freedom of that variance, at least those of the smaller factor.
+
+        (With fewer seeds than images that is n - 1; with endless seeds the images' m - 1 must not be raised by them.)
+        """
+        a, b, c, n, m = self.seeds, self.images, self.rest, self.n, self.m
+        below = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
+        least = min(n, m) - 1.0
+        return max((a + b - c) ** 2 / below, least) if below else least
+
+    def at(self, n: int, m: int) -> MeanSquares:
+        """What would be expected with n seeds and m images of the same kind."""
+        of_seeds, of_images = max(self.seeds - self.rest, 0) / self.m, max(self.images - self.rest, 0) / self.n
+        return MeanSquares(self.rest + m * of_seeds, self.rest + n * of_images, self.rest, n, m)
+
+    def half_width(self, level: float) -> float:
+        return float(stats.t.ppf((1 + level) / 2, self.degrees())) * math.sqrt(self.variance())
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """A mean difference, its interval at `level`, and the two-sided t p-value that belongs to it."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+    p: float
+    degrees: float
+    endless_seeds: float  # half-width that would stay with endless seeds: the images' share
+    squares: MeanSquares
+
+
+def mean_squares(difference: npt.ArrayLike) -> MeanSquares:
+    """`A = m Σ(row-mean)²/(n-1)`, `B = n Σ(col-mean)²/(m-1)`, `C = Σ(D-row-col+mean)²/((n-1)(m-1))`.
+
+    The two-way crossed random-effects model without replication (Searle, Casella & McCulloch 1992, chapter 4).
+    Raises ValueError for fewer than two seeds or images.
+    """
+    d = np.asarray(difference, dtype=np.float64)
+    n, m = d.shape
+    if n < 2 or m < 2:
+        raise ValueError(f"a variance needs two seeds and two images at least, not {n} and {m}")
+    row, column, mean = d.mean(axis=1), d.mean(axis=0), d.mean()
+    rest = d - row[:, None] - column[None, :] + mean
+    return MeanSquares(
+        seeds=float(m * ((row - mean) ** 2).sum() / (n - 1)),
+        images=float(n * ((column - mean) ** 2).sum() / (m - 1)),
+        rest=float((rest**2).sum() / ((n - 1) * (m - 1))),
+        n=n,
+        m=m,
+    )
+
+
+def crossed(difference: npt.ArrayLike, level: float = 0.95) -> Crossed:
+    """Mean of `difference` [n, m] with an interval over seeds and images, both random and crossed.
+
+    `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))`, df by Satterthwaite (1946), at least n - 1.
+    """
+    squares = mean_squares(difference)
+    mean = float(np.asarray(difference, dtype=np.float64).mean())
+    error, degrees = math.sqrt(squares.variance()), squares.degrees()
+    half = squares.half_width(level)
+    if error:
+        p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+    else:
+        p = 1.0 if mean == 0 else 0.0
+    of_images = max(squares.images - squares.rest, 0) / (squares.n * squares.m)
+    endless = float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images)
+    return Crossed(mean, mean - half, mean + half, level, p, degrees, endless, squares)
+
+
+def weigh(difference: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
+    """`difference` [n, m] scaled so that its mean is that of the balanced accuracy: every class counts the same.
+
+    Column j is multiplied by m / (k m_j), k classes of which m_j images are of column j's class.
+    """
+    _, place, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    factor = len(place) / (len(counts) * counts[place])
+    return np.asarray(difference, dtype=np.float64) * factor
+
+
+def sign_flip(per_seed: Sequence[float] | Array) -> float:
+    """Exact two-sided p of the mean of n paired differences under all 2^n changes of sign (Fisher 1935, §21).
+
+    It asks less of the data than t does, and cannot fall below 2/2^n. Raises ValueError above 20 seeds.
+    """
+    d = np.asarray(per_seed, dtype=np.float64)
+    if len(d) > 20:
+        raise ValueError("all changes of sign are counted for up to 20 seeds")
+    signs = 1 - 2 * ((np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1)
+    sums = np.abs(signs @ d)
+    return float((sums >= abs(d.sum()) - 1e-12).mean())
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values of a family of tests (Holm 1979): the i-th smallest of k times k - i + 1, made monotone."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def bonferroni(level: float, family: int) -> float:
+    """The level of each of `family` intervals that together hold with `level` (Dunn 1961)."""
+    return 1 - (1 - level) / max(family, 1)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What would bring the half-width down: from `low` to `high` seeds, or images; None where no number would."""
+
+    seeds: tuple[int, int | None] | None
+    images: tuple[int, int | None] | None
+
+
+def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
+    """How many seeds (of these images), or images (with these seeds), would give an interval of ± `half_width`.
+
+    A range, since the spread of few seeds is itself uncertain: A is taken at its `confidence` limits, which are
+    `(n-1) A / χ²(n-1)`. Nothing is derived from the observed effect: power at it is the p-value in other words (Hoenig
+    & Heisey 2001).
+    """
+    squares = found.squares
+    tail = (1 - confidence) / 2
+    limits = [(squares.n - 1) / float(stats.chi2.ppf(q, squares.n - 1)) for q in (1 - tail, tail)]
+    cases = [
+        MeanSquares(max(squares.seeds * factor, squares.rest), squares.images, squares.rest, squares.n, squares.m)
+        for factor in limits
+    ]
+    seeds = [_smallest(lambda k, c=case: c.at(k, c.m).half_width(found.level), half_width) for case in cases]
+    images = [_smallest(lambda k, c=case: c.at(c.n, k).half_width(found.level), half_width) for case in cases]
+    return Need(*((low, high) if low is not None else None for low, high in (seeds, images)))
+
+
+def _smallest(width: Callable[[int], float], wanted: float) -> int | None:
+    """The smallest k in 2 … MOST whose width is at most `wanted`; widths fall with k. None where even MOST fails."""
+    low, high = 1, MOST
+    if width(high) > wanted:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if width(middle) <= wanted else (middle, high)
+    return high
+
+
+def obrien_fleming(looks: int, level: float = 0.95) -> list[float]:
+    """Two-sided p-values at which to stop at look 1 … `looks` (O'Brien & Fleming 1979): |Z_k| ≥ c sqrt(looks/k).
+
+    c makes the chance of stopping at any look, where there is no difference, 1 - level; found by the recursive
+    integration of Armitage, McPherson & Rowe (1969) on a grid.
+    """
+    low, high = 1.5, 4.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _crossing(middle, looks) > 1 - level else (low, middle)
+    return [float(2 * stats.norm.sf(high * math.sqrt(looks / k))) for k in range(1, looks + 1)]
+
+
+def _crossing(c: float, looks: int) -> float:
+    """P(|S_k| ≥ c sqrt(looks) for some k), S_k a sum of k standard normals: |S_k|/sqrt(k) ≥ c sqrt(looks/k)."""
+    edge = c * math.sqrt(looks)
+    grid = np.linspace(-edge, edge, 1001)
+    step = grid[1] - grid[0]
+    inside = stats.norm.pdf(grid)
+    kernel = stats.norm.pdf(grid[:, None] - grid[None, :])
+    weights = np.full(len(grid), step)
+    weights[[0, -1]] /= 2
+    for _ in range(looks - 1):
+        inside = kernel @ (inside * weights)
+    return 1 - float(inside @ weights)
+
+
+@dataclass(frozen=True)
+class TimeToTarget:
+    """When runs first reached a target: the Kaplan-Meier median, None where fewer than half of them did."""
+
+    median: float | None
+    reached: int
+    n: int
+
+
+def time_to_target(times: Sequence[float | None], ends: Sequence[float]) -> TimeToTarget:
+    """Median time of n runs to a target; a run that never got there (None) is censored at its end.
+
+    Kaplan & Meier (1958), by scipy.stats.ecdf.
+    """
+    reached = [time for time in times if time is not None]
+    if not reached:
+        return TimeToTarget(None, 0, len(times))
+    censored = [end for time, end in zip(times, ends, strict=True) if time is None]
+    survival = stats.ecdf(stats.CensoredData(uncensored=reached, right=censored)).sf
+    below = survival.quantiles[survival.probabilities <= 0.5]
+    return TimeToTarget(float(below[0]) if len(below) else None, len(reached), len(times))

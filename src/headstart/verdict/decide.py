@@ -1,0 +1,130 @@
+"""From who-was-right tables to decisions: every contrast of a study, in the declared order and with declared rules.
+
+An arm is an array `correct` [n seeds, m judge images] of 0 and 1. Arms of one study share seeds and images, so that
+differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.verdict.statistics import Crossed, Need, bonferroni, crossed, holm, need, sign_flip, weigh
+
+Outcome = Literal["better", "worse", "equal", "undecided"]
+Table = npt.NDArray[np.int8]
+FEWEST_SEEDS = 3
+ALL_PAIRS = 5  # up to so many arms every pair is a contrast; beyond, each arm against the reference
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """First arm minus second arm, in accuracy (0 to 1)."""
+
+    first: str
+    second: str
+    primary: bool
+    outcome: Outcome
+    by_less_than_tie: bool  # better or worse, but perhaps by less than the tie
+    mean: float
+    low: float
+    high: float
+    level: float
+    p: float
+    p_adjusted: float
+    p_sign_flip: float | None  # None beyond 20 seeds
+    endless_seeds: float
+    degrees: float
+    wins: int
+    losses: int
+    n: int
+    m: int
+    need: Need | None  # of an undecided one: seeds or images for a half-width of the tie
+
+
+def decide(low: float, high: float, *, tie: float, n: int) -> tuple[Outcome, bool]:
+    """The outcome and whether it may be by less than the tie. In this order:
+
+    fewer than 3 seeds: undecided; inside ± tie: equal; without 0: better or worse; else undecided.
+    """
+    if n < FEWEST_SEEDS:
+        return "undecided", False
+    if -tie <= low and high <= tie:
+        return "equal", False
+    if low > 0:
+        return "better", low < tie
+    if high < 0:
+        return "worse", high > -tie
+    return "undecided", False
+
+
+def pairs(arms: Sequence[str], reference: str, primary: tuple[str, str]) -> list[tuple[str, str]]:
+    """The contrasts of a study, primary first: every pair of up to five arms, else each arm with the reference."""
+    if len(arms) <= ALL_PAIRS:
+        others = [(b, a) if a == reference else (a, b) for a, b in combinations(arms, 2)]
+    else:
+        others = [(arm, reference) for arm in arms if arm != reference]
+    return [primary, *(pair for pair in others if set(pair) != set(primary))]
+
+
+def contrasts(
+    correct: Mapping[str, npt.ArrayLike],
+    wanted: Sequence[tuple[str, str]],
+    *,
+    tie: float,
+    labels: npt.ArrayLike | None = None,
+    level: float = 0.95,
+) -> list[Contrast]:
+    """Every pair in `wanted`, the first of which is the primary one and stands at `level` by itself.
+
+    The others form a family: intervals at the Bonferroni level, p-values by Holm. With `labels` [m] the metric is the
+    balanced accuracy. Raises ValueError for arms of different shape.
+    """
+    tables = {name: np.asarray(table, dtype=np.float64) for name, table in correct.items()}
+    if len({table.shape for table in tables.values()}) > 1:
+        raise ValueError("arms of one study have the same seeds and images")
+    family = bonferroni(level, len(wanted) - 1)
+    found, shown = [], []
+    for number, (first, second) in enumerate(wanted):
+        difference = tables[first] - tables[second]
+        difference = difference if labels is None else weigh(difference, labels)
+        found.append(crossed(difference, level if number == 0 else family))
+        shown.append(difference.mean(axis=1))
+    adjusted = [found[0].p, *holm([f.p for f in found[1:]])]
+    return [
+        _contrast(pair, number == 0, result, seeds, p, tie)
+        for number, (pair, result, seeds, p) in enumerate(zip(wanted, found, shown, adjusted, strict=True))
+    ]
+
+
+def _contrast(
+    pair: tuple[str, str], primary: bool, found: Crossed, per_seed: npt.NDArray[np.float64], p: float, tie: float
+) -> Contrast:
+    n = len(per_seed)
+    outcome, by_less = decide(found.low, found.high, tie=tie, n=n)
+    return Contrast(
+        first=pair[0],
+        second=pair[1],
+        primary=primary,
+        outcome=outcome,
+        by_less_than_tie=by_less,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        level=found.level,
+        p=found.p,
+        p_adjusted=p,
+        p_sign_flip=sign_flip(per_seed) if n <= 20 else None,
+        endless_seeds=found.endless_seeds,
+        degrees=found.degrees,
+        wins=int((per_seed > 0).sum()),
+        losses=int((per_seed < 0).sum()),
+        n=n,
+        m=found.squares.m,
+        need=need(found, tie) if outcome == "undecided" else None,
+    )

@@ -1,0 +1,200 @@
+"""The statistics against simulations, published tables, brute force and scipy; every simulation is seeded."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from headstart.verdict.decide import contrasts, decide, pairs
+from headstart.verdict.statistics import (
+    bonferroni,
+    crossed,
+    holm,
+    mean_squares,
+    need,
+    obrien_fleming,
+    sign_flip,
+    time_to_target,
+    weigh,
+    wilson,
+)
+
+
+def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """The same interval for [studies, n, m] at once, written a second time: mean and half-width."""
+    _, n, m = d.shape
+    row, column, mean = d.mean(2), d.mean(1), d.mean((1, 2))
+    a = m * ((row - mean[:, None]) ** 2).sum(1) / (n - 1)
+    b = n * ((column - mean[:, None]) ** 2).sum(1) / (m - 1)
+    total = ((d - mean[:, None, None]) ** 2).sum((1, 2))
+    c = (total - a * (n - 1) - b * (m - 1)) / ((n - 1) * (m - 1))
+    variance = np.maximum(a + b - c, c) / (n * m)
+    below = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
+    df = np.maximum((a + b - c) ** 2 / np.maximum(below, 1e-300), min(n, m) - 1)
+    return mean, stats.t.ppf((1 + level) / 2, df) * np.sqrt(np.maximum(variance, 0))
+
+
+def studies(count: int, n: int, m: int, rng: np.random.Generator, *, skewed: bool, gap: float) -> np.ndarray:
+    """Differences of two arms: images of unequal difficulty, seeds of unequal luck, and what is left to chance.
+
+    Each arm's answer to an image is right where skill (arm, seed) + ease (image) + noise of both exceeds 0.
+    """
+    ease = rng.normal(1.0, 1.2, (count, 1, m)).astype(np.float32)
+    taste = rng.normal(0, 0.5, (count, 1, m)).astype(np.float32)  # arm x image: one arm finds some images easier
+    answers = []
+    for sign in (1, -1):
+        luck = rng.gamma(1.0, 0.15, (count, n, 1)) - 0.15 if skewed else rng.normal(0, 0.15, (count, n, 1))
+        noise = rng.standard_normal((count, n, m), dtype=np.float32) * 0.7
+        answers.append(ease + sign * (gap / 2 + taste / 2) + luck.astype(np.float32) + noise > 0)
+    return answers[0].astype(np.int8) - answers[1].astype(np.int8)
+
+
+@pytest.mark.parametrize("m", [100, 300, 1000])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_coverage_at_five_seeds(m: int, skewed: bool) -> None:
+    rng = np.random.default_rng([5, m, skewed])
+    truth = studies(400, 5, 1000, rng, skewed=skewed, gap=0.3).mean()
+    covered = total = 0
+    for _ in range(3):
+        mean, half = many_crossed(studies(500, 5, m, rng, skewed=skewed, gap=0.3))
+        covered += int((abs(mean - truth) <= half).sum())
+        total += len(mean)
+    assert covered / total >= 0.93
+
+
+def test_an_interval_over_seeds_alone_would_miss_the_images() -> None:
+    rng = np.random.default_rng(7)
+    truth = studies(400, 5, 1000, rng, skewed=False, gap=0.3).mean()
+    d = studies(1500, 5, 100, rng, skewed=False, gap=0.3)
+    seeds = d.mean(2)
+    half = stats.t.ppf(0.975, 4) * seeds.std(1, ddof=1) / np.sqrt(5)
+    assert (abs(seeds.mean(1) - truth) <= half).mean() < 0.93
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 8), st.integers(2, 40), st.integers(0, 10**6))
+def test_crossed_agrees_with_the_second_writing_and_with_anova(n: int, m: int, seed: int) -> None:
+    d = np.random.default_rng(seed).integers(-1, 2, (n, m)).astype(float)
+    found = crossed(d)
+    mean, half = many_crossed(d[None])
+    assert found.mean == pytest.approx(mean[0]) and found.high - found.mean == pytest.approx(half[0])
+    squares = mean_squares(d)
+    explained = squares.seeds * (n - 1) + squares.images * (m - 1) + squares.rest * (n - 1) * (m - 1)
+    assert explained == pytest.approx(((d - d.mean()) ** 2).sum())
+    assert (found.p < 0.05) == (abs(found.mean) > half[0]) or abs(abs(found.mean) - half[0]) < 1e-9
+
+
+def test_endless_seeds_is_the_limit_of_many_seeds() -> None:
+    d = np.random.default_rng(3).integers(-1, 2, (6, 80)) + (np.arange(80) % 3 - 1)
+    found = crossed(d)
+    limit = found.squares.at(50_000, 80).half_width(0.95)
+    assert limit == pytest.approx(found.endless_seeds, rel=0.01)
+
+
+def test_identical_arms_have_no_width() -> None:
+    found = crossed(np.zeros((5, 50)))
+    assert (found.low, found.high, found.p) == (0, 0, 1)
+
+
+def test_balanced_weights_give_the_balanced_difference() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], [50, 30, 5])
+    a, b = rng.integers(0, 2, (2, 4, 85))
+    balanced = np.mean([(a - b)[:, labels == k].mean() for k in range(3)])
+    assert weigh(a - b, labels).mean() == pytest.approx(balanced)
+
+
+def test_sign_flip_is_the_permutation_test_of_scipy() -> None:
+    d = np.random.default_rng(2).normal(0.3, 1, 8)
+    scipy = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(d) == pytest.approx(scipy.pvalue)
+    assert sign_flip([1, 2, 3, 4, 5]) == 2 / 2**5
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_by_its_definition(p: list[float]) -> None:
+    adjusted = holm(p)
+    for alpha in (0.01, 0.05, 0.2):
+        order = sorted(range(len(p)), key=lambda i: p[i])
+        rejected = set(itertools.takewhile(lambda i: p[i] * (len(p) - order.index(i)) <= alpha, order))
+        assert {i for i in range(len(p)) if adjusted[i] <= alpha} == rejected
+
+
+def test_bonferroni() -> None:
+    assert bonferroni(0.95, 5) == pytest.approx(0.99) and bonferroni(0.95, 0) == 0.95
+
+
+@pytest.mark.parametrize(("looks", "c"), [(2, 1.977), (3, 2.004), (5, 2.040), (10, 2.087)])
+def test_obrien_fleming_against_the_published_table(looks: int, c: float) -> None:
+    """Constants of Jennison & Turnbull 2000, table 2.3 (alpha 0.05, two-sided)."""
+    p = obrien_fleming(looks)
+    assert stats.norm.isf(p[-1] / 2) == pytest.approx(c, abs=0.002)
+    assert stats.norm.isf(p[0] / 2) == pytest.approx(c * np.sqrt(looks), abs=0.005)
+
+
+def test_obrien_fleming_keeps_its_level_in_simulation() -> None:
+    z = np.random.default_rng(4).standard_normal((40_000, 5)).cumsum(1) / np.sqrt(np.arange(1, 6))
+    stopped = (2 * stats.norm.sf(abs(z)) <= np.array(obrien_fleming(5))).any(1).mean()
+    assert stopped == pytest.approx(0.05, abs=0.004)
+
+
+def test_time_to_target_by_hand() -> None:
+    """Kaplan-Meier: 4 of 5 at risk reach it at 2 (survival 0.8), then one is censored at 3, then 4 (0.533), 5 (0.267)."""
+    found = time_to_target([2, None, 4, 5, None], [8, 3, 8, 8, 8])
+    assert (found.median, found.reached, found.n) == (5, 3, 5)
+    assert time_to_target([2, None, None], [8, 8, 8]).median is None
+    assert time_to_target([None], [8]).median is None
+    assert time_to_target([3, 1, 2], [8, 8, 8]).median == 2
+
+
+def test_what_is_needed_gives_the_width_that_was_asked_for() -> None:
+    d = np.random.default_rng(8).integers(-1, 2, (5, 200)) + np.random.default_rng(9).integers(0, 2, (5, 1))
+    found = crossed(d)
+    wanted = found.high - found.mean
+    needs = need(found, wanted * 0.8)
+    assert needs.seeds is not None and needs.images is None or needs.seeds[0] >= 2
+    low, high = needs.seeds
+    assert low <= 5 * 3 and (high is None or high >= 5)
+    assert need(found, found.endless_seeds * 0.5).seeds is None
+
+
+def test_more_images_do_not_help_against_the_luck_of_seeds() -> None:
+    d = np.repeat(np.array([[-1.0], [1.0], [0.0], [1.0], [-1.0]]), 100, axis=1)
+    assert need(crossed(d), 0.1).images is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "outcome"),
+    [
+        (0.02, 0.06, 5, ("better", False)),
+        (0.005, 0.06, 5, ("better", True)),
+        (-0.06, -0.02, 5, ("worse", False)),
+        (-0.005, 0.008, 5, ("equal", False)),
+        (0.001, 0.009, 5, ("equal", False)),  # the tie comes first
+        (-0.02, 0.03, 5, ("undecided", False)),
+        (0.02, 0.06, 2, ("undecided", False)),
+    ],
+)
+def test_the_decision_in_its_order(low: float, high: float, n: int, outcome: tuple[str, bool]) -> None:
+    assert decide(low, high, tie=0.01, n=n) == outcome
+
+
+def test_contrasts_primary_alone_others_as_a_family() -> None:
+    rng = np.random.default_rng(6)
+    correct = {name: rng.integers(0, 2, (5, 90)) for name in ("scratch", "a", "b", "c")}
+    wanted = pairs(list(correct), "scratch", ("a", "scratch"))
+    assert wanted[0] == ("a", "scratch") and len(wanted) == 6 and len({frozenset(p) for p in wanted}) == 6
+    found = contrasts(correct, wanted, tie=0.01)
+    assert [c.level for c in found] == [0.95] + [pytest.approx(0.99)] * 5
+    alone = crossed(correct["a"] - correct["scratch"])
+    assert (found[0].low, found[0].p_adjusted) == (alone.low, alone.p)
+    assert [c.p_adjusted for c in found[1:]] == holm([c.p for c in found[1:]])
+    assert found[0].mean == pytest.approx(correct["a"].mean() - correct["scratch"].mean())
+    assert len(pairs([f"arm{i}" for i in range(9)], "arm0", ("arm1", "arm0"))) == 8
+
+
+def test_wilson() -> None:
+    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
