@@ -115,9 +115,10 @@ def test_phases_share_the_budget() -> None:
     assert [p.schedule(0) for p in made.parts.phases] == pytest.approx([1 / 2, 1 / 4])  # a warm-up of 1 and of 3 steps
 
 
-def test_a_frozen_trunk_costs_a_third_of_the_arithmetic() -> None:
-    full, frozen = (prepared(tuning=t).flops[0] for t in ("full", "frozen"))
+def test_a_frozen_trunk_costs_a_third_of_the_arithmetic_and_a_kept_one_next_to_nothing() -> None:
+    full, frozen = (prepared(tuning=t, mixup=0.1).flops[0] for t in ("full", "frozen"))
     assert 2.5 < full / frozen < 3.1
+    assert prepared(tuning="frozen").flops[0] == 4 * 512 * 4
     made = prepared(stem="imagenet", image_size=128, tuning="full", epochs="1st", batch_size=2)
     assert made.flops[0] == pytest.approx(3.48e9, rel=0.01)  # field.md's figure for ResNet-18 at 128 px
 

@@ -25,7 +25,7 @@ from headstart.terminal import Terminal
 from .conftest import environment_for_processes
 from .trained import SETTINGS
 
-COMMANDS = ["train", "resume", "predict", "evaluate", "board", "repair"]
+COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "board", "repair"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
 
@@ -101,6 +101,7 @@ def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_defa
 
 VALUES = {
     "classes": "1,2", "skip_bad": True, "allow_outside": True, "store_scale": 2.0, "network": "resnet34",
+    "fraction": 0.5, "val_judges": True,
     "shortcut": "off", "norm": "none", "stem": "imagenet", "start": "scratch:xavier", "tuning": "stages:2", "head":
     "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "trunk_lr":
     0.5, "schedule": "multistep", "warmup": "2ep", "step_every": "10%", "milestones": "10%,20%", "gamma": 0.5,

@@ -7,11 +7,11 @@ SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 
 # One row a floor, from the ground up; on a floor, rooms stand in the order in which they may see each other.
 FLOORS = [
-    ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "verdict"],
+    ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "protocol", "verdict"],
     ["parts", "data"],
-    ["loop", "build", "checkpoint", "model_folder", "watch", "evidence"],
-    ["run"],
-    ["use"],
+    ["features", "loop", "build", "checkpoint", "model_folder", "watch", "evidence"],
+    ["run", "jobs"],
+    ["engines", "search", "study", "use"],
     ["terminal", "api", "__init__", "cli"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}
@@ -24,6 +24,7 @@ NO_TORCH = [
     "cache",
     "plan",
     "settings",
+    "protocol",
     "verdict",
     "data",
     "cli",

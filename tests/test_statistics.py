@@ -119,7 +119,8 @@ def test_holm_by_its_definition(p: list[float]) -> None:
     adjusted = holm(p)
     for alpha in (0.01, 0.05, 0.2):
         order = sorted(range(len(p)), key=lambda i: p[i])
-        rejected = set(itertools.takewhile(lambda i: p[i] * (len(p) - order.index(i)) <= alpha, order))
+        passed = [p[i] * (len(p) - rank) <= alpha for rank, i in enumerate(order)]
+        rejected = set(itertools.compress(order, itertools.accumulate(passed, lambda a, b: a and b)))
         assert {i for i in range(len(p)) if adjusted[i] <= alpha} == rejected
 
 
@@ -142,7 +143,7 @@ def test_obrien_fleming_keeps_its_level_in_simulation() -> None:
 
 
 def test_time_to_target_by_hand() -> None:
-    """Kaplan-Meier: 4 of 5 at risk reach it at 2 (survival 0.8), then one is censored at 3, then 4 (0.533), 5 (0.267)."""
+    """Kaplan-Meier: survival 0.8 after time 2, one run censored at 3, then 0.533 after 4 and 0.267 after 5."""
     found = time_to_target([2, None, 4, 5, None], [8, 3, 8, 8, 8])
     assert (found.median, found.reached, found.n) == (5, 3, 5)
     assert time_to_target([2, None, None], [8, 8, 8]).median is None
@@ -154,10 +155,8 @@ def test_what_is_needed_gives_the_width_that_was_asked_for() -> None:
     d = np.random.default_rng(8).integers(-1, 2, (5, 200)) + np.random.default_rng(9).integers(0, 2, (5, 1))
     found = crossed(d)
     wanted = found.high - found.mean
-    needs = need(found, wanted * 0.8)
-    assert needs.seeds is not None and needs.images is None or needs.seeds[0] >= 2
-    low, high = needs.seeds
-    assert low <= 5 * 3 and (high is None or high >= 5)
+    low, high = need(found, wanted * 0.9).seeds
+    assert 2 <= low <= 5 < high  # the spread of five seeds may be smaller or larger than it looks
     assert need(found, found.endless_seeds * 0.5).seeds is None
 
 

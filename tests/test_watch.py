@@ -196,7 +196,7 @@ def observed(made, *, watch: bool) -> tuple[loop.State, list[dict]]:
     state, eye, lines = loop.begin(made.parts), observer(made), []
     for event in loop.train(made.parts, state):
         if watch:
-            lines += eye.lines(event, max(state.progress.phase, 0))
+            lines += eye.lines(event)
     return state, lines
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.api import evaluate, predict, resume, train
+    from headstart.api import compare, evaluate, predict, resume, train
     from headstart.errors import (
         DataError,
         DivergedError,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from headstart.use.opened import Run
+    from headstart.use.opened_study import Study
     from headstart.use.predictor import Prediction, Predictor
 
 __version__ = version("headstart")
@@ -31,7 +32,9 @@ __all__ = [
     "Predictor",
     "ResourceError",
     "Run",
+    "Study",
     "UsageError",
+    "compare",
     "evaluate",
     "predict",
     "resume",

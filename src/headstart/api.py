@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from headstart import run
+from headstart.engines.here import Here
 from headstart.errors import UsageError
+from headstart.protocol import Declared, Protocol, declare, read_study
 from headstart.settings import settle
+from headstart.study import begin, carry_out
 from headstart.terminal import Terminal
 from headstart.units import Duration
 from headstart.use.evaluate import evaluate as _evaluate
 from headstart.use.opened import Run
+from headstart.use.opened_study import Study
 from headstart.use.predictor import Prediction, Predictor
 from headstart.voice import Silent, Voice
+
+DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
+DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
 
 
 def train(
@@ -50,6 +57,59 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
     every = interval(save_every)
     with _voice(quiet) as voice:
         return Run(run.resume(Path(folder), voice, save_every=every))
+
+
+def compare(
+    data: str | Path | None = None,
+    *,
+    arms: Sequence[str] = (),
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    study: str | Path | None = None,
+    config: str | Path | None = None,
+    preset: str | None = None,
+    runs: str | Path = "runs",
+    quiet: bool = False,
+    **settings: Any,
+) -> Study:
+    """Compare arms in a paired, declared and searched experiment; returns the finished study.
+
+    `arms` are written `START[+TUNING][+HEAD][@OPTIMIZER]` (default: scratch, and pretrained weights fully tuned,
+    frozen, and head first); `vary` crosses them with values of any field of the plan. `settings` are fields of the
+    protocol (`seeds=5`, `target=0.75`, `tie="1pt"`, …) and of the plan (`epochs="10ep"`, …). `study` is the study.toml
+    of a protocol, or the folder of a study to go on with. Raises what `train` raises.
+    """
+    with _voice(quiet) as voice:
+        if study is not None and Path(study).is_dir():
+            folder = Path(study)
+        else:
+            folder = begin(declared(data, arms, vary, study, config, preset, settings), Path(runs), voice)
+        carry_out(folder, Here(Silent()), voice)
+        return Study(folder)
+
+
+def declared(
+    data: str | Path | None,
+    arms: Sequence[str],
+    vary: Mapping[str, Sequence[Any]] | None,
+    study: str | Path | None,
+    config: str | Path | None,
+    preset: str | None,
+    settings: Mapping[str, Any],
+) -> Declared:
+    """What a call of `compare` declares. Raises UsageError with every fault."""
+    if study is not None:
+        return read_study(Path(study))
+    given = {name: value for name, value in settings.items() if value is not None}
+    rules = {name: given.pop(name) for name in Protocol.model_fields if name in given}
+    if data is None and not arms:
+        arms, preset = DEMO_ARMS, preset or "demo"
+    rules["arms"] = tuple(arms) or DEFAULT_ARMS
+    rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}
+    if "lr" in given:
+        rules.setdefault("search", "off")
+    source = {"source": None if data is None else str(data)}
+    plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
+    return declare(rules, plan)
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:

@@ -23,6 +23,7 @@ from headstart.cache import cache_root
 from headstart.data import pixels, split
 from headstart.data.listing import Listing
 from headstart.errors import DataError, UsageError
+from headstart.features import Trunk
 from headstart.loop import Parts, Phase
 from headstart.parts import heads, networks, optimizers, precision, schedules, starts
 from headstart.parts.augment import Augmentation
@@ -72,8 +73,49 @@ def settle_machine(draft: Plan) -> Plan:
     return draft.changed("machine", device=str(device), threads=threads)
 
 
-def prepare(draft: Plan, voice: Voice) -> Prepared:
-    """Everything before the first step. `draft` has been through `settle_machine`, and its threads are set."""
+@dataclass(frozen=True)
+class Survey:
+    """The photos of a plan: what they are called, what their files hold, and their pixels."""
+
+    listing: Listing
+    contents: tuple[str, ...]
+    store: pixels.PixelStore
+
+    def split(self, plan: Plan) -> split.Split:
+        """The split of a plan over these photos."""
+        return split.divide(
+            self.listing,
+            contents=self.contents,
+            seed=plan.chance.seed,
+            test_seed=plan.chance.test_seed,
+            fraction=plan.data.fraction,
+            val_judges=plan.data.val_judges,
+        )
+
+    def recounted(self, plan: Plan) -> Plan:
+        """A complete plan with the counts of its own seed and fraction."""
+        parted = self.split(plan)
+        return plan.changed("facts", **{**plan.facts.model_dump(), "counts": _counts(parted)})
+
+
+@dataclass(frozen=True)
+class Complete:
+    """A plan with nothing open, and what was read to close it. The network has the start's values."""
+
+    plan: Plan
+    start: starts.Start
+    survey: Survey
+    split: split.Split
+    network: nn.Module
+    peak: float  # FLOP/s of this machine in the plan's precision
+    step_seconds: float  # of one training step, measured
+
+
+def complete(draft: Plan, voice: Voice) -> Complete:
+    """Settle what a draft leaves open. Everything that can be wrong with a plan comes up here, before the first step.
+
+    `draft` has been through `settle_machine`, and its threads are set.
+    """
     plan = draft
     listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
     for sentence in (*listing.describe().splitlines(), *listing.notes):
@@ -93,21 +135,44 @@ def prepare(draft: Plan, voice: Voice) -> Prepared:
     heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
     starts.initialise(network, start, seed=plan.chance.seed)
 
-    listing, contents, store, parted = _read_pixels(plan, listing, voice)
-    for note in (*start.notes, *store.notes, *split.overlaps(listing, parted, contents)):
+    if start.state is None and plan.arm.tuning == "frozen":
+        voice.say("The trunk is random and stays so: only a head is trained on top. Is --start missing?")
+    survey, parted = _read_pixels(plan, listing, voice)
+    for note in (*start.notes, *survey.store.notes, *split.overlaps(survey.listing, parted, survey.contents)):
         voice.say(note)
-    plan = plan.changed("recipe", flip=_flip(plan, listing))
-    plan = _with_facts(plan, listing, contents, parted, start)
-
+    plan = plan.changed("recipe", flip=_flip(plan, survey.listing))
+    plan = _with_facts(plan, survey, parted, start)
     device = torch.device(plan.machine.device)
     precision.place(network, device)
-    shape = (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
-    plan, peak = _measure(plan, network, shape, device, voice)
-    precision.warm(network, shape, device, plan.machine.precision)
-    parts = _parts(plan, network, start, store, listing, parted)
+    plan, peak, seconds = _measure(plan, network, _shape(plan), device, voice)
+    return Complete(plan, start, survey, parted, network, peak, seconds)
+
+
+def prepare(draft: Plan, voice: Voice) -> Prepared:
+    """Everything before the first step; see `complete`."""
+    found = complete(draft, voice)
+    plan, survey = found.plan, found.survey
+    _warm(plan, found.network)
+    parts = _parts(plan, found.network, found.start, survey.store, survey.listing, found.split)
+    test = _photos(survey.store, survey.listing, found.split.test)
     return Prepared(
-        plan, parts, start, listing, parted, _photos(store, listing, parted.test), _flops(parts, network), peak
+        plan, parts, found.start, survey.listing, found.split, test, _flops(parts, plan, found.network), found.peak
     )
+
+
+def _shape(plan: Plan) -> tuple[int, ...]:
+    return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
+
+
+_warmed: set[tuple[str, ...]] = set()
+
+
+def _warm(plan: Plan, network: nn.Module) -> None:
+    """Warm the kernels up, once in a process for each network and shape."""
+    key = (plan.network.model_dump_json(), plan.machine.model_dump_json(), str(_shape(plan)))
+    if key not in _warmed:
+        precision.warm(network, _shape(plan), torch.device(plan.machine.device), plan.machine.precision)
+        _warmed.add(key)
 
 
 def _check_size(plan: Plan, network: nn.Module) -> None:
@@ -130,13 +195,17 @@ def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn
     return made
 
 
-def _read_pixels(
-    plan: Plan, listing: Listing, voice: Voice
-) -> tuple[Listing, tuple[str, ...], pixels.PixelStore, split.Split]:
+def _read_pixels(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Split]:
     """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
-    seeds = {"seed": plan.chance.seed, "test_seed": plan.chance.test_seed}
     contents = pixels.hash_files(listing, progress=partial(voice.progress, "reading photos"))
-    parted = split.divide(listing, contents=contents, **seeds)
+    divide = partial(
+        split.divide,
+        seed=plan.chance.seed,
+        test_seed=plan.chance.test_seed,
+        fraction=plan.data.fraction,
+        val_judges=plan.data.val_judges,
+    )
+    parted = divide(listing, contents=contents)
     decode = partial(
         pixels.open_store,
         side=round(plan.recipe.image_size * plan.data.store_scale),
@@ -153,15 +222,24 @@ def _read_pixels(
         contents = tuple(c for i, c in enumerate(contents) if i not in bad)
         listing = data.checked(listing.without(store.bad))
         store = decode(listing, contents)
-        parted = split.divide(listing, contents=contents, **seeds)
+        parted = divide(listing, contents=contents)
     for name, indices in (("train", parted.train), ("val", parted.val)):
         if not len(indices):
             raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
-    counts = ", ".join(f"{len(getattr(parted, name))} {name}" for name in ("train", "val", "test"))
+    counts = ", ".join(f"{count} {name}" for name, count in _counts(parted).items())
     voice.say(f"Split: {counts} (declared: {parted.declared}).")
     if parted.judge == "val":
         voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
-    return listing, contents, store, parted
+    return Survey(listing, contents, store), parted
+
+
+def _per_class(listing: Listing) -> list[int]:
+    counts: list[int] = np.bincount(listing.labels, minlength=len(listing.classes)).tolist()
+    return counts
+
+
+def _counts(parted: split.Split) -> dict[str, int]:
+    return {name: len(getattr(parted, name)) for name in ("train", "val", "test")}
 
 
 def _flip(plan: Plan, listing: Listing) -> str:
@@ -170,14 +248,13 @@ def _flip(plan: Plan, listing: Listing) -> str:
     return "on" if listing.flip else "off"
 
 
-def _with_facts(
-    plan: Plan, listing: Listing, contents: tuple[str, ...], parted: split.Split, start: starts.Start
-) -> Plan:
+def _with_facts(plan: Plan, survey: Survey, parted: split.Split, start: starts.Start) -> Plan:
     return plan.changed(
         "facts",
-        fingerprint=pixels.fingerprint(listing, contents),
-        class_names=listing.classes,
-        counts={name: len(getattr(parted, name)) for name in ("train", "val", "test")},
+        fingerprint=pixels.fingerprint(survey.listing, survey.contents),
+        class_names=survey.listing.classes,
+        counts=_counts(parted),
+        images=dict(zip(survey.listing.classes, _per_class(survey.listing), strict=True)),
         weights_sha256=start.sha256,
         mean=start.mean,
         std=start.std,
@@ -190,8 +267,8 @@ def _photos(store: pixels.PixelStore, listing: Listing, indices: np.ndarray) -> 
 
 def _measure(
     plan: Plan, network: nn.Module, shape: tuple[int, ...], device: torch.device, voice: Voice
-) -> tuple[Plan, float]:
-    """Settle the precision and find the machine's peak; measured once for each machine, network and shape."""
+) -> tuple[Plan, float, float]:
+    """Settle the precision and find the machine's peak and step time; measured once for machine, network and shape."""
     asked = plan.machine.precision
     key = {
         "machine": [platform.machine(), processor(), accelerator(device), plan.machine.threads, torch.__version__],
@@ -210,7 +287,7 @@ def _measure(
     chosen = min(wanted, key=lambda p: known["seconds"][p])
     rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
     voice.say(f"Precision {chosen} on {device} with {plan.machine.threads} threads (measured images/s: {rates}).")
-    return plan.changed("machine", precision=chosen), float(known["peak"][chosen])
+    return plan.changed("machine", precision=chosen), float(known["peak"][chosen]), float(known["seconds"][chosen])
 
 
 def accelerator(device: torch.device) -> str:
@@ -238,16 +315,17 @@ def _parts(
     recipe, device = plan.recipe, torch.device(plan.machine.device)
     how = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
     train = _photos(store, listing, parted.train)
-    batches = TrainingBatches(train, recipe.batch_size, how, plan.chance.seed)
+    batches = TrainingBatches(train, recipe.batch_size, how, plan.chance.seed, plan.chance.test_seed)
     weights = None
     if recipe.class_weights == "balanced":
         counts = torch.from_numpy(np.bincount(train.labels, minlength=len(listing.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
+    phases = _phases(plan, batches.steps_per_epoch, start)
     return Parts(
         network=network,
         device=device,
         precision=plan.machine.precision,
-        phases=_phases(plan, batches.steps_per_epoch, start),
+        phases=phases,
         batches=batches,
         fetch=batches.batch if device.type == "cpu" else Ahead(batches).batch,
         val=_photos(store, listing, parted.val),
@@ -259,7 +337,24 @@ def _parts(
         clip=recipe.clip,
         ema=recipe.ema,
         patience=recipe.patience,
+        trunk=_trunk(plan, network, batches, start) if any(phase.views for phase in phases) else None,
     )
+
+
+def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> Trunk | None:
+    """A frozen trunk's output, kept, unless photos are mixed or the head takes more than is worth keeping."""
+    device = torch.device(plan.machine.device)
+    found = Trunk(
+        network,
+        batches,
+        contents=plan.facts.fingerprint,
+        how=plan.machine.precision,
+        device=device,
+        mean=start.mean,
+        std=start.std,
+        machine=(processor(), accelerator(device), str(plan.machine.threads), str(plan.data.store_scale)),
+    )
+    return found if found.worthwhile and not plan.recipe.mixup else None
 
 
 def _phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
@@ -296,6 +391,11 @@ def _phase(
     views: int,
 ) -> Phase:
     length = end - begin
+    if recipe.warmup.steps(per_epoch, whole=length) >= length and tuning != "frozen":
+        raise UsageError(
+            f"The warm-up of {recipe.warmup} leaves nothing of the {length} steps for the schedule.",
+            "Choose a shorter one, e.g. --warmup 10%.",
+        )
     warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
     steps = partial(_steps, per_epoch=per_epoch, whole=length)
     schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, warm, length - warm, steps))
@@ -320,11 +420,22 @@ def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.op
     return optimizers.OPTIMIZERS[recipe.optimizer](found, numbers)
 
 
-def _flops(parts: Parts, network: nn.Module) -> tuple[float, ...]:
-    """FLOPs of a training photo in each phase: a frozen trunk has no backward pass."""
+_counted: dict[tuple[str, ...], float] = {}
+
+
+def _flops(parts: Parts, plan: Plan, network: nn.Module) -> tuple[float, ...]:
+    """FLOPs of a training photo in each phase: a frozen trunk has no backward pass. Counted once in a process."""
     found = []
-    for phase in parts.phases:
-        heads.freeze(network, heads.trainable(network, phase.tuning))
-        found.append(precision.training_flops(network, parts.batches.how.size))
+    for number, phase in enumerate(parts.phases):
+        if parts.kept(number) is not None:  # the head alone: two products for each of its weights
+            head = network.get_submodule(networks.head_name(network))
+            found.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
+            continue
+        about = (plan.network.model_dump_json(), plan.arm.head, str(len(plan.facts.class_names)))
+        key = (*about, str(parts.batches.how.size), phase.tuning)
+        if key not in _counted:
+            heads.freeze(network, heads.trainable(network, phase.tuning))
+            _counted[key] = precision.training_flops(network, parts.batches.how.size)
+        found.append(_counted[key])
     heads.freeze(network, heads.trainable(network, "full"))
     return tuple(found)

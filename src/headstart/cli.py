@@ -7,6 +7,7 @@ import errno
 import inspect
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,9 @@ from cyclopts import (
 )
 from pydantic_core import PydanticUndefined
 
-from headstart.errors import HeadstartError, ResourceError, UsageError
+from headstart.errors import DataError, HeadstartError, ResourceError, UsageError
 from headstart.plan import SECTIONS, fields
+from headstart.protocol import Protocol
 from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.use.printing import as_csv, as_table, printable
@@ -32,25 +34,37 @@ from headstart.use.printing import as_csv, as_table, printable
 app = App(
     name="headstart",
     help="Should my classifier start from pretrained weights? Answered by an experiment.",
-    help_epilogue="Begin with `headstart train PHOTOS`, a folder with one folder of photos per class; look at it with "
-    "`headstart board`. Every command takes --debug: an error then comes with its traceback.",
+    help_epilogue="Begin with `headstart compare PHOTOS`, a folder with one folder of photos per class; look at it "
+    "with `headstart board`. Every command takes --debug: an error then comes with its traceback.",
     help_format="plaintext",
     version_flags=["--version"],
     group_parameters=Group("Parameters", sort_key=0),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+PROTOCOL = Group("Protocol", sort_key=0.5)
 GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
 
 
 def _with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag for each field of the plan to a command that takes them as **settings."""
+    return _with_flags(command, {name: (GROUPS[part], f) for name, (part, f) in fields().items() if name != "source"})
+
+
+def _with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Add one flag for each field of the protocol, and of the plan what the arms do not say themselves."""
+    rules = {name: (PROTOCOL, f) for name, f in Protocol.model_fields.items() if name not in ("arms", "vary")}
+    own = ("source", "start", "tuning", "head", "fraction", "val_judges")
+    shared = {name: (GROUPS[section], f) for name, (section, f) in fields().items() if name not in own}
+    return _with_flags(command, {**rules, **shared})
+
+
+def _with_flags(command: Callable[..., None], wanted: dict[str, tuple[Group, Any]]) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(field, GROUPS[section]))
-        for name, (section, field) in fields().items()
-        if name != "source"
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(field, group))
+        for name, (group, field) in wanted.items()
     ]
     command.__signature__ = signature.replace(parameters=own + flags)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in own + flags}
@@ -86,6 +100,53 @@ Json = Annotated[bool, _switch("Print the result as JSON.")]
 SaveEvery = Annotated[
     str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st [default: as often as costs 2 % of the time].")
 ]
+
+
+@app.command(sort_key=0)
+@_with_study_flags
+def compare(
+    source: Annotated[str | None, Parameter(help=f"{WHERE} [default: digits].")] = None,
+    *,
+    arm: Annotated[
+        list[str] | None,
+        Parameter(
+            help="START[+TUNING][+HEAD][@OPTIMIZER], once for each arm, e.g. scratch, imagenet+frozen.", negative=""
+        ),
+    ] = None,
+    vary: Annotated[
+        list[str] | None, Parameter(help="FIELD=a,b,c crosses the arms with these values; repeatable.", negative="")
+    ] = None,
+    study: Annotated[
+        Path | None, Parameter(help="A study.toml to carry out, or a study's folder to go on with.")
+    ] = None,
+    config: Annotated[Path | None, Parameter(help="Settings of the plan from a TOML file; flags win over it.")] = None,
+    preset: Annotated[str | None, Parameter(help="demo, digits, quick or lab; a file and flags win over it.")] = None,
+    runs: Annotated[Path, Parameter(help="Where the study's folder is made.")] = Path("runs"),
+    dry_run: Annotated[bool, _switch("Check everything, print what would be done and stop.")] = False,
+    require_winner: Annotated[bool, _switch("Exit with 2 where the verdict names no winner.")] = False,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
+    from headstart import study as studies
+    from headstart.api import declared
+    from headstart.engines.here import Here
+    from headstart.voice import Silent
+
+    varied = dict(_varied(text) for text in vary or ())
+    with Terminal() as voice:
+        if study is not None and study.is_dir():
+            folder = study
+        else:
+            wanted = declared(source, arm or (), varied, study, config, preset, settings)
+            if dry_run:
+                print("\n".join(studies.foretell(wanted, voice)))
+                return
+            folder = studies.begin(wanted, runs, voice)
+        verdict = studies.carry_out(folder, Here(Silent()), voice)
+    _print_study(folder, verdict, json)
+    if require_winner:
+        studies.require_winner(verdict)
 
 
 @app.command(sort_key=1)
@@ -127,6 +188,9 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, bit for bit as if it had not been."""
+    if (folder / "study.toml").is_file():
+        compare(study=folder, json=json)
+        return
     from headstart import run
     from headstart.api import interval
 
@@ -161,6 +225,9 @@ def predict(
         _print_json([p.to_json(predictor.classes) for p in found])
     else:
         print(as_csv(found, predictor.classes) if csv else as_table(found), end="")
+    if unread := [p for p in found if p.error]:
+        what = f"{len(unread)} of the {len(found)} images could not be read."
+        raise DataError(what, "Look for the rows without a class.")
 
 
 @app.command(sort_key=4)
@@ -212,6 +279,27 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder.")], /) -> Non
     print(run.repair(folder))
 
 
+def _varied(text: str) -> tuple[str, list[str]]:
+    """`lr=0.1,0.01` is ("lr", ["0.1", "0.01"])."""
+    name, sign, values = text.partition("=")
+    if not sign or not values.strip(","):
+        raise UsageError(f"--vary {text!r} names no values.", "Write it as --vary lr=0.1,0.01.")
+    return name.strip(), [value.strip() for value in values.split(",") if value.strip()]
+
+
+def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
+    from headstart.use.printing import study_table
+    from headstart.verdict.words import paragraph
+
+    if as_json:
+        _print_json({"folder": str(folder), **verdict})
+        return
+    said = verdict["sentences"]
+    print(study_table(verdict), end="\n\n")
+    print("\n".join([*said["others"], *said["notes"]]) if "others" in said else "", end="\n\n")
+    print(f"{printable(paragraph(said))}\n{folder}")
+
+
 def _print_run(folder: Path, as_json: bool) -> None:
     from headstart.record import read_json
     from headstart.run import result_sentences
@@ -240,6 +328,7 @@ def main(arguments: list[str] | None = None) -> None:
         app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        _no_more(arguments)
         _leave(HeadstartError("Stopped; nothing was lost.", "Run the command again."), 130)
     except BrokenPipeError:  # whoever read the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -247,7 +336,14 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         told = _told(error)
+        _no_more(arguments)
         _leave(told, told.exit_code)
+
+
+def _no_more(arguments: list[str] | None) -> None:
+    """In a process of our own, let a second Ctrl-C pass: it must not make an orderly end look like a crash."""
+    if arguments is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _told(error: Exception) -> HeadstartError:
@@ -281,8 +377,9 @@ def _usage(error: CycloptsError) -> str:
     if isinstance(error, UnknownOptionError):
         asked = (error.token.keyword or error.token.value).partition("=")[0]
         flags = [name for argument in error.argument_collection for name in argument.names]
+        bare = {name.strip("-"): name for name in flags}
         near = [name for name in flags if asked.strip("-") and name.startswith(asked)]
-        near = near or difflib.get_close_matches(asked, flags, n=1)
+        near = near or [bare[word] for word in difflib.get_close_matches(asked.strip("-"), bare, n=1, cutoff=0.7)]
         return f"There is no flag {asked}.{f' Did you mean {near[0]}?' if near else ''}"
     return " ".join(str(error).split())
 

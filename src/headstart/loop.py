@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from headstart.errors import DivergedError, HeadstartError
-from headstart.parts import augment, heads, optimizers, precision
+from headstart.features import PLAIN, Trunk
+from headstart.parts import augment, heads, networks, optimizers, precision
 from headstart.parts.batches import Photos, TrainingBatches, plain_batches
 from headstart.parts.schedules import Schedule
 from headstart.parts.seed import torch_stream
@@ -59,10 +61,15 @@ class Parts:
     clip: float = 0.0
     ema: float = 0.0
     patience: int = 0
+    trunk: Trunk | None = None  # what a frozen trunk made of the photos, where it is kept
 
     @property
     def steps(self) -> int:
         return self.phases[-1].end
+
+    def kept(self, phase: int) -> Trunk | None:
+        """The kept trunk, if it stands still in this phase."""
+        return self.trunk if self.phases[phase].views else None
 
 
 @dataclass
@@ -133,7 +140,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Pulse:
-    """A batch of an evaluation is done."""
+    """A batch of an evaluation, or of a frozen trunk's pass over the photos, is done."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ class Epoch:
     best: bool
     train_seconds: float
     val_seconds: float
-    images: int  # trained on in train_seconds
+    images: dict[int, int]  # by phase: trained on in train_seconds
     rates: dict[str, float]  # of the epoch's last step
 
 
@@ -178,11 +185,11 @@ def train(parts: Parts, state: State) -> Iterator[Event]:
     """
     progress = state.progress
     per_epoch = parts.batches.steps_per_epoch
-    seconds, images = 0.0, 0
+    seconds, images = 0.0, Counter[int]()
     while not finished(parts, progress):
         if progress.step == min((progress.epoch + 1) * per_epoch, parts.steps):
             yield from _finish_epoch(parts, state, seconds, images)
-            seconds, images = 0.0, 0
+            seconds, images = 0.0, Counter[int]()
             continue
         yield from _enter_phase(parts, state)
         work = _step(parts, state, progress.step - progress.epoch * per_epoch)
@@ -193,7 +200,7 @@ def train(parts: Parts, state: State) -> Iterator[Event]:
             if event is None:
                 break
             yield event
-        images += parts.batches.batch_size
+        images[progress.phase] += parts.batches.batch_size
     yield from _finish_phase(parts, state)
 
 
@@ -206,13 +213,20 @@ def finished(parts: Parts, progress: Progress) -> bool:
 def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
     progress, optimizer, phase = state.progress, state.optimizer, parts.phases[state.progress.phase]
     assert optimizer is not None  # noqa: S101  (entering a phase made it)
-    photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
-    images = augment.normalise(photos, parts.mean, parts.std, parts.device)
+    trunk = parts.kept(progress.phase)
+    if trunk is not None:
+        for _ in trunk.fill(trunk.view(progress.epoch, phase.views), parts.batches.photos):
+            yield Pulse()
+        inputs, labels = trunk.batch(progress.epoch, step_in_epoch, phase.views)
+    else:
+        photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
+        inputs = augment.normalise(photos, parts.mean, parts.std, parts.device)
     labels = labels.to(parts.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
     optimizers.set_rates(optimizer, rate)
 
-    loss, logits = _loss(parts, state, images, labels)
+    module = _head(state.network) if trunk is not None else state.network
+    loss, logits = _loss(parts, state, module, inputs, labels)
     loss_value = float(loss.detach())
     if not math.isfinite(loss_value):
         raise _diverged("training", loss_value, progress.step + 1)
@@ -233,7 +247,11 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
     yield Step(progress.step, progress.epoch + 1, loss_value, rates, state.network)
 
 
-def _loss(parts: Parts, state: State, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _head(network: nn.Module) -> nn.Module:
+    return network.get_submodule(networks.head_name(network))
+
+
+def _loss(parts: Parts, state: State, module: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     progress = state.progress
     mix = None
     if parts.mixup:
@@ -241,7 +259,7 @@ def _loss(parts: Parts, state: State, images: Tensor, labels: Tensor) -> tuple[T
         images = images.lerp(images[mix.partner], 1 - mix.share)
     dropout = torch_stream(parts.batches.seed, "dropout", progress.epoch, progress.step)
     with dropout, precision.autocast(parts.precision, parts.device):
-        logits = state.network(images)
+        logits = module(images)
     logits = logits.float()
 
     def against(target: Tensor) -> Tensor:
@@ -304,13 +322,20 @@ def _finish_phase(parts: Parts, state: State) -> Iterator[Event]:
     yield Proof(phase.name, progress.step, len(names), before, after)
 
 
-def _finish_epoch(parts: Parts, state: State, seconds: float, images: int) -> Iterator[Event]:
+def _finish_epoch(parts: Parts, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:
     progress = state.progress
     clock = time.perf_counter()
     logits: list[np.ndarray] = []
-    for batch in evaluate(state.judged, parts.val, parts, parts.precision):
-        logits.append(batch)
-        yield Pulse()
+    trunk = parts.kept(progress.phase)
+    if trunk is not None:
+        for _ in trunk.fill(PLAIN, parts.val):
+            yield Pulse()
+        with torch.no_grad():
+            logits.append(_head(state.judged.eval())(trunk.rows(PLAIN, parts.val.indices)).float().cpu().numpy())
+    else:
+        for batch in evaluate(state.judged, parts.val, parts, parts.precision):
+            logits.append(batch)
+            yield Pulse()
     val = score(np.concatenate(logits), parts.val.labels)
     if not math.isfinite(val.loss):
         raise _diverged("validation", val.loss, progress.step)

@@ -162,7 +162,11 @@ def _config(prepared: Prepared) -> dict[str, Any]:
             "start": short_start(plan.arm.start),
             "provenance": prepared.start.provenance,
             "plan": plan.hash,
-            "data": {"fingerprint": plan.facts.fingerprint, **plan.chance.model_dump()},
+            "data": {
+                "fingerprint": plan.facts.fingerprint,
+                **plan.chance.model_dump(),
+                **plan.data.model_dump(include={"fraction", "val_judges"}),
+            },
         },
     }
 

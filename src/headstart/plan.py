@@ -22,7 +22,8 @@ from headstart.record import SCHEMA, read_json
 from headstart.units import Duration
 
 Switch = Literal["on", "off"]
-_START_PATH = re.compile(r"((?:stats:)?(?:file|run):)(.+)")
+_START_PATH = re.compile(r"((?:stats:)?(?:file|run|source):)(.+)")
+_BUILTIN = re.compile(r"digits(?::.*)?")
 
 # What each optimizer gets when nobody says otherwise: (learning rate, weight decay).
 OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
@@ -33,7 +34,7 @@ OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
 }
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """`a,b` on the command line is the list ["a", "b"] in a file."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -50,9 +51,15 @@ class Data(Section):
     """Which photos, and which of them."""
 
     source: str = Field("digits", description="folder of class folders, manifest, or built-in: digits, digits:0-5")
-    classes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field((), description="only these classes: a,b,c")
+    classes: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field((), description="only these classes: a,b,c")
     skip_bad: bool = Field(False, description="list photos that cannot be decoded and go on without them")
     allow_outside: bool = Field(False, description="let a manifest or a link name files outside its own folder")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training photos, of each class alike; smaller ones lie within larger"
+    )
+    val_judges: bool = Field(
+        False, description="without a test split: let the declared val judge, and choose on a part of train"
+    )
     store_scale: float = Field(
         1.5, ge=1, le=8, description="shorter side of the stored photos, as a factor of the image size"
     )
@@ -99,7 +106,7 @@ class Recipe(Section):
     )
     warmup: Duration = Field(Duration(0, "ep"), description="linear warm-up, e.g. 1ep, 100st, 5%")
     step_every: Duration = Field(Duration(30, "%"), description="step schedule: multiply by gamma this often")
-    milestones: Annotated[tuple[Duration, ...], BeforeValidator(_listed)] = Field(
+    milestones: Annotated[tuple[Duration, ...], BeforeValidator(listed)] = Field(
         (Duration(50, "%"), Duration(75, "%")), description="multistep schedule: multiply by gamma here"
     )
     gamma: float = Field(0.1, gt=0, le=1, description="factor of the step and multistep schedules")
@@ -170,6 +177,7 @@ class Facts(Section):
     fingerprint: str = ""
     class_names: tuple[str, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
+    images: dict[str, int] = Field(default_factory=dict)  # of each class, in all splits together
     weights_sha256: str = ""
     mean: tuple[float, ...] = ()  # of the start's preprocessing: files beside the weights may decide it
     std: tuple[float, ...] = ()
@@ -238,19 +246,22 @@ class Plan(Section):
 
 def anchored(plan: Plan) -> Plan:
     """The plan with absolute paths: a run can be gone on with from any folder."""
-    source, start = plan.data.source, plan.arm.start
-    if not re.fullmatch(r"digits(:.*)?", source):
-        plan = plan.changed("data", source=str(Path(source).expanduser().absolute()))
-    match = _START_PATH.fullmatch(start)
+    plan = plan.changed("data", source=_absolute(plan.data.source))
+    match = _START_PATH.fullmatch(plan.arm.start)
     if match is not None:
-        plan = plan.changed("arm", start=match[1] + str(Path(match[2]).expanduser().absolute()))
+        plan = plan.changed("arm", start=match[1] + _absolute(match[2]))
     return plan
+
+
+def _absolute(path: str) -> str:
+    """The path made absolute; the built-in digits are none."""
+    return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
 
 
 def short_start(start: str) -> str:
     """A start without the path in it: `file:../weights/cifar.safetensors` is `file:cifar`."""
     match = _START_PATH.fullmatch(start)
-    if match is None:
+    if match is None or _BUILTIN.fullmatch(match[2]):
         return start
     return match[1] + re.sub(r"[.](safetensors|pth|pt)$", "", Path(match[2]).name)
 

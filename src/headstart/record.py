@@ -38,9 +38,17 @@ def create_run(parent: Path, name: str, seed: int, now: datetime | None = None) 
 
     Raises ResourceError when the folder cannot be made.
     """
-    stamp = (now or datetime.now()).strftime("%b%d_%H-%M-%S")  # local time, as TensorBoard's own run names
     host = slug(socket.gethostname().partition(".")[0])
-    stem = f"{stamp}_{host}-{slug(name)}-s{seed}"
+    return make_folder(parent, f"{stamp(now)}_{host}-{slug(name)}-s{seed}")
+
+
+def stamp(now: datetime | None = None) -> str:
+    """`Oct20_14-44-12`, in local time, as TensorBoard's own run names begin."""
+    return (now or datetime.now()).strftime("%b%d_%H-%M-%S")
+
+
+def make_folder(parent: Path, stem: str) -> Path:
+    """Make `parent/stem`, or `stem-2`, `stem-3`, … where that exists. Raises ResourceError when it cannot be made."""
     for number in range(1, 1000):
         folder = parent / (stem if number == 1 else f"{stem}-{number}")
         try:
@@ -52,7 +60,7 @@ def create_run(parent: Path, name: str, seed: int, now: datetime | None = None) 
                 f"The folder {folder} cannot be made ({error.strerror}).", "Choose another place with --runs DIR."
             ) from None
         return folder
-    raise ResourceError(f"There are a thousand runs named {stem}.", "Choose another place with --runs DIR.")
+    raise ResourceError(f"There are a thousand folders named {stem}.", "Choose another place with --runs DIR.")
 
 
 def require_writable(folder: Path) -> None:

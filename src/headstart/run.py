@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.features
 import torch
 import torchvision
@@ -22,6 +23,7 @@ from headstart.errors import DataError, DivergedError, InterruptedRunError, Usag
 from headstart.interrupt import Wish
 from headstart.model_folder import write_model
 from headstart.parts import networks, precision
+from headstart.parts.batches import Photos
 from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
 from headstart.voice import Voice
@@ -31,25 +33,38 @@ from headstart.watch.observer import Observer, epoch_sentence
 SAVING_SHARE = 0.02  # of the time may go into checkpoints between epochs
 
 
-def start(draft: Plan, runs: Path, voice: Voice, *, save_every: Duration | None = None) -> Path:
+def start(
+    draft: Plan,
+    runs: Path,
+    voice: Voice,
+    *,
+    save_every: Duration | None = None,
+    until: int | None = None,
+    about: dict[str, Any] | None = None,
+) -> Path:
     """Carry out a plan in a new folder under `runs`; returns the folder.
 
-    `save_every` sets how often a checkpoint is written (default: as often as costs 2 % of the time). Raises
-    DivergedError, InterruptedRunError (the run can be resumed) and every error that a bad plan or bad data meets.
+    `about` is what a study wants written beside the plan; its `cell` also names the folder.
+
+    `save_every` sets how often a checkpoint is written (default: as often as costs 2 % of the time). With `until` the
+    run pauses after that epoch, with a checkpoint and no result; `resume` goes on. Raises DivergedError,
+    InterruptedRunError (the run can be resumed) and every error that a bad plan or bad data meets.
     """
     record.require_writable(runs)
     draft = build.settle_machine(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = build.prepare(draft, voice)
-        folder = record.create_run(runs, prepared.plan.arm_name, prepared.plan.chance.seed)
+        name = about["cell"] if about else prepared.plan.arm_name
+        folder = record.create_run(runs, name, prepared.plan.chance.seed)
         content = {"schema": record.SCHEMA, "hash": prepared.plan.hash, "plan": prepared.plan.model_dump(mode="json")}
-        record.write_json(folder / "plan.json", {**content, "environment": environment(draft.machine.device)})
-        _live(folder, prepared, voice, save_every)
+        content |= {"environment": environment(draft.machine.device)} | ({"study": about} if about else {})
+        record.write_json(folder / "plan.json", content)
+        _live(folder, prepared, voice, save_every, until)
     return folder
 
 
-def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) -> Path:
-    """Go on with a run that was stopped.
+def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, until: int | None = None) -> Path:
+    """Go on with a run that was stopped; `save_every` and `until` as in `start`.
 
     Raises UsageError or DataError, with the difference, when its plan, its data or its weights have changed.
     """
@@ -69,7 +84,7 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None) ->
         if content["environment"] != environment(plan.machine.device):
             changes = differences(content["environment"], environment(plan.machine.device))
             voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
-        _live(folder, prepared, voice, save_every)
+        _live(folder, prepared, voice, save_every, until)
     return folder
 
 
@@ -105,7 +120,7 @@ def repair(folder: Path) -> Path:
     return folder
 
 
-def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None) -> None:
+def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None, until: int | None) -> None:
     parts, state = prepared.parts, loop.begin(prepared.parts)
     with record.locked(folder), Wish() as wish:
         for part in (folder, folder / "model", folder / "evidence"):
@@ -124,10 +139,10 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                 samples = evidence.write_samples(folder, parts)
                 scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": samples})
             try:
-                life.train(_save_steps(prepared, save_every))
-                life.conclude({"state": "finished", **life.judge()})
+                if life.train(_save_steps(prepared, save_every), until):
+                    life.conclude({"state": "finished", **life.judge()})
             except DivergedError as error:
-                life.conclude({"state": "diverged", "reason": error.what, "best_epoch": state.progress.best_epoch})
+                life.conclude({"state": "diverged", "reason": error.what, **life.judge_what_is_left()})
                 raise
             finally:
                 if (folder / "result.json").exists():
@@ -170,9 +185,12 @@ class _Life:
         self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
         self.saved_at: tuple[int, int] | None = None  # its step and epoch
 
-    def train(self, save_steps: int) -> None:
-        """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked."""
-        parts, progress = self.prepared.parts, self.state.progress
+    def train(self, save_steps: int, until: int | None) -> bool:
+        """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked.
+
+        Returns whether the run has come to its end, which it has not where it paused after epoch `until`.
+        """
+        parts = self.prepared.parts
         epochs = -(-parts.steps // parts.batches.steps_per_epoch)
         observer = Observer(
             networks.layer_names(self.state.network),
@@ -184,7 +202,7 @@ class _Life:
         )
         for event in loop.train(parts, self.state):
             clock = time.perf_counter()
-            for line in observer.lines(event, max(progress.phase, 0)):
+            for line in observer.lines(event):
                 self.scribe.write(line)
                 if line["kind"] in SENTENCES:
                     self.voice.say(SENTENCES[line["kind"]](line, epochs))
@@ -197,9 +215,15 @@ class _Life:
                 self.seconds["training"] += event.train_seconds + event.val_seconds
                 if event.best:
                     write_model(self.folder / "model", self.state.judged, self.prepared, event)
+            if self.wish.signal:
+                self.voice.say("Stopping with a checkpoint; asked once more, the run ends at once and without one.")
             if self.wish.signal or self._is_time(event, save_steps):
                 self.save()
             self.obey()
+            if isinstance(event, loop.Epoch) and event.epoch == until and not loop.finished(parts, self.state.progress):
+                self.save()
+                return False
+        return True
 
     def _is_time(self, event: loop.Event, save_steps: int) -> bool:
         if isinstance(event, loop.Epoch) and (save_steps or loop.finished(self.prepared.parts, self.state.progress)):
@@ -244,6 +268,23 @@ class _Life:
                     raise DivergedError(f"The best model's {name} loss is {found.loss}.", "Try a lower learning rate.")
                 else:
                     scores[name] = found
+        return self._judged(scores, photos)
+
+    def judge_what_is_left(self) -> dict[str, Any]:
+        """As `judge`, of a diverged run: its best model before that, else logits of 0, which are the first class."""
+        try:
+            if self.state.progress.best_epoch:
+                return self.judge()
+        except DivergedError:
+            pass
+        prepared = self.prepared
+        photos = {"val": prepared.parts.val} | ({"test": prepared.test} if len(prepared.test) else {})
+        classes = len(prepared.listing.classes)
+        nothing = {name: np.zeros((len(split), classes), dtype=np.float32) for name, split in photos.items()}
+        return self._judged({name: loop.score(x, photos[name].labels) for name, x in nothing.items()}, photos)
+
+    def _judged(self, scores: dict[str, loop.Score], photos: dict[str, Photos]) -> dict[str, Any]:
+        prepared = self.prepared
         evidence.write_predictions(self.folder, prepared, scores)
         results = {name: evidence.summary(found, photos[name].labels) for name, found in scores.items()}
         self.scribe.write(

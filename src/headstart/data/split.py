@@ -40,11 +40,21 @@ class Split:
     judge: str
 
 
-def divide(listing: Listing, *, seed: int, test_seed: int = 0, contents: Sequence[str] | None = None) -> Split:
+def divide(
+    listing: Listing,
+    *,
+    seed: int,
+    test_seed: int = 0,
+    contents: Sequence[str] | None = None,
+    fraction: float = 1.0,
+    val_judges: bool = False,
+) -> Split:
     """Divide 70/15/15 what is not declared; `test` depends on `test_seed` only, train and val on `seed` too.
 
-    `contents` (one hash per image) keeps equal images together. Raises DataError where only some images have a split,
-    where none is for training, and for a class with fewer independent images or groups than splits to fill.
+    `contents` (one hash per image) keeps equal images together. `fraction` keeps that share of train (see `thinned`).
+    With `val_judges` a declared val without a declared test becomes `test`, and val is carved from train. Raises
+    DataError where only some images have a split, where none is for training, and for a class with fewer independent
+    images or groups than splits to fill.
     """
     names = np.asarray(listing.splits)
     declared = _declared(listing, names)
@@ -52,14 +62,39 @@ def divide(listing: Listing, *, seed: int, test_seed: int = 0, contents: Sequenc
     pool = np.flatnonzero((names == "train") | (names == ""))
     units = _units(listing, contents)
     judge = "test"
-    if declared in ("none", "train"):
+    if val_judges and declared == "train+val":
+        part["test"] = part["val"]
+        pool, part["val"] = _carve(listing, units, pool, SHARE, 1, seed, "split/val")
+    elif declared in ("none", "train"):
         pool, part["test"] = _carve(listing, units, pool, SHARE, 2, test_seed, "split/test")
         pool, part["val"] = _carve(listing, units, pool, SHARE / (1 - SHARE), 1, seed, "split/val")
     elif declared == "train+test":
         pool, part["val"] = _carve(listing, units, pool, SHARE, 1, seed, "split/val")
     elif declared == "train+val":
         judge = "val"
-    return Split(pool, part["val"], part["test"], declared, judge)
+    return Split(thinned(listing, pool, fraction, test_seed), part["val"], part["test"], declared, judge)
+
+
+def thinned(listing: Listing, train: Indices, fraction: float, seed: int) -> Indices:
+    """`fraction` of the training images of each class, in one order for all fractions: the smaller lie in the larger.
+
+    The order hangs on `seed` and on each image's key, so that it is the same whatever else is in `train`. Raises
+    DataError where a class would have none.
+    """
+    if fraction == 1:
+        return train
+    kept = []
+    draws = stream(seed, "fraction").random(len(listing))
+    for label, name in enumerate(listing.classes):
+        members = train[listing.labels[train] == label]
+        count = int(np.floor(fraction * len(members) + 0.5))
+        if members.size and not count:
+            raise DataError(
+                f"A fraction of {fraction:g} leaves none of the {len(members)} training images of class {name!r}.",
+                f"Use {0.5 / len(members):.2g} or more, or leave the class out with --classes.",
+            )
+        kept.append(members[np.argsort(draws[members], kind="stable")[:count]])
+    return np.sort(np.concatenate(kept))
 
 
 def overlaps(listing: Listing, split: Split, contents: Sequence[str]) -> list[str]:

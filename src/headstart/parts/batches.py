@@ -24,6 +24,7 @@ class Store(Protocol):
     """Decoded photos: `store[i]` is uint8 [h, w, 3]."""
 
     def __getitem__(self, index: int, /) -> np.ndarray: ...
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,18 @@ class TrainingBatches:
     batch_size: int
     how: augment.Augmentation
     seed: int
+    view_seed: int = 0  # of a frozen trunk's views, which all seeds of a study share
 
     @property
     def steps_per_epoch(self) -> int:
         return self.photos.steps(self.batch_size)
 
     def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
-        """Batch `step` of `epoch`. With `views` > 0 epoch e shows view e mod views of each photo."""
+        """Batch `step` of `epoch`. With `views` > 0 epoch e shows view e mod views of each photo, whatever the seed."""
         rows = training_rows(len(self.photos), self.batch_size, self.seed, epoch, step)
-        view = epoch % views if views else epoch
+        view, seed = (epoch % views, self.view_seed) if views else (epoch, self.seed)
         indices = [int(i) for i in self.photos.indices[rows]]
-        images = augment.training_batch(self.photos.pixels(rows), indices, self.how, self.seed, view)
+        images = augment.training_batch(self.photos.pixels(rows), indices, self.how, seed, view)
         return images, torch.from_numpy(self.photos.labels[rows])
 
 

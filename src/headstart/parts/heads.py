@@ -22,6 +22,17 @@ from headstart.parts.starts import Start
 WIDEST = 65_536
 
 
+class Linear(nn.Linear):
+    """A linear layer that computes in fp32 also under autocast: heads are cheap, and their logits are what counts.
+
+    So a head gives the same numbers on a trunk's output that was kept as on one that has just been computed.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 def attach(network: nn.Module, head: str, num_classes: int, *, seed: int) -> None:
     """Put a new head in place, in `network`: `linear`, or `mlp:WIDTH` (linear, ReLU, linear; keys fc.0 and fc.2).
 
@@ -36,9 +47,9 @@ def attach(network: nn.Module, head: str, num_classes: int, *, seed: int) -> Non
         inputs = first.in_features
         with torch_stream(seed, "head"):
             if width is None:
-                new: nn.Module = nn.Linear(inputs, num_classes)
+                new: nn.Module = Linear(inputs, num_classes)
             else:
-                new = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, num_classes))
+                new = nn.Sequential(Linear(inputs, width), nn.ReLU(), Linear(width, num_classes))
         network.set_submodule(name, new)
     elif width is not None or getattr(old, "out_channels", None) != num_classes:
         raise UsageError(f"The head of this network is a {type(old).__name__}, no linear layer.", "Use --head linear.")

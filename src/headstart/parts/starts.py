@@ -209,7 +209,9 @@ def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -
     mean, std = _triple(told.get("mean")), _triple(told.get("std"))
     if mean is None or std is None or min(std) <= 0:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
-        notes.append("nothing beside the file says its mean and std: ImageNet's are used")
+        notes.append(
+            "nothing beside the file says its mean and std (a config.json with both would): ImageNet's are used"
+        )
     licence = str(told.get("licence") or told.get("license") or licence)
     trained_on = told.get("trained_on")
     provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name

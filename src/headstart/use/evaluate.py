@@ -23,7 +23,12 @@ from headstart.use.printing import printable
 from headstart.voice import Voice
 
 SPLITS = ("auto", "train", "val", "test", "all")
-OWN = {"test": "which it has never seen", "val": "which also chose its epoch", "train": "which it has learned from"}
+OWN = {
+    "test": "which it has never seen",
+    "val": "which also chose its epoch",
+    "train": "which it has learned from",
+    "all": "among them those that it has learned from: the number is too high",
+}
 WIDEST = 20  # classes whose confusion is shown as a matrix
 
 
@@ -101,7 +106,14 @@ def _judges(
     _refuse_unknown(predictor, listing, classes)
     trained_on = predictor.model.config["headstart"]["data"]
     if own and split != "all":
-        parted = divide(listing, seed=trained_on["seed"], test_seed=trained_on["test_seed"], contents=contents)
+        parted = divide(
+            listing,
+            seed=trained_on["seed"],
+            test_seed=trained_on["test_seed"],
+            contents=contents,
+            fraction=trained_on.get("fraction", 1.0),
+            val_judges=trained_on.get("val_judges", False),
+        )
         name = parted.judge if split == "auto" else split
         rows = getattr(parted, name)
     else:
@@ -183,7 +195,7 @@ def _notes(judges: _Judges) -> list[str]:
     else:
         notes.append(
             f"Judging {count} photos ({judges.name}). This is not, as a whole, the data that the model was trained on; "
-            "any of them it learned from make the number too high."
+            "any among them that it has learned from make the number too high."
         )
     return notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.use.predictor import Prediction
@@ -42,3 +42,27 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
         shares = p.probabilities or [""] * len(classes)
         writer.writerow([p.image, p.label, p.confidence if p.probabilities else "", p.error, *shares])
     return buffer.getvalue()
+
+
+def study_table(verdict: dict[str, Any]) -> str:
+    """The arms of a verdict as plain columns: val and test means, learning rate, epochs to the target."""
+    head = ["arm", "seeds", "val %", "test %", "±sd", "lr", f"epochs to {100 * verdict['target']:.3g} %"]
+    rows = [head]
+    for arm in verdict["arms"]:
+        rates = sorted({run["lr"] for run in arm["seeds"]})
+        time = (arm["to_target"] or {}).get("epochs", {})
+        passed = (
+            f"{time['median']:g}" if time.get("median") is not None else f"{time.get('reached', 0)} of {verdict['n']}"
+        )
+        deviation = "" if arm["test_sd"] is None else f"{100 * arm['test_sd']:.1f}"
+        name = arm["name"] + (" *" if arm["name"] == verdict["winner"] else "")
+        numbers = [f"{100 * arm['val']:.1f}", f"{100 * arm['test']:.1f}", deviation]
+        rows.append([printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), passed])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Intervals and tests, each with its formula and source.
 
-A comparison of two arms is an array `difference` [n seeds, m judge images] with entries -1, 0, 1: what the first arm got
-right and the second did not, and the other way round, under the same seed. Seeds and images are both samples, so the
-interval carries both.
+A comparison of two arms is an array `difference` [n seeds, m judge images] with entries -1, 0, 1: what the first arm
+got right and the second did not, and the other way round, under the same seed. Seeds and images are both samples, so
+the interval carries both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -105,10 +106,7 @@ def crossed(difference: npt.ArrayLike, level: float = 0.95) -> Crossed:
     mean = float(np.asarray(difference, dtype=np.float64).mean())
     error, degrees = math.sqrt(squares.variance()), squares.degrees()
     half = squares.half_width(level)
-    if error:
-        p = float(2 * stats.t.sf(abs(mean) / error, degrees))
-    else:
-        p = 1.0 if mean == 0 else 0.0
+    p = float(2 * stats.t.sf(abs(mean) / error, degrees)) if error else float(mean == 0)
     of_images = max(squares.images - squares.rest, 0) / (squares.n * squares.m)
     endless = float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images)
     return Crossed(mean, mean - half, mean + half, level, p, degrees, endless, squares)
@@ -174,8 +172,15 @@ def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
         MeanSquares(max(squares.seeds * factor, squares.rest), squares.images, squares.rest, squares.n, squares.m)
         for factor in limits
     ]
-    seeds = [_smallest(lambda k, c=case: c.at(k, c.m).half_width(found.level), half_width) for case in cases]
-    images = [_smallest(lambda k, c=case: c.at(c.n, k).half_width(found.level), half_width) for case in cases]
+
+    def seeds_width(case: MeanSquares, k: int) -> float:
+        return case.at(k, case.m).half_width(found.level)
+
+    def images_width(case: MeanSquares, k: int) -> float:
+        return case.at(case.n, k).half_width(found.level)
+
+    seeds = [_smallest(partial(seeds_width, case), half_width) for case in cases]
+    images = [_smallest(partial(images_width, case), half_width) for case in cases]
     return Need(*((low, high) if low is not None else None for low, high in (seeds, images)))
 
 

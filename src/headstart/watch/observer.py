@@ -33,8 +33,8 @@ class Observer:
         self._flops, self._peak = flops, peak
         self._look: Look | None = None
 
-    def lines(self, event: Event, phase: int) -> Iterator[dict[str, Any]]:
-        """The lines that `event` gives rise to; none for most. `phase` is the index of the current phase."""
+    def lines(self, event: Event) -> Iterator[dict[str, Any]]:
+        """The lines that `event` gives rise to; none for most."""
         if isinstance(event, Backward):
             if self._due(event.step):
                 self._look = Look(event.network, self._layers)
@@ -63,10 +63,11 @@ class Observer:
                 "sentence": proof_sentence(event),
             }
         elif isinstance(event, Epoch):
-            yield self._epoch(event, phase)
+            yield self._epoch(event)
 
-    def _epoch(self, event: Epoch, phase: int) -> dict[str, Any]:
-        speed = event.images / event.train_seconds if event.train_seconds else 0.0
+    def _epoch(self, event: Epoch) -> dict[str, Any]:
+        seconds = event.train_seconds or float("inf")
+        done = sum(self._flops[phase] * count for phase, count in event.images.items())
         return {
             "kind": "epoch",
             "step": event.step,
@@ -77,8 +78,8 @@ class Observer:
             "best": event.best,
             "confusion": confusion(event.val, self._labels),
             "speed": {
-                "images_per_second": speed,
-                "mfu": speed * self._flops[phase] / self._peak,
+                "images_per_second": sum(event.images.values()) / seconds,
+                "mfu": done / seconds / self._peak,
                 "train_seconds": event.train_seconds,
                 "val_seconds": event.val_seconds,
             },

@@ -1,0 +1,23 @@
+"""One job after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from headstart import jobs as work
+from headstart.voice import Voice
+
+
+class Here:
+    """The simplest engine, and the measure of the others."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+
+    def run(self, jobs: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """In the order of the jobs."""
+        for index, job in enumerate(jobs):
+            yield index, work.work(job, self._voice)
+
+    def close(self) -> None:
+        """Nothing is held."""

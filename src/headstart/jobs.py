@@ -1,0 +1,121 @@
+"""A job is JSON: a list of plans to carry out in a folder. Its answer is the run folders. Engines know no more.
+
+A run that is done is never run again: neither in its folder, nor where an earlier study has done it (the cache knows
+where, by plan and environment). One that was stopped is gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart import errors, record, run
+from headstart.cache import cache_root, write_whole
+from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
+from headstart.plan import Plan
+from headstart.verdict.gather import RunRecord, runs_in
+from headstart.voice import Voice
+
+
+def text(parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, until: int | None = None) -> str:
+    """A job as text: runs to be made in `parent`, each a complete plan and what it is there for.
+
+    With `until` they pause after that epoch.
+    """
+    items = [{"plan": plan.model_dump(mode="json"), "about": about} for plan, about in asked]
+    return json.dumps({"parent": str(parent.absolute()), "runs": items, "until": until})
+
+
+def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
+    """Carry a job out and return its run folders, in order. A run that diverges is an answer, not an error.
+
+    Raises InterruptedRunError and every error of a run.
+    """
+    parent = Path(job["parent"])
+    parent.mkdir(parents=True, exist_ok=True)
+    known = {found.hash: found for found in runs_in(parent)} if job["runs"] else {}
+    return [_one(parent, item, known, job["until"], voice) for item in job["runs"]]
+
+
+def work(text: str, voice: Voice) -> str:
+    """A job as text in, its answer as text out: what engines carry. Errors are answers too."""
+    try:
+        answer: dict[str, Any] = {"folders": [str(folder) for folder in carry_out(json.loads(text), voice)]}
+    except HeadstartError as error:
+        kind = type(error).__name__
+        answer = {"error": {"kind": kind, "what": error.what, "cure": error.cure, "code": error.exit_code}}
+    return json.dumps(answer)
+
+
+def folders(answer: str) -> list[Path]:
+    """The run folders of an answer. Raises the error that it carries, as the class that it was."""
+    content = json.loads(answer)
+    if (told := content.get("error")) is None:
+        return [Path(folder) for folder in content["folders"]]
+    if told["kind"] == InterruptedRunError.__name__:
+        raise InterruptedRunError(signal.Signals(told["code"] - 128), told["cure"])
+    raise getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
+
+
+def _one(parent: Path, item: dict[str, Any], known: dict[str, RunRecord], until: int | None, voice: Voice) -> Path:
+    plan = Plan.model_validate(item["plan"])
+    found = known.get(plan.hash)
+    if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
+        return found.folder
+    with contextlib.suppress(DivergedError):
+        if found is not None:
+            run.resume(found.folder, voice, until=until)
+            _remember(found.folder, plan)
+            return found.folder
+        if (folder := _adopted(parent, plan, item["about"])) is not None:
+            return folder
+        folder = run.start(plan, parent, voice, until=until, about=item["about"])
+        _remember(folder, plan)
+        return folder
+    folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
+    _remember(folder, plan)
+    return folder
+
+
+def _key(plan: Plan) -> Path:
+    """Where the cache keeps the place of the run of this plan in this environment."""
+    text = json.dumps([plan.hash, run.environment(plan.machine.device)], sort_keys=True)
+    return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def _remember(folder: Path, plan: Plan) -> None:
+    """Note where the finished run of a plan lies; what cannot be noted costs time, nothing else."""
+    if (folder / "result.json").exists():
+        with contextlib.suppress(OSError):
+            write_whole(_key(plan), json.dumps({"folder": str(folder.absolute())}).encode())
+
+
+def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
+    """A finished run of this plan from elsewhere, as a folder of its own in `parent` (files are linked, or copied)."""
+    try:
+        source = Path(json.loads(_key(plan).read_bytes())["folder"])
+        content = record.read_json(source / "plan.json")
+        result = record.read_json(source / "result.json")
+    except Exception:  # whatever is wrong with a hint: then the run is made
+        return None
+    if content.get("hash") != plan.hash or result.get("state") not in ("finished", "diverged"):
+        return None
+    folder = record.create_run(parent, about["cell"], plan.chance.seed)
+    for path in sorted(source.rglob("*")):
+        place = folder / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
+            try:
+                os.link(path, place)
+            except OSError:
+                shutil.copyfile(path, place)
+    record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
+    return folder

@@ -1,0 +1,278 @@
+"""The protocol of a study: what is compared, and by which rules. It is declared before the first step, and hashed.
+
+`study.toml` holds it together with the plan that all runs share. An arm is written `START[+TUNING][+HEAD][@OPTIMIZER]`;
+`vary` crosses the arms with values of any field of the plan. Each combination is a cell: what a run has in common with
+the runs of the other seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli_w
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from headstart.errors import DataError, UsageError
+from headstart.plan import Arm, Plan, Recipe, Section, anchored, fields, listed, short_start
+from headstart.record import SCHEMA, write_atomic
+from headstart.units import Duration
+
+GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
+SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
+PRETRAINED = ("", "+frozen", "+lp-ft")
+_OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
+_TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
+_FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
+
+
+def _points(value: Any) -> Any:
+    """`1pt` is 0.01 of accuracy."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no width in points of accuracy: write 1pt or 0.5pt")
+    return f"{float(match[1]):g}pt"
+
+
+class Protocol(Section):
+    """The rules of a study."""
+
+    arms: tuple[str, ...] = Field(description="START[+TUNING][+HEAD][@OPTIMIZER]")
+    vary: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="fields of the plan and their values: the grid that the arms are crossed with"
+    )
+    seeds: int = Field(5, ge=1, le=1000, description="paired seeds of each arm")
+    budgets: Annotated[tuple[Duration, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="lengths of training to report at, e.g. 3ep,10ep: separate runs, each searched [default: epochs]",
+    )
+    fractions: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(
+        (1.0,), description="shares of the training photos to report at, e.g. 0.1,0.25,0.5,1"
+    )
+    metric: Literal["accuracy", "balanced"] = Field("accuracy", description="accuracy, or the mean of the classes'")
+    target: float = Field(0.75, ge=0, lt=1, description="accuracy on val whose first passing is timed; 0 is off")
+    tie: Annotated[str, BeforeValidator(_points)] = Field(
+        "1pt", description="differences inside this width are practically equal"
+    )
+    primary: str = Field("", description="the contrast that is declared first: A vs B [default: the first arm with B]")
+    search: Literal["shared", "per-seed", "off"] = Field(
+        "shared", description="shared: a learning rate for each arm; per-seed: for each seed too; off: the plan's"
+    )
+    grid: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(GRID, description="learning rates to search")
+    search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
+    keep: int = Field(2, ge=1, le=100, description="learning rates that the one-epoch rung keeps in each arm")
+    source_epochs: Duration | None = Field(
+        None, description="source: starts: length of their training [default: as long as the runs]"
+    )
+    looks: Literal["none", "each"] = Field(
+        "none", description="each: look after every seed from the third, and stop at the O'Brien-Fleming boundary"
+    )
+
+    @field_validator("grid", "fractions")
+    @classmethod
+    def _in_order(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not values or min(values) <= 0:
+            raise ValueError("needs numbers above 0")
+        return tuple(sorted(set(values)))
+
+    @model_validator(mode="after")
+    def _sound(self) -> Protocol:
+        if max(self.fractions) > 1:
+            raise ValueError("fractions are shares: none is above 1")
+        for budget in self.budgets:
+            if budget.unit == "%" or budget.value <= 0:
+                raise ValueError(f"budgets takes 10ep or 500st, not {budget}")
+        made = cells(self)
+        names = [cell.name for cell in made]
+        if len(names) < 2:
+            raise ValueError("a comparison needs two arms or more: add --arm or --vary")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the arm {twice[0]} is there twice")
+        self.contrast(names)
+        return self
+
+    @property
+    def tie_width(self) -> float:
+        """In accuracy, 0 to 1."""
+        return float(self.tie.removesuffix("pt")) / 100
+
+    def contrast(self, names: list[str]) -> tuple[str, str]:
+        """The primary contrast: the first arm that is not scratch against scratch, unless declared otherwise."""
+        if self.primary:
+            pair = tuple(part.strip() for part in self.primary.split(" vs "))
+            if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
+                raise ValueError(f"primary = {self.primary!r} is not A vs B with two of {', '.join(names)}")
+            return pair[0], pair[1]
+        reference = next((name for name in names if name.startswith("scratch")), names[0])
+        return next(name for name in names if name != reference), reference
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm of a study, or one cell of its grid: its name and the fields of the plan that it sets."""
+
+    name: str
+    changes: dict[str, Any] = field(hash=False)
+
+    def plan(self, base: Plan) -> Plan:
+        """The plan of this cell. The optimizer brings its own weight decay where the base has the default one."""
+        by_section: dict[str, dict[str, Any]] = {}
+        for name, value in self.changes.items():
+            by_section.setdefault(fields()[name][0], {})[name] = value
+        recipe = by_section.get("recipe", {})
+        if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
+            usual = Recipe.model_validate({"optimizer": base.recipe.optimizer})
+            own = Recipe.model_validate({"optimizer": recipe["optimizer"]})
+            for name in ("lr", "weight_decay"):
+                if getattr(base.recipe, name) == getattr(usual, name):
+                    recipe.setdefault(name, getattr(own, name))
+            if base.recipe.nesterov and recipe["optimizer"] != "sgd":
+                recipe.setdefault("nesterov", False)
+        for section, values in by_section.items():
+            base = base.changed(section, **values)
+        return anchored(base)
+
+
+def parse_arm(text: str) -> dict[str, str]:
+    """The fields that `START[+TUNING][+HEAD][@OPTIMIZER]` sets. A path may hold + and @: it is read from the right."""
+    found: dict[str, str] = {}
+    rest, at, last = text.strip().rpartition("@")
+    if at and last in _OPTIMIZERS:
+        found["optimizer"] = last
+    elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
+        raise ValueError(f"the arm {text!r} names no optimizer after @: use one of {', '.join(_OPTIMIZERS)}")
+    else:
+        rest = text.strip()
+    while "+" in rest:
+        before, _, last = rest.rpartition("+")
+        if _TUNING.fullmatch(last) and "tuning" not in found:
+            found["tuning"] = last
+        elif _HEAD.fullmatch(last) and "head" not in found:
+            found["head"] = last
+        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest):
+            break  # part of a path
+        else:
+            raise ValueError(f"the arm {text!r} has a part {last!r} that is no tuning and no head")
+        rest = before
+    if not rest:
+        raise ValueError(f"the arm {text!r} names no start")
+    return {"start": rest, **found}
+
+
+def arm_text(changes: dict[str, str]) -> str:
+    """How a study calls an arm: `parse_arm`'s fields without paths and without what is usual."""
+    parts = [short_start(changes["start"])]
+    parts += [changes[name] for name, usual in (("tuning", "full"), ("head", "linear")) if name in changes
+              and changes[name] != usual]  # fmt: skip
+    return "+".join(parts) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
+
+
+def cells(protocol: Protocol) -> tuple[Cell, ...]:
+    """Every arm crossed with every combination of the values in `vary`, in the order in which they are written."""
+    for name in protocol.vary:
+        if name not in fields() or name in _FIXED:
+            raise ValueError(f"vary: {name!r} is not a field that can be varied")
+    made = []
+    for arm in protocol.arms:
+        changes = parse_arm(arm)
+        if clash := set(changes) & set(protocol.vary):
+            raise ValueError(f"the arm {arm!r} sets {sorted(clash)[0]}, which is varied")
+        for values in itertools.product(*protocol.vary.values()):
+            varied = dict(zip(protocol.vary, values, strict=True))
+            name = ",".join([arm_text(changes), *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
+            made.append(Cell(name, {**changes, **varied}))
+    return tuple(made)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What `study.toml` says: the protocol, and the plan that every run of the study shares."""
+
+    protocol: Protocol
+    plan: Plan
+
+    def to_toml(self) -> str:
+        protocol = self.protocol.model_dump(mode="json", exclude_none=True)
+        plan = self.plan.model_dump(mode="json", exclude={"facts", "arm"})
+        return tomli_w.dumps({"schema": SCHEMA, "protocol": protocol, "plan": plan})
+
+    @property
+    def hash(self) -> str:
+        """sha256 (hex) of what study.toml says."""
+        value = {"protocol": self.protocol.model_dump(mode="json"), "plan": self.plan.model_dump(mode="json")}
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return cells(self.protocol)
+
+    @property
+    def budgets(self) -> tuple[Duration, ...]:
+        return self.protocol.budgets or (self.plan.recipe.epochs,)
+
+    @property
+    def searched(self) -> bool:
+        """Whether learning rates are searched: not where they are what is compared."""
+        return self.protocol.search != "off" and "lr" not in self.protocol.vary
+
+    @property
+    def seeds(self) -> range:
+        return range(self.plan.chance.seed, self.plan.chance.seed + self.protocol.seeds)
+
+    @property
+    def search_seeds(self) -> range:
+        first = SEARCH_SEEDS_FROM + self.plan.chance.seed
+        return range(first, first + self.protocol.search_seeds)
+
+
+def write_study(folder: Path, declared: Declared) -> None:
+    write_atomic(folder / "study.toml", declared.to_toml())
+
+
+def read_study(path: Path) -> Declared:
+    """The declaration in a study's folder, or in a TOML file. Raises UsageError or DataError for what is not one."""
+    path = path / "study.toml" if path.is_dir() else path
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"The study {path} cannot be read ({error.strerror}).", "Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The study {path} is not TOML ({error}).", "Mend that line.") from None
+    if unknown := sorted(set(content) - {"schema", "protocol", "plan"}):
+        raise UsageError(f"{path} has a part {unknown[0]!r} that a study does not.", "A study has protocol and plan.")
+    return declare(content.get("protocol", {}), content.get("plan", {}), where=str(path))
+
+
+def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan, *, where: str = "the study") -> Declared:
+    """Put a study together and check it. Raises UsageError with every fault at once."""
+    faults, made = [], []
+    for model, value in ((Protocol, protocol), (Plan, plan)):
+        try:
+            made.append(model.model_validate(value))
+        except ValidationError as error:
+            faults += [f"{'.'.join(map(str, e['loc'])) or where}: {_plain(e['msg'])}" for e in error.errors()]
+        except ValueError as error:
+            faults.append(f"{where}: {error}")
+    if faults:
+        raise UsageError("; ".join(faults).rstrip(".") + ".", "See `headstart compare --help`.")
+    rules, shared = made
+    assert isinstance(rules, Protocol) and isinstance(shared, Plan)  # noqa: S101
+    found = Declared(rules, anchored(shared))
+    for cell in found.cells:
+        try:
+            cell.plan(found.plan)
+        except ValidationError as error:
+            raise UsageError(
+                f"{cell.name}: {'; '.join(_plain(e['msg']) for e in error.errors())}.", "See `headstart train --help`."
+            ) from None
+    return found
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")

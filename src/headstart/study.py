@@ -1,0 +1,285 @@
+"""The life of a study, top to bottom: declare, prepare every arm, search, compare, conclude.
+
+It knows runs only as folders and engines only as something that answers jobs. Killed anywhere, it goes on where it was:
+each stage asks for all its runs, and those that are done are answers at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from headstart import build, jobs, record
+from headstart.build import Survey
+from headstart.engines import Engine
+from headstart.errors import DataError, UsageError
+from headstart.plan import Plan
+from headstart.protocol import Cell, Declared, read_study, write_study
+from headstart.search import Trial, search
+from headstart.verdict.conclude import conclude
+from headstart.verdict.gather import RunRecord, read_run, runs_in
+from headstart.verdict.words import paragraph
+from headstart.voice import Silent, Voice
+
+
+@dataclass
+class _Study:
+    """A study in progress: what was declared, and each cell's complete plan for the first seed."""
+
+    folder: Path
+    declared: Declared
+    engine: Engine
+    voice: Voice
+    plans: dict[str, Plan] = field(default_factory=dict)
+    surveys: dict[str, Survey] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+
+def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
+    """Check every arm, settle the machine and write study.toml into a new folder under `runs`; nothing is trained.
+
+    Raises every error that an arm, its weights or the data can meet.
+    """
+    record.require_writable(runs)
+    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
+    first = _check(declared, voice).plan
+    plan = declared.plan.changed("machine", precision=first.machine.precision)
+    source = record.slug(Path(declared.plan.data.source).stem)
+    folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
+    write_study(folder, Declared(declared.protocol, plan))
+    return folder
+
+
+def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
+    """Go on with the study in `folder` to its verdict, which is also written there as verdict.json."""
+    declared = read_study(folder)
+    with record.locked(folder):
+        study = _Study(folder, declared, engine, voice)
+        _prepare(study)
+        found = _search(study)
+        record.write_json(folder / "search.json", found)
+        _compare(study, found)
+        verdict = conclude(folder, declared, found)
+        _export(folder, verdict)
+        record.write_json(folder / "verdict.json", verdict)
+    return verdict
+
+
+def foretell(declared: Declared, voice: Voice) -> list[str]:
+    """Check every arm, and say what the study will do: runs, epochs, passes of images, minutes. Nothing is written."""
+    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
+    first = _check(declared, voice)
+    protocol, count = declared.protocol, len(declared.cells)
+    per_epoch = -(-first.plan.facts.counts["train"] // first.plan.recipe.batch_size)
+    lines, total = [f"{count} arms: {', '.join(cell.name for cell in declared.cells)}."], 0.0
+    for budget in declared.budgets:
+        epochs = budget.steps(per_epoch) / per_epoch
+        runs = count * protocol.seeds * len(protocol.fractions)
+        total += count * protocol.seeds * epochs * sum(protocol.fractions)
+        text = f"{runs} runs of {epochs:g} epochs on fresh seeds"
+        if declared.searched:
+            kept = min(protocol.keep, len(protocol.grid))
+            groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
+            total += count * groups * (len(protocol.grid) - kept + kept * seeds * epochs)
+            text += f", after a search of {len(protocol.grid)} learning rates for each arm"
+        lines.append(f"{text}.")
+    images = round(total * per_epoch * first.plan.recipe.batch_size)
+    seconds = images * first.step_seconds / first.plan.recipe.batch_size
+    return [*lines, f"{images:,} passes of a training image: at most {seconds / 60:,.0f} minutes here, less where a "
+            "trunk is frozen or the grid's edge is not reached."]  # fmt: skip
+
+
+def _check(declared: Declared, voice: Voice) -> build.Complete:
+    """Complete each cell's plan, so that whatever is wrong with one comes up now; returns the first."""
+    found: list[build.Complete] = []
+    for cell in declared.cells:
+        plan = cell.plan(declared.plan)
+        if source := _source_of(plan):
+            build.complete(_source_plan(declared, source), Silent())
+            plan = plan.changed("arm", start="scratch")
+        completed = build.complete(_rules(plan), voice if not found else Silent())
+        _judgeable(completed.survey, completed.plan)
+        for fraction in declared.protocol.fractions:
+            completed.survey.split(completed.plan.changed("data", fraction=fraction))
+        found.append(completed)
+    return found[0]
+
+
+def _judgeable(survey: Survey, plan: Plan) -> None:
+    count, classes = len(survey.split(plan).test), len(survey.listing.classes)
+    if count < classes:
+        raise DataError(
+            f"{count} test images cannot judge {classes} classes.", "Add test images, or leave the split to headstart."
+        )
+
+
+def _rules(plan: Plan) -> Plan:
+    """What a study asks of every run: where only train and val are declared, val judges."""
+    return plan.changed("data", val_judges=True)
+
+
+def _source_of(plan: Plan) -> str:
+    kind, _, source = plan.arm.start.partition(":")
+    return source if kind == "source" else ""
+
+
+def _source_plan(declared: Declared, source: str) -> Plan:
+    """How a source is trained: from scratch, with the study's recipe, on the other labelled set."""
+    plan = declared.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
+    if declared.protocol.source_epochs is not None:
+        plan = plan.changed("recipe", epochs=declared.protocol.source_epochs)
+    return plan
+
+
+def _prepare(study: _Study) -> None:
+    """Train the sources that are not there yet, then complete every cell's plan."""
+    made: dict[str, Path] = {}
+    for cell in study.declared.cells:
+        plan = _rules(cell.plan(study.declared.plan))
+        if source := _source_of(plan):
+            if source not in made:
+                completed = build.complete(_source_plan(study.declared, source), Silent()).plan
+                study.voice.say(f"Training the source {source} ({completed.recipe.epochs}).")
+                about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
+                made[source] = _run(study, study.folder / "sources", [(completed, about)], None)[0].folder
+            plan = plan.changed("arm", start=f"run:{made[source]}")
+        completed_cell = build.complete(plan, Silent())
+        study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
+
+
+def _search(study: _Study) -> dict[str, Any]:
+    """The rates of every cell and budget, as search.json holds them."""
+    declared, protocol = study.declared, study.declared.protocol
+    if not declared.searched:
+        return {}
+    found: dict[str, Any] = {"chosen": {}, "edges": {}, "tried": {}, "grid": {}}
+    groups = [list(declared.search_seeds)]
+    if protocol.search == "per-seed":
+        groups = [[seed] for seed in declared.seeds]
+    cells = [cell.name for cell in declared.cells]
+    for budget in map(str, declared.budgets):
+        for seeds in groups:
+            outcome = search(
+                cells,
+                protocol.grid,
+                seeds,
+                keep=protocol.keep,
+                metric=protocol.metric,
+                run=partial(_try, study, budget),
+            )
+            name = f"seed {seeds[0]}" if protocol.search == "per-seed" else "shared"
+            for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
+                found[key].setdefault(budget, {})[name] = value
+            found["grid"].setdefault(budget, {})[name] = outcome.grid
+    _sweep(study.folder / "search")
+    if protocol.search == "shared":
+        return {key: {budget: value["shared"] for budget, value in of.items()} for key, of in found.items()}
+    return found
+
+
+def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
+    """Carry out trials of a search: rungs pause after their first epoch."""
+    if not trials:
+        return {}
+    asked = []
+    for trial in trials:
+        about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": 1.0}
+        asked.append((_plan(study, trial.cell, budget, 1.0, trial.seed, trial.rate), about))
+    records = _run(study, study.folder / "search", asked, 1 if trials[0].rung else None)
+    return dict(zip(trials, records, strict=True))
+
+
+def _compare(study: _Study, found: dict[str, Any]) -> None:
+    """The comparison itself: fresh paired seeds, seed by seed, so that a study cut short still has pairs."""
+    declared = study.declared
+    asked = []
+    for budget in map(str, declared.budgets):
+        for fraction in declared.protocol.fractions:
+            for seed in declared.seeds:
+                for cell in declared.cells:
+                    rate = _rate(found, budget, cell, seed)
+                    about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
+                    asked.append((_plan(study, cell.name, budget, fraction, seed, rate), about))
+    _run(study, study.folder, asked, None)
+
+
+def _rate(found: dict[str, Any], budget: str, cell: Cell, seed: int) -> float | None:
+    if not found:
+        return None
+    chosen = found["chosen"][budget]
+    return float(chosen[f"seed {seed}"][cell.name] if f"seed {seed}" in chosen else chosen[cell.name])
+
+
+def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> Plan:
+    """The complete plan of one run."""
+    plan = study.plans[cell].changed("chance", seed=seed).changed("data", fraction=fraction)
+    changes: dict[str, Any] = {"epochs": budget} | ({} if rate is None else {"lr": rate})
+    return study.surveys[cell].recounted(plan.changed("recipe", **changes))
+
+
+def _run(
+    study: _Study, parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], until: int | None
+) -> list[RunRecord]:
+    """Have the engine carry out the runs that are not there yet; returns the records of all, in order."""
+    parent.mkdir(exist_ok=True)
+    records: dict[str, RunRecord] = {}
+    for found in runs_in(parent):
+        if found.done or (until is not None and len(found.epochs) >= until):
+            records[found.hash] = found
+    missing = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in records}
+    texts = [jobs.text(parent, [(plan, about)], until=until) for plan, about in missing.values()]
+    for done, (index, answer) in enumerate(study.engine.run(texts), 1):
+        (folder,) = jobs.folders(answer)
+        made = read_run(folder)
+        records[made.hash] = made
+        _tell(study, list(missing.values())[index][1], made, done, len(texts))
+    return [records[plan.hash] for plan, _ in asked]
+
+
+def _tell(study: _Study, about: dict[str, Any], made: RunRecord, done: int, total: int) -> None:
+    metric = study.declared.protocol.metric
+    state = "" if made.result.get("state") != "diverged" else ", diverged"
+    what = f"{about['stage']} {done}/{total}  {about['cell']}  seed {made.seed}  lr {made.rate:g}"
+    study.voice.say(f"{what}  val {100 * made.val_score(metric):.1f} %{state}")
+    study.voice.progress(about["stage"], done, total)
+
+
+def _sweep(folder: Path) -> None:
+    """Rungs that were not kept need no checkpoint and no model any more; their records stay."""
+    for found in runs_in(folder):
+        if not found.done:
+            for part in ("checkpoints", "model"):
+                shutil.rmtree(found.folder / part, ignore_errors=True)
+
+
+def _export(folder: Path, verdict: dict[str, Any]) -> None:
+    """The winner's model as `model/` of the study; its card quotes the arm's mean, not the exported seed's number."""
+    source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
+    if not source.is_dir():
+        return
+    scratch = target.with_name(f"model{record.mark()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(source, scratch)
+    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
+    card = scratch / "README.md"
+    lines = [
+        card.read_text(encoding="utf-8"),
+        f"Chosen by val among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
+        f"{verdict['judge']['images']} test images is {arm['test']:.3f}: expect that, not the number of one seed.\n",
+        f"{paragraph(verdict['sentences'])}\n",
+    ]
+    card.write_text("\n".join(lines), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.rename(target)
+
+
+def require_winner(verdict: dict[str, Any]) -> None:
+    """Raise UsageError where the verdict names no winner, for scripts that need one."""
+    decided = [c for c in verdict["contrasts"] if c["primary"] and c["outcome"] in ("better", "worse")]
+    if not decided:
+        raise UsageError("The study has no winner.", "Read `settle` in verdict.json for what it would take.")

@@ -1,0 +1,81 @@
+"""A study folder, opened: its verdict, every run and epoch as a table, its contrasts and its best model."""
+
+from __future__ import annotations
+
+import html
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from headstart.errors import UsageError
+from headstart.protocol import read_study
+from headstart.record import read_json
+from headstart.use.opened import Run
+from headstart.verdict.gather import runs_in
+from headstart.verdict.words import paragraph, turned
+
+
+class Study:
+    """One study, read from its folder; it may be finished or still under way."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises DataError when `folder` is not a study."""
+        self.folder = Path(folder)
+        self.declared = read_study(self.folder)
+
+    @cached_property
+    def verdict(self) -> dict[str, Any]:
+        """The content of verdict.json. Raises DataError while there is none."""
+        return dict(read_json(self.folder / "verdict.json"))
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row for each run of the comparison and epoch: arm, seed, budget, fraction, lr, the epoch's numbers."""
+        tables = []
+        for record in runs_in(self.folder):
+            if record.about.get("stage") == "main":
+                table = Run(record.folder).history
+                about = {key: record.about[key] for key in ("budget", "fraction")}
+                first = {"arm": record.about["cell"], "seed": record.seed, **about, "lr": record.rate}
+                for place, (name, value) in enumerate(first.items()):
+                    table.insert(place, name, value)
+                tables.append(table.assign(run=record.folder.name, state=record.result.get("state", "unfinished")))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def contrast(self, first: str, second: str) -> dict[str, Any]:
+        """The declared contrast of two arms, as `first` minus `second`. Raises UsageError where there is none."""
+        for found in self.verdict["contrasts"]:
+            if {found["first"], found["second"]} == {first, second}:
+                return turned(found, first)
+        arms = ", ".join(arm["name"] for arm in self.verdict["arms"])
+        raise UsageError(f"The study has no contrast of {first!r} and {second!r}.", f"Its arms are {arms}.")
+
+    def learning_curve(self) -> pd.DataFrame:
+        """Test accuracy by share of the training photos: one row for each arm, fraction and budget."""
+        rows = []
+        for condition in (*self.verdict["conditions"], self.verdict):
+            for arm in condition["arms"]:
+                about = {"arm": arm["name"], "budget": condition["budget"], "fraction": condition["fraction"]}
+                rows.append({**about, "val": arm["val"], "test": arm["test"], "test_sd": arm["test_sd"]})
+        return pd.DataFrame(rows).sort_values(["budget", "arm", "fraction"], ignore_index=True)
+
+    def best(self) -> Run:
+        """The run whose model was exported: the winner's best seed by val."""
+        return Run(self.folder / self.verdict["exported"]["run"])
+
+    def __repr__(self) -> str:
+        if not (self.folder / "verdict.json").exists():
+            return f"Study({self.folder}: unfinished)"
+        return f"Study({paragraph(self.verdict['sentences'])})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict in words, then the arms as a table."""
+        if not (self.folder / "verdict.json").exists():
+            return f"<p><code>{html.escape(str(self.folder))}</code>: unfinished</p>"
+        said = self.verdict["sentences"]
+        shown = self.learning_curve().to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
+        rest = html.escape(paragraph({**said, "headline": ""}).strip())
+        folder = f"<p><code>{html.escape(str(self.folder))}</code></p>"
+        return f"<h4>{html.escape(said['headline'])}</h4><p>{rest}</p>{shown}{folder}"

@@ -1,0 +1,144 @@
+"""From a study's records to its verdict, by the rules that were declared: numbers, of which `words` makes sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.protocol import Declared
+from headstart.record import SCHEMA
+from headstart.verdict.decide import contrasts, pairs
+from headstart.verdict.gather import Judged, RunRecord, runs_in, tables
+from headstart.verdict.statistics import time_to_target
+from headstart.verdict.words import sentences
+
+JUDGE = "test"
+
+
+def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[str, Any]:
+    """The content of verdict.json; `search` is that of search.json. Raises DataError where no seed is complete."""
+    runs = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
+    conditions = []
+    for budget in map(str, declared.budgets):
+        for fraction in declared.protocol.fractions:
+            here = [run for run in runs if (run.about["budget"], run.about["fraction"]) == (budget, fraction)]
+            if here:
+                conditions.append(_condition(here, declared, budget, fraction, search))
+    main = conditions[-1]  # the longest budget asked last, on all the photos
+    found = {
+        "schema": SCHEMA,
+        "study": declared.hash,
+        "metric": declared.protocol.metric,
+        "tie": declared.protocol.tie_width,
+        "target": declared.protocol.target,
+        "source": runs[0].plan["data"]["source"],
+        "fingerprint": runs[0].plan["facts"]["fingerprint"],
+        "network": runs[0].plan["network"]["network"],
+        "classes": runs[0].plan["facts"]["class_names"],
+        "counts": runs[0].plan["facts"]["counts"],
+        **main,
+        "conditions": conditions[:-1],
+        "search": search,
+        "cost": _cost(folder),
+    }
+    return {**found, "sentences": sentences(found)}
+
+
+def _condition(
+    runs: Sequence[RunRecord], declared: Declared, budget: str, fraction: float, search: dict[str, Any]
+) -> dict[str, Any]:
+    """One budget and one fraction: the arms, the contrasts, and the winner, which val chose."""
+    protocol = declared.protocol
+    order = [cell.name for cell in declared.cells]
+    primary = protocol.contrast(order)
+    right, judged = tables(runs, JUDGE)
+    seeds = sorted(set[int].intersection(*(_seeds(runs, name) for name in order)))
+    arms = [_arm(name, [r for r in runs if r.about["cell"] == name and r.seed in seeds], declared) for name in order]
+    for arm in arms:
+        arm["rates"] = search.get("chosen", {}).get(budget, {}).get(arm["name"])
+    winner = max(arms, key=lambda arm: (arm["val"], -order.index(arm["name"])))  # by val alone
+    best = max(winner["seeds"], key=lambda run: (run["val"], -run["seed"]))
+    labels = judged.labels if protocol.metric == "balanced" else None
+    found = []
+    if len(seeds) > 1:
+        found = contrasts(right, pairs(order, primary[1], primary), tie=protocol.tie_width, labels=labels)
+    return {
+        "budget": budget,
+        "fraction": fraction,
+        "judge": {"split": JUDGE, "images": len(judged.images)},
+        "n": len(seeds),
+        "arms": arms,
+        "primary": list(primary),
+        "winner": winner["name"],
+        "exported": {"run": best["run"], "seed": best["seed"]},
+        "contrasts": [asdict(contrast) for contrast in found],
+    }
+
+
+def _seeds(runs: Sequence[RunRecord], cell: str) -> set[int]:
+    return {run.seed for run in runs if run.about["cell"] == cell}
+
+
+def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, Any]:
+    """Everything that is told of one arm: each seed, the means, and the time to the target."""
+    protocol = declared.protocol
+    rows = []
+    for run in sorted(runs, key=lambda run: run.seed):
+        judged = run.judged(JUDGE)
+        rows.append(
+            {
+                "seed": run.seed,
+                "run": run.folder.name,
+                "state": run.result["state"],
+                "lr": run.rate,
+                "best_epoch": run.result["best_epoch"],
+                "val": run.val_score(protocol.metric),
+                "test": _score(judged, protocol.metric),
+                "to_target": run.to_target(protocol.target, protocol.metric) if protocol.target else None,
+                **run.length(),
+            }
+        )
+    test = np.array([row["test"] for row in rows])
+    val = np.array([row["val"] for row in rows])
+    return {
+        "name": name,
+        "val": float(val.mean()),
+        "test": float(test.mean()),
+        "test_sd": float(test.std(ddof=1)) if len(test) > 1 else None,
+        "optimism": float(val.mean() - test.mean()),
+        "diverged": [row["seed"] for row in rows if row["state"] == "diverged"],
+        "to_target": _times(rows) if protocol.target else None,
+        "seeds": rows,
+    }
+
+
+def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Kaplan-Meier medians in epochs, images and seconds; runs that never got there are censored at their end."""
+    found = {}
+    for unit in ("epochs", "images", "seconds"):
+        times = [row["to_target"][unit] if row["to_target"] else None for row in rows]
+        found[unit] = asdict(time_to_target(times, [row[unit] for row in rows]))
+    return found
+
+
+def _score(judged: Judged, metric: str) -> float:
+    if metric == "accuracy":
+        return float(judged.right.mean())
+    return float(np.mean([judged.right[judged.labels == label].mean() for label in np.unique(judged.labels)]))
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    """What the study took, by stage: runs, images trained on, seconds of training."""
+    found: dict[str, Any] = {}
+    for stage, place in (("search", folder / "search"), ("main", folder), ("source", folder / "sources")):
+        lengths = [run.length() for run in runs_in(place)] if place.is_dir() else []
+        found[stage] = {
+            "runs": len(lengths),
+            "images": int(sum(length["images"] for length in lengths)),
+            "seconds": round(sum(length["seconds"] for length in lengths), 1),
+        }
+    return found

@@ -1,0 +1,151 @@
+"""A study's run folders as numbers: who was right, how the epochs went, when the target was passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.errors import DataError
+from headstart.record import read_json, read_lines
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model said about the images of one split, in their order: `right` [m] of 0 and 1, and the true labels."""
+
+    images: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a study, read from its folder. `about` says what it is for: cell, budget, fraction, stage."""
+
+    folder: Path
+    plan: dict[str, Any]
+    hash: str
+    about: dict[str, Any]
+    result: dict[str, Any] = field(hash=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come to its end, be it by diverging."""
+        return self.result.get("state") in ("finished", "diverged")
+
+    @property
+    def seed(self) -> int:
+        return int(self.plan["chance"]["seed"])
+
+    @property
+    def rate(self) -> float:
+        return float(self.plan["recipe"]["lr"])
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The epoch lines of the record."""
+        return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
+
+    def judged(self, split: str) -> Judged:
+        """The predictions of the best model on `split`. Raises DataError where there are none."""
+        path = self.folder / "evidence" / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                here = arrays["split"] == split
+                labels = arrays["label"][here].astype(np.int64)
+                right = (arrays["logits"][here].argmax(axis=1) == labels).astype(np.int8)
+                return Judged(tuple(map(str, arrays["image"][here])), labels, right)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path} cannot be read ({error}).", "Delete the run's folder and resume the study."
+            ) from None
+
+    def val_score(self, metric: str) -> float:
+        """The metric of the best epoch on val, from the record; 0 where no epoch was validated."""
+        best = self.result.get("best_epoch") or max((e["epoch"] for e in self.epochs if e["best"]), default=0)
+        return next((epoch_score(e, metric) for e in self.epochs if e["epoch"] == best), 0.0)
+
+    def to_target(self, target: float, metric: str) -> dict[str, float] | None:
+        """Epochs, images and seconds until val first reached `target`; None where it never did."""
+        seconds = 0.0
+        for line in self.epochs:
+            seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
+            if epoch_score(line, metric) >= target:
+                images = line["step"] * self.plan["recipe"]["batch_size"]
+                return {"epochs": line["epoch"], "images": images, "seconds": round(seconds, 3)}
+        return None
+
+    def length(self) -> dict[str, float]:
+        """Epochs, images and seconds of the whole run."""
+        seconds = sum(line["speed"]["train_seconds"] + line["speed"]["val_seconds"] for line in self.epochs)
+        step = self.epochs[-1]["step"] if self.epochs else 0
+        images = step * self.plan["recipe"]["batch_size"]
+        return {"epochs": len(self.epochs), "images": images, "seconds": round(seconds, 3)}
+
+
+def epoch_score(line: dict[str, Any], metric: str) -> float:
+    """The accuracy on val in an epoch line, or the mean of the classes' accuracies (`balanced`)."""
+    if metric == "accuracy":
+        return float(line["val"]["accuracy"])
+    return balanced(np.array(line["confusion"]))
+
+
+def balanced(confusion: npt.NDArray[np.int64]) -> float:
+    """Mean over the classes that have images of the share that was right; `confusion` is [true][predicted]."""
+    of_class = confusion.sum(axis=1)
+    present = of_class > 0
+    return float((np.diag(confusion)[present] / of_class[present]).mean())
+
+
+def runs_in(folder: Path) -> Iterator[RunRecord]:
+    """The runs that lie directly in `folder`, by name; folders without a plan (yet) are passed over."""
+    for path in sorted(folder.glob("*/plan.json")):
+        yield read_run(path.parent)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """One run. Raises DataError where its plan is missing or damaged."""
+    content, result = read_json(folder / "plan.json"), folder / "result.json"
+    return RunRecord(
+        folder=folder,
+        plan=content["plan"],
+        hash=content["hash"],
+        about=content.get("study", {}),
+        result=read_json(result) if result.exists() else {},
+    )
+
+
+def tables(runs: Iterable[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Judged]:
+    """Who was right: for each cell [seeds, images], seeds in order; and one of the runs' answers for images and labels.
+
+    Only seeds that every cell has are taken. Raises DataError where runs were judged on different images.
+    """
+    by_cell: dict[str, dict[int, RunRecord]] = {}
+    for run in runs:
+        by_cell.setdefault(run.about["cell"], {})[run.seed] = run
+    seeds = sorted(set.intersection(*(set(found) for found in by_cell.values())))
+    first: Judged | None = None
+    found: dict[str, npt.NDArray[np.int8]] = {}
+    for cell, of_seed in by_cell.items():
+        rows = []
+        for seed in seeds:
+            judged = of_seed[seed].judged(split)
+            first = first or judged
+            if judged.images != first.images:
+                raise DataError(
+                    f"{of_seed[seed].folder} was judged on other images than the rest.",
+                    "Delete that run's folder and resume the study.",
+                )
+            rows.append(judged.right)
+        found[cell] = np.array(rows)
+    if first is None:
+        raise DataError("No seed is done in every arm.", "Resume the study.")
+    return found, first

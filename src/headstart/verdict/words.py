@@ -1,0 +1,210 @@
+"""A verdict in plain words. Every number in a sentence is one of the verdict's fields, rounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+Verdict = Mapping[str, Any]
+
+
+def arm_words(name: str) -> str:
+    """`file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
+    name, _, varied = name.partition(",")
+    start, *parts = re.sub(r"^(file|run):", "", name).split("+")
+    start, _, optimizer = start.partition("@") if not parts else (start, "", "")
+    if parts:
+        parts[-1], _, optimizer = parts[-1].partition("@")
+    tuning = {
+        "frozen": "frozen",
+        "lp-ft": "head first, then fine-tuned",
+        **{f"stages:{n}": f"last {n} stages fine-tuned" for n in range(1, 100)},
+    }
+    said = [tuning.get(part, f"with the head {part}") for part in parts]
+    if not any(part in tuning for part in parts) and not start.startswith("scratch"):
+        said.insert(0, "fine-tuned")
+    said += [f"with {optimizer}"] if optimizer else []
+    return ", ".join([start, *said, *(varied.split(",") if varied else ())])
+
+
+def points(value: float, *, signed: bool = False) -> str:
+    """A difference of accuracies in points, one decimal."""
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+def per_cent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def key_contrast(verdict: Verdict) -> dict[str, Any] | None:
+    """The contrast that the headline rests on: the winner against the reference, or the primary one."""
+    pairs = verdict["contrasts"]
+    reference = verdict["primary"][1]
+    for wanted in ({verdict["winner"], reference}, set(verdict["primary"])):
+        for contrast in pairs:
+            if {contrast["first"], contrast["second"]} == wanted:
+                return dict(contrast)
+    return None
+
+
+def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:
+    """The same contrast as `first` minus the other."""
+    if contrast["first"] == first:
+        return contrast
+    other = {"better": "worse", "worse": "better"}
+    return {
+        **contrast,
+        "first": contrast["second"],
+        "second": contrast["first"],
+        "outcome": other.get(contrast["outcome"], contrast["outcome"]),
+        "mean": -contrast["mean"],
+        "low": -contrast["high"],
+        "high": -contrast["low"],
+        "wins": contrast["losses"],
+        "losses": contrast["wins"],
+    }
+
+
+def sentences(verdict: Verdict) -> dict[str, Any]:
+    """`headline` (the recommendation), `evidence`, `time`, `width`, `settle`, `others`, `notes` and `limits`."""
+    contrast = key_contrast(verdict)
+    if contrast is None:
+        text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on val."
+        return {"headline": "Undecided.", "evidence": text, "limits": limits(verdict)}
+    leader = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
+    seen = turned(contrast, leader)
+    found: dict[str, Any] = {"headline": headline(seen), "evidence": evidence(verdict, seen)}
+    if (time := time_words(verdict, seen)) is not None:
+        found["time"] = time
+    found["width"] = width(seen)
+    if seen["need"]:
+        found["settle"] = settle(verdict, seen)
+    found["others"] = [other(turned(c, _leader(c))) for c in verdict["contrasts"] if c is not contrast
+                       and {c["first"], c["second"]} != {contrast["first"], contrast["second"]}]  # fmt: skip
+    found["notes"] = notes(verdict)
+    found["limits"] = limits(verdict)
+    return found
+
+
+def headline(seen: Mapping[str, Any]) -> str:
+    """The recommendation in one short sentence."""
+    first, second = arm_words(seen["first"]), arm_words(seen["second"])
+    if seen["outcome"] == "better":
+        return f"Start from {first}."
+    if seen["outcome"] == "worse":
+        return f"Start from {second}, although {first} did better on val."
+    if seen["outcome"] == "equal":
+        return f"It does not matter: {first} and {second} are practically equal here."
+    return f"Undecided between {first} and {second}."
+
+
+def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
+    """The difference with its interval, n and m, and on how many paired seeds it had that sign."""
+    first, second = arm_words(seen["first"]), arm_words(seen["second"])
+    wins = seen["wins"]
+    about = f"{points(seen['mean'], signed=True)} points ({interval(seen)}) on {seen['m']} test images"
+    if seen["outcome"] in ("better", "worse"):
+        verb = "It beat" if seen["outcome"] == "better" else f"{_capital(first)} beat"
+        text = f"{verb} {second} on {wins} of {seen['n']} paired seeds: {about}"
+        if seen["by_less_than_tie"]:
+            text += f"; perhaps by less than the tie of {points(verdict['tie'])}"
+        return text + "."
+    ahead = f"{_capital(first)} was ahead of {second} on {wins} of {seen['n']} paired seeds"
+    return f"{ahead}: {about}; the tie is ±{points(verdict['tie'])}."
+
+
+def interval(seen: Mapping[str, Any]) -> str:
+    """`95 % interval 4.0 to 8.2`."""
+    return f"{100 * seen['level']:.3g} % interval {points(seen['low'])} to {points(seen['high'])}"
+
+
+def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
+    """When each of the two passed the target; None where none was set."""
+    if not verdict["target"]:
+        return None
+    said = []
+    for name in (seen["first"], seen["second"]):
+        found = next(arm for arm in verdict["arms"] if arm["name"] == name)["to_target"]["epochs"]
+        if found["median"] is not None:
+            said.append(f"{arm_words(name)} after {found['median']:g} epoch{'s' if found['median'] != 1 else ''}")
+        elif found["reached"]:
+            said.append(f"{arm_words(name)} on {found['reached']} of {found['n']} seeds only")
+        else:
+            said.append(f"{arm_words(name)} never")
+    return f"{_capital(said[0])} passed {100 * verdict['target']:.3g} % on val, {said[1]} (medians over seeds)."
+
+
+def width(seen: Mapping[str, Any]) -> str:
+    """The two parts of the width: what more seeds would take away, and what they would not."""
+    half, endless = (seen["high"] - seen["low"]) / 2, seen["endless_seeds"]
+    text = f"With endless seeds it would still be about ±{points(endless)}"
+    if endless > 0.7 * half:
+        return f"{text}: the test set is small."
+    return f"{text} instead of ±{points(half)}: most of the width is the luck of the seeds."
+
+
+def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
+    """What would bring the half-width down to the tie."""
+    tie = points(verdict["tie"])
+    ways = []
+    for what in ("seeds", "images"):
+        need = seen["need"][what]
+        if need is not None:
+            low, high = need
+            upto = f"{low:,} to {high:,}" if high is not None and high != low else f"{low:,} or more"
+            ways.append(f"{upto} {'seeds' if what == 'seeds' else 'test images'}")
+    if not ways:
+        return f"Neither more seeds alone nor more test images alone would bring it to ±{tie}: it takes both."
+    return f"To know it to ±{tie} it would take about {', or '.join(ways)}."
+
+
+def other(seen: Mapping[str, Any]) -> str:
+    """A contrast of the family in a line."""
+    words = {"better": "beat", "worse": "lost to", "equal": "practically equals", "undecided": "undecided against"}
+    return (
+        f"{arm_words(seen['first'])} {words[seen['outcome']]} {arm_words(seen['second'])}: "
+        f"{points(seen['mean'], signed=True)} points ({interval(seen)}, Holm p {seen['p_adjusted']:.2g})"
+    )
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What a careful reader must know: optimism, diverged runs, edges of the grid."""
+    winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
+    said = [
+        f"Val chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
+        f"{points(abs(winner['optimism']))} points {'above' if winner['optimism'] >= 0 else 'below'} the test mean of "
+        f"{per_cent(winner['test'])}."
+    ]
+    said += [
+        f"{_capital(arm_words(arm['name']))} diverged on seed {', '.join(map(str, arm['diverged']))}: counted as "
+        "it was before."
+        for arm in verdict["arms"]
+        if arm["diverged"]
+    ]
+    for name, edge in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
+        said.append(f"The best learning rate of {arm_words(name)}, {edge:g}, lies at the edge of the grid.")
+    return said
+
+
+def limits(verdict: Verdict) -> str:
+    """What the verdict does not cover."""
+    rates = "learning rates as chosen" if verdict["search"].get("chosen") else "learning rates as given"
+    length = str(verdict["budget"]).replace("ep", " epochs").replace("st", " steps")
+    share = f", {100 * verdict['fraction']:.3g} % of the labels" if verdict["fraction"] != 1 else ""
+    return f"Limits: these photos, {verdict['network']}, {length}{share}, {rates}."
+
+
+def paragraph(said: Mapping[str, Any]) -> str:
+    """The verdict as one paragraph, for the terminal."""
+    keys = ("headline", "evidence", "time", "width", "settle", "limits")
+    return " ".join(said[key] for key in keys if key in said)
+
+
+def _leader(contrast: Mapping[str, Any]) -> str:
+    return str(contrast["first"] if contrast["mean"] >= 0 else contrast["second"])
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
