@@ -83,14 +83,7 @@ class Survey:
 
     def split(self, plan: Plan) -> split.Split:
         """The split of a plan over these photos."""
-        return split.divide(
-            self.listing,
-            contents=self.contents,
-            seed=plan.chance.seed,
-            test_seed=plan.chance.test_seed,
-            fraction=plan.data.fraction,
-            val_judges=plan.data.val_judges,
-        )
+        return _divide(plan, self.listing, self.contents)
 
     def recounted(self, plan: Plan) -> Plan:
         """A complete plan with the counts of its own seed and fraction."""
@@ -198,14 +191,7 @@ def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn
 def _read_pixels(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Split]:
     """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
     contents = pixels.hash_files(listing, progress=partial(voice.progress, "reading photos"))
-    divide = partial(
-        split.divide,
-        seed=plan.chance.seed,
-        test_seed=plan.chance.test_seed,
-        fraction=plan.data.fraction,
-        val_judges=plan.data.val_judges,
-    )
-    parted = divide(listing, contents=contents)
+    parted = _divide(plan, listing, contents)
     decode = partial(
         pixels.open_store,
         side=round(plan.recipe.image_size * plan.data.store_scale),
@@ -222,7 +208,7 @@ def _read_pixels(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, sp
         contents = tuple(c for i, c in enumerate(contents) if i not in bad)
         listing = data.checked(listing.without(store.bad))
         store = decode(listing, contents)
-        parted = divide(listing, contents=contents)
+        parted = _divide(plan, listing, contents)
     for name, indices in (("train", parted.train), ("val", parted.val)):
         if not len(indices):
             raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
@@ -231,6 +217,17 @@ def _read_pixels(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, sp
     if parted.judge == "val":
         voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
     return Survey(listing, contents, store), parted
+
+
+def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> split.Split:
+    return split.divide(
+        listing,
+        contents=contents,
+        seed=plan.chance.seed,
+        test_seed=plan.chance.test_seed,
+        fraction=plan.data.fraction,
+        val_judges=plan.data.val_judges,
+    )
 
 
 def _per_class(listing: Listing) -> list[int]:

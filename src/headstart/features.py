@@ -30,15 +30,18 @@ PLAIN = "plain"
 
 
 def head_input(network: nn.Module, images: Tensor) -> Tensor:
-    """What `network` feeds its head for `images` [n, 3, h, w]: float32 [n, …]."""
+    """What `network` in eval mode feeds its head for `images` [n, 3, h, w]: float32 [n, …]; modes stay as they are."""
     caught: list[Tensor] = []
+    modes = {module: module.training for module in network.modules()}
     head = network.get_submodule(networks.head_name(network))
     handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     try:
         with torch.no_grad():
-            network(images)
+            network.eval()(images)
     finally:
         handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
     return caught[0].float()
 
 
@@ -65,11 +68,8 @@ class Trunk:
         text = json.dumps([*key, asdict(batches.how), torch.__version__, *machine])
         self._folder = cache_root() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
         self._arrays: dict[str, np.ndarray] = {}
-        was_training = network.training
-        network.eval()
         side = batches.how.size
         self.shape = tuple(head_input(network, torch.zeros(1, 3, side, side, device=device)).shape[1:])
-        network.train(was_training)
 
     @property
     def worthwhile(self) -> bool:
@@ -140,11 +140,7 @@ class Trunk:
         else:
             number = int(view.removeprefix("view-"))
             images = augment.training_batch(pixels, padded, how, self.batches.view_seed, number)
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
         normal = augment.normalise(images, self._mean, self._std, self._device)
         with precision.autocast(self._how, self._device):
             found = head_input(self.network, normal)
-        for module, mode in modes.items():
-            module.training = mode
         return found[: len(rows)].cpu().numpy()

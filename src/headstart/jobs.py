@@ -69,17 +69,15 @@ def _one(parent: Path, item: dict[str, Any], known: dict[str, RunRecord], until:
     found = known.get(plan.hash)
     if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
         return found.folder
-    with contextlib.suppress(DivergedError):
-        if found is not None:
-            run.resume(found.folder, voice, until=until)
-            _remember(found.folder, plan)
-            return found.folder
-        if (folder := _adopted(parent, plan, item["about"])) is not None:
-            return folder
-        folder = run.start(plan, parent, voice, until=until, about=item["about"])
-        _remember(folder, plan)
+    if found is None and (folder := _adopted(parent, plan, item["about"])) is not None:
         return folder
-    folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
+    try:
+        if found is not None:
+            folder = run.resume(found.folder, voice, until=until)
+        else:
+            folder = run.start(plan, parent, voice, until=until, about=item["about"])
+    except DivergedError:
+        folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     _remember(folder, plan)
     return folder
 
@@ -98,7 +96,11 @@ def _remember(folder: Path, plan: Plan) -> None:
 
 
 def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
-    """A finished run of this plan from elsewhere, as a folder of its own in `parent` (files are linked, or copied)."""
+    """A finished run of this plan from elsewhere, as a folder of its own in `parent`.
+
+    Files of the model are linked where that can be: they are only ever replaced whole. The others are copied, since
+    TensorBoard's are emptied in place by `repair`. The plan comes last: without it the folder is no run.
+    """
     try:
         source = Path(json.loads(_key(plan).read_bytes())["folder"])
         content = record.read_json(source / "plan.json")
@@ -113,9 +115,14 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
         if path.is_dir():
             place.mkdir(exist_ok=True)
         elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
-            try:
-                os.link(path, place)
-            except OSError:
-                shutil.copyfile(path, place)
+            _copy(path, place, link=path.parent.name == "model")
     record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
     return folder
+
+
+def _copy(source: Path, target: Path, *, link: bool) -> None:
+    if link:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)

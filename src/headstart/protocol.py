@@ -26,7 +26,6 @@ from headstart.units import Duration
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
-PRETRAINED = ("", "+frozen", "+lp-ft")
 _OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 _FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
@@ -69,9 +68,6 @@ class Protocol(Section):
     keep: int = Field(2, ge=1, le=100, description="learning rates that the one-epoch rung keeps in each arm")
     source_epochs: Duration | None = Field(
         None, description="source: starts: length of their training [default: as long as the runs]"
-    )
-    looks: Literal["none", "each"] = Field(
-        "none", description="each: look after every seed from the third, and stop at the O'Brien-Fleming boundary"
     )
 
     @field_validator("grid", "fractions")

@@ -44,11 +44,10 @@ def start(
 ) -> Path:
     """Carry out a plan in a new folder under `runs`; returns the folder.
 
-    `about` is what a study wants written beside the plan; its `cell` also names the folder.
-
-    `save_every` sets how often a checkpoint is written (default: as often as costs 2 % of the time). With `until` the
-    run pauses after that epoch, with a checkpoint and no result; `resume` goes on. Raises DivergedError,
-    InterruptedRunError (the run can be resumed) and every error that a bad plan or bad data meets.
+    `about` is what a study wants written beside the plan; its `cell` also names the folder. `save_every` sets how often
+    a checkpoint is written (default: as often as costs 2 % of the time). With `until` the run pauses after that epoch,
+    with a checkpoint and no result; `resume` goes on. Raises DivergedError, InterruptedRunError (the run can be
+    resumed) and every error that a bad plan or bad data meets.
     """
     record.require_writable(runs)
     draft = build.settle_machine(anchored(draft))

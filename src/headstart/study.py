@@ -7,7 +7,6 @@ each stage asks for all its runs, and those that are done are answers at once.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +16,9 @@ from typing import Any
 from headstart import build, jobs, record
 from headstart.build import Survey
 from headstart.engines import Engine
-from headstart.errors import DataError, UsageError
+from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.plan import Plan
-from headstart.protocol import Cell, Declared, read_study, write_study
+from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
 from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import RunRecord, read_run, runs_in
@@ -37,7 +36,6 @@ class _Study:
     voice: Voice
     plans: dict[str, Plan] = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
 
 
 def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
@@ -67,7 +65,7 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
         verdict = conclude(folder, declared, found)
         _export(folder, verdict)
         record.write_json(folder / "verdict.json", verdict)
-    return verdict
+        return dict(record.read_json(folder / "verdict.json"))
 
 
 def foretell(declared: Declared, voice: Voice) -> list[str]:
@@ -97,6 +95,7 @@ def foretell(declared: Declared, voice: Voice) -> list[str]:
 def _check(declared: Declared, voice: Voice) -> build.Complete:
     """Complete each cell's plan, so that whatever is wrong with one comes up now; returns the first."""
     found: list[build.Complete] = []
+    seen: dict[tuple[str, str], str] = {}
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := _source_of(plan):
@@ -106,6 +105,9 @@ def _check(declared: Declared, voice: Voice) -> build.Complete:
         _judgeable(completed.survey, completed.plan)
         for fraction in declared.protocol.fractions:
             completed.survey.split(completed.plan.changed("data", fraction=fraction))
+        twin = seen.setdefault((completed.plan.hash, cell.plan(declared.plan).arm.start), cell.name)
+        if twin != cell.name:
+            raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
         found.append(completed)
     return found[0]
 
@@ -153,7 +155,7 @@ def _prepare(study: _Study) -> None:
 
 
 def _search(study: _Study) -> dict[str, Any]:
-    """The rates of every cell and budget, as search.json holds them."""
+    """What was found for every budget, group of seeds (`shared`, or `seed N`) and cell, as search.json holds it."""
     declared, protocol = study.declared, study.declared.protocol
     if not declared.searched:
         return {}
@@ -172,14 +174,17 @@ def _search(study: _Study) -> dict[str, Any]:
                 metric=protocol.metric,
                 run=partial(_try, study, budget),
             )
-            name = f"seed {seeds[0]}" if protocol.search == "per-seed" else "shared"
+            name = _group(protocol, seeds[0])
             for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
                 found[key].setdefault(budget, {})[name] = value
             found["grid"].setdefault(budget, {})[name] = outcome.grid
     _sweep(study.folder / "search")
-    if protocol.search == "shared":
-        return {key: {budget: value["shared"] for budget, value in of.items()} for key, of in found.items()}
     return found
+
+
+def _group(protocol: Protocol, seed: int) -> str:
+    """Under which name search.json holds what was found for a run of `seed`."""
+    return f"seed {seed}" if protocol.search == "per-seed" else "shared"
 
 
 def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
@@ -202,17 +207,10 @@ def _compare(study: _Study, found: dict[str, Any]) -> None:
         for fraction in declared.protocol.fractions:
             for seed in declared.seeds:
                 for cell in declared.cells:
-                    rate = _rate(found, budget, cell, seed)
+                    rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
                     about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
                     asked.append((_plan(study, cell.name, budget, fraction, seed, rate), about))
     _run(study, study.folder, asked, None)
-
-
-def _rate(found: dict[str, Any], budget: str, cell: Cell, seed: int) -> float | None:
-    if not found:
-        return None
-    chosen = found["chosen"][budget]
-    return float(chosen[f"seed {seed}"][cell.name] if f"seed {seed}" in chosen else chosen[cell.name])
 
 
 def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> Plan:
@@ -234,7 +232,11 @@ def _run(
     missing = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in records}
     texts = [jobs.text(parent, [(plan, about)], until=until) for plan, about in missing.values()]
     for done, (index, answer) in enumerate(study.engine.run(texts), 1):
-        (folder,) = jobs.folders(answer)
+        try:
+            (folder,) = jobs.folders(answer)
+        except InterruptedRunError as stop:
+            stop.cure = f"Go on with `headstart resume {study.folder}`."
+            raise
         made = read_run(folder)
         records[made.hash] = made
         _tell(study, list(missing.values())[index][1], made, done, len(texts))

@@ -12,7 +12,7 @@ import numpy as np
 from headstart.protocol import Declared
 from headstart.record import SCHEMA
 from headstart.verdict.decide import contrasts, pairs
-from headstart.verdict.gather import Judged, RunRecord, runs_in, tables
+from headstart.verdict.gather import Judged, RunRecord, common_seeds, runs_in, tables
 from headstart.verdict.statistics import time_to_target
 from headstart.verdict.words import sentences
 
@@ -56,10 +56,11 @@ def _condition(
     order = [cell.name for cell in declared.cells]
     primary = protocol.contrast(order)
     right, judged = tables(runs, JUDGE)
-    seeds = sorted(set[int].intersection(*(_seeds(runs, name) for name in order)))
+    seeds = common_seeds(runs)
     arms = [_arm(name, [r for r in runs if r.about["cell"] == name and r.seed in seeds], declared) for name in order]
     for arm in arms:
-        arm["rates"] = search.get("chosen", {}).get(budget, {}).get(arm["name"])
+        chosen = search.get("chosen", {}).get(budget, {})
+        arm["rates"] = {group: rates[arm["name"]] for group, rates in chosen.items()}
     winner = max(arms, key=lambda arm: (arm["val"], -order.index(arm["name"])))  # by val alone
     best = max(winner["seeds"], key=lambda run: (run["val"], -run["seed"]))
     labels = judged.labels if protocol.metric == "balanced" else None
@@ -77,10 +78,6 @@ def _condition(
         "exported": {"run": best["run"], "seed": best["seed"]},
         "contrasts": [asdict(contrast) for contrast in found],
     }
-
-
-def _seeds(runs: Sequence[RunRecord], cell: str) -> set[int]:
-    return {run.seed for run in runs if run.about["cell"] == cell}
 
 
 def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, Any]:

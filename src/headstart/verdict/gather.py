@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +123,15 @@ def read_run(folder: Path) -> RunRecord:
     )
 
 
-def tables(runs: Iterable[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Judged]:
+def common_seeds(runs: Iterable[RunRecord]) -> list[int]:
+    """The seeds that every cell has, in order."""
+    of_cell: dict[str, set[int]] = {}
+    for run in runs:
+        of_cell.setdefault(run.about["cell"], set()).add(run.seed)
+    return sorted(set[int].intersection(*of_cell.values()))
+
+
+def tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Judged]:
     """Who was right: for each cell [seeds, images], seeds in order; and one of the runs' answers for images and labels.
 
     Only seeds that every cell has are taken. Raises DataError where runs were judged on different images.
@@ -131,7 +139,7 @@ def tables(runs: Iterable[RunRecord], split: str) -> tuple[dict[str, npt.NDArray
     by_cell: dict[str, dict[int, RunRecord]] = {}
     for run in runs:
         by_cell.setdefault(run.about["cell"], {})[run.seed] = run
-    seeds = sorted(set.intersection(*(set(found) for found in by_cell.values())))
+    seeds = common_seeds(runs)
     first: Judged | None = None
     found: dict[str, npt.NDArray[np.int8]] = {}
     for cell, of_seed in by_cell.items():

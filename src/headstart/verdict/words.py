@@ -16,16 +16,19 @@ def arm_words(name: str) -> str:
     start, _, optimizer = start.partition("@") if not parts else (start, "", "")
     if parts:
         parts[-1], _, optimizer = parts[-1].partition("@")
-    tuning = {
-        "frozen": "frozen",
-        "lp-ft": "head first, then fine-tuned",
-        **{f"stages:{n}": f"last {n} stages fine-tuned" for n in range(1, 100)},
-    }
-    said = [tuning.get(part, f"with the head {part}") for part in parts]
-    if not any(part in tuning for part in parts) and not start.startswith("scratch"):
+    said = [_part_words(part) for part in parts]
+    if all(part.startswith("mlp:") for part in parts) and not start.startswith("scratch"):
         said.insert(0, "fine-tuned")
     said += [f"with {optimizer}"] if optimizer else []
     return ", ".join([start, *said, *(varied.split(",") if varied else ())])
+
+
+def _part_words(part: str) -> str:
+    """A tuning or a head of an arm."""
+    kind, _, number = part.partition(":")
+    if kind == "stages":
+        return f"last {number} stages fine-tuned"
+    return {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}.get(part, f"with the head {part}")
 
 
 def points(value: float, *, signed: bool = False) -> str:
@@ -183,8 +186,12 @@ def notes(verdict: Verdict) -> list[str]:
         for arm in verdict["arms"]
         if arm["diverged"]
     ]
-    for name, edge in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
-        said.append(f"The best learning rate of {arm_words(name)}, {edge:g}, lies at the edge of the grid.")
+    for group, edges in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
+        where = "" if group == "shared" else f" on {group}"
+        said += [
+            f"The best learning rate of {arm_words(name)}{where}, {edge:g}, lies at the edge of the grid."
+            for name, edge in edges.items()
+        ]
     return said
 
 

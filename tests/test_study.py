@@ -1,0 +1,149 @@
+"""A study from its declaration to its verdict: the search with planted scores, and a small real one."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart import study
+from headstart.api import declared
+from headstart.engines.here import Here
+from headstart.errors import InterruptedRunError, UsageError
+from headstart.protocol import parse_arm, read_study
+from headstart.search import extended, search
+from headstart.verdict.gather import runs_in, tables
+from headstart.verdict.statistics import crossed
+from headstart.voice import Silent
+
+TINY = {
+    "batch_size": 8,
+    "precision": "fp32",
+    "threads": 1,
+    "budgets": "6st",
+    "grid": "0.01,0.001",
+    "keep": 1,
+    "seeds": 2,
+}
+
+
+@dataclasses.dataclass
+class Planted:
+    """A record with a planted score, for the search."""
+
+    score: float
+    result: dict
+
+    @property
+    def epochs(self) -> list[dict]:
+        return [{"val": {"accuracy": self.score, "loss": 1.0}}]
+
+    def val_score(self, metric: str) -> float:
+        return self.score
+
+
+def planted(best: dict[str, float], diverging: float = np.inf):
+    """Scores that fall with the distance from each cell's best rate, and a log of what was asked."""
+    asked = []
+
+    def run(trials):
+        asked.extend(trials)
+        return {
+            t: Planted(
+                1 / (1 + abs(np.log(t.rate / best[t.cell]))), {"state": "diverged"} if t.rate >= diverging else {}
+            )
+            for t in trials
+        }
+
+    return run, asked
+
+
+def test_every_arm_gets_the_same_rungs_and_as_many_whole_trials() -> None:
+    run, asked = planted({"a": 0.01, "b": 0.005})
+    found = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], keep=2, metric="accuracy", run=run)
+    assert found.chosen == {"a": 0.01, "b": 0.005} and found.edges == {} and len(found.grid) == 5
+    for cell in ("a", "b"):
+        assert sum(t.cell == cell and t.rung for t in asked) == 5
+        assert sum(t.cell == cell and not t.rung for t in asked) == 4
+    assert {t.seed for t in asked if t.rung} == {7}
+
+
+def test_a_best_at_the_edge_adds_the_same_point_for_all_at_most_twice() -> None:
+    run, asked = planted({"a": 1e-9, "b": 0.01})
+    found = search(["a", "b"], [0.1, 0.01, 0.001], [7], keep=1, metric="accuracy", run=run)
+    assert found.grid == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1] and found.edges == {"a": 1e-5}
+    assert {t.rate for t in asked if t.cell == "b" and t.rung} == set(found.grid)
+
+
+def test_a_diverged_edge_counts_as_bracketed() -> None:
+    run, _ = planted({"a": 0.1}, diverging=0.1)
+    assert search(["a"], [0.1, 0.01], [7], keep=1, metric="accuracy", run=run).grid == [0.01, 0.1]
+    assert extended([0.0001, 0.001, 0.05], [0.0001, 0.05]) == [1e-5, 0.0001, 0.001, 0.05, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("scratch", {"start": "scratch"}),
+        ("imagenet+frozen@adam", {"start": "imagenet", "tuning": "frozen", "optimizer": "adam"}),
+        ("file:a+b@c/w.pth+lp-ft+mlp:8", {"start": "file:a+b@c/w.pth", "tuning": "lp-ft", "head": "mlp:8"}),
+        ("source:digits:0-5+stages:2", {"start": "source:digits:0-5", "tuning": "stages:2"}),
+    ],
+)  # fmt: skip
+def test_an_arm_is_read_from_the_right(text: str, fields: dict[str, str]) -> None:
+    assert parse_arm(text) == fields
+
+
+@pytest.mark.parametrize("arms", [("scratch",), ("scratch", "imagenet+frosen"), ("scratch", "scratch@adm")])
+def test_arms_that_make_no_sense_are_told(arms: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        declared("digits", arms, None, None, None, None, {})
+
+
+def test_the_same_arm_under_two_names_is_told_before_anything_trains(tmp_path: Path) -> None:
+    wanted = declared("digits:0-3", ("scratch", "scratch@sgd"), None, None, None, None, TINY)
+    with pytest.raises(UsageError, match="same arm"):
+        study.begin(wanted, tmp_path, Silent())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["shared", "per-seed"])
+def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path) -> None:
+    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {**TINY, "search": how})
+    folder = study.begin(wanted, tmp_path, Silent())
+    assert read_study(folder).protocol == wanted.protocol
+    verdict = study.carry_out(folder, Here(Silent()), Silent())
+    assert verdict == json.loads((folder / "verdict.json").read_text())
+    runs = [run for run in runs_in(folder) if run.about["stage"] == "main"]
+    assert len(runs) == 4 and (folder / "model" / "model.safetensors").is_file()
+    right, _ = tables(runs, "test")
+    found, again = verdict["contrasts"][0], crossed(right["scratch@adam"] - right["scratch"])
+    assert (found["mean"], found["low"], found["high"]) == (again.mean, again.low, again.high)
+    assert found["outcome"] == "undecided"  # two seeds decide nothing
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
+    assert study.carry_out(folder, Here(Silent()), Silent()) == verdict
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # nothing ran twice
+
+    second = study.begin(wanted, tmp_path / "again", Silent())  # done elsewhere: taken over, and apart from it
+    study.carry_out(second, Here(Silent()), Silent())
+    taken = [run for run in runs_in(second) if run.about["stage"] == "main"]
+    assert {run.hash for run in taken} == {run.hash for run in runs}
+    assert all("made_in" in json.loads((run.folder / "plan.json").read_text()) for run in taken)
+    files = [path.stat().st_ino for run in runs for path in run.folder.glob("*")]
+    assert not {path.stat().st_ino for run in taken for path in run.folder.glob("*.tfevents.*")} & set(files)
+
+
+def test_a_stopped_study_names_itself_as_what_to_resume(tmp_path: Path) -> None:
+    class Stopped:
+        def run(self, jobs):
+            yield 0, json.dumps({"error": {"kind": "InterruptedRunError", "what": "", "cure": "run", "code": 130}})
+
+        def close(self) -> None:
+            pass
+
+    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, TINY)
+    folder = study.begin(wanted, tmp_path, Silent())
+    with pytest.raises(InterruptedRunError) as stop:
+        study.carry_out(folder, Stopped(), Silent())
+    assert str(folder) in stop.value.cure and stop.value.exit_code == 130
