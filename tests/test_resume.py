@@ -276,8 +276,8 @@ def test_a_diverged_run_says_so_and_keeps_the_best_model(tmp_path: Path, capsys,
     main(train_words(tmp_path / "one", **settings, epochs="1ep"))
     real = loop._loss
 
-    def poisoned(parts: loop.Parts, state: loop.State, images, labels):
-        loss, logits = real(parts, state, images, labels)
+    def poisoned(parts: loop.Parts, state: loop.State, *rest):
+        loss, logits = real(parts, state, *rest)
         return (loss * float("nan") if state.progress.step == 20 else loss), logits
 
     monkeypatch.setattr(loop, "_loss", poisoned)
@@ -289,6 +289,8 @@ def test_a_diverged_run_says_so_and_keeps_the_best_model(tmp_path: Path, capsys,
     assert (result["state"], result["best_epoch"]) == ("diverged", 1)
     assert (one / "model/model.safetensors").read_bytes() == (bad / "model/model.safetensors").read_bytes()
     assert not (bad / "checkpoints").exists()
+    good = read_json(one / "result.json")
+    assert (result["val"], result["test"]) == (good["val"], good["test"])  # judged by the model that is left
     code, said = refusal(["resume", str(bad)], capsys)
     assert code == 2 and "has diverged" in said
 
