@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 FLOORS = [
     ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "protocol", "verdict"],
     ["parts", "data"],
-    ["features", "loop", "build", "checkpoint", "model_folder", "watch", "evidence"],
-    ["run", "jobs"],
+    ["features", "loop", "many_heads", "build", "checkpoint", "model_folder", "watch", "evidence"],
+    ["run", "run_heads", "jobs"],
     ["engines", "search", "study", "use"],
     ["terminal", "api", "__init__", "cli"],
 ]

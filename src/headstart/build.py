@@ -6,10 +6,11 @@ Everything that can be wrong with a plan comes up here, before the first step.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,11 @@ from headstart.data.listing import Listing
 from headstart.errors import DataError, UsageError
 from headstart.features import Trunk
 from headstart.loop import Parts, Phase
+from headstart.many_heads import Member
 from headstart.parts import heads, networks, optimizers, precision, schedules, starts
 from headstart.parts.augment import Augmentation
 from headstart.parts.batches import Ahead, Photos, TrainingBatches
+from headstart.parts.initial import fresh_head
 from headstart.plan import Network, Plan, Recipe
 from headstart.record import write_json
 from headstart.units import Duration
@@ -61,6 +64,11 @@ class Prepared:
     @property
     def network(self) -> nn.Module:
         return self.parts.network
+
+    @property
+    def judging(self) -> dict[str, Photos]:
+        """What the best model is judged on, by split: val, and test where there is one."""
+        return {"val": self.parts.val} | ({"test": self.test} if len(self.test) else {})
 
 
 def settle_machine(draft: Plan) -> Plan:
@@ -151,6 +159,35 @@ def prepare(draft: Plan, voice: Voice) -> Prepared:
     return Prepared(
         plan, parts, found.start, survey.listing, found.split, test, _flops(parts, plan, found.network), found.peak
     )
+
+
+def prepare_heads(plans: Sequence[Plan], voice: Voice) -> list[tuple[Prepared, Member]]:
+    """As `prepare`, for complete plans of heads on one frozen trunk: it is read and placed once."""
+    found = complete(plans[0], voice)
+    network, name = found.network, networks.head_name(found.network)
+    made: list[tuple[Prepared, Member]] = []
+    trunk: Trunk | None = None
+    for plan in plans:
+        own = found.survey.recounted(plan.changed("facts", **found.plan.facts.model_dump()))
+        parted = found.survey.split(own)
+        parts = _parts(own, network, found.start, found.survey.store, found.survey.listing, parted, trunk)
+        trunk = parts.trunk
+        fresh_head(network, seed=own.chance.seed)
+        head = copy.deepcopy(network.get_submodule(name))
+        test = _photos(found.survey.store, found.survey.listing, parted.test)
+        prepared = Prepared(
+            own, parts, found.start, found.survey.listing, parted, test, _flops(parts, own, network), found.peak
+        )
+        recipe = own.recipe.model_dump_json()
+        make = partial(optimizers.OPTIMIZERS[own.recipe.optimizer], n=_numbers(own.recipe))
+        made.append((prepared, Member(recipe, parts, head, make, own.recipe.weight_decay)))
+    return made
+
+
+def judging_trunk(prepared: Prepared) -> Trunk:
+    """A frozen trunk in fp32: what its heads are judged on, as they will be used."""
+    plan = prepared.plan.changed("machine", precision="fp32")
+    return _trunk(plan, prepared.network, prepared.parts.batches, prepared.start)
 
 
 def _shape(plan: Plan) -> tuple[int, ...]:
@@ -308,7 +345,9 @@ def _parts(
     store: pixels.PixelStore,
     listing: Listing,
     parted: split.Split,
+    trunk: Trunk | None = None,
 ) -> Parts:
+    """`trunk` is one that is there already and fits."""
     recipe, device = plan.recipe, torch.device(plan.machine.device)
     how = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
     train = _photos(store, listing, parted.train)
@@ -318,6 +357,9 @@ def _parts(
         counts = torch.from_numpy(np.bincount(train.labels, minlength=len(listing.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
     phases = _phases(plan, batches.steps_per_epoch, start)
+    if trunk is None and any(phase.views for phase in phases) and not recipe.mixup:
+        made = _trunk(plan, network, batches, start)
+        trunk = made if made.worthwhile else None
     return Parts(
         network=network,
         device=device,
@@ -334,14 +376,13 @@ def _parts(
         clip=recipe.clip,
         ema=recipe.ema,
         patience=recipe.patience,
-        trunk=_trunk(plan, network, batches, start) if any(phase.views for phase in phases) else None,
+        trunk=trunk,
     )
 
 
-def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> Trunk | None:
-    """A frozen trunk's output, kept, unless photos are mixed or the head takes more than is worth keeping."""
+def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> Trunk:
     device = torch.device(plan.machine.device)
-    found = Trunk(
+    return Trunk(
         network,
         batches,
         contents=plan.facts.fingerprint,
@@ -351,7 +392,6 @@ def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: star
         std=start.std,
         machine=(processor(), accelerator(device), str(plan.machine.threads), str(plan.data.store_scale)),
     )
-    return found if found.worthwhile and not plan.recipe.mixup else None
 
 
 def _phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
@@ -413,8 +453,11 @@ def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.op
         trunk=trunk,
         trunk_factor=recipe.trunk_lr if pretrained else 1.0,
     )
-    numbers = optimizers.Numbers(recipe.lr, recipe.momentum, recipe.nesterov)
-    return optimizers.OPTIMIZERS[recipe.optimizer](found, numbers)
+    return optimizers.OPTIMIZERS[recipe.optimizer](found, _numbers(recipe))
+
+
+def _numbers(recipe: Recipe) -> optimizers.Numbers:
+    return optimizers.Numbers(recipe.lr, recipe.momentum, recipe.nesterov)
 
 
 _counted: dict[tuple[str, ...], float] = {}

@@ -25,10 +25,10 @@ SAMPLES = 32  # photos in the picture of training samples
 LEGIBLE = 64  # px of a photo in it, at least
 
 
-def write_samples(folder: Path, parts: Parts) -> str:
-    """The first training photos as the network sees them, before mixup and normalisation, as one picture.
+def samples(parts: Parts) -> bytes:
+    """The first training photos as the network sees them, before mixup and normalisation, as one PNG picture.
 
-    Small photos are enlarged, pixel by pixel. Returns the picture's path within the run.
+    Small photos are enlarged, pixel by pixel.
     """
     photos, _ = parts.batches.batch(0, 0)
     larger = max(1, LEGIBLE // photos.shape[-1])
@@ -38,8 +38,13 @@ def write_samples(folder: Path, parts: Parts) -> str:
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles) - columns + 1, columns)]
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_samples(folder: Path, picture: bytes) -> str:
+    """Keep that picture; returns its path within the run."""
     (folder / "evidence").mkdir(exist_ok=True)
-    write_atomic(folder / "evidence" / "samples.png", buffer.getvalue())
+    write_atomic(folder / "evidence" / "samples.png", picture)
     return "evidence/samples.png"
 
 

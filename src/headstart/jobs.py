@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import errors, record, run
+from headstart import errors, record, run, run_heads
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
@@ -41,7 +41,23 @@ def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
     parent = Path(job["parent"])
     parent.mkdir(parents=True, exist_ok=True)
     known = {found.hash: found for found in runs_in(parent)} if job["runs"] else {}
-    return [_one(parent, item, known, job["until"], voice) for item in job["runs"]]
+    asked = [(Plan.model_validate(item["plan"]), item["about"]) for item in job["runs"]]
+    together: dict[str, list[tuple[Plan, dict[str, Any]]]] = {}
+    for plan, about in asked:
+        if (key := run_heads.group(plan)) is not None:
+            together.setdefault(key, []).append((plan, about))
+    made: dict[str, Path] = {}
+    for some in together.values():
+        made |= _heads(parent, some, known, voice)
+    return [made.get(plan.hash) or _one(parent, plan, about, known, job["until"], voice) for plan, about in asked]
+
+
+def bundles(asked: Sequence[tuple[Plan, dict[str, Any]]]) -> list[list[tuple[Plan, dict[str, Any]]]]:
+    """The runs of each job: heads on one trunk together, every other run alone; in order, each plan once."""
+    found: dict[str, dict[str, tuple[Plan, dict[str, Any]]]] = {}
+    for plan, about in asked:
+        found.setdefault(run_heads.group(plan) or plan.hash, {}).setdefault(plan.hash, (plan, about))
+    return [list(some.values()) for some in found.values()]
 
 
 def work(text: str, voice: Voice) -> str:
@@ -64,18 +80,42 @@ def folders(answer: str) -> list[Path]:
     raise getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
 
 
-def _one(parent: Path, item: dict[str, Any], known: dict[str, RunRecord], until: int | None, voice: Voice) -> Path:
-    plan = Plan.model_validate(item["plan"])
+def _heads(
+    parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], known: dict[str, RunRecord], voice: Voice
+) -> dict[str, Path]:
+    """Run folders by hash of heads that are trained together; none where they cannot be.
+
+    Where one is missing all are trained, and only it is written: a stack of other heads would round differently.
+    """
+    made: dict[str, Path] = {}
+    for plan, about in asked:
+        if plan.hash in known and known[plan.hash].done:
+            made[plan.hash] = known[plan.hash].folder
+        elif plan.hash not in known and (folder := _adopted(parent, plan, about)) is not None:
+            made[plan.hash] = folder
+    if len(made) < len(asked):
+        left = {found.hash: found.folder for found in known.values() if not found.done}
+        new = run_heads.carry_out(asked, parent, voice, done=made.keys(), left=left)
+        for plan, _ in asked:
+            if plan.hash in new:
+                _remember(new[plan.hash], plan)
+        made |= new
+    return made
+
+
+def _one(
+    parent: Path, plan: Plan, about: dict[str, Any], known: dict[str, RunRecord], until: int | None, voice: Voice
+) -> Path:
     found = known.get(plan.hash)
     if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
         return found.folder
-    if found is None and (folder := _adopted(parent, plan, item["about"])) is not None:
+    if found is None and (folder := _adopted(parent, plan, about)) is not None:
         return folder
     try:
         if found is not None:
             folder = run.resume(found.folder, voice, until=until)
         else:
-            folder = run.start(plan, parent, voice, until=until, about=item["about"])
+            folder = run.start(plan, parent, voice, until=until, about=about)
     except DivergedError:
         folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     _remember(folder, plan)

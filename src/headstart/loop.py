@@ -229,14 +229,14 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
     loss, logits = _loss(parts, state, module, inputs, labels)
     loss_value = float(loss.detach())
     if not math.isfinite(loss_value):
-        raise _diverged("training", loss_value, progress.step + 1)
+        raise diverged("training", loss_value, progress.step + 1)
     loss.backward()
     yield Backward(progress.step + 1, state.network)
 
     if parts.clip:
         nn.utils.clip_grad_norm_(state.network.parameters(), parts.clip)
     optimizer.step()
-    rates = _rates_used(optimizer, rate, progress.step + 1)
+    rates = rates_used(optimizer, rate, progress.step + 1)
     optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update_parameters(state.network)
@@ -270,7 +270,7 @@ def _loss(parts: Parts, state: State, module: nn.Module, images: Tensor, labels:
     return mix.share * against(labels) + (1 - mix.share) * against(labels[mix.partner]), logits.detach()
 
 
-def _rates_used(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict[str, float]:
+def rates_used(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict[str, float]:
     """Read the learning rates back after the update; they must be the plan's."""
     for group in optimizer.param_groups:
         if group["lr"] != rate * group["factor"]:
@@ -338,7 +338,7 @@ def _finish_epoch(parts: Parts, state: State, seconds: float, images: dict[int, 
             yield Pulse()
     val = score(np.concatenate(logits), parts.val.labels)
     if not math.isfinite(val.loss):
-        raise _diverged("validation", val.loss, progress.step)
+        raise diverged("validation", val.loss, progress.step)
     train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
     better = (val.accuracy, -val.loss) > (progress.best_accuracy, -progress.best_loss)
     progress.epoch += 1
@@ -368,7 +368,7 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Score:
     return Score(float(F.cross_entropy(tensor, target)), accuracy, len(labels), logits)
 
 
-def _diverged(where: str, value: float, step: int) -> DivergedError:
+def diverged(where: str, value: float, step: int) -> DivergedError:
     return DivergedError(
         f"The {where} loss became {value} at step {step}.",
         "Try a learning rate ten times lower, a warm-up (--warmup 1ep) or --clip 1.",

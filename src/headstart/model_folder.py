@@ -9,22 +9,27 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.build import Prepared, make_network
 from headstart.checkpoint import tensor_bytes
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
 from headstart.parts import networks
-from headstart.parts.weights import read_weights
+from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
 from headstart.plan import Network, Plan, short_start
 from headstart.record import write_atomic, write_json
 
+NOT_WHOLE = """
+The weights lie in two files, `trunk.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
+"""
 LARGEST_SIDE = 100_000  # px; a file that asks for more is damaged
 
 
@@ -41,14 +46,38 @@ class Model:
     config: dict[str, Any]
 
 
-def write_model(folder: Path, network: nn.Module, prepared: Prepared, event: Epoch) -> None:
-    """Write or replace the model folder; each file is replaced whole."""
+def write_model(
+    folder: Path, state: dict[str, Tensor], prepared: Prepared, event: Epoch, trunk: Path | None = None
+) -> None:
+    """Write or replace the model folder; each file is replaced whole.
+
+    With `trunk`, a file of the frozen tensors, `state` is the head alone: it becomes `head.safetensors`, beside
+    `trunk.safetensors`, which is a link to that file where links can be made. `make_whole` puts the two together.
+    """
     folder.mkdir(exist_ok=True)
-    config = _config(prepared)
-    write_atomic(folder / "model.safetensors", tensor_bytes(network.state_dict()))
-    write_json(folder / "config.json", config)
+    write_atomic(folder / (WHOLE if trunk is None else HEAD), tensor_bytes(state))
+    if trunk is not None:
+        _link(trunk, folder / TRUNK)
+    write_json(folder / "config.json", _config(prepared))
     write_json(folder / "preprocess.json", _preprocess(prepared))
-    write_atomic(folder / "README.md", _card(prepared, event))
+    write_atomic(folder / "README.md", _card(prepared, event, whole=trunk is None))
+
+
+def make_whole(folder: Path) -> None:
+    """Turn a model folder with a shared trunk into one with all its weights in one file."""
+    if not (folder / WHOLE).exists():
+        write_atomic(folder / WHOLE, tensor_bytes(model_weights(folder).state))
+        (folder / HEAD).unlink()
+        (folder / TRUNK).unlink()
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where that cannot be: the folder is whole wherever it is taken."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def read_model(folder: Path) -> Model:
@@ -74,9 +103,8 @@ def read_model(folder: Path) -> Model:
 
 def _network(folder: Path, wanted: Network, head: str, num_classes: int) -> nn.Module:
     """The network with the weights that lie in the folder."""
-    path = folder / "model.safetensors"
     try:
-        state = read_weights(path).state
+        state = model_weights(folder).state
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             raise _unfit(folder, "it has weights that are not finite")
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
@@ -189,7 +217,7 @@ def _preprocess(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _card(prepared: Prepared, event: Epoch) -> str:
+def _card(prepared: Prepared, event: Epoch, *, whole: bool) -> str:
     plan = prepared.plan
     return f"""# {plan.network.network} for {_plain(", ".join(plan.facts.class_names))}
 
@@ -201,7 +229,7 @@ Arm {_plain(plan.arm_name)}, seed {plan.chance.seed}, epoch {event.epoch}: accur
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, as `preprocess.json` says
 
     headstart predict . photo.jpg
-{_opens(plan)}"""
+{_opens(plan) if whole else NOT_WHOLE}"""
 
 
 def _plain(text: str) -> str:

@@ -23,7 +23,6 @@ from headstart.errors import DataError, DivergedError, InterruptedRunError, Usag
 from headstart.interrupt import Wish
 from headstart.model_folder import write_model
 from headstart.parts import networks, precision
-from headstart.parts.batches import Photos
 from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
 from headstart.voice import Voice
@@ -53,12 +52,17 @@ def start(
     draft = build.settle_machine(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = build.prepare(draft, voice)
-        name = about["cell"] if about else prepared.plan.arm_name
-        folder = record.create_run(runs, name, prepared.plan.chance.seed)
-        content = {"schema": record.SCHEMA, "hash": prepared.plan.hash, "plan": prepared.plan.model_dump(mode="json")}
-        content |= {"environment": environment(draft.machine.device)} | ({"study": about} if about else {})
-        record.write_json(folder / "plan.json", content)
+        folder = make_folder(prepared.plan, runs, about)
         _live(folder, prepared, voice, save_every, until)
+    return folder
+
+
+def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
+    """A new run folder under `runs` with its plan.json."""
+    folder = record.create_run(runs, about["cell"] if about else plan.arm_name, plan.chance.seed)
+    content = {"schema": record.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
+    content |= {"environment": environment(plan.machine.device)} | ({"study": about} if about else {})
+    record.write_json(folder / "plan.json", content)
     return folder
 
 
@@ -135,8 +139,8 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                 life.seconds = known["seconds"]
             else:
                 scribe.write({"kind": "begin", "step": 0, "time": time.time()})
-                samples = evidence.write_samples(folder, parts)
-                scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": samples})
+                picture = evidence.write_samples(folder, evidence.samples(parts))
+                scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
             try:
                 if life.train(_save_steps(prepared, save_every), until):
                     life.conclude({"state": "finished", **life.judge()})
@@ -213,7 +217,7 @@ class _Life:
             elif isinstance(event, loop.Epoch):
                 self.seconds["training"] += event.train_seconds + event.val_seconds
                 if event.best:
-                    write_model(self.folder / "model", self.state.judged, self.prepared, event)
+                    write_model(self.folder / "model", self.state.judged.state_dict(), self.prepared, event)
             if self.wish.signal:
                 self.voice.say("Stopping with a checkpoint; asked once more, the run ends at once and without one.")
             if self.wish.signal or self._is_time(event, save_steps):
@@ -257,9 +261,8 @@ class _Life:
         network = build.make_network(prepared.plan.network, prepared.plan.arm.head, len(prepared.listing.classes), 0)
         network.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
         precision.place(network, parts.device)
-        photos = {"val": parts.val} | ({"test": prepared.test} if len(prepared.test) else {})
         scores: dict[str, loop.Score] = {}
-        for name, split in photos.items():
+        for name, split in prepared.judging.items():
             for found in evidence.judge(network, split, parts):
                 if found is None:
                     self.obey()
@@ -267,7 +270,7 @@ class _Life:
                     raise DivergedError(f"The best model's {name} loss is {found.loss}.", "Try a lower learning rate.")
                 else:
                     scores[name] = found
-        return self._judged(scores, photos)
+        return self._judged(scores)
 
     def judge_what_is_left(self) -> dict[str, Any]:
         """As `judge`, of a diverged run: its best model before that, else logits of 0, which are the first class."""
@@ -276,29 +279,41 @@ class _Life:
                 return self.judge()
         except DivergedError:
             pass
-        prepared = self.prepared
-        photos = {"val": prepared.parts.val} | ({"test": prepared.test} if len(prepared.test) else {})
-        classes = len(prepared.listing.classes)
-        nothing = {name: np.zeros((len(split), classes), dtype=np.float32) for name, split in photos.items()}
-        return self._judged({name: loop.score(x, photos[name].labels) for name, x in nothing.items()}, photos)
+        return self._judged(of_nothing(self.prepared))
 
-    def _judged(self, scores: dict[str, loop.Score], photos: dict[str, Photos]) -> dict[str, Any]:
-        prepared = self.prepared
-        evidence.write_predictions(self.folder, prepared, scores)
-        results = {name: evidence.summary(found, photos[name].labels) for name, found in scores.items()}
-        self.scribe.write(
-            {"kind": "end", "step": self.state.progress.step, "epoch": self.state.progress.epoch, **results}
-        )
-        return {**results, "best_epoch": self.state.progress.best_epoch, "judge": prepared.split.judge}
+    def _judged(self, scores: dict[str, loop.Score]) -> dict[str, Any]:
+        progress = self.state.progress
+        return judged(self.scribe, self.prepared, scores, progress.step, progress.epoch, progress.best_epoch)
 
     def conclude(self, result: dict[str, Any]) -> None:
         """Write result.json, once."""
-        plan, progress = self.prepared.plan, self.state.progress
-        self.scribe.sync()
-        about = {"schema": record.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
-        record.write_json(
-            self.folder / "result.json", {**about, **result, "epochs": progress.epoch, "seconds": self.seconds}
-        )
+        conclude(self.scribe, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
+
+
+def of_nothing(prepared: Prepared) -> dict[str, loop.Score]:
+    """The scores of logits of 0, by split."""
+    found = {}
+    for name, photos in prepared.judging.items():
+        logits = np.zeros((len(photos), len(prepared.listing.classes)), dtype=np.float32)
+        found[name] = loop.score(logits, photos.labels)
+    return found
+
+
+def judged(
+    scribe: Scribe, prepared: Prepared, scores: dict[str, loop.Score], step: int, epoch: int, best_epoch: int
+) -> dict[str, Any]:
+    """Leave the judgement in the record and as evidence; returns what result.json says of it."""
+    evidence.write_predictions(scribe.folder, prepared, scores)
+    results = {name: evidence.summary(found, prepared.judging[name].labels) for name, found in scores.items()}
+    scribe.write({"kind": "end", "step": step, "epoch": epoch, **results})
+    return {**results, "best_epoch": best_epoch, "judge": prepared.split.judge}
+
+
+def conclude(scribe: Scribe, plan: Plan, result: dict[str, Any], epochs: int, seconds: dict[str, float]) -> None:
+    """Write result.json, once."""
+    scribe.sync()
+    about = {"schema": record.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
+    record.write_json(scribe.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})
 
 
 SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}

@@ -17,6 +17,7 @@ from headstart import build, jobs, record
 from headstart.build import Survey
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.model_folder import make_whole
 from headstart.plan import Plan
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
@@ -229,17 +230,19 @@ def _run(
     for found in runs_in(parent):
         if found.done or (until is not None and len(found.epochs) >= until):
             records[found.hash] = found
-    missing = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in records}
-    texts = [jobs.text(parent, [(plan, about)], until=until) for plan, about in missing.values()]
-    for done, (index, answer) in enumerate(study.engine.run(texts), 1):
+    bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
+    missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
+    total, texts = len(missing), [jobs.text(parent, some, until=until) for some in bundles]
+    for _, answer in study.engine.run(texts):
         try:
-            (folder,) = jobs.folders(answer)
+            folders = jobs.folders(answer)
         except InterruptedRunError as stop:
             stop.cure = f"Go on with `headstart resume {study.folder}`."
             raise
-        made = read_run(folder)
-        records[made.hash] = made
-        _tell(study, list(missing.values())[index][1], made, done, len(texts))
+        for made in map(read_run, folders):
+            records[made.hash] = made
+            if (about := missing.pop(made.hash, None)) is not None:
+                _tell(study, about, made, total - len(missing), total)
     return [records[plan.hash] for plan, _ in asked]
 
 
@@ -267,6 +270,7 @@ def _export(folder: Path, verdict: dict[str, Any]) -> None:
     scratch = target.with_name(f"model{record.mark()}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
+    make_whole(scratch)
     arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
     card = scratch / "README.md"
     lines = [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
-
-Make = Callable[[list[dict[str, Any]], "Numbers"], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,12 @@ class Numbers:
     lr: float
     momentum: float = 0.9
     nesterov: bool = False
+
+
+class Make(Protocol):
+    """Makes an optimizer of parameter groups and the numbers `n`."""
+
+    def __call__(self, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Optimizer: ...
 
 
 # foreach: the same bits as one tensor at a time, in fewer and longer calls.

@@ -23,7 +23,7 @@ from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.parts.initial import SCHEMES, draw_trunk, fresh_head
 from headstart.parts.networks import FAMILY, build, head_name, in_part, timm_config
 from headstart.parts.pretrained import find_timm, find_torchvision, load_timm
-from headstart.parts.weights import WeightsFile, fit, read_weights
+from headstart.parts.weights import HEAD, WHOLE, WeightsFile, fit, model_weights, read_weights
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -200,7 +200,7 @@ def _run(folder: str, target: _Target) -> Start:
             f"The model in {folder} is {architecture or 'of an unknown network'}, and the network is {target.network}.",
             f"Use --network {default_network(f'run:{folder}') or 'NAME'}, or another start.",
         )
-    return _from_file(f"run:{folder}", read_weights(model / "model.safetensors"), target, licence="yours")
+    return _from_file(f"run:{folder}", model_weights(model), target, licence="yours")
 
 
 def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -> Start:
@@ -235,7 +235,7 @@ _READERS = {"timm": _timm, "file": _file, "run": _run, "stats": _stats}
 
 def _model_folder(folder: Path) -> Path | None:
     candidates = (folder / "model", folder)
-    return next((f for f in candidates if (f / "model.safetensors").is_file()), None)
+    return next((f for f in candidates if any((f / name).is_file() for name in (WHOLE, HEAD))), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

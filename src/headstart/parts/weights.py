@@ -6,6 +6,7 @@ tensors and refuses everything else. The file is a stranger: sizes are checked b
 
 from __future__ import annotations
 
+import hashlib
 import pickletools
 import re
 import zipfile
@@ -21,6 +22,7 @@ from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.parts.fetch import sha256_of
 from headstart.parts.networks import head_name
 
+WHOLE, HEAD, TRUNK = "model.safetensors", "head.safetensors", "trunk.safetensors"  # of a model folder
 LARGEST_HEADER = 10_000_000  # bytes of JSON in a safetensors file; a ResNet-50 has 30,000
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
@@ -77,6 +79,18 @@ def read_weights(path: Path) -> WeightsFile:
         if tensor.numel() * tensor.element_size() > size:
             raise ModelFileError(f"{name} in {path} claims to be larger than the file.", "Do not use this file.")
     return WeightsFile(path, state, metadata, sha256_of(path))
+
+
+def model_weights(folder: Path) -> WeightsFile:
+    """The weights of a model folder: one whole file, or a head and the frozen trunk that many heads share.
+
+    Raises what `read_weights` raises; the SHA-256 of two files is that of their two.
+    """
+    if (folder / WHOLE).exists() or not (folder / HEAD).exists():
+        return read_weights(folder / WHOLE)
+    head, trunk = read_weights(folder / HEAD), read_weights(folder / TRUNK)
+    both = hashlib.sha256(f"{head.sha256} {trunk.sha256}".encode()).hexdigest()
+    return WeightsFile(head.path, {**trunk.state, **head.state}, head.metadata, both)
 
 
 def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -53,15 +54,7 @@ class Observer:
                 yield {"kind": "look", "step": event.step, "epoch": event.epoch, **self._look.lines}
                 self._look = None
         elif isinstance(event, Proof):
-            yield {
-                "kind": "proof",
-                "step": event.step,
-                "phase": event.phase,
-                "trained": event.trained,
-                "before": event.before,
-                "after": event.after,
-                "sentence": proof_sentence(event),
-            }
+            yield proof_line(event)
         elif isinstance(event, Epoch):
             yield self._epoch(event)
 
@@ -103,6 +96,11 @@ def confusion(score: Score, labels: np.ndarray) -> list[list[int]]:
     flat = labels * classes + score.logits.argmax(axis=1)
     counts = np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
     return [[int(c) for c in row] for row in counts]
+
+
+def proof_line(event: Proof) -> dict[str, Any]:
+    """The line of a record that proves a freeze."""
+    return {"kind": "proof", **asdict(event), "sentence": proof_sentence(event)}
 
 
 def proof_sentence(event: Proof) -> str:

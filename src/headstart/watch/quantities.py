@@ -68,26 +68,44 @@ def _counts(flat: Tensor, low: float, high: float) -> list[int]:
     return counts
 
 
-class Look:
-    """One look at one step: `gradients` before clipping and before the update, `weights` after it.
+Lines = dict[str, dict[str, Any]]
 
-    A norm or ratio that is not finite is None in `lines`: JSON has no other word for it.
-    """
+
+def no_lines() -> Lines:
+    """What a look says, by kind and layer, before anything is measured."""
+    return {"gradients": {}, "gradient_norm": {}, "weights": {}, "ratio": {}}
+
+
+def measure_gradient(lines: Lines, layer: str, gradient: Tensor) -> None:
+    """Histogram and norm of a layer's gradient. A number that is not finite is None: JSON has no other word for it."""
+    found = histogram(gradient)
+    lines["gradients"][layer] = found
+    lines["gradient_norm"][layer] = None if "not_finite" in found else math.sqrt(found["sum_squares"])
+
+
+def measure_update(lines: Lines, layer: str, before: Tensor, after: Tensor) -> None:
+    """|Δw|/|w| of the update from `before` to `after`."""
+    norm = float(torch.linalg.vector_norm(before))
+    change = float(torch.linalg.vector_norm(after - before))
+    ratio = change / norm if norm else 0.0
+    lines["ratio"][layer] = ratio if math.isfinite(ratio) else None
+
+
+class Look:
+    """One look at one step: `gradients` before clipping and before the update, `weights` after it."""
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
         modules = dict(network.named_modules())
         self._weights: dict[str, nn.Parameter] = {name: modules[name].weight for name in layers}
         self._before: dict[str, Tensor] = {}
-        self.lines: dict[str, Any] = {"gradients": {}, "gradient_norm": {}, "weights": {}, "ratio": {}}
+        self.lines = no_lines()
 
     @torch.no_grad()
     def gradients(self) -> None:
         """Histogram and norm of each layer's weight gradient; frozen layers have none."""
         for name, weight in self._weights.items():
             if weight.grad is not None:
-                found = histogram(weight.grad)
-                self.lines["gradients"][name] = found
-                self.lines["gradient_norm"][name] = None if "not_finite" in found else math.sqrt(found["sum_squares"])
+                measure_gradient(self.lines, name, weight.grad)
                 self._before[name] = weight.detach().clone()
 
     @torch.no_grad()
@@ -96,8 +114,4 @@ class Look:
         for name, weight in self._weights.items():
             self.lines["weights"][name] = histogram(weight)
             if name in self._before:
-                before = self._before.pop(name)
-                norm = float(torch.linalg.vector_norm(before))
-                change = float(torch.linalg.vector_norm(weight.detach() - before))
-                ratio = change / norm if norm else 0.0
-                self.lines["ratio"][name] = ratio if math.isfinite(ratio) else None
+                measure_update(self.lines, name, self._before.pop(name), weight.detach())

@@ -1,0 +1,246 @@
+"""The life of many runs at once: heads on one frozen trunk, trained together, each with a folder like any other run.
+
+They have no checkpoints: all of them take seconds once the trunk's output is kept, which it is view by view. Stopped in
+between, they begin again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from headstart import build, evidence, loop, many_heads, record, run
+from headstart.build import Prepared
+from headstart.checkpoint import tensor_bytes
+from headstart.errors import InterruptedRunError
+from headstart.features import PLAIN, Trunk
+from headstart.interrupt import Wish
+from headstart.many_heads import Member, Trained
+from headstart.model_folder import write_model
+from headstart.parts import heads, networks, precision
+from headstart.plan import Plan
+from headstart.run import Scribe
+from headstart.voice import Voice
+from headstart.watch.observer import Observer, proof_line
+from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
+from headstart.watch.when import is_due
+
+# What heads on one trunk may differ in; everything else must be equal.
+OWN = {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "trunk_lr", "schedule", "warmup", "step_every",
+       "milestones", "gamma", "label_smoothing", "class_weights", "clip"}  # fmt: skip
+
+
+def group(plan: Plan) -> str | None:
+    """A text that is equal for complete plans whose heads can be trained together; None where none can be."""
+    recipe = plan.recipe
+    if plan.arm.tuning != "frozen" or recipe.mixup or recipe.ema or recipe.patience:
+        return None
+    value = plan.model_dump(mode="json")
+    value["recipe"] = {name: own for name, own in value["recipe"].items() if name not in OWN}
+    value["chance"].pop("seed")
+    counts = value["facts"].pop("counts")
+    drawn = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random trunk is that of its seed
+    return json.dumps([value, counts["train"], plan.chance.seed if drawn else None], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """One run of the many, and what became of it."""
+
+    prepared: Prepared
+    member: Member
+    trained: Trained
+
+
+def carry_out(
+    asked: Sequence[tuple[Plan, dict[str, Any]]],
+    parent: Path,
+    voice: Voice,
+    *,
+    done: Collection[str] = (),
+    left: Mapping[str, Path],
+) -> dict[str, Path]:
+    """Train the heads of these complete plans, which have one `group`; returns their new folders in `parent` by hash.
+
+    The hashes in `done` are trained with the rest and not written. `left` holds folders by hash that a stopped attempt
+    has left: they are written anew. None is returned where the network's head cannot be stacked or its trunk is not
+    kept. Runs that diverge are recorded like the others. Raises InterruptedRunError, and every error that a plan or
+    the data meets.
+    """
+    machine = asked[0][0].machine
+    with precision.repeatable(torch.device(machine.device), machine.threads), Wish() as wish:
+        obey = functools.partial(_obey, wish)
+        pairs = build.prepare_heads([plan for plan, _ in asked], voice)
+        first, member = pairs[0]
+        if member.parts.trunk is None or not many_heads.stackable(member.head):
+            return {}
+        per_epoch, steps = member.parts.batches.steps_per_epoch, member.parts.steps
+        names = heads.trainable(first.network, "frozen")
+        before = heads.frozen_digest(first.network, names)
+        due = functools.partial(is_due, steps_per_epoch=per_epoch, total=steps)
+        trained = _last(many_heads.train([m for _, m in pairs], due), obey)
+        found = [_Head(p, m, t) for (p, m), t in zip(pairs, trained, strict=True)]
+        judge = _Judge(found, obey)
+        proof = loop.Proof("frozen", steps, len(names), before, heads.frozen_digest(first.network, names))
+        shared = _Shared(parent, proof, _trunk_file(parent, first, before))
+        folders: dict[str, Path] = {}
+        for (_, about), head in zip(asked, found, strict=True):
+            plan = head.prepared.plan
+            if plan.hash not in done:
+                obey()
+                folder = folders[plan.hash] = left.get(plan.hash) or run.make_folder(plan, parent, about)
+                shared.write(folder, head, judge.scores(head))
+    return folders
+
+
+def _obey(wish: Wish) -> None:
+    if wish.signal:
+        raise InterruptedRunError(wish.signal, "Ask for the same again: what the trunk has computed is kept.")
+
+
+def _last(events: Iterator[loop.Pulse | list[Trained]], obey: Callable[[], None]) -> list[Trained]:
+    for event in events:
+        obey()
+        if isinstance(event, list):
+            return event
+    raise AssertionError("training ends with what became of the heads")
+
+
+def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
+    """The frozen tensors as a file that the models of all heads share."""
+    path = parent / "trunks" / f"{digest[:32]}.safetensors"
+    if not path.exists():
+        head = [networks.head_name(prepared.network)]
+        state = {k: t for k, t in prepared.network.state_dict().items() if not networks.in_part(k, head)}
+        path.parent.mkdir(exist_ok=True)
+        record.write_atomic(path, tensor_bytes(state))
+    return path
+
+
+class _Judge:
+    """Scores of the best heads in fp32, on what the frozen trunk made of val and test."""
+
+    def __init__(self, found: Sequence[_Head], obey: Callable[[], None]) -> None:
+        self._trunk: Trunk = build.judging_trunk(found[0].prepared)
+        for head in found:
+            for photos in head.prepared.judging.values():
+                for _ in self._trunk.fill(PLAIN, photos):
+                    obey()
+
+    def scores(self, head: _Head) -> dict[str, loop.Score] | None:
+        """By split; None where the head has no epoch, or numbers that are not finite."""
+        if head.trained.best_epoch is None:
+            return None
+        found = {}
+        for name, photos in head.prepared.judging.items():
+            rows = self._trunk.rows(PLAIN, photos.indices)
+            with torch.no_grad():
+                logits = functional_call(head.member.head.to(rows.device), head.trained.best, (rows,))
+            found[name] = loop.score(logits.float().cpu().numpy(), photos.labels)
+        return found if all(math.isfinite(score.loss) for score in found.values()) else None
+
+
+class _Shared:
+    """Writes the folders; what all heads have in common is made once."""
+
+    def __init__(self, parent: Path, proof: loop.Proof, trunk: Path) -> None:
+        self._proof, self._trunk = proof_line(proof), trunk
+        self._samples: dict[int, bytes] = {}
+        self._weights: dict[str, Any] = {}
+
+    def write(self, folder: Path, head: _Head, scores: dict[str, loop.Score] | None) -> None:
+        """Everything that a run leaves behind."""
+        prepared, trained = head.prepared, head.trained
+        clock = time.perf_counter()
+        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in trained.epochs), "watching": 0.0}
+        with record.locked(folder), Scribe(folder, prepared.plan, 0) as scribe:
+            scribe.write({"kind": "begin", "step": 0, "time": time.time()})
+            picture = evidence.write_samples(folder, self._picture(prepared))
+            scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+            for line in self._lines(head):
+                scribe.write(line)
+            best = trained.best_epoch
+            if best is not None:
+                name = networks.head_name(prepared.network)
+                state = {f"{name}.{key}": value for key, value in trained.best.items()}
+                write_model(folder / "model", state, prepared, best, self._trunk)
+            failed = trained.diverged is not None or scores is None
+            result = run.judged(
+                scribe,
+                prepared,
+                scores or run.of_nothing(prepared),
+                len(trained.losses),
+                len(trained.epochs),
+                best.epoch if best is not None else 0,
+            )
+            state_words = {"state": "finished"}
+            if failed:
+                reason = trained.diverged.what if trained.diverged else "The best model's loss is not finite."
+                state_words = {"state": "diverged", "reason": reason}
+            seconds["watching"] = time.perf_counter() - clock
+            run.conclude(scribe, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
+
+    def _picture(self, prepared: Prepared) -> bytes:
+        seed = prepared.plan.chance.seed
+        if seed not in self._samples:
+            self._samples[seed] = evidence.samples(prepared.parts)
+        return self._samples[seed]
+
+    def _lines(self, head: _Head) -> Iterator[dict[str, Any]]:
+        """The lines of a record, in the order in which the loop's events would have given them."""
+        prepared, trained = head.prepared, head.trained
+        per_epoch = prepared.parts.batches.steps_per_epoch
+        layers = networks.layer_names(prepared.network)
+        observer = Observer(
+            [],
+            labels=prepared.parts.val.labels,
+            steps_per_epoch=per_epoch,
+            total=prepared.parts.steps,
+            flops=prepared.flops,
+            peak=prepared.peak,
+        )
+        epochs = {event.step: event for event in trained.epochs}
+        looks = sorted(step for step in trained.moments if step <= len(trained.losses))
+        for step, (loss, rates) in enumerate(zip(trained.losses, trained.rates, strict=False), 1):
+            event = loop.Step(step, (step - 1) // per_epoch + 1, loss, rates, prepared.network)
+            yield from observer.lines(event)
+            if step in trained.moments:
+                whole = step in (looks[0], looks[-1])  # the trunk stands still: it is shown at both ends
+                yield {"kind": "look", "step": step, "epoch": event.epoch, **self._look(head, step, layers, whole)}
+            if step in epochs:
+                yield from observer.lines(epochs[step])
+        if trained.diverged is None:
+            yield self._proof
+
+    def _look(self, head: _Head, step: int, layers: Sequence[str], whole: bool) -> Lines:
+        moment, name = head.trained.moments[step], networks.head_name(head.prepared.network)
+        lines = no_lines()
+        modules = dict(head.prepared.network.named_modules())
+        for layer in layers:
+            if not networks.in_part(layer, [name]):
+                if whole:
+                    if layer not in self._weights:
+                        self._weights[layer] = histogram(_weight(modules[layer]))
+                    lines["weights"][layer] = self._weights[layer]
+                continue
+            key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
+            measure_gradient(lines, layer, moment.gradients[key])
+            lines["weights"][layer] = histogram(moment.after[key])
+            measure_update(lines, layer, moment.before[key], moment.after[key])
+        return lines
+
+
+def _weight(module: torch.nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # noqa: S101  (layers are convolutions and linear layers)
+    return weight

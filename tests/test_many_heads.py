@@ -1,0 +1,196 @@
+"""Many heads trained at once are the heads trained alone, and leave the same records."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headstart import build, jobs, many_heads, run, run_heads
+from headstart.model_folder import make_whole
+from headstart.parts import precision
+from headstart.parts.weights import model_weights
+from headstart.plan import Plan
+from headstart.record import read_json, read_lines
+from headstart.settings import settle
+from headstart.use.predictor import Predictor
+from headstart.verdict.gather import read_run
+from headstart.voice import Silent
+
+from .trained import trained
+
+ABOUT = {"cell": "frozen", "stage": "main", "budget": "2ep", "fraction": 1.0}
+SETTINGS = {
+    "source": "digits:4-7",
+    "image_size": 32,
+    "stem": "imagenet",
+    "batch_size": 32,
+    "epochs": "2ep",
+    "threads": 1,
+    "precision": "bf16",
+    "tuning": "frozen",
+    "views": 2,
+}
+RECIPES = [
+    {"optimizer": "sgd", "lr": 0.05},
+    {"optimizer": "adam", "lr": 0.001, "label_smoothing": 0.1, "class_weights": "balanced"},
+    {"optimizer": "rmsprop", "lr": 0.0001, "clip": 0.5, "schedule": "constant", "warmup": "10st"},
+    {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "schedule": "one-cycle"},
+]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"run:{trained(tmp_path_factory)}"
+
+
+def plan(**settings: object) -> Plan:
+    """A complete plan of a head on the shared trunk."""
+    draft = build.settle_machine(settle({**SETTINGS, **settings}).plan)
+    return build.complete(draft, Silent()).plan
+
+
+def plans(start: str, head: str = "linear") -> list[Plan]:
+    """Two seeds of each recipe, but one of the last."""
+    first = [plan(start=start, head=head, seed=seed, **r) for r in RECIPES for seed in (1, 2)]
+    return first[:-1]
+
+
+def together(asked: list[Plan], parent: Path) -> list[Path]:
+    parent.mkdir(exist_ok=True)
+    (bundle,) = jobs.bundles([(plan, ABOUT) for plan in asked])
+    return jobs.folders(jobs.work(jobs.text(parent, bundle), Silent()))
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp:8"])
+def test_each_head_is_the_head_trained_alone(
+    head: str, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    asked = plans(start, head)
+    found = together(asked, tmp_path / "together")
+    for wanted, folder in zip(asked, found, strict=True):
+        alone = run.start(wanted, tmp_path / "alone", Silent(), about=ABOUT)
+        assert read_json(folder / "plan.json")["hash"] == read_json(alone / "plan.json")["hash"] == wanted.hash
+        mine, its = model_weights(folder / "model").state, model_weights(alone / "model").state
+        assert mine.keys() == its.keys()
+        for key, tensor in its.items():
+            assert torch.allclose(mine[key], tensor, atol=1e-4, rtol=1e-4), (key, wanted.recipe)
+        first, second = (list(read_lines(path / "metrics.jsonl")) for path in (folder, alone))
+        assert [line["kind"] for line in first] == [line["kind"] for line in second]
+        for one, other in zip(first, second, strict=True):
+            if one["kind"] == "step":
+                assert one["lr"] == other["lr"] and one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+            elif one["kind"] == "epoch":
+                assert (one["epoch"], one["step"], one["best"]) == (other["epoch"], other["step"], other["best"])
+                for split in ("train", "val"):
+                    assert one[split] == pytest.approx(other[split], abs=1e-3)
+            elif one["kind"] == "look":
+                assert one["gradients"].keys() == other["gradients"].keys()
+                assert one["ratio"] == pytest.approx(other["ratio"], rel=1e-2)
+            elif one["kind"] == "proof":
+                assert one == other
+        with (
+            np.load(folder / "evidence" / "predictions.npz") as one,
+            np.load(alone / "evidence" / "predictions.npz") as other,
+        ):
+            assert (one["image"] == other["image"]).all() and (one["split"] == other["split"]).all()
+            assert np.allclose(one["logits"], other["logits"], atol=1e-3)
+
+
+def test_the_trunk_is_stored_once_and_the_model_is_used_like_any_other(start: str, tmp_path: Path) -> None:
+    first, second = together([plan(start=start, seed=seed) for seed in (1, 2)], tmp_path)
+    shared = [folder / "model" / "trunk.safetensors" for folder in (first, second)]
+    assert shared[0].stat().st_ino == shared[1].stat().st_ino
+    split = Predictor(first).model.network.state_dict()
+    make_whole(first / "model")
+    assert sorted(path.name for path in (first / "model").glob("*.safetensors")) == ["model.safetensors"]
+    whole = Predictor(first).model.network.state_dict()
+    assert all(torch.equal(split[key], whole[key]) for key in whole)
+    assert plan(start=f"run:{second}").facts.weights_sha256  # also as a start
+
+
+def test_what_is_done_is_kept_and_what_is_missing_is_made_to_the_same_bits(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "first"))
+    asked = [plan(start=start, seed=seed) for seed in (1, 2, 3)]
+    whole = together(asked, tmp_path / "whole")
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to adopt
+    monkeypatch.setattr(run, "conclude", _dies_after(run.conclude, 1))
+    with pytest.raises(KeyboardInterrupt):
+        together(asked, tmp_path / "killed")
+    monkeypatch.undo()
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    (done,) = [path.parent for path in (tmp_path / "killed").glob("*/result.json")]
+    before = (done / "metrics.jsonl").stat().st_mtime_ns
+    found = together(asked, tmp_path / "killed")
+    assert found[0] == done and (done / "metrics.jsonl").stat().st_mtime_ns == before
+    assert len(list((tmp_path / "killed").glob("*/plan.json"))) == 3
+    for one, other in zip(whole, found, strict=True):
+        assert read_run(one).hash == read_run(other).hash
+        for name in ("model/head.safetensors", "evidence/predictions.npz"):
+            assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def _dies_after(function, times):
+    left = [times]
+
+    def mortal(*args):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return function(*args)
+
+    return mortal
+
+
+def test_a_head_that_diverges_ends_alone(start: str, tmp_path: Path) -> None:
+    asked = [plan(start=start, seed=seed, lr=lr) for lr in (0.01, 1e30) for seed in (1, 2)]
+    states = [read_json(folder / "result.json") for folder in together(asked, tmp_path)]
+    assert [state["state"] for state in states] == ["finished", "finished", "diverged", "diverged"]
+    alone = run_heads.carry_out([(asked[0], ABOUT)], tmp_path / "alone", Silent(), left={})
+    lines = list(read_lines(alone[asked[0].hash] / "metrics.jsonl"))
+    assert lines[-1]["val"]["accuracy"] == states[0]["val"]["accuracy"]
+
+
+def test_only_frozen_heads_on_one_trunk_are_put_together(start: str) -> None:
+    base = plan(start=start)
+    key = run_heads.group(base)
+    assert key is not None
+    assert run_heads.group(base.changed("recipe", lr=0.5, optimizer="adam")) == key
+    assert run_heads.group(base.changed("chance", seed=9)) == key
+    assert run_heads.group(base.changed("recipe", batch_size=16)) != key
+    assert run_heads.group(base.changed("chance", test_seed=9)) != key
+    for other in ({"mixup": 0.2}, {"ema": 0.9}, {"patience": 2}):
+        assert run_heads.group(base.changed("recipe", **other)) is None
+    assert run_heads.group(base.changed("arm", tuning="full")) is None
+    random = base.changed("arm", start="scratch")
+    assert run_heads.group(random) != run_heads.group(random.changed("chance", seed=9))
+
+
+@pytest.mark.parametrize(("weights", "smoothing"), [(False, 0.0), (True, 0.0), (False, 0.2), (True, 0.2)])
+def test_the_loss_is_torchs(weights: bool, smoothing: float) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 8, 4), torch.randint(4, (2, 1, 8))
+    stack = many_heads._Together.__new__(many_heads._Together)
+    stack.weights = torch.rand(2, 3, 4) + 0.1 if weights else torch.ones(2, 3, 4)
+    stack.smoothing = torch.full((1, 3, 1), smoothing)
+    found = stack._loss(logits, labels)
+    for seed in range(2):
+        for recipe in range(3):
+            wanted = torch.nn.functional.cross_entropy(
+                logits[seed, recipe],
+                labels[seed, 0],
+                weight=stack.weights[seed, recipe] if weights else None,
+                label_smoothing=smoothing,
+            )
+            assert torch.allclose(found[seed, recipe], wanted, atol=1e-6)
+
+
+def test_threads_and_determinism_are_those_of_the_plan(start: str, tmp_path: Path) -> None:
+    asked = plan(start=start)
+    with precision.repeatable(torch.device("cpu"), 1):
+        first = run_heads.carry_out([(asked, ABOUT)], tmp_path / "a", Silent(), left={})[asked.hash]
+    second = run_heads.carry_out([(asked, ABOUT)], tmp_path / "b", Silent(), left={})[asked.hash]
+    assert (first / "model/head.safetensors").read_bytes() == (second / "model/head.safetensors").read_bytes()
