@@ -1,6 +1,7 @@
 """The tables behind every claim of speed, on photos and weights that you name.
 
 python -m benchmarks --photos photos.csv speed memory
+python -m benchmarks --photos photos.csv --weights w.safetensors --size 96 heads verdict       (most of an hour)
 python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are kept)
 """
 
@@ -10,9 +11,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import memory, quality, speed
+from benchmarks import heads, memory, quality, speed, verdict
 
-TABLES = ("speed", "memory", "quality")
+TABLES = ("speed", "memory", "heads", "verdict", "quality")
+NEED_WEIGHTS = ("heads", "verdict", "quality")
 
 
 def main() -> None:
@@ -22,7 +24,7 @@ def main() -> None:
     )
     parser.add_argument("what", nargs="*", help=f"which of {', '.join(TABLES)}; none: all of them")
     parser.add_argument("--photos", required=True, help="photos with declared splits: a folder or a manifest")
-    parser.add_argument("--weights", type=Path, help="pretrained weights for the quality table")
+    parser.add_argument("--weights", type=Path, help="pretrained weights, for the tables that need them")
     parser.add_argument("--size", type=int, default=128, help="image size in px")
     parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
     parser.add_argument("--enlarge", type=int, default=0, help="speed: on copies with this shorter side, px")
@@ -31,16 +33,20 @@ def main() -> None:
         "--kept", type=Path, default=Path("runs") / "quality.jsonl", help="finished pairs are kept here"
     )
     options = parser.parse_args()
-    wanted = options.what or [name for name in TABLES if name != "quality" or options.weights]
+    wanted = options.what or [name for name in TABLES if name not in NEED_WEIGHTS or options.weights]
     if unknown := set(wanted) - set(TABLES):
         sys.exit(f"There is no table {', '.join(unknown)}.\nChoose from {', '.join(TABLES)}.")
-    if "quality" in wanted and options.weights is None:
-        sys.exit("The quality table compares runs from pretrained weights.\nName them with --weights FILE.")
+    if options.weights is None and (needy := [name for name in wanted if name in NEED_WEIGHTS]):
+        sys.exit(f"The table {needy[0]} is of pretrained weights.\nName them with --weights FILE.")
     for name in wanted:
         if name == "speed":
             rows = speed.table(options.photos, size=options.size, rounds=options.rounds, enlarge=options.enlarge)
         elif name == "memory":
             rows = memory.table(options.photos, size=options.size)
+        elif name == "heads":
+            rows = heads.table(options.photos, options.weights, options.size)
+        elif name == "verdict":
+            rows = verdict.table(options.photos, options.weights, options.size)
         else:
             options.kept.parent.mkdir(parents=True, exist_ok=True)
             rows = quality.table(options.photos, options.weights, options.kept, options.seeds)

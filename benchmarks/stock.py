@@ -82,10 +82,14 @@ def train(
     lr: float,
     seed: int = 0,
     fast: bool = False,
+    frozen: bool = False,
     weights: dict[str, torch.Tensor] | None = None,
     judge: tuple[str, ...] = ("val",),
 ) -> Iterator[StockEpoch]:
-    """Train torchvision's resnet18, SGD and cosine; yields each epoch. `fast`: channels_last and bf16."""
+    """Train torchvision's resnet18, SGD and cosine; yields each epoch. `fast`: channels_last and bf16.
+
+    `frozen` trains the last layer alone, as the tutorial does ("ConvNet as fixed feature extractor").
+    """
     torch.manual_seed(seed)
     training, judging = _loaders(root, size, batch, judge)
     network = torchvision.models.resnet18(num_classes=len(training.dataset.classes))
@@ -93,7 +97,12 @@ def train(
         network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, strict=False)
     layout = torch.channels_last if fast else torch.contiguous_format
     network = network.to(memory_format=layout)
-    optimizer = torch.optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=1e-4)
+    if frozen:
+        network.requires_grad_(False)
+        network.fc.requires_grad_(True)
+    optimizer = torch.optim.SGD(
+        [p for p in network.parameters() if p.requires_grad], lr, momentum=0.9, weight_decay=1e-4
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(training))
 
     def forward(images: torch.Tensor) -> torch.Tensor:
@@ -123,10 +132,12 @@ def train(
         yield StockEpoch(trained - begin, time.perf_counter() - trained, images_seen, correct, judged)
 
 
-def apart(root: Path, *, size: int, batch: int, epochs: int, fast: bool = False) -> Iterator[StockEpoch]:
+def apart(
+    root: Path, *, size: int, batch: int, epochs: int, fast: bool = False, frozen: bool = False
+) -> Iterator[StockEpoch]:
     """As `train`, in a process of its own, which knows nothing of ours (memory settings, warm kernels)."""
     command = [sys.executable, "-m", "benchmarks.stock", str(root), "--size", str(size), "--batch", str(batch)]
-    command += ["--epochs", str(epochs)] + ["--fast"] * fast
+    command += ["--epochs", str(epochs)] + ["--fast"] * fast + ["--frozen"] * frozen
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None
         for _ in range(epochs):
@@ -165,10 +176,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--frozen", action="store_true")
     options = parser.parse_args()
-    loop = train(
-        options.root, size=options.size, batch=options.batch, epochs=options.epochs, lr=0.01, fast=options.fast
-    )
+    how = {"fast": options.fast, "frozen": options.frozen}
+    loop = train(options.root, size=options.size, batch=options.batch, epochs=options.epochs, lr=0.01, **how)
     for _ in sys.stdin:
         if (epoch := next(loop, None)) is None:
             break

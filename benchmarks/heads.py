@@ -1,0 +1,66 @@
+"""60 heads on one frozen trunk: seconds of their training, seconds of their records, and how alike they are alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from headstart import build, loop, many_heads, run_heads
+from headstart.parts import networks, precision
+from headstart.settings import settle
+from headstart.voice import Silent
+from headstart.watch.when import is_due
+
+RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)
+OPTIMIZERS = ("sgd", "adam", "rmsprop")
+SEEDS = range(4)
+
+
+def table(source: str, weights: Path, size: int) -> list[str]:
+    """Five learning rates x three optimizers x four seeds for 20 epochs, on features that are there already."""
+    given = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
+    draft = build.settle_machine(settle(given).plan)
+    first = build.complete(draft, Silent())
+    plans = []
+    for optimizer in OPTIMIZERS:
+        for rate in RATES:
+            for seed in SEEDS:
+                own = first.plan.changed("recipe", optimizer=optimizer, lr=rate).changed("chance", seed=seed)
+                plans.append(first.survey.recounted(own))
+    threads = first.plan.machine.threads
+    with precision.repeatable(torch.device(first.plan.machine.device), threads), tempfile.TemporaryDirectory() as place:
+        pairs = build.prepare_heads(plans, Silent())
+        parts = pairs[0][0].parts
+        due = functools.partial(is_due, steps_per_epoch=parts.batches.steps_per_epoch, total=parts.steps)
+        list(many_heads.train([member for _, member in pairs], due))  # the features are computed here
+        clock = time.perf_counter()
+        trained = list(many_heads.train([member for _, member in pairs], due))[-1]
+        training = time.perf_counter() - clock
+        assert isinstance(trained, list)
+        clock = time.perf_counter()
+        asked = [(plan, {"cell": "frozen", "stage": "main", "budget": "20ep", "fraction": 1.0}) for plan in plans]
+        run_heads.carry_out(asked, Path(place), Silent(), left={})
+        whole = time.perf_counter() - clock
+        apart = [_apart(*pairs[number], trained[number]) for number in range(0, len(pairs), 7)]
+    return [
+        f"{len(plans)} heads, {parts.steps} steps each, {size} px, {threads} threads, {os.cpu_count()} cores",
+        f"training without records: {training:.2f} s",
+        f"with records, from plans to folders: {whole:.2f} s, {(whole - training) / len(plans):.3f} s a record",
+        f"largest difference of a weight to the head trained alone, of {len(apart)} heads: {max(apart):.1e}",
+    ]
+
+
+def _apart(prepared: build.Prepared, member: many_heads.Member, trained: many_heads.Trained) -> float:
+    """The largest difference of a final weight, relative to the largest weight, to the head trained by the loop."""
+    head = prepared.network.get_submodule(networks.head_name(prepared.network))
+    head.load_state_dict(member.head.state_dict())
+    best: dict[str, torch.Tensor] = {}
+    for event in loop.train(prepared.parts, loop.begin(prepared.parts)):
+        if isinstance(event, loop.Epoch) and trained.best_epoch and event.epoch == trained.best_epoch.epoch:
+            best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    return max(float((best[n] - t).abs().max() / best[n].abs().max()) for n, t in trained.best.items())
