@@ -122,7 +122,7 @@ def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
     if not path.exists():
         head = [networks.head_name(prepared.network)]
         state = {k: t for k, t in prepared.network.state_dict().items() if not networks.in_part(k, head)}
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         record.write_atomic(path, tensor_bytes(state))
     return path
 
