@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from headstart import errors, record, run
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
-from headstart.verdict.gather import RunRecord, runs_in
+from headstart.verdict.gather import runs_in
 from headstart.voice import Voice
+
+PATIENCE = 60.0  # seconds that a run is waited for which another process has
 
 
 def text(parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, until: int | None = None) -> str:
@@ -40,18 +43,41 @@ def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
     """
     parent = Path(job["parent"])
     parent.mkdir(parents=True, exist_ok=True)
-    known = {found.hash: found for found in runs_in(parent)} if job["runs"] else {}
-    return [_one(parent, item, known, job["until"], voice) for item in job["runs"]]
+    return [_one(parent, item, job["until"], voice) for item in job["runs"]]
 
 
 def work(text: str, voice: Voice) -> str:
     """A job as text in, its answer as text out: what engines carry. Errors are answers too."""
     try:
-        answer: dict[str, Any] = {"folders": [str(folder) for folder in carry_out(json.loads(text), voice)]}
+        return json.dumps({"folders": [str(folder) for folder in carry_out(json.loads(text), voice)]})
     except HeadstartError as error:
-        kind = type(error).__name__
-        answer = {"error": {"kind": kind, "what": error.what, "cure": error.cure, "code": error.exit_code}}
-    return json.dumps(answer)
+        return failed(error)
+
+
+def work_apart(text: str, voice: Voice) -> str:
+    """As `work`, in another process than whoever asked: errors that nobody foresaw are answers as well."""
+    try:
+        return work(text, voice)
+    except Exception as error:
+        return failed(errors.told(error), traceback.format_exc())
+
+
+def failed(error: HeadstartError, trace: str = "") -> str:
+    """The answer that carries an error, and where it came from in another process."""
+    kind = type(error).__name__
+    told = {"kind": kind, "what": error.what, "cure": error.cure, "code": error.exit_code, "trace": trace}
+    return json.dumps({"error": told})
+
+
+def stopped(answer: str) -> bool:
+    """Whether the answer is that somebody asked the job to stop."""
+    return dict(json.loads(answer).get("error", {})).get("kind") == InterruptedRunError.__name__
+
+
+def title(text: str) -> str:
+    """What a job is about, for people."""
+    runs = json.loads(text)["runs"]
+    return ", ".join(f"{run['about']['cell']} seed {run['plan']['chance']['seed']}" for run in runs) or "an empty job"
 
 
 def folders(answer: str) -> list[Path]:
@@ -61,23 +87,28 @@ def folders(answer: str) -> list[Path]:
         return [Path(folder) for folder in content["folders"]]
     if told["kind"] == InterruptedRunError.__name__:
         raise InterruptedRunError(signal.Signals(told["code"] - 128), told["cure"])
-    raise getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
+    error: HeadstartError = getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
+    if trace := told.get("trace"):
+        error.add_note(f"In the process of the run:\n{trace}")
+    raise error
 
 
-def _one(parent: Path, item: dict[str, Any], known: dict[str, RunRecord], until: int | None, voice: Voice) -> Path:
+def _one(parent: Path, item: dict[str, Any], until: int | None, voice: Voice) -> Path:
+    """One run. Only one process at a time does it, also where a worker that counts as lost still works on it."""
     plan = Plan.model_validate(item["plan"])
-    found = known.get(plan.hash)
-    if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
-        return found.folder
-    if found is None and (folder := _adopted(parent, plan, item["about"])) is not None:
-        return folder
-    try:
-        if found is not None:
-            folder = run.resume(found.folder, voice, until=until)
-        else:
-            folder = run.start(plan, parent, voice, until=until, about=item["about"])
-    except DivergedError:
-        folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
+    with record.locked(parent, f".{plan.hash[:16]}.lock", PATIENCE):
+        found = next((other for other in runs_in(parent) if other.hash == plan.hash), None)
+        if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
+            return found.folder
+        if found is None and (folder := _adopted(parent, plan, item["about"])) is not None:
+            return folder
+        try:
+            if found is not None:
+                folder = run.resume(found.folder, voice, until=until)
+            else:
+                folder = run.start(plan, parent, voice, until=until, about=item["about"])
+        except DivergedError:
+            folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     _remember(folder, plan)
     return folder
 

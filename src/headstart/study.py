@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -231,15 +232,16 @@ def _run(
             records[found.hash] = found
     missing = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in records}
     texts = [jobs.text(parent, [(plan, about)], until=until) for plan, about in missing.values()]
-    for done, (index, answer) in enumerate(study.engine.run(texts), 1):
-        try:
-            (folder,) = jobs.folders(answer)
-        except InterruptedRunError as stop:
-            stop.cure = f"Go on with `headstart resume {study.folder}`."
-            raise
-        made = read_run(folder)
-        records[made.hash] = made
-        _tell(study, list(missing.values())[index][1], made, done, len(texts))
+    with closing(study.engine.run(texts)) as answers:
+        for done, (index, answer) in enumerate(answers, 1):
+            try:
+                (folder,) = jobs.folders(answer)
+            except InterruptedRunError as stop:
+                stop.cure = f"Go on with `headstart resume {study.folder}`."
+                raise
+            made = read_run(folder)
+            records[made.hash] = made
+            _tell(study, list(missing.values())[index][1], made, done, len(texts))
     return [records[plan.hash] for plan, _ in asked]
 
 
