@@ -1,6 +1,7 @@
 """The tables behind every claim of speed, on photos and weights that you name.
 
 python -m benchmarks --photos photos.csv speed memory
+python -m benchmarks engines
 python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are kept)
 """
 
@@ -10,9 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import memory, quality, speed
+from benchmarks import engines, memory, quality, speed
 
-TABLES = ("speed", "memory", "quality")
+TABLES = ("speed", "memory", "quality", "engines")
 
 
 def main() -> None:
@@ -21,7 +22,9 @@ def main() -> None:
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="*", help=f"which of {', '.join(TABLES)}; none: all of them")
-    parser.add_argument("--photos", required=True, help="photos with declared splits: a folder or a manifest")
+    parser.add_argument(
+        "--photos", help="photos with declared splits: a folder or a manifest; all but engines need them"
+    )
     parser.add_argument("--weights", type=Path, help="pretrained weights for the quality table")
     parser.add_argument("--size", type=int, default=128, help="image size in px")
     parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
@@ -34,11 +37,15 @@ def main() -> None:
     wanted = options.what or [name for name in TABLES if name != "quality" or options.weights]
     if unknown := set(wanted) - set(TABLES):
         sys.exit(f"There is no table {', '.join(unknown)}.\nChoose from {', '.join(TABLES)}.")
+    if set(wanted) - {"engines"} and options.photos is None:
+        sys.exit("These tables are made of photos.\nName them with --photos FOLDER, or ask for engines only.")
     if "quality" in wanted and options.weights is None:
         sys.exit("The quality table compares runs from pretrained weights.\nName them with --weights FILE.")
     for name in wanted:
         if name == "speed":
             rows = speed.table(options.photos, size=options.size, rounds=options.rounds, enlarge=options.enlarge)
+        elif name == "engines":
+            rows = engines.table()
         elif name == "memory":
             rows = memory.table(options.photos, size=options.size)
         else:
