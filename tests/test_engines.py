@@ -3,10 +3,6 @@
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +11,16 @@ import pytest
 
 from headstart import jobs, study
 from headstart.api import declared
-from headstart.engines import LOST, Engine, choice, contract, pace
+from headstart.engines import Engine, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.engines.parcel import pack, unpack
-from headstart.errors import InterruptedRunError, ResourceError, UsageError
+from headstart.errors import UsageError
 from headstart.record import locked, read_json
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent
 
-from .conftest import environment_for_processes
-from .runs import finish, metrics
+from .runs import metrics
 from .test_study import TINY
 
 ARMS = ("scratch", "scratch@adam")
@@ -85,11 +80,13 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 def test_here_keeps_the_contract(check, tmp_path: Path) -> None:
     check(Here(Silent()), tmp_path)
+    assert list(tmp_path.glob(".*")) == []  # no lock is left
 
 
 @pytest.mark.parametrize("check", contract.CHECKS + contract.CHECKS_OF_WORKERS, ids=lambda check: check.__name__)
 def test_lanes_keep_the_contract(check, lanes: Lanes, tmp_path: Path) -> None:
     check(lanes, tmp_path)
+    assert list(tmp_path.glob(".*")) == []
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
@@ -106,124 +103,6 @@ def test_the_contract_finds_an_engine_that_breaks_it(check, tmp_path: Path) -> N
 
     with pytest.raises((AssertionError, ValueError, KeyError)):
         check(Forgetful(), tmp_path)
-
-
-def test_lanes_give_the_bits_of_here_and_leave_no_process(tmp_path: Path) -> None:
-    before, found = children(), []
-    for name, make in (("here", lambda: Here(Silent())), ("lanes", lambda: Lanes(2, Silent()))):
-        with own_cache(tmp_path / f"cache-{name}"):
-            folder, engine = begun(tmp_path / name), make()
-            study.carry_out(folder, engine, Silent())
-            engine.close()
-            found.append(bits(folder))
-            assert list(folder.glob(".*.lock")) == []
-    assert found[0] == found[1] and len(found[0]["runs"]) == 6
-    assert children() == before
-
-
-def test_a_killed_lane_loses_nothing_and_doubles_nothing(lanes: Lanes, tmp_path: Path) -> None:
-    with own_cache(tmp_path / "cache"):
-        whole = begun(tmp_path / "whole", budgets="30st")
-        study.carry_out(whole, Here(Silent()), Silent())
-    folder, before = begun(tmp_path / "killed", budgets="30st"), children()
-    killed: list[int] = []
-
-    class Reaper:
-        """Kills the lane of a run in progress when the first answer is in."""
-
-        def run(self, asked):
-            for index, answer in lanes.run(asked):
-                yield index, answer
-                if not killed and len(asked) == 6:
-                    contract._kill_the_worker(folder, killed)
-
-        def close(self) -> None:
-            pass
-
-    study.carry_out(folder, Reaper(), Silent())
-    assert len(killed) == 1 and killed[0] not in children() and len(children()) <= len(before) + 2
-    assert bits(folder) == bits(whole)
-
-
-def test_a_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("headstart.engines.lanes._LANE", "import sys; sys.stdin.readline(); sys.exit(7)")
-    said: list[str] = []
-    voice = Silent()
-    voice.say = said.append  # type: ignore[method-assign]
-    engine = Lanes(1, voice)
-    ((index, answer),) = engine.run([contract.job(tmp_path, contract.plan(4))])
-    engine.close()
-    assert index == 0 and len(said) == LOST - 1
-    with pytest.raises(ResourceError, match="small seed 4 ended with exit code 7") as lost:
-        jobs.folders(answer)
-    assert lost.value.exit_code == 5
-
-
-PARENT = """
-import sys
-from pathlib import Path
-from headstart.cli import main
-from headstart.engines import contract
-from headstart.engines.lanes import Lanes
-from headstart.errors import InterruptedRunError
-from headstart.voice import Silent
-from headstart import jobs
-folder = Path(sys.argv[1])
-engine = Lanes(2, Silent())
-try:
-    for _, answer in engine.run([contract.job(folder, contract.plan(seed, 100_000)) for seed in (0, 1, 2)]):
-        jobs.folders(answer)
-except InterruptedRunError as stop:
-    engine.close()
-    sys.exit(stop.exit_code)
-"""
-
-
-def at_work(folder: Path, process: subprocess.Popen[str]) -> list[int]:
-    """The lanes of two runs that have a checkpoint."""
-    until = time.monotonic() + 100
-    while time.monotonic() < until:
-        busy = [p.parent for p in folder.glob("*/lock") if any((p.parent / "checkpoints").glob("step-*/MANIFEST.json"))]
-        if len(busy) == 2:
-            return [int((run / "lock").read_text().split()[1]) for run in busy]
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    raise AssertionError("no two runs came to a checkpoint")
-
-
-def gone(pids: list[int], seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and any(Path(f"/proc/{pid}").exists() for pid in pids):
-        time.sleep(0.02)
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
-
-
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT to all", "SIGKILL"])
-def test_lanes_end_with_their_parent(how: str, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment_for_processes(),
-        start_new_session=True,
-    )
-    pids = at_work(tmp_path, process)
-    if how == "SIGINT to all":  # as a terminal does
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        process.send_signal(getattr(signal, how.split()[0]))
-    code, _, err = finish(process, 60)
-    assert gone(pids, 10) and err == ""
-    if how == "SIGKILL":
-        assert code == -signal.SIGKILL
-        return
-    assert code == 128 + getattr(signal, how.split()[0])
-    ended = [metrics(run)[-1] for run in sorted(p.parent for p in tmp_path.glob("*/plan.json"))]
-    assert [line["kind"] for line in ended] == ["stopped", "stopped"]
-    for run in (p.parent for p in tmp_path.glob("*/plan.json")):  # each stopped at a checkpoint
-        newest = max((run / "checkpoints").glob("step-*")).name
-        assert int(newest.split("-")[1]) == metrics(run)[-1]["step"]
 
 
 def test_one_process_at_a_time_does_a_plan(tmp_path: Path, monkeypatch) -> None:
@@ -267,22 +146,6 @@ def test_threads_follow_the_measured_rates(rates, auto: int, lanes: int, monkeyp
     assert pace.threads_per_run(plan, Silent(), side_by_side=True) == lanes
 
 
-def test_the_measurement_is_made_once_and_its_threads_stand_in_the_study(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "WINDOW", 0.05)
-    monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 2)
-    wanted = declared("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
-    before = children()
-    with own_cache(tmp_path):
-        found = choice.settled(wanted, "lanes", Silent())
-        assert found.plan.machine.threads == 1 and children() == before
-        (kept,) = (tmp_path / "machine").glob("lanes-*.json")
-        rates = read_json(kept)["rates"]
-        assert set(rates) == {"1", "2"} and min(rates.values()) > 0
-        monkeypatch.setattr(pace, "measured", None)  # asked again, it is read
-        assert choice.settled(wanted, "lanes", Silent()) == found
-    assert choice.settled(wanted, "here", Silent()) == wanted
-
-
 def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
     monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 4)
     plan = contract.plan(0)
@@ -299,14 +162,3 @@ def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
         choice.checked("rey")
     with pytest.raises(UsageError, match="Ray cluster"):
         choice.checked("lanes", "somewhere:6379")
-
-
-def test_a_stopped_engine_says_so_once(lanes: Lanes, tmp_path: Path) -> None:
-    asked = [contract.job(tmp_path, contract.plan(seed, 100_000)) for seed in (0, 1)]
-    answers = lanes.run([contract.job(tmp_path), *asked])
-    assert next(answers)[0] == 0
-    os.kill(os.getpid(), signal.SIGTERM)
-    ((_, answer),) = answers
-    with pytest.raises(InterruptedRunError) as stop:
-        jobs.folders(answer)
-    assert stop.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
