@@ -2,6 +2,7 @@
 
 python -m benchmarks --photos photos.csv speed memory
 python -m benchmarks --photos photos.csv --weights w.safetensors --size 96 heads verdict       (most of an hour)
+python -m benchmarks engines
 python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are kept)
 """
 
@@ -11,9 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import heads, memory, quality, speed, verdict
+from benchmarks import engines, heads, memory, quality, speed, verdict
 
-TABLES = ("speed", "memory", "heads", "verdict", "quality")
+TABLES = ("speed", "memory", "engines", "heads", "verdict", "quality")
 NEED_WEIGHTS = ("heads", "verdict", "quality")
 
 
@@ -23,7 +24,9 @@ def main() -> None:
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="*", help=f"which of {', '.join(TABLES)}; none: all of them")
-    parser.add_argument("--photos", required=True, help="photos with declared splits: a folder or a manifest")
+    parser.add_argument(
+        "--photos", help="photos with declared splits: a folder or a manifest; all but engines need them"
+    )
     parser.add_argument("--weights", type=Path, help="pretrained weights, for the tables that need them")
     parser.add_argument("--size", type=int, default=128, help="image size in px")
     parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
@@ -36,11 +39,15 @@ def main() -> None:
     wanted = options.what or [name for name in TABLES if name not in NEED_WEIGHTS or options.weights]
     if unknown := set(wanted) - set(TABLES):
         sys.exit(f"There is no table {', '.join(unknown)}.\nChoose from {', '.join(TABLES)}.")
+    if set(wanted) - {"engines"} and options.photos is None:
+        sys.exit("These tables are made of photos.\nName them with --photos FOLDER, or ask for engines only.")
     if options.weights is None and (needy := [name for name in wanted if name in NEED_WEIGHTS]):
         sys.exit(f"The table {needy[0]} is of pretrained weights.\nName them with --weights FILE.")
     for name in wanted:
         if name == "speed":
             rows = speed.table(options.photos, size=options.size, rounds=options.rounds, enlarge=options.enlarge)
+        elif name == "engines":
+            rows = engines.table()
         elif name == "memory":
             rows = memory.table(options.photos, size=options.size)
         elif name == "heads":

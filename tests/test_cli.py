@@ -9,8 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -309,3 +311,31 @@ def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "headstart", "--version"],
+        capture_output=True,
+        text=True,
+        env=environment_for_processes(),
+        timeout=120,
+    )
+    assert found.returncode == 0 and found.stdout == f"{version('headstart')}\n" and found.stderr == ""
+
+
+def test_ctrl_c_while_torch_is_imported_is_an_orderly_end(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headstart", "train", "digits:0-1", "--runs", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment_for_processes(),
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and "libtorch" not in maps.read_text():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and out == "" and list(tmp_path.iterdir()) == []
+    assert err.splitlines() == ["Stopped; nothing was lost.", "Run the command again."]

@@ -12,7 +12,7 @@ FLOORS = [
     ["features", "loop", "many_heads", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "run_heads", "jobs"],
     ["engines", "search", "study", "use"],
-    ["terminal", "api", "__init__", "cli"],
+    ["terminal", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}
 NO_TORCH = [
@@ -89,7 +89,8 @@ def test_imports_go_down_or_back() -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    assert [p for p in files() if any(name.startswith("headstart.cli") for name in imports(p, lazy=True))] == []
+    asking = [p.stem for p in files() if any(name.startswith("headstart.cli") for name in imports(p, lazy=True))]
+    assert asking == ["__main__"]  # the door of the house itself
 
 
 def test_these_rooms_import_no_torch() -> None:

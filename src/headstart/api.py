@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import run
-from headstart.engines.here import Here
+from headstart.engines import choice
 from headstart.errors import UsageError
 from headstart.protocol import Declared, Protocol, declare, read_study
 from headstart.settings import settle
@@ -68,6 +68,8 @@ def compare(
     config: str | Path | None = None,
     preset: str | None = None,
     runs: str | Path = "runs",
+    engine: str = "auto",
+    address: str = "",
     quiet: bool = False,
     **settings: Any,
 ) -> Study:
@@ -76,14 +78,19 @@ def compare(
     `arms` are written `START[+TUNING][+HEAD][@OPTIMIZER]` (default: scratch, and pretrained weights fully tuned,
     frozen, and head first); `vary` crosses them with values of any field of the plan. `settings` are fields of the
     protocol (`seeds=5`, `target=0.75`, `tie="1pt"`, …) and of the plan (`epochs="10ep"`, …). `study` is the study.toml
-    of a protocol, or the folder of a study to go on with. Raises what `train` raises.
+    of a protocol, or the folder of a study to go on with. `engine` is where the runs happen: `here` one after the
+    other, `lanes` as many processes as this machine is faster with, `ray` a cluster (the one at `address`), `auto` the
+    faster of the first two. Raises what `train` raises.
     """
+    choice.checked(engine, address)
     with _voice(quiet) as voice:
         if study is not None and Path(study).is_dir():
             folder = Path(study)
         else:
-            folder = begin(declared(data, arms, vary, study, config, preset, settings), Path(runs), voice)
-        carry_out(folder, Here(Silent()), voice)
+            wanted = declared(data, arms, vary, study, config, preset, settings)
+            folder = begin(choice.settled(wanted, engine, voice), Path(runs), voice)
+        with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
+            carry_out(folder, chosen, voice)
         return Study(folder)
 
 

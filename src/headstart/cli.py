@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import inspect
 import json
 import os
@@ -24,7 +23,7 @@ from cyclopts import (
 )
 from pydantic_core import PydanticUndefined
 
-from headstart.errors import DataError, HeadstartError, ResourceError, UsageError
+from headstart.errors import DataError, HeadstartError, UsageError, told
 from headstart.plan import SECTIONS, fields
 from headstart.protocol import Protocol
 from headstart.settings import settle
@@ -97,6 +96,16 @@ WHERE = "Folder of class folders, manifest, or built-in: digits, digits:0-5"
 Data = Annotated[str, Parameter(help=f"{WHERE}.")]
 Model = Annotated[Path, Parameter(help="A run, its model folder, or a folder of runs (the best by val).")]
 Json = Annotated[bool, _switch("Print the result as JSON.")]
+EngineName = Annotated[
+    str,
+    Parameter(
+        help="Where runs happen: here, one after the other; lanes, side by side in processes; ray, on a cluster; auto, "
+        "the faster of the first two, measured once."
+    ),
+]
+Address = Annotated[
+    str, Parameter(help="ray: the cluster's address [default: one on this machine].", show_default=False)
+]
 SaveEvery = Annotated[
     str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st [default: as often as costs 2 % of the time].")
 ]
@@ -122,6 +131,8 @@ def compare(
     config: Annotated[Path | None, Parameter(help="Settings of the plan from a TOML file; flags win over it.")] = None,
     preset: Annotated[str | None, Parameter(help="demo, digits, quick or lab; a file and flags win over it.")] = None,
     runs: Annotated[Path, Parameter(help="Where the study's folder is made.")] = Path("runs"),
+    engine: EngineName = "auto",
+    address: Address = "",
     dry_run: Annotated[bool, _switch("Check everything, print what would be done and stop.")] = False,
     require_winner: Annotated[bool, _switch("Exit with 2 where the verdict names no winner.")] = False,
     json: Json = False,
@@ -130,9 +141,10 @@ def compare(
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
     from headstart import study as studies
     from headstart.api import declared
-    from headstart.engines.here import Here
-    from headstart.voice import Silent
+    from headstart.engines import choice
+    from headstart.protocol import read_study
 
+    choice.checked(engine, address)
     varied = dict(_varied(text) for text in vary or ())
     with Terminal() as voice:
         if study is not None and study.is_dir():
@@ -142,8 +154,9 @@ def compare(
             if dry_run:
                 print("\n".join(studies.foretell(wanted, voice)))
                 return
-            folder = studies.begin(wanted, runs, voice)
-        verdict = studies.carry_out(folder, Here(Silent()), voice)
+            folder = studies.begin(choice.settled(wanted, engine, voice), runs, voice)
+        with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
+            verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
     if require_winner:
         studies.require_winner(verdict)
@@ -185,11 +198,13 @@ def resume(
     *,
     force_new: Annotated[bool, _switch("Start a new run of the same plan beside it.")] = False,
     save_every: SaveEvery = None,
+    engine: EngineName = "auto",
+    address: Address = "",
     json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, bit for bit as if it had not been."""
     if (folder / "study.toml").is_file():
-        compare(study=folder, json=json)
+        compare(study=folder, engine=engine, address=address, json=json)
         return
     from headstart import run
     from headstart.api import interval
@@ -335,9 +350,9 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        told = _told(error)
+        known = _told(error)
         _no_more(arguments)
-        _leave(told, told.exit_code)
+        _leave(known, known.exit_code)
 
 
 def _no_more(arguments: list[str] | None) -> None:
@@ -348,23 +363,10 @@ def _no_more(arguments: list[str] | None) -> None:
 
 def _told(error: Exception) -> HeadstartError:
     """Any error as one of ours."""
-    if isinstance(error, HeadstartError):
-        return error
     if isinstance(error, CycloptsError):
         command = " ".join(["headstart", *(error.command_chain or ())])
         return UsageError(_usage(error), f"See `{command} --help`.")
-    if isinstance(error, OSError) and error.errno in REFUSED:
-        where = f": {error.filename}" if error.filename else ""
-        return ResourceError(f"The system refused ({error.strerror}{where}).", REFUSED[error.errno])
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or "not enough memory" in str(error):
-        return ResourceError("The memory is not enough.", "Choose a smaller --batch-size or --image-size.")
-    what = f"headstart failed in a way it did not expect ({type(error).__name__}: {' '.join(str(error).split())})."
-    return HeadstartError(what, "Run it again with --debug and report what it prints.")
-
-
-FREE = "Free some space; a run that was begun goes on with `headstart resume RUN`."
-ACCESS = "Give yourself access, or choose another place (--runs, HEADSTART_CACHE)."
-REFUSED = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
+    return told(error)
 
 
 def _usage(error: CycloptsError) -> str:

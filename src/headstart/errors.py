@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 
@@ -59,3 +60,21 @@ class InterruptedRunError(HeadstartError):
     def __init__(self, number: signal.Signals, cure: str) -> None:
         super().__init__(f"Stopped by {number.name}.", cure)
         self.exit_code = 128 + number
+
+
+FREE = "Free some space; a run that was begun goes on with `headstart resume RUN`."
+ACCESS = "Give yourself access, or choose another place (--runs, HEADSTART_CACHE)."
+REFUSED = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
+
+
+def told(error: Exception) -> HeadstartError:
+    """Any error as one of ours: the border where foreign ones end."""
+    if isinstance(error, HeadstartError):
+        return error
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        where = f": {error.filename}" if error.filename else ""
+        return ResourceError(f"The system refused ({error.strerror}{where}).", REFUSED[error.errno])
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "not enough memory" in str(error):
+        return ResourceError("The memory is not enough.", "Choose a smaller --batch-size or --image-size.")
+    what = f"headstart failed in a way it did not expect ({type(error).__name__}: {' '.join(str(error).split())})."
+    return HeadstartError(what, "Run it again with --debug and report what it prints.")

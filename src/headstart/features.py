@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -97,7 +98,9 @@ class Trunk:
                 yield len(missing) - begin
                 rows = missing[begin : begin + size]
                 fresh[rows] = self._compute(view, photos, rows)
+            self._join(fresh, path)
             fresh.flush()
+            self._arrays[view] = np.load(scratch, mmap_mode="r")  # ours, whatever takes its place at `path`
             scratch.replace(path)
             fsync_folder(self._folder)
         except OSError as error:
@@ -107,7 +110,17 @@ class Trunk:
             ) from error
         finally:
             scratch.unlink(missing_ok=True)
-        self._arrays[view] = np.load(path, mmap_mode="r")
+
+    def _join(self, fresh: np.ndarray, path: Path) -> None:
+        """Add what other processes have computed meanwhile; what is lost all the same is computed again."""
+        try:
+            theirs = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            return
+        if theirs.shape == fresh.shape:
+            count = len(fresh)
+            there = np.isnan(fresh.reshape(count, -1)[:, 0]) & ~np.isnan(theirs.reshape(count, -1)[:, 0])
+            fresh[there] = theirs[there]
 
     def rows(self, view: str, indices: np.ndarray) -> Tensor:
         """What the trunk made of these photos of the store: float32 [n, …] on the device. They must be filled."""

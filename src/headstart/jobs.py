@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from headstart import errors, record, run, run_heads
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
-from headstart.verdict.gather import RunRecord, runs_in
+from headstart.verdict.gather import runs_in
 from headstart.voice import Voice
 
+Asked = tuple[Plan, dict[str, Any]]  # a complete plan and what the run is there for
+PATIENCE = 60.0  # seconds that a run is waited for which another process has
 
-def text(parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, until: int | None = None) -> str:
+
+def text(parent: Path, asked: Sequence[Asked], *, until: int | None = None) -> str:
     """A job as text: runs to be made in `parent`, each a complete plan and what it is there for.
 
     With `until` they pause after that epoch.
@@ -40,21 +44,20 @@ def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
     """
     parent = Path(job["parent"])
     parent.mkdir(parents=True, exist_ok=True)
-    known = {found.hash: found for found in runs_in(parent)} if job["runs"] else {}
     asked = [(Plan.model_validate(item["plan"]), item["about"]) for item in job["runs"]]
-    together: dict[str, list[tuple[Plan, dict[str, Any]]]] = {}
+    together: dict[str, list[Asked]] = {}
     for plan, about in asked:
         if (key := run_heads.group(plan)) is not None:
             together.setdefault(key, []).append((plan, about))
     made: dict[str, Path] = {}
-    for some in together.values():
-        made |= _heads(parent, some, known, voice)
-    return [made.get(plan.hash) or _one(parent, plan, about, known, job["until"], voice) for plan, about in asked]
+    for key, some in together.items():
+        made |= _heads(parent, key, some, voice)
+    return [made.get(plan.hash) or _one(parent, plan, about, job["until"], voice) for plan, about in asked]
 
 
-def bundles(asked: Sequence[tuple[Plan, dict[str, Any]]]) -> list[list[tuple[Plan, dict[str, Any]]]]:
+def bundles(asked: Sequence[Asked]) -> list[list[Asked]]:
     """The runs of each job: heads on one trunk together, every other run alone; in order, each plan once."""
-    found: dict[str, dict[str, tuple[Plan, dict[str, Any]]]] = {}
+    found: dict[str, dict[str, Asked]] = {}
     for plan, about in asked:
         found.setdefault(run_heads.group(plan) or plan.hash, {}).setdefault(plan.hash, (plan, about))
     return [list(some.values()) for some in found.values()]
@@ -63,11 +66,35 @@ def bundles(asked: Sequence[tuple[Plan, dict[str, Any]]]) -> list[list[tuple[Pla
 def work(text: str, voice: Voice) -> str:
     """A job as text in, its answer as text out: what engines carry. Errors are answers too."""
     try:
-        answer: dict[str, Any] = {"folders": [str(folder) for folder in carry_out(json.loads(text), voice)]}
+        return json.dumps({"folders": [str(folder) for folder in carry_out(json.loads(text), voice)]})
     except HeadstartError as error:
-        kind = type(error).__name__
-        answer = {"error": {"kind": kind, "what": error.what, "cure": error.cure, "code": error.exit_code}}
-    return json.dumps(answer)
+        return failed(error)
+
+
+def work_apart(text: str, voice: Voice) -> str:
+    """As `work`, in another process than whoever asked: errors that nobody foresaw are answers as well."""
+    try:
+        return work(text, voice)
+    except Exception as error:
+        return failed(errors.told(error), traceback.format_exc())
+
+
+def failed(error: HeadstartError, trace: str = "") -> str:
+    """The answer that carries an error, and where it came from in another process."""
+    kind = type(error).__name__
+    told = {"kind": kind, "what": error.what, "cure": error.cure, "code": error.exit_code, "trace": trace}
+    return json.dumps({"error": told})
+
+
+def stopped(answer: str) -> bool:
+    """Whether the answer is that somebody asked the job to stop."""
+    return dict(json.loads(answer).get("error", {})).get("kind") == InterruptedRunError.__name__
+
+
+def title(text: str) -> str:
+    """What a job is about, for people."""
+    runs = json.loads(text)["runs"]
+    return ", ".join(f"{run['about']['cell']} seed {run['plan']['chance']['seed']}" for run in runs) or "an empty job"
 
 
 def folders(answer: str) -> list[Path]:
@@ -77,47 +104,51 @@ def folders(answer: str) -> list[Path]:
         return [Path(folder) for folder in content["folders"]]
     if told["kind"] == InterruptedRunError.__name__:
         raise InterruptedRunError(signal.Signals(told["code"] - 128), told["cure"])
-    raise getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
+    error: HeadstartError = getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
+    if trace := told.get("trace"):
+        error.add_note(f"In the process of the run:\n{trace}")
+    raise error
 
 
-def _heads(
-    parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], known: dict[str, RunRecord], voice: Voice
-) -> dict[str, Path]:
+def _heads(parent: Path, key: str, asked: Sequence[Asked], voice: Voice) -> dict[str, Path]:
     """Run folders by hash of heads that are trained together; none where they cannot be.
 
     Where one is missing all are trained, and only it is written: a stack of other heads would round differently.
     """
     made: dict[str, Path] = {}
-    for plan, about in asked:
-        if plan.hash in known and known[plan.hash].done:
-            made[plan.hash] = known[plan.hash].folder
-        elif plan.hash not in known and (folder := _adopted(parent, plan, about)) is not None:
-            made[plan.hash] = folder
-    if len(made) < len(asked):
-        left = {found.hash: found.folder for found in known.values() if not found.done}
-        new = run_heads.carry_out(asked, parent, voice, done=made.keys(), left=left)
-        for plan, _ in asked:
-            if plan.hash in new:
-                _remember(new[plan.hash], plan)
-        made |= new
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    with record.locked(parent, f".{name}.lock", PATIENCE):
+        known = {found.hash: found for found in runs_in(parent)}
+        for plan, about in asked:
+            if plan.hash in known and known[plan.hash].done:
+                made[plan.hash] = known[plan.hash].folder
+            elif plan.hash not in known and (folder := _adopted(parent, plan, about)) is not None:
+                made[plan.hash] = folder
+        if len(made) < len(asked):
+            left = {found.hash: found.folder for found in known.values() if not found.done}
+            new = run_heads.carry_out(asked, parent, voice, done=made.keys(), left=left)
+            for plan, _ in asked:
+                if plan.hash in new:
+                    _remember(new[plan.hash], plan)
+            made |= new
     return made
 
 
-def _one(
-    parent: Path, plan: Plan, about: dict[str, Any], known: dict[str, RunRecord], until: int | None, voice: Voice
-) -> Path:
-    found = known.get(plan.hash)
-    if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
-        return found.folder
-    if found is None and (folder := _adopted(parent, plan, about)) is not None:
-        return folder
-    try:
-        if found is not None:
-            folder = run.resume(found.folder, voice, until=until)
-        else:
-            folder = run.start(plan, parent, voice, until=until, about=about)
-    except DivergedError:
-        folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
+def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voice: Voice) -> Path:
+    """One run. Only one process at a time does it, also where a worker that counts as lost still works on it."""
+    with record.locked(parent, f".{plan.hash[:16]}.lock", PATIENCE):
+        found = next((other for other in runs_in(parent) if other.hash == plan.hash), None)
+        if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
+            return found.folder
+        if found is None and (folder := _adopted(parent, plan, about)) is not None:
+            return folder
+        try:
+            if found is not None:
+                folder = run.resume(found.folder, voice, until=until)
+            else:
+                folder = run.start(plan, parent, voice, until=until, about=about)
+        except DivergedError:
+            folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     _remember(folder, plan)
     return folder
 

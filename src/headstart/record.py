@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -180,13 +181,14 @@ def without_clock(line: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder: a second process is refused, a dead one's lock is taken over.
+def locked(folder: Path, name: str = "lock", patience: float = 0.0) -> Iterator[None]:
+    """Hold the file `name` of a folder, which stands for the folder or for a part of it.
 
-    Raises UsageError naming the holder's pid and host.
+    A second process waits for `patience` seconds and is then refused; a dead one's lock is taken over. Raises
+    UsageError naming the holder's pid and host.
     """
-    path = folder / "lock"
-    with _lock_file(path) as file:
+    path = folder / name
+    with _lock_file(path, time.monotonic() + patience) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -196,8 +198,8 @@ def locked(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _lock_file(path: Path) -> IO[str]:
-    """Open and lock the file, again if its last holder took it away in between."""
+def _lock_file(path: Path, until: float) -> IO[str]:
+    """Open and lock the file, again if its last holder took it away in between, or has it until then."""
     while True:
         try:
             file = path.open("a+", encoding="utf-8")
@@ -211,11 +213,16 @@ def _lock_file(path: Path) -> IO[str]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
             file.close()
-            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            if time.monotonic() < until:
+                time.sleep(0.05)
+                continue
             raise UsageError(f"{path.parent} is in use by {holder}.", "Wait for it, or stop it first.") from None
-        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                return file
         file.close()
 
 

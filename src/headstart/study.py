@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -233,16 +234,17 @@ def _run(
     bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
     total, texts = len(missing), [jobs.text(parent, some, until=until) for some in bundles]
-    for _, answer in study.engine.run(texts):
-        try:
-            folders = jobs.folders(answer)
-        except InterruptedRunError as stop:
-            stop.cure = f"Go on with `headstart resume {study.folder}`."
-            raise
-        for made in map(read_run, folders):
-            records[made.hash] = made
-            if (about := missing.pop(made.hash, None)) is not None:
-                _tell(study, about, made, total - len(missing), total)
+    with closing(study.engine.run(texts)) as answers:
+        for _, answer in answers:
+            try:
+                folders = jobs.folders(answer)
+            except InterruptedRunError as stop:
+                stop.cure = f"Go on with `headstart resume {study.folder}`."
+                raise
+            for made in map(read_run, folders):
+                records[made.hash] = made
+                if (about := missing.pop(made.hash, None)) is not None:
+                    _tell(study, about, made, total - len(missing), total)
     return [records[plan.hash] for plan, _ in asked]
 
 

@@ -137,7 +137,7 @@ def _build(
         folder = _place(good, side)
         if good:
             _write_index(scratch, good, sizes, deep)
-            if not _whole(folder):
+            if folder.exists() and not _whole(folder):  # damaged; another process's appears whole
                 shutil.rmtree(folder, ignore_errors=True)
             settle(scratch, folder)
     return folder

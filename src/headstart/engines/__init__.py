@@ -1,16 +1,25 @@
-"""Where jobs run. An engine knows a job only as JSON text, and its answer only as JSON text (see `jobs.work`)."""
+"""Where jobs run. An engine knows a job only as JSON text, and its answer only as JSON text (see `jobs.work`).
+
+`contract.py` holds what every engine must do, as checks to run on one of your own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
+
+LOST = 3  # times that a job's worker may be lost before the job is answered with an error
+GRACE = 10.0  # seconds that a run has for its checkpoint when it is asked to stop
 
 
 class Engine(Protocol):
     """Runs jobs and yields (index of the job, its answer) as they end; a job whose worker was lost is run again."""
 
-    def run(self, jobs: Sequence[str]) -> Iterator[tuple[int, str]]:
-        """Yield each job's answer once, in any order."""
+    def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
+        """Yield each job's answer once, in any order; closed before the end, it stops what is running.
+
+        Asked to stop by SIGINT or SIGTERM, it waits for checkpoints, and its last answer is an InterruptedRunError.
+        """
 
     def close(self) -> None:
         """Give back what the engine holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from headstart import jobs as work
 from headstart.voice import Voice
@@ -14,7 +14,7 @@ class Here:
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
 
-    def run(self, jobs: Sequence[str]) -> Iterator[tuple[int, str]]:
+    def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
         """In the order of the jobs."""
         for index, job in enumerate(jobs):
             yield index, work.work(job, self._voice)

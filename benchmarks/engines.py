@@ -1,0 +1,59 @@
+"""What an engine itself costs: seconds for each of 100 empty jobs, workers warm."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from headstart import jobs
+from headstart.engines import Engine
+from headstart.engines.here import Here
+from headstart.engines.lanes import Lanes
+from headstart.errors import HeadstartError
+from headstart.parts import precision
+from headstart.voice import Silent
+
+COUNT = 100
+
+
+def table() -> list[str]:
+    """Rows by engine: seconds for an empty job, and until the first one is answered."""
+
+    def ray() -> Engine:
+        from headstart.engines.ray import Ray
+
+        return Ray("", Silent())
+
+    made: dict[str, Callable[[], Engine]] = {
+        "here": lambda: Here(Silent()),
+        "lanes": lambda: Lanes(precision.usable_cores(), Silent()),
+        "ray": ray,
+    }
+    rows = [f"{'engine':<10}{'s / empty job':>16}{'first answer s':>18}"]
+    for name, make in made.items():
+        try:
+            each, first = seconds(make)
+        except HeadstartError as error:
+            rows.append(f"{name:<10}{error.what}")
+        else:
+            rows.append(f"{name:<10}{each:>16.4f}{first:>18.2f}")
+    return rows
+
+
+def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
+    """Of one of `COUNT` empty jobs, and from nothing to the first answer."""
+    with tempfile.TemporaryDirectory() as parent:
+        empty = jobs.text(Path(parent), [])
+        begin = time.perf_counter()
+        engine = make()
+        try:
+            list(engine.run([empty]))
+            first = time.perf_counter() - begin
+            list(engine.run([empty] * 4 * precision.usable_cores()))  # every worker has been asked once
+            begin = time.perf_counter()
+            assert len(list(engine.run([empty] * COUNT))) == COUNT
+            return (time.perf_counter() - begin) / COUNT, first
+        finally:
+            engine.close()

@@ -1,0 +1,63 @@
+"""Which engine a study runs on: `here`, `lanes`, `ray`, or what `auto` finds the fastest on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headstart import build
+from headstart.engines import Engine
+from headstart.engines.here import Here
+from headstart.errors import UsageError
+from headstart.parts import precision
+from headstart.plan import Plan
+from headstart.protocol import Declared
+from headstart.voice import Silent, Voice
+
+NAMES = ("auto", "here", "lanes", "ray")
+
+
+def checked(name: str, address: str = "") -> str:
+    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for."""
+    if name not in NAMES:
+        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(NAMES)}.")
+    if address and name != "ray":
+        raise UsageError("An address is that of a Ray cluster.", "Add --engine ray, or leave --address out.")
+    return name
+
+
+def settled(declared: Declared, name: str, voice: Voice) -> Declared:
+    """What was declared, with its threads per run: they are hashed, so they are chosen before the study is written."""
+    plan = declared.plan
+    if plan.machine.threads or name == "here" or build.settle_machine(plan).machine.device != "cpu":
+        return declared
+    from headstart.engines import pace
+
+    first = declared.cells[0].plan(plan)
+    threads = pace.threads_per_run(first, voice, side_by_side=name == "lanes")
+    return Declared(declared.protocol, plan.changed("machine", threads=threads))
+
+
+@contextmanager
+def opened(name: str, plan: Plan, voice: Voice, address: str = "") -> Iterator[Engine]:
+    """The engine for the runs of a settled plan, closed at the end; `auto` takes lanes where two runs have room."""
+    engine = _made(checked(name, address), plan, voice, address)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _made(name: str, plan: Plan, voice: Voice, address: str) -> Engine:
+    threads, device = plan.machine.threads, plan.machine.device
+    if name == "ray":
+        from headstart.engines.ray import Ray
+
+        return Ray(address, voice, threads=threads, gpus=int(device.startswith("cuda")))
+    count = precision.usable_cores() // max(threads, 1) if device == "cpu" else 1
+    if name == "lanes" or (name == "auto" and count > 1):
+        from headstart.engines.lanes import Lanes
+
+        voice.say(f"{max(count, 1)} runs at a time, each with {threads} threads.")
+        return Lanes(max(count, 1), voice)
+    return Here(Silent())

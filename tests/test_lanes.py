@@ -1,0 +1,143 @@
+"""Lanes: the bits of `here`, nothing lost where a process is killed, and no process left in the end."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headstart import jobs, study
+from headstart.api import declared
+from headstart.engines import LOST, choice, contract, pace
+from headstart.engines.here import Here
+from headstart.engines.lanes import Lanes
+from headstart.errors import InterruptedRunError, ResourceError
+from headstart.record import read_json
+from headstart.voice import Silent
+
+from .runs import metrics
+from .test_engines import ARMS, STUDY, begun, bits, children, own_cache
+
+CONTEXT = multiprocessing.get_context("forkserver")  # one warm server imports torch, each parent is a fork of it
+CONTEXT.set_forkserver_preload(["headstart.run", "tests.test_lanes"])
+
+
+def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None:
+    lanes, at_first = Lanes(2, Silent()), children()
+    with own_cache(tmp_path / "cache"):
+        whole = begun(tmp_path / "whole", budgets="30st")
+        study.carry_out(whole, Here(Silent()), Silent())
+    folder = begun(tmp_path / "killed", budgets="30st")
+    killed: list[int] = []
+
+    class Reaper:
+        """Kills the lane of a run in progress when the first answer is in."""
+
+        def run(self, asked):
+            for index, answer in lanes.run(asked):
+                yield index, answer
+                if not killed and len(asked) == 6:
+                    contract._kill_the_worker(folder, killed)
+
+        def close(self) -> None:
+            pass
+
+    study.carry_out(folder, Reaper(), Silent())
+    assert len(killed) == 1 and len(children()) == len(at_first) + 2
+    lanes.close()
+    assert children() == at_first and list(folder.glob(".*")) == []
+    assert bits(folder) == bits(whole) and len(bits(folder)["runs"]) == 6
+
+
+def test_a_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("headstart.engines.lanes._LANE", "import sys; sys.stdin.readline(); sys.exit(7)")
+    said: list[str] = []
+    voice = Silent()
+    voice.say = said.append  # type: ignore[method-assign]
+    engine = Lanes(1, voice)
+    ((index, answer),) = engine.run([contract.job(tmp_path, contract.plan(4))])
+    engine.close()
+    assert index == 0 and len(said) == LOST - 1
+    with pytest.raises(ResourceError, match="small seed 4 ended with exit code 7") as lost:
+        jobs.folders(answer)
+    assert lost.value.exit_code == 5
+
+
+def _parent(folder: str, count: int, log: str) -> None:
+    """A process that has `count` lanes at work on runs that would take hours, and ends as the command line does."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(descriptor, 2)
+    engine = Lanes(count, Silent())
+    try:
+        for _, answer in engine.run([contract.job(Path(folder), contract.plan(seed, 100_000)) for seed in range(3)]):
+            jobs.folders(answer)
+    except InterruptedRunError as stop:
+        engine.close()
+        os._exit(stop.exit_code)
+
+
+def at_work(folder: Path, count: int, alive: Callable[[], bool]) -> list[int]:
+    """The processes of so many runs that have a checkpoint."""
+    until = time.monotonic() + 200
+    while time.monotonic() < until and alive():
+        busy = [p.parent for p in folder.glob("*/lock") if any((p.parent / "checkpoints").glob("step-*/MANIFEST.json"))]
+        if len(busy) == count:
+            return [int((run / "lock").read_text().split()[1]) for run in busy]
+        time.sleep(0.02)
+    raise AssertionError("the runs came to no checkpoint")
+
+
+def gone(pids: list[int], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.02)
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize(("how", "count"), [("SIGTERM", 1), ("SIGINT", 2), ("SIGKILL", 1)])
+def test_lanes_end_with_their_parent(how: str, count: int, tmp_path: Path) -> None:
+    number, log = getattr(signal, how), tmp_path / "log"
+    process = CONTEXT.Process(target=_parent, args=(str(tmp_path / "runs"), count, str(log)))
+    process.start()
+    assert process.pid is not None
+    pids = at_work(tmp_path / "runs", count, process.is_alive)
+    for pid in [process.pid, *(pids if how == "SIGINT" else [])]:  # a terminal tells all of them
+        os.kill(pid, number)
+    process.join(60)
+    assert gone(pids, 20) and log.read_text() == ""
+    assert process.exitcode == (-number if how == "SIGKILL" else 128 + number)
+    if how != "SIGKILL":
+        for run in (p.parent for p in (tmp_path / "runs").glob("*/plan.json")):  # each stopped at a checkpoint
+            last, newest = metrics(run)[-1], max(path.name for path in (run / "checkpoints").glob("step-*"))
+            assert last["kind"] == "stopped" and int(newest.split("-")[1]) == last["step"]
+
+
+def test_the_measurement_is_made_once_and_its_threads_stand_in_the_study(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pace, "WINDOW", 0.05)
+    monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 2)
+    wanted = declared("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
+    before = children()
+    with own_cache(tmp_path):
+        found = choice.settled(wanted, "lanes", Silent())
+        assert found.plan.machine.threads == 1 and children() == before
+        (kept,) = (tmp_path / "machine").glob("lanes-*.json")
+        rates = read_json(kept)["rates"]
+        assert set(rates) == {"1", "2"} and min(rates.values()) > 0
+        monkeypatch.setattr(pace, "measured", None)  # asked again, it is read
+        assert choice.settled(wanted, "lanes", Silent()) == found
+    assert choice.settled(wanted, "here", Silent()) == wanted
+
+
+def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
+    lanes = Lanes(1, Silent())
+    asked = [contract.job(tmp_path, contract.plan(seed, 100_000)) for seed in (0, 1)]
+    answers = lanes.run([contract.job(tmp_path), *asked])
+    assert next(answers)[0] == 0
+    os.kill(os.getpid(), signal.SIGTERM)
+    ((_, answer),) = answers
+    with pytest.raises(InterruptedRunError) as stop:
+        jobs.folders(answer)
+    assert stop.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -1,0 +1,122 @@
+"""Ray keeps the contract too, and a study survives the loss of a node."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headstart import jobs, study
+from headstart.engines import contract
+from headstart.engines.here import Here
+from headstart.engines.ray import Ray
+from headstart.errors import ResourceError, UsageError
+from headstart.record import read_lines
+from headstart.verdict.gather import runs_in
+from headstart.voice import Silent
+
+from .test_engines import begun, bits, own_cache
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A cluster of one node with one CPU, of this module's own."""
+    from ray.cluster_utils import Cluster
+
+    with own_cache(tmp_path_factory.mktemp("cache")), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # where others are busy too, ours must not stand last
+        made = Cluster(
+            initialize_head=True,
+            connect=False,
+            head_node_args={"num_cpus": 1, "include_dashboard": False},
+        )
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def engine(cluster) -> Iterator[Ray]:
+    made = Ray(cluster.address, Silent())
+    yield made
+    made.close()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("check", contract.CHECKS + contract.CHECKS_OF_WORKERS, ids=lambda check: check.__name__)
+def test_ray_keeps_the_contract(check, engine: Ray, tmp_path: Path) -> None:
+    check(engine, tmp_path)
+    assert list(tmp_path.glob(".*")) == []  # no token and no lock is left
+
+
+def test_runs_come_back_from_a_node_that_does_not_see_the_study(cluster, engine: Ray, tmp_path: Path) -> None:
+    away = Ray(cluster.address, Silent(), shared=False)
+    asked = contract.plan(50, 60)
+    paused = json.loads(contract.job(tmp_path, asked)) | {"until": 1}
+    ((_, answer),) = away.run([json.dumps(paused)])
+    (folder,) = jobs.folders(answer)
+    (rung,) = runs_in(tmp_path)
+    assert rung.folder == folder and len(rung.epochs) == 1 and not rung.done
+    ((_, answer),) = away.run([contract.job(tmp_path, asked)])  # it goes on from the checkpoint that came back
+    assert jobs.folders(answer) == [folder]
+    (run,) = runs_in(tmp_path)
+    steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
+    assert run.done and steps == list(range(1, 61))
+    assert (folder / "model" / "model.safetensors").is_file()
+    away.close()
+    assert ray.is_initialized()  # the connection was another's
+
+
+def test_what_the_cluster_cannot_do_is_told(cluster, engine: Ray, monkeypatch) -> None:
+    with pytest.raises(ResourceError, match="64 CPUs"):
+        Ray(cluster.address, Silent(), threads=64)
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UsageError, match="not installed") as missing:
+        Ray("", Silent())
+    assert "pip install 'headstart[ray]'" in missing.value.cure
+
+
+@pytest.mark.slow
+def test_a_study_survives_the_loss_of_a_node(cluster, engine: Ray, tmp_path: Path) -> None:
+    node = cluster.add_node(num_cpus=1)
+    with own_cache(tmp_path / "cache"):
+        whole = begun(tmp_path / "whole", budgets="60st")
+        study.carry_out(whole, Here(Silent()), Silent())
+    folder = begun(tmp_path / "ray", budgets="60st")
+    before: dict[Path, int] = {}
+
+    class Losing:
+        """Takes the second node away when both are in the midst of a run."""
+
+        def run(self, asked):
+            for index, answer in engine.run(asked):
+                yield index, answer
+                until = time.monotonic() + 60
+                while not before and time.monotonic() < until:
+                    if len(found := busy(folder)) == 2:
+                        before.update(found)
+                        cluster.remove_node(node, allow_graceful=False)
+
+        def close(self) -> None:
+            pass
+
+    study.carry_out(folder, Losing(), Silent())
+    assert before and any(not Path(f"/proc/{pid}").exists() for pid in before.values())
+    assert bits(folder) == bits(whole) and len(bits(folder)["runs"]) == 6
+
+
+def busy(folder: Path) -> dict[Path, int]:
+    """Runs in progress that have a checkpoint, and their workers."""
+    found = {}
+    for lock in folder.glob("*/lock"):
+        try:
+            pid = int(lock.read_text().split()[1])
+        except (OSError, IndexError):
+            continue
+        if any((lock.parent / "checkpoints").glob("step-*/MANIFEST.json")) and pid != os.getpid():
+            found[lock.parent] = pid
+    return found
