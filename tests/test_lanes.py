@@ -1,5 +1,6 @@
 """Lanes: the bits of `here`, nothing lost where a process is killed, and no process left in the end."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import headstart
 from headstart import jobs, study
 from headstart.api import declared
+from headstart.cli import main
 from headstart.engines import LOST, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
@@ -40,7 +43,7 @@ def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None
             for index, answer in lanes.run(asked):
                 yield index, answer
                 if not killed and len(asked) == 6:
-                    contract._kill_the_worker(folder, killed)
+                    contract.kill_a_worker(folder, killed)
 
         def close(self) -> None:
             pass
@@ -83,9 +86,8 @@ def at_work(folder: Path, count: int, alive: Callable[[], bool]) -> list[int]:
     """The processes of so many runs that have a checkpoint."""
     until = time.monotonic() + 200
     while time.monotonic() < until and alive():
-        busy = [p.parent for p in folder.glob("*/lock") if any((p.parent / "checkpoints").glob("step-*/MANIFEST.json"))]
-        if len(busy) == count:
-            return [int((run / "lock").read_text().split()[1]) for run in busy]
+        if len(found := contract.workers(folder)) == count:
+            return list(found.values())
         time.sleep(0.02)
     raise AssertionError("the runs came to no checkpoint")
 
@@ -141,3 +143,16 @@ def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError) as stop:
         jobs.folders(answer)
     assert stop.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_doors_take_an_engine(tmp_path: Path, capsys) -> None:
+    settings = {**STUDY, "seeds": 1, "budgets": None, "epochs": "2st"}
+    done = headstart.compare("digits:0-1", arms=ARMS, runs=tmp_path, engine="lanes", quiet=True, **settings)
+    assert (done.folder / "verdict.json").is_file()
+    before = {path: path.stat().st_mtime_ns for path in done.folder.rglob("result.json")}
+    main(["resume", str(done.folder), "--engine", "here", "--json"])
+    assert json.loads(capsys.readouterr().out)["folder"] == str(done.folder)
+    assert {path: path.stat().st_mtime_ns for path in done.folder.rglob("result.json")} == before and len(before) == 2
+    with pytest.raises(SystemExit) as left:
+        main(["compare", "digits:0-1", "--engine", "lanes", "--address", "somewhere:6379"])
+    assert left.value.code == 2 and "Ray cluster" in capsys.readouterr().err

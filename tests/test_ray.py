@@ -1,7 +1,6 @@
 """Ray keeps the contract too, and a study survives the loss of a node."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +96,7 @@ def test_a_study_survives_the_loss_of_a_node(cluster, engine: Ray, tmp_path: Pat
                 yield index, answer
                 until = time.monotonic() + 60
                 while not before and time.monotonic() < until:
-                    if len(found := busy(folder)) == 2:
+                    if len(found := contract.workers(folder)) == 2:
                         before.update(found)
                         cluster.remove_node(node, allow_graceful=False)
 
@@ -107,16 +106,3 @@ def test_a_study_survives_the_loss_of_a_node(cluster, engine: Ray, tmp_path: Pat
     study.carry_out(folder, Losing(), Silent())
     assert before and any(not Path(f"/proc/{pid}").exists() for pid in before.values())
     assert bits(folder) == bits(whole) and len(bits(folder)["runs"]) == 6
-
-
-def busy(folder: Path) -> dict[Path, int]:
-    """Runs in progress that have a checkpoint, and their workers."""
-    found = {}
-    for lock in folder.glob("*/lock"):
-        try:
-            pid = int(lock.read_text().split()[1])
-        except (OSError, IndexError):
-            continue
-        if any((lock.parent / "checkpoints").glob("step-*/MANIFEST.json")) and pid != os.getpid():
-            found[lock.parent] = pid
-    return found

@@ -110,7 +110,7 @@ def a_lost_workers_run_goes_on(engine: Engine, folder: Path) -> None:
     """
     asked = plan(_fresh(), 120)
     killed: list[int] = []
-    watcher = threading.Thread(target=_kill_the_worker, args=(folder, killed), daemon=True)
+    watcher = threading.Thread(target=kill_a_worker, args=(folder, killed), daemon=True)
     watcher.start()
     ((_, answer),) = engine.run([job(folder, asked)])
     watcher.join()
@@ -137,19 +137,29 @@ def _fresh() -> int:
     return secrets.randbelow(1_000_000) + 100
 
 
-def _kill_the_worker(folder: Path, killed: list[int]) -> None:
+def workers(folder: Path) -> dict[Path, int]:
+    """Runs of `folder` that are in progress on this machine and have a checkpoint, and the process of each."""
+    found: dict[Path, int] = {}
+    for lock in folder.glob("*/lock"):
+        try:
+            holder = _HOLDER.fullmatch(lock.read_text())
+            saved = [path for path in (lock.parent / "checkpoints").iterdir() if (path / "MANIFEST.json").exists()]
+        except OSError:  # it has just come to its end
+            continue
+        if holder and holder[2] == socket.gethostname() and saved and not (lock.parent / "result.json").exists():
+            found[lock.parent] = int(holder[1])
+    return found
+
+
+def kill_a_worker(folder: Path, killed: list[int]) -> None:
+    """Wait for a worker in the midst of a run, kill it and add its process to `killed`; none of this process."""
     until = time.monotonic() + 120
     while not killed and time.monotonic() < until:
         time.sleep(0.005)
-        for run in folder.glob("*/plan.json"):
-            holder = run.parent / "lock"
-            match = _HOLDER.fullmatch(holder.read_text()) if holder.exists() else None
-            if match and match[2] == socket.gethostname() and any((run.parent / "checkpoints").glob("step-*")):
-                pid = int(match[1])
-                if pid != os.getpid() and not (run.parent / "result.json").exists():
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                    return
+        for pid in set(workers(folder).values()) - {os.getpid()}:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+            return
 
 
 def _sizes(folder: Path) -> dict[Path, int]:
