@@ -272,8 +272,13 @@ def board(
 
 
 @app.command(sort_key=6)
-def repair(folder: Annotated[Path, Parameter(help="A run's folder.")], /) -> None:
-    """Make a run's TensorBoard files anew from its record."""
+def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.")], /) -> None:
+    """Make the TensorBoard files of a run, or of a study's runs and means, anew from the records."""
+    if (folder / "study.toml").is_file():
+        from headstart import study
+
+        print("\n".join(map(str, study.repair(folder))))
+        return
     from headstart import run
 
     print(run.repair(folder))

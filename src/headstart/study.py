@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, record
+from headstart import build, jobs, record, run
 from headstart.build import Survey
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, UsageError
@@ -24,6 +24,7 @@ from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.words import paragraph
 from headstart.voice import Silent, Voice
+from headstart.watch import means
 
 
 @dataclass
@@ -62,6 +63,7 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
         found = _search(study)
         record.write_json(folder / "search.json", found)
         _compare(study, found)
+        means.rebuild(folder, declared)
         verdict = conclude(folder, declared, found)
         _export(folder, verdict)
         record.write_json(folder / "verdict.json", verdict)
@@ -239,7 +241,10 @@ def _run(
             raise
         made = read_run(folder)
         records[made.hash] = made
-        _tell(study, list(missing.values())[index][1], made, done, len(texts))
+        about = list(missing.values())[index][1]
+        _tell(study, about, made, done, len(texts))
+        if about["stage"] == "main":
+            means.rebuild(study.folder, study.declared, (about["cell"], about["budget"], about["fraction"]))
     return [records[plan.hash] for plan, _ in asked]
 
 
@@ -285,3 +290,9 @@ def require_winner(verdict: dict[str, Any]) -> None:
     decided = [c for c in verdict["contrasts"] if c["primary"] and c["outcome"] in ("better", "worse")]
     if not decided:
         raise UsageError("The study has no winner.", "Read `settle` in verdict.json for what it would take.")
+
+
+def repair(folder: Path) -> list[Path]:
+    """Make the TensorBoard files of a study anew, of its runs and their means; returns the folders."""
+    with record.locked(folder):
+        return [*(run.repair(found.folder) for found in runs_in(folder)), *means.rebuild(folder, read_study(folder))]
