@@ -11,7 +11,7 @@ FLOORS = [
     ["parts", "data"],
     ["features", "loop", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "jobs"],
-    ["engines", "search", "study", "use"],
+    ["eta", "progress", "engines", "search", "study", "use"],
     ["terminal", "api", "__init__", "cli"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}
@@ -27,6 +27,8 @@ NO_TORCH = [
     "protocol",
     "verdict",
     "data",
+    "eta",
+    "progress",
     "cli",
     "terminal",
 ]

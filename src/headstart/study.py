@@ -18,6 +18,7 @@ from headstart.build import Survey
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.plan import Plan
+from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
 from headstart.verdict.conclude import conclude
@@ -35,6 +36,7 @@ class _Study:
     declared: Declared
     engine: Engine
     voice: Voice
+    progress: Progress
     plans: dict[str, Plan] = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
 
@@ -58,8 +60,9 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """Go on with the study in `folder` to its verdict, which is also written there as verdict.json."""
     declared = read_study(folder)
     with record.locked(folder):
-        study = _Study(folder, declared, engine, voice)
+        study = _Study(folder, declared, engine, voice, Progress(declared))
         _prepare(study)
+        study.progress.expect(study.plans)
         found = _search(study)
         record.write_json(folder / "search.json", found)
         _compare(study, found)
@@ -228,12 +231,16 @@ def _run(
     """Have the engine carry out the runs that are not there yet; returns the records of all, in order."""
     parent.mkdir(exist_ok=True)
     records: dict[str, RunRecord] = {}
+    begun: dict[str, int] = {}
     for found in runs_in(parent):
         if found.done or (until is not None and len(found.epochs) >= until):
             records[found.hash] = found
+        else:
+            begun[found.hash] = int(found.length()["images"])
+    study.voice.table(study.progress.ask(asked, records, begun, until is not None))
     missing = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in records}
     texts = [jobs.text(parent, [(plan, about)], until=until) for plan, about in missing.values()]
-    for done, (index, answer) in enumerate(study.engine.run(texts), 1):
+    for index, answer in study.engine.run(texts):
         try:
             (folder,) = jobs.folders(answer)
         except InterruptedRunError as stop:
@@ -242,18 +249,10 @@ def _run(
         made = read_run(folder)
         records[made.hash] = made
         about = list(missing.values())[index][1]
-        _tell(study, about, made, done, len(texts))
+        study.voice.table(study.progress.end(about, made))
         if about["stage"] == "main":
             means.rebuild(study.folder, study.declared, (about["cell"], about["budget"], about["fraction"]))
     return [records[plan.hash] for plan, _ in asked]
-
-
-def _tell(study: _Study, about: dict[str, Any], made: RunRecord, done: int, total: int) -> None:
-    metric = study.declared.protocol.metric
-    state = "" if made.result.get("state") != "diverged" else ", diverged"
-    what = f"{about['stage']} {done}/{total}  {about['cell']}  seed {made.seed}  lr {made.rate:g}"
-    study.voice.say(f"{what}  val {100 * made.val_score(metric):.1f} %{state}")
-    study.voice.progress(about["stage"], done, total)
 
 
 def _sweep(folder: Path) -> None:
