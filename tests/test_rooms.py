@@ -11,7 +11,7 @@ FLOORS = [
     ["parts", "data"],
     ["features", "loop", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "jobs"],
-    ["eta", "progress", "engines", "search", "study", "use"],
+    ["eta", "progress", "engines", "search", "study", "forecast", "use"],
     ["terminal", "api", "__init__", "cli"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}

@@ -10,9 +10,10 @@ from typing import Any
 from headstart import run
 from headstart.engines.here import Here
 from headstart.errors import UsageError
+from headstart.forecast import begin
 from headstart.protocol import Declared, Protocol, declare, read_study
 from headstart.settings import settle
-from headstart.study import begin, carry_out
+from headstart.study import carry_out
 from headstart.terminal import Terminal
 from headstart.units import Duration
 from headstart.use.evaluate import evaluate as _evaluate
@@ -82,7 +83,8 @@ def compare(
         if study is not None and Path(study).is_dir():
             folder = Path(study)
         else:
-            folder = begin(declared(data, arms, vary, study, config, preset, settings), Path(runs), voice)
+            wanted = declared(data, arms, vary, study, config, preset, settings)
+            folder = begin(wanted, settings if study is None else None, Path(runs), voice)
         carry_out(folder, Here(Silent()), voice)
         return Study(folder)
 

@@ -84,7 +84,7 @@ def _flag_help(field: Any) -> str:
     text, default = str(field.description), field.default
     if get_origin(field.annotation) is Literal:
         text += f": {', '.join(map(str, get_args(field.annotation)))}"
-    if default is PydanticUndefined or default == ():
+    if default is PydanticUndefined or default in ((), "", None):
         return text
     return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
 
@@ -128,6 +128,7 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
+    from headstart import forecast
     from headstart import study as studies
     from headstart.api import declared
     from headstart.engines.here import Here
@@ -139,10 +140,11 @@ def compare(
             folder = study
         else:
             wanted = declared(source, arm or (), varied, study, config, preset, settings)
+            given = {name for name, value in settings.items() if value is not None} if study is None else None
             if dry_run:
-                print("\n".join(studies.foretell(wanted, voice)))
+                print("\n".join(forecast.foretell(wanted, given, voice)))
                 return
-            folder = studies.begin(wanted, runs, voice)
+            folder = forecast.begin(wanted, given, runs, voice)
         verdict = studies.carry_out(folder, Here(Silent()), voice)
     _print_study(folder, verdict, json)
     if require_winner:

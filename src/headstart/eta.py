@@ -6,14 +6,18 @@ of the photos have in common. What an image costs is measured, for each arm by i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from headstart.protocol import Declared
+from headstart.errors import UsageError
+from headstart.protocol import Declared, Protocol
 from headstart.units import Duration
 
 EPOCH = Duration(1, "ep")
+FEWEST_SEEDS, MOST_SEEDS = 3, 10  # below, nothing can be decided; beyond, more images of the test split would do more
+FEWEST_EPOCHS = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,49 @@ def workload(declared: Declared, photos: int, batch_size: int) -> Workload:
 def run_images(length: Duration, photos: int, batch_size: int) -> int:
     """Training images of a run of this length on `photos` photos."""
     return length.steps(-(-photos // batch_size)) * batch_size
+
+
+@dataclass(frozen=True)
+class Price:
+    """What training costs: the photos of the train split, the batch, and the seconds of one image."""
+
+    photos: int
+    batch_size: int
+    seconds: float
+
+
+def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
+    """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
+    of_sources = declared.protocol.source_epochs or declared.plan.recipe.epochs
+    return sum(workload(declared, arm.photos, arm.batch_size).total * arm.seconds for arm in arms) + sum(
+        run_images(of_sources, source.photos, source.batch_size) * source.seconds for source in sources
+    )
+
+
+def fit(
+    declared: Declared, cost: Callable[[Declared], float], limit: float, *, keep_seeds: bool, keep_epochs: bool
+) -> Declared:
+    """The study with the seeds and epochs that `limit` seconds allow, `cost` being the seconds that one takes.
+
+    The epochs stay, and 10 down to 3 seeds are tried; if even 3 take too long, fewer whole epochs, down to 2. What is
+    to be kept is kept; lengths in steps, and declared budgets, always are. More time gives no fewer of either. Raises
+    UsageError, with the time that the shortest takes, where nothing fits.
+    """
+    asked, rules = declared.plan.recipe.epochs, declared.protocol
+    seeds = [rules.seeds] if keep_seeds else list(range(MOST_SEEDS, FEWEST_SEEDS - 1, -1))
+    keep_epochs = keep_epochs or asked.unit != "ep" or bool(rules.budgets)
+    shorter = [] if keep_epochs else range(math.ceil(asked.value) - 1, FEWEST_EPOCHS - 1, -1)
+    lengths = [(count, asked) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
+    for count, epochs in lengths:
+        protocol = Protocol.model_validate({**rules.model_dump(), "seeds": count})
+        made = Declared(protocol, declared.plan.changed("recipe", epochs=epochs))
+        if (needed := cost(made)) <= limit:
+            return made
+    shortest = ", ".join(map(str, rules.budgets)) or str(epochs)
+    raise UsageError(
+        f"{span_words(limit)} are not enough: {count} seeds of {shortest} take about {span_words(needed)} here.",
+        "Give it more time, or compare fewer arms, at a smaller --image-size, or on a smaller share with --fractions.",
+    )
 
 
 @dataclass(frozen=True)

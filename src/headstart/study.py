@@ -16,7 +16,7 @@ from typing import Any
 from headstart import build, jobs, record, run
 from headstart.build import Survey
 from headstart.engines import Engine
-from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.errors import DataError, InterruptedRunError, MissingWeightsError, UsageError
 from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
@@ -26,6 +26,11 @@ from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.words import paragraph
 from headstart.voice import Silent, Voice
 from headstart.watch import means
+
+OTHER_WAYS = (
+    "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
+    "`--arm scratch --arm source:DATA` trains on another labelled set first"
+)
 
 
 @dataclass
@@ -48,7 +53,7 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     """
     record.require_writable(runs)
     declared = Declared(declared.protocol, build.settle_machine(declared.plan))
-    first = _check(declared, voice).plan
+    first = check(declared, voice)[0][0].plan
     plan = declared.plan.changed("machine", precision=first.machine.precision)
     source = record.slug(Path(declared.plan.data.source).stem)
     folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
@@ -73,40 +78,24 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
         return dict(record.read_json(folder / "verdict.json"))
 
 
-def foretell(declared: Declared, voice: Voice) -> list[str]:
-    """Check every arm, and say what the study will do: runs, epochs, passes of images, minutes. Nothing is written."""
-    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
-    first = _check(declared, voice)
-    protocol, count = declared.protocol, len(declared.cells)
-    per_epoch = -(-first.plan.facts.counts["train"] // first.plan.recipe.batch_size)
-    lines, total = [f"{count} arms: {', '.join(cell.name for cell in declared.cells)}."], 0.0
-    for budget in declared.budgets:
-        epochs = budget.steps(per_epoch) / per_epoch
-        runs = count * protocol.seeds * len(protocol.fractions)
-        total += count * protocol.seeds * epochs * sum(protocol.fractions)
-        text = f"{runs} runs of {epochs:g} epochs on fresh seeds"
-        if declared.searched:
-            kept = min(protocol.keep, len(protocol.grid))
-            groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
-            total += count * groups * (len(protocol.grid) - kept + kept * seeds * epochs)
-            text += f", after a search of {len(protocol.grid)} learning rates for each arm"
-        lines.append(f"{text}.")
-    images = round(total * per_epoch * first.plan.recipe.batch_size)
-    seconds = images * first.step_seconds / first.plan.recipe.batch_size
-    return [*lines, f"{images:,} passes of a training image: at most {seconds / 60:,.0f} minutes here, less where a "
-            "trunk is frozen or the grid's edge is not reached."]  # fmt: skip
+def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], list[build.Complete]]:
+    """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
 
-
-def _check(declared: Declared, voice: Voice) -> build.Complete:
-    """Complete each cell's plan, so that whatever is wrong with one comes up now; returns the first."""
+    `declared` has its machine settled.
+    """
     found: list[build.Complete] = []
+    sources: dict[str, build.Complete] = {}
     seen: dict[tuple[str, str], str] = {}
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := _source_of(plan):
-            build.complete(_source_plan(declared, source), Silent())
+            if source not in sources:
+                sources[source] = build.complete(_source_plan(declared, source), Silent())
             plan = plan.changed("arm", start="scratch")
-        completed = build.complete(_rules(plan), voice if not found else Silent())
+        try:
+            completed = build.complete(_rules(plan), voice if not found else Silent())
+        except MissingWeightsError as error:
+            raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
         _judgeable(completed.survey, completed.plan)
         for fraction in declared.protocol.fractions:
             completed.survey.split(completed.plan.changed("data", fraction=fraction))
@@ -114,7 +103,7 @@ def _check(declared: Declared, voice: Voice) -> build.Complete:
         if twin != cell.name:
             raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
         found.append(completed)
-    return found[0]
+    return found, list(sources.values())
 
 
 def _judgeable(survey: Survey, plan: Plan) -> None:
