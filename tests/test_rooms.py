@@ -11,7 +11,7 @@ FLOORS = [
     ["parts", "data"],
     ["features", "loop", "many_heads", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "run_heads", "jobs"],
-    ["engines", "search", "study", "use"],
+    ["eta", "progress", "engines", "search", "study", "forecast", "use"],
     ["terminal", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}
@@ -27,6 +27,8 @@ NO_TORCH = [
     "protocol",
     "verdict",
     "data",
+    "eta",
+    "progress",
     "cli",
     "terminal",
 ]

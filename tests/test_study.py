@@ -121,6 +121,9 @@ def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path
     found, again = verdict["contrasts"][0], crossed(right["scratch@adam"] - right["scratch"])
     assert (found["mean"], found["low"], found["high"]) == (again.mean, again.low, again.high)
     assert found["outcome"] == "undecided"  # two seeds decide nothing
+    views = [folder / "mean-scratch", folder / "mean-scratch@adam"]
+    assert sorted(folder.glob("mean-*")) == views  # beside the runs, and none of them
+    assert study.repair(folder) == [run.folder for run in runs] + views
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     assert study.carry_out(folder, Here(Silent()), Silent()) == verdict
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # nothing ran twice

@@ -10,9 +10,10 @@ from typing import Any
 from headstart import run
 from headstart.engines import choice
 from headstart.errors import UsageError
+from headstart.forecast import begin
 from headstart.protocol import Declared, Protocol, declare, read_study
 from headstart.settings import settle
-from headstart.study import begin, carry_out
+from headstart.study import carry_out
 from headstart.terminal import Terminal
 from headstart.units import Duration
 from headstart.use.evaluate import evaluate as _evaluate
@@ -88,7 +89,8 @@ def compare(
             folder = Path(study)
         else:
             wanted = declared(data, arms, vary, study, config, preset, settings)
-            folder = begin(choice.settled(wanted, engine, voice), Path(runs), voice)
+            found = choice.settled(wanted, engine, voice)
+            folder = begin(found, settings if study is None else None, Path(runs), voice)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             carry_out(folder, chosen, voice)
         return Study(folder)

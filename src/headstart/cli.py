@@ -83,7 +83,7 @@ def _flag_help(field: Any) -> str:
     text, default = str(field.description), field.default
     if get_origin(field.annotation) is Literal:
         text += f": {', '.join(map(str, get_args(field.annotation)))}"
-    if default is PydanticUndefined or default == ():
+    if default is PydanticUndefined or default in ((), "", None):
         return text
     return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
 
@@ -139,6 +139,7 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
+    from headstart import forecast
     from headstart import study as studies
     from headstart.api import declared
     from headstart.engines import choice
@@ -151,10 +152,11 @@ def compare(
             folder = study
         else:
             wanted = declared(source, arm or (), varied, study, config, preset, settings)
+            given = {name for name, value in settings.items() if value is not None} if study is None else None
             if dry_run:
-                print("\n".join(studies.foretell(wanted, voice)))
+                print("\n".join(forecast.foretell(wanted, given, voice)))
                 return
-            folder = studies.begin(choice.settled(wanted, engine, voice), runs, voice)
+            folder = forecast.begin(choice.settled(wanted, engine, voice), given, runs, voice)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
@@ -287,8 +289,13 @@ def board(
 
 
 @app.command(sort_key=6)
-def repair(folder: Annotated[Path, Parameter(help="A run's folder.")], /) -> None:
-    """Make a run's TensorBoard files anew from its record."""
+def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.")], /) -> None:
+    """Make the TensorBoard files of a run, or of a study's runs and means, anew from the records."""
+    if (folder / "study.toml").is_file():
+        from headstart import study
+
+        print("\n".join(map(str, study.repair(folder))))
+        return
     from headstart import run
 
     print(run.repair(folder))

@@ -36,6 +36,14 @@ class DataError(HeadstartError):
     exit_code = 3
 
 
+class MissingWeightsError(DataError):
+    """Published weights that are neither on this disk nor to be fetched; `by_hand` says how to put them there."""
+
+    def __init__(self, what: str, cure: str, by_hand: str = "") -> None:
+        super().__init__(what, cure)
+        self.by_hand = by_hand
+
+
 class DivergedError(HeadstartError):
     """The loss became NaN or infinite."""
 

@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from headstart.errors import DataError, UsageError
 from headstart.plan import Arm, Plan, Recipe, Section, anchored, fields, listed, short_start
 from headstart.record import SCHEMA, write_atomic
-from headstart.units import Duration
+from headstart.units import Duration, seconds
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
@@ -37,6 +37,13 @@ def _points(value: Any) -> Any:
     if match is None:
         raise ValueError(f"{value!r} is no width in points of accuracy: write 1pt or 0.5pt")
     return f"{float(match[1]):g}pt"
+
+
+def _clock(value: Any) -> Any:
+    """Time as `units.seconds` reads it; "" is none."""
+    if str(value):
+        seconds(str(value))
+    return str(value)
 
 
 class Protocol(Section):
@@ -68,6 +75,10 @@ class Protocol(Section):
     keep: int = Field(2, ge=1, le=100, description="learning rates that the one-epoch rung keeps in each arm")
     source_epochs: Duration | None = Field(
         None, description="source: starts: length of their training [default: as long as the runs]"
+    )
+
+    time_budget: Annotated[str, BeforeValidator(_clock)] = Field(
+        "", description="e.g. 20m or 2h: it sets the seeds (3 to 10), and epochs (2 or more) where 3 seeds take longer"
     )
 
     @field_validator("grid", "fractions")
@@ -200,8 +211,9 @@ class Declared:
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) of what study.toml says."""
-        value = {"protocol": self.protocol.model_dump(mode="json"), "plan": self.plan.model_dump(mode="json")}
+        """sha256 (hex) of what study.toml says; of a time budget what came of it counts, not what was asked."""
+        protocol = self.protocol.model_dump(mode="json", exclude={"time_budget"})
+        value = {"protocol": protocol, "plan": self.plan.model_dump(mode="json")}
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -14,18 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, record
+from headstart import build, jobs, record, run
 from headstart.build import Survey
 from headstart.engines import Engine
-from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.errors import DataError, InterruptedRunError, MissingWeightsError, UsageError
 from headstart.model_folder import make_whole
 from headstart.plan import Plan
+from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
 from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.words import paragraph
 from headstart.voice import Silent, Voice
+from headstart.watch import means
+
+OTHER_WAYS = (
+    "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
+    "`--arm scratch --arm source:DATA` trains on another labelled set first"
+)
 
 
 @dataclass
@@ -36,6 +43,7 @@ class _Study:
     declared: Declared
     engine: Engine
     voice: Voice
+    progress: Progress
     plans: dict[str, Plan] = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
 
@@ -47,7 +55,7 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     """
     record.require_writable(runs)
     declared = Declared(declared.protocol, build.settle_machine(declared.plan))
-    first = _check(declared, voice).plan
+    first = check(declared, voice)[0][0].plan
     plan = declared.plan.changed("machine", precision=first.machine.precision)
     source = record.slug(Path(declared.plan.data.source).stem)
     folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
@@ -59,51 +67,37 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """Go on with the study in `folder` to its verdict, which is also written there as verdict.json."""
     declared = read_study(folder)
     with record.locked(folder):
-        study = _Study(folder, declared, engine, voice)
+        study = _Study(folder, declared, engine, voice, Progress(declared))
         _prepare(study)
+        study.progress.expect(study.plans)
         found = _search(study)
         record.write_json(folder / "search.json", found)
         _compare(study, found)
+        means.rebuild(folder, declared)
         verdict = conclude(folder, declared, found)
         _export(folder, verdict)
         record.write_json(folder / "verdict.json", verdict)
         return dict(record.read_json(folder / "verdict.json"))
 
 
-def foretell(declared: Declared, voice: Voice) -> list[str]:
-    """Check every arm, and say what the study will do: runs, epochs, passes of images, minutes. Nothing is written."""
-    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
-    first = _check(declared, voice)
-    protocol, count = declared.protocol, len(declared.cells)
-    per_epoch = -(-first.plan.facts.counts["train"] // first.plan.recipe.batch_size)
-    lines, total = [f"{count} arms: {', '.join(cell.name for cell in declared.cells)}."], 0.0
-    for budget in declared.budgets:
-        epochs = budget.steps(per_epoch) / per_epoch
-        runs = count * protocol.seeds * len(protocol.fractions)
-        total += count * protocol.seeds * epochs * sum(protocol.fractions)
-        text = f"{runs} runs of {epochs:g} epochs on fresh seeds"
-        if declared.searched:
-            kept = min(protocol.keep, len(protocol.grid))
-            groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
-            total += count * groups * (len(protocol.grid) - kept + kept * seeds * epochs)
-            text += f", after a search of {len(protocol.grid)} learning rates for each arm"
-        lines.append(f"{text}.")
-    images = round(total * per_epoch * first.plan.recipe.batch_size)
-    seconds = images * first.step_seconds / first.plan.recipe.batch_size
-    return [*lines, f"{images:,} passes of a training image: at most {seconds / 60:,.0f} minutes here, less where a "
-            "trunk is frozen or the grid's edge is not reached."]  # fmt: skip
+def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], list[build.Complete]]:
+    """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
 
-
-def _check(declared: Declared, voice: Voice) -> build.Complete:
-    """Complete each cell's plan, so that whatever is wrong with one comes up now; returns the first."""
+    `declared` has its machine settled.
+    """
     found: list[build.Complete] = []
+    sources: dict[str, build.Complete] = {}
     seen: dict[tuple[str, str], str] = {}
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := _source_of(plan):
-            build.complete(_source_plan(declared, source), Silent())
+            if source not in sources:
+                sources[source] = build.complete(_source_plan(declared, source), Silent())
             plan = plan.changed("arm", start="scratch")
-        completed = build.complete(_rules(plan), voice if not found else Silent())
+        try:
+            completed = build.complete(_rules(plan), voice if not found else Silent())
+        except MissingWeightsError as error:
+            raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
         _judgeable(completed.survey, completed.plan)
         for fraction in declared.protocol.fractions:
             completed.survey.split(completed.plan.changed("data", fraction=fraction))
@@ -111,7 +105,7 @@ def _check(declared: Declared, voice: Voice) -> build.Complete:
         if twin != cell.name:
             raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
         found.append(completed)
-    return found[0]
+    return found, list(sources.values())
 
 
 def _judgeable(survey: Survey, plan: Plan) -> None:
@@ -228,12 +222,16 @@ def _run(
     """Have the engine carry out the runs that are not there yet; returns the records of all, in order."""
     parent.mkdir(exist_ok=True)
     records: dict[str, RunRecord] = {}
+    begun: dict[str, int] = {}
     for found in runs_in(parent):
         if found.done or (until is not None and len(found.epochs) >= until):
             records[found.hash] = found
+        else:
+            begun[found.hash] = int(found.length()["images"])
+    study.voice.table(study.progress.ask(asked, records, begun, until is not None))
     bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
-    total, texts = len(missing), [jobs.text(parent, some, until=until) for some in bundles]
+    texts = [jobs.text(parent, some, until=until) for some in bundles]
     with closing(study.engine.run(texts)) as answers:
         for _, answer in answers:
             try:
@@ -241,19 +239,23 @@ def _run(
             except InterruptedRunError as stop:
                 stop.cure = f"Go on with `headstart resume {study.folder}`."
                 raise
-            for made in map(read_run, folders):
-                records[made.hash] = made
-                if (about := missing.pop(made.hash, None)) is not None:
-                    _tell(study, about, made, total - len(missing), total)
+            _note(study, [read_run(folder) for folder in folders], missing, records)
     return [records[plan.hash] for plan, _ in asked]
 
 
-def _tell(study: _Study, about: dict[str, Any], made: RunRecord, done: int, total: int) -> None:
-    metric = study.declared.protocol.metric
-    state = "" if made.result.get("state") != "diverged" else ", diverged"
-    what = f"{about['stage']} {done}/{total}  {about['cell']}  seed {made.seed}  lr {made.rate:g}"
-    study.voice.say(f"{what}  val {100 * made.val_score(metric):.1f} %{state}")
-    study.voice.progress(about["stage"], done, total)
+def _note(
+    study: _Study, made: Sequence[RunRecord], missing: dict[str, dict[str, Any]], records: dict[str, RunRecord]
+) -> None:
+    """Take a job's runs over from `missing` into `records`, tell them, and renew the mean runs of their arms."""
+    conditions = set()
+    for found in made:
+        records[found.hash] = found
+        if (about := missing.pop(found.hash, None)) is not None:
+            study.voice.table(study.progress.end(about, found))
+            if about["stage"] == "main":
+                conditions.add((about["cell"], about["budget"], about["fraction"]))
+    for condition in sorted(conditions):
+        means.rebuild(study.folder, study.declared, condition)
 
 
 def _sweep(folder: Path) -> None:
@@ -291,3 +293,9 @@ def require_winner(verdict: dict[str, Any]) -> None:
     decided = [c for c in verdict["contrasts"] if c["primary"] and c["outcome"] in ("better", "worse")]
     if not decided:
         raise UsageError("The study has no winner.", "Read `settle` in verdict.json for what it would take.")
+
+
+def repair(folder: Path) -> list[Path]:
+    """Make the TensorBoard files of a study anew, of its runs and their means; returns the folders."""
+    with record.locked(folder):
+        return [*(run.repair(found.folder) for found in runs_in(folder)), *means.rebuild(folder, read_study(folder))]

@@ -1,27 +1,32 @@
-"""The terminal as a voice: sentences and progress on stderr; a bar when a person looks, plain lines when not."""
+"""The terminal as a voice, on stderr: sentences; a bar or a study's table when a person looks, plain lines when not."""
 
 from __future__ import annotations
 
 import sys
 import time
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table as Grid
+from rich.text import Text
 
 from headstart.use.printing import printable
+from headstart.voice import Table
 
 PATIENCE = 10.0  # seconds between two plain lines of progress
 
 
 class Terminal:
-    """Speaks on stderr; a context that takes its bar away at the end, also when something went wrong.
+    """Speaks on stderr; a context that takes its bar or table away at the end, also when something went wrong.
 
-    Without a terminal (a log, a notebook), progress is a plain line at most every ten seconds.
+    Without a terminal (a log, a notebook), progress and what is left are a plain line at most every ten seconds.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
         self._bar: Progress | None = None
+        self._live: Live | None = None
         self._task: TaskID | None = None
         self._what = ""
         self._last = time.monotonic()
@@ -31,13 +36,18 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self._leave()
+        if self._live is not None:
+            self._live.stop()
+        self._live = None
 
     def say(self, sentence: str) -> None:
         """Print one line, above the bar where there is one; names in it cannot steer the terminal."""
         self._console.print(printable(sentence), markup=False)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar of `what`; it leaves when everything is done."""
+        """Move the bar of `what`; it leaves when everything is done. A table that is there says enough."""
+        if self._live is not None:
+            return
         if not self._console.is_terminal:
             self._plain(what, done, total)
             return
@@ -58,6 +68,21 @@ class Terminal:
         if done >= total:
             self._leave()
 
+    def table(self, table: Table) -> None:
+        """Draw a study's table anew, below what is said; without a terminal, say what has ended and what is left."""
+        if self._console.is_terminal:
+            self._leave()
+            if self._live is None:
+                self._live = Live(console=self._console, auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(drawn(table), refresh=True)
+            return
+        if table.latest:
+            self.say(table.latest)
+        if table.left and time.monotonic() - self._last >= PATIENCE:
+            self._last = time.monotonic()
+            self.say(table.left)
+
     def _plain(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._last >= PATIENCE and done < total:
@@ -68,3 +93,20 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
         self._bar = None
+
+
+def drawn(table: Table) -> Group:
+    """A study's table as the terminal shows it."""
+    grid = Grid(title=printable(table.title), title_justify="left", title_style="bold")
+    heads = ["arm", "state", "seeds", "mean val %"] + (
+        [f"epochs to {100 * table.target:.3g} %"] if table.target else []
+    )
+    for head in heads:
+        grid.add_column(head, justify="left" if head in ("arm", "state") else "right")
+    for row in table.rows:
+        cells = [printable(row.arm), printable(row.state), f"{row.done}/{row.total}"]
+        cells += ["" if row.val is None else f"{100 * row.val:.1f}"]
+        cells += ["" if row.to_target is None else f"{row.to_target:g}"] if table.target else []
+        grid.add_row(*map(Text, cells))
+    lines = [line for line in (table.latest, table.left) if line]
+    return Group(grid, *(Text(printable(line)) for line in lines))

@@ -61,3 +61,15 @@ class Duration:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
+
+
+_CLOCK = re.compile(r"(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*m(?:in)?)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
+
+
+def seconds(text: str) -> float:
+    """Seconds of `90s`, `20m`, `2h` or `1h30m`. Raises ValueError for anything else, and for no time at all."""
+    match = _CLOCK.fullmatch(text.strip())
+    found = sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True)) if match else 0
+    if found <= 0:
+        raise ValueError(f"{text!r} is no time: write 90s, 20m, 2h or 1h30m")
+    return found

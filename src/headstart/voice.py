@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where one arm of a study stands: seeds done of those asked, mean accuracy on val (never on test meanwhile).
+
+    `to_target` is the median number of epochs until val passed the target; None where it has not on half of the seeds.
+    """
+
+    arm: str
+    state: str
+    done: int
+    total: int
+    val: float | None
+    to_target: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where a study stands: its arms, a line on the run that has just ended, and how long the rest will take."""
+
+    title: str
+    target: float  # 0: none
+    rows: tuple[Row, ...]
+    latest: str
+    left: str
 
 
 class Voice(Protocol):
@@ -14,6 +41,9 @@ class Voice(Protocol):
     def progress(self, what: str, done: int, total: int) -> None:
         """Pass on that `done` of `total` pieces of `what` are finished."""
 
+    def table(self, table: Table) -> None:
+        """Pass on where a study stands."""
+
 
 class Silent:
     """Passes on nothing."""
@@ -22,4 +52,7 @@ class Silent:
         pass
 
     def progress(self, what: str, done: int, total: int) -> None:
+        pass
+
+    def table(self, table: Table) -> None:
         pass

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from headstart.errors import DataError, ModelFileError, ResourceError
+from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
 
 PATIENCE = 5.0  # seconds without an answer, or without a byte, until a machine counts as offline
 
@@ -58,8 +58,8 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
     """Download `url` to `path`, whole or not at all; returns the file's SHA-256.
 
     `sha256` is what the hash must begin with; where it is "" and the server names one, that one counts. No retries: a
-    machine without a network fails in seconds. Raises DataError (offline: with the URL, the hash and the path),
-    ModelFileError (another hash), ResourceError (no room, no permission).
+    machine without a network fails in seconds. Raises MissingWeightsError (offline: with the URL, the hash and the
+    path), ModelFileError (another hash), ResourceError (no room, no permission).
     """
     partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -76,11 +76,12 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
         finally:
             partial.unlink(missing_ok=True)
     except _OfflineError as error:
-        by_hand = f"its sha256 begins with {sha256}" if sha256 else f"its sha256 stands on {_page(url)}"
-        raise DataError(
+        known = f"its sha256 begins with {sha256}" if sha256 else f"its sha256 stands on {_page(url)}"
+        by_hand = f"Download it on a machine with a network ({known}), put it at {path} and run again"
+        raise MissingWeightsError(
             f"{url} could not be fetched ({error}).",
-            f"Download it on a machine with a network ({by_hand}), put it at {path} and run again; "
-            "or name weights that are here with --start file:PATH.",
+            f"{by_hand}; or name weights that are here with --start file:PATH.",
+            by_hand,
         ) from error
     except OSError as error:
         raise ResourceError(

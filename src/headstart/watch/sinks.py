@@ -1,7 +1,7 @@
 """TensorBoard as a view of the record: the same lines always give the same points, at the same times.
 
-Tags are the same in every run; only what does not exist is missing: gradients of frozen layers, the test of a run
-without one. `rebuild` makes the event file anew from `metrics.jsonl`: on resume, and to repair one.
+Which scalars there are, `scalars` says. `rebuild` makes the event file anew from `metrics.jsonl`: on resume, and to
+repair one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from headstart.record import read_json, read_lines
 from headstart.watch.pictures import confusion_picture
+from headstart.watch.scalars import scalars
 
 LAYOUT = {
     "train beside val": {
@@ -49,30 +50,19 @@ class TensorBoard:
     def write(self, line: dict[str, Any]) -> None:
         """Write one line of the record; kinds that TensorBoard has no place for are passed over."""
         self._time = line.get("time", self._time)
+        for tag, value in scalars(line):
+            self._scalar(tag, value, line["step"])
         writer = getattr(self, f"_{line['kind']}", None)
         if writer is not None:
             writer(line["step"], line)
 
-    def _step(self, step: int, line: dict[str, Any]) -> None:
-        self._scalar("loss/batch", line["loss"], step)
-        for group, rate in line["lr"].items():
-            self._scalar(f"lr/{group}", rate, step)
-
     def _epoch(self, step: int, line: dict[str, Any]) -> None:
-        for split in ("train", "val"):
-            self._scalar(f"loss/{split}", line[split]["loss"], step)
-            self._scalar(f"accuracy/{split}", line[split]["accuracy"], step)
-        for name, value in line["speed"].items():
-            self._scalar(f"speed/{name}", value, step)
         self._confusion("confusion/val", line["confusion"], step)
 
     def _look(self, step: int, line: dict[str, Any]) -> None:
         for kind in ("weights", "gradients"):
             for layer, histogram in line[kind].items():
                 self._histogram(f"{kind}/{layer}", histogram, step)
-        for kind in ("gradient_norm", "ratio"):
-            for layer, value in line[kind].items():
-                self._scalar(f"{kind}/{layer}", value, step)
 
     def _image(self, step: int, line: dict[str, Any]) -> None:
         path = self.folder / line["file"]
@@ -84,10 +74,7 @@ class TensorBoard:
         self._writer.add_text("proof of freeze", line["sentence"], step, self._time)
 
     def _end(self, step: int, line: dict[str, Any]) -> None:
-        self._scalar("accuracy/best", line["val"]["accuracy"], step)  # of the saved model, not of the last epoch
         if "test" in line:
-            self._scalar("loss/test", line["test"]["loss"], step)
-            self._scalar("accuracy/test", line["test"]["accuracy"], step)
             self._confusion("confusion/test", line["test"]["confusion"], step)
         self._add_summary(self._success)  # until then TensorBoard's table of runs calls its status unknown
 
@@ -155,18 +142,23 @@ def _class_names(folder: Path) -> list[str]:
 
 
 def rebuild(folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None) -> TensorBoard:
-    """Replace a run's event files by what its record says; returns the writer, ready for more.
-
-    The old file is emptied, and removed the next time: where TensorBoard's fast loader is missing, one that is reading
-    it would stumble over a file that has vanished, and show nothing new until it is started again.
-    """
-    for old in folder.glob("events.out.tfevents.*"):
-        if old.stat().st_size:
-            os.truncate(old, 0)
-        else:
-            old.unlink()
+    """Replace a run's event files by what its record says; returns the writer, ready for more."""
+    retire(folder.glob("events.out.tfevents.*"))
     board = TensorBoard(folder, settings)
     for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
         board.write(line)
     board.flush()
     return board
+
+
+def retire(files: Iterable[Path]) -> None:
+    """Take event files away that others replace: they are emptied, and removed the next time.
+
+    Where TensorBoard's fast loader is missing, one that is reading a file would stumble over one that has vanished, and
+    show nothing new until it is started again.
+    """
+    for old in files:
+        if old.stat().st_size:
+            os.truncate(old, 0)
+        else:
+            old.unlink()

@@ -1,0 +1,142 @@
+"""How much work a study is, and how long what is left of it will take. Pure functions of plain values.
+
+Work is counted in images that pass through training: the one measure that rungs of an epoch, whole runs and fractions
+of the photos have in common. What an image costs is measured, for each arm by itself: frozen ones are cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from headstart.errors import UsageError
+from headstart.protocol import Declared, Protocol
+from headstart.units import Duration
+
+EPOCH = Duration(1, "ep")
+FEWEST_SEEDS, MOST_SEEDS = 3, 10  # below, nothing can be decided; beyond, more images of the test split would do more
+FEWEST_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Training images of one arm over a whole study: rungs of the search, its whole runs, and the comparison."""
+
+    rungs: int
+    whole: int
+    main: int
+
+    @property
+    def total(self) -> int:
+        return self.rungs + self.whole + self.main
+
+
+def workload(declared: Declared, photos: int, batch_size: int) -> Workload:
+    """What each arm will do, `photos` being the train split; without points that the grid's edge might add.
+
+    A run that a rung began goes on from there: its first epoch counts as the rung's.
+    """
+    protocol = declared.protocol
+    kept = min(protocol.keep, len(protocol.grid))
+    groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
+    found = Workload(0, 0, 0)
+    for budget in declared.budgets:
+        length = run_images(budget, photos, batch_size)
+        rung = min(length, run_images(EPOCH, photos, batch_size)) if declared.searched else 0
+        rungs = groups * len(protocol.grid) * rung
+        whole = groups * kept * (seeds * length - rung) if declared.searched else 0
+        parts = [run_images(budget, max(1, round(photos * share)), batch_size) for share in protocol.fractions]
+        found = Workload(found.rungs + rungs, found.whole + whole, found.main + protocol.seeds * sum(parts))
+    return found
+
+
+def run_images(length: Duration, photos: int, batch_size: int) -> int:
+    """Training images of a run of this length on `photos` photos."""
+    return length.steps(-(-photos // batch_size)) * batch_size
+
+
+@dataclass(frozen=True)
+class Price:
+    """What training costs: the photos of the train split, the batch, and the seconds of one image."""
+
+    photos: int
+    batch_size: int
+    seconds: float
+
+
+def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
+    """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
+    of_sources = declared.protocol.source_epochs or declared.plan.recipe.epochs
+    return sum(workload(declared, arm.photos, arm.batch_size).total * arm.seconds for arm in arms) + sum(
+        run_images(of_sources, source.photos, source.batch_size) * source.seconds for source in sources
+    )
+
+
+def fit(
+    declared: Declared, cost: Callable[[Declared], float], limit: float, *, keep_seeds: bool, keep_epochs: bool
+) -> Declared:
+    """The study with the seeds and epochs that `limit` seconds allow, `cost` being the seconds that one takes.
+
+    The epochs stay, and 10 down to 3 seeds are tried; if even 3 take too long, fewer whole epochs, down to 2. What is
+    to be kept is kept; lengths in steps, and declared budgets, always are. More time gives no fewer of either. Raises
+    UsageError, with the time that the shortest takes, where nothing fits.
+    """
+    asked, rules = declared.plan.recipe.epochs, declared.protocol
+    seeds = [rules.seeds] if keep_seeds else list(range(MOST_SEEDS, FEWEST_SEEDS - 1, -1))
+    keep_epochs = keep_epochs or asked.unit != "ep" or bool(rules.budgets)
+    shorter = [] if keep_epochs else range(math.ceil(asked.value) - 1, FEWEST_EPOCHS - 1, -1)
+    lengths = [(count, asked) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
+    for count, epochs in lengths:
+        protocol = Protocol.model_validate({**rules.model_dump(), "seeds": count})
+        made = Declared(protocol, declared.plan.changed("recipe", epochs=epochs))
+        if (needed := cost(made)) <= limit:
+            return made
+    shortest = ", ".join(map(str, rules.budgets)) or str(epochs)
+    raise UsageError(
+        f"{span_words(limit)} are not enough: {count} seeds of {shortest} take about {span_words(needed)} here.",
+        "Give it more time, or compare fewer arms, at a smaller --image-size, or on a smaller share with --fractions.",
+    )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What an arm has done so far: training images, and the seconds of wall clock that they took."""
+
+    images: float = 0.0
+    seconds: float = 0.0
+
+
+def seconds_left(spent: Mapping[str, Spent], left: Mapping[str, float]) -> float | None:
+    """Seconds for the images that are `left` of each arm; None while nothing has been measured.
+
+    An arm costs what its own images have cost; one that has not begun costs what an image cost on average. Exact where
+    every image takes the same time, never below 0, and 0 when nothing is left.
+    """
+    if not any(left.values()):
+        return 0.0
+    images = sum(arm.images for arm in spent.values())
+    if images <= 0:
+        return None
+    average = sum(arm.seconds for arm in spent.values()) / images
+    rates = {name: arm.seconds / arm.images for name, arm in spent.items() if arm.images > 0}
+    return sum(count * rates.get(name, average) for name, count in left.items())
+
+
+def left_words(seconds: float | None, now: datetime) -> str:
+    """`about 12 min left (until 14:32)`; nothing while nothing is known, or nothing is left."""
+    if not seconds:
+        return ""
+    if seconds < 60:
+        return "less than a minute left"
+    end = (now + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 12 * 3600 else "%b %d %H:%M")
+    return f"about {span_words(seconds)} left (until {end})"
+
+
+def span_words(seconds: float) -> str:
+    """`45 s`, `12 min` or `2 h 05 min`, rounded."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,84 @@
+"""Before a study begins: what it will do and how long that takes here, and what a time budget leaves room for."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+
+from headstart import build, study
+from headstart.eta import Price, fit, predicted, span_words
+from headstart.plan import Plan
+from headstart.protocol import Declared
+from headstart.units import seconds
+from headstart.voice import Silent, Voice
+
+FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
+MARGIN = 1.15  # on the measured steps, for validation, saving and judging
+
+
+def begin(declared: Declared, given: Container[str] | None, runs: Path, voice: Voice) -> Path:
+    """As `study.begin`, with the seeds and epochs that the time budget allows, if there is one.
+
+    `given` are the settings that were asked for by name: their seeds and epochs are kept. None stands for a study.toml,
+    which says all of it: its time budget tells what was asked when it was written.
+    """
+    if given is None or not declared.protocol.time_budget:
+        return study.begin(declared, runs, voice)
+    found, _ = _within(declared, given, voice)
+    return study.begin(found, runs, Silent())
+
+
+def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> list[str]:
+    """Check every arm, and say what the study will do: seeds, runs, epochs, minutes. Nothing is written."""
+    declared, needed = _within(declared, given, voice)
+    protocol, count = declared.protocol, len(declared.cells)
+    lines = [f"{count} arms: {', '.join(cell.name for cell in declared.cells)}; {protocol.seeds} seeds."]
+    for budget in declared.budgets:
+        text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
+        if declared.searched:
+            text += f", after a search of {len(protocol.grid)} learning rates for each arm"
+        lines.append(f"{text}.")
+    return [
+        *lines,
+        f"About {span_words(needed)} here, or less; more where a best learning rate lies at the grid's edge.",
+    ]
+
+
+def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> tuple[Declared, float]:
+    """The study with its machine settled and within its time budget, and the seconds that it will take."""
+    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
+    arms, sources = ([price(found) for found in part] for part in study.check(declared, voice))
+
+    def cost(declared: Declared) -> float:
+        return predicted(declared, arms, sources)
+
+    if given is not None and declared.protocol.time_budget:
+        limit = seconds(declared.protocol.time_budget)
+        kept = {f"keep_{name}": name in given for name in ("seeds", "epochs")}
+        declared = fit(declared, cost, limit, **kept)
+        lengths = ", ".join(map(str, declared.budgets))
+        voice.say(
+            f"{span_words(limit)} allow {declared.protocol.seeds} seeds of {lengths}: about "
+            f"{span_words(cost(declared))}."
+        )
+    return declared, cost(declared)
+
+
+def price(found: build.Complete) -> Price:
+    """What an image of this arm costs at most: its measured step, less the backward pass of a frozen trunk."""
+    plan = found.plan
+    share = _trained_share(plan)
+    second = found.step_seconds / plan.recipe.batch_size * (share + (1 - share) * FORWARD)
+    return Price(plan.facts.counts["train"], plan.recipe.batch_size, MARGIN * second)
+
+
+def _trained_share(plan: Plan) -> float:
+    """The share of the training in which more than the head is trained."""
+    if plan.arm.tuning == "frozen":
+        return 0.0
+    if plan.arm.tuning != "lp-ft":
+        return 1.0
+    recipe = plan.recipe
+    per_epoch = -(-plan.facts.counts["train"] // recipe.batch_size)
+    whole = recipe.epochs.steps(per_epoch)
+    return 1 - recipe.head_epochs.steps(per_epoch, whole=whole) / max(whole, 1)

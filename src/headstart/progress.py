@@ -1,0 +1,130 @@
+"""Where a study stands while it goes on: each arm's seeds, and how long the rest will take. It is told, and tells."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from headstart.eta import EPOCH, Spent, left_words, run_images, seconds_left, workload
+from headstart.plan import Plan
+from headstart.protocol import Declared
+from headstart.verdict.gather import RunRecord
+from headstart.verdict.statistics import time_to_target
+from headstart.voice import Row, Table
+
+Condition = tuple[str, float]  # budget, fraction
+About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction
+
+
+class Progress:
+    """Counts what a study has done of what it will do.
+
+    An arm's price is the wall clock between one answer of the engine and the next, so that whatever else a run costs is
+    in it, and runs side by side share it. What is left is what was asked and has not come, and what is known to follow.
+    """
+
+    def __init__(self, declared: Declared, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self.declared, self._clock = declared, clock
+        self._then = clock()
+        self._spent: dict[str, Spent] = {}
+        self._waiting: dict[str, dict[str, int]] = defaultdict(dict)  # cell -> hash -> images
+        self._follow: dict[str, dict[str, int]] = {}  # cell -> stage -> images that nobody has asked for yet
+        self._asked: dict[str, int] = defaultdict(int)  # runs of the comparison, by cell
+        self._tried: dict[str, int] = defaultdict(int)  # trials of the search that have ended, by cell
+        self._compared: dict[Condition, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
+        self._stage, self._condition = "", (str(declared.budgets[0]), declared.protocol.fractions[0])
+        self._done, self._total = 0, 0  # of the runs that were asked last
+
+    def expect(self, plans: Mapping[str, Plan]) -> None:
+        """Note what the study will ask for; `plans` holds a complete one of each cell."""
+        for cell, plan in plans.items():
+            load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size)
+            self._follow[cell] = {"search": load.rungs + load.whole, "main": load.main}
+
+    def ask(
+        self, asked: Iterable[tuple[Plan, About]], there: Mapping[str, RunRecord], begun: Mapping[str, int], rung: bool
+    ) -> Table:
+        """Note runs that are asked for: those that are `there`, by hash, and the images of those that were `begun`."""
+        self._then, self._done, self._total = self._clock(), 0, 0
+        for plan, about in asked:
+            self._stage = about["stage"]
+            length = _length(plan, rung) - begun.get(plan.hash, 0)
+            self._take(about, length)
+            if plan.hash in there:
+                self._note(about, there[plan.hash])
+            else:
+                self._waiting[about["cell"]][plan.hash] = length
+                self._total += 1
+        return self.table("")
+
+    def _take(self, about: About, images: int) -> None:
+        """What is asked for does not follow any more; nor do trials, once arms are compared."""
+        follow = self._follow.get(about["cell"], {})  # a source is no arm
+        follow[about["stage"]] = max(0, follow.get(about["stage"], 0) - images)
+        if about["stage"] == "main":
+            protocol = self.declared.protocol
+            self._asked[about["cell"]] += 1
+            follow["search"] = 0
+            if self._asked[about["cell"]] >= protocol.seeds * len(self.declared.budgets) * len(protocol.fractions):
+                follow["main"] = 0
+
+    def end(self, about: About, record: RunRecord) -> Table:
+        """Note that a run has ended."""
+        now, cell = self._clock(), about["cell"]
+        spent = self._spent.get(cell, Spent())
+        images = self._waiting[cell].pop(record.hash, 0)
+        self._spent[cell] = Spent(spent.images + images, spent.seconds + now - self._then)
+        self._then = now
+        self._done += 1
+        self._note(about, record)
+        state = "" if record.result.get("state") != "diverged" else ", diverged"
+        what = f"{about['stage']} {self._done}/{self._total}  {cell}  seed {record.seed}  lr {record.rate:g}"
+        return self.table(f"{what}  val {100 * record.val_score(self.declared.protocol.metric):.1f} %{state}")
+
+    def _note(self, about: About, record: RunRecord) -> None:
+        if about["stage"] == "search":
+            self._tried[about["cell"]] += 1
+        elif about["stage"] == "main":
+            self._condition = (about["budget"], about["fraction"])
+            self._compared[self._condition][about["cell"]][record.seed] = record
+
+    def seconds_left(self) -> float | None:
+        """Of the whole study; None while nothing has been measured."""
+        left = {cell: float(sum(runs.values())) for cell, runs in self._waiting.items()}
+        for cell, stages in self._follow.items():
+            left[cell] = left.get(cell, 0.0) + sum(stages.values())
+        return seconds_left(self._spent, left)
+
+    def table(self, latest: str) -> Table:
+        """The arms under the budget and fraction that is being compared."""
+        protocol = self.declared.protocol
+        rows = tuple(self._row(cell.name) for cell in self.declared.cells)
+        budget, fraction = self._condition
+        share = f", {100 * fraction:.3g} % of the photos" if len(protocol.fractions) > 1 else ""
+        left = left_words(self.seconds_left(), datetime.now())
+        return Table(f"{self._stage or 'study'}: {budget}{share}", protocol.target, rows, latest, left)
+
+    def _row(self, cell: str) -> Row:
+        protocol = self.declared.protocol
+        records = self._compared[self._condition][cell].values()
+        state = f"{self._tried[cell]} trials" if self._stage == "search" else "waiting"
+        if records:
+            state = "done" if len(records) == protocol.seeds else "comparing"
+        val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None
+        median = None
+        if records and protocol.target:
+            times = [r.to_target(protocol.target, protocol.metric) for r in records]
+            ends = [r.length()["epochs"] for r in records]
+            median = time_to_target([None if t is None else t["epochs"] for t in times], ends).median
+        return Row(cell, state, len(records), protocol.seeds, val, median)
+
+
+def _length(plan: Plan, rung: bool) -> int:
+    """Training images of a run, or of its first epoch."""
+    recipe, photos = plan.recipe, plan.facts.counts["train"]
+    length = run_images(recipe.epochs, photos, recipe.batch_size)
+    return min(length, run_images(EPOCH, photos, recipe.batch_size)) if rung else length

@@ -1,0 +1,46 @@
+"""Which numbers of a record's line TensorBoard shows, and under which tags: the one list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """(tag, value) of every scalar in one line of the record; None is a value that is not finite.
+
+    Tags are the same in every run; only what does not exist is missing: gradients of frozen layers, the test of a run
+    without one.
+    """
+    of_kind = _KINDS.get(line["kind"])
+    return of_kind(line) if of_kind is not None else iter(())
+
+
+def _step(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    yield "loss/batch", line["loss"]
+    for group, rate in line["lr"].items():
+        yield f"lr/{group}", rate
+
+
+def _epoch(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    for split in ("train", "val"):
+        yield f"loss/{split}", line[split]["loss"]
+        yield f"accuracy/{split}", line[split]["accuracy"]
+    for name, value in line["speed"].items():
+        yield f"speed/{name}", value
+
+
+def _look(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    for kind in ("gradient_norm", "ratio"):
+        for layer, value in line[kind].items():
+            yield f"{kind}/{layer}", value
+
+
+def _end(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    yield "accuracy/best", line["val"]["accuracy"]  # of the saved model, not of the last epoch
+    if "test" in line:
+        yield "loss/test", line["test"]["loss"]
+        yield "accuracy/test", line["test"]["accuracy"]
+
+
+_KINDS = {"step": _step, "epoch": _epoch, "look": _look, "end": _end}

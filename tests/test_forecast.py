@@ -1,0 +1,125 @@
+"""What a time budget leaves room for: the rule with made-up prices, and what reaches study.toml."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from headstart import forecast
+from headstart.api import declared
+from headstart.cli import main
+from headstart.errors import UsageError
+from headstart.eta import Price, fit, predicted
+from headstart.protocol import Declared, read_study
+from headstart.units import seconds
+from headstart.voice import Silent
+
+
+def asked(**settings: object) -> Declared:
+    return declared("digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, settings)
+
+
+prices = st.builds(Price, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1))
+limits = st.floats(1, 1e6)
+kept = st.fixed_dictionaries({"keep_seeds": st.booleans(), "keep_epochs": st.booleans()})
+
+
+def chosen(wanted: Declared, price: list[Price], limit: float, how: dict[str, bool]) -> tuple[int, float] | None:
+    """(seeds, epochs) of what results; None where nothing fits."""
+    try:
+        found = fit(wanted, lambda d: predicted(d, price), limit, **how)
+    except UsageError:
+        return None
+    assert predicted(found, price) <= limit
+    return found.protocol.seeds, found.plan.recipe.epochs.value
+
+
+@given(st.lists(prices, min_size=2, max_size=2), limits, limits, st.integers(1, 12), st.integers(1, 15), kept)
+def test_what_results_fits_and_more_time_gives_no_less(price, one, other, seeds, epochs, how) -> None:
+    wanted = asked(seeds=seeds, epochs=f"{epochs}ep")
+    less, more = (chosen(wanted, price, limit, how) for limit in sorted((one, other)))
+    if less is not None:
+        assert more is not None and more[0] >= less[0] and more[1] >= less[1]
+        assert less[0] == seeds if how["keep_seeds"] else 3 <= less[0] <= 10
+        assert less[1] == epochs if how["keep_epochs"] else min(2, epochs) <= less[1] <= epochs
+        assert how["keep_seeds"] or less[0] == 3 or less[1] == epochs  # epochs go last
+
+
+@given(st.lists(prices, min_size=2, max_size=2), limits, st.integers(2, 15))
+def test_nothing_longer_would_have_fitted(price, limit, epochs) -> None:
+    """By trying all of them, in the order of the rule."""
+    wanted = asked(epochs=f"{epochs}ep")
+    order = [(count, epochs) for count in range(10, 2, -1)] + [(3, fewer) for fewer in range(epochs - 1, 1, -1)]
+    fits = [pair for pair in order if predicted(asked(seeds=pair[0], epochs=f"{pair[1]}ep"), price) <= limit]
+    assert chosen(wanted, price, limit, {"keep_seeds": False, "keep_epochs": False}) == (fits[0] if fits else None)
+
+
+def test_budgets_and_lengths_in_steps_are_kept_and_a_source_is_counted() -> None:
+    price = [Price(80, 8, 1.0)] * 2
+    for settings in ({"budgets": "2ep,4ep"}, {"epochs": "40st"}):
+        wanted = asked(search="off", **settings)
+        cost = predicted(asked(search="off", seeds=3, **settings), price)
+        found = fit(wanted, lambda d: predicted(d, price), cost, keep_seeds=False, keep_epochs=False)
+        assert found.protocol.seeds == 3 and (found.budgets, found.plan) == (wanted.budgets, wanted.plan)
+        with pytest.raises(UsageError, match="not enough"):
+            fit(wanted, lambda d: predicted(d, price), cost - 1, keep_seeds=False, keep_epochs=False)
+    wanted = asked(epochs="2ep", source_epochs="3ep")
+    assert predicted(wanted, price, [Price(16, 8, 2.0)]) == predicted(wanted, price) + 3 * 16 * 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1h30m", 5400), ("1.5 h", 5400)]
+)
+def test_times_are_read(text: str, wanted: float) -> None:
+    assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["20", "m", "0m", "-5m", "20 days", "2h ago", "nan s"])
+def test_what_is_no_time_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match=r"time.budget.*no time"):
+        asked(time_budget=text)
+
+
+TINY = {"precision": "fp32", "threads": 1, "grid": "0.01", "keep": 1, "search_seeds": 1, "time_budget": "1000h"}
+
+
+def test_seeds_and_epochs_stand_in_study_toml_with_what_was_asked(tmp_path: Path) -> None:
+    folder = forecast.begin(asked(**TINY), {"time_budget"}, tmp_path, Silent())
+    rules = tomllib.loads((folder / "study.toml").read_text())["protocol"]
+    assert (rules["time_budget"], rules["seeds"]) == ("1000h", 10)
+    again = forecast.begin(read_study(folder / "study.toml"), None, tmp_path, Silent())  # a declared one stays as it is
+    assert read_study(again) == read_study(folder)
+    without = {**TINY, "time_budget": "", "seeds": 10}
+    assert read_study(folder).hash == Declared(asked(**without).protocol, read_study(folder).plan).hash
+    lines = forecast.foretell(asked(**TINY, seeds=4), {"seeds"}, Silent())
+    assert "4 seeds" in lines[0] and lines[-1].startswith("About ")
+    before = list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"1 s are not enough: 3 seeds of 2ep take about"):
+        forecast.begin(asked(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, Silent())
+    with pytest.raises(UsageError, match=r"5 seeds of 8ep take about"):
+        forecast.foretell(asked(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, Silent())
+    assert list(tmp_path.iterdir()) == before
+
+
+def test_without_arms_missing_weights_name_the_file_and_the_other_ways(tmp_path: Path, capsys) -> None:
+    """Nothing leaves this machine here, and torch's cache is empty."""
+    draw = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    words = ["--image-size", "32", "--batch-size", "4", "--threads", "1", "--precision", "fp32", "--epochs", "1ep"]
+    with pytest.raises(SystemExit) as left:
+        main(["compare", str(tmp_path / "photos"), *words, "--runs", str(tmp_path / "runs")])
+    *_, what, cure = capsys.readouterr().err.splitlines()
+    assert left.value.code == 3
+    assert "resnet18-f37072fd.pth could not be fetched" in what
+    for text in ("checkpoints/resnet18-f37072fd.pth", "sha256 begins with f37072fd", "--arm file:", "source:"):
+        assert text in cure
+    assert "--arm scratch" in cure and "--start" not in cure
+    assert not (tmp_path / "runs").exists()
