@@ -93,9 +93,10 @@ def fit(
         made = Declared(protocol, declared.plan.changed("recipe", epochs=epochs))
         if (needed := cost(made)) <= limit:
             return made
+    enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # what is told must do when it is given
     shortest = ", ".join(map(str, rules.budgets)) or str(epochs)
     raise UsageError(
-        f"{span_words(limit)} are not enough: {count} seeds of {shortest} take about {span_words(needed)} here.",
+        f"{span_words(limit)} are not enough: {count} seeds of {shortest} take about {span_words(enough)} here.",
         "Give it more time, or compare fewer arms, at a smaller --image-size, or on a smaller share with --fractions.",
     )
 

@@ -13,6 +13,7 @@ from headstart.protocol import Declared
 from headstart.record import SCHEMA
 from headstart.verdict.decide import contrasts, pairs
 from headstart.verdict.gather import Judged, RunRecord, common_seeds, runs_in, tables
+from headstart.verdict.labels import data_efficiency
 from headstart.verdict.statistics import time_to_target
 from headstart.verdict.words import sentences
 
@@ -42,6 +43,7 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "counts": runs[0].plan["facts"]["counts"],
         **main,
         "conditions": conditions[:-1],
+        "labels": data_efficiency(conditions),
         "search": search,
         "cost": _cost(folder),
     }

@@ -71,7 +71,7 @@ def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:
 
 
 def sentences(verdict: Verdict) -> dict[str, Any]:
-    """`headline` (the recommendation), `evidence`, `time`, `width`, `settle`, `others`, `notes` and `limits`."""
+    """`headline` (the recommendation), `evidence`, `time`, `labels`, `width`, `settle`, `others`, `notes`, `limits`."""
     contrast = key_contrast(verdict)
     if contrast is None:
         text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on val."
@@ -81,6 +81,8 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     found: dict[str, Any] = {"headline": headline(seen), "evidence": evidence(verdict, seen)}
     if (time := time_words(verdict, seen)) is not None:
         found["time"] = time
+    if (labels := labels_words(verdict)) is not None:
+        found["labels"] = labels
     found["width"] = width(seen)
     if seen["need"]:
         found["settle"] = settle(verdict, seen)
@@ -137,6 +139,27 @@ def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
         else:
             said.append(f"{arm_words(name)} never")
     return f"{_capital(said[0])} passed {100 * verdict['target']:.3g} % on val, {said[1]} (medians over seeds)."
+
+
+def labels_words(verdict: Verdict) -> str | None:
+    """What the first arm is worth in labels at the smallest share, and where the curves cross; None with one share."""
+    found = verdict.get("labels")
+    if found is None:
+        return None
+    one = found["worth"][0]
+    first, reference = (f"the arm {arm_words(found[role])!r}" for role in ("first", "reference"))
+    factor = f"about {one['factor']:.2g}" if one["factor"] is not None else None
+    factor = factor or (f"more than {one['most']:.2g}" if one["more"] else f"less than {one['least']:.2g}")
+    low = f"{one['low']:.2g}" if one["low"] is not None else f"less than {one['least']:.2g}"
+    high = f"{one['high']:.2g}" if one["high"] is not None else f"more than {one['most']:.2g}"
+    band = f"{100 * found['level']:.3g} % interval over {found['n']} seeds"
+    share = f"{100 * one['fraction']:.3g} % of the labels"
+    needs = f"{reference} needs {factor} times as many ({band}: {low} to {high})"
+    text = f"With {share}, {first} has the accuracy for which {needs}."
+    if (crossing := found["crossover"]) is None:
+        return text
+    ends = ["beyond the curve" if end is None else f"{100 * end:.3g} %" for end in (crossing["low"], crossing["high"])]
+    return f"{text} They are equal at {100 * crossing['fraction']:.3g} % of the labels ({ends[0]} to {ends[1]})."
 
 
 def width(seen: Mapping[str, Any]) -> str:
@@ -205,7 +228,7 @@ def limits(verdict: Verdict) -> str:
 
 def paragraph(said: Mapping[str, Any]) -> str:
     """The verdict as one paragraph, for the terminal."""
-    keys = ("headline", "evidence", "time", "width", "settle", "limits")
+    keys = ("headline", "evidence", "time", "labels", "width", "settle", "limits")
     return " ".join(said[key] for key in keys if key in said)
 
 
