@@ -211,7 +211,7 @@ def recompute(study: Path) -> dict[str, Any]:
         if here:
             conditions.append(_condition(here, condition, protocol, cells, search))
     places = {"search": study / "search", "main": study, "source": study / "sources"}
-    cost = {stage: [run for run in runs_of(place)] for stage, place in places.items()}
+    cost = {stage: runs_of(place) for stage, place in places.items()}
     return {
         **conditions[-1],
         "tie": float(protocol["tie"].removesuffix("pt")) / 100,
@@ -289,7 +289,7 @@ def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
         first, second = protocol["primary"].split(" vs ")
         return first.strip(), second.strip()
     reference = [cell for cell in cells if cell.startswith("scratch")] or cells
-    return [cell for cell in cells if cell != reference[0]][0], reference[0]
+    return next(cell for cell in cells if cell != reference[0]), reference[0]
 
 
 def _contrasts(tables: dict[str, np.ndarray], cells: list[str], first: str, second: str, tie: float) -> list[Any]:
