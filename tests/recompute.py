@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 MOST = 100_000  # seeds or images; a need beyond is told as none
 EXTENSIONS = 2  # points that may be added to the grid
@@ -209,7 +209,8 @@ def recompute(study: Path) -> dict[str, Any]:
     for condition in wanted:
         here = [run for run in main if run.condition == condition]
         if here:
-            conditions.append(_condition(here, condition, protocol, cells, search))
+            looks = protocol.get("looks", []) if condition == wanted[-1] else []
+            conditions.append(_condition(here, condition, protocol, cells, search, looks))
     places = {"search": study / "search", "main": study, "source": study / "sources"}
     cost = {stage: runs_of(place) for stage, place in places.items()}
     return {
@@ -257,7 +258,12 @@ def _search(study: Path, protocol: dict[str, Any], cells: list[str], main: list[
 
 
 def _condition(
-    runs: list[Run], about: tuple[str, float], protocol: dict[str, Any], cells: list[str], search: dict[str, Any]
+    runs: list[Run],
+    about: tuple[str, float],
+    protocol: dict[str, Any],
+    cells: list[str],
+    search: dict[str, Any],
+    declared_looks: list[int],
 ) -> dict[str, Any]:
     metric, tie = protocol["metric"], float(protocol["tie"].removesuffix("pt")) / 100
     by = {(run.cell, run.seed): run for run in runs}
@@ -276,11 +282,14 @@ def _condition(
     winner = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
     best = max(winner["seeds"], key=lambda row: (row["val"], -row["seed"]))
     first, second = _primary(protocol, cells)
+    looks = _looks(tables[first] - tables[second], declared_looks)
+    level = 1 - looks[-1]["boundary"] if looks else 0.95
     return {
         "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
         "arms": arms, "primary": [first, second], "winner": winner["name"],
         "exported": {"run": best["run"], "seed": best["seed"]},
-        "contrasts": _contrasts(tables, cells, first, second, tie) if len(seeds) > 1 else [],
+        "looks": looks,
+        "contrasts": _contrasts(tables, cells, first, second, tie, level) if len(seeds) > 1 else [],
     }  # fmt: skip
 
 
@@ -292,15 +301,40 @@ def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
     return next(cell for cell in cells if cell != reference[0]), reference[0]
 
 
-def _contrasts(tables: dict[str, np.ndarray], cells: list[str], first: str, second: str, tie: float) -> list[Any]:
-    """The primary pair at 95 %, then the family: all pairs of up to five arms, else each with the reference."""
+def _looks(d: np.ndarray, declared: list[int]) -> list[dict[str, Any]]:
+    """p after each declared number of seeds, and the boundary c / sqrt(share) that all looks cross in 5 % by chance.
+
+    The chance comes from the multivariate normal distribution, whose numbers are good to about 1e-5.
+    """
+    if not declared:
+        return []
+    shares = np.array(declared) / declared[-1]
+    together = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
+
+    def chance(c: float) -> float:
+        edges, rng = c / np.sqrt(shares), np.random.default_rng(0)
+        return 1 - float(stats.multivariate_normal.cdf(edges, cov=together, lower_limit=-edges, abseps=1e-6, rng=rng))
+
+    c = float(optimize.brentq(lambda c: chance(c) - 0.05, 1.5, 4, xtol=1e-6))
+    found: list[dict[str, Any]] = []
+    for n, share in zip(declared, shares, strict=True):
+        if n <= len(d) and not (found and found[-1]["stopped"]):
+            p, boundary = contrast(d[:n], 0.95, 0.0)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
+            found.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
+    return found
+
+
+def _contrasts(
+    tables: dict[str, np.ndarray], cells: list[str], first: str, second: str, tie: float, primary: float
+) -> list[Any]:
+    """The primary pair at its own level, then all others (beyond five arms, each with the reference)."""
     others = [p for p in itertools.combinations(cells, 2) if set(p) != {first, second}]
     if len(cells) > 5:
         others = [p for p in others if second in p]
     others = [(b, a) if a == second else (a, b) for a, b in others]
     found = []
     for number, pair in enumerate([(first, second), *others]):
-        level = 0.95 if number == 0 else 1 - 0.05 / len(others)
+        level = primary if number == 0 else 1 - 0.05 / len(others)
         found.append(contrast(tables[pair[0]] - tables[pair[1]], level, tie))
         found[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
     for one, p in zip(found, [found[0]["p"], *stepped_down([f["p"] for f in found[1:]])], strict=True):
@@ -348,8 +382,9 @@ def differences(said: Any, found: Any, where: str = "") -> list[str]:
             return [f"{where}: {said!r} is not {found!r}"]
         return [d for i, pair in enumerate(zip(said, found, strict=True)) for d in differences(*pair, f"{where}[{i}]")]
     both = isinstance(found, float) and isinstance(said, (int, float))
-    slack = 0.06 if where.endswith(".seconds") else 0.0  # the study's seconds are rounded to 0.1
-    if said == found or (both and math.isclose(said, found, rel_tol=1e-9, abs_tol=max(1e-9, slack))):
+    slack = 0.06 if where.endswith(".seconds") else 1e-9  # the study's seconds are rounded to 0.1
+    near = 1e-4 if re.match(r"\.looks|\.contrasts\[0\]", where) else 1e-9  # a boundary's own accuracy
+    if said == found or (both and math.isclose(said, found, rel_tol=near, abs_tol=slack)):
         return []
     return [f"{where}: {said!r} is not {found!r}"]
 
@@ -392,6 +427,7 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
         "notes": [Named(key, 100 * winner[key]) for key in ("val", "test")],
         "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
     }
+    known["looks"] = [Named(key, look[key]) for look in found["looks"] for key in ("n", "p", "boundary")]
     known["notes"].append(Named("optimism", 100 * abs(winner["optimism"])))
     known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]
     for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():

@@ -20,7 +20,7 @@ from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.plan import Plan
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
-from headstart.verdict.conclude import conclude
+from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.words import paragraph
 from headstart.voice import Silent, Voice
@@ -86,6 +86,8 @@ def foretell(declared: Declared, voice: Voice) -> list[str]:
             total += count * groups * (len(protocol.grid) - kept + kept * seeds * epochs)
             text += f", after a search of {len(protocol.grid)} learning rates for each arm"
         lines.append(f"{text}.")
+    if len(protocol.looks) > 1:
+        lines.append(f"A clear difference may end it after {' or '.join(map(str, protocol.looks[:-1]))} seeds.")
     images = round(total * per_epoch * first.plan.recipe.batch_size)
     seconds = images * first.step_seconds / first.plan.recipe.batch_size
     return [*lines, f"{images:,} passes of a training image: at most {seconds / 60:,.0f} minutes here, less where a "
@@ -200,12 +202,21 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
 
 
 def _compare(study: _Study, found: dict[str, Any]) -> None:
-    """The comparison itself: fresh paired seeds, seed by seed, so that a study cut short still has pairs."""
+    """The comparison itself, up to the declared look that ends it."""
+    protocol = study.declared.protocol
+    for count in protocol.looks or (protocol.seeds,):
+        _compare_seeds(study, found, count)
+        if protocol.looks and stopped(study.folder, study.declared):
+            break
+
+
+def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
+    """The first `count` fresh paired seeds, seed by seed, so that a study cut short still has pairs."""
     declared = study.declared
     asked = []
     for budget in map(str, declared.budgets):
         for fraction in declared.protocol.fractions:
-            for seed in declared.seeds:
+            for seed in declared.seeds[:count]:
                 for cell in declared.cells:
                     rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
                     about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}

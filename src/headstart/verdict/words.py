@@ -81,6 +81,8 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     found: dict[str, Any] = {"headline": headline(seen), "evidence": evidence(verdict, seen)}
     if (time := time_words(verdict, seen)) is not None:
         found["time"] = time
+    if verdict.get("looks"):
+        found["looks"] = looks(verdict)
     found["width"] = width(seen)
     if seen["need"]:
         found["settle"] = settle(verdict, seen)
@@ -137,6 +139,20 @@ def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
         else:
             said.append(f"{arm_words(name)} never")
     return f"{_capital(said[0])} passed {100 * verdict['target']:.3g} % on val, {said[1]} (medians over seeds)."
+
+
+def looks(verdict: Verdict) -> str:
+    """At which declared looks the test photos were opened, and what came of it."""
+    taken = verdict["looks"]
+    counts = [str(look["n"]) for look in taken]
+    after = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
+    opened = f"As declared, the test photos were looked at after {after} seeds"
+    last = taken[-1]
+    primary = " against ".join(arm_words(name) for name in verdict["primary"])
+    p = f"p {last['p']:.2g}, boundary {last['boundary']:.2g}"
+    if last["stopped"]:
+        return f"{opened}: there {primary} crossed its boundary ({p}), and the study ended."
+    return f"{opened}: {primary} crossed no boundary (last {p})."
 
 
 def width(seen: Mapping[str, Any]) -> str:
@@ -205,7 +221,7 @@ def limits(verdict: Verdict) -> str:
 
 def paragraph(said: Mapping[str, Any]) -> str:
     """The verdict as one paragraph, for the terminal."""
-    keys = ("headline", "evidence", "time", "width", "settle", "limits")
+    keys = ("headline", "evidence", "looks", "time", "width", "settle", "limits")
     return " ".join(said[key] for key in keys if key in said)
 
 
