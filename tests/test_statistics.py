@@ -131,15 +131,26 @@ def test_bonferroni() -> None:
 @pytest.mark.parametrize(("looks", "c"), [(2, 1.977), (3, 2.004), (5, 2.040), (10, 2.087)])
 def test_obrien_fleming_against_the_published_table(looks: int, c: float) -> None:
     """Constants of Jennison & Turnbull 2000, table 2.3 (alpha 0.05, two-sided)."""
-    p = obrien_fleming(looks)
+    p = obrien_fleming([k / looks for k in range(1, looks + 1)])
     assert stats.norm.isf(p[-1] / 2) == pytest.approx(c, abs=0.002)
     assert stats.norm.isf(p[0] / 2) == pytest.approx(c * np.sqrt(looks), abs=0.005)
 
 
 def test_obrien_fleming_keeps_its_level_in_simulation() -> None:
     z = np.random.default_rng(4).standard_normal((40_000, 5)).cumsum(1) / np.sqrt(np.arange(1, 6))
-    stopped = (2 * stats.norm.sf(abs(z)) <= np.array(obrien_fleming(5))).any(1).mean()
+    stopped = (2 * stats.norm.sf(abs(z)) <= np.array(obrien_fleming([0.2, 0.4, 0.6, 0.8, 1]))).any(1).mean()
     assert stopped == pytest.approx(0.05, abs=0.004)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=4, unique=True))
+def test_obrien_fleming_at_any_shares_against_the_multivariate_normal(counts: list[int]) -> None:
+    shares = np.array(sorted(counts)) / max(counts)
+    edges = stats.norm.isf(np.array(obrien_fleming(list(shares))) / 2)
+    assert np.ptp(edges * np.sqrt(shares)) < 1e-6
+    together = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
+    inside = stats.multivariate_normal.cdf(edges, cov=together, lower_limit=-edges, rng=np.random.default_rng(0))
+    assert 1 - inside == pytest.approx(0.05, abs=5e-4)
 
 
 def test_time_to_target_by_hand() -> None:

@@ -38,6 +38,8 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> 
         if declared.searched:
             text += f", after a search of {len(protocol.grid)} learning rates for each arm"
         lines.append(f"{text}.")
+    if len(protocol.looks) > 1:
+        lines.append(f"A clear difference may end it after {' or '.join(map(str, protocol.looks[:-1]))} seeds.")
     return [
         *lines,
         f"About {span_words(needed)} here, or less; more where a best learning rate lies at the grid's edge.",

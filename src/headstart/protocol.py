@@ -26,6 +26,7 @@ from headstart.units import Duration, seconds
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
+FEWEST_LOOKED_AT = 3  # seeds; fewer decide nothing
 _OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 _FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
@@ -54,6 +55,11 @@ class Protocol(Section):
         default_factory=dict, description="fields of the plan and their values: the grid that the arms are crossed with"
     )
     seeds: int = Field(5, ge=1, le=1000, description="paired seeds of each arm")
+    looks: Annotated[tuple[int, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="numbers of seeds after which the test photos are looked at, e.g. 3,5,8 with --seeds 8: a clear "
+        "difference of the primary contrast (O'Brien-Fleming) ends the study there",
+    )
     budgets: Annotated[tuple[Duration, ...], BeforeValidator(listed)] = Field(
         (),
         description="lengths of training to report at, e.g. 3ep,10ep: separate runs, each searched [default: epochs]",
@@ -95,6 +101,14 @@ class Protocol(Section):
         for budget in self.budgets:
             if budget.unit == "%" or budget.value <= 0:
                 raise ValueError(f"budgets takes 10ep or 500st, not {budget}")
+        if self.looks and not (
+            self.looks[0] >= FEWEST_LOOKED_AT and list(self.looks) == sorted(set(self.looks))
+            and self.looks[-1] == self.seeds
+        ):  # fmt: skip
+            raise ValueError(
+                f"looks takes increasing numbers of seeds from {FEWEST_LOOKED_AT} to seeds, e.g. {FEWEST_LOOKED_AT},"
+                f"{max(self.seeds, FEWEST_LOOKED_AT + 1)}: the last one is seeds = {self.seeds}"
+            )
         made = cells(self)
         names = [cell.name for cell in made]
         if len(names) < 2:

@@ -23,7 +23,7 @@ from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
-from headstart.verdict.conclude import conclude
+from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.words import paragraph
 from headstart.voice import Silent, Voice
@@ -196,12 +196,21 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
 
 
 def _compare(study: _Study, found: dict[str, Any]) -> None:
-    """The comparison itself: fresh paired seeds, seed by seed, so that a study cut short still has pairs."""
+    """The comparison itself, up to the declared look that ends it."""
+    protocol = study.declared.protocol
+    for count in protocol.looks or (protocol.seeds,):
+        _compare_seeds(study, found, count)
+        if protocol.looks and stopped(study.folder, study.declared):
+            break
+
+
+def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
+    """The first `count` fresh paired seeds, seed by seed, so that a study cut short still has pairs."""
     declared = study.declared
     asked = []
     for budget in map(str, declared.budgets):
         for fraction in declared.protocol.fractions:
-            for seed in declared.seeds:
+            for seed in declared.seeds[:count]:
                 for cell in declared.cells:
                     rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
                     about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}

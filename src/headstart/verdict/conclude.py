@@ -14,6 +14,7 @@ from headstart.record import SCHEMA
 from headstart.verdict.decide import contrasts, pairs
 from headstart.verdict.gather import Judged, RunRecord, common_seeds, runs_in, tables
 from headstart.verdict.labels import data_efficiency
+from headstart.verdict.looks import taken
 from headstart.verdict.statistics import time_to_target
 from headstart.verdict.words import sentences
 
@@ -50,6 +51,21 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
     return {**found, "sentences": sentences(found)}
 
 
+def stopped(folder: Path, declared: Declared) -> bool:
+    """Whether a look at the runs that are there ends the study."""
+    here = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
+    here = [run for run in here if (run.about["budget"], run.about["fraction"]) == _main(declared)]
+    right, judged = tables(here, JUDGE)
+    labels = judged.labels if declared.protocol.metric == "balanced" else None
+    primary = declared.protocol.contrast([cell.name for cell in declared.cells])
+    return any(look.stopped for look in taken(right, primary, declared.protocol.looks, labels=labels))
+
+
+def _main(declared: Declared) -> tuple[str, float]:
+    """The budget and the fraction that the verdict rests on: the one asked last, and the largest."""
+    return str(declared.budgets[-1]), declared.protocol.fractions[-1]
+
+
 def _condition(
     runs: Sequence[RunRecord], declared: Declared, budget: str, fraction: float, search: dict[str, Any]
 ) -> dict[str, Any]:
@@ -66,9 +82,12 @@ def _condition(
     winner = max(arms, key=lambda arm: (arm["val"], -order.index(arm["name"])))  # by val alone
     best = max(winner["seeds"], key=lambda run: (run["val"], -run["seed"]))
     labels = judged.labels if protocol.metric == "balanced" else None
+    looks = taken(right, primary, protocol.looks if (budget, fraction) == _main(declared) else (), labels=labels)
     found = []
     if len(seeds) > 1:
-        found = contrasts(right, pairs(order, primary[1], primary), tie=protocol.tie_width, labels=labels)
+        first = 1 - looks[-1].boundary if looks else None
+        wanted = pairs(order, primary[1], primary)
+        found = contrasts(right, wanted, tie=protocol.tie_width, labels=labels, primary_level=first)
     return {
         "budget": budget,
         "fraction": fraction,
@@ -79,6 +98,7 @@ def _condition(
         "winner": winner["name"],
         "exported": {"run": best["run"], "seed": best["seed"]},
         "contrasts": [asdict(contrast) for contrast in found],
+        "looks": [asdict(look) for look in looks],
     }
 
 

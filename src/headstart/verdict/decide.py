@@ -79,8 +79,12 @@ def contrasts(
     tie: float,
     labels: npt.ArrayLike | None = None,
     level: float = 0.95,
+    primary_level: float | None = None,
 ) -> list[Contrast]:
     """Every pair in `wanted`, the first of which is the primary one and stands at `level` by itself.
+
+    Where looks were taken, `primary_level` is one minus the boundary of the last one: its interval is then one of
+    those that hold together at all looks (Jennison & Turnbull 1989).
 
     The others form a family: intervals at the Bonferroni level, p-values by Holm. With `labels` [m] the metric is the
     balanced accuracy. Raises ValueError for arms of different shape.
@@ -93,7 +97,7 @@ def contrasts(
     for number, (first, second) in enumerate(wanted):
         difference = tables[first] - tables[second]
         difference = difference if labels is None else weigh(difference, labels)
-        found.append(crossed(difference, level if number == 0 else family))
+        found.append(crossed(difference, (primary_level or level) if number == 0 else family))
         shown.append(difference.mean(axis=1))
     adjusted = [found[0].p, *holm([f.p for f in found[1:]])]
     return [

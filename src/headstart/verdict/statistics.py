@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -195,30 +196,27 @@ def _smallest(width: Callable[[int], float], wanted: float) -> int | None:
     return high
 
 
-def obrien_fleming(looks: int, level: float = 0.95) -> list[float]:
-    """Two-sided p-values at which to stop at look 1 … `looks` (O'Brien & Fleming 1979): |Z_k| ≥ c sqrt(looks/k).
+def obrien_fleming(shares: Sequence[float], level: float = 0.95) -> list[float]:
+    """Two-sided p-values at which to stop, at looks after these `shares` of the data, increasing, the last one 1.
 
-    c makes the chance of stopping at any look, where there is no difference, 1 - level; found by the recursive
-    integration of Armitage, McPherson & Rowe (1969) on a grid.
+    |Z_k| ≥ c / sqrt(share_k) (O'Brien & Fleming 1979). c makes the chance of stopping at any look, where there is no
+    difference, 1 - level; found by the recursive integration of Armitage, McPherson & Rowe (1969).
     """
     low, high = 1.5, 4.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if _crossing(middle, looks) > 1 - level else (low, middle)
-    return [float(2 * stats.norm.sf(high * math.sqrt(looks / k))) for k in range(1, looks + 1)]
+        low, high = (middle, high) if _crossing(middle, shares) > 1 - level else (low, middle)
+    return [float(2 * stats.norm.sf(high / math.sqrt(share))) for share in shares]
 
 
-def _crossing(c: float, looks: int) -> float:
-    """P(|S_k| ≥ c sqrt(looks) for some k), S_k a sum of k standard normals: |S_k|/sqrt(k) ≥ c sqrt(looks/k)."""
-    edge = c * math.sqrt(looks)
-    grid = np.linspace(-edge, edge, 1001)
-    step = grid[1] - grid[0]
-    inside = stats.norm.pdf(grid)
-    kernel = stats.norm.pdf(grid[:, None] - grid[None, :])
-    weights = np.full(len(grid), step)
-    weights[[0, -1]] /= 2
-    for _ in range(looks - 1):
-        inside = kernel @ (inside * weights)
+def _crossing(c: float, shares: Sequence[float]) -> float:
+    """P(|S_k| ≥ c for some k), S_k normal with variance share_k and independent increments: S_k = Z_k sqrt(share_k)."""
+    nodes, weights = np.polynomial.legendre.leggauss(129)
+    grid, weights = c * nodes, c * weights
+    inside = stats.norm.pdf(grid, scale=math.sqrt(shares[0]))
+    apart = grid[:, None] - grid[None, :]
+    for before, after in pairwise(shares):
+        inside = stats.norm.pdf(apart, scale=math.sqrt(after - before)) @ (inside * weights)
     return 1 - float(inside @ weights)
 
 

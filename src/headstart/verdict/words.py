@@ -81,6 +81,8 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     found: dict[str, Any] = {"headline": headline(seen), "evidence": evidence(verdict, seen)}
     if (time := time_words(verdict, seen)) is not None:
         found["time"] = time
+    if verdict.get("looks"):
+        found["looks"] = looks(verdict)
     if (labels := labels_words(verdict)) is not None:
         found["labels"] = labels
     found["width"] = width(seen)
@@ -162,6 +164,20 @@ def labels_words(verdict: Verdict) -> str | None:
     return f"{text} They are equal at {100 * crossing['fraction']:.3g} % of the labels ({ends[0]} to {ends[1]})."
 
 
+def looks(verdict: Verdict) -> str:
+    """At which declared looks the test photos were opened, and what came of it."""
+    taken = verdict["looks"]
+    counts = [str(look["n"]) for look in taken]
+    after = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
+    opened = f"As declared, the test photos were looked at after {after} seeds"
+    last = taken[-1]
+    primary = " against ".join(arm_words(name) for name in verdict["primary"])
+    p = f"p {last['p']:.2g}, boundary {last['boundary']:.2g}"
+    if last["stopped"]:
+        return f"{opened}: there {primary} crossed its boundary ({p}), and the study ended."
+    return f"{opened}: {primary} crossed no boundary (last {p})."
+
+
 def width(seen: Mapping[str, Any]) -> str:
     """The two parts of the width: what more seeds would take away, and what they would not."""
     half, endless = (seen["high"] - seen["low"]) / 2, seen["endless_seeds"]
@@ -228,7 +244,7 @@ def limits(verdict: Verdict) -> str:
 
 def paragraph(said: Mapping[str, Any]) -> str:
     """The verdict as one paragraph, for the terminal."""
-    keys = ("headline", "evidence", "time", "labels", "width", "settle", "limits")
+    keys = ("headline", "evidence", "looks", "time", "labels", "width", "settle", "limits")
     return " ".join(said[key] for key in keys if key in said)
 
 

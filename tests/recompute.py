@@ -1,0 +1,513 @@
+"""Everything that a study's verdict says, computed a second time from its records.
+
+    python tests/recompute.py STUDY
+
+reads `study.toml`, and of each run `plan.json`, `result.json`, `metrics.jsonl` and `evidence/predictions.npz`. From
+these it computes every field of `verdict.json` that the sentences rest on, and explains every number in a sentence as
+the rounding of one of them. It knows headstart's files and formulas (docs/formats.md, docs/design.md)
+and imports nothing of headstart. Exits with 1 where a field or a number is not what the records say.
+"""
+
+import itertools
+import json
+import math
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import optimize, stats
+
+MOST = 100_000  # seeds or images; a need beyond is told as none
+EXTENSIONS = 2  # points that may be added to the grid
+
+
+class Run(NamedTuple):
+    """One run as its files tell it."""
+
+    cell: str
+    stage: str
+    condition: tuple[str, float]  # budget, fraction
+    seed: int
+    rate: float
+    done: bool
+    state: str
+    epochs: list[dict[str, Any]]
+    batch: int
+    folder: Path
+
+
+def runs_of(place: Path) -> list[Run]:
+    found = []
+    for path in sorted(place.glob("*/plan.json")):
+        content, result = json.loads(path.read_text()), path.parent / "result.json"
+        state = json.loads(result.read_text())["state"] if result.exists() else ""
+        lines = map(json.loads, (path.parent / "metrics.jsonl").read_text().splitlines())
+        about, plan = content["study"], content["plan"]
+        found.append(
+            Run(about["cell"], about["stage"], (about["budget"], about["fraction"]), plan["chance"]["seed"],
+                plan["recipe"]["lr"], state in ("finished", "diverged"), state,
+                [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], path.parent)
+        )  # fmt: skip
+    return found
+
+
+def score(line: dict[str, Any], metric: str) -> float:
+    """An epoch's metric on val, from its confusion [true][predicted]."""
+    table = np.array(line["confusion"], dtype=float)
+    if metric == "accuracy":
+        return float(np.trace(table) / table.sum())
+    return float(np.mean([row[k] / row.sum() for k, row in enumerate(table) if row.sum()]))
+
+
+def best_epoch(run: Run) -> dict[str, Any] | None:
+    """The first of the highest accuracy on val, of equals the one with the lower loss."""
+    return max(run.epochs, key=lambda e: (e["val"]["accuracy"], -e["val"]["loss"]), default=None)
+
+
+def val_score(run: Run, metric: str) -> float:
+    best = best_epoch(run)
+    return 0.0 if best is None else score(best, metric)
+
+
+def answers(run: Run) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Of the test images: ids, labels, and who was right."""
+    with np.load(run.folder / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
+        here = arrays["split"] == "test"
+        right = arrays["logits"][here].argmax(1) == arrays["label"][here]
+        return arrays["image"][here].tolist(), arrays["label"][here], right.astype(float)
+
+
+def seconds(epochs: list[dict[str, Any]]) -> float:
+    return float(sum(e["speed"]["train_seconds"] + e["speed"]["val_seconds"] for e in epochs))
+
+
+# The learning rates
+
+
+def searched(runs: list[Run], protocol: dict[str, Any], cells: list[str], seeds: list[int]) -> dict[str, Any]:
+    """What a search of these seeds chose: the best mean on val of the rates that went on after a one-epoch rung.
+
+    The points that were added to the grid are read from the records; where to look for them is found again.
+    """
+    metric, points = protocol["metric"], sorted(protocol["grid"])
+    first = {(r.cell, r.rate): r.epochs[:1] for r in runs if r.seed == seeds[0]}
+    whole = {(r.cell, r.rate, r.seed): r for r in runs if r.done}
+    recorded = sorted({rate for _, rate in first})
+
+    def rung(cell: str, rate: float) -> tuple[float, float, float]:
+        line = first[cell, rate]
+        return (score(line[0], metric), -line[0]["val"]["loss"], -rate) if line else (-1.0, 0.0, -rate)
+
+    means: dict[str, dict[float, float]] = {cell: {} for cell in cells}
+    for extension in range(EXTENSIONS + 1):
+        edges = {}
+        for cell in cells:
+            for rate in sorted(points, key=lambda rate: rung(cell, rate), reverse=True)[: protocol["keep"]]:
+                means[cell][rate] = float(np.mean([val_score(whole[cell, rate, seed], metric) for seed in seeds]))
+            best = max(means[cell], key=lambda rate: (means[cell][rate], -rate))
+            if best in (points[0], points[-1]) and all(whole[cell, best, s].state == "finished" for s in seeds):
+                edges[cell] = best
+        if not edges or extension == EXTENSIONS:
+            break
+        beyond = [r for r in recorded if r < points[0]][-1:] if points[0] in edges.values() else []
+        beyond += [r for r in recorded if r > points[-1]][:1] if points[-1] in edges.values() else []
+        points = sorted([*points, *beyond])
+    chosen = {cell: max(found, key=lambda rate: (found[rate], -rate)) for cell, found in means.items()}
+    return {"chosen": chosen, "edges": edges, "grid": points}
+
+
+# The statistics
+
+
+def squares(d: np.ndarray) -> tuple[float, float, float]:
+    """A of rows, B of columns, C of what is left, of an array [n, m]."""
+    n, m = d.shape
+    row, column, mean = d.mean(1, keepdims=True), d.mean(0, keepdims=True), d.mean()
+    a = m * float(((row - mean) ** 2).sum()) / (n - 1)
+    b = n * float(((column - mean) ** 2).sum()) / (m - 1)
+    return a, b, float(((d - row - column + mean) ** 2).sum()) / ((n - 1) * (m - 1))
+
+
+def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any) -> tuple[Any, Any]:
+    """The standard error of the mean and its degrees of freedom; n or m may be arrays."""
+    below = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
+    least = np.minimum(n, m) - 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(below > 0, np.maximum((a + b - c) ** 2 / below, least), least)
+    return np.sqrt(np.maximum(a + b - c, c) / (n * m)), df
+
+
+def needed(a: float, b: float, c: float, n: int, m: int, level: float, tie: float) -> dict[str, Any]:
+    """From how many to how many seeds, or images, A being anywhere in its 80 % interval: every number is tried."""
+    of_images, k = max(b - c, 0) / n, np.arange(2, MOST + 1)
+    found: dict[str, list[int | None]] = {"seeds": [], "images": []}
+    for q in (0.9, 0.1):
+        of_seeds = max(max(a * (n - 1) / stats.chi2.ppf(q, n - 1), c) - c, 0) / m
+        for name, rows, columns in (("seeds", k, np.full_like(k, m)), ("images", np.full_like(k, n), k)):
+            error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns)
+            enough = np.flatnonzero(stats.t.ppf((1 + level) / 2, df) * error <= tie)
+            found[name].append(int(k[enough[0]]) if len(enough) else None)
+    return {name: None if low is None else [low, high] for name, (low, high) in found.items()}
+
+
+def contrast(d: np.ndarray, level: float, tie: float) -> dict[str, Any]:
+    """One pair, from who was right and who was not [n, m] (weighted already where the metric is balanced)."""
+    n, m = d.shape
+    a, b, c = squares(d)
+    error, df = map(float, error_and_df(a, b, c, n, m))
+    mean, seeds = float(d.mean()), d.mean(1)
+    half = float(stats.t.ppf((1 + level) / 2, df)) * error
+    low, high = mean - half, mean + half
+    outcome = "undecided"
+    if n >= 3:
+        outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
+        outcome = "equal" if -tie <= low and high <= tie else outcome
+    flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
+    near = {"better": low < tie, "worse": high > -tie}.get(outcome, False)
+    return {
+        "outcome": outcome, "by_less_than_tie": near, "mean": mean, "low": low, "high": high, "level": level,
+        "p": float(2 * stats.t.sf(abs(mean) / error, df)) if error else float(mean == 0),
+        "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
+        "endless_seeds": float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(max(b - c, 0) / (n * m)),
+        "degrees": df, "wins": int((seeds > 0).sum()), "losses": int((seeds < 0).sum()), "n": n, "m": m,
+        "need": needed(a, b, c, n, m, level, tie) if outcome == "undecided" else None,
+    }  # fmt: skip
+
+
+def stepped_down(p: list[float]) -> list[float]:
+    """Holm: the largest of (k - j) p_(j) over the p-values up to one's own."""
+    return [min(1.0, max((sum(other >= q for other in p)) * q for q in p if q <= mine)) for mine in p]
+
+
+def median_time(times: list[float | None], ends: list[float]) -> float | None:
+    """Kaplan-Meier: the first time at which at most half of the runs have not yet reached the target."""
+    alive = 1.0
+    for time in sorted({t for t in times if t is not None}):
+        at_risk = sum((t if t is not None else end) >= time for t, end in zip(times, ends, strict=True))
+        alive *= 1 - times.count(time) / at_risk
+        if alive <= 0.5 + 1e-12:
+            return time
+    return None
+
+
+# The study
+
+
+def recompute(study: Path) -> dict[str, Any]:
+    """The fields of verdict.json that a sentence can rest on."""
+    declared = tomllib.loads((study / "study.toml").read_text())
+    protocol = declared["protocol"]
+    main = [run for run in runs_of(study) if run.stage == "main" and run.done]
+    cells = declared_cells(protocol)
+    search = _search(study, protocol, cells, main)
+    budgets = protocol["budgets"] or [declared["plan"]["recipe"]["epochs"]]
+    wanted = [(budget, fraction) for budget in budgets for fraction in sorted(protocol["fractions"])]
+    conditions = []
+    for condition in wanted:
+        here = [run for run in main if run.condition == condition]
+        if here:
+            looks = protocol.get("looks", []) if condition == wanted[-1] else []
+            conditions.append(_condition(here, condition, protocol, cells, search, looks))
+    places = {"search": study / "search", "main": study, "source": study / "sources"}
+    cost = {stage: runs_of(place) for stage, place in places.items()}
+    return {
+        **conditions[-1],
+        "tie": float(protocol["tie"].removesuffix("pt")) / 100,
+        "target": protocol["target"],
+        "conditions": conditions[:-1],
+        "search": search,
+        "cost": {
+            stage: {"runs": len(runs), "images": sum(r.epochs[-1]["step"] * r.batch for r in runs if r.epochs),
+                    "seconds": sum(seconds(r.epochs) for r in runs)}
+            for stage, runs in cost.items()
+        },
+    }  # fmt: skip
+
+
+def declared_cells(protocol: dict[str, Any]) -> list[str]:
+    """The names of the arms, crossed with the values of `vary`, in the declared order."""
+    found = []
+    for arm in protocol["arms"]:
+        short = re.sub(r"(?<=:)[^:]*/|[.](safetensors|pth|pt)(?=[+@]|$)|[+](full|linear)(?=[+@]|$)", "", arm)
+        for values in itertools.product(*protocol["vary"].values()):
+            varied = [f"{key.replace('_', '-')}={v}" for key, v in zip(protocol["vary"], values, strict=True)]
+            found.append(",".join([short, *varied]))
+    return found
+
+
+def _search(study: Path, protocol: dict[str, Any], cells: list[str], main: list[Run]) -> dict[str, Any]:
+    runs = runs_of(study / "search") if (study / "search").is_dir() else []
+    found: dict[str, Any] = {"chosen": {}, "edges": {}, "grid": {}} if runs else {}
+    for budget in {run.condition[0] for run in runs}:
+        here = [run for run in runs if run.condition[0] == budget]
+        seeds = sorted({run.seed for run in here})
+        groups = {"shared": seeds}
+        if protocol["search"] == "per-seed":
+            groups = {f"seed {seed}": [seed] for seed in seeds}
+        for group, of_group in groups.items():
+            for key, value in searched([r for r in here if r.seed in of_group], protocol, cells, of_group).items():
+                found[key].setdefault(budget, {})[group] = value
+    for run in main if runs else []:
+        group = f"seed {run.seed}" if protocol["search"] == "per-seed" else "shared"
+        if run.rate != found["chosen"][run.condition[0]][group][run.cell]:
+            raise SystemExit(f"{run.folder} was trained with {run.rate:g}, which its search did not choose")
+    return found
+
+
+def _condition(
+    runs: list[Run],
+    about: tuple[str, float],
+    protocol: dict[str, Any],
+    cells: list[str],
+    search: dict[str, Any],
+    declared_looks: list[int],
+) -> dict[str, Any]:
+    metric, tie = protocol["metric"], float(protocol["tie"].removesuffix("pt")) / 100
+    by = {(run.cell, run.seed): run for run in runs}
+    seeds = sorted(s for s in {r.seed for r in runs} if all((cell, s) in by for cell in cells))
+    said = {key: answers(run) for key, run in by.items() if key[1] in seeds}
+    images, labels, _ = said[cells[0], seeds[0]]
+    if any(other[0] != images for other in said.values()):
+        raise SystemExit("the runs were judged on different images")
+    classes, counts = np.unique(labels, return_counts=True)
+    weight = {k: len(labels) / (len(classes) * count) for k, count in zip(classes, counts, strict=True)}
+    factor = np.array([weight[k] if metric == "balanced" else 1.0 for k in labels])
+    tables = {cell: np.array([said[cell, seed][2] * factor for seed in seeds]) for cell in cells}
+    arms = [_arm(cell, [by[cell, s] for s in seeds], tables[cell].mean(1), protocol) for cell in cells]
+    for arm in arms:
+        arm["rates"] = {g: c[arm["name"]] for g, c in search.get("chosen", {}).get(about[0], {}).items()}
+    winner = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
+    best = max(winner["seeds"], key=lambda row: (row["val"], -row["seed"]))
+    first, second = _primary(protocol, cells)
+    looks = _looks(tables[first] - tables[second], declared_looks)
+    level = 1 - looks[-1]["boundary"] if looks else 0.95
+    return {
+        "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
+        "arms": arms, "primary": [first, second], "winner": winner["name"],
+        "exported": {"run": best["run"], "seed": best["seed"]},
+        "looks": looks,
+        "contrasts": _contrasts(tables, cells, first, second, tie, level) if len(seeds) > 1 else [],
+    }  # fmt: skip
+
+
+def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
+    if protocol["primary"]:
+        first, second = protocol["primary"].split(" vs ")
+        return first.strip(), second.strip()
+    reference = [cell for cell in cells if cell.startswith("scratch")] or cells
+    return next(cell for cell in cells if cell != reference[0]), reference[0]
+
+
+def _looks(d: np.ndarray, declared: list[int]) -> list[dict[str, Any]]:
+    """p after each declared number of seeds, and the boundary c / sqrt(share) that all looks cross in 5 % by chance.
+
+    The chance comes from the multivariate normal distribution, whose numbers are good to about 1e-5.
+    """
+    if not declared:
+        return []
+    shares = np.array(declared) / declared[-1]
+    together = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
+
+    def chance(c: float) -> float:
+        edges, rng = c / np.sqrt(shares), np.random.default_rng(0)
+        return 1 - float(stats.multivariate_normal.cdf(edges, cov=together, lower_limit=-edges, abseps=1e-6, rng=rng))
+
+    c = float(optimize.brentq(lambda c: chance(c) - 0.05, 1.5, 4, xtol=1e-6))
+    found: list[dict[str, Any]] = []
+    for n, share in zip(declared, shares, strict=True):
+        if n <= len(d) and not (found and found[-1]["stopped"]):
+            p, boundary = contrast(d[:n], 0.95, 0.0)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
+            found.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
+    return found
+
+
+def _contrasts(
+    tables: dict[str, np.ndarray], cells: list[str], first: str, second: str, tie: float, primary: float
+) -> list[Any]:
+    """The primary pair at its own level, then all others (beyond five arms, each with the reference)."""
+    others = [p for p in itertools.combinations(cells, 2) if set(p) != {first, second}]
+    if len(cells) > 5:
+        others = [p for p in others if second in p]
+    others = [(b, a) if a == second else (a, b) for a, b in others]
+    found = []
+    for number, pair in enumerate([(first, second), *others]):
+        level = primary if number == 0 else 1 - 0.05 / len(others)
+        found.append(contrast(tables[pair[0]] - tables[pair[1]], level, tie))
+        found[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
+    for one, p in zip(found, [found[0]["p"], *stepped_down([f["p"] for f in found[1:]])], strict=True):
+        one["p_adjusted"] = p
+    return found
+
+
+def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any]) -> dict[str, Any]:
+    rows, metric, target = [], protocol["metric"], protocol["target"]
+    for run, judged in zip(runs, test, strict=True):
+        passed = [e["epoch"] for e in run.epochs if score(e, metric) >= target] if target else []
+        until = run.epochs[: passed[0]] if passed else run.epochs
+        rows.append(
+            {"seed": run.seed, "run": run.folder.name, "state": run.state, "lr": run.rate, "test": float(judged),
+             "val": val_score(run, metric), "passed": bool(passed),
+             "epochs": len(until), "images": until[-1]["step"] * run.batch if until else 0,
+             "seconds": round(seconds(until), 3)}
+        )  # fmt: skip
+    val = np.array([row["val"] for row in rows])
+    times = {}
+    for unit in ("epochs", "images", "seconds"):
+        reached = [row[unit] if row["passed"] else None for row in rows]
+        median = median_time(reached, [row[unit] for row in rows])
+        times[unit] = {"median": median, "reached": sum(row["passed"] for row in rows), "n": len(rows)}
+    return {
+        "name": name, "val": float(val.mean()), "test": float(test.mean()),
+        "test_sd": float(np.sqrt(((test - test.mean()) ** 2).sum() / (len(test) - 1))) if len(test) > 1 else None,
+        "optimism": float(val.mean() - test.mean()), "diverged": [r["seed"] for r in rows if r["state"] == "diverged"],
+        "to_target": times if target else None,
+        "seeds": [{key: row[key] for key in ("seed", "run", "state", "lr", "val", "test")} for row in rows],
+    }  # fmt: skip
+
+
+# What was said
+
+
+def differences(said: Any, found: Any, where: str = "") -> list[str]:
+    """Where verdict.json is not what was recomputed; only what was recomputed is looked at."""
+    if isinstance(found, dict):
+        if not isinstance(said, dict):
+            return [f"{where}: {said!r} is not {found!r}"]
+        return [d for key in found for d in differences(said.get(key, "missing"), found[key], f"{where}.{key}")]
+    if isinstance(found, list):
+        if not isinstance(said, list) or len(said) != len(found):
+            return [f"{where}: {said!r} is not {found!r}"]
+        return [d for i, pair in enumerate(zip(said, found, strict=True)) for d in differences(*pair, f"{where}[{i}]")]
+    both = isinstance(found, float) and isinstance(said, (int, float))
+    slack = 0.06 if where.endswith(".seconds") else 1e-9  # the study's seconds are rounded to 0.1
+    near = 1e-4 if re.match(r"\.looks|\.contrasts\[0\]", where) else 1e-9  # a boundary's own accuracy
+    if said == found or (both and math.isclose(said, found, rel_tol=near, abs_tol=slack)):
+        return []
+    return [f"{where}: {said!r} is not {found!r}"]
+
+
+class Named(NamedTuple):
+    """A recomputed value that a sentence may show, in the unit in which it is shown; a count is an int."""
+
+    name: str
+    value: float
+
+
+def _of_pair(found: dict[str, Any], sign: int) -> list[Named]:
+    low, high = (found["low"], found["high"]) if sign > 0 else (-found["high"], -found["low"])
+    named = [Named("mean", 100 * sign * found["mean"]), Named("low", 100 * low), Named("high", 100 * high),
+             Named("level", 100 * found["level"]), Named("n", found["n"]), Named("m", found["m"]),
+             Named("wins", found["wins"] if sign > 0 else found["losses"]), Named("p_adjusted", found["p_adjusted"]),
+             Named("endless_seeds", 100 * found["endless_seeds"]),
+             Named("half width", 50 * (found["high"] - found["low"]))]  # fmt: skip
+    for what, limits in (found["need"] or {}).items():
+        named += [Named(f"need {what}", limit) for limit in limits or () if limit is not None]
+    return named
+
+
+def _shown_pair(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The contrast of the headline, and whether it is turned round: the winner comes first where it is one of two."""
+    reference = found["primary"][1]
+    sets = [{c["first"], c["second"]} for c in found["contrasts"]]
+    wanted = {found["winner"], reference}
+    one = found["contrasts"][sets.index(wanted) if wanted in sets else 0]
+    return one, -1 if one["second"] == found["winner"] else 1
+
+
+def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
+    """For each kind of sentence, the values it may show."""
+    arms = {arm["name"]: arm for arm in found["arms"]}
+    tie = Named("tie", 100 * found["tie"])
+    winner = arms[found["winner"]]
+    budget = re.match(r"[\d.]+", str(found["budget"]))
+    known = {
+        "notes": [Named(key, 100 * winner[key]) for key in ("val", "test")],
+        "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
+    }
+    known["looks"] = [Named(key, look[key]) for look in found["looks"] for key in ("n", "p", "boundary")]
+    known["notes"].append(Named("optimism", 100 * abs(winner["optimism"])))
+    known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]
+    for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
+        known["notes"] += [Named("edge", rate) for rate in edges.values()]
+        known["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
+    if found["contrasts"]:
+        one, sign = _shown_pair(found)
+        shown = _of_pair(one, sign)
+        times = [arms[one[side]]["to_target"]["epochs"] for side in ("first", "second")] if found["target"] else []
+        known |= {key: [*shown, tie] for key in ("evidence", "width", "settle")}
+        known["time"] = [Named("target", 100 * found["target"])]
+        known["time"] += [Named(k, t[k]) for t in times for k in ("median", "reached", "n") if t[k] is not None]
+    return known
+
+
+def of_others(text: str, found: dict[str, Any], words: dict[str, str]) -> list[Named]:
+    """The contrast that a line of the family is about: the one whose two arms it names, in that order."""
+    for one in found["contrasts"]:
+        for sign, (a, b) in ((1, (one["first"], one["second"])), (-1, (one["second"], one["first"]))):
+            if re.match(rf"{re.escape(words[a])} [a-z ]+ {re.escape(words[b])}: [+-]?\d", text):
+                return _of_pair(one, sign)
+    return []
+
+
+def in_words(name: str) -> str:
+    """How a sentence calls an arm: `file:a+lp-ft@adam` is "a, head first, then fine-tuned, with adam"."""
+    name, _, varied = name.partition(",")
+    name, _, optimizer = name.partition("@")
+    start, *parts = re.sub(r"^(file|run):", "", name).split("+")
+    tunings = {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}
+    said = [tunings.get(p) or re.sub(r"^stages:(\d+)$", r"last \1 stages fine-tuned", p) for p in parts]
+    said = [s if s in tunings.values() or s.startswith("last ") else f"with the head {s}" for s in said]
+    if all(s.startswith("with the head") for s in said) and parts and not start.startswith("scratch"):
+        said = ["fine-tuned", *said]
+    return ", ".join([start, *said, *([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))])
+
+
+NUMBER = re.compile(r"[+-]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def explained(text: str, known: list[Named], names: list[str]) -> list[tuple[str, str, float | None]]:
+    """Each number of a sentence: as shown, whose rounding it is, and that value; None where nothing explains it."""
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(re.escape(name), "·", text, flags=re.IGNORECASE)
+    rows: list[tuple[str, str, float | None]] = []
+    for shown in NUMBER.findall(text):
+        plain = shown.replace(",", "")
+        mantissa, _, power = plain.partition("e")
+        step = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
+        fits = [one for one in known if abs(float(plain) - one.value) <= step / 2 * (1 + 1e-9)]
+        fits = [one for one in fits if isinstance(one.value, float) or "." not in plain]  # a count has no decimals
+        fits.sort(key=lambda one: abs(float(plain) - one.value))
+        rows.append((shown, fits[0].name, fits[0].value) if fits else (shown, "nothing explains it", None))
+    return rows
+
+
+def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | None]]]:
+    """Fields of verdict.json that are not what the records say, and every number of its sentences with its origin."""
+    verdict, found = json.loads((study / "verdict.json").read_text()), recompute(study)
+    words = {arm["name"]: in_words(arm["name"]) for arm in found["arms"]}
+    known, rows = explanations(found), []
+    names = [*words.values(), verdict["network"]]
+    everything = [one for values in known.values() for one in values]
+    for kind, said in verdict["sentences"].items():
+        for text in [said] if isinstance(said, str) else said:
+            values = of_others(text, found, words) if kind == "others" else known.get(kind, everything)
+            rows += [(kind, *row) for row in explained(text, values, names)]
+    return differences(verdict, found), rows
+
+
+def main(study: Path) -> int:
+    wrong, rows = check(study)
+    for kind, shown, name, value in rows:
+        print(f"{kind:9} {shown:>12}  {'' if value is None else f'{value:.6g}':>12}  {name}")
+    for one in wrong:
+        print(f"verdict.json {one}")
+    faults = len(wrong) + sum(value is None for *_, value in rows)
+    print(f"{len(rows)} numbers in the sentences, {faults} faults")
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,104 @@
+"""Every number that a study says follows from its records: a script that knows only the files finds the same."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart import study
+from headstart.api import declared
+from headstart.engines.here import Here
+from headstart.voice import Silent
+
+from . import recompute
+
+SCRIPT = Path(recompute.__file__)
+PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "target": 0.5}
+STUDIES = {
+    "a grid that is left": {"budgets": "66st", "grid": "0.003,0.001", "keep": 1, "seeds": 3},
+    "balanced, two budgets, a search for each seed": {
+        "budgets": "9st,64st", "grid": "0.02,0.005", "keep": 1, "search": "per-seed", "metric": "balanced", "seeds": 2,
+        "primary": "scratch vs scratch@adam", "tie": "6pt",
+    },
+    "fractions and a grid, rates as given": {
+        "search": "off", "epochs": "40st", "fractions": "0.5,1", "vary": {"momentum": ("0", "0.9")}, "seeds": 3,
+    },
+}  # fmt: skip
+
+
+def made(place: Path, **settings) -> Path:
+    arms = ("scratch", "scratch:orthogonal" if "vary" in settings else "scratch@adam")
+    vary = settings.pop("vary", {})
+    wanted = declared("digits:0-3", arms, vary, None, None, None, {**PLAN, **settings})
+    folder = study.begin(wanted, place, Silent())
+    study.carry_out(folder, Here(Silent()), Silent())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("small"), **STUDIES["a grid that is left"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(STUDIES)[1:])
+def test_other_studies_too(name: str, tmp_path: Path) -> None:
+    wrong, rows = recompute.check(made(tmp_path, **dict(STUDIES[name])))
+    assert wrong == [] and [row for row in rows if row[3] is None] == []
+
+
+def test_every_number_of_a_study_follows_from_its_records(small: Path) -> None:
+    wrong, rows = recompute.check(small)
+    assert wrong == [] and [row for row in rows if row[3] is None] == []
+    assert {row[0] for row in rows} >= {"evidence", "time", "width", "notes", "limits"}
+    assert "headstart" not in SCRIPT.read_text().partition("import sys")[2].partition("MOST")[0]
+    found = subprocess.run([sys.executable, SCRIPT, small], capture_output=True, text=True)
+    assert found.returncode == 0 and f"{len(rows)} numbers in the sentences, 0 faults" in found.stdout
+
+
+def flipped_answer(folder: Path) -> None:
+    path = next(folder.glob("*-s1/evidence/predictions.npz"))
+    with np.load(path) as arrays:
+        held = {name: arrays[name] for name in arrays.files}
+    for row in np.flatnonzero(held["split"] == "test")[:9]:
+        held["logits"][row] = np.roll(held["logits"][row], 1)
+    np.savez(path, **held)
+
+
+def better_epoch(folder: Path) -> None:
+    path = next(folder.glob("*-s1/metrics.jsonl"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "epoch":
+            line["confusion"][0][0] += 5
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def field(folder: Path) -> None:
+    verdict = json.loads((folder / "verdict.json").read_text())
+    verdict["contrasts"][0]["p_adjusted"] *= 0.9
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+
+
+def sentence(folder: Path) -> None:
+    verdict = json.loads((folder / "verdict.json").read_text())
+    verdict["sentences"]["width"] = "With endless seeds it would still be about ±77.7."
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+
+
+@pytest.mark.parametrize("tamper", [flipped_answer, better_epoch, field, sentence])
+def test_a_changed_record_or_a_changed_verdict_is_found(tamper, small: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(small, tmp_path / "copy")
+    assert recompute.main(tmp_path / "copy") == 0
+    tamper(tmp_path / "copy")
+    assert recompute.main(tmp_path / "copy") == 1
+
+
+def test_the_plain_survival_curve() -> None:
+    assert recompute.median_time([2, None, 4, 5, None], [8, 3, 8, 8, 8]) == 5
+    assert recompute.median_time([2, None, None], [8, 8, 8]) is None
+    assert recompute.median_time([3, 1, 2], [8, 8, 8]) == 2
