@@ -460,7 +460,7 @@ def in_words(name: str) -> str:
     tunings = {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}
     said = [tunings.get(p) or re.sub(r"^stages:(\d+)$", r"last \1 stages fine-tuned", p) for p in parts]
     said = [s if s in tunings.values() or s.startswith("last ") else f"with the head {s}" for s in said]
-    if all(s.startswith("with the head") for s in said) and parts and not start.startswith("scratch"):
+    if all(s.startswith("with the head") for s in said) and not start.startswith("scratch"):
         said = ["fine-tuned", *said]
     return ", ".join([start, *said, *([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))])
 
