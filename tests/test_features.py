@@ -79,3 +79,20 @@ def test_plain_features_are_what_the_network_feeds_its_head() -> None:
 
 def test_mixed_photos_are_not_kept() -> None:
     assert prepared(**FROZEN, mixup=0.3).parts.trunk is None
+
+
+def test_two_processes_that_fill_one_view_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fills a half while the other, which began before and saw nothing of it, fills the other half."""
+    slow, quick, later = (prepared(**FROZEN, test_seed=77).parts.trunk for _ in range(3))
+    photos = slow.batches.photos
+    halves = [dataclasses.replace(photos, indices=photos.indices[i::2], labels=photos.labels[i::2]) for i in (0, 1)]
+    monkeypatch.setattr("headstart.features.mark", lambda: ".tmp-1-slow")
+    filling = slow.fill("view-0", halves[0])
+    next(filling)
+    monkeypatch.setattr("headstart.features.mark", lambda: ".tmp-2-quick")
+    list(quick.fill("view-0", halves[1]))
+    assert list(filling)
+    for trunk, half in ((slow, halves[0]), (quick, halves[1])):
+        assert torch.isfinite(trunk.rows("view-0", half.indices)).all()
+    assert list(later.fill("view-0", photos)) == []  # both halves are on the disk
+    assert torch.equal(later.rows("view-0", halves[1].indices), quick.rows("view-0", halves[1].indices))
