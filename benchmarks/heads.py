@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from headstart import build, loop, many_heads, run_heads
+from headstart import build, loop, machine, many_heads, run_heads
 from headstart.parts import networks, precision
 from headstart.settings import settle
 from headstart.voice import Silent
@@ -24,7 +24,7 @@ SEEDS = range(4)
 def table(source: str, weights: Path, size: int) -> list[str]:
     """Five learning rates x three optimizers x four seeds for 20 epochs, on features that are there already."""
     given = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
-    draft = build.settle_machine(settle(given).plan)
+    draft = machine.settle(settle(given).plan)
     first = build.complete(draft, Silent())
     plans = []
     for optimizer in OPTIMIZERS:

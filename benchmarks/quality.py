@@ -18,7 +18,7 @@ from scipy import stats
 
 import headstart
 from benchmarks import stock
-from headstart import build, loop
+from headstart import build, loop, machine
 from headstart.parts import precision
 from headstart.settings import settle
 from headstart.voice import Silent
@@ -38,7 +38,7 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
         "lr": RECIPE["lr"],
         "seed": seed,
     }
-    draft = build.settle_machine(settle(settings).plan)
+    draft = machine.settle(settle(settings).plan)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         made = build.prepare(draft, Silent())
         state = loop.begin(made.parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from headstart import build
+from headstart import build, machine
 from headstart.build import Prepared
 from headstart.parts import precision
 from headstart.record import read_lines, without_clock
@@ -21,7 +21,7 @@ SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads"
 
 def prepared(**settings: Any) -> Prepared:
     """Everything before the first step of a small run."""
-    draft = build.settle_machine(settle({**SMALL, **settings}).plan)
+    draft = machine.settle(settle({**SMALL, **settings}).plan)
     with precision.repeatable(torch.device("cpu"), draft.machine.threads):
         return build.prepare(draft, Silent())
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart import build
+from headstart import build, machine
 from headstart.cache import cache_root
 from headstart.errors import DataError, UsageError
 from headstart.parts import precision
@@ -41,7 +41,7 @@ def photos(root: Path, counts: dict[str, int]) -> Path:
 
 
 def prepare(**settings) -> tuple[build.Prepared, Ear]:
-    draft = build.settle_machine(settle({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
+    draft = machine.settle(settle({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
     ear = Ear()
     with precision.repeatable(torch.device("cpu"), 1):
         return build.prepare(draft, ear), ear

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headstart import build, jobs, many_heads, run, run_heads
+from headstart import build, jobs, machine, many_heads, run, run_heads
 from headstart.model_folder import make_whole
 from headstart.parts import precision
 from headstart.parts.weights import model_weights
@@ -46,7 +46,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def plan(**settings: object) -> Plan:
     """A complete plan of a head on the shared trunk."""
-    draft = build.settle_machine(settle({**SETTINGS, **settings}).plan)
+    draft = machine.settle(settle({**SETTINGS, **settings}).plan)
     return build.complete(draft, Silent()).plan
 
 

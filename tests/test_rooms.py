@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 FLOORS = [
     ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "protocol", "verdict"],
     ["parts", "data"],
-    ["features", "loop", "many_heads", "build", "checkpoint", "model_folder", "watch", "evidence"],
+    ["features", "loop", "many_heads", "survey", "machine", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "run_heads", "jobs"],
     ["eta", "progress", "engines", "search", "study", "forecast", "use"],
     ["terminal", "api", "__init__", "cli", "__main__"],

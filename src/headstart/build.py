@@ -7,32 +7,28 @@ Everything that can be wrong with a plan comes up here, before the first step.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from headstart import data
-from headstart.cache import cache_root
 from headstart.data import pixels, split
 from headstart.data.listing import Listing
-from headstart.errors import DataError, UsageError
+from headstart.errors import UsageError
 from headstart.features import Trunk
 from headstart.loop import Parts, Phase
+from headstart.machine import accelerator, batch_shape, measure, processor, warm
 from headstart.many_heads import Member
 from headstart.parts import heads, networks, optimizers, precision, schedules, starts
 from headstart.parts.augment import Augmentation
 from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.parts.initial import fresh_head
 from headstart.plan import Network, Plan, Recipe
-from headstart.record import write_json
+from headstart.survey import Survey, counts, take
 from headstart.units import Duration
 from headstart.voice import Voice
 
@@ -71,34 +67,6 @@ class Prepared:
         return {"val": self.parts.val} | ({"test": self.test} if len(self.test) else {})
 
 
-def settle_machine(draft: Plan) -> Plan:
-    """The draft with its device and thread count settled. Raises UsageError for a device that is not there."""
-    try:
-        device = precision.pick_device(draft.machine.device)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(f"There is {error}.", "Use --device cpu, or leave the flag out.") from None
-    threads = draft.machine.threads or precision.usable_cores()
-    return draft.changed("machine", device=str(device), threads=threads)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The photos of a plan: what they are called, what their files hold, and their pixels."""
-
-    listing: Listing
-    contents: tuple[str, ...]
-    store: pixels.PixelStore
-
-    def split(self, plan: Plan) -> split.Split:
-        """The split of a plan over these photos."""
-        return _divide(plan, self.listing, self.contents)
-
-    def recounted(self, plan: Plan) -> Plan:
-        """A complete plan with the counts of its own seed and fraction."""
-        parted = self.split(plan)
-        return plan.changed("facts", **{**plan.facts.model_dump(), "counts": _counts(parted)})
-
-
 @dataclass(frozen=True)
 class Complete:
     """A plan with nothing open, and what was read to close it. The network has the start's values."""
@@ -115,7 +83,7 @@ class Complete:
 def complete(draft: Plan, voice: Voice) -> Complete:
     """Settle what a draft leaves open. Everything that can be wrong with a plan comes up here, before the first step.
 
-    `draft` has been through `settle_machine`, and its threads are set.
+    `draft` has been through `machine.settle`, and its threads are set.
     """
     plan = draft
     listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
@@ -138,14 +106,14 @@ def complete(draft: Plan, voice: Voice) -> Complete:
 
     if start.state is None and plan.arm.tuning == "frozen":
         voice.say("The trunk is random and stays so: only a head is trained on top. Is --start missing?")
-    survey, parted = _read_pixels(plan, listing, voice)
+    survey, parted = take(plan, listing, voice)
     for note in (*start.notes, *survey.store.notes, *split.overlaps(survey.listing, parted, survey.contents)):
         voice.say(note)
     plan = plan.changed("recipe", flip=_flip(plan, survey.listing))
     plan = _with_facts(plan, survey, parted, start)
     device = torch.device(plan.machine.device)
     precision.place(network, device)
-    plan, peak, seconds = _measure(plan, network, _shape(plan), device, voice)
+    plan, peak, seconds = measure(plan, network, batch_shape(plan), device, voice)
     return Complete(plan, start, survey, parted, network, peak, seconds)
 
 
@@ -153,7 +121,7 @@ def prepare(draft: Plan, voice: Voice) -> Prepared:
     """Everything before the first step; see `complete`."""
     found = complete(draft, voice)
     plan, survey = found.plan, found.survey
-    _warm(plan, found.network)
+    warm(plan, found.network)
     parts = _parts(plan, found.network, found.start, survey.store, survey.listing, found.split)
     test = _photos(survey.store, survey.listing, found.split.test)
     return Prepared(
@@ -190,21 +158,6 @@ def judging_trunk(prepared: Prepared) -> Trunk:
     return _trunk(plan, prepared.network, prepared.parts.batches, prepared.start)
 
 
-def _shape(plan: Plan) -> tuple[int, ...]:
-    return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
-
-
-_warmed: set[tuple[str, ...]] = set()
-
-
-def _warm(plan: Plan, network: nn.Module) -> None:
-    """Warm the kernels up, once in a process for each network and shape."""
-    key = (plan.network.model_dump_json(), plan.machine.model_dump_json(), str(_shape(plan)))
-    if key not in _warmed:
-        precision.warm(network, _shape(plan), torch.device(plan.machine.device), plan.machine.precision)
-        _warmed.add(key)
-
-
 def _check_size(plan: Plan, network: nn.Module) -> None:
     size = networks.fixed_size(network)
     if size not in (None, plan.recipe.image_size):
@@ -225,57 +178,6 @@ def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn
     return made
 
 
-def _read_pixels(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Split]:
-    """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
-    contents = pixels.hash_files(listing, progress=partial(voice.progress, "reading photos"))
-    parted = _divide(plan, listing, contents)
-    decode = partial(
-        pixels.open_store,
-        side=round(plan.recipe.image_size * plan.data.store_scale),
-        skip_bad=plan.data.skip_bad,
-        progress=partial(voice.progress, "decoding photos"),
-        threads=plan.machine.threads,
-    )
-    store = decode(listing, contents)
-    if store.bad:
-        names = ", ".join(listing.keys[i] for i in store.bad[:5])
-        more = ", …" if len(store.bad) > 5 else ""
-        voice.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
-        bad = set(store.bad)
-        contents = tuple(c for i, c in enumerate(contents) if i not in bad)
-        listing = data.checked(listing.without(store.bad))
-        store = decode(listing, contents)
-        parted = _divide(plan, listing, contents)
-    for name, indices in (("train", parted.train), ("val", parted.val)):
-        if not len(indices):
-            raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
-    counts = ", ".join(f"{count} {name}" for name, count in _counts(parted).items())
-    voice.say(f"Split: {counts} (declared: {parted.declared}).")
-    if parted.judge == "val":
-        voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
-    return Survey(listing, contents, store), parted
-
-
-def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> split.Split:
-    return split.divide(
-        listing,
-        contents=contents,
-        seed=plan.chance.seed,
-        test_seed=plan.chance.test_seed,
-        fraction=plan.data.fraction,
-        val_judges=plan.data.val_judges,
-    )
-
-
-def _per_class(listing: Listing) -> list[int]:
-    counts: list[int] = np.bincount(listing.labels, minlength=len(listing.classes)).tolist()
-    return counts
-
-
-def _counts(parted: split.Split) -> dict[str, int]:
-    return {name: len(getattr(parted, name)) for name in ("train", "val", "test")}
-
-
 def _flip(plan: Plan, listing: Listing) -> str:
     if plan.recipe.flip != "auto":
         return plan.recipe.flip
@@ -287,8 +189,8 @@ def _with_facts(plan: Plan, survey: Survey, parted: split.Split, start: starts.S
         "facts",
         fingerprint=pixels.fingerprint(survey.listing, survey.contents),
         class_names=survey.listing.classes,
-        counts=_counts(parted),
-        images=dict(zip(survey.listing.classes, _per_class(survey.listing), strict=True)),
+        counts=counts(parted),
+        images=survey.per_class(),
         weights_sha256=start.sha256,
         mean=start.mean,
         std=start.std,
@@ -297,45 +199,6 @@ def _with_facts(plan: Plan, survey: Survey, parted: split.Split, start: starts.S
 
 def _photos(store: pixels.PixelStore, listing: Listing, indices: np.ndarray) -> Photos:
     return Photos(store, indices, listing.labels[indices])
-
-
-def _measure(
-    plan: Plan, network: nn.Module, shape: tuple[int, ...], device: torch.device, voice: Voice
-) -> tuple[Plan, float, float]:
-    """Settle the precision and find the machine's peak and step time; measured once for machine, network and shape."""
-    asked = plan.machine.precision
-    key = {
-        "machine": [platform.machine(), processor(), accelerator(device), plan.machine.threads, torch.__version__],
-        "network": [*plan.network.model_dump().values(), list(shape)],
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_root() / "machine" / f"{digest}.json"
-    known = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "peak": {}}
-    wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
-    if any(p not in known["seconds"] for p in wanted):
-        voice.say("Measuring this machine, once for this network and image size.")
-        known["seconds"] |= precision.step_seconds(network, shape, device, wanted)
-        known["peak"] |= {p: precision.matmul_peak(device, p) for p in wanted}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**key, **known})
-    chosen = min(wanted, key=lambda p: known["seconds"][p])
-    rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
-    voice.say(f"Precision {chosen} on {device} with {plan.machine.threads} threads (measured images/s: {rates}).")
-    return plan.changed("machine", precision=chosen), float(known["peak"][chosen]), float(known["seconds"][chosen])
-
-
-def accelerator(device: torch.device) -> str:
-    """The device with the name of its model, where it has one."""
-    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
-
-
-def processor() -> str:
-    """The processor's name, as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _parts(

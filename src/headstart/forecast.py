@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
-from headstart import build, study
+from headstart import build, machine, study
 from headstart.eta import Price, fit, predicted, span_words
 from headstart.plan import Plan
 from headstart.protocol import Declared
@@ -48,7 +48,7 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> 
 
 def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> tuple[Declared, float]:
     """The study with its machine settled and within its time budget, and the seconds that it will take."""
-    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
+    declared = Declared(declared.protocol, machine.settle(declared.plan))
     arms, sources = ([price(found) for found in part] for part in study.check(declared, voice))
 
     def cost(declared: Declared) -> float:

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, evidence, loop, record
+from headstart import build, checkpoint, evidence, loop, machine, record
 from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
@@ -49,7 +49,7 @@ def start(
     resumed) and every error that a bad plan or bad data meets.
     """
     record.require_writable(runs)
-    draft = build.settle_machine(anchored(draft))
+    draft = machine.settle(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = build.prepare(draft, voice)
         folder = make_folder(prepared.plan, runs, about)
@@ -75,7 +75,7 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
     if (folder / "result.json").exists():
         ended = "is finished" if record.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
         raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
-    build.settle_machine(plan)  # the device must still be there
+    machine.settle(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
         prepared = build.prepare(plan, voice)
         changes = differences(plan.identity(), prepared.plan.identity())
@@ -360,8 +360,8 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "numpy": version("numpy"),
         "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",
         "system": platform.platform(),
-        "processor": build.processor(),
-        "device": build.accelerator(torch.device(device)),
+        "processor": machine.processor(),
+        "device": machine.accelerator(torch.device(device)),
     }
 
 

@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, record, run
-from headstart.build import Survey
+from headstart import build, jobs, machine, record, run
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, MissingWeightsError, UsageError
 from headstart.model_folder import make_whole
@@ -23,6 +22,7 @@ from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
+from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.words import paragraph
@@ -54,7 +54,7 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     Raises every error that an arm, its weights or the data can meet.
     """
     record.require_writable(runs)
-    declared = Declared(declared.protocol, build.settle_machine(declared.plan))
+    declared = Declared(declared.protocol, machine.settle(declared.plan))
     first = check(declared, voice)[0][0].plan
     plan = declared.plan.changed("machine", precision=first.machine.precision)
     source = record.slug(Path(declared.plan.data.source).stem)

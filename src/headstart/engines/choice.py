@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headstart import build
+from headstart import machine
 from headstart.engines import Engine
 from headstart.engines.here import Here
 from headstart.errors import UsageError
@@ -29,7 +29,7 @@ def checked(name: str, address: str = "") -> str:
 def settled(declared: Declared, name: str, voice: Voice) -> Declared:
     """What was declared, with its threads per run: they are hashed, so they are chosen before the study is written."""
     plan = declared.plan
-    if plan.machine.threads or name == "here" or build.settle_machine(plan).machine.device != "cpu":
+    if plan.machine.threads or name == "here" or machine.settle(plan).machine.device != "cpu":
         return declared
     from headstart.engines import pace
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from headstart import build, jobs
+from headstart import build, jobs, machine
 from headstart.engines import Engine
 from headstart.errors import DataError
 from headstart.parts import precision
@@ -37,7 +37,7 @@ _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
 def plan(seed: int, steps: int = STEPS, **settings: Any) -> Plan:
     """A complete plan of a small run."""
-    draft = build.settle_machine(settle({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan)
+    draft = machine.settle(settle({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         return build.complete(draft, Silent()).plan
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstart import build
+from headstart import build, machine
 from headstart.cache import cache_root
 from headstart.engines.lanes import Lane
 from headstart.errors import ResourceError
@@ -68,7 +68,7 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
     shape = [plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size]
     asked: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
     key = {
-        "machine": [platform.machine(), build.processor(), cores, torch.__version__],
+        "machine": [platform.machine(), machine.processor(), cores, torch.__version__],
         "network": [plan.network.model_dump_json(), shape, asked],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,83 @@
+"""What the machine can do: measured once for each network and image shape, and settled before a plan is hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from headstart.cache import cache_root
+from headstart.errors import UsageError
+from headstart.parts import precision
+from headstart.plan import Plan
+from headstart.record import write_json
+from headstart.voice import Voice
+
+
+def settle(draft: Plan) -> Plan:
+    """The draft with its device and thread count settled. Raises UsageError for a device that is not there."""
+    try:
+        device = precision.pick_device(draft.machine.device)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"There is {error}.", "Use --device cpu, or leave the flag out.") from None
+    threads = draft.machine.threads or precision.usable_cores()
+    return draft.changed("machine", device=str(device), threads=threads)
+
+
+def batch_shape(plan: Plan) -> tuple[int, ...]:
+    """Of a training batch: [n, 3, size, size]."""
+    return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
+
+
+_warmed: set[tuple[str, ...]] = set()
+
+
+def warm(plan: Plan, network: nn.Module) -> None:
+    """Warm the kernels up, once in a process for each network and shape."""
+    key = (plan.network.model_dump_json(), plan.machine.model_dump_json(), str(batch_shape(plan)))
+    if key not in _warmed:
+        precision.warm(network, batch_shape(plan), torch.device(plan.machine.device), plan.machine.precision)
+        _warmed.add(key)
+
+
+def measure(
+    plan: Plan, network: nn.Module, shape: tuple[int, ...], device: torch.device, voice: Voice
+) -> tuple[Plan, float, float]:
+    """Settle the precision and find the machine's peak and step time; measured once for machine, network and shape."""
+    asked = plan.machine.precision
+    key = {
+        "machine": [platform.machine(), processor(), accelerator(device), plan.machine.threads, torch.__version__],
+        "network": [*plan.network.model_dump().values(), list(shape)],
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_root() / "machine" / f"{digest}.json"
+    known = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "peak": {}}
+    wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
+    if any(p not in known["seconds"] for p in wanted):
+        voice.say("Measuring this machine, once for this network and image size.")
+        known["seconds"] |= precision.step_seconds(network, shape, device, wanted)
+        known["peak"] |= {p: precision.matmul_peak(device, p) for p in wanted}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**key, **known})
+    chosen = min(wanted, key=lambda p: known["seconds"][p])
+    rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
+    voice.say(f"Precision {chosen} on {device} with {plan.machine.threads} threads (measured images/s: {rates}).")
+    return plan.changed("machine", precision=chosen), float(known["peak"][chosen]), float(known["seconds"][chosen])
+
+
+def accelerator(device: torch.device) -> str:
+    """The device with the name of its model, where it has one."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,85 @@
+"""The photos of a plan: read, hashed, split and decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from headstart import data
+from headstart.data import pixels, split
+from headstart.data.listing import Listing
+from headstart.errors import DataError
+from headstart.plan import Plan
+from headstart.voice import Voice
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The photos of a plan: what they are called, what their files hold, and their pixels."""
+
+    listing: Listing
+    contents: tuple[str, ...]
+    store: pixels.PixelStore
+
+    def split(self, plan: Plan) -> split.Split:
+        """The split of a plan over these photos."""
+        return _divide(plan, self.listing, self.contents)
+
+    def recounted(self, plan: Plan) -> Plan:
+        """A complete plan with the counts of its own seed and fraction."""
+        parted = self.split(plan)
+        return plan.changed("facts", **{**plan.facts.model_dump(), "counts": counts(parted)})
+
+    def per_class(self) -> dict[str, int]:
+        """Photos of each class, in all splits together."""
+        found = np.bincount(self.listing.labels, minlength=len(self.listing.classes))
+        return dict(zip(self.listing.classes, found.tolist(), strict=True))
+
+
+def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Split]:
+    """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
+    contents = pixels.hash_files(listing, progress=partial(voice.progress, "reading photos"))
+    parted = _divide(plan, listing, contents)
+    decode = partial(
+        pixels.open_store,
+        side=round(plan.recipe.image_size * plan.data.store_scale),
+        skip_bad=plan.data.skip_bad,
+        progress=partial(voice.progress, "decoding photos"),
+        threads=plan.machine.threads,
+    )
+    store = decode(listing, contents)
+    if store.bad:
+        names = ", ".join(listing.keys[i] for i in store.bad[:5])
+        more = ", …" if len(store.bad) > 5 else ""
+        voice.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
+        bad = set(store.bad)
+        contents = tuple(c for i, c in enumerate(contents) if i not in bad)
+        listing = data.checked(listing.without(store.bad))
+        store = decode(listing, contents)
+        parted = _divide(plan, listing, contents)
+    for name, indices in (("train", parted.train), ("val", parted.val)):
+        if not len(indices):
+            raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
+    told = ", ".join(f"{count} {name}" for name, count in counts(parted).items())
+    voice.say(f"Split: {told} (declared: {parted.declared}).")
+    if parted.judge == "val":
+        voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
+    return Survey(listing, contents, store), parted
+
+
+def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> split.Split:
+    return split.divide(
+        listing,
+        contents=contents,
+        seed=plan.chance.seed,
+        test_seed=plan.chance.test_seed,
+        fraction=plan.data.fraction,
+        val_judges=plan.data.val_judges,
+    )
+
+
+def counts(parted: split.Split) -> dict[str, int]:
+    """Photos of each split."""
+    return {name: len(getattr(parted, name)) for name in ("train", "val", "test")}
