@@ -15,15 +15,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@ $(VENV)/.core
 
-demo: $(VENV)/.core ## two runs on digits: from scratch, and from weights trained on other digits
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.core ## the experiment on digits: from scratch against weights trained on other digits
+	$(BIN)/headstart compare
 
 test: lint ## everything that must always hold
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check --quiet src tests benchmarks examples
-	$(BIN)/ruff format --quiet --check src tests benchmarks examples
+	$(BIN)/ruff check --quiet src tests benchmarks
+	$(BIN)/ruff format --quiet --check src tests benchmarks
 	$(BIN)/mypy
 
 slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie beside the checkout

@@ -1,8 +1,10 @@
 """Every engine keeps the contract, and the same bits come out of all; nothing is lost when a process is killed."""
 
 import hashlib
+import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,3 +164,30 @@ def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
         choice.checked("rey")
     with pytest.raises(UsageError, match="Ray cluster"):
         choice.checked("lanes", "somewhere:6379")
+
+
+def test_a_trunk_that_runs_share_travels_once(tmp_path: Path) -> None:
+    trunk = tmp_path / "trunk"
+    trunk.write_bytes(b"x" * 100_000)
+    runs = [tmp_path / "a" / name for name in ("one", "two")]
+    for run in runs:
+        (run / "model").mkdir(parents=True)
+        (run / "plan.json").write_text(json.dumps({"hash": run.name}))
+        os.link(trunk, run / "model" / "trunk.safetensors")
+    parcel = pack(runs)
+    assert len(parcel) < 110_000
+    placed = unpack(parcel, tmp_path / "b")
+    found = [placed[run.name] / "model" / "trunk.safetensors" for run in runs]
+    assert all(path.read_bytes() == trunk.read_bytes() for path in found)
+    assert found[0].stat().st_ino == found[1].stat().st_ino != trunk.stat().st_ino
+
+
+def test_links_of_a_parcel_cannot_lead_out_of_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("run/plan.json", json.dumps({"hash": "h"}))
+        archive.writestr("links.json", json.dumps({"run/stolen": "../../secret", "../../planted": "run/plan.json"}))
+    unpack(buffer.getvalue(), tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b" / "run").iterdir()] == ["plan.json"]
+    assert not (tmp_path / "planted").exists()

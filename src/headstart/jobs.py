@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import signal
 import traceback
@@ -186,14 +185,6 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
         if path.is_dir():
             place.mkdir(exist_ok=True)
         elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
-            _copy(path, place, link=path.parent.name == "model")
+            (record.link if path.parent.name == "model" else shutil.copyfile)(path, place)
     record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
     return folder
-
-
-def _copy(source: Path, target: Path, *, link: bool) -> None:
-    if link:
-        with contextlib.suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import html
 import json
 import math
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from headstart.loop import Epoch
 from headstart.parts import networks
 from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
 from headstart.plan import Network, Plan, short_start
-from headstart.record import write_atomic, write_json
+from headstart.record import link, write_atomic, write_json
 
 NOT_WHOLE = """
 The weights lie in two files, `trunk.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
@@ -57,7 +55,8 @@ def write_model(
     folder.mkdir(exist_ok=True)
     write_atomic(folder / (WHOLE if trunk is None else HEAD), tensor_bytes(state))
     if trunk is not None:
-        _link(trunk, folder / TRUNK)
+        (folder / TRUNK).unlink(missing_ok=True)
+        link(trunk, folder / TRUNK)
     write_json(folder / "config.json", _config(prepared))
     write_json(folder / "preprocess.json", _preprocess(prepared))
     write_atomic(folder / "README.md", _card(prepared, event, whole=trunk is None))
@@ -69,15 +68,6 @@ def make_whole(folder: Path) -> None:
         write_atomic(folder / WHOLE, tensor_bytes(model_weights(folder).state))
         (folder / HEAD).unlink()
         (folder / TRUNK).unlink()
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where that cannot be: the folder is whole wherever it is taken."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def read_model(folder: Path) -> Model:

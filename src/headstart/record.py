@@ -86,6 +86,14 @@ def mark() -> str:
     return f".tmp-{os.getpid()}-{socket.gethostname()}"
 
 
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where there can be none: either way `target` is whole by itself."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace a file whole: readers see the old content or the new, also after a power cut."""
     temporary = path.with_name(f".{path.name}{mark()}")

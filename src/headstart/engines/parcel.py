@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.record import make_folder, mark, read_json
+from headstart.record import link, make_folder, mark, read_json
 
 _LEFT = ("lock",)  # whose it is says nothing elsewhere
+_LINKS = "links.json"
 
 
 def pack(folders: Sequence[Path]) -> bytes:
-    """The files of run folders, under each folder's name."""
+    """The files of run folders, under each folder's name. One file on the disk (a shared trunk) travels once."""
     buffer = io.BytesIO()
+    first: dict[tuple[int, int], str] = {}
+    links: dict[str, str] = {}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for folder in folders:
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.name not in _LEFT and ".tmp-" not in str(path.relative_to(folder)):
-                    archive.write(path, str(Path(folder.name) / path.relative_to(folder)))
+                    name, about = str(Path(folder.name) / path.relative_to(folder)), path.stat()
+                    source = first.setdefault((about.st_dev, about.st_ino), name)
+                    if source == name:
+                        archive.write(path, name)
+                    else:
+                        links[name] = source
+        archive.writestr(_LINKS, json.dumps(links))
     return buffer.getvalue()
 
 
@@ -38,6 +48,7 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
         with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
             archive.extractall(scratch)  # zipfile drops `..` and roots from names
         scratch.mkdir(exist_ok=True)
+        _relink(scratch)
         for folder in sorted(scratch.iterdir()):
             target = parent / folder.name
             if target.exists() and _hash(target) != _hash(folder):
@@ -47,6 +58,19 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return placed
+
+
+def _relink(scratch: Path) -> None:
+    """Make the links of a parcel anew; names that lead out of it are passed over."""
+    path = scratch / _LINKS
+    links = read_json(path) if path.exists() else {}
+    path.unlink(missing_ok=True)
+    root = scratch.resolve()
+    for name, source in links.items():
+        target, origin = (scratch / name).resolve(), (scratch / source).resolve()
+        if target.is_relative_to(root) and origin.is_relative_to(root) and origin.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(origin, target)
 
 
 def _hash(folder: Path) -> str:
