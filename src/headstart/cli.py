@@ -129,13 +129,14 @@ def compare(
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
     from headstart import study as studies
-    from headstart.api import declared
+    from headstart.api import alone, declared
     from headstart.engines.here import Here
     from headstart.voice import Silent
 
     varied = dict(_varied(text) for text in vary or ())
     with Terminal() as voice:
-        if study is not None and study.is_dir():
+        if study is not None and study.is_dir() and not dry_run:
+            alone(study, source, arm, varied, config, preset, {k: v for k, v in settings.items() if v is not None})
             folder = study
         else:
             wanted = declared(source, arm or (), varied, study, config, preset, settings)

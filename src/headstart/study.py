@@ -57,6 +57,7 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """Go on with the study in `folder` to its verdict, which is also written there as verdict.json."""
     declared = read_study(folder)
     with record.locked(folder):
+        _sweep_begun(folder)
         study = _Study(folder, declared, engine, voice)
         _prepare(study)
         found = _search(study)
@@ -260,6 +261,14 @@ def _tell(study: _Study, about: dict[str, Any], made: RunRecord, done: int, tota
     what = f"{about['stage']} {done}/{total}  {about['cell']}  seed {made.seed}  lr {made.rate:g}"
     study.voice.say(f"{what}  val {100 * made.val_score(metric):.1f} %{state}")
     study.voice.progress(about["stage"], done, total)
+
+
+def _sweep_begun(folder: Path) -> None:
+    """The folder of a run that was killed before its plan was written is no run: it goes."""
+    for place in (folder, folder / "search", folder / "sources"):
+        for path in place.glob("[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"):
+            if path.is_dir() and not (path / "plan.json").exists():
+                shutil.rmtree(path)
 
 
 def _sweep(folder: Path) -> None:
