@@ -84,7 +84,7 @@ def test_a_look_is_the_crossed_p_of_the_seeds_so_far_and_the_interval_goes_with_
 
 @pytest.mark.parametrize("looks", ["2,5", "3,3,5", "5,3", "3,4", "3,8"])
 def test_looks_that_make_no_sense_are_told(looks: str) -> None:
-    with pytest.raises(UsageError, match="looks takes increasing numbers of seeds"):
+    with pytest.raises(UsageError, match="Looks takes increasing numbers of seeds"):
         declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {"seeds": 5, "looks": looks})
 
 

@@ -86,6 +86,7 @@ def compare(
     choice.checked(engine, address)
     with _voice(quiet) as voice:
         if study is not None and Path(study).is_dir():
+            alone(study, data, arms, vary, config, preset, settings)
             folder = Path(study)
         else:
             wanted = declared(data, arms, vary, study, config, preset, settings)
@@ -106,9 +107,10 @@ def declared(
     settings: Mapping[str, Any],
 ) -> Declared:
     """What a call of `compare` declares. Raises UsageError with every fault."""
-    if study is not None:
-        return read_study(Path(study))
     given = {name: value for name, value in settings.items() if value is not None}
+    if study is not None:
+        alone(study, data, arms, vary, config, preset, given)
+        return read_study(Path(study))
     rules = {name: given.pop(name) for name in Protocol.model_fields if name in given}
     if data is None and not arms:
         arms, preset = DEMO_ARMS, preset or "demo"
@@ -119,6 +121,15 @@ def declared(
     source = {"source": None if data is None else str(data)}
     plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
     return declare(rules, plan)
+
+
+def alone(study: str | Path, *others: Any) -> None:
+    """Raise UsageError where anything stands beside a study that says everything itself."""
+    if any(others):
+        raise UsageError(
+            f"The study {study} is declared as it stands: nothing can be set beside it.",
+            "Leave out the rest, or write it into a study.toml of its own.",
+        )
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:

@@ -141,14 +141,15 @@ def compare(
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
     from headstart import forecast
     from headstart import study as studies
-    from headstart.api import declared
+    from headstart.api import alone, declared
     from headstart.engines import choice
     from headstart.protocol import read_study
 
     choice.checked(engine, address)
     varied = dict(_varied(text) for text in vary or ())
     with Terminal() as voice:
-        if study is not None and study.is_dir():
+        if study is not None and study.is_dir() and not dry_run:
+            alone(study, source, arm, varied, config, preset, {k: v for k, v in settings.items() if v is not None})
             folder = study
         else:
             wanted = declared(source, arm or (), varied, study, config, preset, settings)

@@ -20,8 +20,9 @@ import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from headstart.errors import DataError, UsageError
-from headstart.plan import Arm, Plan, Recipe, Section, anchored, fields, listed, short_start
+from headstart.plan import SECTIONS, Arm, Plan, Recipe, Section, anchored, fields, listed, short_start
 from headstart.record import SCHEMA, write_atomic
+from headstart.settings import nearest
 from headstart.units import Duration, seconds
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
@@ -30,6 +31,8 @@ FEWEST_LOOKED_AT = 3  # seeds; fewer decide nothing
 _OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 _FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
+
+_INSTEAD = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
 
 
 def _points(value: Any) -> Any:
@@ -167,7 +170,8 @@ def parse_arm(text: str) -> dict[str, str]:
     if at and last in _OPTIMIZERS:
         found["optimizer"] = last
     elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        raise ValueError(f"the arm {text!r} names no optimizer after @: use one of {', '.join(_OPTIMIZERS)}")
+        near = nearest(last, _OPTIMIZERS)
+        raise ValueError(f"the arm {text!r} names no optimizer after @{near or ': use ' + ', '.join(_OPTIMIZERS)}")
     else:
         rest = text.strip()
     while "+" in rest:
@@ -179,7 +183,8 @@ def parse_arm(text: str) -> dict[str, str]:
         elif re.fullmatch(r"(?:file|run|source|stats):.*", rest):
             break  # part of a path
         else:
-            raise ValueError(f"the arm {text!r} has a part {last!r} that is no tuning and no head")
+            near = nearest(last, ("full", "frozen", "lp-ft", "linear"))
+            raise ValueError(f"the arm {text!r} has a part {last!r} that is no tuning and no head{near}")
         rest = before
     if not rest:
         raise ValueError(f"the arm {text!r} names no start")
@@ -198,7 +203,8 @@ def cells(protocol: Protocol) -> tuple[Cell, ...]:
     """Every arm crossed with every combination of the values in `vary`, in the order in which they are written."""
     for name in protocol.vary:
         if name not in fields() or name in _FIXED:
-            raise ValueError(f"vary: {name!r} is not a field that can be varied")
+            near = _INSTEAD.get(name) or nearest(name, [known for known in fields() if known not in _FIXED])
+            raise ValueError(f"vary: {name!r} is not a field that can be varied{near}")
     made = []
     for arm in protocol.arms:
         changes = parse_arm(arm)
@@ -221,7 +227,7 @@ class Declared:
     def to_toml(self) -> str:
         protocol = self.protocol.model_dump(mode="json", exclude_none=True)
         plan = self.plan.model_dump(mode="json", exclude={"facts", "arm"})
-        return tomli_w.dumps({"schema": SCHEMA, "protocol": protocol, "plan": plan})
+        return tomli_w.dumps({"schema": SCHEMA, "hash": _seal(protocol, plan), "protocol": protocol, "plan": plan})
 
     @property
     def hash(self) -> str:
@@ -259,30 +265,45 @@ def write_study(folder: Path, declared: Declared) -> None:
 
 def read_study(path: Path) -> Declared:
     """The declaration in a study's folder, or in a TOML file. Raises UsageError or DataError for what is not one."""
-    path = path / "study.toml" if path.is_dir() else path
+    begun = path.is_dir()
+    path = path / "study.toml" if begun else path
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"The study {path} cannot be read ({error.strerror}).", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"The study {path} is not TOML ({error}).", "Mend that line.") from None
-    if unknown := sorted(set(content) - {"schema", "protocol", "plan"}):
-        raise UsageError(f"{path} has a part {unknown[0]!r} that a study does not.", "A study has protocol and plan.")
-    return declare(content.get("protocol", {}), content.get("plan", {}), where=str(path))
+    parts = ("schema", "hash", "protocol", "plan")
+    if unknown := sorted(set(content) - set(parts)):
+        near = nearest(unknown[0], parts)
+        raise UsageError(f"{path} has a part {unknown[0]!r}, which a study does not{near or '.'}",
+                         "A study has the parts protocol and plan.")  # fmt: skip
+    protocol, plan = content.get("protocol", {}), content.get("plan", {})
+    if begun and content.get("hash", "") not in ("", _seal(protocol, plan)):
+        raise UsageError(
+            f"{path} is not what was declared when the study began.",
+            f"Undo the change, or begin a study of its own with `headstart compare --study {path}`.",
+        )
+    return declare(protocol, plan)
 
 
-def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan, *, where: str = "the study") -> Declared:
+def _seal(protocol: dict[str, Any], plan: dict[str, Any]) -> str:
+    """sha256 (hex) of a declaration as it is written: a study that has begun keeps to it."""
+    return hashlib.sha256(json.dumps([protocol, plan], sort_keys=True).encode()).hexdigest()
+
+
+def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan) -> Declared:
     """Put a study together and check it. Raises UsageError with every fault at once."""
     faults, made = [], []
-    for model, value in ((Protocol, protocol), (Plan, plan)):
+    plan_names = [*SECTIONS, *fields()]
+    for model, value, known in ((Protocol, protocol, [*Protocol.model_fields]), (Plan, plan, plan_names)):
         try:
             made.append(model.model_validate(value))
         except ValidationError as error:
-            faults += [f"{'.'.join(map(str, e['loc'])) or where}: {_plain(e['msg'])}" for e in error.errors()]
-        except ValueError as error:
-            faults.append(f"{where}: {error}")
+            faults += [_fault(e, known) for e in error.errors()]
     if faults:
-        raise UsageError("; ".join(faults).rstrip(".") + ".", "See `headstart compare --help`.")
+        told = "; ".join(dict.fromkeys(faults)).rstrip(".")
+        raise UsageError(told if told.endswith("?") else f"{told}.", "See `headstart compare --help`.")
     rules, shared = made
     assert isinstance(rules, Protocol) and isinstance(shared, Plan)  # noqa: S101
     found = Declared(rules, anchored(shared))
@@ -290,11 +311,25 @@ def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan, *, where: str
         try:
             cell.plan(found.plan)
         except ValidationError as error:
-            raise UsageError(
-                f"{cell.name}: {'; '.join(_plain(e['msg']) for e in error.errors())}.", "See `headstart train --help`."
-            ) from None
+            told = "; ".join(_fault(e, plan_names) for e in error.errors())
+            raise UsageError(f"{cell.name}: {told}.", "See `headstart train --help`.") from None
     return found
 
 
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _fault(error: Any, known: list[str]) -> str:
+    """A fault in a declaration: the field, what stands there, and what should."""
+    named = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not named:
+        return message[0].upper() + message[1:]
+    name = named[-1]
+    if error["type"] == "extra_forbidden":
+        return f"{name!r} is not a field of a study{nearest(name, known)}"
+    if error["type"] == "missing":
+        return f"the study says no {name}"
+    near = nearest(str(error["input"]), re.findall(r"'([^']+)'", message)) if error["type"] == "literal_error" else ""
+    return f"{name.replace('_', '-')} = {_written(error['input'])}: {message[0].lower()}{message[1:]}{near}"
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

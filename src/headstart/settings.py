@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | Non
         for name, value in layer.items():
             values[name] = value
             origins[name] = origin
-    unknown = [f"{name!r} is not a setting{_nearest(name, list(known))}" for name in values if name not in known]
+    unknown = [f"{name!r} is not a setting{nearest(name, list(known))}" for name in values if name not in known]
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         if name in known:
@@ -85,7 +86,7 @@ def _for_digits(given: dict[str, Any]) -> dict[str, Any]:
 def _preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise UsageError(
-            f"There is no preset {name!r}{_nearest(name, list(PRESETS))}.", f"Choose one of: {', '.join(PRESETS)}."
+            f"There is no preset {name!r}{nearest(name, list(PRESETS))}.", f"Choose one of: {', '.join(PRESETS)}."
         )
     return PRESETS[name]
 
@@ -109,7 +110,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     return flat
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean 'optimizer'?` where a known name comes near, else nothing."""
     close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

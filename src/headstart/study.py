@@ -67,6 +67,7 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """Go on with the study in `folder` to its verdict, which is also written there as verdict.json."""
     declared = read_study(folder)
     with record.locked(folder):
+        _sweep_begun(folder)
         study = _Study(folder, declared, engine, voice, Progress(declared))
         _prepare(study)
         study.progress.expect(study.plans)
@@ -265,6 +266,14 @@ def _note(
                 conditions.add((about["cell"], about["budget"], about["fraction"]))
     for condition in sorted(conditions):
         means.rebuild(study.folder, study.declared, condition)
+
+
+def _sweep_begun(folder: Path) -> None:
+    """The folder of a run that was killed before its plan was written is no run: it goes."""
+    for place in (folder, folder / "search", folder / "sources"):
+        for path in place.glob("[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"):
+            if path.is_dir() and not (path / "plan.json").exists():
+                shutil.rmtree(path)
 
 
 def _sweep(folder: Path) -> None:
