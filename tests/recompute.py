@@ -288,7 +288,7 @@ def _condition(
         "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
         "arms": arms, "primary": [first, second], "winner": winner["name"],
         "exported": {"run": best["run"], "seed": best["seed"]},
-        "looks": looks,
+        **({"looks": looks} if declared_looks else {}),
         "contrasts": _contrasts(tables, cells, first, second, tie, level) if len(seeds) > 1 else [],
     }  # fmt: skip
 
@@ -427,7 +427,7 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
         "notes": [Named(key, 100 * winner[key]) for key in ("val", "test")],
         "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
     }
-    known["looks"] = [Named(key, look[key]) for look in found["looks"] for key in ("n", "p", "boundary")]
+    known["looks"] = [Named(key, look[key]) for look in found.get("looks", []) for key in ("n", "p", "boundary")]
     known["notes"].append(Named("optimism", 100 * abs(winner["optimism"])))
     known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]
     for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
