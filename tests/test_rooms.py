@@ -12,7 +12,7 @@ FLOORS = [
     ["features", "loop", "many_heads", "survey", "machine", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "run_heads", "jobs"],
     ["eta", "progress", "engines", "search", "study", "forecast", "use"],
-    ["terminal", "api", "__init__", "cli", "__main__"],
+    ["terminal", "flags", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}
 NO_TORCH = [
@@ -30,6 +30,7 @@ NO_TORCH = [
     "eta",
     "progress",
     "cli",
+    "flags",
     "terminal",
 ]
 DRAWERS = {"utils", "helpers", "common", "base", "misc", "core"}

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import (
     App,
     CycloptsError,
     Group,
-    MissingArgumentError,
     Parameter,
-    UnknownOptionError,
-    UnusedCliTokensError,
 )
-from pydantic_core import PydanticUndefined
 
 from headstart.errors import DataError, HeadstartError, UsageError, told
-from headstart.plan import SECTIONS, fields
-from headstart.protocol import Protocol
+from headstart.flags import switch, usage, with_plan_flags, with_study_flags
 from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.use.printing import as_csv, as_table, printable
@@ -41,61 +33,10 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-PROTOCOL = Group("Protocol", sort_key=0.5)
-GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
-
-
-def _with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag for each field of the plan to a command that takes them as **settings."""
-    return _with_flags(command, {name: (GROUPS[part], f) for name, (part, f) in fields().items() if name != "source"})
-
-
-def _with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag for each field of the protocol, and of the plan what the arms do not say themselves."""
-    rules = {name: (PROTOCOL, f) for name, f in Protocol.model_fields.items() if name not in ("arms", "vary")}
-    own = ("source", "start", "tuning", "head", "fraction", "val_judges")
-    shared = {name: (GROUPS[section], f) for name, (section, f) in fields().items() if name not in own}
-    return _with_flags(command, {**rules, **shared})
-
-
-def _with_flags(command: Callable[..., None], wanted: dict[str, tuple[Group, Any]]) -> Callable[..., None]:
-    signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(field, group))
-        for name, (group, field) in wanted.items()
-    ]
-    command.__signature__ = signature.replace(parameters=own + flags)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in own + flags}
-    return command
-
-
-def _flag(field: Any, group: Group) -> Any:
-    """A switch, or text that the plan reads: so that every fault is told at once and in the plan's words."""
-    if field.annotation is bool:
-        return Annotated[bool | None, Parameter(help=field.description, group=group, negative="")]
-    shown = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
-    return Annotated[str | None, Parameter(help=_flag_help(field), group=group, metavar=shown)]
-
-
-def _flag_help(field: Any) -> str:
-    """Description, choices and default, from the field."""
-    text, default = str(field.description), field.default
-    if get_origin(field.annotation) is Literal:
-        text += f": {', '.join(map(str, get_args(field.annotation)))}"
-    if default is PydanticUndefined or default in ((), "", None):
-        return text
-    return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
-
-
-def _switch(text: str) -> Any:
-    return Parameter(help=text, negative="", show_default=False)
-
-
 WHERE = "Folder of class folders, manifest, or built-in: digits, digits:0-5"
 Data = Annotated[str, Parameter(help=f"{WHERE}.")]
 Model = Annotated[Path, Parameter(help="A run, its model folder, or a folder of runs (the best by val).")]
-Json = Annotated[bool, _switch("Print the result as JSON.")]
+Json = Annotated[bool, switch("Print the result as JSON.")]
 EngineName = Annotated[
     str,
     Parameter(
@@ -112,7 +53,7 @@ SaveEvery = Annotated[
 
 
 @app.command(sort_key=0)
-@_with_study_flags
+@with_study_flags
 def compare(
     source: Annotated[str | None, Parameter(help=f"{WHERE} [default: digits].")] = None,
     *,
@@ -133,8 +74,8 @@ def compare(
     runs: Annotated[Path, Parameter(help="Where the study's folder is made.")] = Path("runs"),
     engine: EngineName = "auto",
     address: Address = "",
-    dry_run: Annotated[bool, _switch("Check everything, print what would be done and stop.")] = False,
-    require_winner: Annotated[bool, _switch("Exit with 2 where the verdict names no winner.")] = False,
+    dry_run: Annotated[bool, switch("Check everything, print what would be done and stop.")] = False,
+    require_winner: Annotated[bool, switch("Exit with 2 where the verdict names no winner.")] = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
@@ -166,7 +107,7 @@ def compare(
 
 
 @app.command(sort_key=1)
-@_with_plan_flags
+@with_plan_flags
 def train(
     source: Annotated[str | None, Parameter(help=f"{WHERE} [default: the file's, or digits].")] = None,
     *,
@@ -174,7 +115,7 @@ def train(
     preset: Annotated[str | None, Parameter(help="digits, quick or lab; a file and flags win over it.")] = None,
     runs: Annotated[Path, Parameter(help="Where run folders are made.")] = Path("runs"),
     save_every: SaveEvery = None,
-    dry_run: Annotated[bool, _switch("Print the plan as TOML and stop.")] = False,
+    dry_run: Annotated[bool, switch("Print the plan as TOML and stop.")] = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
@@ -199,7 +140,7 @@ def resume(
     folder: Annotated[Path, Parameter(help="The run's folder.")],
     /,
     *,
-    force_new: Annotated[bool, _switch("Start a new run of the same plan beside it.")] = False,
+    force_new: Annotated[bool, switch("Start a new run of the same plan beside it.")] = False,
     save_every: SaveEvery = None,
     engine: EngineName = "auto",
     address: Address = "",
@@ -228,7 +169,7 @@ def predict(
     /,
     *,
     json: Json = False,
-    csv: Annotated[bool, _switch("Print CSV, with the probability of every class.")] = False,
+    csv: Annotated[bool, switch("Print CSV, with the probability of every class.")] = False,
 ) -> None:
     """Say what is on images, with a trained model."""
     if json and csv:
@@ -256,8 +197,8 @@ def evaluate(
     *,
     split: Annotated[str, Parameter(help="train, val, test, all; auto: the photos it has not seen.")] = "auto",
     classes: Annotated[str | None, Parameter(help="Only these classes: a,b,c.")] = None,
-    skip_bad: Annotated[bool, _switch("Leave out photos that cannot be decoded.")] = False,
-    allow_outside: Annotated[bool, _switch("Let a manifest or a link name files outside its own folder.")] = False,
+    skip_bad: Annotated[bool, switch("Leave out photos that cannot be decoded.")] = False,
+    allow_outside: Annotated[bool, switch("Let a manifest or a link name files outside its own folder.")] = False,
     json: Json = False,
 ) -> None:
     """Accuracy of a model on labelled photos, with its interval and the confusion matrix."""
@@ -373,25 +314,8 @@ def _told(error: Exception) -> HeadstartError:
     """Any error as one of ours."""
     if isinstance(error, CycloptsError):
         command = " ".join(["headstart", *(error.command_chain or ())])
-        return UsageError(_usage(error), f"See `{command} --help`.")
+        return UsageError(usage(error), f"See `{command} --help`.")
     return told(error)
-
-
-def _usage(error: CycloptsError) -> str:
-    """What is wrong with the words of a command, in one sentence."""
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
-        name = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), error.argument.name)
-        return f"{name} needs a value." if name.startswith("-") else f"{name} is missing."
-    if isinstance(error, UnusedCliTokensError):
-        return f"There is nothing here to do with {', '.join(map(repr, error.unused_tokens or ()))}."
-    if isinstance(error, UnknownOptionError):
-        asked = (error.token.keyword or error.token.value).partition("=")[0]
-        flags = [name for argument in error.argument_collection for name in argument.names]
-        bare = {name.strip("-"): name for name in flags}
-        near = [name for name in flags if asked.strip("-") and name.startswith(asked)]
-        near = near or [bare[word] for word in difflib.get_close_matches(asked.strip("-"), bare, n=1, cutoff=0.7)]
-        return f"There is no flag {asked}.{f' Did you mean {near[0]}?' if near else ''}"
-    return " ".join(str(error).split())
 
 
 def _leave(error: HeadstartError, code: int) -> NoReturn:
