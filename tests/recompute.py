@@ -334,7 +334,7 @@ def _contrasts(
     others = [(b, a) if a == second else (a, b) for a, b in others]
     found = []
     for number, pair in enumerate([(first, second), *others]):
-        level = primary if number == 0 else 1 - 0.05 / len(others)
+        level = primary if number == 0 else 1 - (1 - primary) / len(others)
         found.append(contrast(tables[pair[0]] - tables[pair[1]], level, tie))
         found[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
     for one, p in zip(found, [found[0]["p"], *stepped_down([f["p"] for f in found[1:]])], strict=True):

@@ -21,7 +21,7 @@ from headstart.terminal import Terminal
 from headstart.units import Duration
 from headstart.voice import Row, Silent, Table
 
-ARMS = ("scratch", "scratch+frozen")
+ARMS = ("scratch", "scratch@adam")
 arms = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1000), min_size=1)
 
 

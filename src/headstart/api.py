@@ -23,6 +23,7 @@ from headstart.use.predictor import Prediction, Predictor
 from headstart.voice import Silent, Voice
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
+OF_ARMS = {"arm": ("start", "tuning", "head"), "data": ("fraction", "val_judges")}  # what a study decides by itself
 DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
 
 
@@ -112,7 +113,7 @@ def declared(
         alone(study, data, arms, vary, config, preset, given)
         return read_study(Path(study))
     rules = {name: given.pop(name) for name in Protocol.model_fields if name in given}
-    if data is None and not arms:
+    if data is None and not arms and config is None:
         arms, preset = DEMO_ARMS, preset or "demo"
     rules["arms"] = tuple(arms) or DEFAULT_ARMS
     rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}
@@ -120,6 +121,12 @@ def declared(
         rules.setdefault("search", "off")
     source = {"source": None if data is None else str(data)}
     plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
+    for section, names in OF_ARMS.items():
+        usual = type(getattr(plan, section))()
+        if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:
+            raise UsageError(
+                f"{changed[0]} cannot be set for a whole comparison.", "Name it in --arm, or use --vary or --fractions."
+            )
     return declare(rules, plan)
 
 

@@ -56,6 +56,7 @@ class Prepared:
     test: Photos
     flops: tuple[float, ...]  # of one training photo, per phase
     peak: float  # FLOP/s of this machine in the plan's precision
+    blind: bool = False  # test stays closed: a trial of a search
 
     @property
     def network(self) -> nn.Module:
@@ -64,7 +65,7 @@ class Prepared:
     @property
     def judging(self) -> dict[str, Photos]:
         """What the best model is judged on, by split: val, and test where there is one."""
-        return {"val": self.parts.val} | ({"test": self.test} if len(self.test) else {})
+        return {"val": self.parts.val} | ({"test": self.test} if len(self.test) and not self.blind else {})
 
 
 @dataclass(frozen=True)

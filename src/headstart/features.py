@@ -126,10 +126,10 @@ class Trunk:
         """What the trunk made of these photos of the store: float32 [n, …] on the device. They must be filled."""
         return torch.from_numpy(np.array(self._arrays[view][indices])).to(self._device)
 
-    def batch(self, epoch: int, step: int, views: int) -> tuple[Tensor, Tensor]:
-        """As `TrainingBatches.batch`, with the trunk's output in the place of photos."""
-        photos = self.batches.photos
-        rows = training_rows(len(photos), self.batches.batch_size, self.batches.seed, epoch, step)
+    def batch(self, batches: TrainingBatches, epoch: int, step: int, views: int) -> tuple[Tensor, Tensor]:
+        """As `batches.batch`, with the trunk's output in the place of photos."""
+        photos = batches.photos
+        rows = training_rows(len(photos), batches.batch_size, batches.seed, epoch, step)
         return self.rows(self.view(epoch, views), photos.indices[rows]), torch.from_numpy(photos.labels[rows])
 
     def _open(self, view: str, count: int) -> np.ndarray:

@@ -56,8 +56,8 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> t
 
     if given is not None and declared.protocol.time_budget:
         limit = seconds(declared.protocol.time_budget)
-        kept = {f"keep_{name}": name in given for name in ("seeds", "epochs")}
-        declared = fit(declared, cost, limit, **kept)
+        seeds = "seeds" in given or bool(declared.protocol.looks)  # the last look is after all seeds
+        declared = fit(declared, cost, limit, keep_seeds=seeds, keep_epochs="epochs" in given)
         lengths = ", ".join(map(str, declared.budgets))
         voice.say(
             f"{span_words(limit)} allow {declared.protocol.seeds} seeds of {lengths}: about "

@@ -20,7 +20,7 @@ from headstart import errors, record, run, run_heads
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
-from headstart.verdict.gather import runs_in
+from headstart.verdict.gather import read_run, runs_in
 from headstart.voice import Voice
 
 Asked = tuple[Plan, dict[str, Any]]  # a complete plan and what the run is there for
@@ -175,16 +175,28 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
         source = Path(json.loads(_key(plan).read_bytes())["folder"])
         content = record.read_json(source / "plan.json")
         result = record.read_json(source / "result.json")
+        read_run(source).judged("val")
     except Exception:  # whatever is wrong with a hint: then the run is made
         return None
     if content.get("hash") != plan.hash or result.get("state") not in ("finished", "diverged"):
         return None
+    if run.is_blind(content.get("study")) and not run.is_blind(about):  # it has not been judged
+        return None
     folder = record.create_run(parent, about["cell"], plan.chance.seed)
+    try:
+        _take_over(source, folder)
+    except OSError:  # it went away meanwhile
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
+    _remember(folder, plan)
+    return folder
+
+
+def _take_over(source: Path, folder: Path) -> None:
     for path in sorted(source.rglob("*")):
         place = folder / path.relative_to(source)
         if path.is_dir():
             place.mkdir(exist_ok=True)
         elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
             (record.link if path.parent.name == "model" else shutil.copyfile)(path, place)
-    record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
-    return folder

@@ -217,7 +217,7 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
     if trunk is not None:
         for _ in trunk.fill(trunk.view(progress.epoch, phase.views), parts.batches.photos):
             yield Pulse()
-        inputs, labels = trunk.batch(progress.epoch, step_in_epoch, phase.views)
+        inputs, labels = trunk.batch(parts.batches, progress.epoch, step_in_epoch, phase.views)
     else:
         photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
         inputs = augment.normalise(photos, parts.mean, parts.std, parts.device)

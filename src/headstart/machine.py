@@ -59,8 +59,9 @@ def measure(
     wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
     if any(p not in known["seconds"] for p in wanted):
         voice.say("Measuring this machine, once for this network and image size.")
-        known["seconds"] |= precision.step_seconds(network, shape, device, wanted)
-        known["peak"] |= {p: precision.matmul_peak(device, p) for p in wanted}
+        with precision.repeatable(device, plan.machine.threads):
+            known["seconds"] |= precision.step_seconds(network, shape, device, wanted)
+            known["peak"] |= {p: precision.matmul_peak(device, p) for p in wanted}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {**key, **known})
     chosen = min(wanted, key=lambda p: known["seconds"][p])

@@ -57,7 +57,7 @@ class Moment:
 
 @dataclass
 class Trained:
-    """How one head went: the rates and losses of each step, its epochs, the values at each look, the best state.
+    """How one head goes: the rates and losses of each step, its epochs, the values at each look, the best state.
 
     A head that has diverged has fewer losses than rates.
     """
@@ -79,8 +79,9 @@ def stackable(head: nn.Module) -> bool:
 
 
 def train(members: Sequence[Member], due: Callable[[int], bool]) -> Iterator[Pulse | list[Trained]]:
-    """Train all members in step; yields pulses, during which it may be left, and at last what became of each.
+    """Train all members in step; yields pulses, at which it may be left, and after each epoch how each member stands.
 
+    The list and what is in it are always the same; whoever reads it may empty `moments` and drop an epoch's logits.
     All have the same trunk, batch size, steps, views and head. At steps that are `due` the values are kept for a look.
     A head whose loss is not finite has ended there, the others go on.
     """
@@ -101,8 +102,7 @@ def train(members: Sequence[Member], due: Callable[[int], bool]) -> Iterator[Pul
         logits = together.val_logits()
         seconds = (trained - clock, time.perf_counter() - trained)
         together.book(epoch + 1, losses, correct, logits, seconds)
-        yield Pulse()
-    yield together.trained
+        yield together.trained
 
 
 class _Together:

@@ -22,7 +22,7 @@ from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
 from headstart.parts import networks
 from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
-from headstart.plan import Network, Plan, short_start
+from headstart.plan import Network, short_start
 from headstart.record import link, write_atomic, write_json
 
 NOT_WHOLE = """
@@ -55,6 +55,7 @@ def write_model(
     folder.mkdir(exist_ok=True)
     write_atomic(folder / (WHOLE if trunk is None else HEAD), tensor_bytes(state))
     if trunk is not None:
+        (folder / WHOLE).unlink(missing_ok=True)
         (folder / TRUNK).unlink(missing_ok=True)
         link(trunk, folder / TRUNK)
     write_json(folder / "config.json", _config(prepared))
@@ -66,6 +67,10 @@ def make_whole(folder: Path) -> None:
     """Turn a model folder with a shared trunk into one with all its weights in one file."""
     if not (folder / WHOLE).exists():
         write_atomic(folder / WHOLE, tensor_bytes(model_weights(folder).state))
+        config = _read_object(folder / "config.json")
+        spec, card = config["headstart"], (folder / "README.md").read_text(encoding="utf-8")
+        opens = _opens(Network(**spec["network"]), spec["head"], config["num_classes"])
+        write_atomic(folder / "README.md", card.replace(NOT_WHOLE, opens))
         (folder / HEAD).unlink()
         (folder / TRUNK).unlink()
 
@@ -219,7 +224,7 @@ Arm {_plain(plan.arm_name)}, seed {plan.chance.seed}, epoch {event.epoch}: accur
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, as `preprocess.json` says
 
     headstart predict . photo.jpg
-{_opens(plan) if whole else NOT_WHOLE}"""
+{_opens(plan.network, plan.arm.head, len(plan.facts.class_names)) if whole else NOT_WHOLE}"""
 
 
 def _plain(text: str) -> str:
@@ -227,20 +232,19 @@ def _plain(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False)
 
 
-def _opens(plan: Plan) -> str:
+def _opens(network: Network, head: str, classes: int) -> str:
     """How others open it, where they can: as published but for the number of classes."""
-    network = plan.network
-    if plan.arm.head != "linear" or network.shortcut == "off" or network.norm != "batch" or network.stem != "imagenet":
+    if head != "linear" or network.shortcut == "off" or network.norm != "batch" or network.stem != "imagenet":
         return ""
     text = """
     import timm
     model = timm.create_model("local-dir:.", pretrained=True)
 """
-    if not plan.network.network.startswith("timm:"):
+    if not network.network.startswith("timm:"):
         text += f"""
     import torchvision
     from safetensors.torch import load_file
-    model = torchvision.models.{plan.network.network}(num_classes={len(plan.facts.class_names)})
+    model = torchvision.models.{network.network}(num_classes={classes})
     model.load_state_dict(load_file("model.safetensors"))
 """
     return text

@@ -6,6 +6,7 @@ import math
 import platform
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,15 @@ def start(
     record.require_writable(runs)
     draft = machine.settle(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        prepared = build.prepare(draft, voice)
+        prepared = replace(build.prepare(draft, voice), blind=is_blind(about))
         folder = make_folder(prepared.plan, runs, about)
         _live(folder, prepared, voice, save_every, until)
     return folder
+
+
+def is_blind(about: dict[str, Any] | None) -> bool:
+    """Whether a run is there to choose only, so that its test split stays closed."""
+    return bool(about and about.get("blind"))
 
 
 def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
@@ -77,7 +83,7 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
         raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
     machine.settle(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
-        prepared = build.prepare(plan, voice)
+        prepared = replace(build.prepare(plan, voice), blind=is_blind(content.get("study")))
         changes = differences(plan.identity(), prepared.plan.identity())
         if changes:
             raise DataError(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from headstart.checkpoint import tensor_bytes
 from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
 from headstart.interrupt import Wish
-from headstart.many_heads import Member, Trained
+from headstart.many_heads import Member, Moment, Trained
 from headstart.model_folder import write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Plan
@@ -60,6 +61,7 @@ class _Head:
     prepared: Prepared
     member: Member
     trained: Trained
+    lines: list[dict[str, Any]]
 
 
 def carry_out(
@@ -88,8 +90,13 @@ def carry_out(
         names = heads.trainable(first.network, "frozen")
         before = heads.frozen_digest(first.network, names)
         due = functools.partial(is_due, steps_per_epoch=per_epoch, total=steps)
-        trained = _last(many_heads.train([m for _, m in pairs], due), obey)
-        found = [_Head(p, m, t) for (p, m), t in zip(pairs, trained, strict=True)]
+        trunk: dict[str, Any] = {}
+        lines = [_Lines(prepared, trunk) for prepared, _ in pairs]
+        trained = _train(many_heads.train([m for _, m in pairs], due), lines, obey)
+        found = [
+            _Head(replace(p, blind=run.is_blind(about)), m, t, made.made)
+            for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
+        ]
         judge = _Judge(found, obey)
         proof = loop.Proof("frozen", steps, len(names), before, heads.frozen_digest(first.network, names))
         shared = _Shared(parent, proof, _trunk_file(parent, first, before))
@@ -98,9 +105,68 @@ def carry_out(
             plan = head.prepared.plan
             if plan.hash not in done:
                 obey()
-                folder = folders[plan.hash] = left.get(plan.hash) or run.make_folder(plan, parent, about)
+                if (begun := left.get(plan.hash)) is not None:
+                    for part in ("model", "evidence", "checkpoints"):
+                        shutil.rmtree(begun / part, ignore_errors=True)
+                folder = folders[plan.hash] = begun or run.make_folder(plan, parent, about)
                 shared.write(folder, head, judge.scores(head))
     return folders
+
+
+class _Lines:
+    """The lines of one head's record, in the order in which the loop's events would have given them.
+
+    They are made epoch by epoch: tensors of looks and logits of all epochs would fill the memory.
+    """
+
+    def __init__(self, prepared: Prepared, trunk: dict[str, Any]) -> None:
+        """`trunk` holds the histograms of the frozen layers, which all heads share."""
+        parts = prepared.parts
+        self.made: list[dict[str, Any]] = []
+        self._network, self._trunk, self._last = prepared.network, trunk, parts.steps
+        self._per_epoch, self._steps, self._epochs = parts.batches.steps_per_epoch, 0, 0
+        self._observer = Observer(
+            [],
+            labels=parts.val.labels,
+            steps_per_epoch=self._per_epoch,
+            total=parts.steps,
+            flops=prepared.flops,
+            peak=prepared.peak,
+        )
+
+    def take(self, trained: Trained) -> None:
+        """Make lines of what is new in `trained`, and let go of what they hold."""
+        losses = trained.losses[self._steps :]
+        for step, loss in enumerate(losses, self._steps + 1):
+            epoch = (step - 1) // self._per_epoch + 1
+            event = loop.Step(step, epoch, loss, trained.rates[step - 1], self._network)
+            self.made += self._observer.lines(event)
+            if step in trained.moments:
+                look = self._look(trained.moments[step], whole=step in (1, self._last))
+                self.made.append({"kind": "look", "step": step, "epoch": epoch, **look})
+        self._steps += len(losses)
+        trained.moments.clear()
+        for number in range(self._epochs, len(trained.epochs)):
+            done = trained.epochs[number]
+            self.made += self._observer.lines(done)
+            trained.epochs[number] = replace(done, val=replace(done.val, logits=None))
+        self._epochs = len(trained.epochs)
+
+    def _look(self, moment: Moment, *, whole: bool) -> Lines:
+        """With `whole` also the trunk's weights: it stands still, and is shown at both ends."""
+        name, lines = networks.head_name(self._network), no_lines()
+        modules = dict(self._network.named_modules())
+        for layer in networks.layer_names(self._network):
+            if networks.in_part(layer, [name]):
+                key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
+                measure_gradient(lines, layer, moment.gradients[key])
+                lines["weights"][layer] = histogram(moment.after[key])
+                measure_update(lines, layer, moment.before[key], moment.after[key])
+            elif whole:
+                if layer not in self._trunk:
+                    self._trunk[layer] = histogram(_weight(modules[layer]))
+                lines["weights"][layer] = self._trunk[layer]
+        return lines
 
 
 def _obey(wish: Wish) -> None:
@@ -108,12 +174,18 @@ def _obey(wish: Wish) -> None:
         raise InterruptedRunError(wish.signal, "Ask for the same again: what the trunk has computed is kept.")
 
 
-def _last(events: Iterator[loop.Pulse | list[Trained]], obey: Callable[[], None]) -> list[Trained]:
+def _train(
+    events: Iterator[loop.Pulse | list[Trained]], lines: Sequence[_Lines], obey: Callable[[], None]
+) -> list[Trained]:
+    """Follow the training to its end; returns what became of the heads."""
+    found: list[Trained] = []
     for event in events:
         obey()
         if isinstance(event, list):
-            return event
-    raise AssertionError("training ends with what became of the heads")
+            found = event
+            for made, trained in zip(lines, found, strict=True):
+                made.take(trained)
+    return found
 
 
 def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
@@ -156,7 +228,6 @@ class _Shared:
     def __init__(self, parent: Path, proof: loop.Proof, trunk: Path) -> None:
         self._proof, self._trunk = proof_line(proof), trunk
         self._samples: dict[int, bytes] = {}
-        self._weights: dict[str, Any] = {}
 
     def write(self, folder: Path, head: _Head, scores: dict[str, loop.Score] | None) -> None:
         """Everything that a run leaves behind."""
@@ -167,8 +238,10 @@ class _Shared:
             scribe.write({"kind": "begin", "step": 0, "time": time.time()})
             picture = evidence.write_samples(folder, self._picture(prepared))
             scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
-            for line in self._lines(head):
+            for line in head.lines:
                 scribe.write(line)
+            if trained.diverged is None:
+                scribe.write(self._proof)
             best = trained.best_epoch
             if best is not None:
                 name = networks.head_name(prepared.network)
@@ -195,49 +268,6 @@ class _Shared:
         if seed not in self._samples:
             self._samples[seed] = evidence.samples(prepared.parts)
         return self._samples[seed]
-
-    def _lines(self, head: _Head) -> Iterator[dict[str, Any]]:
-        """The lines of a record, in the order in which the loop's events would have given them."""
-        prepared, trained = head.prepared, head.trained
-        per_epoch = prepared.parts.batches.steps_per_epoch
-        layers = networks.layer_names(prepared.network)
-        observer = Observer(
-            [],
-            labels=prepared.parts.val.labels,
-            steps_per_epoch=per_epoch,
-            total=prepared.parts.steps,
-            flops=prepared.flops,
-            peak=prepared.peak,
-        )
-        epochs = {event.step: event for event in trained.epochs}
-        looks = sorted(step for step in trained.moments if step <= len(trained.losses))
-        for step, (loss, rates) in enumerate(zip(trained.losses, trained.rates, strict=False), 1):
-            event = loop.Step(step, (step - 1) // per_epoch + 1, loss, rates, prepared.network)
-            yield from observer.lines(event)
-            if step in trained.moments:
-                whole = step in (looks[0], looks[-1])  # the trunk stands still: it is shown at both ends
-                yield {"kind": "look", "step": step, "epoch": event.epoch, **self._look(head, step, layers, whole)}
-            if step in epochs:
-                yield from observer.lines(epochs[step])
-        if trained.diverged is None:
-            yield self._proof
-
-    def _look(self, head: _Head, step: int, layers: Sequence[str], whole: bool) -> Lines:
-        moment, name = head.trained.moments[step], networks.head_name(head.prepared.network)
-        lines = no_lines()
-        modules = dict(head.prepared.network.named_modules())
-        for layer in layers:
-            if not networks.in_part(layer, [name]):
-                if whole:
-                    if layer not in self._weights:
-                        self._weights[layer] = histogram(_weight(modules[layer]))
-                    lines["weights"][layer] = self._weights[layer]
-                continue
-            key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
-            measure_gradient(lines, layer, moment.gradients[key])
-            lines["weights"][layer] = histogram(moment.after[key])
-            measure_update(lines, layer, moment.before[key], moment.after[key])
-        return lines
 
 
 def _weight(module: torch.nn.Module) -> Tensor:

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from headstart import build, jobs, machine, record, run
+from headstart.cache import sweep
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, MissingWeightsError, UsageError
 from headstart.model_folder import make_whole
-from headstart.plan import Plan
+from headstart.plan import Plan, differences
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.words import paragraph
+from headstart.verdict.words import key_contrast, paragraph
 from headstart.voice import Silent, Voice
 from headstart.watch import means
 
@@ -55,12 +56,21 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     """
     record.require_writable(runs)
     declared = Declared(declared.protocol, machine.settle(declared.plan))
-    first = check(declared, voice)[0][0].plan
+    arms = check(declared, voice)[0]
+    first = arms[0].plan
     plan = declared.plan.changed("machine", precision=first.machine.precision)
     source = record.slug(Path(declared.plan.data.source).stem)
     folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
+    met = {cell.name: _met(cell.plan(plan), arm.plan) for cell, arm in zip(declared.cells, arms, strict=True)}
+    record.write_json(folder / "cells.json", met)
     write_study(folder, Declared(declared.protocol, plan))
     return folder
+
+
+def _met(asked: Plan, complete: Plan) -> dict[str, Any]:
+    """The photos and the weights that an arm met; those of a source are not made yet."""
+    facts = complete.facts
+    return {"photos": facts.fingerprint} | ({} if _source_of(asked) else {"weights": facts.weights_sha256})
 
 
 def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
@@ -145,10 +155,22 @@ def _prepare(study: _Study) -> None:
                 completed = build.complete(_source_plan(study.declared, source), Silent()).plan
                 study.voice.say(f"Training the source {source} ({completed.recipe.epochs}).")
                 about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
-                made[source] = _run(study, study.folder / "sources", [(completed, about)], None)[0].folder
+                made[source] = _run(study, study.folder / "sources", [(completed, about)], None)[0].folder.absolute()
             plan = plan.changed("arm", start=f"run:{made[source]}")
         completed_cell = build.complete(plan, Silent())
+        _unchanged(study, cell.name, _met(cell.plan(study.declared.plan), completed_cell.plan))
         study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
+
+
+def _unchanged(study: _Study, cell: str, now: dict[str, Any]) -> None:
+    """Raise DataError where an arm meets other photos or weights than when the study began."""
+    path = study.folder / "cells.json"
+    began = record.read_json(path).get(cell, now) if path.exists() else now
+    if told := differences(began, now):
+        raise DataError(
+            f"The data or the weights of {cell} are not those the study began with: {'; '.join(told)}.",
+            "Put them back, or begin a new study.",
+        )
 
 
 def _search(study: _Study) -> dict[str, Any]:
@@ -190,7 +212,8 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
         return {}
     asked = []
     for trial in trials:
-        about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": 1.0}
+        blind = study.declared.protocol.search == "shared"  # per-seed trials are the comparison's own runs
+        about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": 1.0, "blind": blind}
         asked.append((_plan(study, trial.cell, budget, 1.0, trial.seed, trial.rate), about))
     records = _run(study, study.folder / "search", asked, 1 if trials[0].rung else None)
     return dict(zip(trials, records, strict=True))
@@ -250,6 +273,8 @@ def _run(
                 stop.cure = f"Go on with `headstart resume {study.folder}`."
                 raise
             _note(study, [read_run(folder) for folder in folders], missing, records)
+    if any(plan.hash not in records for plan, _ in asked):
+        raise DataError("The photos or the weights changed while the study ran.", "Put them back, then resume it.")
     return [records[plan.hash] for plan, _ in asked]
 
 
@@ -269,8 +294,12 @@ def _note(
 
 
 def _sweep_begun(folder: Path) -> None:
-    """The folder of a run that was killed before its plan was written is no run: it goes."""
+    """What a kill left half-made goes: temporaries, and folders of runs whose plan was not written yet."""
+    for means_run in folder.glob("mean-*"):
+        sweep(means_run)
     for place in (folder, folder / "search", folder / "sources"):
+        sweep(place)
+        sweep(place / "trunks")
         for path in place.glob("[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"):
             if path.is_dir() and not (path / "plan.json").exists():
                 shutil.rmtree(path)
@@ -308,9 +337,9 @@ def _export(folder: Path, verdict: dict[str, Any]) -> None:
 
 def require_winner(verdict: dict[str, Any]) -> None:
     """Raise UsageError where the verdict names no winner, for scripts that need one."""
-    decided = [c for c in verdict["contrasts"] if c["primary"] and c["outcome"] in ("better", "worse")]
-    if not decided:
-        raise UsageError("The study has no winner.", "Read `settle` in verdict.json for what it would take.")
+    headline = key_contrast(verdict)
+    if headline is None or headline["outcome"] not in ("better", "worse"):
+        raise UsageError("The study has no winner.", "Read its sentences for what would settle it.")
 
 
 def repair(folder: Path) -> list[Path]:

@@ -77,6 +77,8 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
         return {int(threads): float(rate) for threads, rate in json.loads(path.read_text())["rates"].items()}
     voice.say("Measuring whether runs side by side are faster here, once for this network and image size.")
     rates = measured(plan.network, shape, asked, candidates(cores), cores)
+    if len(rates) < 2:  # something failed: the next study tries again
+        return rates
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**key, "rates": {str(threads): rate for threads, rate in rates.items()}})
     return rates
@@ -147,5 +149,5 @@ def work(asked: dict[str, Any]) -> str:
                 precision.training_step(_networks[key], batch, asked["precision"])
                 steps += 1
             return json.dumps({"rate": steps / (time.perf_counter() - begin)})
-    except (RuntimeError, MemoryError):  # a kernel that refuses bf16, or no memory
+    except Exception:  # a kernel that refuses bf16, no memory, a network that the study will refuse in words
         return json.dumps({"rate": None})

@@ -41,7 +41,6 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "fingerprint": runs[0].plan["facts"]["fingerprint"],
         "network": runs[0].plan["network"]["network"],
         "classes": runs[0].plan["facts"]["class_names"],
-        "counts": runs[0].plan["facts"]["counts"],
         **main,
         "conditions": conditions[:-1],
         "labels": data_efficiency(conditions),
@@ -91,6 +90,7 @@ def _condition(
     return {
         "budget": budget,
         "fraction": fraction,
+        "counts": runs[0].plan["facts"]["counts"],  # of the first seed
         "judge": {"split": JUDGE, "images": len(judged.images)},
         "n": len(seeds),
         "arms": arms,

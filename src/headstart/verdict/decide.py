@@ -92,7 +92,7 @@ def contrasts(
     tables = {name: np.asarray(table, dtype=np.float64) for name, table in correct.items()}
     if len({table.shape for table in tables.values()}) > 1:
         raise ValueError("arms of one study have the same seeds and images")
-    family = bonferroni(level, len(wanted) - 1)
+    family = bonferroni(primary_level or level, len(wanted) - 1)  # the end of a study that looked is that of all arms
     found, shown = [], []
     for number, (first, second) in enumerate(wanted):
         difference = tables[first] - tables[second]

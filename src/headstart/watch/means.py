@@ -73,6 +73,7 @@ def names(declared: Declared) -> dict[Condition, str]:
 def rebuild(study: Path, declared: Declared, only: Condition | None = None) -> list[Path]:
     """Write the mean runs of a study anew, or only that of one cell and condition; returns their folders.
 
+    One alone is of a study that goes on: it leaves out what the test split says, which is not to be looked at yet.
     Cells without a finished run have none yet. A reader sees the old points or the new ones.
     """
     by_condition: dict[Condition, list[RunRecord]] = defaultdict(list)
@@ -82,20 +83,24 @@ def rebuild(study: Path, declared: Declared, only: Condition | None = None) -> l
     made = []
     for condition, name in names(declared).items():
         if condition in by_condition and only in (None, condition):
-            moments = gather(read_lines(run.folder / "metrics.jsonl") for run in by_condition[condition])
+            records = (read_lines(run.folder / "metrics.jsonl") for run in by_condition[condition])
+            moments = gather(records, judged=only is None)
             write(study / name, moments)
             made.append(study / name)
     return made
 
 
-def gather(records: Iterable[Iterable[dict[str, Any]]]) -> list[Moment]:
-    """The scalars of several records put together, in the order of their steps; a value that is not finite is NaN."""
+def gather(records: Iterable[Iterable[dict[str, Any]]], *, judged: bool = True) -> list[Moment]:
+    """The scalars of several records put together, in the order of their steps; a value that is not finite is NaN.
+
+    What the test split says is left out unless `judged`.
+    """
     found: dict[Place, Moment] = defaultdict(Moment)
     for lines in records:
         now = 0.0
         for line in lines:
             now = line.get("time", now)
-            points = list(scalars(line))
+            points = [(tag, value) for tag, value in scalars(line) if judged or not tag.endswith("/test")]
             if points:
                 moment = found[_place(line)]
                 moment.step, moment.time = max(moment.step, line["step"]), max(moment.time, now)
