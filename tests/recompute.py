@@ -484,11 +484,25 @@ def explained(text: str, known: list[Named], names: list[str]) -> list[tuple[str
     return rows
 
 
+def _read_labels(told: dict[str, Any] | None) -> list[float]:
+    """What verdict.json says of the worth in labels; it is not computed again here (tests/test_labels.py proves it)."""
+    if told is None:
+        return []
+    shares = [told["level"], *(row["fraction"] for row in told["worth"]), *((told["crossover"] or {}).values())]
+    factors = [row[key] for row in told["worth"] for key in ("factor", "low", "high", "least", "most")]
+    return [
+        told["n"],
+        *(100.0 * share for share in shares if share is not None),
+        *(f for f in factors if f is not None),
+    ]
+
+
 def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | None]]]:
     """Fields of verdict.json that are not what the records say, and every number of its sentences with its origin."""
     verdict, found = json.loads((study / "verdict.json").read_text()), recompute(study)
     words = {arm["name"]: in_words(arm["name"]) for arm in found["arms"]}
     known, rows = explanations(found), []
+    known["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
     names = [*words.values(), verdict["network"]]
     everything = [one for values in known.values() for one in values]
     for kind, said in verdict["sentences"].items():

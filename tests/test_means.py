@@ -166,9 +166,15 @@ def test_a_mean_run_is_no_run_and_is_made_anew_to_the_same_bytes(study: Path, bo
     assert not list(study.glob("mean-*/plan.json"))
     (file,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     before = file.read_bytes()
-    assert [folder.name for folder in means.rebuild(study, protocol(), ("scratch", "10ep", 1.0))] == ["mean-scratch"]
+    assert "mean-scratch" in [folder.name for folder in means.rebuild(study, protocol())]
     (again,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     assert again.name > file.name and again.read_bytes() == before
+    going_on = ("scratch", "10ep", 1.0)
+    assert [folder.name for folder in means.rebuild(study, protocol(), going_on)] == ["mean-scratch"]
+    (one,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
+    assert b"accuracy/test" in before and b"accuracy/test" not in one.read_bytes()  # test is not shown before the end
+    assert b"accuracy/val/low" in one.read_bytes()
+    means.rebuild(study, protocol())
 
 
 def test_seeds_of_other_lengths_are_matched_by_epoch() -> None:

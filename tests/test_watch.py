@@ -332,10 +332,10 @@ def test_a_confusion_picture_shades_shares_of_rows(names: tuple[str, ...]) -> No
     white, ink = np.array([255, 255, 255]), np.array([0, 114, 178])
     shares = np.array([[0.9, 0, 0.1], [0, 0, 0], [0.25, 0, 0.75]])
     expected = white + (ink - white) * shares[..., None]
-    assert np.abs(cell_colours(picture, 3, 64) - expected).max() <= 0.5
+    assert np.abs(cell_colours(picture, 3, 48) - expected).max() <= 0.5
     dark = (picture < 100).all(axis=2)
-    assert dark[:, : picture.shape[1] - 8 - 3 * 64].any()  # names at the rows
-    assert dark[-8 - 2 * 64 : -8 - 64].any()  # a row without photos has its zeros
+    assert dark[:, : picture.shape[1] - 8 - 3 * 48].any()  # names at the rows
+    assert dark[-8 - 2 * 48 : -8 - 48].any()  # a row without photos has its zeros
 
 
 @pytest.mark.parametrize("classes", [1, 2, 21, 22, 100, 1000])

@@ -21,7 +21,7 @@ def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> np.ndarr
     Up to 21 classes there is room for the counts in the cells and for the class names at rows and columns.
     """
     classes = len(counts)
-    cell = min(64, max(1, SIDE // classes))
+    cell = min(48, max(1, SIDE // classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colours = (PAPER + (INK - PAPER) * shares[..., None]).round().astype(np.uint8)
     matrix = Image.fromarray(colours.repeat(cell, axis=0).repeat(cell, axis=1))
