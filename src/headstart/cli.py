@@ -96,7 +96,7 @@ def compare(
             wanted = declared(source, arm or (), varied, study, config, preset, settings)
             given = {name for name, value in settings.items() if value is not None} if study is None else None
             if dry_run:
-                print("\n".join(forecast.foretell(wanted, given, voice)))
+                print("\n".join(forecast.foretell(choice.settled(wanted, engine, voice), given, voice)))
                 return
             folder = forecast.begin(choice.settled(wanted, engine, voice), given, runs, voice)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:

@@ -59,17 +59,18 @@ def run_images(length: Duration, photos: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Price:
-    """What training costs: the photos of the train split, the batch, and the seconds of one image."""
+    """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once."""
 
     photos: int
     batch_size: int
     seconds: float
+    once: float = 0.0
 
 
 def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
     """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
     of_sources = declared.protocol.source_epochs or declared.plan.recipe.epochs
-    return sum(workload(declared, arm.photos, arm.batch_size).total * arm.seconds for arm in arms) + sum(
+    return sum(arm.once + workload(declared, arm.photos, arm.batch_size).total * arm.seconds for arm in arms) + sum(
         run_images(of_sources, source.photos, source.batch_size) * source.seconds for source in sources
     )
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from headstart import build, machine, study
 from headstart.eta import Price, fit, predicted, span_words
+from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
 from headstart.protocol import Declared
 from headstart.units import seconds
 from headstart.voice import Silent, Voice
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
+PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge
 MARGIN = 1.15  # on the measured steps, for validation, saving and judging
 
 
@@ -50,9 +52,11 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> t
     """The study with its machine settled and within its time budget, and the seconds that it will take."""
     declared = Declared(declared.protocol, machine.settle(declared.plan))
     arms, sources = ([price(found) for found in part] for part in study.check(declared, voice))
+    plan = declared.plan.machine
+    lanes = max(1, usable_cores() // plan.threads) if plan.device == "cpu" else 1
 
     def cost(declared: Declared) -> float:
-        return predicted(declared, arms, sources)
+        return predicted(declared, arms, sources) / lanes
 
     if given is not None and declared.protocol.time_budget:
         limit = seconds(declared.protocol.time_budget)
@@ -67,11 +71,12 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> t
 
 
 def price(found: build.Complete) -> Price:
-    """What an image of this arm costs at most: its measured step, less the backward pass of a frozen trunk."""
+    """What this arm costs at most: its measured step, and of a frozen trunk one pass for each view, for all runs."""
     plan = found.plan
-    share = _trained_share(plan)
-    second = found.step_seconds / plan.recipe.batch_size * (share + (1 - share) * FORWARD)
-    return Price(plan.facts.counts["train"], plan.recipe.batch_size, MARGIN * second)
+    share, photos = _trained_share(plan), plan.facts.counts["train"]
+    second = MARGIN * found.step_seconds / plan.recipe.batch_size
+    passes = plan.recipe.views + PLAIN_PASSES if share < 1 else 0
+    return Price(photos, plan.recipe.batch_size, share * second, passes * photos * FORWARD * second)
 
 
 def _trained_share(plan: Plan) -> float:

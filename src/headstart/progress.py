@@ -32,6 +32,7 @@ class Progress:
         self._then = clock()
         self._spent: dict[str, Spent] = {}
         self._waiting: dict[str, dict[str, int]] = defaultdict(dict)  # cell -> hash -> images
+        self._taken: set[tuple[str, bool]] = set()  # plans that have been asked for, as rungs or whole
         self._follow: dict[str, dict[str, int]] = {}  # cell -> stage -> images that nobody has asked for yet
         self._asked: dict[str, int] = defaultdict(int)  # runs of the comparison, by cell
         self._tried: dict[str, int] = defaultdict(int)  # trials of the search that have ended, by cell
@@ -53,7 +54,9 @@ class Progress:
         for plan, about in asked:
             self._stage = about["stage"]
             length = _length(plan, rung) - begun.get(plan.hash, 0)
-            self._take(about, length)
+            if (plan.hash, rung) not in self._taken:  # a look asks for earlier seeds again
+                self._taken.add((plan.hash, rung))
+                self._take(about, length)
             if plan.hash in there:
                 self._note(about, there[plan.hash])
             else:
@@ -77,7 +80,10 @@ class Progress:
         now, cell = self._clock(), about["cell"]
         spent = self._spent.get(cell, Spent())
         images = self._waiting[cell].pop(record.hash, 0)
-        self._spent[cell] = Spent(spent.images + images, spent.seconds + now - self._then)
+        if record.done:  # heads that are trained together run whole where a rung is asked for
+            images = max(images, int(record.length()["images"])) if images else 0
+        if not record.adopted:  # what is taken over costs nothing and says nothing of the rest
+            self._spent[cell] = Spent(spent.images + images, spent.seconds + now - self._then)
         self._then = now
         self._done += 1
         self._note(about, record)

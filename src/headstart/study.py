@@ -110,8 +110,11 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], list[
         except MissingWeightsError as error:
             raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
         _judgeable(completed.survey, completed.plan)
-        for fraction in declared.protocol.fractions:
-            completed.survey.split(completed.plan.changed("data", fraction=fraction))
+        if not found:  # the photos are those of all arms
+            for seed in (*declared.seeds, *declared.search_seeds):
+                seeded = completed.plan.changed("chance", seed=seed)
+                for fraction in declared.protocol.fractions:
+                    completed.survey.split(seeded.changed("data", fraction=fraction))
         twin = seen.setdefault((completed.plan.hash, cell.plan(declared.plan).arm.start), cell.name)
         if twin != cell.name:
             raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")

@@ -58,7 +58,7 @@ class Ray:
                 reason = " ".join(str(error).split())
                 raise ResourceError(f"{what} ({reason}).", "Start a cluster with `ray start --head`.") from None
         self._require(threads, gpus)
-        self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=LOST)(_answer)
+        self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=LOST - 1)(_answer)
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
         """In whatever order the cluster makes of them."""
@@ -108,7 +108,7 @@ class Ray:
                 yield index, (work.failed(HeadstartError(what, cure), str(error)), b"")
             except self._ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
-                what = f"The worker of {work.title(jobs[index])} was lost {LOST + 1} times ({reason})."
+                what = f"The worker of {work.title(jobs[index])} was lost {LOST} times ({reason})."
                 yield index, (work.failed(ResourceError(what, _CURE)), b"")
 
     def _stopped(

@@ -35,6 +35,7 @@ class RunRecord:
     hash: str
     about: dict[str, Any]
     result: dict[str, Any] = field(hash=False)
+    adopted: bool = False  # taken over from another study
 
     @property
     def done(self) -> bool:
@@ -120,6 +121,7 @@ def read_run(folder: Path) -> RunRecord:
         hash=content["hash"],
         about=content.get("study", {}),
         result=read_json(result) if result.exists() else {},
+        adopted="made_in" in content,
     )
 
 
