@@ -7,6 +7,7 @@ each stage asks for all its runs, and those that are done are answers at once.
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -74,7 +75,17 @@ def _met(asked: Plan, complete: Plan) -> dict[str, Any]:
 
 
 def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
-    """Go on with the study in `folder` to its verdict, which is also written there as verdict.json."""
+    """Go on with the study in `folder` to its verdict, which is also written there as verdict.json.
+
+    Raises InterruptedRunError, also for Ctrl-C between two runs: the study can be resumed.
+    """
+    try:
+        return _carry_out(folder, engine, voice)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(signal.SIGINT, f"Go on with `headstart resume {folder}`.") from None
+
+
+def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     declared = read_study(folder)
     with record.locked(folder):
         _sweep_begun(folder)

@@ -93,6 +93,7 @@ def _condition(
         "counts": runs[0].plan["facts"]["counts"],  # of the first seed
         "judge": {"split": JUDGE, "images": len(judged.images)},
         "n": len(seeds),
+        "one_split": len({run.judged("val").images for run in runs}) == 1,
         "arms": arms,
         "primary": list(primary),
         "winner": winner["name"],

@@ -219,6 +219,8 @@ def notes(verdict: Verdict) -> list[str]:
         f"{points(abs(winner['optimism']))} points {'above' if winner['optimism'] >= 0 else 'below'} the test mean of "
         f"{per_cent(winner['test'])}."
     ]
+    if verdict["n"] > 1 and verdict.get("one_split"):
+        said.append("All seeds have the split of the data: they vary first values, order and augmentation only.")
     said += [
         f"{_capital(arm_words(arm['name']))} diverged on seed {', '.join(map(str, arm['diverged']))}: counted as "
         "it was before."
