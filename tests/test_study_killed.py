@@ -112,7 +112,7 @@ def test_a_study_killed_ten_times_ends_as_if_it_had_not_been(tmp_path: Path, unb
 
 def test_a_run_that_was_killed_before_its_plan_was_written_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
     """Killed between making a run's folder and writing its plan: what is there is no run, and goes."""
-    words = [*WORDS, "--search", "off", "--runs", str(tmp_path)]
+    words = [*WORDS, "--search", "off", "--engine", "here", "--runs", str(tmp_path)]
     words[words.index("--seeds") + 1] = "1"
     real = run.record.create_run
 
