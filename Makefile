@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench slow clean
+.PHONY: demo two-starts test lint bench slow clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -18,12 +18,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.core ## the experiment on digits: from scratch against weights trained on other digits
 	$(BIN)/headstart compare
 
+two-starts: $(VENV)/.core ## three short runs on digits: other digits, then from scratch and from those weights
+	$(BIN)/python examples/two_starts.py
+
 test: lint ## everything that must always hold
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check --quiet src tests benchmarks
-	$(BIN)/ruff format --quiet --check src tests benchmarks
+	$(BIN)/ruff check --quiet src tests benchmarks examples
+	$(BIN)/ruff format --quiet --check src tests benchmarks examples
 	$(BIN)/mypy
 
 slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie beside the checkout

@@ -1,0 +1,23 @@
+"""Two runs on scikit-learn's digits 6 to 9: from scratch, and from weights trained on the digits 0 to 5.
+
+One seed each: a demonstration of `train`, not evidence. What one seed cannot tell is what a comparison is for.
+"""
+
+from __future__ import annotations
+
+import headstart
+
+
+def main() -> None:
+    source = headstart.train("digits:0-5", epochs="3ep")
+    scratch = headstart.train("digits")
+    pretrained = headstart.train("digits", start=f"run:{source.folder}")
+    for title, run in (("From scratch", scratch), ("From weights trained on the digits 0 to 5", pretrained)):
+        passed = run.history.loc[run.history.val_accuracy >= 0.75, "epoch"]
+        when = f"after epoch {passed.iloc[0]}" if len(passed) else "never"
+        print(f"\n{title}: passed 75 % validation accuracy {when}.\n{run}\n  {run.folder}")  # noqa: T201
+    print("\nSee the curves: headstart board runs")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
