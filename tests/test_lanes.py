@@ -134,7 +134,7 @@ def test_the_measurement_is_made_once_and_its_threads_stand_in_the_study(monkeyp
 
 
 def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
-    lanes = Lanes(1, Silent())
+    lanes, before = Lanes(1, Silent()), signal.getsignal(signal.SIGTERM)
     asked = [contract.job(tmp_path, contract.plan(seed, 100_000)) for seed in (0, 1)]
     answers = lanes.run([contract.job(tmp_path), *asked])
     assert next(answers)[0] == 0
@@ -142,7 +142,7 @@ def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
     ((_, answer),) = answers
     with pytest.raises(InterruptedRunError) as stop:
         jobs.folders(answer)
-    assert stop.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert stop.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_doors_take_an_engine(tmp_path: Path, capsys) -> None:
