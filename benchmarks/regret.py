@@ -61,6 +61,7 @@ def regret(rungs: Path, exhaustive: Path) -> list[str]:
 
 
 def main() -> None:
+    """Print both rates of each arm, and what the rungs cost on val and test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="photos, or digits")
     parser.add_argument(

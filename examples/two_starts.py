@@ -9,6 +9,7 @@ import headstart
 
 
 def main() -> None:
+    """Train the source, then both runs, and say when each passed 75 %."""
     source = headstart.train("digits:0-5", epochs="3ep")
     scratch = headstart.train("digits")
     pretrained = headstart.train("digits", start=f"run:{source.folder}")

@@ -17,20 +17,10 @@ from headstart.use.predictor import Predictor
 from headstart.verdict.gather import read_run
 from headstart.voice import Silent
 
-from .trained import trained
+from .trained import SETTINGS, trained
 
 ABOUT = {"cell": "frozen", "stage": "main", "budget": "2ep", "fraction": 1.0}
-SETTINGS = {
-    "source": "digits:4-7",
-    "image_size": 32,
-    "stem": "imagenet",
-    "batch_size": 32,
-    "epochs": "2ep",
-    "threads": 1,
-    "precision": "bf16",
-    "tuning": "frozen",
-    "views": 2,
-}
+FROZEN = {**SETTINGS, "source": "digits:4-7", "tuning": "frozen", "views": 2}
 RECIPES = [
     {"optimizer": "sgd", "lr": 0.05},
     {"optimizer": "adam", "lr": 0.001, "label_smoothing": 0.1, "class_weights": "balanced"},
@@ -46,7 +36,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def plan(**settings: object) -> Plan:
     """A complete plan of a head on the shared trunk."""
-    draft = machine.settle(settle({**SETTINGS, **settings}).plan)
+    draft = machine.settle(settle({**FROZEN, **settings}).plan)
     return build.complete(draft, Silent()).plan
 
 

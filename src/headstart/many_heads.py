@@ -181,12 +181,12 @@ class _Together:
             self._keep(before, gradients, self._values())
         return loss.detach(), (logits.detach().argmax(-1) == labels).sum(-1)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """[S, n, inputs] to [S, R, n, classes]. The first layer is one product for each seed, with all its heads."""
+    def _logits(self, x: Tensor, seeds: slice = slice(None)) -> Tensor:
+        """[S, n, inputs] of these seeds to [S, R, n, classes]. The first layer is one product for a seed's heads."""
         values = x.flatten(2).unsqueeze(1)
         for depth in range(0, len(self.names), 2):
-            weight = torch.stack([leaves[self.names[depth]] for leaves in self.leaves], 1)
-            bias = torch.stack([leaves[self.names[depth + 1]] for leaves in self.leaves], 1)
+            weight = torch.stack([leaves[self.names[depth]][seeds] for leaves in self.leaves], 1)
+            bias = torch.stack([leaves[self.names[depth + 1]][seeds] for leaves in self.leaves], 1)
             if depth == 0:
                 wide = values.squeeze(1) @ weight.flatten(1, 2).transpose(1, 2)
                 values = wide.unflatten(2, weight.shape[1:3]).transpose(1, 2)
@@ -218,17 +218,8 @@ class _Together:
         found = []
         for number, parts in enumerate(self.of_seed):
             x = self.trunk.rows(PLAIN, parts.val.indices)
-            found.append(self._of_seed(number, x).cpu().numpy())
+            found.append(self._logits(x.unsqueeze(0), slice(number, number + 1))[0].cpu().numpy())
         return found
-
-    def _of_seed(self, number: int, x: Tensor) -> Tensor:
-        """Logits of one seed's heads, layer by layer as in `_logits`: [n, inputs] to [R, n, classes]."""
-        values = x.flatten(1)
-        for depth in range(0, len(self.names), 2):
-            weight = torch.stack([leaves[self.names[depth]][number] for leaves in self.leaves])
-            bias = torch.stack([leaves[self.names[depth + 1]][number] for leaves in self.leaves])
-            values = (F.relu(values) if depth else values) @ weight.transpose(1, 2) + bias.unsqueeze(1)
-        return values
 
     def book(
         self,

@@ -75,8 +75,8 @@ def carry_out(
     """Train the heads of these complete plans, which have one `group`; returns their new folders in `parent` by hash.
 
     The hashes in `done` are trained with the rest and not written. `left` holds folders by hash that a stopped attempt
-    has left: they are written anew. None is returned where the network's head cannot be stacked or its trunk is not
-    kept. Runs that diverge are recorded like the others. Raises InterruptedRunError, and every error that a plan or
+    has left: they are written anew. Nothing is made, and {} returned, where the head cannot be stacked or the trunk is
+    not kept. Runs that diverge are recorded like the others. Raises InterruptedRunError, and every error that a plan or
     the data meets.
     """
     machine = asked[0][0].machine

@@ -88,7 +88,7 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
 def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     declared = read_study(folder)
     with record.locked(folder):
-        _sweep_begun(folder)
+        _clear_half_made(folder)
         study = _Study(folder, declared, engine, voice, Progress(declared))
         _prepare(study)
         study.progress.expect(study.plans)
@@ -211,7 +211,7 @@ def _search(study: _Study) -> dict[str, Any]:
             for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
                 found[key].setdefault(budget, {})[name] = value
             found["grid"].setdefault(budget, {})[name] = outcome.grid
-    _sweep(study.folder / "search")
+    _drop_rungs(study.folder / "search")
     return found
 
 
@@ -307,7 +307,7 @@ def _note(
         means.rebuild(study.folder, study.declared, condition)
 
 
-def _sweep_begun(folder: Path) -> None:
+def _clear_half_made(folder: Path) -> None:
     """What a kill left half-made goes: temporaries, and folders of runs whose plan was not written yet."""
     for means_run in folder.glob("mean-*"):
         sweep(means_run)
@@ -319,7 +319,7 @@ def _sweep_begun(folder: Path) -> None:
                 shutil.rmtree(path)
 
 
-def _sweep(folder: Path) -> None:
+def _drop_rungs(folder: Path) -> None:
     """Rungs that were not kept need no checkpoint and no model any more; their records stay."""
     for found in runs_in(folder):
         if not found.done:

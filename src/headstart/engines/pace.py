@@ -65,7 +65,7 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
     if plan.network.network == "auto":
         name = starts.default_network(plan.arm.start) or "resnet18"
         plan = plan.changed("network", network=name)
-    shape = [plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size]
+    shape = list(machine.batch_shape(plan))
     asked: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
     key = {
         "machine": [platform.machine(), machine.processor(), cores, torch.__version__],
