@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--kept", type=Path, default=Path("runs") / "quality.jsonl", help="finished pairs are kept here"
     )
+    parser.add_argument("--runs", type=Path, help="verdict: where its study stays; none: it is not kept")
     options = parser.parse_args()
     wanted = options.what or [name for name in TABLES if name not in NEED_WEIGHTS or options.weights]
     if unknown := set(wanted) - set(TABLES):
@@ -53,7 +54,7 @@ def main() -> None:
         elif name == "heads":
             rows = heads.table(options.photos, options.weights, options.size)
         elif name == "verdict":
-            rows = verdict.table(options.photos, options.weights, options.size)
+            rows = verdict.table(options.photos, options.weights, options.size, options.runs)
         else:
             options.kept.parent.mkdir(parents=True, exist_ok=True)
             rows = quality.table(options.photos, options.weights, options.kept, options.seeds)

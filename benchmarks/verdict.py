@@ -22,14 +22,17 @@ from headstart.record import read_json
 EPOCHS, SEEDS, SEARCH_SEEDS, KEPT, HEAD_SHARE = 8, 5, 2, 2, 0.3
 
 
-def table(source: str, weights: Path, size: int, engine: str = "auto") -> list[str]:
-    """The study of scratch and one file's weights, fully tuned, frozen and head first, with the default grid."""
+def table(source: str, weights: Path, size: int, runs: Path | None = None) -> list[str]:
+    """The study of scratch and one file's weights, fully tuned, frozen and head first, with the default grid.
+
+    Under ``runs`` its folder stays; without, it goes when its times have been read.
+    """
     file = f"file:{weights.absolute()}"
     arms = ["scratch", file, f"{file}+frozen", f"{file}+lp-ft"]
     with tempfile.TemporaryDirectory() as scratch:
         root = stock.as_image_folders(source, Path(scratch) / "photos")
         loops = {fast: [_epoch(root, size, fast, frozen) for frozen in (False, True)] for fast in (False, True)}
-        seconds, verdict = _study(source, arms, size, engine, Path(scratch))
+        seconds, verdict = _study(source, arms, size, runs or Path(scratch) / "runs", Path(scratch) / "cache")
     rates = len(next(iter(next(iter(verdict["search"]["grid"].values())).values())))
     rows = [
         f"{len(arms)} arms, {SEEDS} seeds, {EPOCHS} epochs, {size} px, {rates} learning rates with what edges added",
@@ -65,20 +68,20 @@ def _epoch(root: Path, size: int, fast: bool, frozen: bool) -> float:
     return median(epoch.train_seconds + epoch.val_seconds for epoch in found[1:])
 
 
-def _study(source: str, arms: list[str], size: int, engine: str, scratch: Path) -> tuple[float, dict[str, Any]]:
+def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> tuple[float, dict[str, Any]]:
     """Carry the study out in a process of its own, with an empty cache: seconds and verdict.json."""
     words = ["compare", source, "--image-size", str(size), "--epochs", f"{EPOCHS}ep", "--seeds", str(SEEDS)]
     words += [word for arm in arms for word in ("--arm", arm)]
-    words += ["--engine", engine, "--runs", str(scratch / "runs")]
+    words += ["--runs", str(runs)]
     clock = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", "from headstart.cli import main; main()", *words],
-        env={**os.environ, "HEADSTART_CACHE": str(scratch / "cache")},
+        env={**os.environ, "HEADSTART_CACHE": str(cache)},
         check=True,
         stdout=subprocess.DEVNULL,
     )
     seconds = time.perf_counter() - clock
-    (path,) = (scratch / "runs").glob("*/verdict.json")
+    path = max(runs.glob("*/verdict.json"), key=lambda path: path.stat().st_mtime)
     return seconds, dict(read_json(path))
 
 
