@@ -2,10 +2,10 @@
 
     python tests/recompute.py STUDY
 
-reads `study.toml`, and of each run `plan.json`, `result.json`, `metrics.jsonl` and `evidence/predictions.npz`. From
-these it computes every field of `verdict.json` that the sentences rest on, and explains every number in a sentence as
-the rounding of one of them. It knows headstart's files and formulas (docs/formats.md, docs/design.md)
-and imports nothing of headstart. Exits with 1 where a field or a number is not what the records say.
+reads `study.toml`, `cells.json`, and of each run `plan.json`, `result.json`, `metrics.jsonl` and
+`evidence/predictions.npz`. From these it computes every field of `verdict.json` that the sentences rest on, and
+explains every number in a sentence as the rounding of one of them. It knows headstart's files and formulas
+(docs/formats.md, docs/design.md) and imports nothing of headstart. Exits with 1 where a field or a number is not what the records say.
 """
 
 import itertools
@@ -36,7 +36,21 @@ class Run(NamedTuple):
     state: str
     epochs: list[dict[str, Any]]
     batch: int
+    rung: int  # epochs of its rung
     folder: Path
+
+
+def rung_of(plan: dict[str, Any]) -> int:
+    """One epoch, or for lp-ft the first one of which at least half is fine-tuning, but shorter than the run."""
+    if plan["arm"]["tuning"] != "lp-ft":
+        return 1
+    epoch = math.ceil(plan["facts"]["counts"]["train"] / plan["recipe"]["batch_size"])
+    length = [(float(t[:-2]), t[-2:]) if t[-1] != "%" else (float(t[:-1]), "%")
+              for t in (plan["recipe"]["epochs"], plan["recipe"]["head_epochs"])]  # fmt: skip
+    steps = [int(value * {"ep": epoch, "st": 1}.get(unit, 0) + 0.5) for value, unit in length]
+    head = int(length[1][0] / 100 * steps[0] + 0.5) if length[1][1] == "%" else steps[1]
+    last = math.ceil(steps[0] / epoch) - 1
+    return next((k for k in range(1, last) if 2 * (k * epoch - head) >= epoch), max(last, 1))
 
 
 def runs_of(place: Path) -> list[Run]:
@@ -49,7 +63,8 @@ def runs_of(place: Path) -> list[Run]:
         found.append(
             Run(about["cell"], about["stage"], (about["budget"], about["fraction"]), plan["chance"]["seed"],
                 plan["recipe"]["lr"], state in ("finished", "diverged"), state,
-                [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], path.parent)
+                [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], rung_of(plan),
+                path.parent)
         )  # fmt: skip
     return found
 
@@ -93,7 +108,7 @@ def searched(runs: list[Run], protocol: dict[str, Any], cells: list[str], seeds:
     The points that were added to the grid are read from the records; where to look for them is found again.
     """
     metric, points = protocol["metric"], sorted(protocol["grid"])
-    first = {(r.cell, r.rate): r.epochs[:1] for r in runs if r.seed == seeds[0]}
+    first = {(r.cell, r.rate): r.epochs[: r.rung][r.rung - 1 :] for r in runs if r.seed == seeds[0]}
     whole = {(r.cell, r.rate, r.seed): r for r in runs if r.done}
     recorded = sorted({rate for _, rate in first})
 
@@ -219,6 +234,11 @@ def recompute(study: Path) -> dict[str, Any]:
         "target": protocol["target"],
         "conditions": conditions[:-1],
         "search": search,
+        "grid_edges": _grid_edges(protocol, {arm["name"]: arm["val"] for arm in conditions[-1]["arms"]}),
+        "known": {
+            cell: {"classes": met["known_classes"], "images": met["known_images"]}
+            for cell, met in json.loads((study / "cells.json").read_text()).items()
+        },
         "cost": {
             stage: {"runs": len(runs), "images": sum(r.epochs[-1]["step"] * r.batch for r in runs if r.epochs),
                     "seconds": sum(seconds(r.epochs) for r in runs)}
@@ -235,6 +255,23 @@ def declared_cells(protocol: dict[str, Any]) -> list[str]:
         for values in itertools.product(*protocol["vary"].values()):
             varied = [f"{key.replace('_', '-')}={v}" for key, v in zip(protocol["vary"], values, strict=True)]
             found.append(",".join([short, *varied]))
+    return found
+
+
+def _grid_edges(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str, Any]]:
+    """The best of each row of learning rates that are compared, where it is the lowest or the highest of them."""
+    rates = sorted(protocol["vary"].get("lr", ()), key=float)
+    rows: dict[str, dict[str, float]] = {}
+    for cell, score in val.items():
+        for rate in rates:
+            if f",lr={rate}" in [f",{part}" for part in cell.split(",")]:
+                rows.setdefault(cell.replace(f",lr={rate}", ""), {})[rate] = score
+    found = []
+    for row, scores in rows.items():
+        best = max(rates, key=lambda rate: (scores[rate], -float(rate)))
+        cell = next(cell for cell in val if cell.replace(f",lr={best}", "") == row and f",lr={best}" in cell)
+        if len(rates) > 1 and best in (rates[0], rates[-1]):
+            found.append({"cell": cell, "lr": float(best), "side": "low" if best == rates[0] else "high"})
     return found
 
 
@@ -433,6 +470,8 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
     for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
         known["notes"] += [Named("edge", rate) for rate in edges.values()]
         known["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
+    known["notes"] += [Named("known images", met["images"]) for met in found["known"].values()]
+    known["notes"] += [Named("known classes", max(0, len(met["classes"]) - 5)) for met in found["known"].values()]
     if found["contrasts"]:
         one, sign = _shown_pair(found)
         shown = _of_pair(one, sign)
@@ -503,7 +542,9 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
     words = {arm["name"]: in_words(arm["name"]) for arm in found["arms"]}
     known, rows = explanations(found), []
     known["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
-    names = [*words.values(), verdict["network"]]
+    starts = [re.split("[+@,]", name)[0].removeprefix("file:") for name in words]
+    classes = [name for met in found["known"].values() for name in met["classes"]]
+    names = [*words.values(), verdict["network"], *starts, *classes]
     everything = [one for values in known.values() for one in values]
     for kind, said in verdict["sentences"].items():
         for text in [said] if isinstance(said, str) else said:

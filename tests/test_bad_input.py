@@ -210,6 +210,7 @@ def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
         "resume now and then": (["resume", run, "--save-every", "x"], 2, "save-every"),
         "another of no run": (["resume", place / "good", "--force-new"], 3, "plan.json"),
         "repair of no run": (["repair", place / "good"], 3, "plan.json"),
+        "board on no port": (["board", tmp_path, "--port", "70000"], 2, "70000"),
         "board of nothing": (["board", tmp_path / "none"], 3, "none"),
         "predict with nothing": (["predict", tmp_path / "none", photo], 6, "none"),
         "predict with no model": (["predict", place / "good", photo], 6, "good"),

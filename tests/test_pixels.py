@@ -458,6 +458,24 @@ def test_damaged_store_is_built_again(tmp_path: Path, root: Path, name: str) -> 
     assert np.array_equal(store[0], decode(listing.paths[0], 32)) and everything(root) == whole
 
 
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_a_changed_byte_is_told_when_its_picture_is_asked_for(tmp_path: Path, root: Path, place: int) -> None:
+    listing = photos(tmp_path / "photos", 6)
+    contents = hash_files(listing)
+    open_store(listing, contents, side=32, threads=1)
+    whole = everything(root)
+    path = next(root.iterdir()) / "pixels.bin"
+    changed = bytearray(path.read_bytes())
+    changed[place] ^= 1
+    path.write_bytes(changed)
+    store = open_store(listing, contents, side=32, threads=1)
+    with pytest.raises(DataError, match="have changed on the disk"):
+        [store[index] for index in range(len(store))]
+    store = open_store(listing, contents, side=32, threads=1)  # made anew
+    assert everything(root) == whole
+    assert all(np.array_equal(store[i], decode(path, 32)) for i, path in enumerate(listing.paths))
+
+
 def test_full_disk_is_told_before_the_work(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = photos(tmp_path / "photos")
     contents = hash_files(listing)

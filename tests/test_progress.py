@@ -14,12 +14,15 @@ from rich.console import Console
 from headstart import study
 from headstart.api import declared
 from headstart.engines.here import Here
-from headstart.eta import Spent, left_words, run_images, seconds_left, span_words, workload
+from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.progress import Progress
 from headstart.protocol import Declared
+from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.units import Duration
 from headstart.voice import Row, Silent, Table
+
+from . import recompute
 
 ARMS = ("scratch", "scratch@adam")
 arms = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1000), min_size=1)
@@ -192,3 +195,25 @@ def test_on_a_terminal_the_table_is_drawn_over_and_taken_away(monkeypatch) -> No
     for text in ("scratch[red]", "comparing", "1/5", "50.0", "epochs to 75 %", TABLE.latest, TABLE.left, "a sentence"):
         assert text in shown
     assert shown.endswith("\x1b[2K") or shown.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))  # nothing is left of it
+
+
+@pytest.mark.parametrize(
+    ("tuning", "epochs", "head", "expected"),
+    [
+        ("full", "8ep", "30%", 1),
+        ("frozen", "8ep", "30%", 1),
+        ("lp-ft", "8ep", "30%", 3),  # 2.4 epochs of the head, and 0.6 of fine-tuning
+        ("lp-ft", "10ep", "30%", 4),  # 3 epochs of the head, then a whole one
+        ("lp-ft", "8ep", "1ep", 2),
+        ("lp-ft", "2ep", "30%", 1),  # shorter than the run
+        ("lp-ft", "1ep", "30%", 1),
+        ("lp-ft", "30st", "10st", 2),
+    ],
+)
+def test_a_rung_of_lp_ft_has_an_epoch_that_is_mostly_fine_tuning(
+    tuning: str, epochs: str, head: str, expected: int
+) -> None:
+    plan = settle({"source": "digits", "tuning": tuning, "epochs": epochs, "head_epochs": head, "batch_size": 8}).plan
+    complete = plan.changed("facts", counts={"train": 80, "val": 10, "test": 10})
+    assert rung_epochs(complete) == expected
+    assert recompute.rung_of(complete.model_dump(mode="json")) == expected

@@ -24,6 +24,10 @@ STUDIES = {
         "budgets": "9st,64st", "grid": "0.02,0.005", "keep": 1, "search": "per-seed", "metric": "balanced", "seeds": 2,
         "primary": "scratch vs scratch@adam", "tie": "6pt",
     },
+    "learning rates compared, on images that a source has": {
+        "arms": ("scratch", "source:digits:1-7"), "epochs": "40st", "seeds": 3,
+        "vary": {"lr": ("0.001", "0.02", "3e-6")},
+    },
     "fractions and a grid, rates as given": {
         "search": "off", "epochs": "40st", "fractions": "0.5,1", "vary": {"momentum": ("0", "0.9")}, "seeds": 3,
     },
@@ -32,6 +36,7 @@ STUDIES = {
 
 def made(place: Path, **settings) -> Path:
     arms = ("scratch", "scratch:orthogonal" if "vary" in settings else "scratch@adam")
+    arms = settings.pop("arms", arms)
     vary = settings.pop("vary", {})
     wanted = declared("digits:0-3", arms, vary, None, None, None, {**PLAN, **settings})
     folder = study.begin(wanted, place, Silent())

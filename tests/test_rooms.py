@@ -11,7 +11,7 @@ FLOORS = [
     ["parts", "data"],
     ["features", "loop", "many_heads", "survey", "machine", "build", "checkpoint", "model_folder", "watch", "evidence"],
     ["run", "run_heads", "jobs"],
-    ["eta", "progress", "engines", "search", "study", "forecast", "use"],
+    ["eta", "progress", "engines", "search", "arms", "study", "forecast", "use"],
     ["terminal", "flags", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}

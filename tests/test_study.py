@@ -34,6 +34,7 @@ class Planted:
 
     score: float
     result: dict
+    about: dict = dataclasses.field(default_factory=dict)
 
     @property
     def epochs(self) -> list[dict]:

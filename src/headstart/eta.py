@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from headstart.errors import UsageError
+from headstart.plan import Plan
 from headstart.protocol import Declared, Protocol
 from headstart.units import Duration
 
 EPOCH = Duration(1, "ep")
+MOSTLY = 0.5  # an epoch of lp-ft counts as fine-tuning where so much of it is
 FEWEST_SEEDS, MOST_SEEDS = 3, 10  # below, nothing can be decided; beyond, more images of the test split would do more
 FEWEST_EPOCHS = 2
 
@@ -33,10 +35,10 @@ class Workload:
         return self.rungs + self.whole + self.main
 
 
-def workload(declared: Declared, photos: int, batch_size: int) -> Workload:
+def workload(declared: Declared, photos: int, batch_size: int, rung_epochs: int = 1) -> Workload:
     """What each arm will do, `photos` being the train split; without points that the grid's edge might add.
 
-    A run that a rung began goes on from there: its first epoch counts as the rung's.
+    A run that a rung began goes on from there: its first epochs count as the rung's.
     """
     protocol = declared.protocol
     kept = min(protocol.keep, len(protocol.grid))
@@ -44,12 +46,26 @@ def workload(declared: Declared, photos: int, batch_size: int) -> Workload:
     found = Workload(0, 0, 0)
     for budget in declared.budgets:
         length = run_images(budget, photos, batch_size)
-        rung = min(length, run_images(EPOCH, photos, batch_size)) if declared.searched else 0
+        rung = min(length, rung_epochs * run_images(EPOCH, photos, batch_size)) if declared.searched else 0
         rungs = groups * len(protocol.grid) * rung
         whole = groups * kept * (seeds * length - rung) if declared.searched else 0
         parts = [run_images(budget, max(1, round(photos * share)), batch_size) for share in protocol.fractions]
         found = Workload(found.rungs + rungs, found.whole + whole, found.main + protocol.seeds * sum(parts))
     return found
+
+
+def rung_epochs(plan: Plan) -> int:
+    """Epochs that a rung of this complete plan has: one, and for lp-ft those of the head before it.
+
+    Its head epochs say nothing of the rate that is good for fine-tuning, and cost next to nothing. A rung is shorter
+    than the run where that can be.
+    """
+    if plan.arm.tuning != "lp-ft":
+        return 1
+    per_epoch = -(-plan.facts.counts["train"] // plan.recipe.batch_size)
+    whole = plan.recipe.epochs.steps(per_epoch)
+    head = plan.recipe.head_epochs.steps(per_epoch, whole=whole)
+    return max(1, min(math.ceil(head / per_epoch + MOSTLY), -(-whole // per_epoch) - 1))
 
 
 def run_images(length: Duration, photos: int, batch_size: int) -> int:
@@ -59,20 +75,28 @@ def run_images(length: Duration, photos: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Price:
-    """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once."""
+    """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once.
+
+    `rung` is the length of a rung in epochs.
+    """
 
     photos: int
     batch_size: int
     seconds: float
     once: float = 0.0
+    rung: int = 1
 
 
 def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
     """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
     of_sources = declared.protocol.source_epochs or declared.plan.recipe.epochs
-    return sum(arm.once + workload(declared, arm.photos, arm.batch_size).total * arm.seconds for arm in arms) + sum(
+    return sum(arm.once + _total(declared, arm) * arm.seconds for arm in arms) + sum(
         run_images(of_sources, source.photos, source.batch_size) * source.seconds for source in sources
     )
+
+
+def _total(declared: Declared, arm: Price) -> int:
+    return workload(declared, arm.photos, arm.batch_size, arm.rung).total
 
 
 def fit(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
-from headstart import build, machine, study
-from headstart.eta import Price, fit, predicted, span_words
+from headstart import arms, build, machine, study
+from headstart.eta import Price, fit, predicted, rung_epochs, span_words
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
 from headstart.protocol import Declared
@@ -51,12 +51,13 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> 
 def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> tuple[Declared, float]:
     """The study with its machine settled and within its time budget, and the seconds that it will take."""
     declared = Declared(declared.protocol, machine.settle(declared.plan))
-    arms, sources = ([price(found) for found in part] for part in study.check(declared, voice))
+    checked, others = arms.check(declared, voice)
+    prices, sources = [price(arm) for arm in checked], [price(source) for source in others.values()]
     plan = declared.plan.machine
     lanes = max(1, usable_cores() // plan.threads) if plan.device == "cpu" else 1
 
     def cost(declared: Declared) -> float:
-        return predicted(declared, arms, sources) / lanes
+        return predicted(declared, prices, sources) / lanes
 
     if given is not None and declared.protocol.time_budget:
         limit = seconds(declared.protocol.time_budget)
@@ -76,7 +77,7 @@ def price(found: build.Complete) -> Price:
     share, photos = _trained_share(plan), plan.facts.counts["train"]
     second = MARGIN * found.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.views + PLAIN_PASSES if share < 1 else 0
-    return Price(photos, plan.recipe.batch_size, share * second, passes * photos * FORWARD * second)
+    return Price(photos, plan.recipe.batch_size, share * second, passes * photos * FORWARD * second, rung_epochs(plan))
 
 
 def _trained_share(plan: Plan) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from headstart.eta import EPOCH, Spent, left_words, run_images, seconds_left, workload
+from headstart.eta import EPOCH, Spent, left_words, run_images, rung_epochs, seconds_left, workload
 from headstart.plan import Plan
 from headstart.protocol import Declared
 from headstart.verdict.gather import RunRecord
@@ -43,7 +43,7 @@ class Progress:
     def expect(self, plans: Mapping[str, Plan]) -> None:
         """Note what the study will ask for; `plans` holds a complete one of each cell."""
         for cell, plan in plans.items():
-            load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size)
+            load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size, rung_epochs(plan))
             self._follow[cell] = {"search": load.rungs + load.whole, "main": load.main}
 
     def ask(
@@ -130,7 +130,7 @@ class Progress:
 
 
 def _length(plan: Plan, rung: bool) -> int:
-    """Training images of a run, or of its first epoch."""
+    """Training images of a run, or of its rung."""
     recipe, photos = plan.recipe, plan.facts.counts["train"]
     length = run_images(recipe.epochs, photos, recipe.batch_size)
-    return min(length, run_images(EPOCH, photos, recipe.batch_size)) if rung else length
+    return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length

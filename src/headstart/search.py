@@ -2,7 +2,8 @@
 
 A one-epoch rung keeps the best few rates within an arm; they run whole on the search seeds, and the best mean on val is
 taken. Where an arm's best lies at the edge of the grid, one more point is added, for every arm alike, at most twice. A
-rung is the first epoch of the whole run, which goes on from there: nothing is trained twice.
+rung is the beginning of the whole run, which goes on from there: nothing is trained twice. It is one epoch long, for
+lp-ft up to the first that is more of fine-tuning than of the head.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Score = tuple[float, float]  # of val: the metric, and minus the loss, which bre
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate of one cell on one search seed; with `rung` only its first epoch."""
+    """One learning rate of one cell on one search seed; with `rung` only as much of it as a rung has."""
 
     cell: str
     rate: float
@@ -89,10 +90,12 @@ def search(
 
 
 def rung_score(record: RunRecord, metric: str) -> Score:
-    """Of the first epoch on val; the lowest there is where the run diverged before it was validated."""
-    if not record.epochs:
+    """Of the rung's last epoch on val; the lowest there is where the run diverged before that was validated."""
+    length = record.about.get("rung", 1)
+    if len(record.epochs) < length and record.result.get("state") != "finished":
         return (-1.0, 0.0)
-    return epoch_score(record.epochs[0], metric), -float(record.epochs[0]["val"]["loss"])
+    last = record.epochs[:length][-1]
+    return epoch_score(last, metric), -float(last["val"]["loss"])
 
 
 def best_rates(scores: Mapping[float, Score], keep: int) -> list[float]:

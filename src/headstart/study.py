@@ -16,25 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from headstart import build, jobs, machine, record, run
+from headstart.arms import as_judged, check, met, require_unchanged, source_of, source_plan, write_met
 from headstart.cache import sweep
 from headstart.engines import Engine
-from headstart.errors import DataError, InterruptedRunError, MissingWeightsError, UsageError
+from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.eta import rung_epochs
 from headstart.model_folder import make_whole
-from headstart.plan import Plan, differences
+from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.words import key_contrast, paragraph
+from headstart.verdict.words import judged, key_contrast, paragraph
 from headstart.voice import Silent, Voice
 from headstart.watch import means
-
-OTHER_WAYS = (
-    "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
-    "`--arm scratch --arm source:DATA` trains on another labelled set first"
-)
 
 
 @dataclass
@@ -57,21 +54,14 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     """
     record.require_writable(runs)
     declared = Declared(declared.protocol, machine.settle(declared.plan))
-    arms = check(declared, voice)[0]
-    first = arms[0].plan
-    plan = declared.plan.changed("machine", precision=first.machine.precision)
+    arms, sources = check(declared, voice)
+    plan = declared.plan.changed("machine", precision=arms[0].plan.machine.precision)
     source = record.slug(Path(declared.plan.data.source).stem)
     folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
-    met = {cell.name: _met(cell.plan(plan), arm.plan) for cell, arm in zip(declared.cells, arms, strict=True)}
-    record.write_json(folder / "cells.json", met)
-    write_study(folder, Declared(declared.protocol, plan))
+    declared = Declared(declared.protocol, plan)
+    write_met(folder, declared, arms, sources)
+    write_study(folder, declared)
     return folder
-
-
-def _met(asked: Plan, complete: Plan) -> dict[str, Any]:
-    """The photos and the weights that an arm met; those of a source are not made yet."""
-    facts = complete.facts
-    return {"photos": facts.fingerprint} | ({} if _source_of(asked) else {"weights": facts.weights_sha256})
 
 
 def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
@@ -102,89 +92,21 @@ def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
         return dict(record.read_json(folder / "verdict.json"))
 
 
-def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], list[build.Complete]]:
-    """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
-
-    `declared` has its machine settled.
-    """
-    found: list[build.Complete] = []
-    sources: dict[str, build.Complete] = {}
-    seen: dict[tuple[str, str], str] = {}
-    for cell in declared.cells:
-        plan = cell.plan(declared.plan)
-        if source := _source_of(plan):
-            if source not in sources:
-                sources[source] = build.complete(_source_plan(declared, source), Silent())
-            plan = plan.changed("arm", start="scratch")
-        try:
-            completed = build.complete(_rules(plan), voice if not found else Silent())
-        except MissingWeightsError as error:
-            raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
-        _judgeable(completed.survey, completed.plan)
-        if not found:  # the photos are those of all arms
-            for seed in (*declared.seeds, *declared.search_seeds):
-                seeded = completed.plan.changed("chance", seed=seed)
-                for fraction in declared.protocol.fractions:
-                    completed.survey.split(seeded.changed("data", fraction=fraction))
-        twin = seen.setdefault((completed.plan.hash, cell.plan(declared.plan).arm.start), cell.name)
-        if twin != cell.name:
-            raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
-        found.append(completed)
-    return found, list(sources.values())
-
-
-def _judgeable(survey: Survey, plan: Plan) -> None:
-    count, classes = len(survey.split(plan).test), len(survey.listing.classes)
-    if count < classes:
-        raise DataError(
-            f"{count} test images cannot judge {classes} classes.", "Add test images, or leave the split to headstart."
-        )
-
-
-def _rules(plan: Plan) -> Plan:
-    """What a study asks of every run: where only train and val are declared, val judges."""
-    return plan.changed("data", val_judges=True)
-
-
-def _source_of(plan: Plan) -> str:
-    kind, _, source = plan.arm.start.partition(":")
-    return source if kind == "source" else ""
-
-
-def _source_plan(declared: Declared, source: str) -> Plan:
-    """How a source is trained: from scratch, with the study's recipe, on the other labelled set."""
-    plan = declared.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
-    if declared.protocol.source_epochs is not None:
-        plan = plan.changed("recipe", epochs=declared.protocol.source_epochs)
-    return plan
-
-
 def _prepare(study: _Study) -> None:
     """Train the sources that are not there yet, then complete every cell's plan."""
     made: dict[str, Path] = {}
     for cell in study.declared.cells:
-        plan = _rules(cell.plan(study.declared.plan))
-        if source := _source_of(plan):
+        plan = as_judged(cell.plan(study.declared.plan))
+        if source := source_of(plan):
             if source not in made:
-                completed = build.complete(_source_plan(study.declared, source), Silent()).plan
+                completed = build.complete(source_plan(study.declared, source), Silent()).plan
                 study.voice.say(f"Training the source {source} ({completed.recipe.epochs}).")
                 about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
-                made[source] = _run(study, study.folder / "sources", [(completed, about)], None)[0].folder.absolute()
+                made[source] = _run(study, study.folder / "sources", [(completed, about)])[0].folder.absolute()
             plan = plan.changed("arm", start=f"run:{made[source]}")
         completed_cell = build.complete(plan, Silent())
-        _unchanged(study, cell.name, _met(cell.plan(study.declared.plan), completed_cell.plan))
+        require_unchanged(study.folder, cell.name, met(cell.plan(study.declared.plan), completed_cell.plan))
         study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
-
-
-def _unchanged(study: _Study, cell: str, now: dict[str, Any]) -> None:
-    """Raise DataError where an arm meets other photos or weights than when the study began."""
-    path = study.folder / "cells.json"
-    began = record.read_json(path).get(cell, now) if path.exists() else now
-    if told := differences(began, now):
-        raise DataError(
-            f"The data or the weights of {cell} are not those the study began with: {'; '.join(told)}.",
-            "Put them back, or begin a new study.",
-        )
 
 
 def _search(study: _Study) -> dict[str, Any]:
@@ -221,15 +143,16 @@ def _group(protocol: Protocol, seed: int) -> str:
 
 
 def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
-    """Carry out trials of a search: rungs pause after their first epoch."""
+    """Carry out trials of a search: rungs pause when they have shown what they are there for."""
     if not trials:
         return {}
     asked = []
     for trial in trials:
         blind = study.declared.protocol.search == "shared"  # per-seed trials are the comparison's own runs
         about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": 1.0, "blind": blind}
-        asked.append((_plan(study, trial.cell, budget, 1.0, trial.seed, trial.rate), about))
-    records = _run(study, study.folder / "search", asked, 1 if trials[0].rung else None)
+        plan = _plan(study, trial.cell, budget, 1.0, trial.seed, trial.rate)
+        asked.append((plan, {**about, "rung": rung_epochs(plan)}))
+    records = _run(study, study.folder / "search", asked, rung=trials[0].rung)
     return dict(zip(trials, records, strict=True))
 
 
@@ -253,7 +176,7 @@ def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
                     rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
                     about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
                     asked.append((_plan(study, cell.name, budget, fraction, seed, rate), about))
-    _run(study, study.folder, asked, None)
+    _run(study, study.folder, asked)
 
 
 def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> Plan:
@@ -264,21 +187,21 @@ def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rat
 
 
 def _run(
-    study: _Study, parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], until: int | None
+    study: _Study, parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, rung: bool = False
 ) -> list[RunRecord]:
-    """Have the engine carry out the runs that are not there yet; returns the records of all, in order."""
+    """Have the engine carry out the runs, or rungs, that are not there yet; returns the records of all, in order."""
     parent.mkdir(exist_ok=True)
     records: dict[str, RunRecord] = {}
     begun: dict[str, int] = {}
     for found in runs_in(parent):
-        if found.done or (until is not None and len(found.epochs) >= until):
+        if found.done or (rung and len(found.epochs) >= found.about["rung"]):
             records[found.hash] = found
         else:
             begun[found.hash] = int(found.length()["images"])
-    study.voice.table(study.progress.ask(asked, records, begun, until is not None))
+    study.voice.table(study.progress.ask(asked, records, begun, rung))
     bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
-    texts = [jobs.text(parent, some, until=until) for some in bundles]
+    texts = [jobs.text(parent, some, until=some[0][1]["rung"] if rung else None) for some in bundles]
     with closing(study.engine.run(texts)) as answers:
         for _, answer in answers:
             try:
@@ -341,7 +264,7 @@ def _export(folder: Path, verdict: dict[str, Any]) -> None:
     lines = [
         card.read_text(encoding="utf-8"),
         f"Chosen by val among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
-        f"{verdict['judge']['images']} test images is {arm['test']:.3f}: expect that, not the number of one seed.\n",
+        f"{verdict['judge']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
         f"{paragraph(verdict['sentences'])}\n",
     ]
     card.write_text("\n".join(lines), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Every image decoded once: a memory-mapped store of uint8 pixels in the cache, keyed by content and size.
 
 <cache>/pixels/<key>/pixels.bin      the pictures one after the other, each h x w x 3 bytes, RGB
-                     index.npz       contents [n, 16], sizes [n, 2] (h, w), deep [n] (more than 8 bits): no pickle
+                     index.npz       contents [n, 16], sizes [n, 2] (h, w), deep [n] (more than 8 bits), checks [n]
+                                     (CRC-32 of a picture's bytes): no pickle
                      MANIFEST.json   the length of pixels.bin and the hash of index.npz, written last
 <cache>/pixels/undecodable.json      contents that were no images when last tried: where to look first
 """
@@ -14,6 +15,7 @@ import io
 import json
 import mmap
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from headstart.errors import DataError, ResourceError
 __all__ = ["PixelStore", "decode", "fingerprint", "hash_files", "open_store"]
 
 Progress = Callable[[int, int], None]
+_SCHEMA = 2
 _SPARE = 64 << 20  # bytes of disk that stay free
 
 
@@ -46,11 +49,12 @@ class PixelStore:
     """The pixels of a listing: `store[i]` is image i as a read-only uint8 view [h, w, 3], RGB; nothing is copied.
 
     `sizes` int32 [len, 2] holds (h, w), (0, 0) for the images in `bad`, which are no images and have no pixels.
-    `notes` are sentences for the user.
+    `notes` are sentences for the user. A picture's bytes are checked when it is first asked for, and
+    DataError raised where they are not those that were written.
     """
 
     def __init__(self, folder: Path, contents: Sequence[str], side: int, reasons: dict[str, _Bad]) -> None:
-        known, sizes, deep = _index(folder)
+        known, sizes, deep, checks = _index(folder)
         starts = np.concatenate([[0], np.cumsum(np.prod(sizes, axis=1, dtype=np.int64) * 3)])
         number = {content: i for i, content in enumerate(known)}
         self.side = side
@@ -58,6 +62,8 @@ class PixelStore:
         record = np.fromiter((number.get(content, -1) for content in contents), dtype=np.int64, count=len(contents))
         self.sizes: npt.NDArray[np.int32] = np.where(record[:, None] >= 0, sizes[record], 0).astype(np.int32)
         self._starts = starts[record]
+        self._folder, self._checks = folder, checks[record]
+        self._checked = np.zeros(len(record), dtype=np.bool_)
         with (folder / "pixels.bin").open("rb") as file:
             self._pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         count = int(np.count_nonzero(deep[record] & (record >= 0)))
@@ -71,7 +77,19 @@ class PixelStore:
         if not height:
             raise LookupError(f"image {index} could not be decoded and has no pixels")
         start = self._starts[index]
-        return self._pixels[start : start + int(height) * int(width) * 3].reshape(height, width, 3)
+        found = self._pixels[start : start + int(height) * int(width) * 3]
+        if not self._checked[index]:
+            self._check(index, found)
+        return found.reshape(height, width, 3)
+
+    def _check(self, index: int, found: Pixels) -> None:
+        if zlib.crc32(found.data) != self._checks[index]:
+            (self._folder / "MANIFEST.json").unlink(missing_ok=True)  # without it the store is made anew
+            raise DataError(
+                f"The cached pixels in {self._folder} have changed on the disk (image {index}).",
+                "Start or resume it again: they will be decoded anew.",
+            )
+        self._checked[index] = True
 
 
 def open_store(
@@ -120,7 +138,7 @@ def _build(
     root = _root()
     with scratch_folder(root) as scratch:
         _check_disk(root, paths, side)
-        good, sizes, deep = list[str](), list[tuple[int, int]](), list[bool]()
+        good, sizes, deep, checks = list[str](), list[tuple[int, int]](), list[bool](), list[int]()
         work = in_order(lambda item: _read(item[1], item[0], side), zip(first, paths, strict=True), threads)
         with contextlib.closing(work) as results, (scratch / "pixels.bin").open("wb") as file:
             for done, (content, result) in enumerate(zip(first, results, strict=True), 1):
@@ -131,12 +149,13 @@ def _build(
                     good.append(content)
                     sizes.append(result[0].shape[:2])
                     deep.append(result[1])
+                    checks.append(zlib.crc32(result[0].data))
                 if progress:
                     progress(done, len(first))
         _remember(bad)
         folder = _place(good, side)
         if good:
-            _write_index(scratch, good, sizes, deep)
+            _write_index(scratch, good, sizes, deep, checks)
             if folder.exists() and not _whole(folder):  # damaged; another process's appears whole
                 shutil.rmtree(folder, ignore_errors=True)
             settle(scratch, folder)
@@ -180,33 +199,38 @@ def _place(contents: Iterable[str], side: int) -> Path:
     return _root() / digest.hexdigest()
 
 
-def _write_index(folder: Path, contents: Sequence[str], sizes: Sequence[tuple[int, int]], deep: Sequence[bool]) -> None:
+def _write_index(
+    folder: Path, contents: Sequence[str], sizes: Sequence[tuple[int, int]], deep: Sequence[bool], checks: Sequence[int]
+) -> None:
     buffer = io.BytesIO()
     np.savez(
         buffer,
         contents=np.frombuffer(bytes.fromhex("".join(contents)), dtype=np.uint8).reshape(len(contents), -1),
         sizes=np.array(sizes, dtype=np.int32),
         deep=np.array(deep, dtype=np.bool_),
+        checks=np.array(checks, dtype=np.uint32),
     )
     (folder / "index.npz").write_bytes(buffer.getvalue())
     length = (folder / "pixels.bin").stat().st_size
-    manifest = {"schema": 1, "bytes": length, "index": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    manifest = {"schema": _SCHEMA, "bytes": length, "index": hashlib.sha256(buffer.getvalue()).hexdigest()}
     (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the store in `folder` is there and its files are those of its manifest (pixels: by length)."""
+    """Whether the store in `folder` is there and its files are those of its manifest (`PixelStore` checks pixels)."""
     try:
         manifest = json.loads((folder / "MANIFEST.json").read_bytes())
         index = hashlib.sha256((folder / "index.npz").read_bytes()).hexdigest()
-        return bool(manifest["index"] == index and manifest["bytes"] == (folder / "pixels.bin").stat().st_size)
+        files = (manifest["schema"], manifest["index"], manifest["bytes"])
+        return files == (_SCHEMA, index, (folder / "pixels.bin").stat().st_size)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _index(folder: Path) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+def _index(folder: Path) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.uint32]]:
     with np.load(folder / "index.npz", allow_pickle=False) as arrays:
-        return [row.tobytes().hex() for row in arrays["contents"]], arrays["sizes"], arrays["deep"]
+        contents = [row.tobytes().hex() for row in arrays["contents"]]
+        return contents, arrays["sizes"], arrays["deep"], arrays["checks"]
 
 
 def _undecodable() -> set[str]:

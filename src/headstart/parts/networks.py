@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UsageError
+from headstart.parts.convolution import Convolution
 from headstart.parts.seed import torch_stream
 
 NORMS = ("batch", "none")
 STEMS = ("imagenet", "small")
 
 
-def _convolution(inputs: int, outputs: int, size: int, stride: int, norm: str) -> nn.Conv2d:
+def _convolution(inputs: int, outputs: int, size: int, stride: int, norm: str) -> Convolution:
     # A norm subtracts the mean, so a bias before it does nothing; without one the bias is the layer's only offset.
-    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=norm == "none")
+    return Convolution(inputs, outputs, size, stride, padding=size // 2, bias=norm == "none")
 
 
 def _norm(channels: int, norm: str) -> nn.Module:

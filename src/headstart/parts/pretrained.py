@@ -17,11 +17,15 @@ from headstart.parts.networks import timm_config
 from headstart.parts.weights import WeightsFile
 
 Triple = tuple[float, float, float]
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
 class Published:
-    """A weights file on this disk with its SHA-256, and the mean, std, licence and provenance published with it."""
+    """A weights file on this disk with its SHA-256, and the mean, std, licence, provenance and classes of its publisher.
+
+    `classes` are empty where they are not known.
+    """
 
     path: Path
     sha256: str
@@ -29,6 +33,7 @@ class Published:
     std: Triple
     licence: str
     provenance: str
+    classes: tuple[str, ...] = ()
 
 
 def find_torchvision(network: str) -> Published:
@@ -52,6 +57,7 @@ def find_torchvision(network: str) -> Published:
         tuple(preset.std),
         "torchvision's code is BSD-3-Clause; the weights learned from ImageNet, whose terms ask for non-commercial use",
         f"torchvision {weights}, trained on ImageNet-1k, {weights.url}",
+        _imagenet_classes(),
     )
 
 
@@ -74,7 +80,15 @@ def find_timm(name: str) -> Published:
     url = f"{host}/{repository}/resolve/{revision or 'main'}/{file}"
     path, sha256 = _timm_file(name, full, repository, revision or None, file, url)
     licence = config.license or "not stated by timm: see https://huggingface.co/" + repository
-    return Published(path, sha256, config.mean, config.std, licence, f"timm {full}, {url}")
+    classes = _imagenet_classes() if config.num_classes == IMAGENET_CLASSES else ()
+    return Published(path, sha256, config.mean, config.std, licence, f"timm {full}, {url}", classes)
+
+
+def _imagenet_classes() -> tuple[str, ...]:
+    """The names of ImageNet-1k's classes, as torchvision tells them."""
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def _timm_file(name: str, full: str, repository: str, revision: str | None, file: str, url: str) -> tuple[Path, str]:

@@ -38,7 +38,8 @@ class Start:
     `state` holds the trunk's tensors in float32 under the network's keys, None for random starts. `init` is the scheme
     of a random start: one of SCHEMES, `own` (a timm network's own), `stats` (drawn from `state`'s mean and standard
     deviation), or "". `mean` and `std` are per colour channel, for pixels in [0, 1]. `sha256` is the file's, "" for
-    random starts; `notes` say what was done to make the weights fit.
+    random starts; `notes` say what was done to make the weights fit. `classes` are those that the weights learned to
+    tell apart, as far as they are known.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Start:
     provenance: str
     sha256: str
     notes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
 
 def initialise(network: nn.Module, start: Start, *, seed: int) -> None:
@@ -112,7 +114,9 @@ def resolve(name: str, *, network: str, shortcut: bool, norm: str, stem: str, nu
         return _READERS[kind](rest, target)
     close = difflib.get_close_matches(name, FORMS, n=2, cutoff=0.6)
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    raise UsageError(f"There is no start {name!r}{hint}.", f"Use one of {', '.join(FORMS)}.")
+    raise UsageError(
+        f"There is no start {name!r}{hint}.", f"Use one of {', '.join(FORMS)}; in a comparison also source:DATA."
+    )
 
 
 def default_network(name: str) -> str | None:
@@ -156,9 +160,8 @@ def _imagenet(target: _Target) -> Start:
         )
     found = find_torchvision(target.network)
     state, notes = fit(read_weights(found.path), target.skeleton(), label=target.label, num_classes=target.num_classes)
-    return Start(
-        "imagenet", state, "", found.mean, found.std, found.licence, found.provenance, found.sha256, tuple(notes)
-    )
+    about = (found.mean, found.std, found.licence, found.provenance, found.sha256)
+    return Start("imagenet", state, "", *about, tuple(notes), found.classes)
 
 
 def _timm(name: str, target: _Target) -> Start:
@@ -178,9 +181,8 @@ def _timm(name: str, target: _Target) -> Start:
     if target.network.startswith("timm:"):
         file = load_timm(name, file)
     state, notes = fit(file, target.skeleton(), label=target.label, num_classes=target.num_classes)
-    return Start(
-        f"timm:{name}", state, "", found.mean, found.std, found.licence, found.provenance, file.sha256, tuple(notes)
-    )
+    about = (found.mean, found.std, found.licence, found.provenance, file.sha256)
+    return Start(f"timm:{name}", state, "", *about, tuple(notes), found.classes)
 
 
 def _file(path: str, target: _Target) -> Start:
@@ -215,7 +217,8 @@ def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -
     licence = str(told.get("licence") or told.get("license") or licence)
     trained_on = told.get("trained_on")
     provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name
-    return Start(name, state, "", mean, std, licence, provenance, file.sha256, tuple(notes))
+    classes = _names(told.get("label_names") or told.get("labels"))
+    return Start(name, state, "", mean, std, licence, provenance, file.sha256, tuple(notes), classes)
 
 
 def _stats(name: str, target: _Target) -> Start:
@@ -259,6 +262,12 @@ def _beside(folder: Path) -> dict[str, Any]:
         inner = content.get("pretrained_cfg")
         told |= {**content, **(inner if isinstance(inner, dict) else {})}
     return told
+
+
+def _names(told: Any) -> tuple[str, ...]:
+    """Class names as timm's config.json has them, a list, or as a file's metadata, with commas."""
+    found = told.split(",") if isinstance(told, str) else told
+    return tuple(str(name).strip() for name in found) if isinstance(found, list) else ()
 
 
 def _triple(values: Any) -> Triple | None:

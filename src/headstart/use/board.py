@@ -10,7 +10,7 @@ from pathlib import Path
 from tensorboard import program
 from tensorboard.program import TensorBoardServerException
 
-from headstart.errors import DataError, ResourceError
+from headstart.errors import DataError, ResourceError, UsageError
 
 # TensorBoard thins out what is longer: its own limits of 1000 points and 10 pictures would hide most of a run.
 SAMPLES = "scalars=100000,histograms=2000,images=1000"
@@ -19,8 +19,11 @@ SAMPLES = "scalars=100000,histograms=2000,images=1000"
 def serve(folder: Path, port: int, tell: Callable[[str], None]) -> None:
     """Serve `folder` on this machine only, tell the address, and stay until interrupted.
 
-    Raises DataError for a folder that is not there, ResourceError when the port is taken.
+    Raises UsageError for a number that is no port, DataError for a folder that is not there, ResourceError when it
+    is taken.
     """
+    if not 0 <= port <= 65535:
+        raise UsageError(f"{port} is no port.", "Choose one from 1 to 65535, or 0 for any that is free.")
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}.", "Name the folder your runs are in, e.g. `headstart board runs`."

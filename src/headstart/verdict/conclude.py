@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart.protocol import Declared
-from headstart.record import SCHEMA
+from headstart.protocol import Cell, Declared
+from headstart.record import SCHEMA, read_json
 from headstart.verdict.decide import contrasts, pairs
 from headstart.verdict.gather import Judged, RunRecord, common_seeds, runs_in, tables
 from headstart.verdict.labels import data_efficiency
@@ -31,6 +32,9 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
             if here:
                 conditions.append(_condition(here, declared, budget, fraction, search))
     main = conditions[-1]  # the longest budget asked last, on all the photos
+    cells = read_json(folder / "cells.json") if (folder / "cells.json").exists() else {}
+    main["judge"]["declared"] = next((met["declared"] for met in cells.values() if "declared" in met), "")
+    edges = grid_edges(declared.cells, {arm["name"]: arm["val"] for arm in main["arms"]})
     found = {
         "schema": SCHEMA,
         "study": declared.hash,
@@ -45,6 +49,11 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "conditions": conditions[:-1],
         "labels": data_efficiency(conditions),
         "search": search,
+        "grid_edges": edges,
+        "known": {
+            name: {"classes": met.get("known_classes", []), "images": met.get("known_images", 0)}
+            for name, met in cells.items()
+        },
         "cost": _cost(folder),
     }
     return {**found, "sentences": sentences(found)}
@@ -134,6 +143,22 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, 
         "to_target": _times(rows) if protocol.target else None,
         "seeds": rows,
     }
+
+
+def grid_edges(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Where the best of varied learning rates lies at an end of them, everything else in the cell being equal."""
+    along: dict[str, list[tuple[float, str]]] = {}
+    for cell in cells:
+        if "lr" in cell.changes:
+            rest = {name: value for name, value in cell.changes.items() if name != "lr"}
+            along.setdefault(json.dumps(rest, sort_keys=True), []).append((float(cell.changes["lr"]), cell.name))
+    found = []
+    for places in along.values():
+        best = max(sorted(places), key=lambda place: val[place[1]])
+        ends = (min(places), max(places))
+        if len(places) > 1 and best in ends:
+            found.append({"cell": best[1], "lr": best[0], "side": "low" if best == ends[0] else "high"})
+    return found
 
 
 def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

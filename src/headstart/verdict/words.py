@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Verdict = Mapping[str, Any]
+SHOWN = 5  # class names in a sentence
 
 
 def arm_words(name: str) -> str:
@@ -85,7 +86,7 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
         found["looks"] = looks(verdict)
     if (labels := labels_words(verdict)) is not None:
         found["labels"] = labels
-    found["width"] = width(seen)
+    found["width"] = width(verdict, seen)
     if seen["need"]:
         found["settle"] = settle(verdict, seen)
     found["others"] = [other(turned(c, _leader(c))) for c in verdict["contrasts"] if c is not contrast
@@ -111,7 +112,7 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     """The difference with its interval, n and m, and on how many paired seeds it had that sign."""
     first, second = arm_words(seen["first"]), arm_words(seen["second"])
     wins = seen["wins"]
-    about = f"{points(seen['mean'], signed=True)} points ({interval(seen)}) on {seen['m']} test images"
+    about = f"{points(seen['mean'], signed=True)} points ({interval(seen)}) on {seen['m']} {judged(verdict)}"
     if seen["outcome"] in ("better", "worse"):
         verb = "It beat" if seen["outcome"] == "better" else f"{_capital(first)} beat"
         text = f"{verb} {second} on {wins} of {seen['n']} paired seeds: {about}"
@@ -120,6 +121,15 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
         return text + "."
     ahead = f"{_capital(first)} was ahead of {second} on {wins} of {seen['n']} paired seeds"
     return f"{ahead}: {about}; the tie is ±{points(verdict['tie'])}."
+
+
+def judged(verdict: Verdict) -> str:
+    """What the images that judge are called: a declared val judges where the data has no test images."""
+    return "val images" if val_judges(verdict) else "test images"
+
+
+def val_judges(verdict: Verdict) -> bool:
+    return bool(verdict["judge"].get("declared") == "train+val")
 
 
 def interval(seen: Mapping[str, Any]) -> str:
@@ -178,12 +188,12 @@ def looks(verdict: Verdict) -> str:
     return f"{opened}: {primary} crossed no boundary (last {p})."
 
 
-def width(seen: Mapping[str, Any]) -> str:
+def width(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     """The two parts of the width: what more seeds would take away, and what they would not."""
     half, endless = (seen["high"] - seen["low"]) / 2, seen["endless_seeds"]
     text = f"With endless seeds it would still be about ±{points(endless)}"
     if endless > 0.7 * half:
-        return f"{text}: the test set is small."
+        return f"{text}: the {'val' if val_judges(verdict) else 'test'} set is small."
     return f"{text} instead of ±{points(half)}: most of the width is the luck of the seeds."
 
 
@@ -196,9 +206,9 @@ def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
         if need is not None:
             low, high = need
             upto = f"{low:,} to {high:,}" if high is not None and high != low else f"{low:,} or more"
-            ways.append(f"{upto} {'seeds' if what == 'seeds' else 'test images'}")
+            ways.append(f"{upto} {'seeds' if what == 'seeds' else judged(verdict)}")
     if not ways:
-        return f"Neither more seeds alone nor more test images alone would bring it to ±{tie}: it takes both."
+        return f"Neither more seeds alone nor more {judged(verdict)} alone would bring it to ±{tie}: it takes both."
     return f"To know it to ±{tie} it would take about {', or '.join(ways)}."
 
 
@@ -214,10 +224,11 @@ def other(seen: Mapping[str, Any]) -> str:
 def notes(verdict: Verdict) -> list[str]:
     """What a careful reader must know: optimism, diverged runs, edges of the grid."""
     winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
+    chose, judge = ("A part of train", "val") if val_judges(verdict) else ("Val", "test")
     said = [
-        f"Val chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
-        f"{points(abs(winner['optimism']))} points {'above' if winner['optimism'] >= 0 else 'below'} the test mean of "
-        f"{per_cent(winner['test'])}."
+        f"{chose} chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
+        f"{points(abs(winner['optimism']))} points {'above' if winner['optimism'] >= 0 else 'below'} the {judge} mean "
+        f"of {per_cent(winner['test'])}."
     ]
     if verdict["n"] > 1 and verdict.get("one_split"):
         said.append("All seeds have the split of the data: they vary first values, order and augmentation only.")
@@ -233,7 +244,31 @@ def notes(verdict: Verdict) -> list[str]:
             f"The best learning rate of {arm_words(name)}{where}, {edge:g}, lies at the edge of the grid."
             for name, edge in edges.items()
         ]
-    return said
+    said += [
+        f"The {'lowest' if edge['side'] == 'low' else 'highest'} learning rate compared is the best of its row: "
+        f"{arm_words(edge['cell'])}. A better one may lie beyond it."
+        for edge in verdict.get("grid_edges", ())
+    ]
+    return said + known(verdict)
+
+
+def known(verdict: Verdict) -> list[str]:
+    """Which weights had seen these classes, or these very images, before."""
+    said: dict[str, str] = {}
+    for name, met in verdict.get("known", {}).items():
+        start = _capital(re.sub(r"^(file|run):", "", re.split(r"[+@,]", name)[0]))
+        if met["classes"]:
+            names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
+            told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
+            said[f"{start} classes"] = (
+                f"{start} was trained on classes of these names: {told}. On classes that are new to it, it may be "
+                "worth less."
+            )
+        if met["images"]:
+            said[f"{start} images"] = (
+                f"{start} was trained on {met['images']:,} of these very images: its numbers flatter it."
+            )
+    return list(said.values())
 
 
 def limits(verdict: Verdict) -> str:

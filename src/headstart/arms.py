@@ -1,0 +1,132 @@
+"""Every arm of a study, checked before the first step: its plan with nothing open, and what it met.
+
+What an arm met (photos, weights, and what both have in common) lies in the study's cells.json: a study that goes on
+refuses others, and its verdict tells what the weights had seen before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from headstart import build, record
+from headstart.errors import DataError, MissingWeightsError, UsageError
+from headstart.plan import Plan, differences
+from headstart.protocol import Declared
+from headstart.survey import Survey
+from headstart.voice import Silent, Voice
+
+OTHER_WAYS = (
+    "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
+    "`--arm scratch --arm source:DATA` trains on another labelled set first"
+)
+
+
+def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[str, build.Complete]]:
+    """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
+
+    `declared` has its machine settled.
+    """
+    found: list[build.Complete] = []
+    sources: dict[str, build.Complete] = {}
+    seen: dict[tuple[str, str], str] = {}
+    for cell in declared.cells:
+        plan = cell.plan(declared.plan)
+        if source := source_of(plan):
+            if source not in sources:
+                sources[source] = build.complete(source_plan(declared, source), Silent())
+            plan = plan.changed("arm", start="scratch")
+        try:
+            completed = build.complete(as_judged(plan), voice if not found else Silent())
+        except MissingWeightsError as error:
+            raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
+        _judgeable(completed.survey, completed.plan)
+        if not found:  # the photos are those of all arms
+            for seed in (*declared.seeds, *declared.search_seeds):
+                seeded = completed.plan.changed("chance", seed=seed)
+                for fraction in declared.protocol.fractions:
+                    completed.survey.split(seeded.changed("data", fraction=fraction))
+        twin = seen.setdefault((completed.plan.hash, cell.plan(declared.plan).arm.start), cell.name)
+        if twin != cell.name:
+            raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
+        found.append(completed)
+    return found, sources
+
+
+def _judgeable(survey: Survey, plan: Plan) -> None:
+    count, classes = len(survey.split(plan).test), len(survey.listing.classes)
+    if count < classes:
+        raise DataError(
+            f"{count} test images cannot judge {classes} classes.", "Add test images, or leave the split to headstart."
+        )
+
+
+def as_judged(plan: Plan) -> Plan:
+    """What a study asks of every run: where only train and val are declared, val judges."""
+    return plan.changed("data", val_judges=True)
+
+
+def source_of(plan: Plan) -> str:
+    """The labelled set that an arm is trained on first; "" for other starts."""
+    kind, _, source = plan.arm.start.partition(":")
+    return source if kind == "source" else ""
+
+
+def source_plan(declared: Declared, source: str) -> Plan:
+    """How a source is trained: from scratch, with the study's recipe, on the other labelled set."""
+    plan = declared.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
+    if declared.protocol.source_epochs is not None:
+        plan = plan.changed("recipe", epochs=declared.protocol.source_epochs)
+    return plan
+
+
+def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sources: dict[str, build.Complete]) -> None:
+    """Keep what the arms met, cell by cell, as the study's cells.json."""
+    cells = {}
+    for cell, arm in zip(declared.cells, arms, strict=True):
+        asked = cell.plan(declared.plan)
+        source = sources.get(source_of(asked))
+        known = source.survey.listing.classes if source else arm.start.classes
+        common = set(arm.survey.contents) & set(source.survey.contents) if source else set()
+        cells[cell.name] = {
+            **met(asked, arm.plan),
+            "declared": arm.split.declared,
+            "known_classes": list(in_common(arm.survey.listing.classes, known)),
+            "known_images": sum(content in common for content in arm.survey.contents),
+        }
+    record.write_json(folder / "cells.json", cells)
+
+
+def met(asked: Plan, complete: Plan) -> dict[str, Any]:
+    """The photos and the weights that an arm met; those of a source are not made yet."""
+    facts = complete.facts
+    return {"photos": facts.fingerprint} | ({} if source_of(asked) else {"weights": facts.weights_sha256})
+
+
+def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
+    """Raise DataError where an arm meets other photos or weights than when the study in `folder` began."""
+    path = folder / "cells.json"
+    began = record.read_json(path).get(cell, now) if path.exists() else now
+    if told := differences({name: began.get(name) for name in now}, now):
+        raise DataError(
+            f"The data or the weights of {cell} are not those the study began with: {'; '.join(told)}.",
+            "Put them back, or begin a new study.",
+        )
+
+
+def in_common(classes: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """Those of `classes` that the weights know by name: the same words, or the last words of a longer name.
+
+    Case, `_` and `-` do not count: `Golden_Retriever` is known as "golden retriever", `retriever` too.
+    """
+    names = {_words(name) for name in known}
+    ends = {name[i:] for name in names for i in range(len(name))}
+    return tuple(name for name in classes if _words(name) in ends)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Class names that are numbers (0, 1, 2) say nothing of what is on the photos."""
+    words = tuple(re.findall(r"\w+", name.lower().replace("_", " ")))
+    return () if all(word.isdecimal() for word in words) else words

@@ -1,0 +1,97 @@
+"""What the arms of a study met: classes and images that the weights had seen before."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from torchvision.models import ResNet18_Weights, resnet18
+
+from headstart import arms, machine
+from headstart.parts import starts
+from headstart.protocol import Cell, declare
+from headstart.record import read_json
+from headstart.settings import settle
+from headstart.verdict import words
+from headstart.verdict.conclude import grid_edges
+from headstart.voice import Silent
+
+CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
+PLAN = {"image_size": 16, "stem": "small", "store_scale": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("golden retriever", True),
+        ("Golden_Retriever", True),
+        ("retriever", True),  # the end of a longer name
+        ("golden", False),
+        ("tench", True),
+        ("dress", False),
+        ("T-shirt", True),  # of "jersey, T-shirt" torchvision keeps "jersey"
+        ("", False),
+    ],
+)
+def test_a_class_is_known_by_its_name_or_the_end_of_it(name: str, known: bool) -> None:
+    assert bool(arms.in_common([name], [*CATEGORIES, "t-shirt"])) == known
+
+
+def test_numbers_are_no_names() -> None:
+    assert arms.in_common(["0", "12"], ["0", "12", "digit 0"]) == ()
+
+
+def test_all_of_imagenet_knows_itself() -> None:
+    assert arms.in_common(CATEGORIES, CATEGORIES) == tuple(CATEGORIES)
+
+
+def test_a_file_tells_its_classes(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(resnet18(num_classes=3).state_dict(), path, {"labels": "cat, dog,sea lion"})
+    found = starts.resolve(
+        f"file:{path}", network="resnet18", shortcut=True, norm="batch", stem="imagenet", num_classes=2
+    )
+    assert found.classes == ("cat", "dog", "sea lion")
+
+
+def test_images_of_a_source_that_are_judged_on_are_counted(tmp_path: Path) -> None:
+    plan = settle({"source": "digits:5-7", **PLAN}).plan
+    declared = declare({"arms": ("scratch", "source:digits:0-6", "source:digits:0-4"), "search": "off"}, plan)
+    declared = type(declared)(declared.protocol, machine.settle(declared.plan))
+    checked, sources = arms.check(declared, Silent())
+    arms.write_met(tmp_path, declared, checked, sources)
+    met = read_json(tmp_path / "cells.json")
+    contents = checked[0].survey.contents
+    shared = set(contents) & set(sources["digits:0-6"].survey.contents)
+    fives_and_sixes = sum(checked[0].survey.per_class()[name] for name in ("5", "6"))
+    assert met["source:digits:0-6"]["known_images"] == sum(c in shared for c in contents) == fives_and_sixes
+    assert met["source:digits:0-4"]["known_images"] == met["scratch"]["known_images"] == 0
+
+
+def test_a_declared_val_that_judges_is_called_val() -> None:
+    told = {
+        declared: words.judged({"judge": {"declared": declared}}) for declared in ("train+val", "none", "train+test")
+    }
+    assert told == {"train+val": "val images", "none": "test images", "train+test": "test images"}
+
+
+@pytest.mark.parametrize(
+    ("val", "edges"),
+    [
+        ([0.5, 0.9, 0.6, 0.1, 0.2, 0.3], [("b", 0.1, "high")]),  # the middle of a's row, an end of b's
+        ([0.5, 0.5, 0.5, 0.1, 0.2, 0.1], [("a", 0.001, "low")]),  # of equals the lowest
+    ],
+)
+def test_the_best_of_a_row_of_learning_rates_at_its_end_is_flagged(val: list[float], edges: list[tuple]) -> None:
+    rates = ("0.01", "0.001", "0.1")
+    cells = [Cell(f"{row},lr={rate}", {"start": row, "lr": rate}) for row in "ab" for rate in rates]
+    by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
+    found = [(edge["cell"].split(",")[0], edge["lr"], edge["side"]) for edge in grid_edges(cells, by_name)]
+    assert found == edges
+
+
+def test_what_weights_had_seen_is_said_once_for_all_their_arms() -> None:
+    met = {"classes": ["cat", "dog"], "images": 1200}
+    known = {"scratch": {"classes": [], "images": 0}, "file:w+lp-ft@adam": met, "file:w,lr=0.1": met}
+    said = words.known({"known": known})
+    assert len(said) == 2 and "W was trained on classes of these names: cat, dog." in said[0]
+    assert said[1].startswith("W was trained on 1,200 of these very images")

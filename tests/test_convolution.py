@@ -1,0 +1,92 @@
+"""The convolution is torch's in all it computes, and takes the unfolding way only where it is meant to."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from headstart.parts import convolution, networks
+from headstart.parts.convolution import Convolution, weight_gradient
+
+
+def channels_last(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    numbers = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=numbers, dtype=dtype).contiguous(memory_format=torch.channels_last)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    size=st.tuples(st.integers(3, 8), st.integers(3, 8)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    last=st.booleans(),
+)
+def test_the_weight_gradient_is_autograds(n, channels, size, kernel, stride, padding, last) -> None:
+    x = channels_last(n, channels[0], *size, seed=1)
+    x = x if last else x.contiguous()
+    weight = channels_last(channels[1], channels[0], *kernel, seed=2).requires_grad_()
+    y = F.conv2d(x, weight, stride=stride, padding=padding)
+    gradient = torch.randn_like(y)
+    (expected,) = torch.autograd.grad(y, weight, gradient)
+    torch.testing.assert_close(weight_gradient(x, gradient, kernel, stride, padding), expected)
+
+
+def gradients(layer: nn.Module, x: Tensor, how: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, ∂/∂x and ∂/∂weight of the sum of squares."""
+    x = x.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "bf16"):
+        y = layer(x)
+    y.float().square().mean().backward()
+    assert x.grad is not None
+    return y.detach(), x.grad, layer.weight.grad
+
+
+@pytest.mark.parametrize(("size", "stride", "unfolds"), [(3, 1, True), (8, 2, True), (12, 1, False)])
+def test_bf16_is_no_further_from_the_truth_than_torchs(
+    size: int, stride: int, unfolds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    ours = Convolution(128, 64, 3, stride, padding=1, bias=False).to(memory_format=torch.channels_last)
+    torchs = nn.Conv2d(128, 64, 3, stride, padding=1, bias=False)
+    torchs.load_state_dict(ours.state_dict())
+    torchs = torchs.to(memory_format=torch.channels_last)
+    x = channels_last(8, 128, size, size, seed=3, dtype=torch.float32)
+    calls = []
+    monkeypatch.setattr(convolution, "weight_gradient", lambda *a: calls.append(1) or weight_gradient(*a))
+    true = gradients(copy.deepcopy(torchs).double(), x.double(), "fp64")
+    found, plain = gradients(ours, x, "bf16"), gradients(torchs, x, "bf16")
+    assert bool(calls) == unfolds
+    assert torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1])
+    error, usual = ((one[2].double() - true[2]).norm() / true[2].norm() for one in (found, plain))
+    assert error <= 1.2 * usual and usual < 0.01
+
+
+def test_fp32_and_evaluation_are_torchs_to_the_bit() -> None:
+    ours = Convolution(128, 32, 3, padding=1, bias=False)
+    torchs = nn.Conv2d(128, 32, 3, padding=1, bias=False)
+    torchs.load_state_dict(ours.state_dict())
+    x = channels_last(4, 128, 4, 4, seed=5, dtype=torch.float32)
+    for one, other in zip(gradients(ours, x, "fp32"), gradients(torchs, x, "fp32"), strict=True):
+        assert torch.equal(one, other)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(x), torchs(x))
+
+
+def test_a_step_of_a_network_in_bf16_uses_it_where_few_positions_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    real = weight_gradient
+    monkeypatch.setattr(convolution, "weight_gradient", lambda *a: shapes.append(tuple(a[1].shape)) or real(*a))
+    network = networks.build("resnet18", 3).to(memory_format=torch.channels_last).train()
+    x = channels_last(8, 3, 64, 64, seed=6, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(x).float().square().mean()
+    loss.backward()
+    assert [shape[1] for shape in shapes] == [512] * 4 + [256] * 4 + [128] * 3  # backwards; 64 channels are too few
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
