@@ -5,7 +5,8 @@
 reads `study.toml`, `cells.json`, and of each run `plan.json`, `result.json`, `metrics.jsonl` and
 `evidence/predictions.npz`. From these it computes every field of `verdict.json` that the sentences rest on, and
 explains every number in a sentence as the rounding of one of them. It knows headstart's files and formulas
-(docs/formats.md, docs/design.md) and imports nothing of headstart. Exits with 1 where a field or a number is not what the records say.
+(docs/formats.md, docs/design.md) and imports nothing of headstart. Exits with 1 where a field or a number is not what
+the records say.
 """
 
 import itertools

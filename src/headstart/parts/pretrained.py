@@ -22,7 +22,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Published:
-    """A weights file on this disk with its SHA-256, and the mean, std, licence, provenance and classes of its publisher.
+    """A weights file on this disk with its SHA-256, and its publisher's mean, std, licence, provenance and classes.
 
     `classes` are empty where they are not known.
     """
