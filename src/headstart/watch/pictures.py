@@ -62,8 +62,9 @@ def _framed(matrix: Image.Image, labels: list[Image.Image], cell: int) -> Image.
     return framed
 
 
+@lru_cache(maxsize=256)
 def _label(text: str) -> Image.Image:
-    """A line of text as a picture of its own size; a long one is cut."""
+    """A line of text as a picture of its own size, which nobody changes; a long one is cut."""
     font = _font()
     while font.getlength(text) > LONGEST_NAME:
         text = text.removesuffix("…")[:-1] + "…"
