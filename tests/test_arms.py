@@ -51,6 +51,10 @@ def test_a_file_tells_its_classes(tmp_path: Path) -> None:
         f"file:{path}", network="resnet18", shortcut=True, norm="batch", stem="imagenet", num_classes=2
     )
     assert found.classes == ("cat", "dog", "sea lion")
+    drawn = starts.resolve(
+        f"stats:file:{path}", network="resnet18", shortcut=True, norm="batch", stem="imagenet", num_classes=2
+    )
+    assert drawn.classes == ()  # random weights have seen nothing
 
 
 def test_images_of_a_source_that_are_judged_on_are_counted(tmp_path: Path) -> None:

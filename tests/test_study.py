@@ -34,7 +34,7 @@ class Planted:
 
     score: float
     result: dict
-    about: dict = dataclasses.field(default_factory=dict)
+    rung: int = 1
 
     @property
     def epochs(self) -> list[dict]:

@@ -62,10 +62,15 @@ def rung_epochs(plan: Plan) -> int:
     """
     if plan.arm.tuning != "lp-ft":
         return 1
+    per_epoch, head, whole = lp_ft_steps(plan)
+    return max(1, min(math.ceil(head / per_epoch + MOSTLY), -(-whole // per_epoch) - 1))
+
+
+def lp_ft_steps(plan: Plan) -> tuple[int, int, int]:
+    """Of a complete plan: steps of an epoch, of the head's part of an lp-ft run, and of the whole run."""
     per_epoch = -(-plan.facts.counts["train"] // plan.recipe.batch_size)
     whole = plan.recipe.epochs.steps(per_epoch)
-    head = plan.recipe.head_epochs.steps(per_epoch, whole=whole)
-    return max(1, min(math.ceil(head / per_epoch + MOSTLY), -(-whole // per_epoch) - 1))
+    return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
 
 
 def run_images(length: Duration, photos: int, batch_size: int) -> int:

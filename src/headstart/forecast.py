@@ -6,7 +6,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from headstart import arms, build, machine, study
-from headstart.eta import Price, fit, predicted, rung_epochs, span_words
+from headstart.eta import Price, fit, lp_ft_steps, predicted, rung_epochs, span_words
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
 from headstart.protocol import Declared
@@ -86,7 +86,5 @@ def _trained_share(plan: Plan) -> float:
         return 0.0
     if plan.arm.tuning != "lp-ft":
         return 1.0
-    recipe = plan.recipe
-    per_epoch = -(-plan.facts.counts["train"] // recipe.batch_size)
-    whole = recipe.epochs.steps(per_epoch)
-    return 1 - recipe.head_epochs.steps(per_epoch, whole=whole) / max(whole, 1)
+    _, head, whole = lp_ft_steps(plan)
+    return 1 - head / max(whole, 1)

@@ -91,10 +91,9 @@ def search(
 
 def rung_score(record: RunRecord, metric: str) -> Score:
     """Of the rung's last epoch on val; the lowest there is where the run diverged before that was validated."""
-    length = record.about.get("rung", 1)
-    if len(record.epochs) < length and record.result.get("state") != "finished":
+    if len(record.epochs) < record.rung and record.result.get("state") != "finished":
         return (-1.0, 0.0)
-    last = record.epochs[:length][-1]
+    last = record.epochs[: record.rung][-1]
     return epoch_score(last, metric), -float(last["val"]["loss"])
 
 

@@ -194,7 +194,7 @@ def _run(
     records: dict[str, RunRecord] = {}
     begun: dict[str, int] = {}
     for found in runs_in(parent):
-        if found.done or (rung and len(found.epochs) >= found.about["rung"]):
+        if found.done or (rung and len(found.epochs) >= found.rung):
             records[found.hash] = found
         else:
             begun[found.hash] = int(found.length()["images"])

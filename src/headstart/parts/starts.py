@@ -230,7 +230,7 @@ def _stats(name: str, target: _Target) -> Start:
             "Use for example stats:imagenet.",
         )
     provenance = f"random weights, normal with the mean and standard deviation of each tensor of {model.provenance}"
-    return replace(model, name=f"stats:{name}", init="stats", provenance=provenance)
+    return replace(model, name=f"stats:{name}", init="stats", provenance=provenance, classes=())
 
 
 _READERS = {"timm": _timm, "file": _file, "run": _run, "stats": _stats}

@@ -47,6 +47,11 @@ class RunRecord:
         return int(self.plan["chance"]["seed"])
 
     @property
+    def rung(self) -> int:
+        """Epochs after which a search decides whether it goes on."""
+        return int(self.about.get("rung", 1))
+
+    @property
     def rate(self) -> float:
         return float(self.plan["recipe"]["lr"])
 

@@ -13,7 +13,7 @@ SHOWN = 5  # class names in a sentence
 def arm_words(name: str) -> str:
     """`file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
     name, _, varied = name.partition(",")
-    start, *parts = re.sub(r"^(file|run):", "", name).split("+")
+    start, *parts = _short(name).split("+")
     start, _, optimizer = start.partition("@") if not parts else (start, "", "")
     if parts:
         parts[-1], _, optimizer = parts[-1].partition("@")
@@ -22,6 +22,10 @@ def arm_words(name: str) -> str:
         said.insert(0, "fine-tuned")
     said += [f"with {optimizer}"] if optimizer else []
     return ", ".join([start, *said, *(varied.split(",") if varied else ())])
+
+
+def _short(start: str) -> str:
+    return re.sub(r"^(file|run):", "", start)
 
 
 def _part_words(part: str) -> str:
@@ -256,7 +260,7 @@ def known(verdict: Verdict) -> list[str]:
     """Which weights had seen these classes, or these very images, before."""
     said: dict[str, str] = {}
     for name, met in verdict.get("known", {}).items():
-        start = _capital(re.sub(r"^(file|run):", "", re.split(r"[+@,]", name)[0]))
+        start = _capital(_short(re.split(r"[+@,]", name)[0]))
         if met["classes"]:
             names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
             told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
