@@ -158,7 +158,7 @@ def _fill(path: Path, parts: Parts, state: State) -> dict[str, Any]:
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Put the slots back; those shaped like their parameter take its memory layout, so that speed is as before."""
+    """Put the slots back; those shaped like their parameter take its memory layout: fused kernels need it so."""
     for group, rate in zip(optimizer.param_groups, numbers["lr"], strict=True):
         group["lr"] = rate
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

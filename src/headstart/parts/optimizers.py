@@ -25,11 +25,22 @@ class Make(Protocol):
     def __call__(self, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Optimizer: ...
 
 
-# foreach: the same bits as one tensor at a time, in fewer and longer calls.
+def _passes(groups: list[dict[str, Any]]) -> dict[str, bool]:
+    """Fused on CPU, where one pass over memory in the place of four to ten halves the time; elsewhere foreach.
+
+    Torch's fused CPU kernels read memory in its order and not by strides, so slots must lie as their weights do: torch
+    makes them so, and checkpoint.py puts them back so.
+    """
+    on_cpu = all(p.device.type == "cpu" for group in groups for p in group["params"])
+    return {"fused": True} if on_cpu else {"foreach": True}
+
+
 OPTIMIZERS: dict[str, Make] = {
-    "sgd": lambda groups, n: torch.optim.SGD(groups, n.lr, momentum=n.momentum, nesterov=n.nesterov, foreach=True),
-    "adam": lambda groups, n: torch.optim.Adam(groups, n.lr, foreach=True),
-    "adamw": lambda groups, n: torch.optim.AdamW(groups, n.lr, foreach=True),
+    "sgd": lambda groups, n: torch.optim.SGD(
+        groups, n.lr, momentum=n.momentum, nesterov=n.nesterov, **_passes(groups)
+    ),
+    "adam": lambda groups, n: torch.optim.Adam(groups, n.lr, **_passes(groups)),
+    "adamw": lambda groups, n: torch.optim.AdamW(groups, n.lr, **_passes(groups)),
     "rmsprop": lambda groups, n: torch.optim.RMSprop(groups, n.lr, momentum=n.momentum, foreach=True),
 }
 
