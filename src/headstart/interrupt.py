@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked: list[signal.Signals] = []
@@ -21,30 +21,52 @@ def ask(number: signal.Signals) -> None:
 
 
 class Wish:
-    """Within the block the first signal is only noted in `signal`; the run stops itself at a moment that is whole.
+    """Within the block a signal is only noted in `signal`; the work stops itself at a moment that is whole.
 
-    Outside the main thread, where signals cannot be caught, only `ask` is heard.
+    Blocks may stand within each other, as a run's does within an engine's: all are told, until one that asks. A signal
+    that nobody has asked for when the outermost block ends is sent again, to whoever heard signals before: a wish is
+    never lost. Outside the main thread, where signals cannot be caught, only `ask` is heard.
     """
 
+    _heard: ClassVar[list[signal.Signals]] = []
+    _told: ClassVar[bool] = False  # somebody knows and will stop
+    _depth: ClassVar[int] = 0
+    _before: ClassVar[dict[signal.Signals, Any]] = {}
+
     def __init__(self) -> None:
-        self._noted: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._hears = threading.current_thread() is threading.main_thread()
 
     @property
     def signal(self) -> signal.Signals | None:
-        """The signal that was heard first, or None."""
-        return self._noted or (_asked[0] if _asked else None)
+        """The signal that was heard first, or None. Who has been told of one has to stop."""
+        if self._hears and Wish._heard:
+            Wish._told = True
+            return Wish._heard[0]
+        return _asked[0] if _asked else None
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._noted is not None:
+    @staticmethod
+    def _note(number: int, frame: FrameType | None) -> None:
+        if Wish._heard:
             os._exit(128 + number)  # asked twice: what is on the disk is whole at any moment
-        self._noted = signal.Signals(number)
+        Wish._heard.append(signal.Signals(number))
 
     def __enter__(self) -> Wish:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if self._hears:
+            if not Wish._depth:
+                Wish._before = {number: signal.signal(number, Wish._note) for number in SIGNALS}
+            Wish._depth += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        if not self._hears:
+            return
+        Wish._depth -= 1
+        if Wish._depth:
+            return
+        for number, handler in Wish._before.items():
             signal.signal(number, handler)
+        unheard = [] if Wish._told else list(Wish._heard)
+        Wish._heard.clear()
+        Wish._told = False
+        for number in unheard:
+            signal.raise_signal(number)

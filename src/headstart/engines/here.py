@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from headstart import jobs as work
+from headstart.errors import InterruptedRunError
+from headstart.interrupt import Wish
 from headstart.voice import Voice
 
 
@@ -15,9 +17,13 @@ class Here:
         self._voice = voice
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
-        """In the order of the jobs."""
-        for index, job in enumerate(jobs):
-            yield index, work.work(job, self._voice)
+        """In the order of the jobs. A signal that comes too late for one run ends the next before it begins."""
+        with Wish() as wish:
+            for index, job in enumerate(jobs):
+                if number := wish.signal:
+                    yield index, work.failed(InterruptedRunError(number, "Go on with `headstart resume`."))
+                    return
+                yield index, work.work(job, self._voice)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -36,9 +36,7 @@ def _passes(groups: list[dict[str, Any]]) -> dict[str, bool]:
 
 
 OPTIMIZERS: dict[str, Make] = {
-    "sgd": lambda groups, n: torch.optim.SGD(
-        groups, n.lr, momentum=n.momentum, nesterov=n.nesterov, **_passes(groups)
-    ),
+    "sgd": lambda groups, n: torch.optim.SGD(groups, n.lr, momentum=n.momentum, nesterov=n.nesterov, **_passes(groups)),
     "adam": lambda groups, n: torch.optim.Adam(groups, n.lr, **_passes(groups)),
     "adamw": lambda groups, n: torch.optim.AdamW(groups, n.lr, **_passes(groups)),
     "rmsprop": lambda groups, n: torch.optim.RMSprop(groups, n.lr, momentum=n.momentum, foreach=True),

@@ -1,0 +1,60 @@
+"""A signal is a wish that is never lost: told to whoever asks, else sent again when nobody is left to ask."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from headstart import jobs
+from headstart.engines.here import Here
+from headstart.interrupt import Wish
+from headstart.voice import Silent
+
+
+def test_blocks_within_each_other_are_all_told() -> None:
+    with Wish() as outer:
+        with Wish() as inner:
+            assert inner.signal is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.signal == outer.signal == signal.SIGTERM
+        assert outer.signal == signal.SIGTERM
+    with Wish() as later:
+        assert later.signal is None
+
+
+def test_a_signal_that_nobody_asked_for_is_sent_again() -> None:
+    with pytest.raises(KeyboardInterrupt), Wish() as outer:
+        with Wish():
+            os.kill(os.getpid(), signal.SIGINT)
+        del outer
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_outside_a_block_signals_mean_what_they_meant() -> None:
+    script = (
+        "import os, signal\nfrom headstart.interrupt import Wish\n"
+        "with Wish():\n    os.kill(os.getpid(), signal.SIGTERM)\n    print('whole', flush=True)\nprint('never')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "whole\n"
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_signal_too_late_for_one_run_ends_the_next_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def work(text: str, voice: Silent) -> str:
+        begun.append(text)
+        with Wish():
+            os.kill(os.getpid(), signal.SIGTERM)  # after the last moment at which this run asks
+        return json.dumps({"folders": []})
+
+    monkeypatch.setattr(jobs, "work", work)
+    answers = list(Here(Silent()).run(["first", "second", "third"]))
+    assert begun == ["first"]
+    assert [index for index, _ in answers] == [0, 1]
+    assert jobs.folders(answers[0][1]) == []
+    assert jobs.stopped(answers[1][1])
