@@ -25,7 +25,7 @@ class Make(Protocol):
     def __call__(self, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Optimizer: ...
 
 
-def _passes(groups: list[dict[str, Any]]) -> dict[str, bool]:
+def _passes(groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Fused on CPU, where one pass over memory in the place of four to ten halves the time; elsewhere foreach.
 
     Torch's fused CPU kernels read memory in its order and not by strides, so slots must lie as their weights do: torch
