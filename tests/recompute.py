@@ -235,7 +235,6 @@ def recompute(study: Path) -> dict[str, Any]:
         "target": protocol["target"],
         "conditions": conditions[:-1],
         "search": search,
-        "grid_edges": _grid_edges(protocol, {arm["name"]: arm["val"] for arm in conditions[-1]["arms"]}),
         "known": {
             cell: {"classes": met["known_classes"], "images": met["known_images"]}
             for cell, met in json.loads((study / "cells.json").read_text()).items()
@@ -259,21 +258,31 @@ def declared_cells(protocol: dict[str, Any]) -> list[str]:
     return found
 
 
-def _grid_edges(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str, Any]]:
-    """The best of each row of learning rates that are compared, where it is the lowest or the highest of them."""
+def _grid_rows(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str, Any]]:
+    """The best of each row of learning rates that are compared, and whether it is the lowest or the highest of them."""
     rates = sorted(protocol["vary"].get("lr", ()), key=float)
-    rows: dict[str, dict[str, float]] = {}
-    for cell, score in val.items():
+    rows: dict[str, dict[str, str]] = {}
+    for cell in val:
         for rate in rates:
-            if f",lr={rate}" in [f",{part}" for part in cell.split(",")]:
-                rows.setdefault(cell.replace(f",lr={rate}", ""), {})[rate] = score
+            parts = cell.split(",")
+            if f"lr={rate}" in parts:
+                rows.setdefault(",".join(part for part in parts if part != f"lr={rate}"), {})[rate] = cell
     found = []
-    for row, scores in rows.items():
-        best = max(rates, key=lambda rate: (scores[rate], -float(rate)))
-        cell = next(cell for cell in val if cell.replace(f",lr={best}", "") == row and f",lr={best}" in cell)
-        if len(rates) > 1 and best in (rates[0], rates[-1]):
-            found.append({"cell": cell, "lr": float(best), "side": "low" if best == rates[0] else "high"})
+    for row in rows.values():
+        best = max(rates, key=lambda rate: (val[row[rate]], -float(rate)))
+        edge = {rates[0]: "low", rates[-1]: "high"}.get(best) if len(rates) > 1 else None
+        found.append({"cell": row[best], "lr": float(best), "edge": edge})
     return found
+
+
+def _rivals(winner: str, rows: list[dict[str, Any]], arms: list[dict[str, Any]]) -> list[str]:
+    """The best of the other rows, or the next best rate of the only one, by val."""
+    val = {arm["name"]: arm["val"] for arm in arms}
+    names = sorted(val, key=lambda name: val[name], reverse=True)
+    if len(rows) == 1:
+        return [name for name in names if name != winner][:1]
+    best = [row["cell"] for row in rows]
+    return sorted((name for name in best if name != winner), key=lambda name: (-val[name], best.index(name)))
 
 
 def _search(study: Path, protocol: dict[str, Any], cells: list[str], main: list[Run]) -> dict[str, Any]:
@@ -320,14 +329,18 @@ def _condition(
     winner = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
     best = max(winner["seeds"], key=lambda row: (row["val"], -row["seed"]))
     first, second = _primary(protocol, cells)
+    rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
+    rivals = [] if protocol["primary"] else _rivals(winner["name"], rows, arms)
     looks = _looks(tables[first] - tables[second], declared_looks)
     level = 1 - looks[-1]["boundary"] if looks else 0.95
     return {
         "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
         "arms": arms, "primary": [first, second], "winner": winner["name"],
+        "grid_rows": rows, "rival": (rivals or [second])[0],
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"looks": looks} if declared_looks else {}),
-        "contrasts": _contrasts(tables, cells, first, second, tie, level) if len(seeds) > 1 else [],
+        "contrasts": _contrasts(tables, cells, (first, second), [(winner["name"], r) for r in rivals], tie, level)
+        if len(seeds) > 1 else [],
     }  # fmt: skip
 
 
@@ -363,13 +376,20 @@ def _looks(d: np.ndarray, declared: list[int]) -> list[dict[str, Any]]:
 
 
 def _contrasts(
-    tables: dict[str, np.ndarray], cells: list[str], first: str, second: str, tie: float, primary: float
+    tables: dict[str, np.ndarray],
+    cells: list[str],
+    declared: tuple[str, str],
+    more: list[tuple[str, str]],
+    tie: float,
+    primary: float,
 ) -> list[Any]:
-    """The primary pair at its own level, then all others (beyond five arms, each with the reference)."""
+    """The primary pair at its own level, then all others (beyond five arms, each with the reference, and `more`)."""
+    first, second = declared
     others = [p for p in itertools.combinations(cells, 2) if set(p) != {first, second}]
     if len(cells) > 5:
         others = [p for p in others if second in p]
     others = [(b, a) if a == second else (a, b) for a, b in others]
+    others += [pair for pair in more if set(pair) not in [{first, second}, *map(set, others)]]
     found = []
     for number, pair in enumerate([(first, second), *others]):
         level = primary if number == 0 else 1 - (1 - primary) / len(others)
@@ -448,9 +468,8 @@ def _of_pair(found: dict[str, Any], sign: int) -> list[Named]:
 
 def _shown_pair(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """The contrast of the headline, and whether it is turned round: the winner comes first where it is one of two."""
-    reference = found["primary"][1]
     sets = [{c["first"], c["second"]} for c in found["contrasts"]]
-    wanted = {found["winner"], reference}
+    wanted = {found["winner"], found["rival"]}
     one = found["contrasts"][sets.index(wanted) if wanted in sets else 0]
     return one, -1 if one["second"] == found["winner"] else 1
 
@@ -465,6 +484,7 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
         "notes": [Named(key, 100 * winner[key]) for key in ("val", "test")],
         "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
     }
+    known["rows"] = [Named("val", 100 * arms[row["cell"]]["val"]) for row in found["grid_rows"]]
     known["looks"] = [Named(key, look[key]) for look in found.get("looks", []) for key in ("n", "p", "boundary")]
     known["notes"].append(Named("optimism", 100 * abs(winner["optimism"])))
     known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]

@@ -12,7 +12,7 @@ from headstart.protocol import Cell, declare
 from headstart.record import read_json
 from headstart.settings import settle
 from headstart.verdict import words
-from headstart.verdict.conclude import grid_edges
+from headstart.verdict.conclude import grid_rows, rivals_of
 from headstart.voice import Silent
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
@@ -79,18 +79,27 @@ def test_a_declared_val_that_judges_is_called_val() -> None:
 
 
 @pytest.mark.parametrize(
-    ("val", "edges"),
+    ("val", "best"),
     [
-        ([0.5, 0.9, 0.6, 0.1, 0.2, 0.3], [("b", 0.1, "high")]),  # the middle of a's row, an end of b's
-        ([0.5, 0.5, 0.5, 0.1, 0.2, 0.1], [("a", 0.001, "low")]),  # of equals the lowest
+        ([0.5, 0.9, 0.6, 0.1, 0.2, 0.3], [("a", 0.01, None), ("b", 0.1, "high")]),
+        ([0.5, 0.5, 0.5, 0.1, 0.2, 0.1], [("a", 0.001, "low"), ("b", 0.01, None)]),  # of equals the lowest
     ],
 )
-def test_the_best_of_a_row_of_learning_rates_at_its_end_is_flagged(val: list[float], edges: list[tuple]) -> None:
+def test_the_best_of_a_row_of_learning_rates_at_its_end_is_flagged(val: list[float], best: list[tuple]) -> None:
     rates = ("0.01", "0.001", "0.1")
     cells = [Cell(f"{row},lr={rate}", {"start": row, "lr": rate}) for row in "ab" for rate in rates]
     by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
-    found = [(edge["cell"].split(",")[0], edge["lr"], edge["side"]) for edge in grid_edges(cells, by_name)]
-    assert found == edges
+    found = [(row["cell"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(cells, by_name)]
+    assert found == best
+    winner, rival = (f"{row},lr={rate}" for row, rate, _ in best)
+    assert rivals_of(winner, grid_rows(cells, by_name), by_name) == [rival]
+
+
+def test_one_row_of_learning_rates_is_won_against_the_next_best() -> None:
+    cells = [Cell(f"a,lr={rate}", {"start": "a", "lr": rate}) for rate in ("0.1", "0.01", "0.001")]
+    val = {"a,lr=0.1": 0.3, "a,lr=0.01": 0.9, "a,lr=0.001": 0.8}
+    assert rivals_of("a,lr=0.01", grid_rows(cells, val), val) == ["a,lr=0.001"]
+    assert rivals_of("a", grid_rows([Cell("a", {}), Cell("b", {})], {}), {"a": 1, "b": 0}) == []
 
 
 def test_what_weights_had_seen_is_said_once_for_all_their_arms() -> None:

@@ -34,7 +34,6 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
     main = conditions[-1]  # the longest budget asked last, on all the photos
     cells = read_json(folder / "cells.json") if (folder / "cells.json").exists() else {}
     main["judge"]["declared"] = next((met["declared"] for met in cells.values() if "declared" in met), "")
-    edges = grid_edges(declared.cells, {arm["name"]: arm["val"] for arm in main["arms"]})
     found = {
         "schema": SCHEMA,
         "study": declared.hash,
@@ -49,7 +48,6 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "conditions": conditions[:-1],
         "labels": data_efficiency(conditions),
         "search": search,
-        "grid_edges": edges,
         "known": {
             name: {"classes": met.get("known_classes", []), "images": met.get("known_images", 0)}
             for name, met in cells.items()
@@ -87,7 +85,10 @@ def _condition(
     for arm in arms:
         chosen = search.get("chosen", {}).get(budget, {})
         arm["rates"] = {group: rates[arm["name"]] for group, rates in chosen.items()}
-    winner = max(arms, key=lambda arm: (arm["val"], -order.index(arm["name"])))  # by val alone
+    val = {arm["name"]: arm["val"] for arm in arms}
+    winner = max(arms, key=lambda arm: arm["val"])  # by val alone; of equals the first declared
+    rows = grid_rows(declared.cells, val)
+    rivals = [] if protocol.primary else rivals_of(winner["name"], rows, val)
     best = max(winner["seeds"], key=lambda run: (run["val"], -run["seed"]))
     labels = judged.labels if protocol.metric == "balanced" else None
     looks = taken(right, primary, protocol.looks if (budget, fraction) == _main(declared) else (), labels=labels)
@@ -95,6 +96,7 @@ def _condition(
     if len(seeds) > 1:
         first = 1 - looks[-1].boundary if looks else None
         wanted = pairs(order, primary[1], primary)
+        wanted += [(winner["name"], rival) for rival in rivals if {winner["name"], rival} not in map(set, wanted)]
         found = contrasts(right, wanted, tie=protocol.tie_width, labels=labels, primary_level=first)
     return {
         "budget": budget,
@@ -106,6 +108,8 @@ def _condition(
         "arms": arms,
         "primary": list(primary),
         "winner": winner["name"],
+        "rival": rivals[0] if rivals else primary[1],
+        "grid_rows": rows,
         "exported": {"run": best["run"], "seed": best["seed"]},
         "contrasts": [asdict(contrast) for contrast in found],
         "looks": [asdict(look) for look in looks],
@@ -145,8 +149,11 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, 
     }
 
 
-def grid_edges(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Where the best of varied learning rates lies at an end of them, everything else in the cell being equal."""
+def grid_rows(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Where learning rates are varied: the best on val among cells that differ in nothing else.
+
+    `edge` is `low` or `high` where that is the lowest or highest of them, else None.
+    """
     along: dict[str, list[tuple[float, str]]] = {}
     for cell in cells:
         if "lr" in cell.changes:
@@ -154,11 +161,23 @@ def grid_edges(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str
             along.setdefault(json.dumps(rest, sort_keys=True), []).append((float(cell.changes["lr"]), cell.name))
     found = []
     for places in along.values():
-        best = max(sorted(places), key=lambda place: val[place[1]])
-        ends = (min(places), max(places))
-        if len(places) > 1 and best in ends:
-            found.append({"cell": best[1], "lr": best[0], "side": "low" if best == ends[0] else "high"})
+        places.sort()
+        best = max(places, key=lambda place: val[place[1]])
+        edge = {places[0]: "low", places[-1]: "high"}.get(best) if len(places) > 1 else None
+        found.append({"cell": best[1], "lr": best[0], "edge": edge})
     return found
+
+
+def rivals_of(winner: str, rows: Sequence[Mapping[str, Any]], val: Mapping[str, float]) -> list[str]:
+    """What the winner of a grid of learning rates is held against, the best on val first: the best of the other rows.
+
+    One row alone has the next best rate. Nothing where no rates are varied: there the reference is the rival.
+    """
+    if not rows:
+        return []
+    others = [row["cell"] for row in rows if row["cell"] != winner] or [name for name in val if name != winner]
+    ordered = sorted(others, key=lambda name: -val[name])
+    return ordered if len(rows) > 1 else ordered[:1]
 
 
 def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

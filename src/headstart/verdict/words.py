@@ -47,10 +47,10 @@ def per_cent(value: float) -> str:
 
 
 def key_contrast(verdict: Verdict) -> dict[str, Any] | None:
-    """The contrast that the headline rests on: the winner against the reference, or the primary one."""
+    """The contrast that the headline rests on: the winner against its rival (the reference), or the primary one."""
     pairs = verdict["contrasts"]
-    reference = verdict["primary"][1]
-    for wanted in ({verdict["winner"], reference}, set(verdict["primary"])):
+    rival = verdict.get("rival", verdict["primary"][1])
+    for wanted in ({verdict["winner"], rival}, set(verdict["primary"])):
         for contrast in pairs:
             if {contrast["first"], contrast["second"]} == wanted:
                 return dict(contrast)
@@ -76,7 +76,9 @@ def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:
 
 
 def sentences(verdict: Verdict) -> dict[str, Any]:
-    """`headline` (the recommendation), `evidence`, `time`, `labels`, `width`, `settle`, `others`, `notes`, `limits`."""
+    """`headline` (the recommendation), `evidence`, `rows`, `time`, `labels`, `width`, `settle`, `others`, `notes`,
+    `limits`: those that there is something to say in.
+    """
     contrast = key_contrast(verdict)
     if contrast is None:
         text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on val."
@@ -84,6 +86,8 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     leader = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
     seen = turned(contrast, leader)
     found: dict[str, Any] = {"headline": headline(seen), "evidence": evidence(verdict, seen)}
+    if len(verdict.get("grid_rows", ())) > 1:
+        found["rows"] = rows_words(verdict)
     if (time := time_words(verdict, seen)) is not None:
         found["time"] = time
     if verdict.get("looks"):
@@ -125,6 +129,13 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
         return text + "."
     ahead = f"{_capital(first)} was ahead of {second} on {wins} of {seen['n']} paired seeds"
     return f"{ahead}: {about}; the tie is ±{points(verdict['tie'])}."
+
+
+def rows_words(verdict: Verdict) -> str:
+    """Of a grid, which learning rate is the best in each row."""
+    val = {arm["name"]: arm["val"] for arm in verdict["arms"]}
+    best = [f"{arm_words(row['cell'])} ({per_cent(val[row['cell']])})" for row in verdict["grid_rows"]]
+    return f"The best learning rate of each row, by val: {'; '.join(best)}."
 
 
 def judged(verdict: Verdict) -> str:
@@ -249,9 +260,10 @@ def notes(verdict: Verdict) -> list[str]:
             for name, edge in edges.items()
         ]
     said += [
-        f"The {'lowest' if edge['side'] == 'low' else 'highest'} learning rate compared is the best of its row: "
-        f"{arm_words(edge['cell'])}. A better one may lie beyond it."
-        for edge in verdict.get("grid_edges", ())
+        f"The {'lowest' if row['edge'] == 'low' else 'highest'} learning rate compared is the best of its row: "
+        f"{arm_words(row['cell'])}. A better one may lie beyond it."
+        for row in verdict.get("grid_rows", ())
+        if row["edge"]
     ]
     return said + known(verdict)
 
@@ -285,7 +297,7 @@ def limits(verdict: Verdict) -> str:
 
 def paragraph(said: Mapping[str, Any]) -> str:
     """The verdict as one paragraph, for the terminal."""
-    keys = ("headline", "evidence", "looks", "time", "labels", "width", "settle", "limits")
+    keys = ("headline", "evidence", "rows", "looks", "time", "labels", "width", "settle", "limits")
     return " ".join(said[key] for key in keys if key in said)
 
 
