@@ -15,6 +15,7 @@ import math
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +105,7 @@ def seconds(epochs: list[dict[str, Any]]) -> float:
 
 
 def searched(runs: list[Run], protocol: dict[str, Any], cells: list[str], seeds: list[int]) -> dict[str, Any]:
-    """What a search of these seeds chose: the best mean on val of the rates that went on after a one-epoch rung.
+    """What a search of these seeds chose: the best mean on val of the rates that went on after their rung.
 
     The points that were added to the grid are read from the records; where to look for them is found again.
     """
@@ -258,31 +259,39 @@ def declared_cells(protocol: dict[str, Any]) -> list[str]:
     return found
 
 
-def _grid_rows(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str, Any]]:
-    """The best of each row of learning rates that are compared, and whether it is the lowest or the highest of them."""
-    rates = sorted(protocol["vary"].get("lr", ()), key=float)
+def _rows(protocol: dict[str, Any], cells: Iterable[str]) -> list[dict[str, str]]:
+    """Cells by their learning rate, for each row of cells that differ in it alone."""
     rows: dict[str, dict[str, str]] = {}
-    for cell in val:
-        for rate in rates:
+    for cell in cells:
+        for rate in protocol["vary"].get("lr", ()):
             parts = cell.split(",")
             if f"lr={rate}" in parts:
                 rows.setdefault(",".join(part for part in parts if part != f"lr={rate}"), {})[rate] = cell
+    return list(rows.values())
+
+
+def _grid_rows(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str, Any]]:
+    """The best of each row (of equals the first declared), and whether it is the lowest or the highest rate of it."""
+    rates = sorted(protocol["vary"].get("lr", ()), key=float)
     found = []
-    for row in rows.values():
-        best = max(rates, key=lambda rate: (val[row[rate]], -float(rate)))
+    for row in _rows(protocol, val):
+        best = next(
+            rate for rate in protocol["vary"]["lr"] if val[row[rate]] == max(val[cell] for cell in row.values())
+        )
         edge = {rates[0]: "low", rates[-1]: "high"}.get(best) if len(rates) > 1 else None
         found.append({"cell": row[best], "lr": float(best), "edge": edge})
     return found
 
 
-def _rivals(winner: str, rows: list[dict[str, Any]], arms: list[dict[str, Any]]) -> list[str]:
-    """The best of the other rows, or the next best rate of the only one, by val."""
+def _rivals(winner: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -> list[str]:
+    """The best of the rows without the winner, or the next best rate where there is one row, by val."""
     val = {arm["name"]: arm["val"] for arm in arms}
-    names = sorted(val, key=lambda name: val[name], reverse=True)
-    if len(rows) == 1:
-        return [name for name in names if name != winner][:1]
-    best = [row["cell"] for row in rows]
-    return sorted((name for name in best if name != winner), key=lambda name: (-val[name], best.index(name)))
+    rows = _rows(protocol, val)
+    groups = [[cell] for cell in rows[0].values() if cell != winner] if len(rows) == 1 else [
+        list(row.values()) for row in rows if winner not in row.values()
+    ]  # fmt: skip
+    best = sorted((sorted(group, key=lambda cell: -val[cell])[0] for group in groups), key=lambda cell: -val[cell])
+    return best[:1] if len(rows) == 1 else best
 
 
 def _search(study: Path, protocol: dict[str, Any], cells: list[str], main: list[Run]) -> dict[str, Any]:
@@ -330,7 +339,7 @@ def _condition(
     best = max(winner["seeds"], key=lambda row: (row["val"], -row["seed"]))
     first, second = _primary(protocol, cells)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
-    rivals = [] if protocol["primary"] else _rivals(winner["name"], rows, arms)
+    rivals = [] if protocol["primary"] else _rivals(winner["name"], protocol, arms)
     looks = _looks(tables[first] - tables[second], declared_looks)
     level = 1 - looks[-1]["boundary"] if looks else 0.95
     return {
@@ -349,7 +358,8 @@ def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
         first, second = protocol["primary"].split(" vs ")
         return first.strip(), second.strip()
     reference = [cell for cell in cells if cell.startswith("scratch")] or cells
-    return next(cell for cell in cells if cell != reference[0]), reference[0]
+    others = [cell for cell in cells if cell != reference[0]]
+    return [*(cell for cell in others if not cell.startswith("scratch")), *others][0], reference[0]
 
 
 def _looks(d: np.ndarray, declared: list[int]) -> list[dict[str, Any]]:
@@ -492,6 +502,7 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
         known["notes"] += [Named("edge", rate) for rate in edges.values()]
         known["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
     known["notes"] += [Named("known images", met["images"]) for met in found["known"].values()]
+    known["notes"] += [Named("judging images", found["judge"]["images"])]
     known["notes"] += [Named("known classes", max(0, len(met["classes"]) - 5)) for met in found["known"].values()]
     if found["contrasts"]:
         one, sign = _shown_pair(found)

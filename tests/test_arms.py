@@ -57,32 +57,36 @@ def test_a_file_tells_its_classes(tmp_path: Path) -> None:
     assert drawn.classes == ()  # random weights have seen nothing
 
 
-def test_images_of_a_source_that_are_judged_on_are_counted(tmp_path: Path) -> None:
+def test_images_that_judge_and_that_a_source_was_trained_on_are_counted(tmp_path: Path) -> None:
     plan = settle({"source": "digits:5-7", **PLAN}).plan
     declared = declare({"arms": ("scratch", "source:digits:0-6", "source:digits:0-4"), "search": "off"}, plan)
     declared = type(declared)(declared.protocol, machine.settle(declared.plan))
     checked, sources = arms.check(declared, Silent())
     arms.write_met(tmp_path, declared, checked, sources)
     met = read_json(tmp_path / "cells.json")
-    contents = checked[0].survey.contents
-    shared = set(contents) & set(sources["digits:0-6"].survey.contents)
-    fives_and_sixes = sum(checked[0].survey.per_class()[name] for name in ("5", "6"))
-    assert met["source:digits:0-6"]["known_images"] == sum(c in shared for c in contents) == fives_and_sixes
+    arm, source = checked[0], sources["digits:0-6"]
+    trained = {source.survey.contents[int(i)] for i in source.split.train}
+    judged = [arm.survey.contents[int(i)] for i in arm.split.test]
+    classes = [arm.survey.listing.classes[arm.survey.listing.labels[int(i)]] for i in arm.split.test]
+    known = met["source:digits:0-6"]["known_images"]
+    assert known == sum(content in trained for content in judged)
+    assert 0.5 * (classes.count("5") + classes.count("6")) < known < classes.count("5") + classes.count("6")
     assert met["source:digits:0-4"]["known_images"] == met["scratch"]["known_images"] == 0
 
 
 def test_a_declared_val_that_judges_is_called_val() -> None:
     told = {
-        declared: words.judged({"judge": {"declared": declared}}) for declared in ("train+val", "none", "train+test")
+        declared: words.splits({"judge": {"declared": declared}}) for declared in ("train+val", "none", "train+test")
     }
-    assert told == {"train+val": "val images", "none": "test images", "train+test": "test images"}
+    usual = ("val", "test")
+    assert told == {"train+val": ("a part of train", "val"), "none": usual, "train+test": usual}
 
 
 @pytest.mark.parametrize(
     ("val", "best"),
     [
         ([0.5, 0.9, 0.6, 0.1, 0.2, 0.3], [("a", 0.01, None), ("b", 0.1, "high")]),
-        ([0.5, 0.5, 0.5, 0.1, 0.2, 0.1], [("a", 0.001, "low"), ("b", 0.01, None)]),  # of equals the lowest
+        ([0.5, 0.5, 0.5, 0.1, 0.2, 0.1], [("a", 0.01, None), ("b", 0.01, None)]),  # of equals the first declared
     ],
 )
 def test_the_best_of_a_row_of_learning_rates_at_its_end_is_flagged(val: list[float], best: list[tuple]) -> None:
@@ -91,20 +95,20 @@ def test_the_best_of_a_row_of_learning_rates_at_its_end_is_flagged(val: list[flo
     by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
     found = [(row["cell"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(cells, by_name)]
     assert found == best
-    winner, rival = (f"{row},lr={rate}" for row, rate, _ in best)
-    assert rivals_of(winner, grid_rows(cells, by_name), by_name) == [rival]
+    winner, rival = max((cell.name for cell in cells), key=lambda name: by_name[name]), f"b,lr={best[1][1]}"
+    assert rivals_of(winner, cells, by_name) == [rival]
 
 
 def test_one_row_of_learning_rates_is_won_against_the_next_best() -> None:
     cells = [Cell(f"a,lr={rate}", {"start": "a", "lr": rate}) for rate in ("0.1", "0.01", "0.001")]
     val = {"a,lr=0.1": 0.3, "a,lr=0.01": 0.9, "a,lr=0.001": 0.8}
-    assert rivals_of("a,lr=0.01", grid_rows(cells, val), val) == ["a,lr=0.001"]
-    assert rivals_of("a", grid_rows([Cell("a", {}), Cell("b", {})], {}), {"a": 1, "b": 0}) == []
+    assert rivals_of("a,lr=0.01", cells, val) == ["a,lr=0.001"]
+    assert rivals_of("a", [Cell("a", {}), Cell("b", {})], {"a": 1, "b": 0}) == []
 
 
 def test_what_weights_had_seen_is_said_once_for_all_their_arms() -> None:
     met = {"classes": ["cat", "dog"], "images": 1200}
     known = {"scratch": {"classes": [], "images": 0}, "file:w+lp-ft@adam": met, "file:w,lr=0.1": met}
-    said = words.known({"known": known})
+    said = words.known({"known": known, "judge": {"images": 2000, "declared": "none"}})
     assert len(said) == 2 and "W was trained on classes of these names: cat, dog." in said[0]
-    assert said[1].startswith("W was trained on 1,200 of these very images")
+    assert said[1].startswith("W was trained on 1,200 of the 2,000 test images")

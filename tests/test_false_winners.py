@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from headstart.protocol import Cell
 from headstart.verdict import decide
+from headstart.verdict.conclude import rivals_of, with_rivals
 from headstart.verdict.words import key_contrast, turned
 
 from . import simulated
@@ -38,8 +40,10 @@ def upper(count: int, total: int) -> float:
     return float(stats.binomtest(count, total).proportion_ci(0.9, "exact").high)
 
 
-def drawn(seed: int, copies: int, count: int = COUNT, *, taste: float = 0.0, gain: float = 0.0):
+def drawn(seed: int, copies: int, count: int = COUNT, *, taste: float = 0.0, gain: float = 0.0, fixed: bool = False):
     """Simulated studies in which every copy is the same arm, as many of each real arm; with `taste` at its best rate.
+
+    With `fixed` they are at that rate without a taste, as the cells of a grid are that has no search.
 
     With `gain` the first copy is better by so much accuracy, for the arms that have so much room above them.
     """
@@ -48,7 +52,7 @@ def drawn(seed: int, copies: int, count: int = COUNT, *, taste: float = 0.0, gai
         if world.best.right.mean() + gain <= 0.95:
             shift = world.shift(gain, taste) if gain else 0.0
             rng = np.random.default_rng([seed, number])
-            world = replace(world, pools=(world.best,)) if taste else world
+            world = replace(world, pools=(world.best,)) if taste or fixed else world
             yield from world.studies(count // len(worlds), copies, rng, taste=taste, shift=shift)
 
 
@@ -73,13 +77,30 @@ def test_three_copies_seldom_have_one_that_is_best_of_all_or_a_headline(taste: f
     best = headline = 0
     for correct, val in drawn(2, 3, taste=taste):
         found = [asdict(one) for one in contrasts(correct)]
-        verdict = {"winner": "abc"[int(np.argmax(val))], "primary": ["a", "c"], "contrasts": found}
+        verdict = {"winner": "abc"[int(np.argmax(val))], "primary": ["a", "c"], "rival": "c", "contrasts": found}
         headline += key_contrast(verdict)["outcome"] in ("better", "worse")
         seen = {name: [turned(one, name) for one in found if name in (one["first"], one["second"])] for name in "abc"}
         best += any(all(one["outcome"] == "better" for one in against) for against in seen.values())
     print(f"best of all: {best} of {COUNT}, upper limit {upper(best, COUNT):.4f}")
     print(f"headline: {headline} of {COUNT}, upper limit {upper(headline, COUNT):.4f}")
     assert upper(best, COUNT) <= 0.065 and upper(headline, COUNT) <= 0.065, (best, headline)
+
+
+@pytest.mark.parametrize(("rows", "rates"), [(1, 3), (2, 5), (4, 2)])
+def test_a_grid_of_equal_rates_seldom_has_a_headline(rows: int, rates: int) -> None:
+    """Val chooses the winner and its rival among all cells; the test images judge them, in the family of all."""
+    cells = [Cell(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)]
+    names = [cell.name for cell in cells]
+    false = 0
+    for correct, val in drawn(4, len(cells), taste=0.0, fixed=True):
+        scores = dict(zip(names, val, strict=True))
+        winner = max(names, key=lambda name: scores[name])
+        wanted = with_rivals(names, (names[1], names[0]), winner, rivals_of(winner, cells, scores))
+        found = decide.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
+        one = next(one for one in found if {one.first, one.second} == {winner, rivals_of(winner, cells, scores)[0]})
+        false += one.outcome in ("better", "worse")
+    print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper(false, COUNT):.4f}")
+    assert upper(false, COUNT) <= 0.065
 
 
 @pytest.mark.parametrize("taste", NULLS)

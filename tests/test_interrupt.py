@@ -17,12 +17,12 @@ from headstart.voice import Silent
 def test_blocks_within_each_other_are_all_told() -> None:
     with Wish() as outer:
         with Wish() as inner:
-            assert inner.signal is None
+            assert inner.heard() is None
             os.kill(os.getpid(), signal.SIGTERM)
-            assert inner.signal == outer.signal == signal.SIGTERM
-        assert outer.signal == signal.SIGTERM
+            assert inner.heard() == outer.heard() == signal.SIGTERM
+        assert outer.heard() == signal.SIGTERM
     with Wish() as later:
-        assert later.signal is None
+        assert later.heard() is None
 
 
 def test_a_signal_that_nobody_asked_for_is_sent_again() -> None:

@@ -89,12 +89,12 @@ def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sour
         asked = cell.plan(declared.plan)
         source = sources.get(source_of(asked))
         known = source.survey.listing.classes if source else arm.start.classes
-        common = set(arm.survey.contents) & set(source.survey.contents) if source else set()
+        trained = {source.survey.contents[i] for i in source.split.train} if source else set()
         cells[cell.name] = {
             **met(asked, arm.plan),
             "declared": arm.split.declared,
             "known_classes": list(in_common(arm.survey.listing.classes, known)),
-            "known_images": sum(content in common for content in arm.survey.contents),
+            "known_images": sum(arm.survey.contents[i] in trained for i in arm.split.test),
         }
     record.write_json(folder / "cells.json", cells)
 

@@ -260,7 +260,7 @@ def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
         return
     said = verdict["sentences"]
     print(study_table(verdict), end="\n\n")
-    print("\n".join([*said["others"], *said["notes"]]) if "others" in said else "", end="\n\n")
+    print("\n".join(map(printable, [*said.get("others", ()), *said.get("notes", ())])), end="\n\n")
     print(f"{printable(paragraph(said))}\n{folder}")
 
 

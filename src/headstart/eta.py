@@ -35,10 +35,17 @@ class Workload:
         return self.rungs + self.whole + self.main
 
 
-def workload(declared: Declared, photos: int, batch_size: int, rung_epochs: int = 1) -> Workload:
+def _one_epoch(length: Duration) -> int:
+    return 1
+
+
+def workload(
+    declared: Declared, photos: int, batch_size: int, rung: Callable[[Duration], int] = _one_epoch
+) -> Workload:
     """What each arm will do, `photos` being the train split; without points that the grid's edge might add.
 
-    A run that a rung began goes on from there: its first epochs count as the rung's.
+    `rung` gives the epochs of a rung for a length of training. A run that a rung began goes on from there: its first
+    epochs count as the rung's.
     """
     protocol = declared.protocol
     kept = min(protocol.keep, len(protocol.grid))
@@ -46,16 +53,16 @@ def workload(declared: Declared, photos: int, batch_size: int, rung_epochs: int 
     found = Workload(0, 0, 0)
     for budget in declared.budgets:
         length = run_images(budget, photos, batch_size)
-        rung = min(length, rung_epochs * run_images(EPOCH, photos, batch_size)) if declared.searched else 0
-        rungs = groups * len(protocol.grid) * rung
-        whole = groups * kept * (seeds * length - rung) if declared.searched else 0
+        begun = min(length, rung(budget) * run_images(EPOCH, photos, batch_size)) if declared.searched else 0
+        rungs = groups * len(protocol.grid) * begun
+        whole = groups * kept * (seeds * length - begun) if declared.searched else 0
         parts = [run_images(budget, max(1, round(photos * share)), batch_size) for share in protocol.fractions]
         found = Workload(found.rungs + rungs, found.whole + whole, found.main + protocol.seeds * sum(parts))
     return found
 
 
 def rung_epochs(plan: Plan) -> int:
-    """Epochs that a rung of this complete plan has: one, and for lp-ft those of the head before it.
+    """Epochs that a rung of this complete plan has: one, and for lp-ft up to the first that is half fine-tuning.
 
     Its head epochs say nothing of the rate that is good for fine-tuning, and cost next to nothing. A rung is shorter
     than the run where that can be.
@@ -66,11 +73,31 @@ def rung_epochs(plan: Plan) -> int:
     return max(1, min(math.ceil(head / per_epoch + MOSTLY), -(-whole // per_epoch) - 1))
 
 
+def rungs_of(plan: Plan) -> Callable[[Duration], int]:
+    """`rung_epochs` of this complete plan at any length of training."""
+    return lambda length: rung_epochs(plan.changed("recipe", epochs=length))
+
+
 def lp_ft_steps(plan: Plan) -> tuple[int, int, int]:
     """Of a complete plan: steps of an epoch, of the head's part of an lp-ft run, and of the whole run."""
     per_epoch = -(-plan.facts.counts["train"] // plan.recipe.batch_size)
     whole = plan.recipe.epochs.steps(per_epoch)
     return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
+
+
+def asked_images(plan: Plan, rung: bool) -> int:
+    """Training images of a run, or of its rung."""
+    recipe, photos = plan.recipe, plan.facts.counts["train"]
+    length = run_images(recipe.epochs, photos, recipe.batch_size)
+    return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length
+
+
+def tuned_images(plan: Plan, begin: int, end: int) -> int:
+    """Of the training images `begin` to `end` of a run, those of which more than the head learns: the costly ones."""
+    if plan.arm.tuning == "frozen":
+        return 0
+    head = lp_ft_steps(plan)[1] * plan.recipe.batch_size if plan.arm.tuning == "lp-ft" else 0
+    return max(0, end - max(begin, head))
 
 
 def run_images(length: Duration, photos: int, batch_size: int) -> int:
@@ -82,14 +109,14 @@ def run_images(length: Duration, photos: int, batch_size: int) -> int:
 class Price:
     """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once.
 
-    `rung` is the length of a rung in epochs.
+    `rung` gives the epochs of a rung for a length of training.
     """
 
     photos: int
     batch_size: int
     seconds: float
     once: float = 0.0
-    rung: int = 1
+    rung: Callable[[Duration], int] = _one_epoch
 
 
 def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:

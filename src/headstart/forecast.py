@@ -6,7 +6,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from headstart import arms, build, machine, study
-from headstart.eta import Price, fit, lp_ft_steps, predicted, rung_epochs, span_words
+from headstart.eta import Price, asked_images, fit, predicted, rungs_of, span_words, tuned_images
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
 from headstart.protocol import Declared
@@ -77,14 +77,10 @@ def price(found: build.Complete) -> Price:
     share, photos = _trained_share(plan), plan.facts.counts["train"]
     second = MARGIN * found.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.views + PLAIN_PASSES if share < 1 else 0
-    return Price(photos, plan.recipe.batch_size, share * second, passes * photos * FORWARD * second, rung_epochs(plan))
+    return Price(photos, plan.recipe.batch_size, share * second, passes * photos * FORWARD * second, rungs_of(plan))
 
 
 def _trained_share(plan: Plan) -> float:
     """The share of the training in which more than the head is trained."""
-    if plan.arm.tuning == "frozen":
-        return 0.0
-    if plan.arm.tuning != "lp-ft":
-        return 1.0
-    _, head, whole = lp_ft_steps(plan)
-    return 1 - head / max(whole, 1)
+    whole = asked_images(plan, rung=False)
+    return tuned_images(plan, 0, whole) / whole

@@ -21,14 +21,14 @@ def ask(number: signal.Signals) -> None:
 
 
 class Wish:
-    """Within the block a signal is only noted in `signal`; the work stops itself at a moment that is whole.
+    """Within the block a signal is only noted; the work asks with `heard` and stops itself at a moment that is whole.
 
-    Blocks may stand within each other, as a run's does within an engine's: all are told, until one that asks. A signal
-    that nobody has asked for when the outermost block ends is sent again, to whoever heard signals before: a wish is
-    never lost. Outside the main thread, where signals cannot be caught, only `ask` is heard.
+    Blocks may stand within each other, as a run's does within an engine's: all are told. A signal that nobody has asked
+    for when the outermost block ends is sent again, to whoever heard signals before: a wish is never lost. Outside the
+    main thread, where signals cannot be caught, only `ask` is heard.
     """
 
-    _heard: ClassVar[list[signal.Signals]] = []
+    _noted: ClassVar[list[signal.Signals]] = []
     _told: ClassVar[bool] = False  # somebody knows and will stop
     _depth: ClassVar[int] = 0
     _before: ClassVar[dict[signal.Signals, Any]] = {}
@@ -36,19 +36,23 @@ class Wish:
     def __init__(self) -> None:
         self._hears = threading.current_thread() is threading.main_thread()
 
-    @property
-    def signal(self) -> signal.Signals | None:
-        """The signal that was heard first, or None. Who has been told of one has to stop."""
-        if self._hears and Wish._heard:
+    def heard(self) -> signal.Signals | None:
+        """The signal that came first, or None. Who has been told of one has to stop."""
+        if self._hears and Wish._noted:
             Wish._told = True
-            return Wish._heard[0]
+            return Wish._noted[0]
         return _asked[0] if _asked else None
+
+    def complete(self) -> None:
+        """The work is done: a signal that came too late for it is for the blocks around this one, if there are any."""
+        if self._hears and Wish._depth == 1:
+            Wish._told = True
 
     @staticmethod
     def _note(number: int, frame: FrameType | None) -> None:
-        if Wish._heard:
+        if Wish._noted:
             os._exit(128 + number)  # asked twice: what is on the disk is whole at any moment
-        Wish._heard.append(signal.Signals(number))
+        Wish._noted.append(signal.Signals(number))
 
     def __enter__(self) -> Wish:
         if self._hears:
@@ -57,16 +61,17 @@ class Wish:
             Wish._depth += 1
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._hears:
             return
         Wish._depth -= 1
         if Wish._depth:
             return
+        unheard = [] if Wish._told else list(Wish._noted)
+        Wish._noted.clear()
+        Wish._told = False
         for number, handler in Wish._before.items():
             signal.signal(number, handler)
-        unheard = [] if Wish._told else list(Wish._heard)
-        Wish._heard.clear()
-        Wish._told = False
-        for number in unheard:
-            signal.raise_signal(number)
+        if kind is None or issubclass(kind, GeneratorExit):  # an error on its way says more than a wish to stop
+            for number in unheard:
+                signal.raise_signal(number)

@@ -27,13 +27,13 @@ Asked = tuple[Plan, dict[str, Any]]  # a complete plan and what the run is there
 PATIENCE = 60.0  # seconds that a run is waited for which another process has
 
 
-def text(parent: Path, asked: Sequence[Asked], *, until: int | None = None) -> str:
+def text(parent: Path, asked: Sequence[Asked], *, until: int | None = None, seconds: float = 0.0) -> str:
     """A job as text: runs to be made in `parent`, each a complete plan and what it is there for.
 
-    With `until` they pause after that epoch.
+    With `until` they pause after that epoch. `seconds` is how long the job may take, as far as that is known.
     """
     items = [{"plan": plan.model_dump(mode="json"), "about": about} for plan, about in asked]
-    return json.dumps({"parent": str(parent.absolute()), "runs": items, "until": until})
+    return json.dumps({"parent": str(parent.absolute()), "runs": items, "until": until, "seconds": seconds})
 
 
 def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
@@ -85,9 +85,19 @@ def failed(error: HeadstartError, trace: str = "") -> str:
     return json.dumps({"error": told})
 
 
+def interrupted(number: signal.Signals) -> str:
+    """The answer of a job that was not begun, or not ended, because of a signal."""
+    return failed(InterruptedRunError(number, "Go on with `headstart resume`."))
+
+
 def stopped(answer: str) -> bool:
     """Whether the answer is that somebody asked the job to stop."""
     return dict(json.loads(answer).get("error", {})).get("kind") == InterruptedRunError.__name__
+
+
+def seconds(text: str) -> float:
+    """How long a job may take; 0 where nobody knows."""
+    return float(json.loads(text)["seconds"])
 
 
 def title(text: str) -> str:

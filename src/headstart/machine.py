@@ -50,7 +50,14 @@ def measure(
     """Settle the precision and find the machine's peak and step time; measured once for machine, network and shape."""
     asked = plan.machine.precision
     key = {
-        "machine": [platform.machine(), processor(), accelerator(device), plan.machine.threads, torch.__version__],
+        "machine": [
+            platform.machine(),
+            processor(),
+            accelerator(device),
+            plan.machine.threads,
+            torch.__version__,
+            precision.NUMERICS,
+        ],
         "network": [*plan.network.model_dump().values(), list(shape)],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

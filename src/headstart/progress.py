@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from headstart.eta import EPOCH, Spent, left_words, run_images, rung_epochs, seconds_left, workload
+from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, workload
 from headstart.plan import Plan
 from headstart.protocol import Declared
 from headstart.verdict.gather import RunRecord
@@ -43,7 +43,7 @@ class Progress:
     def expect(self, plans: Mapping[str, Plan]) -> None:
         """Note what the study will ask for; `plans` holds a complete one of each cell."""
         for cell, plan in plans.items():
-            load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size, rung_epochs(plan))
+            load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size, rungs_of(plan))
             self._follow[cell] = {"search": load.rungs + load.whole, "main": load.main}
 
     def ask(
@@ -53,7 +53,7 @@ class Progress:
         self._then, self._done, self._total = self._clock(), 0, 0
         for plan, about in asked:
             self._stage = about["stage"]
-            length = _length(plan, rung) - begun.get(plan.hash, 0)
+            length = asked_images(plan, rung) - begun.get(plan.hash, 0)
             if (plan.hash, rung) not in self._taken:  # a look asks for earlier seeds again
                 self._taken.add((plan.hash, rung))
                 self._take(about, length)
@@ -127,10 +127,3 @@ class Progress:
             ends = [r.length()["epochs"] for r in records]
             median = time_to_target([None if t is None else t["epochs"] for t in times], ends).median
         return Row(cell, state, len(records), protocol.seeds, val, median)
-
-
-def _length(plan: Plan, rung: bool) -> int:
-    """Training images of a run, or of its rung."""
-    recipe, photos = plan.recipe, plan.facts.counts["train"]
-    length = run_images(recipe.epochs, photos, recipe.batch_size)
-    return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length

@@ -81,7 +81,7 @@ class Protocol(Section):
     )
     grid: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(GRID, description="learning rates to search")
     search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
-    keep: int = Field(2, ge=1, le=100, description="learning rates that the one-epoch rung keeps in each arm")
+    keep: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
     source_epochs: Duration | None = Field(
         None, description="source: starts: length of their training [default: as long as the runs]"
     )
@@ -119,6 +119,11 @@ class Protocol(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the arm {twice[0]} is there twice")
         self.contrast(names)
+        if self.looks and "lr" in self.vary and not self.primary:
+            raise ValueError(
+                "looks ends the study at a contrast that is declared before: say which with primary = A vs B, "
+                "since val chooses what a grid of learning rates is about"
+            )
         return self
 
     @property
@@ -134,7 +139,8 @@ class Protocol(Section):
                 raise ValueError(f"primary = {self.primary!r} is not A vs B with two of {', '.join(names)}")
             return pair[0], pair[1]
         reference = next((name for name in names if name.startswith("scratch")), names[0])
-        return next(name for name in names if name != reference), reference
+        others = [name for name in names if name != reference]
+        return next((name for name in others if not name.startswith("scratch")), others[0]), reference
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
             finally:
                 if (folder / "result.json").exists():
                     checkpoint.remove_all(folder / "checkpoints")
+                    wish.complete()
 
 
 class Scribe:
@@ -224,11 +225,13 @@ class _Life:
                 self.seconds["training"] += event.train_seconds + event.val_seconds
                 if event.best:
                     write_model(self.folder / "model", self.state.judged.state_dict(), self.prepared, event)
-            if self.wish.signal:
+            asked = self.wish.heard()  # once: a signal that comes while a checkpoint is not written waits for the next
+            if asked is not None:
                 self.voice.say("Stopping with a checkpoint; asked once more, the run ends at once and without one.")
-            if self.wish.signal or self._is_time(event, save_steps):
+            if asked is not None or self._is_time(event, save_steps):
                 self.save()
-            self.obey()
+            if asked is not None:
+                self.obey()
             if isinstance(event, loop.Epoch) and event.epoch == until and not loop.finished(parts, self.state.progress):
                 self.save()
                 return False
@@ -256,10 +259,10 @@ class _Life:
 
     def obey(self) -> None:
         """Stop when the user or the system has asked for it; the checkpoint is written."""
-        if self.wish.signal:
-            self.scribe.write({"kind": "stopped", "step": self.state.progress.step, "signal": self.wish.signal.name})
+        if (number := self.wish.heard()) is not None:
+            self.scribe.write({"kind": "stopped", "step": self.state.progress.step, "signal": number.name})
             self.scribe.sync()
-            raise InterruptedRunError(self.wish.signal, f"Go on with `headstart resume {self.folder}`.")
+            raise InterruptedRunError(number, f"Go on with `headstart resume {self.folder}`.")
 
     def judge(self) -> dict[str, Any]:
         """Open the best model, score it on val once more and, for the first and only time, on test."""
@@ -359,6 +362,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     """What else decides bits and speed: versions and machine."""
     return {
         "headstart": version("headstart"),
+        "numerics": precision.NUMERICS,
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,

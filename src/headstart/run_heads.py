@@ -170,8 +170,8 @@ class _Lines:
 
 
 def _obey(wish: Wish) -> None:
-    if wish.signal:
-        raise InterruptedRunError(wish.signal, "Ask for the same again: what the trunk has computed is kept.")
+    if (number := wish.heard()) is not None:
+        raise InterruptedRunError(number, "Ask for the same again: what the trunk has computed is kept.")
 
 
 def _train(

@@ -1,9 +1,9 @@
 """Finding each arm's learning rate before the comparison: equal budgets, seeds of its own, no arm against another.
 
-A one-epoch rung keeps the best few rates within an arm; they run whole on the search seeds, and the best mean on val is
-taken. Where an arm's best lies at the edge of the grid, one more point is added, for every arm alike, at most twice. A
-rung is the beginning of the whole run, which goes on from there: nothing is trained twice. It is one epoch long, for
-lp-ft up to the first that is more of fine-tuning than of the head.
+A rung keeps the best few rates within an arm; they run whole on the search seeds, and the best mean on val is taken.
+Where an arm's best lies at the edge of the grid, one more point is added, for every arm alike, at most twice. A rung is
+the beginning of the whole run, which goes on from there: nothing is trained twice. How long it is, `eta.rung_epochs`
+says.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from headstart.arms import as_judged, check, met, require_unchanged, source_of, 
 from headstart.cache import sweep
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, UsageError
-from headstart.eta import rung_epochs
+from headstart.eta import asked_images, rung_epochs, tuned_images
 from headstart.model_folder import make_whole
 from headstart.plan import Plan
 from headstart.progress import Progress
@@ -29,14 +29,17 @@ from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.words import judged, key_contrast, paragraph
+from headstart.verdict.words import judged, key_contrast, paragraph, splits
 from headstart.voice import Silent, Voice
 from headstart.watch import means
 
 
 @dataclass
 class _Study:
-    """A study in progress: what was declared, and each cell's complete plan for the first seed."""
+    """A study in progress: what was declared, and each cell's complete plan for the first seed.
+
+    `paces` are the seconds that a training image of a cell was measured to take.
+    """
 
     folder: Path
     declared: Declared
@@ -45,6 +48,7 @@ class _Study:
     progress: Progress
     plans: dict[str, Plan] = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
+    paces: dict[str, float] = field(default_factory=dict)
 
 
 def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
@@ -69,10 +73,14 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
 
     Raises InterruptedRunError, also for Ctrl-C between two runs: the study can be resumed.
     """
+    cure = f"Go on with `headstart resume {folder}`."
     try:
         return _carry_out(folder, engine, voice)
     except KeyboardInterrupt:
-        raise InterruptedRunError(signal.SIGINT, f"Go on with `headstart resume {folder}`.") from None
+        raise InterruptedRunError(signal.SIGINT, cure) from None
+    except InterruptedRunError as stop:  # a run or an engine does not know which study it works for
+        stop.cure = cure
+        raise
 
 
 def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
@@ -107,6 +115,7 @@ def _prepare(study: _Study) -> None:
         completed_cell = build.complete(plan, Silent())
         require_unchanged(study.folder, cell.name, met(cell.plan(study.declared.plan), completed_cell.plan))
         study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
+        study.paces[cell.name] = completed_cell.step_seconds / completed_cell.plan.recipe.batch_size
 
 
 def _search(study: _Study) -> dict[str, Any]:
@@ -201,18 +210,27 @@ def _run(
     study.voice.table(study.progress.ask(asked, records, begun, rung))
     bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
-    texts = [jobs.text(parent, some, until=some[0][1]["rung"] if rung else None) for some in bundles]
+    texts = [
+        jobs.text(
+            parent,
+            some,
+            until=some[0][1]["rung"] if rung else None,
+            seconds=sum(_seconds(study, *one, begun, rung) for one in some if one[0].hash not in records),
+        )
+        for some in bundles
+    ]
     with closing(study.engine.run(texts)) as answers:
         for _, answer in answers:
-            try:
-                folders = jobs.folders(answer)
-            except InterruptedRunError as stop:
-                stop.cure = f"Go on with `headstart resume {study.folder}`."
-                raise
-            _note(study, [read_run(folder) for folder in folders], missing, records)
+            _note(study, [read_run(folder) for folder in jobs.folders(answer)], missing, records)
     if any(plan.hash not in records for plan, _ in asked):
         raise DataError("The photos or the weights changed while the study ran.", "Put them back, then resume it.")
     return [records[plan.hash] for plan, _ in asked]
+
+
+def _seconds(study: _Study, plan: Plan, about: dict[str, Any], begun: Mapping[str, int], rung: bool) -> float:
+    """How long what is left of a run, or of its rung, may take; that of a source is not known."""
+    images = tuned_images(plan, begun.get(plan.hash, 0), asked_images(plan, rung))
+    return study.paces.get(about["cell"], 0.0) * images
 
 
 def _note(
@@ -263,7 +281,7 @@ def _export(folder: Path, verdict: dict[str, Any]) -> None:
     card = scratch / "README.md"
     lines = [
         card.read_text(encoding="utf-8"),
-        f"Chosen by val among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
+        f"Chosen by {splits(verdict)[0]} among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
         f"{verdict['judge']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
         f"{paragraph(verdict['sentences'])}\n",
     ]

@@ -84,11 +84,12 @@ class PixelStore:
 
     def _check(self, index: int, found: Pixels) -> None:
         if zlib.crc32(found.data) != self._checks[index]:
-            (self._folder / "MANIFEST.json").unlink(missing_ok=True)  # without it the store is made anew
-            raise DataError(
-                f"The cached pixels in {self._folder} have changed on the disk (image {index}).",
-                "Start or resume it again: they will be decoded anew.",
-            )
+            cure = "Start or resume it again: they will be decoded anew."
+            try:
+                (self._folder / "MANIFEST.json").unlink(missing_ok=True)  # without it the store is made anew
+            except OSError:
+                cure = f"Delete {self._folder}, then start or resume it again."
+            raise DataError(f"The cached pixels in {self._folder} have changed on the disk (image {index}).", cure)
         self._checked[index] = True
 
 

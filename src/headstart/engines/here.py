@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from headstart import jobs as work
-from headstart.errors import InterruptedRunError
 from headstart.interrupt import Wish
 from headstart.voice import Voice
 
@@ -20,8 +19,8 @@ class Here:
         """In the order of the jobs. A signal that comes too late for one run ends the next before it begins."""
         with Wish() as wish:
             for index, job in enumerate(jobs):
-                if number := wish.signal:
-                    yield index, work.failed(InterruptedRunError(number, "Go on with `headstart resume`."))
+                if number := wish.heard():
+                    yield index, work.interrupted(number)
                     return
                 yield index, work.work(job, self._voice)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from headstart import jobs as work
 from headstart.engines import GRACE, LOST
+from headstart.engines.order import soonest
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.interrupt import SIGNALS, Wish
 from headstart.voice import Voice
@@ -87,13 +88,13 @@ class Lanes:
         self._answers: SimpleQueue[tuple[Lane, str | None]] = SimpleQueue()
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
-        """In the order of the jobs, so many at a time; answers come as runs end."""
-        waiting, lost = deque(range(len(jobs))), Counter[int]()
+        """So many at a time, in the order that ends soonest; answers come as runs end."""
+        waiting, lost = deque(soonest([work.seconds(job) for job in jobs], self.count)), Counter[int]()
         with Wish() as wish:
             try:
                 while waiting or any(lane.index is not None for lane in self._lanes):
-                    if wish.signal:
-                        yield from self._stopped(wish.signal, waiting)
+                    if (number := wish.heard()) is not None:
+                        yield from self._stopped(number, waiting)
                         return
                     self._hand_out(jobs, waiting)
                     if (found := self._next(0.2)) is None:
@@ -153,11 +154,10 @@ class Lanes:
                 broken.append(index)
             else:
                 yield index, answer
-        error = InterruptedRunError(number, "Go on with `headstart resume`.")
         if broken:
-            yield broken[-1], work.failed(error)
+            yield broken[-1], work.interrupted(number)
         else:  # all came to their end, and yet the wish stands
-            raise error
+            raise InterruptedRunError(number, "Go on with `headstart resume`.")
 
     def _stop(self, number: signal.Signals) -> list[tuple[int, str | None]]:
         """Ask the busy lanes to stop, and end all lanes if one was busy: what was asked to stop starts nothing more."""

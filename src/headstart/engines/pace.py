@@ -27,7 +27,6 @@ from headstart.record import write_json
 from headstart.voice import Voice
 
 WINDOW = 2.0  # seconds that are timed, after a step to warm up
-WORTH = 1.0  # of one process: what a run does besides its steps uses one thread, which lanes have more of
 _PATIENCE = 180.0  # seconds that a lane may take to answer
 _networks: dict[str, nn.Module] = {}
 
@@ -49,7 +48,8 @@ def threads_per_run(plan: Plan, voice: Voice, *, side_by_side: bool = False) -> 
     best = max(lanes, key=lambda threads: lanes[threads])
     told = f"{cores // best} runs at a time with {best} of the {cores} threads each"
     voice.say(f"Measured: {told} train {lanes[best]:.0f} images/s together, one with all {alone:.0f}.")
-    return best if side_by_side or lanes[best] >= WORTH * alone else cores
+    # at equal rates too: what a run does besides its steps uses one thread, and lanes do it side by side
+    return best if side_by_side or lanes[best] >= alone else cores
 
 
 def candidates(cores: int) -> list[int]:
@@ -68,7 +68,7 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
     shape = list(machine.batch_shape(plan))
     asked: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
     key = {
-        "machine": [platform.machine(), machine.processor(), cores, torch.__version__],
+        "machine": [platform.machine(), machine.processor(), cores, torch.__version__, precision.NUMERICS],
         "network": [plan.network.model_dump_json(), shape, asked],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -67,8 +67,8 @@ class Ray:
         with Wish() as wish:
             try:
                 while running:
-                    if wish.signal:
-                        yield from self._stopped(wish.signal, running, jobs)
+                    if (number := wish.heard()) is not None:
+                        yield from self._stopped(number, running, jobs)
                         return
                     for index, (text, parcel) in self._done(running, jobs, 0.2):
                         if text == _ELSEWHERE:
@@ -100,7 +100,7 @@ class Ray:
             try:
                 yield index, self._ray.get(ref)
             except self._ray.exceptions.TaskCancelledError:
-                yield index, (_interrupted(signal.SIGTERM), b"")
+                yield index, (work.interrupted(signal.SIGTERM), b"")
             except self._ray.exceptions.RayTaskError as error:
                 reason = " ".join(str(error.cause).split())
                 what = f"The task of {work.title(jobs[index])} failed ({type(error.cause).__name__}: {reason})."
@@ -127,7 +127,7 @@ class Ray:
         running.clear()
         if broken < 0:
             raise InterruptedRunError(number, "Go on with `headstart resume`.")
-        yield broken, _interrupted(number)
+        yield broken, work.interrupted(number)
 
     def _cancel(self, running: dict[Any, int], jobs: Sequence[str] = ()) -> list[tuple[int, Answer]]:
         """Stop what is running as Ctrl-C does, and wait for checkpoints; returns what was answered meanwhile."""
@@ -148,10 +148,6 @@ class _Untold(Sequence[str]):
 
     def __len__(self) -> int:
         return 0
-
-
-def _interrupted(number: signal.Signals) -> str:
-    return work.failed(InterruptedRunError(number, "Go on with `headstart resume`."))
 
 
 class _Tokens:

@@ -7,6 +7,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from headstart.verdict.words import splits
+
 if TYPE_CHECKING:
     from headstart.use.predictor import Prediction
 
@@ -45,8 +47,9 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
 
 
 def study_table(verdict: dict[str, Any]) -> str:
-    """The arms of a verdict as plain columns: val and test means, learning rate, epochs to the target."""
-    head = ["arm", "seeds", "val %", "test %", "±sd", "lr", f"epochs to {100 * verdict['target']:.3g} %"]
+    """The arms of a verdict as plain columns: means on what chose and what judged, rate, epochs to target."""
+    chose, judge = splits(verdict)
+    head = ["arm", "seeds", f"{chose} %", f"{judge} %", "±sd", "lr", f"epochs to {100 * verdict['target']:.3g} %"]
     rows = [head]
     for arm in verdict["arms"]:
         rates = sorted({run["lr"] for run in arm["seeds"]})

@@ -25,15 +25,15 @@ JUDGE = "test"
 def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[str, Any]:
     """The content of verdict.json; `search` is that of search.json. Raises DataError where no seed is complete."""
     runs = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
+    cells = read_json(folder / "cells.json")
+    splits = next(iter(cells.values()))["declared"]
     conditions = []
     for budget in map(str, declared.budgets):
         for fraction in declared.protocol.fractions:
             here = [run for run in runs if (run.about["budget"], run.about["fraction"]) == (budget, fraction)]
             if here:
-                conditions.append(_condition(here, declared, budget, fraction, search))
+                conditions.append(_condition(here, declared, budget, fraction, search, splits))
     main = conditions[-1]  # the longest budget asked last, on all the photos
-    cells = read_json(folder / "cells.json") if (folder / "cells.json").exists() else {}
-    main["judge"]["declared"] = next((met["declared"] for met in cells.values() if "declared" in met), "")
     found = {
         "schema": SCHEMA,
         "study": declared.hash,
@@ -49,8 +49,7 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "labels": data_efficiency(conditions),
         "search": search,
         "known": {
-            name: {"classes": met.get("known_classes", []), "images": met.get("known_images", 0)}
-            for name, met in cells.items()
+            name: {"classes": met["known_classes"], "images": met["known_images"]} for name, met in cells.items()
         },
         "cost": _cost(folder),
     }
@@ -73,9 +72,12 @@ def _main(declared: Declared) -> tuple[str, float]:
 
 
 def _condition(
-    runs: Sequence[RunRecord], declared: Declared, budget: str, fraction: float, search: dict[str, Any]
+    runs: Sequence[RunRecord], declared: Declared, budget: str, fraction: float, search: dict[str, Any], splits: str
 ) -> dict[str, Any]:
-    """One budget and one fraction: the arms, the contrasts, and the winner, which val chose."""
+    """One budget and one fraction: the arms, the contrasts, and the winner, which val chose.
+
+    `splits` are those that the data declared.
+    """
     protocol = declared.protocol
     order = [cell.name for cell in declared.cells]
     primary = protocol.contrast(order)
@@ -88,21 +90,20 @@ def _condition(
     val = {arm["name"]: arm["val"] for arm in arms}
     winner = max(arms, key=lambda arm: arm["val"])  # by val alone; of equals the first declared
     rows = grid_rows(declared.cells, val)
-    rivals = [] if protocol.primary else rivals_of(winner["name"], rows, val)
+    rivals = [] if protocol.primary else rivals_of(winner["name"], declared.cells, val)
     best = max(winner["seeds"], key=lambda run: (run["val"], -run["seed"]))
     labels = judged.labels if protocol.metric == "balanced" else None
     looks = taken(right, primary, protocol.looks if (budget, fraction) == _main(declared) else (), labels=labels)
     found = []
     if len(seeds) > 1:
         first = 1 - looks[-1].boundary if looks else None
-        wanted = pairs(order, primary[1], primary)
-        wanted += [(winner["name"], rival) for rival in rivals if {winner["name"], rival} not in map(set, wanted)]
+        wanted = with_rivals(order, primary, winner["name"], rivals)
         found = contrasts(right, wanted, tie=protocol.tie_width, labels=labels, primary_level=first)
     return {
         "budget": budget,
         "fraction": fraction,
         "counts": runs[0].plan["facts"]["counts"],  # of the first seed
-        "judge": {"split": JUDGE, "images": len(judged.images)},
+        "judge": {"split": JUDGE, "images": len(judged.images), "declared": splits},
         "n": len(seeds),
         "one_split": len({run.judged("val").images for run in runs}) == 1,
         "arms": arms,
@@ -150,34 +151,46 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, 
 
 
 def grid_rows(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Where learning rates are varied: the best on val among cells that differ in nothing else.
+    """Where learning rates are varied: the best on val of each row, the first declared one of equals.
 
-    `edge` is `low` or `high` where that is the lowest or highest of them, else None.
+    `edge` is `low` or `high` where that is the lowest or highest rate of its row, else None.
     """
-    along: dict[str, list[tuple[float, str]]] = {}
-    for cell in cells:
-        if "lr" in cell.changes:
-            rest = {name: value for name, value in cell.changes.items() if name != "lr"}
-            along.setdefault(json.dumps(rest, sort_keys=True), []).append((float(cell.changes["lr"]), cell.name))
     found = []
-    for places in along.values():
-        places.sort()
-        best = max(places, key=lambda place: val[place[1]])
-        edge = {places[0]: "low", places[-1]: "high"}.get(best) if len(places) > 1 else None
-        found.append({"cell": best[1], "lr": best[0], "edge": edge})
+    for row in _rows(cells):
+        best = max(row, key=lambda name: val[name])
+        ends = {min(row, key=row.__getitem__): "low", max(row, key=row.__getitem__): "high"} if len(row) > 1 else {}
+        found.append({"cell": best, "lr": row[best], "edge": ends.get(best)})
     return found
 
 
-def rivals_of(winner: str, rows: Sequence[Mapping[str, Any]], val: Mapping[str, float]) -> list[str]:
+def rivals_of(winner: str, cells: Sequence[Cell], val: Mapping[str, float]) -> list[str]:
     """What the winner of a grid of learning rates is held against, the best on val first: the best of the other rows.
 
     One row alone has the next best rate. Nothing where no rates are varied: there the reference is the rival.
     """
-    if not rows:
-        return []
-    others = [row["cell"] for row in rows if row["cell"] != winner] or [name for name in val if name != winner]
-    ordered = sorted(others, key=lambda name: -val[name])
-    return ordered if len(rows) > 1 else ordered[:1]
+    rows = _rows(cells)
+    if len(rows) == 1:
+        return sorted((name for name in rows[0] if name != winner), key=lambda name: -val[name])[:1]
+    best = [max(row, key=lambda name: val[name]) for row in rows if winner not in row]
+    return sorted(best, key=lambda name: -val[name])
+
+
+def with_rivals(
+    order: Sequence[str], primary: tuple[str, str], winner: str, rivals: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The contrasts of a study, and those of the winner with its rivals that are not among them."""
+    wanted = pairs(order, primary[1], primary)
+    return wanted + [(winner, rival) for rival in rivals if {winner, rival} not in map(set, wanted)]
+
+
+def _rows(cells: Sequence[Cell]) -> list[dict[str, float]]:
+    """Learning rates by the name of their cell, for each set of cells that differ in nothing else."""
+    found: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        if "lr" in cell.changes:
+            rest = {name: value for name, value in cell.changes.items() if name != "lr"}
+            found.setdefault(json.dumps(rest, sort_keys=True), {})[cell.name] = float(cell.changes["lr"])
+    return list(found.values())
 
 
 def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -49,8 +49,7 @@ def per_cent(value: float) -> str:
 def key_contrast(verdict: Verdict) -> dict[str, Any] | None:
     """The contrast that the headline rests on: the winner against its rival (the reference), or the primary one."""
     pairs = verdict["contrasts"]
-    rival = verdict.get("rival", verdict["primary"][1])
-    for wanted in ({verdict["winner"], rival}, set(verdict["primary"])):
+    for wanted in ({verdict["winner"], verdict["rival"]}, set(verdict["primary"])):
         for contrast in pairs:
             if {contrast["first"], contrast["second"]} == wanted:
                 return dict(contrast)
@@ -81,16 +80,16 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     """
     contrast = key_contrast(verdict)
     if contrast is None:
-        text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on val."
+        text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on {splits(verdict)[0]}."
         return {"headline": "Undecided.", "evidence": text, "limits": limits(verdict)}
     leader = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
     seen = turned(contrast, leader)
-    found: dict[str, Any] = {"headline": headline(seen), "evidence": evidence(verdict, seen)}
-    if len(verdict.get("grid_rows", ())) > 1:
+    found: dict[str, Any] = {"headline": headline(verdict, seen), "evidence": evidence(verdict, seen)}
+    if len(verdict["grid_rows"]) > 1:
         found["rows"] = rows_words(verdict)
     if (time := time_words(verdict, seen)) is not None:
         found["time"] = time
-    if verdict.get("looks"):
+    if verdict["looks"]:
         found["looks"] = looks(verdict)
     if (labels := labels_words(verdict)) is not None:
         found["labels"] = labels
@@ -104,13 +103,13 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     return found
 
 
-def headline(seen: Mapping[str, Any]) -> str:
+def headline(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     """The recommendation in one short sentence."""
     first, second = arm_words(seen["first"]), arm_words(seen["second"])
     if seen["outcome"] == "better":
         return f"Start from {first}."
     if seen["outcome"] == "worse":
-        return f"Start from {second}, although {first} did better on val."
+        return f"Start from {second}, although {first} did better on {splits(verdict)[0]}."
     if seen["outcome"] == "equal":
         return f"It does not matter: {first} and {second} are practically equal here."
     return f"Undecided between {first} and {second}."
@@ -135,16 +134,20 @@ def rows_words(verdict: Verdict) -> str:
     """Of a grid, which learning rate is the best in each row."""
     val = {arm["name"]: arm["val"] for arm in verdict["arms"]}
     best = [f"{arm_words(row['cell'])} ({per_cent(val[row['cell']])})" for row in verdict["grid_rows"]]
-    return f"The best learning rate of each row, by val: {'; '.join(best)}."
+    return f"The best learning rate of each row, by {splits(verdict)[0]}: {'; '.join(best)}."
+
+
+def splits(verdict: Verdict) -> tuple[str, str]:
+    """What the data calls the images that chose and those that judged: runs call them val and test.
+
+    Where the data declares train and val alone, val judges, and a part of train chooses.
+    """
+    return ("a part of train", "val") if verdict["judge"]["declared"] == "train+val" else ("val", "test")
 
 
 def judged(verdict: Verdict) -> str:
-    """What the images that judge are called: a declared val judges where the data has no test images."""
-    return "val images" if val_judges(verdict) else "test images"
-
-
-def val_judges(verdict: Verdict) -> bool:
-    return bool(verdict["judge"].get("declared") == "train+val")
+    """What the images that judge are called."""
+    return f"{splits(verdict)[1]} images"
 
 
 def interval(seen: Mapping[str, Any]) -> str:
@@ -165,12 +168,13 @@ def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
             said.append(f"{arm_words(name)} on {found['reached']} of {found['n']} seeds only")
         else:
             said.append(f"{arm_words(name)} never")
-    return f"{_capital(said[0])} passed {100 * verdict['target']:.3g} % on val, {said[1]} (medians over seeds)."
+    target = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
+    return f"{_capital(said[0])} passed {target}, {said[1]} (medians over seeds)."
 
 
 def labels_words(verdict: Verdict) -> str | None:
     """What the first arm is worth in labels at the smallest share, and where the curves cross; None with one share."""
-    found = verdict.get("labels")
+    found = verdict["labels"]
     if found is None:
         return None
     one = found["worth"][0]
@@ -190,11 +194,11 @@ def labels_words(verdict: Verdict) -> str | None:
 
 
 def looks(verdict: Verdict) -> str:
-    """At which declared looks the test photos were opened, and what came of it."""
+    """At which declared looks the judging photos were opened, and what came of it."""
     taken = verdict["looks"]
     counts = [str(look["n"]) for look in taken]
     after = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
-    opened = f"As declared, the test photos were looked at after {after} seeds"
+    opened = f"As declared, the {judged(verdict)} were looked at after {after} seeds"
     last = taken[-1]
     primary = " against ".join(arm_words(name) for name in verdict["primary"])
     p = f"p {last['p']:.2g}, boundary {last['boundary']:.2g}"
@@ -208,7 +212,7 @@ def width(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     half, endless = (seen["high"] - seen["low"]) / 2, seen["endless_seeds"]
     text = f"With endless seeds it would still be about ±{points(endless)}"
     if endless > 0.7 * half:
-        return f"{text}: the {'val' if val_judges(verdict) else 'test'} set is small."
+        return f"{text}: the {splits(verdict)[1]} set is small."
     return f"{text} instead of ±{points(half)}: most of the width is the luck of the seeds."
 
 
@@ -239,9 +243,9 @@ def other(seen: Mapping[str, Any]) -> str:
 def notes(verdict: Verdict) -> list[str]:
     """What a careful reader must know: optimism, diverged runs, edges of the grid."""
     winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
-    chose, judge = ("A part of train", "val") if val_judges(verdict) else ("Val", "test")
+    chose, judge = splits(verdict)
     said = [
-        f"{chose} chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
+        f"{_capital(chose)} chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
         f"{points(abs(winner['optimism']))} points {'above' if winner['optimism'] >= 0 else 'below'} the {judge} mean "
         f"of {per_cent(winner['test'])}."
     ]
@@ -262,7 +266,7 @@ def notes(verdict: Verdict) -> list[str]:
     said += [
         f"The {'lowest' if row['edge'] == 'low' else 'highest'} learning rate compared is the best of its row: "
         f"{arm_words(row['cell'])}. A better one may lie beyond it."
-        for row in verdict.get("grid_rows", ())
+        for row in verdict["grid_rows"]
         if row["edge"]
     ]
     return said + known(verdict)
@@ -271,7 +275,7 @@ def notes(verdict: Verdict) -> list[str]:
 def known(verdict: Verdict) -> list[str]:
     """Which weights had seen these classes, or these very images, before."""
     said: dict[str, str] = {}
-    for name, met in verdict.get("known", {}).items():
+    for name, met in verdict["known"].items():
         start = _capital(_short(re.split(r"[+@,]", name)[0]))
         if met["classes"]:
             names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
@@ -282,7 +286,8 @@ def known(verdict: Verdict) -> list[str]:
             )
         if met["images"]:
             said[f"{start} images"] = (
-                f"{start} was trained on {met['images']:,} of these very images: its numbers flatter it."
+                f"{start} was trained on {met['images']:,} of the {verdict['judge']['images']:,} {judged(verdict)}: its "
+                "numbers flatter it."
             )
     return list(said.values())
 
