@@ -156,7 +156,7 @@ def test_pictures(board: Board, runs: Path) -> None:
                 pixels(board, picture), confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"])
             )
         (samples,) = board.get("plugin/images/images", run=run, tag="samples/train", sample=0)
-        with Image.open(runs / run / "evidence" / "samples.png") as kept:
+        with Image.open(runs / run / "evidence" / "samples.jpg") as kept:
             assert np.array_equal(pixels(board, samples), np.asarray(kept))
 
 

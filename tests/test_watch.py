@@ -346,10 +346,10 @@ def test_a_confusion_picture_of_any_size(classes: int) -> None:
 
 def test_sample_pictures_are_the_photos_of_the_first_batch(tmp_path: Path) -> None:
     made = prepared(image_size=24)
-    assert evidence.write_samples(tmp_path, evidence.samples(made.parts)) == "evidence/samples.png"
+    assert evidence.write_samples(tmp_path, evidence.samples(made.parts)) == "evidence/samples.jpg"
     photos, _ = made.parts.batches.batch(0, 0)
-    picture = np.asarray(Image.open(io.BytesIO((tmp_path / "evidence/samples.png").read_bytes())))
+    picture = np.asarray(Image.open(io.BytesIO((tmp_path / "evidence/samples.jpg").read_bytes())))
     assert photos.shape == (8, 3, 24, 24) and picture.shape == (50, 8 * 50, 3)  # each twice its size, and a gap
     for index, photo in enumerate(photos):
         tile = picture[:48:2, index * 50 : index * 50 + 48 : 2]
-        assert np.array_equal(tile, photo.permute(1, 2, 0).numpy())
+        assert np.abs(tile.astype(int) - photo.permute(1, 2, 0).numpy()).mean() < 4  # JPEG

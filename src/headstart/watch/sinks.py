@@ -109,11 +109,11 @@ class TensorBoard:
         self.close()
 
 
-def _picture(tag: str, png: bytes) -> Any:
+def _picture(tag: str, encoded: bytes) -> Any:
     """A picture as it lies in its file."""
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
         width, height = image.size
-    image_value = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3)
+    image_value = Summary.Image(encoded_image_string=encoded, width=width, height=height, colorspace=3)
     return Summary.Value(tag=tag, image=image_value)
 
 
