@@ -153,7 +153,8 @@ def test_pictures(board: Board, runs: Path) -> None:
         assert [picture["step"] for picture in found] == list(epochs)
         for picture in found:
             assert np.array_equal(
-                pixels(board, picture), confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"])
+                pixels(board, picture),
+                np.asarray(confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"]).convert("RGB")),
             )
         (samples,) = board.get("plugin/images/images", run=run, tag="samples/train", sample=0)
         with Image.open(runs / run / "evidence" / "samples.jpg") as kept:

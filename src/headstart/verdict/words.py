@@ -286,8 +286,8 @@ def known(verdict: Verdict) -> list[str]:
             )
         if met["images"]:
             said[f"{start} images"] = (
-                f"{start} was trained on {met['images']:,} of the {verdict['judge']['images']:,} {judged(verdict)}: its "
-                "numbers flatter it."
+                f"{start} was trained on {met['images']:,} of the {verdict['judge']['images']:,} {judged(verdict)}: "
+                "its numbers flatter it."
             )
     return list(said.values())
 

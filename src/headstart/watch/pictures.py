@@ -13,19 +13,21 @@ SIDE = 512  # px of the matrix itself, more or less
 LEGIBLE = 24  # px of the smallest cell with a number in it
 TEXT = 13  # px
 LONGEST_NAME = 140  # px
+LEVELS, BLENDS, GREYS = 40, 4, 15  # steps of a share, from a cell's colour to its number's, from white to black
 
 
-def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
-    """A confusion matrix [true, predicted] as an RGB picture uint8 [h, w, 3]: darker is a larger share of its row.
+def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> Image.Image:
+    """A confusion matrix [true, predicted] as a picture: darker is a larger share of its row.
 
-    Up to 21 classes there is room for the counts in the cells and for the class names at rows and columns. What
-    pictures have in common is drawn once: many heads on one trunk leave thousands of them.
+    Up to 21 classes there is room for the counts in the cells and for the class names at rows and columns. The picture
+    has a palette, and what pictures have in common is drawn once: many heads on one trunk leave thousands of them.
     """
     classes = len(counts)
     cell = min(48, max(1, SIDE // classes))
     totals = np.maximum(counts.sum(axis=1), 1)
     if cell < LEGIBLE:
-        return _colours(counts / totals[:, None]).repeat(cell, axis=0).repeat(cell, axis=1)
+        levels = np.rint(LEVELS * counts / totals[:, None]).astype(np.uint8) * (BLENDS + 1)
+        return _with_palette(levels.repeat(cell, axis=0).repeat(cell, axis=1))
     known = names if len(names) == classes else [""] * classes
     labels = tuple(name if _drawable(name) else str(index) for index, name in enumerate(known))
     framed, margin = _frame(labels, cell)
@@ -33,24 +35,34 @@ def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> np.ndarr
     for row, column in np.ndindex(counts.shape):
         top, left = margin + row * cell, margin + column * cell
         picture[top : top + cell, left : left + cell] = _tile(int(counts[row, column]), int(totals[row]), cell)
+    return _with_palette(picture)
+
+
+def _with_palette(indices: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(indices)
+    picture.putpalette(_palette())
     return picture
 
 
-def _colours(shares: np.ndarray) -> np.ndarray:
-    """From white to blue, uint8 [..., 3]."""
-    colours: np.ndarray = (PAPER + (INK - PAPER) * shares[..., None]).round().astype(np.uint8)
-    return colours
+@lru_cache(maxsize=1)
+def _palette() -> bytes:
+    """Colours 0 to 204: each level of a share, as it is and in steps towards the colour of its number; then greys."""
+    shares = np.linspace(0, 1, LEVELS + 1)[:, None, None]
+    colours = PAPER + (INK - PAPER) * shares
+    numbers = np.where(shares > 0.5, 255.0, 0.0)
+    cells = colours + (numbers - colours) * np.linspace(0, 1, BLENDS + 1)[None, :, None]
+    greys = np.linspace(255, 0, GREYS + 1)[:, None].repeat(3, axis=1)
+    return np.concatenate([cells.reshape(-1, 3), greys]).round().astype(np.uint8).tobytes()
 
 
 @lru_cache(maxsize=1024)
 def _tile(count: int, total: int, cell: int) -> np.ndarray:
-    """One cell [cell, cell, 3] with its number, where that has room; nobody changes it."""
-    share = count / total
-    tile = Image.new("RGB", (cell, cell), tuple(map(int, _colours(np.array(share)))))
+    """One cell [cell, cell] of the palette with its number, where that has room; nobody changes it."""
+    text = Image.new("L", (cell, cell))
     if _font().getlength(str(count)) <= cell:
-        colour = "white" if share > 0.5 else "black"
-        ImageDraw.Draw(tile).text((cell / 2, cell / 2), str(count), fill=colour, font=_font(), anchor="mm")
-    return np.asarray(tile)
+        ImageDraw.Draw(text).text((cell / 2, cell / 2), str(count), fill=255, font=_font(), anchor="mm")
+    blend = np.rint(np.asarray(text) * (BLENDS / 255)).astype(np.uint8)
+    return blend + np.uint8(round(LEVELS * count / total) * (BLENDS + 1))
 
 
 def _drawable(name: str) -> bool:
@@ -64,7 +76,7 @@ def _frame(names: tuple[str, ...], cell: int) -> tuple[np.ndarray, int]:
     labels = [_label(name) for name in names]
     side = cell * len(names)
     margin = 2 * TEXT + max(label.width for label in labels)
-    framed = Image.new("RGB", (margin + side + 8, margin + side + 8), "white")
+    framed = Image.new("L", (margin + side + 8, margin + side + 8), "white")
     ImageDraw.Draw(framed).rectangle((margin - 1, margin - 1, margin + side, margin + side), outline="grey")
     true, predicted = _label("true").rotate(90, expand=True), _label("predicted")
     framed.paste(true, (2, margin + (side - true.height) // 2))
@@ -74,7 +86,8 @@ def _frame(names: tuple[str, ...], cell: int) -> tuple[np.ndarray, int]:
         framed.paste(label, (margin - label.width - 4, middle - label.height // 2))
         upright = label if label.width < cell else label.rotate(90, expand=True)
         framed.paste(upright, (middle - upright.width // 2, margin - upright.height - 4))
-    return np.asarray(framed), margin
+    greys = np.rint((255 - np.asarray(framed)) * (GREYS / 255)).astype(np.uint8)
+    return greys + np.uint8((LEVELS + 1) * (BLENDS + 1)), margin
 
 
 def _label(text: str) -> Image.Image:
@@ -82,7 +95,7 @@ def _label(text: str) -> Image.Image:
     font = _font()
     while font.getlength(text) > LONGEST_NAME:
         text = text.removesuffix("…")[:-1] + "…"
-    label = Image.new("RGB", (int(font.getlength(text)) + 2, TEXT + 4), "white")
+    label = Image.new("L", (int(font.getlength(text)) + 2, TEXT + 4), "white")
     ImageDraw.Draw(label).text((1, label.height // 2), text, fill="black", font=font, anchor="lm")
     return label
 

@@ -87,7 +87,7 @@ class TensorBoard:
 
     def _confusion(self, tag: str, counts: list[list[int]]) -> Any:
         buffer = io.BytesIO()
-        drawn = Image.fromarray(confusion_picture(np.array(counts), self._classes))
+        drawn = confusion_picture(np.array(counts), self._classes)
         drawn.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colours: runs are all there is
         return _picture(tag, buffer.getvalue())
 
