@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from headstart import jobs
+from headstart import api, jobs, run
 from headstart.engines.here import Here
 from headstart.interrupt import Wish
+from headstart.record import read_json
 from headstart.voice import Silent
 
 
@@ -31,6 +33,21 @@ def test_a_signal_that_nobody_asked_for_is_sent_again() -> None:
             os.kill(os.getpid(), signal.SIGINT)
         del outer
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_comes_when_a_run_is_done_does_not_undo_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*args) -> None:
+        concluded(*args)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    concluded = run.conclude
+    monkeypatch.setattr(run, "conclude", late)
+    made = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
+    assert read_json(made.folder / "result.json")["state"] == "finished"
+    with Wish() as later:
+        assert later.heard() is None
 
 
 def test_outside_a_block_signals_mean_what_they_meant() -> None:

@@ -7,9 +7,21 @@ SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 
 # One row a floor, from the ground up; on a floor, rooms stand in the order in which they may see each other.
 FLOORS = [
-    ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "protocol", "verdict"],
+    ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "protocol", "verdict", "report"],
     ["parts", "data"],
-    ["features", "loop", "many_heads", "survey", "machine", "build", "checkpoint", "model_folder", "watch", "evidence"],
+    [
+        "features",
+        "loop",
+        "many_heads",
+        "survey",
+        "machine",
+        "build",
+        "checkpoint",
+        "model_folder",
+        "watch",
+        "evidence",
+        "gallery",
+    ],
     ["run", "run_heads", "jobs"],
     ["eta", "progress", "engines", "search", "arms", "study", "forecast", "use"],
     ["terminal", "flags", "api", "__init__", "cli", "__main__"],
@@ -26,6 +38,7 @@ NO_TORCH = [
     "settings",
     "protocol",
     "verdict",
+    "report",
     "data",
     "eta",
     "progress",

@@ -230,6 +230,14 @@ def board(
         serve(folder, port, lambda url: print(url, flush=True))
 
 
+@app.command(sort_key=5)
+def report(folder: Annotated[Path, Parameter(help="A study's folder, a run's, or one with runs in it.")], /) -> None:
+    """Draw a study, a run, or runs that were copied together, as one page: report.html in their folder."""
+    from headstart.report import page
+
+    print(page.write(folder))
+
+
 @app.command(sort_key=6)
 def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.")], /) -> None:
     """Make the TensorBoard files of a run, or of a study's runs and means, anew from the records."""
@@ -262,6 +270,7 @@ def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
     print(study_table(verdict), end="\n\n")
     print("\n".join(map(printable, [*said.get("others", ()), *said.get("notes", ())])), end="\n\n")
     print(f"{printable(paragraph(said))}\n{folder}")
+    print(f"Report: {folder / 'report.html'}")
 
 
 def _print_run(folder: Path, as_json: bool) -> None:

@@ -17,7 +17,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, evidence, loop, machine, record
+from headstart import build, checkpoint, evidence, gallery, loop, machine, record
 from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
@@ -55,6 +55,8 @@ def start(
         prepared = replace(build.prepare(draft, voice), blind=is_blind(about))
         folder = make_folder(prepared.plan, runs, about)
         _live(folder, prepared, voice, save_every, until)
+        if about is None:  # a study draws the run whose model it exports
+            gallery.illustrate(folder, voice)
     return folder
 
 
@@ -94,6 +96,8 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
             changes = differences(content["environment"], environment(plan.machine.device))
             voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
         _live(folder, prepared, voice, save_every, until)
+        if "study" not in content:
+            gallery.illustrate(folder, voice)
     return folder
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, machine, record, run
+from headstart import build, gallery, jobs, machine, record, run
 from headstart.arms import as_judged, check, met, require_unchanged, source_of, source_plan, write_met
 from headstart.cache import sweep
 from headstart.engines import Engine
@@ -25,6 +25,7 @@ from headstart.model_folder import make_whole
 from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
+from headstart.report import page
 from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
@@ -97,6 +98,8 @@ def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
         verdict = conclude(folder, declared, found)
         _export(folder, verdict)
         record.write_json(folder / "verdict.json", verdict)
+        gallery.illustrate(folder / verdict["exported"]["run"], voice)
+        page.write(folder)
         return dict(record.read_json(folder / "verdict.json"))
 
 

@@ -295,9 +295,13 @@ def known(verdict: Verdict) -> list[str]:
 def limits(verdict: Verdict) -> str:
     """What the verdict does not cover."""
     rates = "learning rates as chosen" if verdict["search"].get("chosen") else "learning rates as given"
-    length = str(verdict["budget"]).replace("ep", " epochs").replace("st", " steps")
     share = f", {100 * verdict['fraction']:.3g} % of the labels" if verdict["fraction"] != 1 else ""
-    return f"Limits: these photos, {verdict['network']}, {length}{share}, {rates}."
+    return f"Limits: these photos, {verdict['network']}, {length_words(verdict['budget'])}{share}, {rates}."
+
+
+def length_words(length: str) -> str:
+    """`8ep` is "8 epochs"."""
+    return length.replace("ep", " epochs").replace("st", " steps")
 
 
 def paragraph(said: Mapping[str, Any]) -> str:

@@ -7,7 +7,10 @@ repair one.
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import socket
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,9 +19,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from headstart.record import read_json, read_lines
 from headstart.watch.pictures import confusion_picture
@@ -31,6 +35,8 @@ LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/trunk"]]},
 }
+FLUSH_SECONDS = 5.0  # what a live TensorBoard sees is no older
+_numbers = itertools.count()
 METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # beside the hyper-parameters
 
 
@@ -42,9 +48,14 @@ class TensorBoard:
         self.folder = folder
         self._classes = _class_names(folder)
         self._time: float | None = None  # of the last line that has one; later lines happened just after it
-        # purge_step tells a TensorBoard that is already looking to forget what it has read of this run
-        self._writer = SummaryWriter(str(folder), purge_step=0, flush_secs=5, max_queue=1000)
-        self._writer.add_custom_scalars(LAYOUT)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        # written here and now: a thread that queues events would take as long, and hold this one up besides
+        self._file = (folder / name).open("wb")
+        self._records, self._flushed = RecordWriter(self._file), time.monotonic()
+        self._add(Event(step=0, file_version="brain.Event:2"))
+        # tells a TensorBoard that is already looking to forget what it has read of this run
+        self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
+        self._add_summary(custom_scalars(LAYOUT))
         plain = {name: _plain(value) for name, value in settings.items()}
         experiment, begin, self._success = hparams(plain, dict.fromkeys(METRICS))
         self._add_summary(experiment)
@@ -63,7 +74,7 @@ class TensorBoard:
         if values:
             self._add_summary(Summary(value=values), line["step"])
         if line["kind"] == "proof":
-            self._writer.add_text("proof of freeze", line["sentence"], line["step"], self._time)
+            self._add_summary(text("proof of freeze", line["sentence"]), line["step"])
         elif line["kind"] == "end":
             self._add_summary(self._success)  # until then TensorBoard's table of runs calls its status unknown
 
@@ -91,14 +102,21 @@ class TensorBoard:
         drawn.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colours: runs are all there is
         return _picture(tag, buffer.getvalue())
 
-    def _add_summary(self, summary: Any, step: int | None = None) -> None:
-        self._writer._get_file_writer().add_summary(summary, step, self._time)
+    def _add_summary(self, summary: Any, step: int = 0) -> None:
+        self._add(Event(step=step, summary=summary))
+
+    def _add(self, event: Any) -> None:
+        event.wall_time = time.time() if self._time is None else self._time
+        self._records.write(event.SerializeToString())
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
-        self._writer.flush()
+        self._file.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
 
     def __enter__(self) -> TensorBoard:
         return self

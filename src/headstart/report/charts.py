@@ -1,0 +1,310 @@
+"""Charts as inline SVG, from plain numbers.
+
+Colours, strokes and fonts are classes of the page's style sheet, so that light, dark and paper need nothing here. Every
+text goes through `markupsafe`: names of classes and files are shown as text, whatever they hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from markupsafe import Markup
+
+T = TypeVar("T")
+WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
+LINE = 18  # between two lines of text
+TALL, SIDE, VALUE, BELOW = 58, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
+LETTER = 7.2  # width of a letter of the labels, more or less
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values from `low` to `high` on units from `begin` to `end`; with `log` by their logarithm."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """Where a value lies, cut at the ends of the axis."""
+        low, high, value = self._scaled(self.low), self._scaled(self.high), self._scaled(value)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.begin + (self.end - self.begin) * min(max(share, 0.0), 1.0), 1)
+
+    def _scaled(self, value: float) -> float:
+        return math.log10(max(value, 1e-300)) if self.log else value
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Round values between the ends: 1, 2 or 5 times a power of ten, or powers of ten on a log axis."""
+        if self.log:
+            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            every = max(1, math.ceil((last - first + 1) / most))
+            return [10.0**power for power in range(first, last + 1, every)]
+        if self.high <= self.low:
+            return [self.low]
+        rough = (self.high - self.low) / most
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(step * number, 12) for number in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One arm in a chart: `paths` of its seeds [(x, y), …], the `mean`, and a `band` [(x, low, high), …] around it."""
+
+    name: str
+    colour: int
+    paths: Sequence[Sequence[tuple[float, float]]] = ()
+    mean: Sequence[tuple[float, float]] = ()
+    band: Sequence[tuple[float, float, float]] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a chart of intervals: its `dots`, its `mean`, and the interval from `low` to `high`."""
+
+    name: str
+    colour: int
+    mean: float
+    low: float
+    high: float
+    dots: Sequence[float] = ()
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """When runs of an arm got somewhere: times of those that did, lengths of those that never did, and the median."""
+
+    name: str
+    colour: int
+    reached: Sequence[float]
+    censored: Sequence[float]
+    median: float | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A heat map: `values` [rows][columns], None for what is not there; `taken` cells and `edges` are outlined."""
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    values: Sequence[Sequence[float | None]]
+    texts: Sequence[Sequence[str]]
+    taken: frozenset[tuple[int, int]] = frozenset()
+    edges: frozenset[tuple[int, int]] = frozenset()
+
+
+def number(value: float) -> str:
+    """A tick's label, as short as it can be."""
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        mantissa, power = f"{value:.0e}".split("e")
+        return f"{mantissa}e{int(power)}"
+    return f"{value:.6g}"
+
+
+def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, zero: bool = False) -> Markup:
+    """Dots of seeds, mean and interval, a row each. With `zero` differences: a line at 0 and the zone of the tie."""
+    values = [v for row in rows for v in (row.low, row.high, row.mean, *row.dots)]
+    values += [-tie, tie, 0.0] if zero else []
+    axis = _padded(values, SIDE, WIDTH - VALUE)
+    bottom = TALL * len(rows) + 10
+    drawn = [_frame_x(axis, 4, bottom, unit)]
+    if zero:
+        wide = round(axis.at(tie) - axis.at(-tie), 1)
+        drawn.append(_tag("rect", "", x=axis.at(-tie), y=4, width=wide, height=bottom - 4, cls="tie"))
+        drawn.append(_line(axis.at(0), 4, axis.at(0), bottom, "zero"))
+    for index, row in enumerate(rows):
+        y = TALL * (index + 0.62)
+        drawn.append(_text(SIDE, y - 16, row.name, "start", "strong" if row.strong else ""))
+        ends = (axis.at(row.low), axis.at(row.high))
+        drawn.append(_line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
+        drawn += [_line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]
+        drawn += [_dot(axis.at(dot), y + 11, 3.5, f"seed f{row.colour}") for dot in row.dots]
+        drawn.append(_dot(axis.at(row.mean), y, 6, f"mean f{row.colour}"))
+        told = _signed(row.mean) if zero else f"{row.mean:.1f}"
+        drawn.append(_text(WIDTH - VALUE + 12, y + 5, told, "start", "value"))
+    return _svg(bottom + BELOW, label, drawn, "rows")
+
+
+def curves(
+    series: Sequence[Series], *, x: str, y: str, label: str, log: bool = False, target: float | None = None
+) -> Markup:
+    """Thin lines for seeds, a thick one with its band for each arm, named at its end."""
+    right = 16 + max((len(one.name) for one in series), default=0) * LETTER
+    right = min(right, 0.36 * WIDTH)
+    points = [point for one in series for path in (*one.paths, one.mean) for point in path]
+    if not points:
+        return Markup("")
+    ys = [v for _, v in points] + [v for one in series for _, *both in one.band for v in both]
+    ys += [target] if target is not None else []
+    across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right)
+    if log:
+        kept = [v for v in ys if v > 0] or [1.0]
+        up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, 12, log=True)
+    else:
+        up = _padded(ys, HEIGHT - 40, 12)
+    drawn = [_frame_x(across, 12, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - right, y)]
+    if target is not None:
+        drawn.append(_line(56, up.at(target), WIDTH - right, up.at(target), "target"))
+        drawn.append(_text(60, up.at(target) - 5, f"target {number(target)}", "start", "note"))
+    for one in series:
+        if one.band:
+            top = [(across.at(a), up.at(high)) for a, _, high in one.band]
+            bottom = [(across.at(a), up.at(low)) for a, low, _ in reversed(one.band)]
+            drawn.append(_tag("polygon", "", points=_points([*top, *bottom]), cls=f"band f{one.colour}"))
+    for one in series:
+        drawn += [_path(path, across, up, f"seed c{one.colour}") for path in one.paths]
+        drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
+    ends = [(up.at((one.mean or one.paths[0])[-1][1]), one) for one in series if one.mean or one.paths]
+    for y_end, one in _apart(ends):
+        drawn.append(_text(WIDTH - right + 8, y_end + 4, _cut(one.name, right - 12), "start", f"t{one.colour}"))
+    return _svg(HEIGHT, label, drawn)
+
+
+def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
+    """A filled dot for each run that got there, an open one where a run ended before it did, a bar at the median."""
+    values = [v for row in rows for v in (*row.reached, *row.censored)]
+    axis = Axis(0, max(values, default=1) * 1.05, SIDE, WIDTH - SIDE)
+    bottom = TALL * len(rows) + 10
+    drawn = [_frame_x(axis, 4, bottom, x)]
+    for index, row in enumerate(rows):
+        y = TALL * (index + 0.72)
+        drawn.append(_text(SIDE, y - 22, row.name, "start"))
+        for times, style in ((row.reached, f"mean f{row.colour}"), (row.censored, f"open c{row.colour}")):
+            seen: dict[float, int] = {}
+            for time in sorted(times):
+                step = seen[time] = seen.get(time, -1) + 1
+                drawn.append(_dot(axis.at(time), y + 6 * ((step + 1) // 2) * (-1) ** step, 5, style))
+        if row.median is not None:
+            drawn.append(_line(axis.at(row.median), y - 15, axis.at(row.median), y + 15, f"interval c{row.colour}"))
+    return _svg(bottom + BELOW, label, drawn, "rows")
+
+
+def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
+    """Cells shaded from the smallest to the largest value, each with its text."""
+    left = min(16 + max(len(name) for name in grid.rows) * LETTER, 0.4 * WIDTH)
+    wide, top = (WIDTH - left - 8) / len(grid.columns), 30
+    tall = min(34.0, max(16.0, wide))
+    known = [v for row in grid.values for v in row if v is not None and math.isfinite(v)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    drawn = [_text(left, 12, columns, "start", "note")]
+
+    def box(row: int, column: int, style: str) -> Markup:
+        x, y = round(left + column * wide, 1), round(top + row * tall, 1)
+        return _tag("rect", "", x=x, y=y, width=round(wide - 1, 1), height=round(tall - 1, 1), cls=style)
+
+    for index, name in enumerate(grid.columns):
+        drawn.append(_text(left + (index + 0.5) * wide, top - 4, _cut(name, wide + 4), "middle", "note"))
+    for row, name in enumerate(grid.rows):
+        drawn.append(_text(left - 8, top + (row + 0.5) * tall + 4, _cut(name, left - 10), "end", "note"))
+        for column, value in enumerate(grid.values[row]):
+            text = grid.texts[row][column]
+            style = "none"
+            if value is not None and math.isfinite(value):
+                style = f"h{round(9 * (value - low) / (high - low)) if high > low else 0}"
+            drawn.append(box(row, column, f"cell {style}"))
+            if len(text) * 6 < wide:
+                x, y = left + (column + 0.5) * wide, top + (row + 0.5) * tall + 4
+                drawn.append(_text(x, y, text, "middle", f"in {style}"))
+    drawn += [box(*cell, "outline edge" if cell in grid.edges else "outline") for cell in sorted(grid.taken)]
+    return _svg(round(top + len(grid.rows) * tall + 8), label, drawn)
+
+
+def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, label: str, log: bool = False) -> Markup:
+    """A named dot for each (name, colour, x, y)."""
+    xs = [row[2] for row in rows]
+    across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else _padded(xs, 56, WIDTH - 150)
+    up = _padded([row[3] for row in rows], HEIGHT - 40, 16)
+    drawn = [_frame_x(across, 12, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
+    drawn += [_dot(across.at(one), up.at(other), 6, f"mean f{colour}") for _, colour, one, other in rows]
+    for y_label, (name, colour, one) in _apart([(up.at(row[3]), (row[0], row[1], row[2])) for row in rows]):
+        drawn.append(
+            _text(across.at(one) + 10, y_label + 4, _cut(name, WIDTH - across.at(one) - 12), "start", f"t{colour}")
+        )
+    return _svg(HEIGHT, label, drawn)
+
+
+def _padded(values: Iterable[float], begin: float, end: float) -> Axis:
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    room = 0.06 * (max(known) - min(known)) or 0.5
+    return Axis(min(known) - room, max(known) + room, begin, end)
+
+
+def _apart(ends: Sequence[tuple[float, T]]) -> list[tuple[float, T]]:
+    """Labels at their heights, pushed down where they would lie on each other."""
+    found: list[tuple[float, T]] = []
+    for height, what in sorted(ends, key=lambda end: end[0]):
+        found.append((max(height, found[-1][0] + LINE - 3) if found else height, what))
+    return found
+
+
+def _frame_x(axis: Axis, top: float, bottom: float, name: str) -> Markup:
+    parts = [_line(axis.begin, bottom, axis.end, bottom, "axis")]
+    for tick in axis.ticks():
+        parts.append(_line(axis.at(tick), top, axis.at(tick), bottom, "rule"))
+        parts.append(_text(axis.at(tick), bottom + 18, number(tick), "middle", "note"))
+    parts.append(_text((axis.begin + axis.end) / 2, bottom + 38, name, "middle", "note"))
+    return Markup("").join(parts)
+
+
+def _frame_y(axis: Axis, left: float, right: float, name: str) -> Markup:
+    parts = [_text(left - 44, axis.end - 1, name, "start", "note")]
+    for tick in axis.ticks():
+        parts.append(_line(left, axis.at(tick), right, axis.at(tick), "rule"))
+        parts.append(_text(left - 6, axis.at(tick) + 4, number(tick), "end", "note"))
+    return Markup("").join(parts)
+
+
+def _path(points: Sequence[tuple[float, float]], across: Axis, up: Axis, style: str) -> Markup:
+    """A line through the points; a point alone is a dot, and what is not finite is left out."""
+    known = [(across.at(a), up.at(b)) for a, b in points if math.isfinite(b)]
+    if len(known) == 1:
+        return _dot(*known[0], 3, style.replace(" c", " f", 1))
+    return _tag("polyline", "", points=_points(known), cls=f"line {style}") if known else Markup("")
+
+
+def _points(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
+    return _tag("line", "", x1=round(x1, 1), y1=round(y1, 1), x2=round(x2, 1), y2=round(y2, 1), cls=style)
+
+
+def _dot(x: float, y: float, radius: float, style: str) -> Markup:
+    return _tag("circle", "", cx=round(x, 1), cy=round(y, 1), r=radius, cls=style)
+
+
+def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:
+    more = {"cls": style} if style else {}
+    return _tag("text", text, x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **more)
+
+
+def _cut(text: str, room: float) -> str:
+    """The text, with its end cut off where it is longer than `room`."""
+    most = max(3, int(room / LETTER))
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+def _tag(name: str, content: str, **attributes: object) -> Markup:
+    """An element; `cls` is its class."""
+    named = (("class" if key == "cls" else key, value) for key, value in attributes.items())
+    told = Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in named)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, told, content)
+
+
+def _svg(height: float, label: str, parts: Iterable[Markup], kind: str = "wide") -> Markup:
+    """The chart with its description for those who do not see it. Charts of `rows` fit on a phone as they are."""
+    content, box = Markup("").join(parts), f"0 0 {WIDTH} {height:g}"
+    return _tag("svg", content, viewBox=box, role="img", cls=kind, **{"aria-label": label})

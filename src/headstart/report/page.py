@@ -1,0 +1,197 @@
+"""One self-contained page of a study: what the records say, laid out by `page.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from headstart.errors import DataError
+from headstart.record import read_json, write_atomic
+from headstart.report import pictures, records, story
+from headstart.report.pictures import Gallery
+from headstart.report.records import Drawn
+from headstart.verdict.gather import read_run, runs_in
+from headstart.verdict.words import arm_words, key_contrast, length_words, points, turned
+
+NAME = "report.html"
+KINDS = ("weights", "gradients")
+
+
+def write(folder: Path) -> Path:
+    """Write `report.html` into the folder of a study, of a run, or of runs that were copied together; returns its path.
+
+    A study has a verdict, once it has come to it; everything else is shown without one. Raises DataError for a folder
+    without runs.
+    """
+    if (folder / "plan.json").exists():
+        found = [read_run(folder)]
+    else:
+        found = [run for run in runs_in(folder) if run.about.get("stage", "main") == "main"]
+    if not found:
+        raise DataError(f"There are no runs in {folder}.", "Name the folder of a study, of a run, or of several runs.")
+    runs = [records.read(run) for run in found]
+    verdict = folder / "verdict.json"
+    content = _study(folder, read_json(verdict), runs) if verdict.exists() else _loose(folder, runs)
+    shown = folder / read_json(verdict)["exported"]["run"] if verdict.exists() else found[0].folder
+    gallery = pictures.read(shown) if verdict.exists() or len(found) == 1 else None
+    page = _template().render(
+        **content,
+        gallery=_gallery(gallery, shown.name) if gallery else None,
+        cells={"cells": gallery.cells, "photos": [gallery.shown(i) for i in range(len(gallery.photos))]}
+        if gallery
+        else {},
+        runs=[_row(run) for run in runs],
+        environment=_environment(runs),
+        looks=[{"name": run.name, **{kind: records.ridges(run.looks, kind) for kind in KINDS}} for run in runs],
+    )
+    write_atomic(folder / NAME, page)
+    return folder / NAME
+
+
+def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, Any]:
+    said = verdict["sentences"]
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    sections = [
+        story.arms(verdict, colour),
+        story.learning(runs, verdict, colour),
+        story.target(verdict, colour),
+        story.rate_grid(verdict),
+        story.cost(verdict, colour),
+        story.rates(runs, colour),
+    ]
+    return {
+        "title": f"{said['headline']} headstart",
+        "kind": "An experiment with",
+        "subject": Path(verdict["source"]).name,
+        "headline": said["headline"],
+        "lead": said["evidence"],
+        "difference": story.difference(verdict, colour),
+        "settle": [said[key] for key in ("rows", "looks", "width", "settle") if key in said],
+        "three": _three(verdict),
+        "sections": [section for section in sections if section is not None],
+        "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",
+        "told": said.get("notes", ()),
+        "command": f"headstart compare --study {folder / 'study.toml'}",
+        "limits": [said["limits"].removeprefix("Limits: ")],
+    }
+
+
+def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
+    colour = story.colours(list(dict.fromkeys(run.arm for run in runs)), "")
+    what = "One run" if len(runs) == 1 else f"{len(runs)} runs, which are no study: there is no verdict"
+    return {
+        "title": f"{folder.name} headstart",
+        "kind": "Runs in",
+        "subject": folder.name,
+        "headline": f"{what}.",
+        "lead": "",
+        "difference": None,
+        "settle": [],
+        "three": [],
+        "sections": [story.loose(runs, colour), story.rates(runs, colour)],
+        "protocol": "As the plan of each run says",
+        "told": [],
+        "command": f"headstart report {folder}",
+        "limits": [],
+    }
+
+
+def _gallery(found: Gallery, run: str) -> dict[str, Any]:
+    """The confusion as a table of buttons, the most confused pairs in words, and the lists of photos."""
+    table = []
+    for true, row in enumerate(found.counts):
+        total = max(sum(row), 1)
+        cells = [
+            {
+                "id": f"{true}-{said}",
+                "count": count,
+                "share": round(count / total, 3),
+                "right": true == said,
+                "label": f"{found.classes[true]}, said to be {found.classes[said]}: {count} of {total}",
+            }
+            for said, count in enumerate(row)
+        ]
+        table.append({"name": found.classes[true], "cells": cells})
+    wrong, total = sum(pair[2] for pair in found.pairs), sum(map(sum, found.counts))
+    finding = f"All {total} {found.split} images are right"
+    if found.pairs:
+        most = _pair_words(found.pairs[0])
+        finding = f"{wrong} of {total} are wrong; most often {most}"
+    more = wrong - len(found.mistakes)
+    lists = [
+        ("Worst mistakes", "The true class got the least. Below each photo: what spoke for the answer (Grad-CAM)."
+         + (f" {more} more are in evidence/predictions.npz of the run." if more > 0 else ""), found.mistakes),
+        ("Least sure", "The two likeliest classes are closest, right or wrong.", found.unsure),
+    ]  # fmt: skip
+    return {
+        "finding": finding,
+        "how": f"The model of {run}, on {total} {found.split} images.",
+        "classes": found.classes,
+        "table": table,
+        "pairs": [_pair_words(pair) for pair in found.pairs[:6]],
+        "lists": [(title, how, [found.shown(i) for i in some]) for title, how, some in lists if some],
+        "filters": found.filters,
+    }
+
+
+def _pair_words(pair: tuple[str, str, int, int]) -> str:
+    true, said, count, of = pair
+    return f"{true} is taken for {said}, {count} of {of}"
+
+
+def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The three figures at the top: difference, epochs to the target, cost."""
+    found = []
+    if (contrast := key_contrast(verdict)) is not None:
+        first = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
+        seen = turned(contrast, first)
+        more = f"points against {arm_words(seen['second'])}, on {seen['m']} images"
+        found.append(("Difference", points(seen["mean"], signed=True), more))
+    winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
+    if winner["to_target"]:
+        median = winner["to_target"]["epochs"]["median"]
+        value = "never" if median is None else f"{median:g}"
+        found.append(
+            ("Epochs to target", value, f"{100 * verdict['target']:.3g} % on val, median of {verdict['n']} seeds")
+        )
+    seconds = sum(part["seconds"] for part in verdict["cost"].values())
+    runs = sum(part["runs"] for part in verdict["cost"].values())
+    found.append(("Cost", f"{seconds / 60:.0f} min", f"of training in {runs} runs, the search included"))
+    return found
+
+
+def _row(run: Drawn) -> list[str]:
+    result = run.run.result
+    val, test = result.get("val", {}), result.get("test", {})
+    return [
+        run.name,
+        result.get("state", "not finished"),
+        f"{run.run.rate:g}",
+        str(result.get("best_epoch", "")),
+        f"{100 * val['accuracy']:.1f}" if val else "",
+        f"{100 * test['accuracy']:.1f}" if test else "",
+        run.run.folder.name,
+    ]
+
+
+def _environment(runs: Sequence[Drawn]) -> list[tuple[str, str]]:
+    content = read_json(runs[0].run.folder / "plan.json")
+    facts = content["plan"]["facts"]
+    found = [
+        ("data", content["plan"]["data"]["source"]),
+        ("fingerprint of the data", facts["fingerprint"]),
+        ("photos", ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items())),
+        ("classes", ", ".join(f"{name} {count:,}" for name, count in facts["images"].items())),
+    ]
+    return found + [(name, str(value)) for name, value in content["environment"].items()]
+
+
+def _template() -> jinja2.Template:
+    """`page.html`, in which everything that is not markup is escaped."""
+    text = resources.files("headstart.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(text)

@@ -1,0 +1,96 @@
+"""Pictures of the page: what a run's `gallery.zip` holds, as addresses that need no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
+LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive does not fill the memory
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photos that a model was judged on, some of them, as `photos` with an address each; see headstart.gallery."""
+
+    split: str
+    classes: list[str]
+    counts: list[list[int]]
+    cells: dict[str, list[int]]
+    mistakes: list[int]
+    unsure: list[int]
+    photos: list[dict[str, Any]]
+    filters: dict[str, str]
+
+    @property
+    def pairs(self) -> list[tuple[str, str, int, int]]:
+        """(true, said, how many, of how many), the most confused first; right answers are no pairs."""
+        found = [
+            (self.classes[true], self.classes[said], count, sum(row))
+            for true, row in enumerate(self.counts)
+            for said, count in enumerate(row)
+            if count and true != said
+        ]
+        return sorted(found, key=lambda pair: -pair[2])
+
+    def shown(self, number: int) -> dict[str, Any]:
+        """One photo as the page shows it: address, address of its heat map or "", and its words."""
+        photo = self.photos[number]
+        true, said = self.classes[photo["true"]], self.classes[photo["said"]]
+        verb = "is" if true == said else "is not"
+        text = f"said {said}, {100 * photo['sure']:.0f} %; it {verb}" + ("" if true == said else f", but {true}")
+        return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
+
+
+def read(run: Path) -> Gallery | None:
+    """What the run has left; None where it has left none, or one that cannot be read."""
+    try:
+        with zipfile.ZipFile(run / "evidence" / "gallery.zip") as archive:
+            index = json.loads(_member(archive, "index.json"))
+            names = set(archive.namelist())
+            for number, photo in enumerate(index["photos"]):
+                photo["src"] = _address("webp", _member(archive, f"{number}.webp"))
+                if f"{number}-map.webp" in names:
+                    photo["map_src"] = _address("webp", _member(archive, f"{number}-map.webp"))
+            filters = {
+                name: _address("png", filter_picture(np.load(io.BytesIO(_member(archive, f"{name}.npy")))))
+                for name in ("before", "after")
+                if f"{name}.npy" in names
+            }
+            lists = index["lists"]
+            return Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
+                           lists["unsure"], index["photos"], filters)  # fmt: skip
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def filter_picture(weights: npt.NDArray[np.float32]) -> bytes:
+    """Filters [n, 3, k, k] as one PNG: grey is 0, and the largest weight of all is full colour."""
+    scaled = weights / max(float(np.abs(weights).max()), 1e-12)
+    tiles = ((scaled + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    tiles = np.pad(tiles.repeat(LARGER, 1).repeat(LARGER, 2), ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    columns = min(COLUMNS, len(tiles))
+    tiles = np.concatenate([tiles, np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, np.uint8)])
+    rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles), columns)]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > LARGEST:
+        raise ValueError(f"{name} is too large")
+    return archive.read(name)
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

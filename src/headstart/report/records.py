@@ -1,0 +1,121 @@
+"""What the page draws from: runs read once, thinned to what a chart can show. Numbers come from the records alone."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from headstart.record import read_lines
+from headstart.verdict.gather import RunRecord, epoch_score
+from headstart.verdict.words import arm_words
+
+MOST_POINTS = 240  # of a line; a chart is not wider
+RIDGE_BINS = 48
+
+
+@dataclass
+class Drawn:
+    """One run: `epochs` as in its record, `rates` [(step, trunk or head)], and by layer what its looks saw."""
+
+    run: RunRecord
+    name: str
+    arm: str
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    proofs: list[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] = field(default_factory=dict)
+
+    def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
+        """Accuracy on val in per cent over epochs, images or seconds."""
+        found, seconds = [], 0.0
+        for line in self.epochs:
+            seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
+            at = {
+                "epochs": float(line["epoch"]),
+                "images": float(line["step"] * self.run.plan["recipe"]["batch_size"]),
+                "seconds": round(seconds, 2),
+            }[unit]
+            found.append((at, 100 * epoch_score(line, metric)))
+        return found
+
+
+def read(run: RunRecord) -> Drawn:
+    """A run's record, in one pass over its lines."""
+    arm = run.about.get("cell", "") or run.result.get("arm", "") or run.folder.name
+    found = Drawn(run, f"{arm_words(arm)}, seed {run.seed}", arm)
+    for line in read_lines(run.folder / "metrics.jsonl"):
+        kind = line["kind"]
+        if kind == "step":
+            for part, rate in line["lr"].items():
+                found.rates.setdefault(part, []).append((line["step"], rate))
+        elif kind == "epoch":
+            found.epochs.append(line)
+        elif kind == "look":
+            found.looks.append(line)
+        elif kind == "proof":
+            found.proofs.append(line)
+        elif kind == "end":
+            found.end = line
+    return found
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
+    """So many of the points, the first and the last among them, evenly spread; all where they are few."""
+    if len(points) <= most:
+        return list(points)
+    places = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
+    return [points[int(place)] for place in places]
+
+
+def mean_and_band(
+    paths: Sequence[Sequence[tuple[float, float]]], quantile: Mapping[int, float]
+) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
+    """The mean of paths that share their x, as far as all reach, and the pointwise interval `quantile`[n - 1]."""
+    paths = [path for path in paths if path]
+    if len(paths) < 2:
+        return (list(paths[0]) if paths else []), []
+    mean, band = [], []
+    for at in range(min(map(len, paths))):
+        x = float(np.mean([path[at][0] for path in paths]))
+        values = np.array([path[at][1] for path in paths])
+        half = quantile[len(paths) - 1] * values.std(ddof=1) / math.sqrt(len(values))
+        mean.append((x, float(values.mean())))
+        band.append((x, float(values.mean() - half), float(values.mean() + half)))
+    return mean, band
+
+
+def ridges(looks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """By layer: the histograms of all looks on one scale, as bytes in base64, with the epochs and the scale's ends.
+
+    Each look is one row of `RIDGE_BINS` heights, 255 being the highest of the layer.
+    """
+    by_layer: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for look in looks:
+        for layer, histogram in look[kind].items():
+            if histogram["counts"]:
+                by_layer.setdefault(layer, []).append((look["step"], histogram))
+    return {layer: _ridge(rows) for layer, rows in by_layer.items()}
+
+
+def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
+    low, high = min(h["low"] for _, h in rows), max(h["high"] for _, h in rows)
+    edges = np.linspace(low, high if high > low else low + 1e-12, RIDGE_BINS + 1)
+    drawn = []
+    for _, histogram in rows:
+        own = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
+        share = np.concatenate([[0.0], np.cumsum(histogram["counts"])]) / histogram["n"]
+        drawn.append(np.diff(np.interp(edges, own, share)))  # a histogram's share between the edges
+    heights = np.sqrt(np.array(drawn))  # the tails are what one looks for
+    scaled = np.round(255 * heights / max(heights.max(), 1e-12)).astype(np.uint8)
+    return {
+        "low": float(low),
+        "high": float(high),
+        "steps": [step for step, _ in rows],
+        "rows": base64.b64encode(scaled.tobytes()).decode(),
+    }

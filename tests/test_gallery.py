@@ -1,0 +1,106 @@
+"""Pictures for the report: Grad-CAM against its equations, the choice of photos, and what is left in a run."""
+
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from headstart import api, gallery
+from headstart.parts import networks
+from headstart.parts.gradcam import grad_cam
+from headstart.report import pictures
+from headstart.voice import Silent
+
+
+def test_grad_cam_is_its_equations() -> None:
+    torch.manual_seed(0)
+    network = networks.build("resnet18", 3).eval()
+    with torch.no_grad():
+        network.fc.weight.abs_()  # so that something speaks for each class
+    images, classes = torch.randn(2, 3, 64, 64), torch.tensor([0, 2])
+    found = grad_cam(network, networks.block_names(network)[-1], images, classes)
+    for number in range(2):
+        x = images[number : number + 1]
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            x = network.get_submodule(name)(x)
+        seen = x.detach().requires_grad_()
+        score = network.fc(seen.mean((2, 3)))[0, classes[number]]
+        (gradient,) = torch.autograd.grad(score, seen)
+        alpha = gradient[0].sum((1, 2)) / gradient[0, 0].numel()  # equation 1
+        wanted = sum(alpha[k] * seen[0, k] for k in range(512)).clamp(min=0).detach()  # equation 2
+        wanted = F.interpolate(wanted[None, None], size=(64, 64), mode="bilinear", align_corners=False)[0, 0]
+        torch.testing.assert_close(found[number], wanted / wanted.max(), rtol=1e-3, atol=1e-4)
+        assert 0 < wanted.mean() < wanted.max()
+    assert all(p.grad is None for p in network.parameters())
+
+
+@given(st.integers(2, 5), st.integers(1, 80), st.integers(0, 1000))
+def test_each_list_has_what_it_says(classes: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, logits = rng.integers(0, classes, count), rng.normal(size=(count, classes)).astype(np.float32)
+    found = gallery.chosen(labels, logits)
+    said = logits.argmax(1)
+    assert set(found["cells"]) == set(zip(labels.tolist(), said.tolist(), strict=True))
+    for (true, guess), rows in found["cells"].items():
+        assert 1 <= len(rows) <= gallery.OF_CELL and len(set(rows.tolist())) == len(rows)
+        assert (labels[rows] == true).all() and (said[rows] == guess).all()
+    assert len(found["mistakes"]) == min(gallery.OF_LIST, int((said != labels).sum()))
+    assert (said[found["mistakes"]] != labels[found["mistakes"]]).all()
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), reduction="none").numpy()
+    if len(found["mistakes"]):
+        assert loss[found["mistakes"][0]] == pytest.approx(loss[said != labels].max(), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = api.train("digits:0-2", network="timm:test_resnet", image_size=16, batch_size=16, epochs="1ep", threads=1,
+                     precision="fp32", runs=tmp_path_factory.mktemp("runs"))  # fmt: skip
+    return made.folder
+
+
+def test_a_run_ends_with_its_gallery(run: Path) -> None:
+    found = pictures.read(run)
+    confusion = json.loads((run / "result.json").read_text())["test"]["confusion"]
+    assert found is not None and found.counts == confusion and found.split == "test"
+    with np.load(run / "evidence" / "predictions.npz") as arrays:
+        labels = dict(zip(arrays["image"].tolist(), arrays["label"].tolist(), strict=True))
+    assert {photo["key"] for photo in found.photos} <= set(labels)
+    assert all(labels[photo["key"]] == photo["true"] for photo in found.photos)
+    assert sum(pair[2] for pair in found.pairs) == sum(map(sum, confusion)) - sum(confusion[i][i] for i in range(3))
+    assert set(found.filters) == {"before", "after"} and found.filters["before"] != found.filters["after"]
+    with zipfile.ZipFile(run / "evidence" / "gallery.zip") as archive:
+        assert Image.open(io.BytesIO(archive.read("0.webp"))).size == (gallery.SIDE, gallery.SIDE)
+    before = (run / "evidence" / "gallery.zip").read_bytes()
+    gallery.write(run)
+    assert (run / "evidence" / "gallery.zip").read_bytes() == before
+
+
+def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "evidence" / "gallery.zip"
+    path.write_bytes(path.read_bytes()[:200])
+    assert pictures.read(tmp_path / "run") is None
+    path.unlink()
+    assert pictures.read(tmp_path / "run") is None
+    (tmp_path / "run" / "evidence" / "predictions.npz").unlink()
+    gallery.illustrate(tmp_path / "run", Silent())  # a run stands without its pictures
+    assert not path.exists()
+
+
+def test_a_picture_of_filters_has_every_filter_in_its_colours() -> None:
+    weights = np.zeros((3, 3, 2, 2), dtype=np.float32)
+    weights[0, 0], weights[1, 1], weights[2, 2] = 1, -1, 0.5
+    picture = np.asarray(Image.open(io.BytesIO(pictures.filter_picture(weights))))
+    step = 2 * pictures.LARGER + pictures.GAP
+    assert picture.shape == (step, 3 * step, 3)
+    assert picture[0, 0].tolist() == [255, 128, 128]
+    assert picture[0, step].tolist() == [128, 0, 128] and picture[0, 2 * step].tolist() == [128, 128, 191]

@@ -1,0 +1,183 @@
+"""The report: charts that are sound whatever they are given, and the page in a real browser, without a network."""
+
+import base64
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import stats
+
+from headstart import study
+from headstart.api import declared
+from headstart.cli import main
+from headstart.engines.here import Here
+from headstart.errors import DataError
+from headstart.record import read_json
+from headstart.report import charts, page, records, story
+from headstart.verdict.gather import read_run
+from headstart.voice import Silent
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+CHROMIUM = shutil.which("chromium")
+WIDE, NARROW = 1280, 390
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)
+values = st.floats(-1e6, 1e6)
+
+
+def parsed(chart: object) -> ElementTree.Element:
+    return ElementTree.fromstring(str(chart).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
+
+
+def texts(chart: object) -> list[str]:
+    return ["".join(one.itertext()) for one in parsed(chart).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@given(names, st.lists(values, min_size=1, max_size=5), values)
+def test_charts_are_sound_and_show_names_as_text(name: str, dots: list[float], mean: float) -> None:
+    row = charts.Row(name, 1, mean, min(dots), max(dots), dots)
+    path = list(enumerate(dots))
+    drawn = [
+        charts.intervals([row], unit=name, label=name, tie=1, zero=True),
+        charts.curves([charts.Series(name, 2, [path], path, [(x, y, y) for x, y in path])], x=name, y=name, label=name),
+        charts.events([charts.Event(name, 3, [1.0], [2.0], 1.0)], x=name, label=name),
+        charts.heat_map(charts.Grid([name], [name], [[mean]], [[name]], frozenset({(0, 0)})), label=name),
+        charts.scatter([(name, 0, abs(mean) + 1, mean)], x=name, y=name, label=name, log=True),
+    ]
+    for chart in drawn:
+        root = parsed(chart)
+        assert root.get("role") == "img" and root.get("aria-label") == name
+        assert not [one for one in root.iter() if one.tag.endswith(("img", "script"))]
+
+
+@given(st.floats(-1e5, 1e5), st.floats(1e-3, 1e5), st.floats(0, 1))
+def test_an_axis_keeps_order_and_ends_and_has_round_ticks_inside(low: float, span: float, share: float) -> None:
+    axis = charts.Axis(low, low + span, 10, 110)
+    assert (axis.at(low), axis.at(low + span)) == (10, 110)
+    assert axis.at(low + share * span) == pytest.approx(10 + 100 * share, abs=0.1)
+    ticks = axis.ticks()
+    assert 2 <= len(ticks) <= 8 and ticks == sorted(set(ticks))
+    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
+
+
+def test_a_log_axis_has_powers_of_ten() -> None:
+    axis = charts.Axis(1e-4, 0.1, 0, 300, log=True)
+    assert axis.ticks() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+    assert [axis.at(10.0**power) for power in (-4, -3, -2, -1)] == [0, 100, 200, 300]
+
+
+def test_the_band_is_the_t_interval_of_scipy() -> None:
+    paths = [[(1.0, 0.2), (2.0, 0.5)], [(1.0, 0.4), (2.0, 0.7)], [(1.0, 0.3), (2.0, 0.9)]]
+    mean, band = records.mean_and_band(paths, {2: float(stats.t.ppf(0.975, 2))})
+    for at, (x, low, high) in enumerate(band):
+        seen = [path[at][1] for path in paths]
+        assert (x, mean[at][1]) == (paths[0][at][0], pytest.approx(np.mean(seen)))
+        wanted = stats.t.interval(0.95, 2, loc=np.mean(seen), scale=stats.sem(seen))
+        assert (low, high) == pytest.approx(wanted)
+
+
+@given(st.integers(2, 2000), st.integers(2, 300))
+def test_thinned_lines_keep_their_ends(count: int, most: int) -> None:
+    points = [(float(i), float(-i)) for i in range(count)]
+    found = records.thinned(points, most)
+    assert found[0] == points[0] and found[-1] == points[-1]
+    assert len(found) == min(count, most) and found == sorted(found)
+
+
+def test_ridges_share_one_scale_and_hold_each_look() -> None:
+    narrow = {"low": 0.0, "high": 1.0, "n": 64, "counts": [1] * 64}
+    wide = {"low": -1.0, "high": 1.0, "n": 64, "counts": [1] * 64}
+    looks = [{"step": 1, "weights": {"conv1": narrow}}, {"step": 9, "weights": {"conv1": wide}}]
+    found = records.ridges(looks, "weights")["conv1"]
+    assert (found["low"], found["high"], found["steps"]) == (-1.0, 1.0, [1, 9])
+    rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, records.RIDGE_BINS)
+    half = records.RIDGE_BINS // 2
+    assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice as dense on half of the scale
+    assert (rows[1] == round(255 / np.sqrt(2))).all()
+
+
+def test_the_winner_is_blue_and_scratch_grey() -> None:
+    found = story.colours(["scratch", "a", "b", "scratch@adam"], "b")
+    assert found == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
+    assert max(story.colours([f"arm{i}" for i in range(20)], "arm3").values()) < story.MOST_COLOURS
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two arms on photos whose classes have names that a page must not obey."""
+    photos = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for index, label in enumerate((HOSTILE, "plain", "& \"quoted\" 'too'")):
+        (photos / label).mkdir()
+        for number in range(24):
+            pixels = rng.integers(0, 120, (20, 20, 3)) + 60 * index
+            Image.fromarray(pixels.astype(np.uint8)).save(photos / label / f"{HOSTILE}{number}.png")
+    plan = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 8, "precision": "fp32", "threads": 1,
+            "epochs": "3ep", "seeds": 2, "grid": "0.01,0.001", "keep": 1, "search_seeds": 1}  # fmt: skip
+    wanted = declared(str(photos), ("scratch", "scratch@adam"), {}, None, None, None, plan)
+    folder = study.begin(wanted, tmp_path_factory.mktemp("runs"), Silent())
+    study.carry_out(folder, Here(Silent()), Silent())
+    return folder
+
+
+def test_a_study_ends_with_its_report(made: Path) -> None:
+    text = (made / "report.html").read_text(encoding="utf-8")
+    assert len(text) < 5_000_000
+    assert HOSTILE not in text and "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    verdict = read_json(made / "verdict.json")
+    assert f"<h1>{verdict['sentences']['headline']}</h1>" in text
+
+
+def test_a_run_and_loose_runs_have_a_page_without_a_verdict(made: Path, tmp_path: Path, capsys) -> None:
+    runs = [path.parent for path in sorted(made.glob("*/plan.json"))]
+    for run in runs:
+        shutil.copytree(run, tmp_path / "copied" / run.name)
+    main(["report", str(tmp_path / "copied")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "copied" / "report.html")
+    text = (tmp_path / "copied" / "report.html").read_text(encoding="utf-8")
+    assert "there is no verdict" in text and all(run.name in text for run in runs)
+    one = page.write(tmp_path / "copied" / runs[0].name).read_text(encoding="utf-8")
+    assert "One run." in one and runs[1].name not in one
+    with pytest.raises(DataError, match="no runs"):
+        page.write(tmp_path)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_in_a_browser(made: Path, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    address = (made / "report.html").as_uri()
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        asked, wrong = [], []
+        for width, scheme in ((WIDE, "light"), (NARROW, "dark")):
+            tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            tab.on("request", lambda request: asked.append(request.url))
+            tab.on("pageerror", lambda error: wrong.append(str(error)))
+            tab.on("dialog", lambda dialog: wrong.append(dialog.message))
+            tab.goto(address)
+            assert tab.locator("h1").inner_text() == read_json(made / "verdict.json")["sentences"]["headline"]
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            tab.screenshot(path=str(tmp_path / f"report-{width}.png"), full_page=True)
+        shown = tab.locator("#curves figure:visible")
+        assert shown.count() == 1 and "epochs" in shown.locator("svg").get_attribute("aria-label")
+        tab.get_by_text("training images", exact=True).first.click()
+        assert shown.count() == 1 and "training images" in shown.locator("svg").get_attribute("aria-label")
+        run = read_run(next(path.parent for path in sorted(made.glob("*-s1/plan.json"))))
+        tab.locator("#pick-run").select_option(label=records.read(run).name)
+        tab.locator("#pick-layer").select_option(index=0)
+        looks = len(records.read(run).looks)
+        assert tab.locator("#ridges polygon").count() == looks > 2
+        weights = tab.locator("#ridges svg").inner_html()
+        tab.get_by_text("gradients", exact=True).click()
+        assert tab.locator("#ridges polygon").count() == looks and tab.locator("#ridges svg").inner_html() != weights
+        assert tab.locator("td.words", has_text=HOSTILE).count()
+        tab.locator('[data-cell^="1-"]').first.click()
+        assert tab.locator("#cell img").count() and tab.locator("#cell h3").inner_text().startswith(HOSTILE)
+        sources = tab.locator("img").evaluate_all("all => all.map(one => [one.src.slice(0, 11), one.naturalWidth])")
+        assert sources and all(kind == "data:image/" and width for kind, width in sources)
+        assert (asked, wrong) == ([address] * 2, [])
+        browser.close()
