@@ -16,7 +16,7 @@ from markupsafe import Markup
 T = TypeVar("T")
 WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
 LINE = 18  # between two lines of text
-TALL, SIDE, VALUE, BELOW = 58, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
+TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
 LETTER = 7.2  # width of a letter of the labels, more or less
 
 
