@@ -60,6 +60,12 @@ def test_each_list_has_what_it_says(classes: int, count: int, seed: int) -> None
         assert loss[found["mistakes"][0]] == pytest.approx(loss[said != labels].max(), rel=1e-5)
 
 
+def test_pictures_are_not_without_number() -> None:
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 60, 9000), rng.normal(size=(9000, 60)).astype(np.float32)
+    assert sum(map(len, gallery.chosen(labels, logits)["cells"].values())) <= gallery.MOST
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = api.train("digits:0-2", network="timm:test_resnet", image_size=16, batch_size=16, epochs="1ep", threads=1,
@@ -89,6 +95,11 @@ def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "run" / "evidence" / "gallery.zip"
     path.write_bytes(path.read_bytes()[:200])
     assert pictures.read(tmp_path / "run") is None
+    for wrong in ([], {"photos": [{}]}, {"split": "test", "classes": ["a"], "counts": [["x"]], "cells": {"0-0": [7]},
+                                         "lists": {"mistakes": [], "unsure": []}, "photos": []}):  # fmt: skip
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("index.json", json.dumps(wrong))
+        assert pictures.read(tmp_path / "run") is None
     path.unlink()
     assert pictures.read(tmp_path / "run") is None
     (tmp_path / "run" / "evidence" / "predictions.npz").unlink()

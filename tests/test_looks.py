@@ -88,11 +88,17 @@ def test_looks_that_make_no_sense_are_told(looks: str) -> None:
         declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {"seeds": 5, "looks": looks})
 
 
+def test_looks_at_a_grid_of_rates_need_a_contrast_that_is_declared() -> None:
+    with pytest.raises(UsageError, match="say which with primary"):
+        declared("digits:0-3", ("scratch",), {"lr": ("0.1", "0.01")}, None, None, None, {"seeds": 4, "looks": "3,4"})
+
+
 @pytest.mark.parametrize(("rates", "seeds"), [(("0.02", "0.00001"), 3), (("0.02", "0.021"), 4)])
 def test_a_study_ends_at_the_look_that_crosses(rates: tuple[str, str], seeds: int, tmp_path: Path) -> None:
     settings = {"network": "timm:test_resnet", "batch_size": 16, "precision": "fp32", "threads": 1, "epochs": "40st"}
     arms, vary = ("scratch",), {"lr": rates}
-    wanted = declared("digits:0-3", arms, vary, None, None, None, {**settings, "seeds": 4, "looks": "3,4"})
+    looked = {"seeds": 4, "looks": "3,4", "primary": f"scratch,lr={rates[1]} vs scratch,lr={rates[0]}"}
+    wanted = declared("digits:0-3", arms, vary, None, None, None, {**settings, **looked})
     folder = study.begin(wanted, tmp_path, Silent())
     assert read_study(folder).protocol.looks == (3, 4)
     verdict = study.carry_out(folder, Here(Silent()), Silent())

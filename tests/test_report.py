@@ -70,6 +70,25 @@ def test_a_log_axis_has_powers_of_ten() -> None:
     assert [axis.at(10.0**power) for power in (-4, -3, -2, -1)] == [0, 100, 200, 300]
 
 
+@pytest.mark.parametrize(("low", "high"), [(2.3e-3, 3.9e-3), (2.5, 3.5), (0.9, 4e5)])
+def test_a_log_axis_of_any_span_has_ticks(low: float, high: float) -> None:
+    assert len(charts.Axis(low, high, 0, 300, log=True).ticks()) >= 2
+
+
+@given(st.floats(0, 1e4), st.floats(1e-4, 1e7))
+def test_labels_of_ticks_differ_and_say_where_they_are(low: float, span: float) -> None:
+    ticks = charts.Axis(low, low + span, 0, 300).ticks()
+    labels = [charts.number(tick) for tick in ticks]
+    assert len(set(labels)) == len(labels) or span < 1e-5 * (low + span)
+    assert [float(label.replace(",", "")) for label in labels] == pytest.approx(ticks, rel=1e-2, abs=1e-9)
+
+
+def test_a_run_without_an_epoch_has_no_line() -> None:
+    chart = charts.curves([charts.Series("a", 1, [[], []]), charts.Series("b", 2, [[(1, 2.0)]])], x="", y="", label="")
+    assert "b" in texts(chart) and "a" not in texts(chart)
+    assert charts.curves([charts.Series("a", 1, [[]])], x="", y="", label="") == ""
+
+
 def test_the_band_is_the_t_interval_of_scipy() -> None:
     paths = [[(1.0, 0.2), (2.0, 0.5)], [(1.0, 0.4), (2.0, 0.7)], [(1.0, 0.3), (2.0, 0.9)]]
     mean, band = records.mean_and_band(paths, {2: float(stats.t.ppf(0.975, 2))})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from PIL import Image
 from torch import nn
 
 from headstart import build
-from headstart.errors import HeadstartError
+from headstart.errors import told
 from headstart.model_folder import Model, read_model
 from headstart.parts import augment, networks
 from headstart.parts.gradcam import grad_cam
-from headstart.parts.precision import place
+from headstart.parts.precision import place, repeatable
 from headstart.plan import read_plan
 from headstart.record import read_json, write_atomic
 from headstart.voice import Silent, Voice
@@ -42,9 +43,10 @@ def illustrate(run: Path, voice: Voice) -> None:
     if not (run / "result.json").exists():
         return
     try:
-        write(run)
-    except (HeadstartError, OSError) as error:
-        voice.say(f"There are no pictures for the report of {run}: {error}")
+        with repeatable(CPU, read_plan(run).machine.threads):
+            write(run)
+    except Exception as error:  # whatever a network of timm's or a file may come up with
+        voice.say(f"There are no pictures for the report of {run}: {told(error).what}")
 
 
 def write(run: Path) -> None:
@@ -100,7 +102,8 @@ def chosen(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, Any]:
     said = logits.argmax(1)
     sure = chances[np.arange(len(said)), said]
     ordered = np.sort(chances, axis=1)
-    cells = sorted({(int(t), int(s)) for t, s in zip(labels, said, strict=True)})
+    counted = Counter(zip(labels.tolist(), said.tolist(), strict=True))
+    cells = [cell for cell, _ in counted.most_common(MOST)]  # where there are more, the rarest have no photos
     most = max(1, min(OF_CELL, MOST // max(1, len(cells))))
     of_cell = {}
     for true, guess in cells:
@@ -162,7 +165,7 @@ def _filters(before: nn.Module, after: nn.Module) -> dict[str, npt.NDArray[np.fl
         first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
         if first is None or first.in_channels != 3:
             return {}
-        found[name] = first.weight.detach().float().contiguous().numpy()
+        found[name] = first.weight.detach().float().cpu().contiguous().numpy()
     return found
 
 

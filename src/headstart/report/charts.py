@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from markupsafe import Markup
@@ -43,6 +43,8 @@ class Axis:
         """Round values between the ends: 1, 2 or 5 times a power of ten, or powers of ten on a log axis."""
         if self.log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            if last <= first:  # less than two powers of ten: as on any axis
+                return Axis(self.low, self.high, self.begin, self.end).ticks(most)
             every = max(1, math.ceil((last - first + 1) / most))
             return [10.0**power for power in range(first, last + 1, every)]
         if self.high <= self.low:
@@ -103,10 +105,10 @@ class Grid:
 
 def number(value: float) -> str:
     """A tick's label, as short as it can be."""
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
-        mantissa, power = f"{value:.0e}".split("e")
-        return f"{mantissa}e{int(power)}"
-    return f"{value:.6g}"
+    if value and abs(value) < 1e-3:
+        mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.3g}", "")
+        return f"{mantissa}e{int(power)}" if power else mantissa
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.6g}"
 
 
 def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, zero: bool = False) -> Markup:
@@ -139,6 +141,7 @@ def curves(
     """Thin lines for seeds, a thick one with its band for each arm, named at its end."""
     right = 16 + max((len(one.name) for one in series), default=0) * LETTER
     right = min(right, 0.36 * WIDTH)
+    series = [replace(one, paths=[path for path in one.paths if path]) for one in series]  # some have no epoch
     points = [point for one in series for path in (*one.paths, one.mean) for point in path]
     if not points:
         return Markup("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from headstart.verdict.words import arm_words, key_contrast, length_words, point
 
 NAME = "report.html"
 KINDS = ("weights", "gradients")
+MOST_CLASSES = 30  # of a confusion that is shown as a table; beyond, its pairs are
 
 
 def write(folder: Path) -> Path:
@@ -75,7 +77,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "sections": [section for section in sections if section is not None],
         "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
-        "command": f"headstart compare --study {folder / 'study.toml'}",
+        "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
         "limits": [said["limits"].removeprefix("Limits: ")],
     }
 
@@ -83,6 +85,8 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
 def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
     colour = story.colours(list(dict.fromkeys(run.arm for run in runs)), "")
     what = "One run" if len(runs) == 1 else f"{len(runs)} runs, which are no study: there is no verdict"
+    if (folder / "study.toml").exists():
+        what = f"{len(runs)} runs of a study that has not come to its verdict"
     return {
         "title": f"{folder.name} headstart",
         "kind": "Runs in",
@@ -95,7 +99,7 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "sections": [story.loose(runs, colour), story.rates(runs, colour)],
         "protocol": "As the plan of each run says",
         "told": [],
-        "command": f"headstart report {folder}",
+        "command": f"headstart report {shlex.quote(str(folder))}",
         "limits": [],
     }
 
@@ -131,7 +135,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
         "finding": finding,
         "how": f"The model of {run}, on {total} {found.split} images.",
         "classes": found.classes,
-        "table": table,
+        "table": table if len(table) <= MOST_CLASSES else [],
         "pairs": [_pair_words(pair) for pair in found.pairs[:6]],
         "lists": [(title, how, [found.shown(i) for i in some]) for title, how, some in lists if some],
         "filters": found.filters,
@@ -154,7 +158,8 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
     if winner["to_target"]:
         median = winner["to_target"]["epochs"]["median"]
-        value = "never" if median is None else f"{median:g}"
+        got = winner["to_target"]["epochs"]["reached"]
+        value = f"{got} of {verdict['n']} got there" if median is None else f"{median:g}"
         found.append(
             ("Epochs to target", value, f"{100 * verdict['target']:.3g} % on val, median of {verdict['n']} seeds")
         )

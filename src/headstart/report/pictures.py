@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def read(run: Path) -> Gallery | None:
             index = json.loads(_member(archive, "index.json"))
             names = set(archive.namelist())
             for number, photo in enumerate(index["photos"]):
+                photo.pop("map_src", None)
                 photo["src"] = _address("webp", _member(archive, f"{number}.webp"))
                 if f"{number}-map.webp" in names:
                     photo["map_src"] = _address("webp", _member(archive, f"{number}-map.webp"))
@@ -67,9 +69,13 @@ def read(run: Path) -> Gallery | None:
                 if f"{name}.npy" in names
             }
             lists = index["lists"]
-            return Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
-                           lists["unsure"], index["photos"], filters)  # fmt: skip
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            found = Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
+                            lists["unsure"], index["photos"], filters)  # fmt: skip
+            for number in (*range(len(found.photos)), *found.mistakes, *found.unsure, *chain(*found.cells.values())):
+                found.shown(number)
+            _ = found.pairs
+            return found
+    except Exception:  # a file that somebody else made may be wrong in any way: the page has no pictures then
         return None
 
 

@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
 from headstart.verdict.words import arm_words
 
+T = TypeVar("T")
 MOST_POINTS = 240  # of a line; a chart is not wider
 RIDGE_BINS = 48
+MOST_RIDGES = 24  # looks of a layer that are drawn
 
 
 @dataclass
@@ -65,7 +67,7 @@ def read(run: RunRecord) -> Drawn:
     return found
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
+def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
     """So many of the points, the first and the last among them, evenly spread; all where they are few."""
     if len(points) <= most:
         return list(points)
@@ -100,7 +102,7 @@ def ridges(looks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str,
         for layer, histogram in look[kind].items():
             if histogram["counts"]:
                 by_layer.setdefault(layer, []).append((look["step"], histogram))
-    return {layer: _ridge(rows) for layer, rows in by_layer.items()}
+    return {layer: _ridge(thinned(rows, MOST_RIDGES)) for layer, rows in by_layer.items()}
 
 
 def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:

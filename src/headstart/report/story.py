@@ -88,13 +88,15 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     rows, table = [], []
     for arm in sorted(verdict["arms"], key=lambda arm: -arm["test"]):
         values = [100 * run["test"] for run in arm["seeds"]]
-        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0.0
+        several = len(values) > 1
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if several else 0.0
         mean = 100 * arm["test"]
+        interval = f"{mean - half:.1f} to {mean + half:.1f}" if several else "–"
         rows.append(
             charts.Row(arm_words(arm["name"]), colour[arm["name"]], mean, mean - half, mean + half, values,
                        arm["name"] == verdict["winner"])
         )  # fmt: skip
-        table.append([arm_words(arm["name"]), f"{mean:.1f}", f"{mean - half:.1f} to {mean + half:.1f}",
+        table.append([arm_words(arm["name"]), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm['val']:.1f}"])  # fmt: skip
     best, worst = rows[0], rows[-1]
     images = verdict["judge"]["images"]
@@ -130,12 +132,18 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
             "The val images choose the epoch; the verdict rests on others."
         )
         figures.append(Figure(chart, how, ["arm", words, "val, %"], table, words))
-    begun = {arm: [run.epochs[0]["val"]["accuracy"] for run in some if run.epochs] for arm, some in by_arm.items()}
-    first = {arm: sum(values) / len(values) for arm, values in begun.items() if values}
     winner = verdict["winner"]
-    ahead = winner in first and first[winner] == max(first.values())
-    where = "is ahead from the first epoch" if ahead else "is not ahead in the first epoch"
+    paths_of = {arm: [run.curve("epochs", verdict["metric"]) for run in some] for arm, some in by_arm.items()}
+    means = {arm: [y for _, y in mean_and_band(paths, quantile)[0]] for arm, paths in paths_of.items()}
+    lead = [at[winner] == max(at.values()) for at in _by_epoch(means)] if means[winner] else []
+    where = "is ahead in every epoch" if lead and all(lead) else f"is ahead in {sum(lead)} of {len(lead)} epochs"
     return Section("curves", "How does it learn?", f"{_capital(arm_words(winner))} {where}", figures)
+
+
+def _by_epoch(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """Arm by arm, epoch by epoch as far as all go that have begun."""
+    known = {arm: values for arm, values in curves.items() if values}
+    return [{arm: values[at] for arm, values in known.items()} for at in range(min(map(len, known.values())))]
 
 
 def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
@@ -162,7 +170,7 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
             never = [run[unit] for run in arm["seeds"] if not run["to_target"]]
             median = arm["to_target"][unit]["median"]
             rows.append(charts.Event(arm_words(arm["name"]), colour[arm["name"]], got, never, median))
-            table.append([arm_words(arm["name"]), "never" if median is None else f"{median:g}",
+            table.append([arm_words(arm["name"]), "not reached" if median is None else f"{median:g}",
                           f"{len(got)} of {len(arm['seeds'])}"])  # fmt: skip
         chart = charts.events(rows, x=words, label=f"{words} to {100 * verdict['target']:.3g} % on val")
         how = (
@@ -188,7 +196,7 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
         series.append(charts.Series("", colour[run.arm], paths))
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     used = sorted({run.run.rate for run in runs})
-    finding = f"{len(runs)} runs begin at {', '.join(f'{rate:g}' for rate in used)}"
+    finding = f"{len(runs)} runs with the base rates {', '.join(f'{rate:g}' for rate in used)}"
     table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
              for run in runs]  # fmt: skip
     how = (
