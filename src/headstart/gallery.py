@@ -26,7 +26,7 @@ from headstart.model_folder import Model, read_model
 from headstart.parts import augment, networks
 from headstart.parts.gradcam import grad_cam
 from headstart.parts.precision import place, repeatable
-from headstart.plan import read_plan
+from headstart.plan import Plan, read_plan
 from headstart.record import read_json, write_atomic
 from headstart.voice import Silent, Voice
 
@@ -43,16 +43,22 @@ def illustrate(run: Path, voice: Voice) -> None:
     if not (run / "result.json").exists():
         return
     try:
-        with repeatable(CPU, read_plan(run).machine.threads):
-            write(run)
+        write(run)
     except Exception as error:  # whatever a network of timm's or a file may come up with
         voice.say(f"There are no pictures for the report of {run}: {told(error).what}")
 
 
 def write(run: Path) -> None:
     """Leave `evidence/gallery.zip` in the folder of a finished run. Raises what reading its model or photos raises."""
-    found = build.complete(read_plan(run), Silent())
-    judge = read_json(run / "result.json")["judge"]
+    plan = read_plan(run)
+    with repeatable(CPU, plan.machine.threads):  # equal runs leave equal bytes
+        write_atomic(run / "evidence" / "gallery.zip", _made(run, plan))
+
+
+def _made(run: Path, plan: Plan) -> bytes:
+    found = build.complete(plan, Silent())
+    result = read_json(run / "result.json")
+    judge = result["judge"]
     with np.load(run / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
         here = arrays["split"] == judge
         keys, labels, logits = (arrays[name][here] for name in ("image", "label", "logits"))
@@ -71,7 +77,7 @@ def write(run: Path) -> None:
         "classes": list(found.plan.facts.class_names),
         "lists": {name: _ids(rows, wanted) for name, rows in lists.items() if name != "cells"},
         "cells": {f"{true}-{said}": _ids(rows, wanted) for (true, said), rows in lists["cells"].items()},
-        "counts": _counts(labels, logits),
+        "counts": result[judge]["confusion"],
         "photos": [],
     }
     pictures: dict[str, bytes] = {}
@@ -87,10 +93,9 @@ def write(run: Path) -> None:
         }
         if maps is not None and row in looked:
             pictures[f"{number}-map.webp"] = _webp(_over(thumbnail, maps[looked.index(row)]))
-            about["map"] = True
         index["photos"].append(about)
     filters = _filters(found.network, model.network)
-    write_atomic(run / "evidence" / "gallery.zip", _zipped(index, pictures, filters))
+    return _zipped(index, pictures, filters)
 
 
 def chosen(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, Any]:
@@ -116,12 +121,6 @@ def chosen(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, Any]:
         "mistakes": wrong[np.argsort(right_chance[wrong], kind="stable")][:OF_LIST],
         "unsure": np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:OF_LIST],
     }
-
-
-def _counts(labels: Rows, logits: npt.NDArray[np.float32]) -> list[list[int]]:
-    classes = logits.shape[1]
-    flat = np.bincount(labels * classes + logits.argmax(1), minlength=classes**2)
-    return [[int(count) for count in row] for row in flat.reshape(classes, classes)]
 
 
 def _ids(rows: Sequence[int] | Rows, wanted: list[int]) -> list[int]:

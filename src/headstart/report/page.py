@@ -16,7 +16,7 @@ from headstart.report import pictures, records, story
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.verdict.gather import read_run, runs_in
-from headstart.verdict.words import arm_words, key_contrast, length_words, points, turned
+from headstart.verdict.words import arm_words, headline_contrast, length_words, points
 
 NAME = "report.html"
 KINDS = ("weights", "gradients")
@@ -150,9 +150,7 @@ def _pair_words(pair: tuple[str, str, int, int]) -> str:
 def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The three figures at the top: difference, epochs to the target, cost."""
     found = []
-    if (contrast := key_contrast(verdict)) is not None:
-        first = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
-        seen = turned(contrast, first)
+    if (seen := headline_contrast(verdict)) is not None:
         more = f"points against {arm_words(seen['second'])}, on {seen['m']} images"
         found.append(("Difference", points(seen["mean"], signed=True), more))
     winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])

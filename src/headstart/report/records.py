@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy import stats
 
 from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
@@ -22,7 +23,7 @@ MOST_RIDGES = 24  # looks of a layer that are drawn
 
 @dataclass
 class Drawn:
-    """One run: `epochs` as in its record, `rates` [(step, trunk or head)], and by layer what its looks saw."""
+    """One run: `epochs` and `looks` as in its record, and by part of the network its `rates` [(step, rate), …]."""
 
     run: RunRecord
     name: str
@@ -30,8 +31,6 @@ class Drawn:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     looks: list[dict[str, Any]] = field(default_factory=list)
-    proofs: list[dict[str, Any]] = field(default_factory=list)
-    end: dict[str, Any] = field(default_factory=dict)
 
     def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
         """Accuracy on val in per cent over epochs, images or seconds."""
@@ -60,10 +59,6 @@ def read(run: RunRecord) -> Drawn:
             found.epochs.append(line)
         elif kind == "look":
             found.looks.append(line)
-        elif kind == "proof":
-            found.proofs.append(line)
-        elif kind == "end":
-            found.end = line
     return found
 
 
@@ -76,17 +71,17 @@ def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
 
 
 def mean_and_band(
-    paths: Sequence[Sequence[tuple[float, float]]], quantile: Mapping[int, float]
+    paths: Sequence[Sequence[tuple[float, float]]],
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
-    """The mean of paths that share their x, as far as all reach, and the pointwise interval `quantile`[n - 1]."""
+    """The mean of paths that share their x, as far as all reach, and its pointwise 95 % t interval (Student 1908)."""
     paths = [path for path in paths if path]
     if len(paths) < 2:
         return (list(paths[0]) if paths else []), []
-    mean, band = [], []
+    mean, band, quantile = [], [], float(stats.t.ppf(0.975, len(paths) - 1))
     for at in range(min(map(len, paths))):
         x = float(np.mean([path[at][0] for path in paths]))
         values = np.array([path[at][1] for path in paths])
-        half = quantile[len(paths) - 1] * values.std(ddof=1) / math.sqrt(len(values))
+        half = quantile * values.std(ddof=1) / math.sqrt(len(values))
         mean.append((x, float(values.mean())))
         band.append((x, float(values.mean() - half), float(values.mean() + half)))
     return mean, band

@@ -14,7 +14,7 @@ from scipy import stats
 
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band, thinned
-from headstart.verdict.words import arm_words, key_contrast, points, turned
+from headstart.verdict.words import arm_words, headline_contrast, points
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_COLOURS = 6
@@ -60,11 +60,9 @@ def colours(arms: Sequence[str], winner: str) -> dict[str, int]:
 
 def difference(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Figure | None:
     """The contrast of the headline as a picture: its interval, its seeds, the zone of the tie."""
-    contrast = key_contrast(verdict)
-    if contrast is None:
+    seen = headline_contrast(verdict)
+    if seen is None:
         return None
-    first = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
-    seen = turned(contrast, first)
     of = {arm["name"]: {run["seed"]: run["test"] for run in arm["seeds"]} for arm in verdict["arms"]}
     one, other = of[seen["first"]], of[seen["second"]]
     seeds = [100 * (one[seed] - other[seed]) for seed in sorted(one)]
@@ -116,14 +114,13 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
 def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     """Val accuracy while training: over epochs, images, seconds."""
     by_arm = _by_arm(runs, verdict)
-    quantile = {degrees: float(stats.t.ppf(0.975, degrees)) for degrees in range(1, 1000)}
     figures = []
     target = 100 * verdict["target"] if verdict["target"] else None
     for unit, words in UNITS.items():
         series, table = [], []
         for arm, some in by_arm.items():
             paths = [one.curve(unit, verdict["metric"]) for one in some]
-            mean, band = mean_and_band(paths, quantile)
+            mean, band = mean_and_band(paths)
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
             table += [[arm_words(arm), f"{x:g}", f"{y:.1f}"] for x, y in mean]
         chart = charts.curves(series, x=words, y="val accuracy, %", target=target, label=f"Val accuracy over {words}")
@@ -134,7 +131,7 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
         figures.append(Figure(chart, how, ["arm", words, "val, %"], table, words))
     winner = verdict["winner"]
     paths_of = {arm: [run.curve("epochs", verdict["metric"]) for run in some] for arm, some in by_arm.items()}
-    means = {arm: [y for _, y in mean_and_band(paths, quantile)[0]] for arm, paths in paths_of.items()}
+    means = {arm: [y for _, y in mean_and_band(paths)[0]] for arm, paths in paths_of.items()}
     lead = [at[winner] == max(at.values()) for at in _by_epoch(means)] if means[winner] else []
     where = "is ahead in every epoch" if lead and all(lead) else f"is ahead in {sum(lead)} of {len(lead)} epochs"
     return Section("curves", "How does it learn?", f"{_capital(arm_words(winner))} {where}", figures)

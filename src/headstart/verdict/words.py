@@ -74,16 +74,22 @@ def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:
     }
 
 
+def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
+    """`key_contrast` as it is told: the winner first, where it is one of the two."""
+    contrast = key_contrast(verdict)
+    if contrast is None or verdict["winner"] not in (contrast["first"], contrast["second"]):
+        return contrast
+    return turned(contrast, verdict["winner"])
+
+
 def sentences(verdict: Verdict) -> dict[str, Any]:
     """`headline` (the recommendation), `evidence`, `rows`, `time`, `labels`, `width`, `settle`, `others`, `notes`,
     `limits`: those that there is something to say in.
     """
-    contrast = key_contrast(verdict)
-    if contrast is None:
+    contrast, seen = key_contrast(verdict), headline_contrast(verdict)
+    if contrast is None or seen is None:
         text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on {splits(verdict)[0]}."
         return {"headline": "Undecided.", "evidence": text, "limits": limits(verdict)}
-    leader = verdict["winner"] if verdict["winner"] in (contrast["first"], contrast["second"]) else contrast["first"]
-    seen = turned(contrast, leader)
     found: dict[str, Any] = {"headline": headline(verdict, seen), "evidence": evidence(verdict, seen)}
     if len(verdict["grid_rows"]) > 1:
         found["rows"] = rows_words(verdict)
