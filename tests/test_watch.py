@@ -2,6 +2,7 @@
 
 import io
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from headstart import evidence, loop
 from headstart.parts import networks
 from headstart.record import Journal, write_json
 from headstart.watch import sinks
+from headstart.watch.event_file import EventFile
 from headstart.watch.observer import Observer, confusion
 from headstart.watch.pictures import confusion_picture
 from headstart.watch.quantities import BINS, Look, histogram
@@ -279,6 +282,19 @@ def test_the_same_lines_always_give_the_same_points(tmp_path: Path, watched: lis
     assert when["samples/train"] == 1000.0  # the time of the event, not of the rebuilding
     assert when["accuracy/test"] == when["accuracy/val"] == watched[-1]["time"]
     assert {tag: content for tag, _, _, _, content in first}["accuracy/best"] == "0.75"
+
+
+@given(st.lists(st.binary(max_size=5000), max_size=8))
+def test_event_files_are_those_of_tensorboards_own_writer(records: list[bytes]) -> None:
+    theirs = io.BytesIO()
+    for data in records:
+        RecordWriter(theirs).write(data)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "events"
+        with EventFile(path) as file:
+            for data in records:
+                file.write(data)
+        assert path.read_bytes() == theirs.getvalue()
 
 
 def test_a_record_cut_short_is_a_board_cut_short(tmp_path: Path, watched: list[dict]) -> None:

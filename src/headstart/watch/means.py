@@ -26,12 +26,12 @@ from typing import Any
 from scipy import stats
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars
 
 from headstart.protocol import Declared
 from headstart.record import mark, read_lines, slug
 from headstart.verdict.gather import RunRecord, runs_in
+from headstart.watch.event_file import EventFile
 from headstart.watch.scalars import scalars
 from headstart.watch.sinks import retire
 
@@ -156,10 +156,9 @@ def write(folder: Path, moments: Sequence[Moment]) -> None:
     folder.mkdir(exist_ok=True)
     old = list(folder.glob("events.out.tfevents.*"))
     temporary = folder / f"means{mark()}"  # a name that TensorBoard does not read
-    with temporary.open("wb") as file:
-        writer = RecordWriter(file)
+    with EventFile(temporary) as file:
         for event in _events(moments):
-            writer.write(event.SerializeToString())
+            file.write(event.SerializeToString())
     second, rest = divmod(time.time_ns(), 10**9)
     temporary.replace(folder / f"events.out.tfevents.{second:010d}.{rest:09d}.means")
     retire(old)

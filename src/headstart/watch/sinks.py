@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from headstart.record import read_json, read_lines
+from headstart.watch.event_file import EventFile
 from headstart.watch.pictures import confusion_picture
 from headstart.watch.scalars import scalars
 
@@ -35,7 +35,6 @@ LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/trunk"]]},
 }
-FLUSH_SECONDS = 5.0  # what a live TensorBoard sees is no older
 _numbers = itertools.count()
 METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # beside the hyper-parameters
 
@@ -49,9 +48,7 @@ class TensorBoard:
         self._classes = _class_names(folder)
         self._time: float | None = None  # of the last line that has one; later lines happened just after it
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-        # written here and now: a thread that queues events would take as long, and hold this one up besides
-        self._file = (folder / name).open("wb")
-        self._records, self._flushed = RecordWriter(self._file), time.monotonic()
+        self._file = EventFile(folder / name)
         self._add(Event(step=0, file_version="brain.Event:2"))
         # tells a TensorBoard that is already looking to forget what it has read of this run
         self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
@@ -107,13 +104,10 @@ class TensorBoard:
 
     def _add(self, event: Any) -> None:
         event.wall_time = time.time() if self._time is None else self._time
-        self._records.write(event.SerializeToString())
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+        self._file.write(event.SerializeToString())
 
     def flush(self) -> None:
         self._file.flush()
-        self._flushed = time.monotonic()
 
     def close(self) -> None:
         self._file.close()
