@@ -23,7 +23,7 @@ FLOORS = [
         "gallery",
     ],
     ["run", "run_heads", "jobs"],
-    ["eta", "progress", "engines", "search", "arms", "study", "forecast", "use"],
+    ["eta", "progress", "engines", "search", "arms", "study", "twins", "forecast", "use"],
     ["terminal", "flags", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}

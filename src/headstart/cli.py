@@ -238,6 +238,46 @@ def report(folder: Annotated[Path, Parameter(help="A study's folder, a run's, or
     print(page.write(folder))
 
 
+@app.command(sort_key=5)
+@with_plan_flags
+def diagnose(
+    folder: Annotated[Path | None, Parameter(help="A run's folder, or a study's.")] = None,
+    /,
+    *,
+    twins: Annotated[
+        str | None, Parameter(help=f"Instead: train shortcut x norm x depth on these photos. {WHERE}.")
+    ] = None,
+    runs: Annotated[Path, Parameter(help="twins: where their folder is made.")] = Path("runs"),
+    engine: EngineName = "auto",
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Say whether training is healthy, and what to try: of a run, of a study, or of networks that are twins."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if (folder is None) == (twins is None):
+        raise UsageError("diagnose wants a folder, or --twins and photos.", "Try `headstart diagnose runs/NAME`.")
+    if twins is not None:
+        from headstart import twins as factorial
+
+        with Terminal() as voice:
+            found = factorial.compare(twins, given, runs, voice, engine=engine)
+        if json:
+            _print_json(found)
+        else:
+            print("\n".join(map(printable, found["sentences"])))
+        return
+    if given:
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} belongs to --twins.", "Leave it out.")
+    from headstart.use import diagnosis
+
+    assert folder is not None  # noqa: S101  (one of the two was given)
+    diagnoses = diagnosis.diagnose(folder)
+    if json:
+        _print_json([one.to_json() for one in diagnoses])
+    else:
+        print("\n".join(diagnosis.sentences(diagnoses)))
+
+
 @app.command(sort_key=6)
 def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.")], /) -> None:
     """Make the TensorBoard files of a run, or of a study's runs and means, anew from the records."""

@@ -26,9 +26,11 @@ from headstart.model_folder import write_model
 from headstart.parts import networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
+from headstart.verdict import health
 from headstart.voice import Voice
 from headstart.watch import sinks
 from headstart.watch.observer import Observer, epoch_sentence
+from headstart.watch.probe import Probe
 
 SAVING_SHARE = 0.02  # of the time may go into checkpoints between epochs
 
@@ -135,6 +137,7 @@ def repair(folder: Path) -> Path:
 
 def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None, until: int | None) -> None:
     parts, state = prepared.parts, loop.begin(prepared.parts)
+    probe = Probe(parts)  # before a checkpoint is loaded: it measures how far the weights come
     with record.locked(folder), Wish() as wish:
         for part in (folder, folder / "model", folder / "evidence"):
             sweep(part)  # what a crash left half-written
@@ -144,17 +147,20 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
         how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
         voice.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
         with Scribe(folder, prepared.plan, known["bytes"] if known else 0) as scribe:
-            life = _Life(prepared, state, scribe, voice, wish)
+            life = _Life(prepared, state, scribe, voice, wish, probe)
             if known:
                 life.seconds = known["seconds"]
+                life.remember()
             else:
                 scribe.write({"kind": "begin", "step": 0, "time": time.time()})
                 picture = evidence.write_samples(folder, evidence.samples(parts))
                 scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+                life.look_first()
             try:
                 if life.train(_save_steps(prepared, save_every), until):
                     life.conclude({"state": "finished", **life.judge()})
             except DivergedError as error:
+                life.notice({"state": "diverged"})
                 life.conclude({"state": "diverged", "reason": error.what, **life.judge_what_is_left()})
                 raise
             finally:
@@ -192,12 +198,43 @@ class Scribe:
 class _Life:
     """What a run in progress has in its hands."""
 
-    def __init__(self, prepared: Prepared, state: loop.State, scribe: Scribe, voice: Voice, wish: Wish) -> None:
+    def __init__(
+        self, prepared: Prepared, state: loop.State, scribe: Scribe, voice: Voice, wish: Wish, probe: Probe
+    ) -> None:
         self.prepared, self.state, self.scribe, self.voice, self.wish = prepared, state, scribe, voice, wish
-        self.folder = scribe.folder
+        self.folder, self.probe = scribe.folder, probe
+        self.history = health.History(prepared.plan.model_dump(mode="json"))
+        self.noticed: set[str] = set()  # names of findings that have been told
         self.seconds = {"training": 0.0, "watching": 0.0}
         self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
         self.saved_at: tuple[int, int] | None = None  # its step and epoch
+
+    def look_first(self) -> None:
+        """Probe the network as it starts: some ailments are there before the first step."""
+        clock = time.perf_counter()
+        self.write(self.probe.line(0, 0))
+        self.notice()
+        self.seconds["watching"] += time.perf_counter() - clock
+
+    def write(self, line: dict[str, Any]) -> None:
+        """A line for the record, and for what is known of the run's health."""
+        self.scribe.write(line)
+        self.history.take(line)
+
+    def remember(self) -> None:
+        """Take up what the record of a resumed run says of its health."""
+        for line in record.read_lines(self.folder / "metrics.jsonl"):
+            self.history.take(line)
+            if line["kind"] == "finding":
+                self.noticed.add(line["name"])
+
+    def notice(self, result: dict[str, Any] | None = None) -> None:
+        """Tell a finding when it first appears: in the terminal, in the record, and so in TensorBoard."""
+        for finding in health.findings(self.history, result):
+            if finding.ailment and finding.name not in self.noticed:
+                self.noticed.add(finding.name)
+                self.scribe.write({"kind": "finding", "step": self.state.progress.step, **finding.to_json()})
+                self.voice.say(f"{finding.name.capitalize()}: {finding.sentence}")
 
     def train(self, save_steps: int, until: int | None) -> bool:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked.
@@ -213,13 +250,16 @@ class _Life:
             total=parts.steps,
             flops=self.prepared.flops,
             peak=self.prepared.peak,
+            probe=self.probe.line if self.prepared.plan.arm.tuning != "frozen" else None,  # it would see no change
         )
         for event in loop.train(parts, self.state):
             clock = time.perf_counter()
             for line in observer.lines(event):
-                self.scribe.write(line)
+                self.write(line)
                 if line["kind"] in SENTENCES:
                     self.voice.say(SENTENCES[line["kind"]](line, epochs))
+                if line["kind"] == "epoch":
+                    self.notice()
             self.seconds["watching"] += time.perf_counter() - clock
             if isinstance(event, loop.Backward):  # in the middle of a step: nothing to save, no moment to stop
                 continue

@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
 LINE = 18  # between two lines of text
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
 LETTER = 7.2  # width of a letter of the labels, more or less
+SAMPLE = 22  # of a line, before its name
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def number(value: float) -> str:
     if value and abs(value) < 1e-3:
         mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.3g}", "")
         return f"{mantissa}e{int(power)}" if power else mantissa
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.6g}"
+    if abs(value) < 1e4:
+        return f"{value:.6g}"
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.9g}"
 
 
 def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, zero: bool = False) -> Markup:
@@ -136,10 +139,17 @@ def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, z
 
 
 def curves(
-    series: Sequence[Series], *, x: str, y: str, label: str, log: bool = False, target: float | None = None
+    series: Sequence[Series],
+    *,
+    x: str,
+    y: str,
+    label: str,
+    log: bool = False,
+    log_x: bool = False,
+    target: float | None = None,
 ) -> Markup:
-    """Thin lines for seeds, a thick one with its band for each arm, named at its end."""
-    right = 16 + max((len(one.name) for one in series), default=0) * LETTER
+    """Thin lines for seeds, a thick one with its band for each arm, named at its end; axes may be logarithmic."""
+    right = 16 + SAMPLE + max((len(one.name) for one in series), default=0) * LETTER
     right = min(right, 0.36 * WIDTH)
     series = [replace(one, paths=[path for path in one.paths if path]) for one in series]  # some have no epoch
     points = [point for one in series for path in (*one.paths, one.mean) for point in path]
@@ -147,7 +157,7 @@ def curves(
         return Markup("")
     ys = [v for _, v in points] + [v for one in series for _, *both in one.band for v in both]
     ys += [target] if target is not None else []
-    across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right)
+    across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right, log=log_x)
     if log:
         kept = [v for v in ys if v > 0] or [1.0]
         up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, 12, log=True)
@@ -165,9 +175,11 @@ def curves(
     for one in series:
         drawn += [_path(path, across, up, f"seed c{one.colour}") for path in one.paths]
         drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
-    ends = [(up.at((one.mean or one.paths[0])[-1][1]), one) for one in series if one.mean or one.paths]
-    for y_end, one in _apart(ends):
-        drawn.append(_text(WIDTH - right + 8, y_end + 4, _cut(one.name, right - 12), "start", f"t{one.colour}"))
+    named = [one for one in series if one.name and (one.mean or one.paths)]
+    left = WIDTH - right + 8
+    for y_end, one in _apart([(up.at((one.mean or one.paths[0])[-1][1]), one) for one in named], 12, HEIGHT - 44):
+        drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
+        drawn.append(_text(left + SAMPLE, y_end + 4, _cut(one.name, right - SAMPLE - 12), "start", "strong"))
     return _svg(HEIGHT, label, drawn)
 
 
@@ -227,10 +239,9 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     up = _padded([row[3] for row in rows], HEIGHT - 40, 16)
     drawn = [_frame_x(across, 12, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
     drawn += [_dot(across.at(one), up.at(other), 6, f"mean f{colour}") for _, colour, one, other in rows]
-    for y_label, (name, colour, one) in _apart([(up.at(row[3]), (row[0], row[1], row[2])) for row in rows]):
-        drawn.append(
-            _text(across.at(one) + 10, y_label + 4, _cut(name, WIDTH - across.at(one) - 12), "start", f"t{colour}")
-        )
+    for y_label, (name, one) in _apart([(up.at(row[3]), (row[0], row[2])) for row in rows], 16, HEIGHT - 44):
+        left = across.at(one) + 10
+        drawn.append(_text(left, y_label + 4, _cut(name, WIDTH - left - 2), "start", "strong"))
     return _svg(HEIGHT, label, drawn)
 
 
@@ -240,11 +251,15 @@ def _padded(values: Iterable[float], begin: float, end: float) -> Axis:
     return Axis(min(known) - room, max(known) + room, begin, end)
 
 
-def _apart(ends: Sequence[tuple[float, T]]) -> list[tuple[float, T]]:
-    """Labels at their heights, pushed down where they would lie on each other."""
+def _apart(ends: Sequence[tuple[float, T]], top: float, bottom: float) -> list[tuple[float, T]]:
+    """Labels at their heights, a line apart: pushed down where they would lie on each other, and up from the bottom."""
     found: list[tuple[float, T]] = []
+    gap = min(LINE - 3.0, (bottom - top) / max(len(ends) - 1, 1))
     for height, what in sorted(ends, key=lambda end: end[0]):
-        found.append((max(height, found[-1][0] + LINE - 3) if found else height, what))
+        found.append((max(height, found[-1][0] + gap) if found else max(height, top), what))
+    for at in range(len(found) - 1, -1, -1):
+        below = found[at + 1][0] - gap if at + 1 < len(found) else bottom
+        found[at] = (min(found[at][0], below), found[at][1])
     return found
 
 

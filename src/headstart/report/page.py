@@ -16,7 +16,7 @@ from headstart.report import pictures, records, story
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.verdict.gather import read_run, runs_in
-from headstart.verdict.words import arm_words, headline_contrast, length_words, points
+from headstart.verdict.words import arm_words, headline_contrast, length_words, points, splits
 
 NAME = "report.html"
 KINDS = ("weights", "gradients")
@@ -32,11 +32,13 @@ def write(folder: Path) -> Path:
     if (folder / "plan.json").exists():
         found = [read_run(folder)]
     else:
-        found = [run for run in runs_in(folder) if run.about.get("stage", "main") == "main"]
+        every = list(runs_in(folder))
+        found = [run for run in every if run.about.get("stage", "main") == "main"] or every
     if not found:
         raise DataError(f"There are no runs in {folder}.", "Name the folder of a study, of a run, or of several runs.")
-    runs = [records.read(run) for run in found]
+    runs = records.told_apart([records.read(run) for run in found])
     verdict = folder / "verdict.json"
+    rows = records.rows_that_fit(runs)
     content = _study(folder, read_json(verdict), runs) if verdict.exists() else _loose(folder, runs)
     shown = folder / read_json(verdict)["exported"]["run"] if verdict.exists() else found[0].folder
     gallery = pictures.read(shown) if verdict.exists() or len(found) == 1 else None
@@ -47,8 +49,8 @@ def write(folder: Path) -> Path:
         if gallery
         else {},
         runs=[_row(run) for run in runs],
-        environment=_environment(runs),
-        looks=[{"name": run.name, **{kind: records.ridges(run.looks, kind) for kind in KINDS}} for run in runs],
+        environment=_environment(runs, read_json(verdict).get("study", "") if verdict.exists() else ""),
+        looks=[{"name": run.name, **{kind: records.ridges(run.looks, kind, rows) for kind in KINDS}} for run in runs],
     )
     write_atomic(folder / NAME, page)
     return folder / NAME
@@ -59,8 +61,10 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
     sections = [
         story.arms(verdict, colour),
+        story.compared_rates(verdict),
         story.learning(runs, verdict, colour),
         story.target(verdict, colour),
+        *story.conditions(verdict, colour),
         story.rate_grid(verdict),
         story.cost(verdict, colour),
         story.rates(runs, colour),
@@ -72,7 +76,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "headline": said["headline"],
         "lead": said["evidence"],
         "difference": story.difference(verdict, colour),
-        "settle": [said[key] for key in ("rows", "looks", "width", "settle") if key in said],
+        "settle": [said[key] for key in ("rows", "looks", "time", "labels", "width", "settle") if key in said],
         "three": _three(verdict),
         "sections": [section for section in sections if section is not None],
         "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",
@@ -159,7 +163,11 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         got = winner["to_target"]["epochs"]["reached"]
         value = f"{got} of {verdict['n']} got there" if median is None else f"{median:g}"
         found.append(
-            ("Epochs to target", value, f"{100 * verdict['target']:.3g} % on val, median of {verdict['n']} seeds")
+            (
+                "Epochs to target",
+                value,
+                f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}, median of {verdict['n']} seeds",
+            )
         )
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
@@ -181,16 +189,33 @@ def _row(run: Drawn) -> list[str]:
     ]
 
 
-def _environment(runs: Sequence[Drawn]) -> list[tuple[str, str]]:
-    content = read_json(runs[0].run.folder / "plan.json")
-    facts = content["plan"]["facts"]
-    found = [
-        ("data", content["plan"]["data"]["source"]),
-        ("fingerprint of the data", facts["fingerprint"]),
-        ("photos", ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items())),
-        ("classes", ", ".join(f"{name} {count:,}" for name, count in facts["images"].items())),
-    ]
-    return found + [(name, str(value)) for name, value in content["environment"].items()]
+def _environment(runs: Sequence[Drawn], study: str) -> list[tuple[str, str]]:
+    """Where everything came from, and on what it ran; where runs differ, every value that is there."""
+    contents = [read_json(run.run.folder / "plan.json") for run in runs]
+    found: dict[str, list[str]] = {"sha256 of the study": [study]} if study else {}
+    for run, content in zip(runs, contents, strict=True):
+        plan = content["plan"]
+        facts = plan["facts"]
+        start, weights = plan["arm"]["start"], facts["weights_sha256"]
+        told = {
+            "data": plan["data"]["source"],
+            "fingerprint of the data": facts["fingerprint"],
+            "photos": ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items()),
+            "classes": ", ".join(f"{name} {count:,}" for name, count in facts["images"].items()),
+            **({f"sha256 of {start}": weights} if weights else {}),
+            **({f"licence of {start}": licence} if (licence := _licence(run)) else {}),
+            **{name: str(value) for name, value in content["environment"].items()},
+        }
+        for name, value in told.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return [(name, " · ".join(values)) for name, values in found.items()]
+
+
+def _licence(run: Drawn) -> str:
+    """Of the weights that a run began from, as its model says it; "" where none is known."""
+    config = run.run.folder / "model" / "config.json"
+    return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""
 
 
 def _template() -> jinja2.Template:

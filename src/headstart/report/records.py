@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
 
+from headstart.plan import Plan
 from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
-from headstart.verdict.words import arm_words
+from headstart.verdict.words import arm_words, length_words
 
 T = TypeVar("T")
 MOST_POINTS = 240  # of a line; a chart is not wider
 RIDGE_BINS = 48
 MOST_RIDGES = 24  # looks of a layer that are drawn
+RIDGE_BYTES = 2_000_000  # of all histograms on a page
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Drawn:
 
 def read(run: RunRecord) -> Drawn:
     """A run's record, in one pass over its lines."""
-    arm = run.about.get("cell", "") or run.result.get("arm", "") or run.folder.name
+    arm = run.about.get("cell", "") or Plan.model_validate(run.plan).arm_name
     found = Drawn(run, f"{arm_words(arm)}, seed {run.seed}", arm)
     for line in read_lines(run.folder / "metrics.jsonl"):
         kind = line["kind"]
@@ -60,6 +63,25 @@ def read(run: RunRecord) -> Drawn:
         elif kind == "look":
             found.looks.append(line)
     return found
+
+
+def told_apart(runs: Sequence[Drawn]) -> list[Drawn]:
+    """The runs with names that say in what they differ: budget or share of the photos, else their folder."""
+    for more in (_condition, lambda run: run.run.folder.name):
+        count = Counter(run.name for run in runs)
+        runs = [replace(run, name=f"{run.name}, {more(run)}") if count[run.name] > 1 else run for run in runs]
+    return list(runs)
+
+
+def _condition(run: Drawn) -> str:
+    plan = run.run.plan
+    return f"{length_words(plan['recipe']['epochs'])}, {100 * plan['data']['fraction']:.3g} % of the labels"
+
+
+def rows_that_fit(runs: Sequence[Drawn]) -> int:
+    """How many looks of a layer there is room for where a page holds so many runs: `MOST_RIDGES` or fewer."""
+    layers = sum(len(run.looks[-1][kind]) for run in runs if run.looks for kind in ("weights", "gradients"))
+    return max(2, min(MOST_RIDGES, int(RIDGE_BYTES / max(layers * RIDGE_BINS * 4 / 3, 1))))
 
 
 def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
@@ -87,8 +109,8 @@ def mean_and_band(
     return mean, band
 
 
-def ridges(looks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    """By layer: the histograms of all looks on one scale, as bytes in base64, with the epochs and the scale's ends.
+def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_RIDGES) -> dict[str, dict[str, Any]]:
+    """By layer: the histograms of `most` looks on one scale, as bytes in base64, with the steps and the scale's ends.
 
     Each look is one row of `RIDGE_BINS` heights, 255 being the highest of the layer.
     """
@@ -97,7 +119,7 @@ def ridges(looks: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str,
         for layer, histogram in look[kind].items():
             if histogram["counts"]:
                 by_layer.setdefault(layer, []).append((look["step"], histogram))
-    return {layer: _ridge(thinned(rows, MOST_RIDGES)) for layer, rows in by_layer.items()}
+    return {layer: _ridge(thinned(rows, most)) for layer, rows in by_layer.items()}
 
 
 def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band, thinned
-from headstart.verdict.words import arm_words, headline_contrast, points
+from headstart.verdict.words import arm_words, headline_contrast, judged, length_words, metric_words, points, splits
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_COLOURS = 6
@@ -75,7 +75,7 @@ def difference(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Figure 
     how = (
         f"Large dot: the mean difference; bar: its {100 * seen['level']:.3g} % interval; small dots: the {seen['n']} "
         f"paired seeds; shaded: ±{points(verdict['tie'])}, inside which arms are practically equal. "
-        f"{seen['m']} images judged."
+        f"{seen['m']} {judged(verdict)}."
     )
     rows = [[str(seed), f"{value:+.1f}"] for seed, value in zip(sorted(one), seeds, strict=True)]
     return Figure(chart, how, ["seed", "difference in points"], rows)
@@ -97,23 +97,24 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         table.append([arm_words(arm["name"]), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm['val']:.1f}"])  # fmt: skip
     best, worst = rows[0], rows[-1]
-    images = verdict["judge"]["images"]
+    images, metric = f"{verdict['judge']['images']} {judged(verdict)}", metric_words(verdict)
     finding = (
         f"{_capital(best.name)} has the highest mean, {best.mean:.1f} %; {worst.name} the lowest, {worst.mean:.1f} %"
     )
-    chart = charts.intervals(rows, unit=f"accuracy on {images} images, %", label=finding)
+    chart = charts.intervals(rows, unit=f"{metric} on {images}, %", label=finding)
     how = (
         f"Small dots: each of the {verdict['n']} seeds; large dot and bar: the mean with its 95 % t interval over "
         "seeds (differences between arms are paired and have their own intervals, above)."
     )
-    head = ["arm", "mean, %", "95 % over seeds", "seeds, %", "val, %"]
+    head = ["arm", "mean, %", "95 % over seeds", "seeds, %", f"{splits(verdict)[0]}, %"]
     others = [f"{text[0].upper()}{text[1:]}." for text in verdict["sentences"].get("others", ())]
     return Section("arms", "How good is each arm?", finding, [Figure(chart, how, head, table)], others)
 
 
 def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
-    """Val accuracy while training: over epochs, images, seconds."""
+    """Accuracy while training, on the images that choose: over epochs, images, seconds."""
     by_arm = _by_arm(runs, verdict)
+    (chose, judge), metric = splits(verdict), metric_words(verdict)
     figures = []
     target = 100 * verdict["target"] if verdict["target"] else None
     for unit, words in UNITS.items():
@@ -123,12 +124,14 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
             mean, band = mean_and_band(paths)
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
             table += [[arm_words(arm), f"{x:g}", f"{y:.1f}"] for x, y in mean]
-        chart = charts.curves(series, x=words, y="val accuracy, %", target=target, label=f"Val accuracy over {words}")
+        chart = charts.curves(
+            series, x=words, y=f"{metric} on {chose}, %", target=target, label=f"{_capital(metric)} over {words}"
+        )
         how = (
             f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval. "
-            "The val images choose the epoch; the verdict rests on others."
+            f"These images, {chose}, choose the epoch; the verdict rests on {judge}."
         )
-        figures.append(Figure(chart, how, ["arm", words, "val, %"], table, words))
+        figures.append(Figure(chart, how, ["arm", words, f"{chose}, %"], table, words))
     winner = verdict["winner"]
     paths_of = {arm: [run.curve("epochs", verdict["metric"]) for run in some] for arm, some in by_arm.items()}
     means = {arm: [y for _, y in mean_and_band(paths)[0]] for arm, paths in paths_of.items()}
@@ -169,7 +172,8 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
             rows.append(charts.Event(arm_words(arm["name"]), colour[arm["name"]], got, never, median))
             table.append([arm_words(arm["name"]), "not reached" if median is None else f"{median:g}",
                           f"{len(got)} of {len(arm['seeds'])}"])  # fmt: skip
-        chart = charts.events(rows, x=words, label=f"{words} to {100 * verdict['target']:.3g} % on val")
+        goal = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
+        chart = charts.events(rows, x=words, label=f"{words} to {goal}")
         how = (
             "Filled: a run that passed the target; open: a run that ended before it did; bar: the Kaplan-Meier median."
         )
@@ -179,18 +183,22 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
     if not reached:
         finding = f"No arm's median run passes {100 * verdict['target']:.3g} %"
     else:
-        first = min(reached, key=lambda name: reached[name])
-        passed = f"passes {100 * verdict['target']:.3g} % first, after {reached[first]:g} epochs"
-        finding = f"{_capital(arm_words(first))} {passed}"
+        soonest = min(reached.values())
+        first = [arm_words(name) for name, median in reached.items() if median == soonest]
+        who = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
+        passed = f"pass{'es' if len(first) == 1 else ''} {100 * verdict['target']:.3g} % first"
+        finding = f"{_capital(who)} {passed}, after {soonest:g} epoch{'s' if soonest != 1 else ''}"
     return Section("target", "How soon is it good enough?", finding, figures)
 
 
 def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     """The learning rate of every run, step by step."""
     series = []
+    named: set[str] = set()
     for run in runs:
         paths = [thinned(path) for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
-        series.append(charts.Series("", colour[run.arm], paths))
+        series.append(charts.Series("" if run.arm in named else arm_words(run.arm), colour[run.arm], paths))
+        named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     used = sorted({run.run.rate for run in runs})
     finding = f"{len(runs)} runs with the base rates {', '.join(f'{rate:g}' for rate in used)}"
@@ -228,19 +236,109 @@ def rate_grid(verdict: Mapping[str, Any]) -> Section | None:
         at_edge = frozenset(place for name, place in taken.items() if name in edges)
         grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
                            frozenset(taken.values()), at_edge)  # fmt: skip
-        chart = charts.heat_map(grid, label="Val accuracy by arm and learning rate", columns="learning rate")
+        chose, metric = splits(verdict)[0], metric_words(verdict)
+        label = f"{_capital(metric)} on {chose} by arm and learning rate"
+        chart = charts.heat_map(grid, label=label, columns="learning rate")
         how = (
-            "Mean val accuracy in per cent of whole runs on the search seeds; in brackets after the rung only, × where "
-            "it diverged; outlined: the rate that was taken, dashed where it lies at the edge of the grid."
+            f"Mean {metric} on {chose} in per cent of whole runs on the search seeds; in brackets after the rung only, "
+            "× where it diverged; outlined: the rate that was taken, dashed where it lies at the edge of the grid."
         )
         table = [[arm_words(name), *row] for name, row in zip(names, texts, strict=True)]
         figures.append(Figure(chart, how, ["arm", *columns], table, "" if group == "shared" else group))
     of_groups = verdict["search"]["edges"].get(verdict["budget"], {}).values()
     ends = sorted({name for edges in of_groups for name in edges})
-    finding = "Every arm's best rate lies inside the grid"
+    finding = "Every arm's best rate has a worse one, or one that diverged, on either side"
     if ends:
         finding = f"The best rate of {', '.join(map(arm_words, ends))} lies at the edge of the grid"
     return Section("grid", "Were the learning rates fair?", finding, figures)
+
+
+def compared_rates(verdict: Mapping[str, Any]) -> Section | None:
+    """Where learning rates are what is compared: every cell of the grid, never the winner alone."""
+    if not verdict["grid_rows"]:
+        return None
+    chose, metric = splits(verdict)[0], metric_words(verdict)
+    by_row: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for arm in verdict["arms"]:
+        rate = arm["seeds"][0]["lr"]
+        by_row.setdefault(_row_words(arm["name"]), {})[rate] = arm
+    rates = sorted({rate for row in by_row.values() for rate in row}, reverse=True)
+    values = [[100 * row[rate]["test"] if rate in row else None for rate in rates] for row in by_row.values()]
+    texts = [["" if value is None else f"{value:.1f}" for value in row] for row in values]
+    place = {
+        arm["name"]: (at, rates.index(rate)) for at, row in enumerate(by_row.values()) for rate, arm in row.items()
+    }
+    taken = frozenset(place[row["cell"]] for row in verdict["grid_rows"])
+    edges = frozenset(place[row["cell"]] for row in verdict["grid_rows"] if row["edge"])
+    grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, texts, taken, edges)
+    best = arm_words(verdict["winner"])
+    at_edge = [arm_words(row["cell"]) for row in verdict["grid_rows"] if row["edge"]]
+    finding = f"By {chose}, {best} is the best of {len(verdict['arms'])} cells"
+    if at_edge:
+        finding += f"; {', '.join(at_edge)} lies at the edge of the grid"
+    how = (
+        f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {verdict['n']} seeds, in per cent; "
+        f"outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
+    )
+    chart = charts.heat_map(grid, label=finding, columns="learning rate")
+    table = [[name, *row] for name, row in zip(by_row, texts, strict=True)]
+    return Section("cells", "Which learning rate?", finding, [Figure(chart, how, ["", *grid.columns], table)])
+
+
+def _row_words(name: str) -> str:
+    """A cell's name without its learning rate."""
+    first, *varied = name.split(",")
+    return arm_words(",".join([first, *(part for part in varied if not part.startswith("lr="))]))
+
+
+def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Section]:
+    """Every budget and every share of the labels that was asked for: a chart for each of the two questions."""
+    every = [*verdict["conditions"], verdict]
+    metric = metric_words(verdict)
+    how = (
+        f"Thin: each seed; thick: the mean, with its pointwise 95 % t interval over seeds; {metric} on "
+        f"{verdict['judge']['images']} {judged(verdict)}."
+    )
+    found = []
+    by_share = [one for one in every if one["budget"] == verdict["budget"]]
+    if len(by_share) > 1:
+        xs = [float(one["counts"]["train"]) for one in by_share]
+        figure = _over(xs, by_share, colour, metric, "training photos", how)
+        finding = verdict["sentences"].get("labels") or f"From {xs[0]:.0f} to {xs[-1]:.0f} training photos"
+        found.append(Section("labels", "How many labels does it need?", finding, [figure]))
+    by_budget = [one for one in every if one["fraction"] == verdict["fraction"]]
+    if len(by_budget) > 1:
+        xs = [sum(run["images"] for arm in one["arms"] for run in arm["seeds"]) for one in by_budget]
+        runs = [sum(len(arm["seeds"]) for arm in one["arms"]) for one in by_budget]
+        means = [images / count for images, count in zip(xs, runs, strict=True)]
+        figure = _over(means, by_budget, colour, metric, "training images of a run", how)
+        led = [f"{arm_words(one['winner'])} after {length_words(one['budget'])}" for one in by_budget]
+        finding = f"Ahead on {splits(verdict)[0]}: {', '.join(led)}"
+        found.append(Section("budgets", "Does it depend on how long one trains?", finding, [figure]))
+    return found
+
+
+def _over(
+    xs: Sequence[float],
+    conditions: Sequence[Mapping[str, Any]],
+    colour: Mapping[str, int],
+    metric: str,
+    x: str,
+    how: str,
+) -> Figure:
+    """Accuracy of each arm over conditions, which lie at `xs` on a logarithmic axis."""
+    series, table = [], []
+    for name in (arm["name"] for arm in conditions[-1]["arms"]):
+        by_seed: dict[int, list[tuple[float, float]]] = {}
+        for at, one in zip(xs, conditions, strict=True):
+            for run in next(arm for arm in one["arms"] if arm["name"] == name)["seeds"]:
+                by_seed.setdefault(run["seed"], []).append((at, 100 * run["test"]))
+        paths = [path for path in by_seed.values() if len(path) == len(xs)]
+        mean, band = mean_and_band(paths)
+        series.append(charts.Series(arm_words(name), colour[name], paths, mean, band))
+        table += [[arm_words(name), f"{at:,.0f}", f"{value:.1f}"] for at, value in mean]
+    chart = charts.curves(series, x=x, y=f"{metric}, %", label=f"{_capital(metric)} over {x}", log_x=True)
+    return Figure(chart, how, ["arm", x, f"{metric}, %"], table)
 
 
 def cost(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
@@ -253,9 +351,11 @@ def cost(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         table.append([arm_words(arm["name"]), f"{seconds / 60:.2f}", f"{images:,.0f}", f"{100 * arm['test']:.1f}"])
     cheapest = min(rows, key=lambda row: row[2])
     finding = f"A run of {cheapest[0]} is the cheapest, {cheapest[2]:.2g} minutes of training"
-    chart = charts.scatter(rows, x="minutes of training per run", y="accuracy, %", log=True, label=finding)
+    metric = metric_words(verdict)
+    chart = charts.scatter(rows, x="minutes of training per run", y=f"{metric}, %", log=True, label=finding)
     how = (
-        "One dot for each arm: mean minutes that a run trained and validated, and mean accuracy. Searches come on top."
+        f"One dot for each arm: mean minutes that a run trained and validated, and mean {metric} on "
+        f"{verdict['judge']['images']} {judged(verdict)}. Searches come on top."
     )
     spent = verdict["cost"]
     notes = [
@@ -264,7 +364,7 @@ def cost(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
         if spent[stage]["runs"]
     ]
-    head = ["arm", "minutes a run", "images a run", "accuracy, %"]
+    head = ["arm", "minutes a run", "images a run", f"{metric}, %"]
     return Section("cost", "What does it cost?", finding, [Figure(chart, how, head, table)], notes)
 
 

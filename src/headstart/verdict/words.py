@@ -151,6 +151,11 @@ def splits(verdict: Verdict) -> tuple[str, str]:
     return ("a part of train", "val") if verdict["judge"]["declared"] == "train+val" else ("val", "test")
 
 
+def metric_words(verdict: Verdict) -> str:
+    """What the numbers of the arms are."""
+    return "balanced accuracy" if verdict["metric"] == "balanced" else "accuracy"
+
+
 def judged(verdict: Verdict) -> str:
     """What the images that judge are called."""
     return f"{splits(verdict)[1]} images"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -26,12 +26,17 @@ class Observer:
         total: int,
         flops: tuple[float, ...],
         peak: float,
+        probe: Callable[[int, int], dict[str, Any]] | None = None,
     ) -> None:
-        """`labels` are those of the val split [n]; `flops` of a training photo per phase; `peak` in FLOP/s."""
+        """`labels` are those of the val split [n]; `flops` of a training photo per phase; `peak` in FLOP/s.
+
+        `probe` makes a line of (step, epoch); it is asked at the end of each epoch's training.
+        """
         self._layers = layers
         self._labels = labels
         self._due = lambda step: is_due(step, steps_per_epoch, total)
-        self._flops, self._peak = flops, peak
+        self._ends = lambda step: step % steps_per_epoch == 0 or step == total
+        self._flops, self._peak, self._probe = flops, peak, probe
         self._look: Look | None = None
 
     def lines(self, event: Event) -> Iterator[dict[str, Any]]:
@@ -53,6 +58,8 @@ class Observer:
                 self._look.weights()
                 yield {"kind": "look", "step": event.step, "epoch": event.epoch, **self._look.lines}
                 self._look = None
+            if self._probe is not None and self._ends(event.step):
+                yield self._probe(event.step, event.epoch)
         elif isinstance(event, Proof):
             yield proof_line(event)
         elif isinstance(event, Epoch):

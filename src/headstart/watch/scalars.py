@@ -36,6 +36,12 @@ def _look(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
             yield f"{kind}/{layer}", value
 
 
+def _probe(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    for kind in ("flow", "zeros", "dead", "distance"):
+        for layer, value in line[kind].items():
+            yield f"{kind}/{layer}", value
+
+
 def _end(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
     yield "accuracy/best", line["val"]["accuracy"]  # of the saved model, not of the last epoch
     if "test" in line:
@@ -43,4 +49,4 @@ def _end(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
         yield "accuracy/test", line["test"]["accuracy"]
 
 
-_KINDS = {"step": _step, "epoch": _epoch, "look": _look, "end": _end}
+_KINDS = {"step": _step, "epoch": _epoch, "look": _look, "probe": _probe, "end": _end}

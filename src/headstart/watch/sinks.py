@@ -72,6 +72,8 @@ class TensorBoard:
             self._add_summary(Summary(value=values), line["step"])
         if line["kind"] == "proof":
             self._add_summary(text("proof of freeze", line["sentence"]), line["step"])
+        elif line["kind"] == "finding":
+            self._add_summary(text(f"finding/{line['name']}", line["sentence"]), line["step"])
         elif line["kind"] == "end":
             self._add_summary(self._success)  # until then TensorBoard's table of runs calls its status unknown
 

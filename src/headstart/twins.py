@@ -1,0 +1,208 @@
+"""Do shortcuts, or norms, keep gradients alive? A factorial of twins: shortcut x norm x depth, from the same seeds.
+
+He et al. 2015 (arXiv:1512.03385) report that plain networks with BatchNorm have healthy gradients. What shortcuts do
+for accuracy and what they do for the flow of gradients are two questions, and each gets a number of its own. Effects
+are simple ones, of a switch with everything else equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from headstart import build, jobs, machine, record
+from headstart.engines import choice
+from headstart.errors import UsageError
+from headstart.plan import Plan
+from headstart.settings import settle
+from headstart.verdict.gather import RunRecord, read_run, runs_in
+from headstart.verdict.health import VANISHED, findings, flow_kept, read
+from headstart.verdict.statistics import crossed
+from headstart.verdict.words import length_words, points
+from headstart.voice import Silent, Voice
+
+DEPTHS = ("resnet18", "resnet34", "resnet50")
+NORMS = ("batch", "none")
+SWITCHES = ("on", "off")
+LEVEL = 0.95
+OWN = ("network", "shortcut", "norm", "start", "tuning")  # what the factorial decides by itself
+EPOCHS = "3ep"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One cell of the factorial, over its seeds."""
+
+    network: str
+    shortcut: str
+    norm: str
+    right: np.ndarray  # [seeds, images] of 0 and 1
+    kept: tuple[float, float]  # |∂L/∂h| behind the first block over that behind the last: at the start, at the end
+    findings: tuple[str, ...]
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def vanishing(self) -> bool:
+        """Whether hardly anything reaches the first block, at the start and still at the end."""
+        return max(self.kept) <= VANISHED
+
+
+def compare(
+    source: str, settings: Mapping[str, Any], runs: Path, voice: Voice, *, engine: str = "auto", seeds: int = 1
+) -> dict[str, Any]:
+    """Train the twins that are not there yet; returns `twins`, `effects` and `sentences`.
+
+    The folder is named by what was asked, so that the same call goes on where it was stopped. Raises UsageError for
+    settings that are the factorial's own, and every error of a run.
+    """
+    if taken := [name for name in settings if name in OWN]:
+        raise UsageError(f"--{taken[0]} is what the twins differ in, or have in common.", "Leave it out.")
+    choice.checked(engine)
+    draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
+    record.require_writable(runs)
+    draft = machine.settle(draft)
+    asked = []
+    for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
+        cell = f"{network}, norm {norm}, shortcut {shortcut}"
+        plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
+                                           "shortcut": shortcut})  # fmt: skip
+        completed = build.complete(plan, Silent())
+        for seed in range(draft.chance.seed, draft.chance.seed + seeds):
+            own = completed.survey.recounted(completed.plan.changed("chance", seed=seed))
+            asked.append((own, {"cell": cell, "stage": "twins", "budget": str(own.recipe.epochs), "fraction": 1.0}))
+    folder = runs / f"twins-{record.slug(Path(source).stem)}-{asked[0][0].hash[:12]}"
+    voice.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")
+    _carry_out(folder, asked, engine, voice)
+    wanted = {plan.hash for plan, _ in asked}
+    found = [_twin([run for run in runs_in(folder) if run.hash in wanted and run.about["cell"] == cell])
+             for cell in dict.fromkeys(about["cell"] for _, about in asked)]  # fmt: skip
+    return told(found, asked[0][0]) | {"folder": str(folder)}
+
+
+def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engine: str, voice: Voice) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = [jobs.text(folder, [one]) for one in asked]
+    with record.locked(folder), choice.opened(engine, asked[0][0], voice) as chosen, closing(chosen.run(texts)) as made:
+        for count, (index, answer) in enumerate(made, 1):
+            jobs.folders(answer)
+            voice.say(f"{count} of {len(asked)}: {asked[index][1]['cell']}")
+
+
+def _twin(runs: Sequence[RunRecord]) -> Twin:
+    """The runs of one cell, one for each seed."""
+    network = runs[0].plan["network"]
+    runs = sorted(runs, key=lambda run: run.seed)
+    histories = [read(run.plan, record.read_lines(run.folder / "metrics.jsonl")) for run in runs]
+    kept = [[flow_kept(history.probes[at]) for history in histories if history.probes] for at in (0, -1)]
+    start, end = (_middle(values) for values in kept)
+    split = "test" if "test" in read_run(runs[0].folder).result else "val"
+    names = [one.name for run, history in zip(runs, histories, strict=True) for one in findings(history, run.result)]
+    right = np.array([run.judged(split).right for run in runs])
+    return Twin(
+        network["network"], network["shortcut"], network["norm"], right, (start, end), tuple(dict.fromkeys(names))
+    )
+
+
+def _middle(values: Sequence[float | None]) -> float:
+    """The geometric mean of what is known; NaN of nothing."""
+    known = [math.log10(value) for value in values if value]
+    return 10 ** float(np.mean(known)) if known else math.nan
+
+
+def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
+    """The twins, the effect of each switch in each pair, and what that says in words."""
+    effects = [
+        _effect(switch, _one(twins, switch, "on", other), _one(twins, switch, "off", other))
+        for switch, others in (("shortcut", NORMS), ("norm", SWITCHES))
+        for other in product(DEPTHS, others)
+    ]
+    seeds, images = twins[0].right.shape
+    length = length_words(str(plan.recipe.epochs))
+    head = (
+        f"{len(twins)} twins, {seeds} seed{'s' if seeds > 1 else ''}, {length}, judged on {images} images. Kept: "
+        "|∂L/∂h| behind the first block over that behind the last, before and after training."
+    )
+    table = [
+        f"  {one.network:9} norm {one.norm:6} shortcut {one.shortcut:4} {100 * one.accuracy:5.1f} %   kept "
+        f"{one.kept[0]:.1e}  {one.kept[1]:.1e}  {', '.join(one.findings) or 'healthy'}"
+        for one in twins
+    ]
+    limits = f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g} for all twins"
+    limits += "; one seed: intervals hold the luck of the images, not that of the seed." if seeds == 1 else "."
+    return {
+        "twins": [
+            {"network": one.network, "shortcut": one.shortcut, "norm": one.norm, "accuracy": one.accuracy,
+             "kept_at_start": _known(one.kept[0]), "kept_at_end": _known(one.kept[1]), "findings": list(one.findings)}
+            for one in twins
+        ],
+        "effects": [{name: value for name, value in effect.items() if name != "sentence"} for effect in effects],
+        "sentences": [head, *table, *(str(effect["sentence"]) for effect in effects), limits],
+    }  # fmt: skip
+
+
+def _one(twins: Sequence[Twin], switch: str, state: str, other: tuple[str, str]) -> Twin:
+    """The twin of a depth with a switch on or off; `other` is the depth and the state of the other switch."""
+    network, rest = other
+    wanted = (network, state, rest) if switch == "shortcut" else (network, rest, "batch" if state == "on" else "none")
+    return next(one for one in twins if (one.network, one.shortcut, one.norm) == wanted)
+
+
+def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
+    """What a switch does to accuracy, and to the share of the gradient that reaches the first block."""
+    accuracy, low, high = _difference(on.right.astype(float) - off.right)
+    orders = math.log10(on.kept[1] / off.kept[1]) if on.kept[1] > 0 and off.kept[1] > 0 else math.nan
+    where = f"Depth {on.network.removeprefix('resnet')}, "
+    if switch == "shortcut":
+        where += "with BatchNorm" if on.norm == "batch" else "without a norm"
+    else:
+        where += "with shortcuts" if on.shortcut == "on" else "plain"
+    what = "shortcuts" if switch == "shortcut" else "BatchNorm"
+    if off.vanishing and not on.vanishing:
+        meaning = f"Without {what} the gradient vanishes, with {what} it does not: here {what} keep it alive."
+    elif off.vanishing:
+        meaning = f"The gradient vanishes with and without {what}."
+    elif on.vanishing:
+        meaning = f"The gradient vanishes with {what}, and not without."
+    elif low > 0:
+        meaning = f"It does not vanish without {what} either: what {what} add to accuracy, they add in another way."
+    else:
+        meaning = f"It does not vanish without {what} either: {what} are not what keeps these gradients alive."
+    told_orders = "an unknown factor" if math.isnan(orders) else f"a factor of 10^{orders:+.1f}"
+    sentence = (
+        f"{where}: {what} change accuracy by {points(accuracy, signed=True)} points ({100 * LEVEL:g} % interval "
+        f"{points(low)} to {points(high)}), and the gradient at the first block by {told_orders}. {meaning}"
+    )
+    if what == "BatchNorm":
+        sentence = sentence.replace("BatchNorm change ", "BatchNorm changes ").replace(
+            "BatchNorm keep ", "BatchNorm keeps "
+        )
+        sentence = sentence.replace("BatchNorm add ", "BatchNorm adds ").replace("they add", "it adds")
+        sentence = sentence.replace("BatchNorm are ", "BatchNorm is ")
+    return {"switch": switch, "network": on.network, "shortcut": on.shortcut if switch == "norm" else None,
+            "norm": on.norm if switch == "shortcut" else None, "accuracy": accuracy, "low": low, "high": high,
+            "orders": _known(orders), "sentence": sentence}  # fmt: skip
+
+
+def _difference(right: np.ndarray) -> tuple[float, float, float]:
+    """Mean of [seeds, images] and its interval: over both, or of one seed over its images (paired t, Student 1908)."""
+    if len(right) > 1:
+        found = crossed(right, LEVEL)
+        return found.mean, found.low, found.high
+    mean = float(right.mean())
+    half = float(stats.t.ppf((1 + LEVEL) / 2, right.shape[1] - 1) * stats.sem(right[0]))
+    return mean, mean - half, mean + half
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,342 @@
+"""Is the training healthy? Findings from the record of a run: numbers, against thresholds that healthy runs keep to.
+
+A finding says what was measured and where, what that means, and what to try. One cause is told, not its consequences: a
+learning rate that is much too high also kills filters, and a network without gradients also has small updates.
+docs/health.md says on which runs the thresholds rest.
+
+What is measured: at the output of every block |∂L/∂h|, behind every ReLU the filters that are zero on all probed photos
+(`headstart.watch.probe`), of every layer |Δw|/|w| of an update, and the training loss. "|g| of the weights is small" is
+no measure of vanishing: it follows the scale of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+Line = Mapping[str, Any]
+
+VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
+EXPLODED = 1e4
+DEAD = 0.5  # of the filters of a layer
+HEALTHY_UPDATE = 1e-3  # |Δw|/|w| per step, the median over layers, that healthy runs have more or less
+SMALL_UPDATE = 2e-5
+LARGE_UPDATE = 1e-2
+FAR = 1.0  # |w - w₀|/|w₀|, the median over layers
+STUCK = 0.8  # of the loss at the start: what has not come below it has learned next to nothing
+HARDLY = 0.95  # of the same: has learned nothing
+EPOCHS = 2  # after so many epochs a run that has learned nothing is told so
+FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
+LATE = 0.1  # of the highest rate: looks at smaller rates are left out
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is noticed: `value` against `threshold`, at `layer` in `epoch`; `name` is what it is called."""
+
+    name: str
+    layer: str
+    epoch: int
+    value: float
+    threshold: float
+    evidence: str
+    meaning: str
+    advice: str
+
+    @property
+    def ailment(self) -> bool:
+        """Whether something is wrong; what was asked for is only noted."""
+        return self.name != "frozen by design"
+
+    @property
+    def sentence(self) -> str:
+        return " ".join(part for part in (self.evidence, self.meaning, self.advice) if part)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ailment": self.ailment, "sentence": self.sentence}
+
+
+@dataclass
+class History:
+    """What a record holds of a run's health, line by line. `plan` is the run's, as in plan.json."""
+
+    plan: Mapping[str, Any]
+    first_loss: float = math.nan
+    epochs: list[Line] = field(default_factory=list)
+    looks: list[tuple[Line, float]] = field(default_factory=list)  # with the rate that its step had
+    probes: list[Line] = field(default_factory=list)
+    _rate: float = 0.0
+
+    def take(self, line: Line) -> None:
+        """The next line of the record."""
+        kind = line["kind"]
+        if kind == "step":
+            self._rate = max(line["lr"].values())
+            if math.isnan(self.first_loss):
+                self.first_loss = line["loss"]
+        elif kind == "look":
+            self.looks.append((line, self._rate))
+        elif kind in ("epoch", "probe"):
+            (self.epochs if kind == "epoch" else self.probes).append(line)
+
+    @property
+    def guessing(self) -> float:
+        """The loss of one who knows nothing, ln(classes)."""
+        return math.log(max(len(self.plan["facts"]["class_names"]), 2))
+
+    @property
+    def last_loss(self) -> float:
+        """The training loss of the last epoch, or NaN."""
+        return float(self.epochs[-1]["train"]["loss"]) if self.epochs else math.nan
+
+    def updates(self) -> list[tuple[int, str, float]]:
+        """(epoch, layer that moves most, median over layers of |Δw|/|w|) of each look, as at the highest rate.
+
+        Updates are proportional to the rate, so that a schedule or a warm-up is divided out.
+        """
+        highest = max((rate for _, rate in self.looks), default=0.0)
+        found = []
+        for look, rate in self.looks:
+            ratios = {layer: ratio for layer, ratio in look["ratio"].items() if ratio is not None}
+            if ratios and look["step"] >= FIRST_STEPS and rate >= LATE * highest > 0:
+                layer = max(ratios, key=ratios.__getitem__)
+                found.append((look["epoch"], layer, median(ratios.values()) * highest / rate))
+        return found
+
+    def distance(self) -> float:
+        """How far the weights are from where they started, the median over layers that have moved; 0 if unknown."""
+        moved = [far for far in (self.probes[-1]["distance"].values() if self.probes else ()) if far]
+        return median(moved) if moved else 0.0
+
+
+def read(plan: Mapping[str, Any], lines: Iterable[Line]) -> History:
+    """The history of a run from the lines of its record."""
+    history = History(plan)
+    for line in lines:
+        history.take(line)
+    return history
+
+
+def findings(history: History, result: Mapping[str, Any] | None = None) -> list[Finding]:
+    """What is noticed: what is frozen by design, and the first cause that explains the rest, if anything is wrong.
+
+    `result` is the content of result.json, where the run has ended.
+    """
+    diverged = (result or {}).get("state") == "diverged"
+    causes: Sequence[Callable[[], Finding | None]] = (
+        lambda: _exploding(history, history.probes[:1]),
+        lambda: _vanishing(history, history.probes[:1]),
+        lambda: _dead(history.probes[:1]),
+        lambda: _rate_too_high(history, diverged=diverged),
+        lambda: _exploding(history, history.probes[-1:]),
+        lambda: _vanishing(history, history.probes[-1:]),
+        lambda: _dead(history.probes[-1:]),
+        lambda: _rate_too_low(history),
+        lambda: _not_learning(history),
+    )
+    cause = next((found for cause in causes if (found := cause()) is not None), None)
+    return [found for found in (_frozen(history), cause) if found is not None]
+
+
+def healthy_words(history: History) -> str:
+    """What was looked at, for a run in which nothing is wrong."""
+    told = [f"{len(history.looks)} looks in {len(history.epochs)} epochs"]
+    if updates := history.updates():
+        told.append(f"an update is {_share(median(u for _, _, u in updates))} of the weights")
+    if history.probes and (ends := _ends(history.probes[-1])) is not None:
+        (first, _), (last, _), ratio = ends
+        told.append(f"|∂L/∂h| behind {first} is {ratio:.2g} of that behind {last}")
+    return f"Healthy: nothing was found ({'; '.join(told)})."
+
+
+def _ends(probe: Line) -> tuple[tuple[str, float], tuple[str, float], float] | None:
+    """The first and the last block with their |∂L/∂h|, and first over last; None where there is no flow to speak of.
+
+    The smallest float32 stands for a gradient that has become 0, and the largest for one that is not finite.
+    """
+    known = {name: math.inf if value is None else value for name, value in probe["flow"].items()}
+    if len(known) < 2:
+        return None
+    (first, low), *_, (last, high) = known.items()
+    if not (high > 0 and math.isfinite(high)):
+        return None
+    return (first, low), (last, high), min(max(low, 1e-45), 1e38) / high
+
+
+def flow_kept(probe: Line) -> float | None:
+    """|∂L/∂h| behind the first block over that behind the last; None where there is no flow to speak of."""
+    ends = _ends(probe)
+    return ends[2] if ends is not None else None
+
+
+def _exploding(history: History, probes: Sequence[Line]) -> Finding | None:
+    for probe in probes:
+        ends, loss = _ends(probe), probe["loss"]
+        if ends is not None and ends[2] >= EXPLODED:
+            (first, low), (last, high), ratio = ends
+            evidence = (
+                f"{_when(probe)} the gradient grows towards the input: |∂L/∂h| is {_number(high)} behind {last} and "
+                f"{_number(low)} behind {first}, {_number(ratio)} times as large (healthy runs stay below "
+                f"{EXPLODED:,.0f})."
+            )
+            return _exploded(first, probe, ratio, EXPLODED, evidence)
+        most = 1e3 * history.guessing
+        if probe["step"] == 0 and (loss is None or loss > most):
+            told = "is not finite" if loss is None else f"is {_number(loss)}"
+            evidence = f"Before the first step the loss {told}; one who guesses has {history.guessing:.2f}."
+            return _exploded("", probe, math.inf if loss is None else loss, most, evidence)
+    return None
+
+
+def _exploded(layer: str, probe: Line, value: float, threshold: float, evidence: str) -> Finding:
+    return Finding(
+        "exploding gradients", layer, probe["epoch"], value, threshold, evidence,
+        "Each layer enlarges what passes through it, so that no rate suits all of them.",
+        "Try --norm batch, or a start with smaller weights (scratch:kaiming); --clip 1 hides the symptom.",
+    )  # fmt: skip
+
+
+def _vanishing(history: History, probes: Sequence[Line]) -> Finding | None:
+    for probe in probes:
+        ends = _ends(probe)
+        if ends is None or ends[2] > VANISHED:
+            continue
+        (first, low), (last, high), ratio = ends
+        evidence = (
+            f"{_when(probe)} the gradient fades towards the input: |∂L/∂h| is {_number(high)} behind {last} and "
+            f"{_number(low)} behind {first}, {-math.log10(ratio):.0f} orders of magnitude less (healthy runs stay "
+            f"within {-math.log10(VANISHED):.0f})."
+        )
+        switches = [f"--{name} {on}" for name, on in (("norm", "batch"), ("shortcut", "on"))
+                    if history.plan["network"][name] != on]  # fmt: skip
+        return Finding(
+            "vanishing gradients", first, probe["epoch"], ratio, VANISHED, evidence,
+            "The early layers hardly learn, whatever the learning rate is.",
+            f"Try {' or '.join(switches) or 'a shallower network'}.",
+        )  # fmt: skip
+    return None
+
+
+def _dead(probes: Sequence[Line]) -> Finding | None:
+    for probe in probes:
+        layer = max(probe["dead"], key=probe["dead"].__getitem__, default="")
+        if layer and probe["dead"][layer] >= DEAD:
+            share = probe["dead"][layer]
+            more = sum(value >= DEAD for value in probe["dead"].values()) - 1
+            also = f" (and in {more} more layers more than {100 * DEAD:.0f} %)" if more else ""
+            evidence = (
+                f"{_when(probe)} {100 * share:.0f} % of the filters of {layer} give 0 on every probed photo{also}; in "
+                f"healthy runs it is less than {100 * DEAD:.0f} %."
+            )
+            return Finding(
+                "dead filters", layer, probe["epoch"], share, DEAD, evidence,
+                "Behind a ReLU that is never open no gradient passes: these filters stay as they are.",
+                "Try another start, a lower learning rate or --warmup 1ep, and look for large negative biases.",
+            )  # fmt: skip
+    return None
+
+
+def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
+    updates, start = history.updates(), min(history.first_loss, history.guessing)
+    stuck = len(history.epochs) >= EPOCHS and history.last_loss >= STUCK * start
+    epoch, layer, largest = max(updates, key=lambda found: found[2], default=(0, "", 0.0))
+    far = history.distance()
+    if not diverged and not (stuck and (largest >= LARGE_UPDATE or far >= FAR) and far >= FAR / 10):
+        return None
+    recipe = history.plan["recipe"]
+    times = max(10.0, 10.0 ** round(math.log10(max(largest, HEALTHY_UPDATE) / HEALTHY_UPDATE)))
+    told = [f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}:"]
+    if updates:
+        told.append(
+            f"updates are {_share(largest)} of the weights per step in epoch {epoch} ({layer} moves most), "
+            f"{largest / HEALTHY_UPDATE:.0f} times a healthy run's;"
+        )
+    if diverged:
+        told.append("the loss is no longer finite.")
+    else:
+        told.append(
+            f"after {len(history.epochs)} epochs the training loss is {history.last_loss:.2f}, and one who guesses has "
+            f"{history.guessing:.2f}."
+        )
+    return Finding(
+        "learning rate too high", layer, epoch, largest, LARGE_UPDATE, " ".join(told),
+        "Steps are so long that they throw away what the ones before have learned.",
+        f"Try --lr {recipe['lr'] / times:g}.",
+    )  # fmt: skip
+
+
+def _rate_too_low(history: History) -> Finding | None:
+    updates, start = history.updates(), min(history.first_loss, history.guessing)
+    if not updates or not history.epochs or history.last_loss < STUCK * start:
+        return None
+    epoch, layer, largest = max(updates, key=lambda found: found[2])
+    if largest >= SMALL_UPDATE:
+        return None
+    recipe = history.plan["recipe"]
+    times = 10.0 ** round(math.log10(HEALTHY_UPDATE / max(largest, 1e-9)))
+    evidence = (
+        f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(largest)} of the weights per step "
+        f"at most, a {_round(HEALTHY_UPDATE / max(largest, 1e-12))}th of a healthy run's; the training loss was "
+        f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after {len(history.epochs)} "
+        f"epoch{'s' if len(history.epochs) != 1 else ''}."
+    )
+    return Finding(
+        "learning rate too low", layer, epoch, largest, SMALL_UPDATE, evidence,
+        "The weights stay where they started.", f"Try --lr {min(recipe['lr'] * times, 0.1):g}.",
+    )  # fmt: skip
+
+
+def _not_learning(history: History) -> Finding | None:
+    start = min(history.first_loss, history.guessing)
+    if len(history.epochs) < EPOCHS or not history.last_loss >= HARDLY * start:
+        return None
+    network = history.plan["network"]
+    switches = [f"--{name} {on}" for name, on in (("norm", "batch"), ("shortcut", "on")) if network[name] != on]
+    evidence = (
+        f"After {len(history.epochs)} epochs the training loss is {history.last_loss:.2f}, and one who guesses has "
+        f"{history.guessing:.2f}; gradients reach the first block, and updates are neither large nor tiny."
+    )
+    return Finding(
+        "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / start, HARDLY, evidence,
+        "The network cannot be trained as it is, and not for want of gradients.",
+        f"Try {' and '.join(switches)}." if switches else "Look at the labels, and try another learning rate.",
+    )  # fmt: skip
+
+
+def _frozen(history: History) -> Finding | None:
+    tuning = history.plan["arm"]["tuning"]
+    if tuning == "full":
+        return None
+    what = {
+        "frozen": "all layers but the head are frozen",
+        "lp-ft": "all layers but the head are frozen at first",
+    }.get(tuning, f"all but the last {tuning.partition(':')[2]} stages and the head are frozen")
+    return Finding(
+        "frozen by design", "", 0, 0.0, 0.0, f"By design {what} ({tuning}).",
+        "They have no gradients because none are wanted.", "",
+    )  # fmt: skip
+
+
+def _when(probe: Line) -> str:
+    return "Before the first step" if probe["step"] == 0 else f"After epoch {probe['epoch']}"
+
+
+def _number(value: float) -> str:
+    return "not finite" if not math.isfinite(value) else f"{value:.2g}"
+
+
+def _share(value: float) -> str:
+    """A share in per cent with two digits."""
+    return f"{100 * value:.2g} %"
+
+
+def _round(value: float) -> str:
+    """A large number with one digit."""
+    return f"{float(f'{value:.1g}'):,.0f}"
+
+
+def _capital(text: str) -> str:
+    return {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}.get(text, text)
