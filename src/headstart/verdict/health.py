@@ -24,11 +24,13 @@ EXPLODED = 1e4
 DEAD = 0.5  # of the filters of a layer
 HEALTHY_UPDATE = 1e-3  # |Δw|/|w| per step, the median over layers, that healthy runs have more or less
 SMALL_UPDATE = 2e-5
-LARGE_UPDATE = 1e-2
+LARGE_UPDATE = 3e-2
 FAR = 1.0  # |w - w₀|/|w₀|, the median over layers
-STUCK = 0.8  # of the loss at the start: what has not come below it has learned next to nothing
+BLOWN_UP = 1.1  # of the loss of one who guesses: what a first epoch that does harm has on the mean
+HALFWAY = 0.6  # of the same: who has come below it has recovered
+STUCK = 0.8  # of the loss of one who guesses: what has not come below it has learned next to nothing
 HARDLY = 0.95  # of the same: has learned nothing
-EPOCHS = 2  # after so many epochs a run that has learned nothing is told so
+EPOCHS, STEPS = 2, 40  # after so many a run that has learned next to nothing is told so
 FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
 LATE = 0.1  # of the highest rate: looks at smaller rates are left out
 
@@ -92,16 +94,23 @@ class History:
         """The training loss of the last epoch, or NaN."""
         return float(self.epochs[-1]["train"]["loss"]) if self.epochs else math.nan
 
+    @property
+    def has_had_time(self) -> bool:
+        """Whether it could be expected to have learned something."""
+        return len(self.epochs) >= EPOCHS and self.epochs[-1]["step"] >= STEPS
+
     def updates(self) -> list[tuple[int, str, float]]:
         """(epoch, layer that moves most, median over layers of |Δw|/|w|) of each look, as at the highest rate.
 
-        Updates are proportional to the rate, so that a schedule or a warm-up is divided out.
+        Updates are proportional to the rate, so that a schedule or a warm-up is divided out. Where a head learns first
+        and then everything, the second counts.
         """
+        most = max((sum(ratio is not None for ratio in look["ratio"].values()) for look, _ in self.looks), default=0)
         highest = max((rate for _, rate in self.looks), default=0.0)
         found = []
         for look, rate in self.looks:
             ratios = {layer: ratio for layer, ratio in look["ratio"].items() if ratio is not None}
-            if ratios and look["step"] >= FIRST_STEPS and rate >= LATE * highest > 0:
+            if len(ratios) > most // 2 and look["step"] >= FIRST_STEPS and rate >= LATE * highest > 0:
                 layer = max(ratios, key=ratios.__getitem__)
                 found.append((look["epoch"], layer, median(ratios.values()) * highest / rate))
         return found
@@ -126,14 +135,15 @@ def findings(history: History, result: Mapping[str, Any] | None = None) -> list[
     `result` is the content of result.json, where the run has ended.
     """
     diverged = (result or {}).get("state") == "diverged"
+    later = history.probes[-1:] if diverged or history.has_had_time else []  # a rate that is too high may be behind it
     causes: Sequence[Callable[[], Finding | None]] = (
         lambda: _exploding(history, history.probes[:1]),
         lambda: _vanishing(history, history.probes[:1]),
         lambda: _dead(history.probes[:1]),
         lambda: _rate_too_high(history, diverged=diverged),
-        lambda: _exploding(history, history.probes[-1:]),
-        lambda: _vanishing(history, history.probes[-1:]),
-        lambda: _dead(history.probes[-1:]),
+        lambda: _exploding(history, later),
+        lambda: _vanishing(history, later),
+        lambda: _dead(later),
         lambda: _rate_too_low(history),
         lambda: _not_learning(history),
     )
@@ -240,11 +250,9 @@ def _dead(probes: Sequence[Line]) -> Finding | None:
 
 
 def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
-    updates, start = history.updates(), min(history.first_loss, history.guessing)
-    stuck = len(history.epochs) >= EPOCHS and history.last_loss >= STUCK * start
+    updates = history.updates()
     epoch, layer, largest = max(updates, key=lambda found: found[2], default=(0, "", 0.0))
-    far = history.distance()
-    if not diverged and not (stuck and (largest >= LARGE_UPDATE or far >= FAR) and far >= FAR / 10):
+    if not diverged and not _does_harm(history, wild=largest >= LARGE_UPDATE or history.distance() >= FAR):
         return None
     recipe = history.plan["recipe"]
     times = max(10.0, 10.0 ** round(math.log10(max(largest, HEALTHY_UPDATE) / HEALTHY_UPDATE)))
@@ -254,8 +262,13 @@ def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
             f"updates are {_share(largest)} of the weights per step in epoch {epoch} ({layer} moves most), "
             f"{largest / HEALTHY_UPDATE:.0f} times a healthy run's;"
         )
+    killed = _dead(history.probes[-1:])
     if diverged:
         told.append("the loss is no longer finite.")
+    elif killed is not None:
+        told.append(
+            f"{100 * killed.value:.0f} % of the filters of {killed.layer} are dead by now, and none were at first."
+        )
     else:
         told.append(
             f"after {len(history.epochs)} epochs the training loss is {history.last_loss:.2f}, and one who guesses has "
@@ -268,9 +281,20 @@ def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
     )  # fmt: skip
 
 
+def _does_harm(history: History, *, wild: bool) -> bool:
+    """Whether training has little to show for its steps, and they were `wild`, or did harm from the beginning."""
+    if not history.has_had_time:
+        return False
+    loss = history.last_loss / history.guessing
+    blown_up = history.epochs[0]["train"]["loss"] > BLOWN_UP * history.guessing
+    if wild and (loss >= STUCK or _dead(history.probes[-1:]) is not None):
+        return True
+    return blown_up and loss >= (HALFWAY if wild else STUCK)
+
+
 def _rate_too_low(history: History) -> Finding | None:
-    updates, start = history.updates(), min(history.first_loss, history.guessing)
-    if not updates or not history.epochs or history.last_loss < STUCK * start:
+    updates = history.updates()
+    if not updates or not history.has_had_time or history.last_loss < STUCK * history.guessing:
         return None
     epoch, layer, largest = max(updates, key=lambda found: found[2])
     if largest >= SMALL_UPDATE:
@@ -290,8 +314,10 @@ def _rate_too_low(history: History) -> Finding | None:
 
 
 def _not_learning(history: History) -> Finding | None:
-    start = min(history.first_loss, history.guessing)
-    if len(history.epochs) < EPOCHS or not history.last_loss >= HARDLY * start:
+    trained = (
+        history.plan["arm"]["tuning"] != "frozen" and len(history.probes[-1]["flow"] if history.probes else ()) > 1
+    )
+    if not (trained and history.has_had_time) or history.last_loss < HARDLY * history.guessing:
         return None
     network = history.plan["network"]
     switches = [f"--{name} {on}" for name, on in (("norm", "batch"), ("shortcut", "on")) if network[name] != on]
@@ -300,7 +326,8 @@ def _not_learning(history: History) -> Finding | None:
         f"{history.guessing:.2f}; gradients reach the first block, and updates are neither large nor tiny."
     )
     return Finding(
-        "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / start, HARDLY, evidence,
+        "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / history.guessing, HARDLY,
+        evidence,
         "The network cannot be trained as it is, and not for want of gradients.",
         f"Try {' and '.join(switches)}." if switches else "Look at the labels, and try another learning rate.",
     )  # fmt: skip
