@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.api import compare, evaluate, predict, resume, train
+    from headstart.api import compare, diagnose, evaluate, predict, resume, train
     from headstart.errors import (
         DataError,
         DivergedError,
@@ -35,6 +35,7 @@ __all__ = [
     "Study",
     "UsageError",
     "compare",
+    "diagnose",
     "evaluate",
     "predict",
     "resume",

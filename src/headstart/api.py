@@ -16,6 +16,8 @@ from headstart.settings import settle
 from headstart.study import carry_out
 from headstart.terminal import Terminal
 from headstart.units import Duration
+from headstart.use.diagnosis import Diagnosis
+from headstart.use.diagnosis import diagnose as _diagnose
 from headstart.use.evaluate import evaluate as _evaluate
 from headstart.use.opened import Run
 from headstart.use.opened_study import Study
@@ -160,6 +162,14 @@ def evaluate(
     """Accuracy with its interval, loss and confusion of a model on labelled photos; see `headstart evaluate --help`."""
     how: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
     return _evaluate(model, str(data), Silent(), split=split, **how)
+
+
+def diagnose(folder: str | Path) -> list[Diagnosis]:
+    """Whether the training of a run, or of a study's runs, is healthy: for each run its findings, each with a cure.
+
+    Raises DataError for a folder without runs.
+    """
+    return _diagnose(Path(folder))
 
 
 def interval(save_every: str | None) -> Duration | None:

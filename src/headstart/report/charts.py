@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from typing import TypeVar
 
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from markupsafe import Markup
 T = TypeVar("T")
 WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
 LINE = 18  # between two lines of text
+TOP = 28  # of what is drawn, below the name of the y axis
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
 LETTER = 7.2  # width of a letter of the labels, more or less
 SAMPLE = 22  # of a line, before its name
@@ -104,6 +106,11 @@ class Grid:
     edges: frozenset[tuple[int, int]] = frozenset()
 
 
+def style() -> Markup:
+    """The style sheet of charts and photos, for the head of a page."""
+    return Markup(resources.files("headstart.report").joinpath("charts.css").read_text(encoding="utf-8"))  # noqa: S704
+
+
 def number(value: float) -> str:
     """A tick's label, as short as it can be."""
     if value and abs(value) < 1e-3:
@@ -160,10 +167,10 @@ def curves(
     across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right, log=log_x)
     if log:
         kept = [v for v in ys if v > 0] or [1.0]
-        up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, 12, log=True)
+        up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, TOP, log=True)
     else:
-        up = _padded(ys, HEIGHT - 40, 12)
-    drawn = [_frame_x(across, 12, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - right, y)]
+        up = _padded(ys, HEIGHT - 40, TOP)
+    drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - right, y)]
     if target is not None:
         drawn.append(_line(56, up.at(target), WIDTH - right, up.at(target), "target"))
         drawn.append(_text(60, up.at(target) - 5, f"target {number(target)}", "start", "note"))
@@ -177,7 +184,7 @@ def curves(
         drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
     named = [one for one in series if one.name and (one.mean or one.paths)]
     left = WIDTH - right + 8
-    for y_end, one in _apart([(up.at((one.mean or one.paths[0])[-1][1]), one) for one in named], 12, HEIGHT - 44):
+    for y_end, one in _apart([(up.at((one.mean or one.paths[0])[-1][1]), one) for one in named], TOP, HEIGHT - 44):
         drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
         drawn.append(_text(left + SAMPLE, y_end + 4, _cut(one.name, right - SAMPLE - 12), "start", "strong"))
     return _svg(HEIGHT, label, drawn)
@@ -236,10 +243,10 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     """A named dot for each (name, colour, x, y)."""
     xs = [row[2] for row in rows]
     across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else _padded(xs, 56, WIDTH - 150)
-    up = _padded([row[3] for row in rows], HEIGHT - 40, 16)
-    drawn = [_frame_x(across, 12, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
+    up = _padded([row[3] for row in rows], HEIGHT - 40, TOP)
+    drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
     drawn += [_dot(across.at(one), up.at(other), 6, f"mean f{colour}") for _, colour, one, other in rows]
-    for y_label, (name, one) in _apart([(up.at(row[3]), (row[0], row[2])) for row in rows], 16, HEIGHT - 44):
+    for y_label, (name, one) in _apart([(up.at(row[3]), (row[0], row[2])) for row in rows], TOP, HEIGHT - 44):
         left = across.at(one) + 10
         drawn.append(_text(left, y_label + 4, _cut(name, WIDTH - left - 2), "start", "strong"))
     return _svg(HEIGHT, label, drawn)
@@ -273,7 +280,7 @@ def _frame_x(axis: Axis, top: float, bottom: float, name: str) -> Markup:
 
 
 def _frame_y(axis: Axis, left: float, right: float, name: str) -> Markup:
-    parts = [_text(left - 44, axis.end - 1, name, "start", "note")]
+    parts = [_text(left - 44, axis.end - 14, name, "start", "note")]
     for tick in axis.ticks():
         parts.append(_line(left, axis.at(tick), right, axis.at(tick), "rule"))
         parts.append(_text(left - 6, axis.at(tick) + 4, number(tick), "end", "note"))

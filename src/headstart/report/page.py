@@ -12,7 +12,7 @@ import jinja2
 
 from headstart.errors import DataError
 from headstart.record import read_json, write_atomic
-from headstart.report import pictures, records, story
+from headstart.report import charts, pictures, records, story
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.verdict.gather import read_run, runs_in
@@ -44,6 +44,7 @@ def write(folder: Path) -> Path:
     gallery = pictures.read(shown) if verdict.exists() or len(found) == 1 else None
     page = _template().render(
         **content,
+        style=charts.style(),
         gallery=_gallery(gallery, shown.name) if gallery else None,
         cells={"cells": gallery.cells, "photos": [gallery.shown(i) for i in range(len(gallery.photos))]}
         if gallery
@@ -68,6 +69,8 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         story.rate_grid(verdict),
         story.cost(verdict, colour),
         story.rates(runs, colour),
+        story.health(runs),
+        story.distance(runs, colour),
     ]
     return {
         "title": f"{said['headline']} headstart",
@@ -100,7 +103,16 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "difference": None,
         "settle": [],
         "three": [],
-        "sections": [story.loose(runs, colour), story.rates(runs, colour)],
+        "sections": [
+            section
+            for section in (
+                story.loose(runs, colour),
+                story.rates(runs, colour),
+                story.health(runs),
+                story.distance(runs, colour),
+            )
+            if section is not None
+        ],
         "protocol": "As the plan of each run says",
         "told": [],
         "command": f"headstart report {shlex.quote(str(folder))}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from scipy import stats
 from headstart.plan import Plan
 from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
+from headstart.verdict.health import History
 from headstart.verdict.words import arm_words, length_words
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class Drawn:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     looks: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=lambda: History({}))
 
     def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
         """Accuracy on val in per cent over epochs, images or seconds."""
@@ -52,9 +53,10 @@ class Drawn:
 def read(run: RunRecord) -> Drawn:
     """A run's record, in one pass over its lines."""
     arm = run.about.get("cell", "") or Plan.model_validate(run.plan).arm_name
-    found = Drawn(run, f"{arm_words(arm)}, seed {run.seed}", arm)
+    found = Drawn(run, f"{arm_words(arm)}, seed {run.seed}", arm, history=History(run.plan))
     for line in read_lines(run.folder / "metrics.jsonl"):
         kind = line["kind"]
+        found.history.take(line)
         if kind == "step":
             for part, rate in line["lr"].items():
                 found.rates.setdefault(part, []).append((line["step"], rate))
@@ -66,10 +68,13 @@ def read(run: RunRecord) -> Drawn:
 
 
 def told_apart(runs: Sequence[Drawn]) -> list[Drawn]:
-    """The runs with names that say in what they differ: budget or share of the photos, else their folder."""
-    for more in (_condition, lambda run: run.run.folder.name):
-        count = Counter(run.name for run in runs)
-        runs = [replace(run, name=f"{run.name}, {more(run)}") if count[run.name] > 1 else run for run in runs]
+    """The runs with names that say in what they differ: length and share of the photos, or rate, else their folder."""
+    for more in (_condition, lambda run: f"{run.run.rate:g}", lambda run: run.run.folder.name):
+        alike: dict[str, list[Drawn]] = {}
+        for run in runs:
+            alike.setdefault(run.name, []).append(run)
+        differ = {name for name, some in alike.items() if len({more(run) for run in some}) == len(some) > 1}
+        runs = [replace(run, name=f"{run.name}, {more(run)}") if run.name in differ else run for run in runs]
     return list(runs)
 
 

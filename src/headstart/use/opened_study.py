@@ -13,8 +13,22 @@ from headstart.errors import UsageError
 from headstart.protocol import read_study
 from headstart.record import read_json
 from headstart.use.opened import Run
+from headstart.use.plots import Plots
 from headstart.verdict.gather import runs_in
 from headstart.verdict.words import paragraph, turned
+
+
+class Verdict(dict[str, Any]):
+    """The content of verdict.json (docs/formats.md), which shows itself in words."""
+
+    def __str__(self) -> str:
+        return paragraph(self["sentences"])
+
+    def _repr_html_(self) -> str:
+        said = self["sentences"]
+        rest = html.escape(paragraph({**said, "headline": ""}).strip())
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*said.get("others", ()), *said.get("notes", ())))
+        return f"<h4>{html.escape(said['headline'])}</h4><p>{rest}</p>{f'<ul>{notes}</ul>' if notes else ''}"
 
 
 class Study:
@@ -26,9 +40,14 @@ class Study:
         self.declared = read_study(self.folder)
 
     @cached_property
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self) -> Verdict:
         """The content of verdict.json. Raises DataError while there is none."""
-        return dict(read_json(self.folder / "verdict.json"))
+        return Verdict(read_json(self.folder / "verdict.json"))
+
+    @property
+    def plot(self) -> Plots:
+        """Charts: `curves()`, `grid()`, `health()`, `confusion()`, `mistakes()`. Raises DataError without a verdict."""
+        return Plots(self.folder, self.verdict)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -74,8 +93,5 @@ class Study:
         """For notebooks: the verdict in words, then the arms as a table."""
         if not (self.folder / "verdict.json").exists():
             return f"<p><code>{html.escape(str(self.folder))}</code>: unfinished</p>"
-        said = self.verdict["sentences"]
         shown = self.learning_curve().to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
-        rest = html.escape(paragraph({**said, "headline": ""}).strip())
-        folder = f"<p><code>{html.escape(str(self.folder))}</code></p>"
-        return f"<h4>{html.escape(said['headline'])}</h4><p>{rest}</p>{shown}{folder}"
+        return f"{self.verdict._repr_html_()}{shown}<p><code>{html.escape(str(self.folder))}</code></p>"

@@ -1,0 +1,115 @@
+"""The charts of the report for a notebook: each shows itself, and its `html` stands alone in any page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from headstart.errors import UsageError
+from headstart.record import read_json
+from headstart.report import charts, pictures, records, story
+from headstart.report.records import Drawn
+from headstart.report.story import Section
+from headstart.verdict.gather import runs_in
+from headstart.verdict.words import arm_words, splits
+
+GALLERY = Markup('<ul class="gallery">{}</ul>')
+PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
+HEAT = Markup('<img src="{}" width="96" height="96" alt="where it looked">')
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with its finding as title and a line on how to read it."""
+
+    title: str
+    html: Markup
+
+    def _repr_html_(self) -> str:
+        return str(
+            Markup('<div class="headstart" style="background: var(--paper); color: var(--ink); max-width: 900px">'
+                   "<style>{}</style><h4>{}</h4>{}</div>").format(charts.style(), self.title, self.html)
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Write the chart as a page of its own; returns the path."""
+        path = Path(path)
+        path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
+        return path
+
+
+class Plots:
+    """The charts of one finished study. Every method raises UsageError where the study has nothing to draw."""
+
+    def __init__(self, folder: Path, verdict: Mapping[str, Any]) -> None:
+        self._folder, self._verdict = folder, verdict
+
+    def curves(self, over: str = "epochs") -> Chart:
+        """Accuracy while training: every seed, the mean and its band. `over` is epochs, images or seconds."""
+        if over not in story.UNITS:
+            raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(story.UNITS)}.")
+        section = story.learning(self._runs, self._verdict, self._colours)
+        return _chart(section, list(story.UNITS).index(over))
+
+    def grid(self) -> Chart:
+        """Accuracy by arm and learning rate: the rates that were compared, or those that were searched."""
+        section = story.compared_rates(self._verdict) or story.rate_grid(self._verdict)
+        if section is None:
+            raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
+        return _chart(section)
+
+    def health(self) -> Chart:
+        """What is wrong with the training of any run, and how gradients reach each block of a run of each arm."""
+        section = story.health(self._runs)
+        lead = Markup("").join(Markup("<p>{}</p>").format(sentence) for sentence in section.lead)
+        return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)))
+
+    def confusion(self) -> Chart:
+        """What the exported model takes for what, on the images that judge."""
+        counts = read_json(self._exported / "result.json")["test"]["confusion"]
+        names = self._verdict["classes"]
+        shares = [[count / max(sum(row), 1) for count in row] for row in counts]
+        grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row in counts])
+        right, of = sum(row[at] for at, row in enumerate(counts)), sum(map(sum, counts))
+        title = f"{right} of {of} {splits(self._verdict)[1]} images are right ({arm_words(self._verdict['winner'])})"
+        how = "Rows: what they are; columns: what the model says. Darker: a larger share of the row."
+        return Chart(title, _figure(story.Figure(charts.heat_map(grid, label=title, columns="predicted"), how)))
+
+    def mistakes(self) -> Chart:
+        """The worst mistakes of the exported model, with what spoke for its answers (Grad-CAM)."""
+        found = pictures.read(self._exported)
+        if found is None:
+            raise UsageError("The study has kept no pictures.", f"Resume it: headstart resume {self._folder}.")
+        photos = [found.shown(index) for index in found.mistakes]
+        drawn = [PHOTO.format(src=one["src"], text=one["text"], map=HEAT.format(one["map"]) if one["map"] else "")
+                 for one in photos]  # fmt: skip
+        wrong = sum(pair[2] for pair in found.pairs)
+        return Chart(f"{wrong} of {sum(map(sum, found.counts))} are wrong", GALLERY.format(Markup("").join(drawn)))
+
+    @cached_property
+    def _runs(self) -> Sequence[Drawn]:
+        main = [run for run in runs_in(self._folder) if run.about.get("stage") == "main"]
+        return records.told_apart([records.read(run) for run in main])
+
+    @property
+    def _colours(self) -> Mapping[str, int]:
+        return story.colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["winner"])
+
+    @property
+    def _exported(self) -> Path:
+        return self._folder / str(self._verdict["exported"]["run"])
+
+
+def _chart(section: Section, at: int = 0) -> Chart:
+    return Chart(section.finding, _figure(section.figures[at]))
+
+
+def _figure(figure: story.Figure) -> Markup:
+    return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption></figure>').format(
+        figure.chart, figure.how
+    )
