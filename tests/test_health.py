@@ -191,7 +191,7 @@ def test_any_record_has_at_most_one_ailment_with_sound_words(
         flow, dead = {"layer1.0": low, "layer4.1": high}, {"conv1": share}
         history.take({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "flow": flow, "zeros": dead,
                       "dead": dead, "distance": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
-        history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}})
+        history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
     ailments = [one for one in health.findings(history) if one.ailment]
     assert len(ailments) <= 1
     for one in ailments:

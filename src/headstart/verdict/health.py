@@ -5,7 +5,7 @@ learning rate that is much too high also kills filters, and a network without gr
 docs/health.md says on which runs the thresholds rest.
 
 What is measured: at the output of every block |∂L/∂h|, behind every ReLU the filters that are zero on all probed photos
-(`headstart.watch.probe`), of every layer |Δw|/|w| of an update, and the training loss. "|g| of the weights is small" is
+(`headstart.watch.probe`), of every layer |Δw|/|w| of an update, and the loss. "|g| of the weights is small" is
 no measure of vanishing: it follows the scale of the weights.
 """
 
@@ -91,8 +91,11 @@ class History:
 
     @property
     def last_loss(self) -> float:
-        """The training loss of the last epoch, or NaN."""
-        return float(self.epochs[-1]["train"]["loss"]) if self.epochs else math.nan
+        """The loss of the last epoch on train or on val, whichever is smaller, or NaN.
+
+        (An epoch's training loss is a mean over its steps: a network that has just begun to learn is better than it.)
+        """
+        return min(float(self.epochs[-1][split]["loss"]) for split in ("train", "val")) if self.epochs else math.nan
 
     @property
     def has_had_time(self) -> bool:
@@ -271,7 +274,7 @@ def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
         )
     else:
         told.append(
-            f"after {len(history.epochs)} epochs the training loss is {history.last_loss:.2f}, and one who guesses has "
+            f"after {len(history.epochs)} epochs the loss is {history.last_loss:.2f}, and one who guesses has "
             f"{history.guessing:.2f}."
         )
     return Finding(
@@ -303,7 +306,7 @@ def _rate_too_low(history: History) -> Finding | None:
     times = 10.0 ** round(math.log10(HEALTHY_UPDATE / max(largest, 1e-9)))
     evidence = (
         f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(largest)} of the weights per step "
-        f"at most, a {_round(HEALTHY_UPDATE / max(largest, 1e-12))}th of a healthy run's; the training loss was "
+        f"at most, a {_round(HEALTHY_UPDATE / max(largest, 1e-12))}th of a healthy run's; the loss was "
         f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after {len(history.epochs)} "
         f"epoch{'s' if len(history.epochs) != 1 else ''}."
     )
@@ -322,7 +325,7 @@ def _not_learning(history: History) -> Finding | None:
     network = history.plan["network"]
     switches = [f"--{name} {on}" for name, on in (("norm", "batch"), ("shortcut", "on")) if network[name] != on]
     evidence = (
-        f"After {len(history.epochs)} epochs the training loss is {history.last_loss:.2f}, and one who guesses has "
+        f"After {len(history.epochs)} epochs the loss is {history.last_loss:.2f}, and one who guesses has "
         f"{history.guessing:.2f}; gradients reach the first block, and updates are neither large nor tiny."
     )
     return Finding(
