@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+import headstart
 from headstart import study
 from headstart.api import declared
 from headstart.cli import main
 from headstart.engines.here import Here
-from headstart.errors import DataError
+from headstart.errors import DataError, UsageError
 from headstart.record import read_json
 from headstart.report import charts, page, records, story
 from headstart.verdict.gather import read_run
@@ -149,6 +150,56 @@ def test_a_study_ends_with_its_report(made: Path) -> None:
     assert HOSTILE not in text and "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     verdict = read_json(made / "verdict.json")
     assert f"<h1>{verdict['sentences']['headline']}</h1>" in text
+
+
+def test_charts_of_a_study_show_themselves_in_a_notebook(made: Path, tmp_path: Path) -> None:
+    plots = headstart.Study(made).plot
+    for over, words in story.UNITS.items():
+        assert words in plots.curves(over).html
+    drawn = [plots.curves(), plots.grid(), plots.health(), plots.confusion(), plots.mistakes()]
+    for chart in drawn:
+        shown = chart._repr_html_()
+        assert chart.title and 'class="headstart"' in shown and HOSTILE not in shown and "<script" not in shown
+        page = chart.save(tmp_path / "chart.html").read_text(encoding="utf-8")
+        assert shown in page
+    counts = read_json(made / read_json(made / "verdict.json")["exported"]["run"] / "result.json")["test"]["confusion"]
+    svg = str(drawn[3].html).partition("<svg")[2].partition("</svg>")[0]
+    assert all(str(count) in texts(f"<svg{svg}</svg>") for row in counts for count in row)
+    assert 'src="data:image/webp' in drawn[4].html
+    with pytest.raises(UsageError, match="curves over"):
+        plots.curves("weeks")
+    verdict = headstart.Study(made).verdict
+    assert str(verdict).startswith(verdict["sentences"]["headline"]) and HOSTILE not in verdict._repr_html_()
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One seed, a grid of learning rates, two budgets, two shares of the labels, no target."""
+    plan = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 8, "precision": "fp32", "threads": 1,
+            "seeds": 1, "budgets": "1ep,2ep", "fractions": "0.5,1", "target": 0, "metric": "balanced"}  # fmt: skip
+    varied = {"lr": ["0.01", "0.001"]}
+    wanted = declared("digits:0-2", ("scratch",), varied, None, None, None, plan)
+    folder = study.begin(wanted, tmp_path_factory.mktemp("runs"), Silent())
+    study.carry_out(folder, Here(Silent()), Silent())
+    return folder
+
+
+def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
+    verdict = read_json(grid / "verdict.json")
+    text = (grid / "report.html").read_text(encoding="utf-8")
+    runs = [path.parent.name for path in grid.glob("*/plan.json")]
+    assert len(runs) == 8 and all(run in text for run in runs)
+    read = records.told_apart([records.read(read_run(grid / run)) for run in runs])
+    assert len({run.name for run in read}) == 8 and any("50 % of the labels" in run.name for run in read)
+    section = story.compared_rates(verdict)
+    assert section is not None and section.figures[0].head[1:] == ["0.01", "0.001"]
+    assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
+    assert story.target(verdict, colour) is None and story.rate_grid(verdict) is None
+    assert "balanced accuracy" in text and "Undecided." in text
+    with pytest.raises(DataError, match="no runs"):
+        page.write(grid.parent)  # it holds a study, and no runs of its own
 
 
 def test_a_run_and_loose_runs_have_a_page_without_a_verdict(made: Path, tmp_path: Path, capsys) -> None:

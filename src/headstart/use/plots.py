@@ -81,15 +81,20 @@ class Plots:
         return Chart(title, _figure(story.Figure(charts.heat_map(grid, label=title, columns="predicted"), how)))
 
     def mistakes(self) -> Chart:
-        """The worst mistakes of the exported model, with what spoke for its answers (Grad-CAM)."""
+        """The worst mistakes of the exported model, with what spoke for its answers (Grad-CAM).
+
+        Where nothing is wrong, what it was least sure of.
+        """
         found = pictures.read(self._exported)
         if found is None:
             raise UsageError("The study has kept no pictures.", f"Resume it: headstart resume {self._folder}.")
-        photos = [found.shown(index) for index in found.mistakes]
+        photos = [found.shown(index) for index in found.mistakes or found.unsure]
         drawn = [PHOTO.format(src=one["src"], text=one["text"], map=HEAT.format(one["map"]) if one["map"] else "")
                  for one in photos]  # fmt: skip
         wrong = sum(pair[2] for pair in found.pairs)
-        return Chart(f"{wrong} of {sum(map(sum, found.counts))} are wrong", GALLERY.format(Markup("").join(drawn)))
+        title = f"{wrong} of {sum(map(sum, found.counts))} are wrong"
+        title += "" if found.mistakes else "; what it was least sure of"
+        return Chart(title, GALLERY.format(Markup("").join(drawn)))
 
     @cached_property
     def _runs(self) -> Sequence[Drawn]:
