@@ -67,7 +67,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         story.target(verdict, colour),
         *story.conditions(verdict, colour),
         story.rate_grid(verdict),
-        story.cost(verdict, colour),
+        story.cost(runs, verdict, colour),
         story.rates(runs, colour),
         story.health(runs),
         story.distance(runs, colour),

@@ -456,21 +456,25 @@ def _over(
     return Figure(chart, how, ["arm", x, f"{metric}, %"], table)
 
 
-def cost(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     """Minutes of training against accuracy."""
+    by_arm = _by_arm(runs, verdict)
     rows, table = [], []
     for arm in verdict["arms"]:
         seconds = sum(run["seconds"] for run in arm["seeds"]) / len(arm["seeds"])
         rows.append((arm_words(arm["name"]), colour[arm["name"]], max(seconds / 60, 1e-4), 100 * arm["test"]))
         images = sum(run["images"] for run in arm["seeds"]) / len(arm["seeds"])
-        table.append([arm_words(arm["name"]), f"{seconds / 60:.2f}", f"{images:,.0f}", f"{100 * arm['test']:.1f}"])
+        busy = [100 * line["speed"]["mfu"] for run in by_arm[arm["name"]] for line in run.epochs]
+        table.append([arm_words(arm["name"]), f"{seconds / 60:.2f}", f"{images:,.0f}",
+                      f"{median(busy):.0f}" if busy else "–", f"{100 * arm['test']:.1f}"])  # fmt: skip
     cheapest = min(rows, key=lambda row: row[2])
     finding = f"A run of {cheapest[0]} is the cheapest, {cheapest[2]:.2g} minutes of training"
     metric = metric_words(verdict)
     chart = charts.scatter(rows, x="minutes of training per run", y=f"{metric}, %", log=True, label=finding)
     how = (
         f"One dot for each arm: mean minutes that a run trained and validated, and mean {metric} on "
-        f"{verdict['judge']['images']} {judged(verdict)}. Searches come on top."
+        f"{verdict['judge']['images']} {judged(verdict)}. Searches come on top. MFU, "
+        "in the table, is the share of this machine's measured matrix-product speed that training reached."
     )
     spent = verdict["cost"]
     notes = [
@@ -479,7 +483,7 @@ def cost(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
         if spent[stage]["runs"]
     ]
-    head = ["arm", "minutes a run", "images a run", f"{metric}, %"]
+    head = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
     return Section("cost", "What does it cost?", finding, [Figure(chart, how, head, table)], notes)
 
 
