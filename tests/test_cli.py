@@ -27,7 +27,7 @@ from headstart.terminal import Terminal
 from .conftest import environment_for_processes
 from .trained import SETTINGS
 
-COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "board", "report", "repair"]
+COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "board", "diagnose", "report", "repair"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
 

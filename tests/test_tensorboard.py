@@ -28,6 +28,8 @@ LAYERS = ["conv1", "fc"] + [
     for stage in (1, 2, 3, 4)
     for block in ("0.conv1", "0.conv2", "1.conv1", "1.conv2", *(["0.downsample.0"] if stage > 1 else []))
 ]
+BLOCKS = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+RELUS = ["conv1", *(f"{block}.{layer}" for block in BLOCKS for layer in ("conv1", "conv2"))]
 OURS, PLAIN = "headstart board", "tensorboard"
 
 
@@ -83,6 +85,10 @@ def expected_scalars(folder: Path) -> dict[str, dict[int, float]]:
             for kind in ("gradient_norm", "ratio"):
                 for layer, value in line[kind].items():
                     found[f"{kind}/{layer}"][line["step"]] = value
+        elif line["kind"] == "probe":
+            for kind in ("flow", "zeros", "dead", "distance"):
+                for layer, value in line[kind].items():
+                    found[f"{kind}/{layer}"][line["step"]] = value
         elif line["kind"] == "end":
             found["accuracy/best"][line["step"]] = line["val"]["accuracy"]
             for name in ("loss", "accuracy"):
@@ -109,6 +115,8 @@ def test_every_run_has_the_same_scalars(board: Board, runs: Path) -> None:
     wanted |= {f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test")}
     wanted |= {"loss/batch", "accuracy/best", "lr/head", "lr/trunk", "speed/images_per_second", "speed/mfu"}
     wanted |= {"speed/train_seconds", "speed/val_seconds"}
+    wanted |= {f"distance/{layer}" for layer in LAYERS} | {f"flow/{block}" for block in BLOCKS}
+    wanted |= {f"{kind}/{layer}" for kind in ("zeros", "dead") for layer in RELUS}
     served = board.get("plugin/scalars/tags")
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
 

@@ -247,6 +247,7 @@ def diagnose(
     twins: Annotated[
         str | None, Parameter(help=f"Instead: train shortcut x norm x depth on these photos. {WHERE}.")
     ] = None,
+    seeds: Annotated[int, Parameter(help="twins: seeds of each.")] = 1,
     runs: Annotated[Path, Parameter(help="twins: where their folder is made.")] = Path("runs"),
     engine: EngineName = "auto",
     json: Json = False,
@@ -260,7 +261,7 @@ def diagnose(
         from headstart import twins as factorial
 
         with Terminal() as voice:
-            found = factorial.compare(twins, given, runs, voice, engine=engine)
+            found = factorial.compare(twins, given, runs, voice, engine=engine, seeds=seeds)
         if json:
             _print_json(found)
         else:

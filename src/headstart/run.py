@@ -23,7 +23,7 @@ from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.interrupt import Wish
 from headstart.model_folder import write_model
-from headstart.parts import networks, precision
+from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
 from headstart.verdict import health
@@ -155,9 +155,11 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                 scribe.write({"kind": "begin", "step": 0, "time": time.time()})
                 picture = evidence.write_samples(folder, evidence.samples(parts))
                 scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
-                life.look_first()
             try:
+                if not known:
+                    life.look_first()
                 if life.train(_save_steps(prepared, save_every), until):
+                    life.notice({"state": "finished"})
                     life.conclude({"state": "finished", **life.judge()})
             except DivergedError as error:
                 life.notice({"state": "diverged"})
@@ -212,6 +214,9 @@ class _Life:
     def look_first(self) -> None:
         """Probe the network as it starts: some ailments are there before the first step."""
         clock = time.perf_counter()
+        tuning = self.prepared.parts.phases[0].tuning  # as the loop will have it when it begins
+        heads.freeze(self.state.network, heads.trainable(self.state.network, tuning))
+        heads.train_mode(self.state.network, tuning)
         self.write(self.probe.line(0, 0))
         self.notice()
         self.seconds["watching"] += time.perf_counter() - clock
@@ -250,6 +255,7 @@ class _Life:
             total=parts.steps,
             flops=self.prepared.flops,
             peak=self.prepared.peak,
+            batch_size=parts.batches.batch_size,
             probe=self.probe.line if self.prepared.plan.arm.tuning != "frozen" else None,  # it would see no change
         )
         for event in loop.train(parts, self.state):

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy import stats
 
-from headstart.plan import Plan
 from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
 from headstart.verdict.health import History
@@ -52,8 +51,7 @@ class Drawn:
 
 def read(run: RunRecord) -> Drawn:
     """A run's record, in one pass over its lines."""
-    arm = run.about.get("cell", "") or Plan.model_validate(run.plan).arm_name
-    found = Drawn(run, f"{arm_words(arm)}, seed {run.seed}", arm, history=History(run.plan))
+    found = Drawn(run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan))
     for line in read_lines(run.folder / "metrics.jsonl"):
         kind = line["kind"]
         found.history.take(line)

@@ -227,12 +227,10 @@ def health(runs: Sequence[Drawn]) -> Section:
     for name in dict.fromkeys(one.name for _, one in found):
         having = [(run, one) for run, one in found if one.name == name]
         first, one = having[0]
-        more = f" and {len(having) - 1} more runs" if len(having) > 1 else ""
+        more = f" and {len(having) - 1} more run{'s' if len(having) > 2 else ''}" if len(having) > 1 else ""
         notes.append(f"{_capital(name)}: {first.name}{more}. {one.sentence}")
     seen = {one.name for _, one in found}
-    finding = (
-        f"Nothing is wrong with any of the {len(runs)} runs" if len(runs) > 1 else "Nothing is wrong with this run"
-    )
+    finding = f"Nothing was found in any of the {len(runs)} runs" if len(runs) > 1 else "Nothing was found in this run"
     if found:
         ill = len({run.name for run, _ in found})
         finding = f"{ill} of {len(runs)} runs {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"

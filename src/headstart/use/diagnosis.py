@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import DataError
-from headstart.plan import Plan
 from headstart.record import read_lines
 from headstart.use.printing import printable
 from headstart.verdict.gather import RunRecord, read_run, runs_in
@@ -47,9 +46,8 @@ def diagnose(folder: Path) -> list[Diagnosis]:
 def _one(run: RunRecord) -> Diagnosis:
     history = read(run.plan, read_lines(run.folder / "metrics.jsonl"))
     found = tuple(findings(history, run.result))
-    arm = run.about.get("cell") or Plan.model_validate(run.plan).arm_name
     healthy = "" if any(one.ailment for one in found) else healthy_words(history)
-    return Diagnosis(run.folder.name, arm, run.seed, found, healthy)
+    return Diagnosis(run.folder.name, run.arm, run.seed, found, healthy)
 
 
 def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:

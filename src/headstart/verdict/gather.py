@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
+from headstart.plan import Plan
 from headstart.record import read_json, read_lines
 
 Numbers = npt.NDArray[np.float64]
@@ -45,6 +46,11 @@ class RunRecord:
     @property
     def seed(self) -> int:
         return int(self.plan["chance"]["seed"])
+
+    @property
+    def arm(self) -> str:
+        """What it is called: its cell in a study, else its arm, else its folder's name."""
+        return str(self.about.get("cell") or self.result.get("arm") or _arm_of(self.plan) or self.folder.name)
 
     @property
     def rung(self) -> int:
@@ -95,6 +101,14 @@ class RunRecord:
         step = self.epochs[-1]["step"] if self.epochs else 0
         images = step * self.plan["recipe"]["batch_size"]
         return {"epochs": len(self.epochs), "images": images, "seconds": round(seconds, 3)}
+
+
+def _arm_of(plan: dict[str, Any]) -> str:
+    """The arm's name of a plan as this version has them, else ""."""
+    try:
+        return Plan.model_validate(plan).arm_name
+    except ValueError:
+        return ""
 
 
 def epoch_score(line: dict[str, Any], metric: str) -> float:

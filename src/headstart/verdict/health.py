@@ -23,26 +23,36 @@ VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last o
 EXPLODED = 1e4
 DEAD = 0.5  # of the filters of a layer
 HEALTHY_UPDATE = 1e-3  # |Δw|/|w| per step, the median over layers, that healthy runs have more or less
-SMALL_UPDATE = 2e-5
+SMALL_UPDATE = 3e-5
 LARGE_UPDATE = 3e-2
+HEAD_TIMES = 10  # a head alone may have updates so many times as large
 FAR = 1.0  # |w - w₀|/|w₀|, the median over layers
+TOO_LARGE, MONSTROUS = (
+    3.0,
+    1e3,
+)  # times the loss of one who guesses, before the first step: without a norm, and with one
+FALLING = 0.97  # of the training loss of an epoch before: what still learns is below it
 BLOWN_UP = 1.1  # of the loss of one who guesses: what a first epoch that does harm has on the mean
 HALFWAY = 0.6  # of the same: who has come below it has recovered
 STUCK = 0.8  # of the loss of one who guesses: what has not come below it has learned next to nothing
 HARDLY = 0.95  # of the same: has learned nothing
-EPOCHS, STEPS = 2, 40  # after so many a run that has learned next to nothing is told so
+EPOCHS, STEPS = 2, 40  # after so many, or at its end, a run that has learned next to nothing is told so
+REACHED = 0.1  # of the gradient at the last block: with less at the first, small updates are not for want of a rate
 FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
 LATE = 0.1  # of the highest rate: looks at smaller rates are left out
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is noticed: `value` against `threshold`, at `layer` in `epoch`; `name` is what it is called."""
+    """One thing that is noticed: `value` against `threshold`, at `layer` in `epoch`; `name` is what it is called.
+
+    `value` is None where it is not finite, or nothing was measured.
+    """
 
     name: str
     layer: str
     epoch: int
-    value: float
+    value: float | None
     threshold: float
     evidence: str
     meaning: str
@@ -70,6 +80,7 @@ class History:
     epochs: list[Line] = field(default_factory=list)
     looks: list[tuple[Line, float]] = field(default_factory=list)  # with the rate that its step had
     probes: list[Line] = field(default_factory=list)
+    ended: bool = False
     _rate: float = 0.0
 
     def take(self, line: Line) -> None:
@@ -86,8 +97,11 @@ class History:
 
     @property
     def guessing(self) -> float:
-        """The loss of one who knows nothing, ln(classes)."""
-        return math.log(max(len(self.plan["facts"]["class_names"]), 2))
+        """The loss of one who knows the shares of the classes alone: their entropy, which is ln(k) of k equal ones."""
+        images = [int(count) for count in self.plan["facts"].get("images", {}).values() if count]
+        if len(images) < 2 or self.plan["recipe"].get("class_weights", "none") != "none":
+            return math.log(max(len(self.plan["facts"]["class_names"]), 2))
+        return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
 
     @property
     def last_loss(self) -> float:
@@ -100,7 +114,18 @@ class History:
     @property
     def has_had_time(self) -> bool:
         """Whether it could be expected to have learned something."""
-        return len(self.epochs) >= EPOCHS and self.epochs[-1]["step"] >= STEPS
+        enough = bool(self.epochs) and self.epochs[-1]["step"] >= STEPS
+        return enough and (self.ended or len(self.epochs) >= EPOCHS)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the training loss has stopped falling, be it at the run's end."""
+        losses = [line["train"]["loss"] for line in self.epochs[-2:]]
+        return self.ended or (len(losses) == 2 and losses[1] >= FALLING * losses[0])
+
+    @property
+    def has_learned(self) -> bool:
+        return bool(self.epochs) and self.last_loss < HALFWAY * self.guessing
 
     def updates(self) -> list[tuple[int, str, float]]:
         """(epoch, layer that moves most, median over layers of |Δw|/|w|) of each look, as at the highest rate.
@@ -137,16 +162,18 @@ def findings(history: History, result: Mapping[str, Any] | None = None) -> list[
 
     `result` is the content of result.json, where the run has ended.
     """
+    history.ended = bool(result)
     diverged = (result or {}).get("state") == "diverged"
-    later = history.probes[-1:] if diverged or history.has_had_time else []  # a rate that is too high may be behind it
+    # what was there at first must still be there; what came later must do harm, and may have a rate behind it
+    late = history.has_had_time and history.settled and not history.has_learned
     causes: Sequence[Callable[[], Finding | None]] = (
-        lambda: _exploding(history, history.probes[:1]),
-        lambda: _vanishing(history, history.probes[:1]),
-        lambda: _dead(history.probes[:1]),
+        lambda: _lasting(history, _exploding),
+        lambda: _lasting(history, _vanishing),
+        lambda: _lasting(history, _dead),
         lambda: _rate_too_high(history, diverged=diverged),
-        lambda: _exploding(history, later),
-        lambda: _vanishing(history, later),
-        lambda: _dead(later),
+        lambda: _exploding(history, history.probes[-1]) if late and history.probes else None,
+        lambda: _vanishing(history, history.probes[-1]) if late and history.probes else None,
+        lambda: _dead(history, history.probes[-1]) if late and history.probes else None,
         lambda: _rate_too_low(history),
         lambda: _not_learning(history),
     )
@@ -156,13 +183,26 @@ def findings(history: History, result: Mapping[str, Any] | None = None) -> list[
 
 def healthy_words(history: History) -> str:
     """What was looked at, for a run in which nothing is wrong."""
-    told = [f"{len(history.looks)} looks in {len(history.epochs)} epochs"]
+    told = [f"{_count(len(history.looks), 'look')} in {_count(len(history.epochs), 'epoch')}"]
     if updates := history.updates():
         told.append(f"an update is {_share(median(u for _, _, u in updates))} of the weights")
     if history.probes and (ends := _ends(history.probes[-1])) is not None:
         (first, _), (last, _), ratio = ends
         told.append(f"|∂L/∂h| behind {first} is {ratio:.2g} of that behind {last}")
-    return f"Healthy: nothing was found ({'; '.join(told)})."
+    if not history.probes:
+        told.append("gradients at the blocks were not probed")
+    verdict = "Healthy: nothing was found" if history.has_had_time else "Too early to say: nothing was found yet"
+    return f"{verdict} ({'; '.join(told)})."
+
+
+def _lasting(history: History, check: Callable[[History, Line], Finding | None]) -> Finding | None:
+    """What the probe before the first step shows, unless a later one, when there was time, shows it no more."""
+    if not history.probes or history.probes[0]["step"] != 0:
+        return None
+    found = check(history, history.probes[0])
+    if found is not None and history.has_had_time and check(history, history.probes[-1]) is None:
+        return None
+    return found
 
 
 def _ends(probe: Line) -> tuple[tuple[str, float], tuple[str, float], float] | None:
@@ -185,77 +225,83 @@ def flow_kept(probe: Line) -> float | None:
     return ends[2] if ends is not None else None
 
 
-def _exploding(history: History, probes: Sequence[Line]) -> Finding | None:
-    for probe in probes:
-        ends, loss = _ends(probe), probe["loss"]
-        if ends is not None and ends[2] >= EXPLODED:
-            (first, low), (last, high), ratio = ends
-            evidence = (
-                f"{_when(probe)} the gradient grows towards the input: |∂L/∂h| is {_number(high)} behind {last} and "
-                f"{_number(low)} behind {first}, {_number(ratio)} times as large (healthy runs stay below "
-                f"{EXPLODED:,.0f})."
-            )
-            return _exploded(first, probe, ratio, EXPLODED, evidence)
-        most = 1e3 * history.guessing
-        if probe["step"] == 0 and (loss is None or loss > most):
-            told = "is not finite" if loss is None else f"is {_number(loss)}"
-            evidence = f"Before the first step the loss {told}; one who guesses has {history.guessing:.2f}."
-            return _exploded("", probe, math.inf if loss is None else loss, most, evidence)
+def _exploding(history: History, probe: Line) -> Finding | None:
+    ends, loss = _ends(probe), probe["loss"]
+    if ends is not None and ends[2] >= EXPLODED:
+        (first, low), (last, high), ratio = ends
+        evidence = (
+            f"{_when(probe)} the gradient grows towards the input: |∂L/∂h| is {_number(high)} behind {last} and "
+            f"{_number(low)} behind {first}, {_number(ratio)} times as large (healthy runs stay below {EXPLODED:,.0f})."
+        )
+        return _exploded(history, first, probe, ratio, EXPLODED, evidence)
+    plain = history.plan["network"]["norm"] == "none"
+    most = (TOO_LARGE if plain else MONSTROUS) * history.guessing
+    if probe["step"] == 0 and (loss is None or loss > most):
+        told = "is not finite" if loss is None else f"is {_number(loss)}"
+        evidence = f"Before the first step the loss {told}; one who guesses has {history.guessing:.2f}."
+        return _exploded(history, "", probe, loss, most, evidence)
     return None
 
 
-def _exploded(layer: str, probe: Line, value: float, threshold: float, evidence: str) -> Finding:
+def _exploded(
+    history: History, layer: str, probe: Line, value: float | None, threshold: float, evidence: str
+) -> Finding:
+    ways = [f"{way}," for way in _switches(history) if way.startswith("--norm")]
     return Finding(
         "exploding gradients", layer, probe["epoch"], value, threshold, evidence,
         "Each layer enlarges what passes through it, so that no rate suits all of them.",
-        "Try --norm batch, or a start with smaller weights (scratch:kaiming); --clip 1 hides the symptom.",
+        " ".join(["Try", *ways, "or" if ways else "", "a start with smaller weights; --clip 1 hides the symptom."])
+        .replace("  ", " "),
     )  # fmt: skip
 
 
-def _vanishing(history: History, probes: Sequence[Line]) -> Finding | None:
-    for probe in probes:
-        ends = _ends(probe)
-        if ends is None or ends[2] > VANISHED:
-            continue
-        (first, low), (last, high), ratio = ends
-        evidence = (
-            f"{_when(probe)} the gradient fades towards the input: |∂L/∂h| is {_number(high)} behind {last} and "
-            f"{_number(low)} behind {first}, {-math.log10(ratio):.0f} orders of magnitude less (healthy runs stay "
-            f"within {-math.log10(VANISHED):.0f})."
-        )
-        switches = [f"--{name} {on}" for name, on in (("norm", "batch"), ("shortcut", "on"))
-                    if history.plan["network"][name] != on]  # fmt: skip
-        return Finding(
-            "vanishing gradients", first, probe["epoch"], ratio, VANISHED, evidence,
-            "The early layers hardly learn, whatever the learning rate is.",
-            f"Try {' or '.join(switches) or 'a shallower network'}.",
-        )  # fmt: skip
-    return None
+def _switches(history: History) -> list[str]:
+    """The flags of norm and shortcut that the network is without."""
+    usual = (("norm", "batch"), ("shortcut", "on"))
+    return [f"--{name} {on}" for name, on in usual if history.plan["network"][name] != on]
 
 
-def _dead(probes: Sequence[Line]) -> Finding | None:
-    for probe in probes:
-        layer = max(probe["dead"], key=probe["dead"].__getitem__, default="")
-        if layer and probe["dead"][layer] >= DEAD:
-            share = probe["dead"][layer]
-            more = sum(value >= DEAD for value in probe["dead"].values()) - 1
-            also = f" (and in {more} more layers more than {100 * DEAD:.0f} %)" if more else ""
-            evidence = (
-                f"{_when(probe)} {100 * share:.0f} % of the filters of {layer} give 0 on every probed photo{also}; in "
-                f"healthy runs it is less than {100 * DEAD:.0f} %."
-            )
-            return Finding(
-                "dead filters", layer, probe["epoch"], share, DEAD, evidence,
-                "Behind a ReLU that is never open no gradient passes: these filters stay as they are.",
-                "Try another start, a lower learning rate or --warmup 1ep, and look for large negative biases.",
-            )  # fmt: skip
-    return None
+def _vanishing(history: History, probe: Line) -> Finding | None:
+    ends = _ends(probe)
+    if ends is None or ends[2] > VANISHED:
+        return None
+    (first, low), (last, high), ratio = ends
+    evidence = (
+        f"{_when(probe)} the gradient fades towards the input: |∂L/∂h| is {_number(high)} behind {last} and "
+        f"{_number(low)} behind {first}, {-math.log10(ratio):.1f} orders of magnitude less (limit: "
+        f"{-math.log10(VANISHED):.0f})."
+    )
+    return Finding(
+        "vanishing gradients", first, probe["epoch"], ratio, VANISHED, evidence,
+        "The early layers hardly learn, whatever the learning rate is.",
+        f"Try {' or '.join(_switches(history)) or 'a shallower network'}.",
+    )  # fmt: skip
+
+
+def _dead(history: History, probe: Line) -> Finding | None:
+    layer = max(probe["dead"], key=probe["dead"].__getitem__, default="")
+    if not layer or probe["dead"][layer] < DEAD:
+        return None
+    share = probe["dead"][layer]
+    more = sum(value >= DEAD for value in probe["dead"].values()) - 1
+    also = f" (and {100 * DEAD:.0f} % or more in {_count(more, 'more layer')})" if more else ""
+    evidence = (
+        f"{_when(probe)} {100 * share:.0f} % of the filters of {layer} give 0 on every probed photo{also}; in healthy "
+        f"runs it is less than {100 * DEAD:.0f} %."
+    )
+    return Finding(
+        "dead filters", layer, probe["epoch"], share, DEAD, evidence,
+        "Behind a ReLU that is never open no gradient passes: these filters stay as they are.",
+        "Try another start, a lower learning rate or --warmup 1ep, and look for large negative biases.",
+    )  # fmt: skip
 
 
 def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
     updates = history.updates()
     epoch, layer, largest = max(updates, key=lambda found: found[2], default=(0, "", 0.0))
-    if not diverged and not _does_harm(history, wild=largest >= LARGE_UPDATE or history.distance() >= FAR):
+    alone = history.plan["arm"]["tuning"] == "frozen"  # a head begins small, and moves far without harm
+    large = largest >= (HEAD_TIMES if alone else 1) * LARGE_UPDATE
+    if not diverged and not _does_harm(history, wild=large or history.distance() >= FAR):
         return None
     recipe = history.plan["recipe"]
     times = max(10.0, 10.0 ** round(math.log10(max(largest, HEALTHY_UPDATE) / HEALTHY_UPDATE)))
@@ -263,56 +309,54 @@ def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
     if updates:
         told.append(
             f"updates are {_share(largest)} of the weights per step in epoch {epoch} ({layer} moves most), "
-            f"{largest / HEALTHY_UPDATE:.0f} times a healthy run's;"
+            f"{largest / HEALTHY_UPDATE:.0f} times the usual {_share(HEALTHY_UPDATE)};"
         )
-    killed = _dead(history.probes[-1:])
+    killed = _dead(history, history.probes[-1]) if history.probes else None
     if diverged:
         told.append("the loss is no longer finite.")
     elif killed is not None:
-        told.append(
-            f"{100 * killed.value:.0f} % of the filters of {killed.layer} are dead by now, and none were at first."
-        )
+        told.append(f"{100 * (killed.value or 0):.0f} % of the filters of {killed.layer} are dead by now.")
     else:
         told.append(
             f"after {len(history.epochs)} epochs the loss is {history.last_loss:.2f}, and one who guesses has "
             f"{history.guessing:.2f}."
         )
     return Finding(
-        "learning rate too high", layer, epoch, largest, LARGE_UPDATE, " ".join(told),
+        "learning rate too high", layer, epoch, largest if updates else None, LARGE_UPDATE, " ".join(told),
         "Steps are so long that they throw away what the ones before have learned.",
         f"Try --lr {recipe['lr'] / times:g}.",
     )  # fmt: skip
 
 
 def _does_harm(history: History, *, wild: bool) -> bool:
-    """Whether training has little to show for its steps, and they were `wild`, or did harm from the beginning."""
-    if not history.has_had_time:
+    """Whether training has had `wild` steps, has little to show for them, and has stopped getting better."""
+    if not (wild and history.has_had_time and history.settled) or history.has_learned:
         return False
-    loss = history.last_loss / history.guessing
     blown_up = history.epochs[0]["train"]["loss"] > BLOWN_UP * history.guessing
-    if wild and (loss >= STUCK or _dead(history.probes[-1:]) is not None):
-        return True
-    return blown_up and loss >= (HALFWAY if wild else STUCK)
+    killed = bool(history.probes) and _dead(history, history.probes[-1]) is not None
+    return blown_up or killed or history.last_loss >= STUCK * history.guessing
 
 
 def _rate_too_low(history: History) -> Finding | None:
     updates = history.updates()
     if not updates or not history.has_had_time or history.last_loss < STUCK * history.guessing:
         return None
-    epoch, layer, largest = max(updates, key=lambda found: found[2])
-    if largest >= SMALL_UPDATE:
+    usual = median(update for _, _, update in updates)
+    kept = flow_kept(history.probes[-1]) if history.probes else None
+    if usual >= SMALL_UPDATE or (kept is not None and kept < REACHED and _switches(history)):
         return None
+    epoch, layer, _ = max(updates, key=lambda found: found[2])
     recipe = history.plan["recipe"]
-    times = 10.0 ** round(math.log10(HEALTHY_UPDATE / max(largest, 1e-9)))
+    times = 10.0 ** round(math.log10(HEALTHY_UPDATE / max(usual, 1e-9)))
     evidence = (
-        f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(largest)} of the weights per step "
-        f"at most, a {_round(HEALTHY_UPDATE / max(largest, 1e-12))}th of a healthy run's; the loss was "
-        f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after {len(history.epochs)} "
-        f"epoch{'s' if len(history.epochs) != 1 else ''}."
+        f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(usual)} of the weights per step, "
+        f"a {_round(HEALTHY_UPDATE / max(usual, 1e-12))}th of the usual {_share(HEALTHY_UPDATE)}; the loss was "
+        f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after "
+        f"{_count(len(history.epochs), 'epoch')}."
     )
     return Finding(
-        "learning rate too low", layer, epoch, largest, SMALL_UPDATE, evidence,
-        "The weights stay where they started.", f"Try --lr {min(recipe['lr'] * times, 0.1):g}.",
+        "learning rate too low", layer, epoch, usual, SMALL_UPDATE, evidence,
+        "The weights stay where they started.", f"Try --lr {recipe['lr'] * min(times, 1000):g}.",
     )  # fmt: skip
 
 
@@ -320,10 +364,11 @@ def _not_learning(history: History) -> Finding | None:
     trained = (
         history.plan["arm"]["tuning"] != "frozen" and len(history.probes[-1]["flow"] if history.probes else ()) > 1
     )
-    if not (trained and history.has_had_time) or history.last_loss < HARDLY * history.guessing:
+    if not (trained and history.ended and history.has_had_time) or history.last_loss < HARDLY * history.guessing:
         return None
-    network = history.plan["network"]
-    switches = [f"--{name} {on}" for name, on in (("norm", "batch"), ("shortcut", "on")) if network[name] != on]
+    if history.epochs[-1]["train"]["loss"] < FALLING * history.epochs[0]["train"]["loss"]:
+        return None  # slow, but it learns
+    switches = _switches(history)
     evidence = (
         f"After {len(history.epochs)} epochs the loss is {history.last_loss:.2f}, and one who guesses has "
         f"{history.guessing:.2f}; gradients reach the first block, and updates are neither large nor tiny."
@@ -331,7 +376,7 @@ def _not_learning(history: History) -> Finding | None:
     return Finding(
         "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / history.guessing, HARDLY,
         evidence,
-        "The network cannot be trained as it is, and not for want of gradients.",
+        "The network has not begun to learn, and not for want of gradients.",
         f"Try {' and '.join(switches)}." if switches else "Look at the labels, and try another learning rate.",
     )  # fmt: skip
 
@@ -343,11 +388,15 @@ def _frozen(history: History) -> Finding | None:
     what = {
         "frozen": "all layers but the head are frozen",
         "lp-ft": "all layers but the head are frozen at first",
-    }.get(tuning, f"all but the last {tuning.partition(':')[2]} stages and the head are frozen")
+    }.get(tuning, f"all but the head and the last {_count(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
     return Finding(
         "frozen by design", "", 0, 0.0, 0.0, f"By design {what} ({tuning}).",
         "They have no gradients because none are wanted.", "",
     )  # fmt: skip
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _when(probe: Line) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from headstart.loop import Backward, Epoch, Event, Proof, Score, Step
 from headstart.watch.quantities import Look
-from headstart.watch.when import is_due
+from headstart.watch.when import is_due, probe_is_due
 
 
 class Observer:
@@ -26,16 +26,17 @@ class Observer:
         total: int,
         flops: tuple[float, ...],
         peak: float,
+        batch_size: int = 1,
         probe: Callable[[int, int], dict[str, Any]] | None = None,
     ) -> None:
         """`labels` are those of the val split [n]; `flops` of a training photo per phase; `peak` in FLOP/s.
 
-        `probe` makes a line of (step, epoch); it is asked at the end of each epoch's training.
+        `probe` makes a line of (step, epoch); when it is asked, `when.probe_is_due` says.
         """
         self._layers = layers
         self._labels = labels
         self._due = lambda step: is_due(step, steps_per_epoch, total)
-        self._ends = lambda step: step % steps_per_epoch == 0 or step == total
+        self._probe_due = lambda step: probe_is_due(step, steps_per_epoch, total, batch_size)
         self._flops, self._peak, self._probe = flops, peak, probe
         self._look: Look | None = None
 
@@ -58,7 +59,7 @@ class Observer:
                 self._look.weights()
                 yield {"kind": "look", "step": event.step, "epoch": event.epoch, **self._look.lines}
                 self._look = None
-            if self._probe is not None and self._ends(event.step):
+            if self._probe is not None and self._probe_due(event.step):
                 yield self._probe(event.step, event.epoch)
         elif isinstance(event, Proof):
             yield proof_line(event)

@@ -45,9 +45,9 @@ class Probe:
     def line(self, step: int, epoch: int) -> dict[str, Any]:
         """A line of the record: `loss`, by block `flow`, by activation `zeros` and `dead`, by layer `distance`.
 
-        `flow` is the norm of ∂L/∂h over all photos, L being their mean cross-entropy; blocks behind which everything is
-        frozen have none. `zeros` is the share of zeros behind a ReLU, `dead` that of channels which are zero everywhere
-        on all photos. `distance` is |w - w₀|/|w₀|. What is not finite is None.
+        `flow` is the norm of ∂L/∂h over all photos, L being their mean cross-entropy; blocks up to which everything is
+        frozen have none. `zeros` is the share of zeros behind a ReLU, `dead` that of channels of a map which are zero
+        everywhere on all photos. `distance` is |w - w₀|/|w₀|. What is not finite is None.
         """
         outputs: dict[str, Tensor] = {}
         zeros: dict[str, float] = {}
@@ -86,7 +86,8 @@ class Probe:
                 if isinstance(module, nn.ReLU) and last[0] not in zeros:
                     zero = output.detach() == 0
                     zeros[last[0]] = float(zero.float().mean())
-                    dead[last[0]] = float(zero.transpose(0, 1).flatten(1).all(dim=1).float().mean())
+                    if output.ndim == 4 and output[0, 0].numel() > 1:  # one value a photo says little of a filter
+                        dead[last[0]] = float(zero.transpose(0, 1).flatten(1).all(dim=1).float().mean())
 
             return hook
 

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+PHOTOS_BETWEEN = 1000  # trained on between two probes, at least: a probe costs what a dozen of them cost
+
+
+def probe_is_due(step: int, steps_per_epoch: int, total: int, batch_size: int) -> bool:
+    """Whether the network is probed after step `step` (from 1): at the end of each epoch, or of each n-th short one."""
+    if step == total:
+        return True
+    every = -(-PHOTOS_BETWEEN // (steps_per_epoch * batch_size))
+    return step % (steps_per_epoch * every) == 0
+
 
 def is_due(step: int, steps_per_epoch: int, total: int) -> bool:
     """Whether the observers look at step `step` (from 1): steps 1, 2, 4, 8, …, each epoch's last and the very last.
