@@ -216,7 +216,7 @@ def _ends(probe: Line) -> tuple[tuple[str, float], tuple[str, float], float] | N
     (first, low), *_, (last, high) = known.items()
     if not (high > 0 and math.isfinite(high)):
         return None
-    return (first, low), (last, high), min(max(low, 1e-45), 1e38) / high
+    return (first, low), (last, high), min(max(low, 1e-45) / high, 1e38)
 
 
 def flow_kept(probe: Line) -> float | None:
