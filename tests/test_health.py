@@ -23,6 +23,7 @@ from headstart.record import read_json, read_lines
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict import health
+from headstart.verdict.history import History
 from headstart.voice import Silent
 from headstart.watch.probe import Probe
 
@@ -191,7 +192,7 @@ numbers = st.one_of(st.none(), st.floats(0, 1e30))
 def test_any_record_has_at_most_one_ailment_with_sound_words(
     found: list[tuple[float | None, float | None, float | None, float]], loss: float
 ) -> None:
-    history = health.History(PLAN)
+    history = History(PLAN)
     for epoch, (low, high, ratio, share) in enumerate(found):
         step = 20 * epoch
         history.take({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
@@ -209,9 +210,9 @@ def test_any_record_has_at_most_one_ailment_with_sound_words(
     assert health.healthy_words(history).startswith(early)
 
 
-def epochs_of(losses: list[float], plan: dict[str, Any]) -> health.History:
+def epochs_of(losses: list[float], plan: dict[str, Any]) -> History:
     """Wild updates all along, and these training losses, 30 steps each."""
-    history = health.History(plan)
+    history = History(plan)
     for epoch, loss in enumerate(losses, 1):
         history.take({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
         history.take({"kind": "look", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": 0.1, "fc": 0.1}})
@@ -232,13 +233,13 @@ def test_a_run_that_still_gets_better_is_left_in_peace() -> None:
 
 def test_one_who_guesses_knows_the_shares_of_the_classes() -> None:
     shares = {**PLAN, "facts": {"class_names": ["a", "b"], "images": {"a": 95, "b": 5}}}
-    assert health.History(shares).guessing == pytest.approx(stats.entropy([0.95, 0.05]))
-    assert health.History(PLAN).guessing == pytest.approx(math.log(3))
+    assert History(shares).guessing == pytest.approx(stats.entropy([0.95, 0.05]))
+    assert History(PLAN).guessing == pytest.approx(math.log(3))
 
 
 @pytest.mark.parametrize(("ratio", "name"), [(1e-2, None), (1e-4, "vanishing gradients"), (1e5, "exploding gradients")])
 def test_flow_is_judged_from_the_first_block_to_the_last(ratio: float, name: str | None) -> None:
-    history = health.History(PLAN)
+    history = History(PLAN)
     flow = {"layer1.0": 0.1 * ratio, "layer2.0": 0.05, "layer4.1": 0.1}
     history.take(
         {"kind": "probe", "step": 0, "epoch": 0, "loss": 1.1, "flow": flow, "zeros": {}, "dead": {}, "distance": {}}

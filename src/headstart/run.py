@@ -27,6 +27,7 @@ from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
 from headstart.verdict import health
+from headstart.verdict.history import History
 from headstart.voice import Voice
 from headstart.watch import sinks
 from headstart.watch.observer import Observer, epoch_sentence
@@ -205,7 +206,7 @@ class _Life:
     ) -> None:
         self.prepared, self.state, self.scribe, self.voice, self.wish = prepared, state, scribe, voice, wish
         self.folder, self.probe = scribe.folder, probe
-        self.history = health.History(prepared.plan.model_dump(mode="json"))
+        self.history = History(prepared.plan.model_dump(mode="json"))
         self.noticed: set[str] = set()  # names of findings that have been told
         self.seconds = {"training": 0.0, "watching": 0.0}
         self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took

@@ -24,7 +24,8 @@ from headstart.errors import UsageError
 from headstart.plan import Plan
 from headstart.settings import settle
 from headstart.verdict.gather import RunRecord, runs_in
-from headstart.verdict.health import VANISHED, findings, flow_kept, read
+from headstart.verdict.health import VANISHED, findings, flow_kept
+from headstart.verdict.history import read
 from headstart.verdict.statistics import crossed
 from headstart.verdict.words import length_words, points
 from headstart.voice import Silent, Voice

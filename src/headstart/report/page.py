@@ -12,7 +12,7 @@ import jinja2
 
 from headstart.errors import DataError
 from headstart.record import read_json, write_atomic
-from headstart.report import charts, pictures, records, story
+from headstart.report import charts, pictures, records, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.verdict.gather import read_run, runs_in
@@ -68,9 +68,9 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         *story.conditions(verdict, colour),
         story.rate_grid(verdict),
         story.cost(runs, verdict, colour),
-        story.rates(runs, colour),
-        story.health(runs),
-        story.distance(runs, colour),
+        training.rates(runs, colour),
+        training.health(runs),
+        training.distance(runs, colour),
     ]
     return {
         "title": f"{said['headline']} headstart",
@@ -107,9 +107,9 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
             section
             for section in (
                 story.loose(runs, colour),
-                story.rates(runs, colour),
-                story.health(runs),
-                story.distance(runs, colour),
+                training.rates(runs, colour),
+                training.health(runs),
+                training.distance(runs, colour),
             )
             if section is not None
         ],

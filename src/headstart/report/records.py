@@ -13,7 +13,7 @@ from scipy import stats
 
 from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
-from headstart.verdict.health import History
+from headstart.verdict.history import History
 from headstart.verdict.words import arm_words, length_words
 
 T = TypeVar("T")

@@ -5,7 +5,6 @@ A section is plain values and charts; `page.html` lays them out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -15,14 +14,11 @@ from markupsafe import Markup
 from scipy import stats
 
 from headstart.report import charts
-from headstart.report.records import Drawn, mean_and_band, thinned
-from headstart.verdict.health import Finding, findings
+from headstart.report.records import Drawn, mean_and_band
 from headstart.verdict.words import arm_words, headline_contrast, judged, length_words, metric_words, points, splits
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_COLOURS = 6
-SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
-MOST_EXAMPLES, MOST_COLUMNS = 12, 16  # runs whose gradients are drawn, and epochs of each
 GREY, BLUE = 0, 1  # scratch, the winner
 
 
@@ -105,7 +101,7 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     best, worst = rows[0], rows[-1]
     images, metric = f"{verdict['judge']['images']} {judged(verdict)}", metric_words(verdict)
     finding = (
-        f"{_capital(best.name)} has the highest mean, {best.mean:.1f} %; {worst.name} the lowest, {worst.mean:.1f} %"
+        f"{capital(best.name)} has the highest mean, {best.mean:.1f} %; {worst.name} the lowest, {worst.mean:.1f} %"
     )
     chart = charts.intervals(rows, unit=f"{metric} on {images}, %", label=finding)
     how = (
@@ -131,7 +127,7 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
             table += [[arm_words(arm), f"{x:g}", f"{y:.1f}"] for x, y in mean]
         chart = charts.curves(
-            series, x=words, y=f"{metric} on {chose}, %", target=target, label=f"{_capital(metric)} over {words}"
+            series, x=words, y=f"{metric} on {chose}, %", target=target, label=f"{capital(metric)} over {words}"
         )
         how = (
             f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval. "
@@ -143,7 +139,7 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
     means = {arm: [y for _, y in mean_and_band(paths)[0]] for arm, paths in paths_of.items()}
     lead = [at[winner] == max(at.values()) for at in _by_epoch(means)] if means[winner] else []
     where = "is ahead in every epoch" if lead and all(lead) else f"is ahead in {sum(lead)} of {len(lead)} epochs"
-    return Section("curves", "How does it learn?", f"{_capital(arm_words(winner))} {where}", figures)
+    return Section("curves", "How does it learn?", f"{capital(arm_words(winner))} {where}", figures)
 
 
 def _by_epoch(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
@@ -193,136 +189,8 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
         first = [arm_words(name) for name, median in reached.items() if median == soonest]
         who = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
         passed = f"pass{'es' if len(first) == 1 else ''} {100 * verdict['target']:.3g} % first"
-        finding = f"{_capital(who)} {passed}, after {soonest:g} epoch{'s' if soonest != 1 else ''}"
+        finding = f"{capital(who)} {passed}, after {soonest:g} epoch{'s' if soonest != 1 else ''}"
     return Section("target", "How soon is it good enough?", finding, figures)
-
-
-def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
-    """The learning rate of every run, step by step."""
-    series = []
-    named: set[str] = set()
-    for run in runs:
-        apart = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
-        least = SMALLEST_RATE * run.run.rate  # a cosine's end would stretch the axis down to nothing
-        paths = [thinned([point for point in path if point[1] >= least]) for path in apart]
-        series.append(charts.Series("" if run.arm in named else arm_words(run.arm), colour[run.arm], paths))
-        named |= {run.arm} if any(paths) else set()
-    chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
-    used = sorted({run.run.rate for run in runs})
-    finding = f"{len(runs)} runs with the base rates {', '.join(f'{rate:g}' for rate in used)}"
-    table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
-             for run in runs]  # fmt: skip
-    how = (
-        "A line for each run, in the colour of its arm, on a logarithmic axis: what was read back from the optimizer "
-        "at each step."
-    )
-    figure = Figure(chart, how, ["run", "rate", "optimizer", "schedule"], table)
-    return Section("rates", "Which learning rates?", finding, [figure])
-
-
-def health(runs: Sequence[Drawn]) -> Section:
-    """What is wrong with any run, in words; and how much of the gradient reaches each block, epoch by epoch."""
-    found = [(run, one) for run in runs for one in findings(run.history, run.run.result) if one.ailment]
-    notes = []
-    for name in dict.fromkeys(one.name for _, one in found):
-        having = [(run, one) for run, one in found if one.name == name]
-        first, one = having[0]
-        more = f" and {len(having) - 1} more run{'s' if len(having) > 2 else ''}" if len(having) > 1 else ""
-        notes.append(f"{_capital(name)}: {first.name}{more}. {one.sentence}")
-    seen = {one.name for _, one in found}
-    finding = f"Nothing was found in any of the {len(runs)} runs" if len(runs) > 1 else "Nothing was found in this run"
-    if found:
-        ill = len({run.name for run, _ in found})
-        finding = f"{ill} of {len(runs)} runs {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"
-    figures = [figure for run in _examples(runs, found) if (figure := _flow(run)) is not None]
-    return Section("health", "Is the training healthy?", finding, figures, lead=notes)
-
-
-def _examples(runs: Sequence[Drawn], found: Sequence[tuple[Drawn, Finding]]) -> list[Drawn]:
-    """A run of each arm to look at: one with an ailment where there is one."""
-    chosen: dict[str, Drawn] = {}
-    for run in (*(run for run, _ in found), *runs):
-        if len(run.history.probes) > 1:
-            chosen.setdefault(run.arm, run)
-    order = list(dict.fromkeys(run.arm for run in runs))
-    return sorted(chosen.values(), key=lambda run: order.index(run.arm))[:MOST_EXAMPLES]
-
-
-def _flow(run: Drawn) -> Figure | None:
-    """Blocks by epochs: |∂L/∂h| at their outputs, as orders of magnitude from the largest to the smallest."""
-    probes = [probe for probe in run.history.probes if probe["flow"]]
-    probes = thinned(probes, MOST_COLUMNS)
-    if len(probes) < 2:
-        return None
-    blocks = list(max(probes, key=lambda probe: len(probe["flow"]))["flow"])
-    flows = [[probe["flow"].get(block) for probe in probes] for block in blocks]
-    values = [[math.log10(value) if value else None for value in row] for row in flows]
-    texts = [["" if value is None else _power(value) for value in row] for row in flows]
-    columns = ["start" if not probe["epoch"] else str(probe["epoch"]) for probe in probes]
-    chart = charts.heat_map(
-        charts.Grid(blocks, columns, values, texts), label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch"
-    )
-    how = (
-        f"{_capital(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos; "
-        "darker is larger, on a logarithmic scale. Healthy gradients stay within some powers of ten from top to bottom."
-    )
-    return Figure(chart, how, ["block", *columns], [[b, *row] for b, row in zip(blocks, texts, strict=True)], run.name)
-
-
-def _power(value: float) -> str:
-    """One digit and a power of ten."""
-    return f"{value:.0e}".replace("e+00", "").replace("e-0", "e-").replace("e+0", "e")
-
-
-def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None:
-    """How far each layer has come from where it started, at the end of training; a mean over the runs of an arm.
-
-    Runs of one arm at different learning rates are told apart.
-    """
-    moved = [run for run in runs if len(run.history.probes) > 1]
-    rates = {arm: {run.run.rate for run in moved if run.arm == arm} for arm in {run.arm for run in moved}}
-    by_arm: dict[str, list[Mapping[str, float | None]]] = {}
-    arm_of: dict[str, str] = {}
-    for run in moved:
-        name = arm_words(run.arm) + (f", {run.run.rate:g}" if len(rates[run.arm]) > 1 else "")
-        arm_of[name] = run.arm
-        by_arm.setdefault(name, []).append(run.history.probes[-1]["distance"])
-    if not by_arm:
-        return None
-    layers = list(next(iter(by_arm.values()))[0])
-    series, table = [], []
-    medians: dict[str, float] = {}
-    for name, some in by_arm.items():
-        some = [one for one in some if list(one) == layers]
-        paths = [[(at, 100 * far) for at, far in enumerate(one.values(), 1) if far] for one in some]
-        paths = [path for path in paths if path]
-        whole = len({len(path) for path in paths}) == 1
-        mean, _ = mean_and_band(paths) if paths and whole else ([], [])
-        if not mean:
-            continue
-        series.append(charts.Series(name, colour[arm_of[name]], paths, mean))
-        medians[name] = median(y for _, y in mean)
-        table += [[name, layers[int(at) - 1], f"{far:.2g}"] for at, far in mean]
-    if not series:
-        return None
-    farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
-    finding = f"{_capital(farthest)} moves its layers by {_share(medians[farthest])} of their weights"
-    if farthest != nearest:
-        finding += f", {nearest} by {_share(medians[nearest])}"
-    chart = charts.curves(
-        series, x="layer, from the input to the output", y="|w - w₀| / |w₀|, %", log=True, label=finding
-    )
-    how = (
-        "Thin: each run; thick: the mean of an arm. How far the weights of each layer are from where they started, "
-        "after the last epoch; frozen layers have no point."
-    )
-    return Section(
-        "distance", "How far do the layers move?", finding, [Figure(chart, how, ["arm", "layer", "%"], table)]
-    )
-
-
-def _share(per_cent: float) -> str:
-    return f"{per_cent:,.0f} %" if per_cent >= 10 else f"{per_cent:.2g} %"
 
 
 def rate_grid(verdict: Mapping[str, Any]) -> Section | None:
@@ -350,7 +218,7 @@ def rate_grid(verdict: Mapping[str, Any]) -> Section | None:
         grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
                            frozenset(taken.values()), at_edge)  # fmt: skip
         chose, metric = splits(verdict)[0], metric_words(verdict)
-        label = f"{_capital(metric)} on {chose} by arm and learning rate"
+        label = f"{capital(metric)} on {chose} by arm and learning rate"
         chart = charts.heat_map(grid, label=label, columns="learning rate")
         how = (
             f"Mean {metric} on {chose} in per cent of whole runs on the search seeds; in brackets after the rung only, "
@@ -450,7 +318,7 @@ def _over(
         mean, band = mean_and_band(paths)
         series.append(charts.Series(arm_words(name), colour[name], paths, mean, band))
         table += [[arm_words(name), f"{at:,.0f}", f"{value:.1f}"] for at, value in mean]
-    chart = charts.curves(series, x=x, y=f"{metric}, %", label=f"{_capital(metric)} over {x}", log_x=True)
+    chart = charts.curves(series, x=x, y=f"{metric}, %", label=f"{capital(metric)} over {x}", log_x=True)
     return Figure(chart, how, ["arm", x, f"{metric}, %"], table)
 
 
@@ -495,5 +363,5 @@ def _by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list
     return found
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
     return text[:1].upper() + text[1:]

@@ -11,7 +11,8 @@ from headstart.errors import DataError
 from headstart.record import read_lines
 from headstart.use.printing import printable
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.health import Finding, findings, healthy_words, read
+from headstart.verdict.health import Finding, findings, healthy_words
+from headstart.verdict.history import read
 from headstart.verdict.words import arm_words
 
 

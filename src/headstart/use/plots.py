@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from headstart.errors import UsageError
 from headstart.record import read_json
-from headstart.report import charts, pictures, records, story
+from headstart.report import charts, pictures, records, story, training
 from headstart.report.records import Drawn
 from headstart.report.story import Section
 from headstart.verdict.gather import runs_in
@@ -65,7 +65,7 @@ class Plots:
 
     def health(self) -> Chart:
         """What is wrong with the training of any run, and how gradients reach each block of a run of each arm."""
-        section = story.health(self._runs)
+        section = training.health(self._runs)
         lead = Markup("").join(Markup("<p>{}</p>").format(sentence) for sentence in section.lead)
         return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)))
 
