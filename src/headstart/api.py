@@ -115,7 +115,7 @@ def declared(
         alone(study, data, arms, vary, config, preset, given)
         return read_study(Path(study))
     rules = {name: given.pop(name) for name in Protocol.model_fields if name in given}
-    if data is None and not arms and config is None:
+    if data in (None, "digits") and not arms and config is None:
         arms, preset = DEMO_ARMS, preset or "demo"
     rules["arms"] = tuple(arms) or DEFAULT_ARMS
     rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}

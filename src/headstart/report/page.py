@@ -29,6 +29,8 @@ def write(folder: Path) -> Path:
     A study has a verdict, once it has come to it; everything else is shown without one. Raises DataError for a folder
     without runs.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist.", "Check the path.")
     if (folder / "plan.json").exists():
         found = [read_run(folder)]
     else:

@@ -50,6 +50,8 @@ def health(runs: Sequence[Drawn]) -> Section:
         notes.append(f"{capital(name)}: {first.name}{more}. {one.sentence}")
     seen = {one.name for _, one in found}
     finding = f"Nothing was found in any of the {len(runs)} runs" if len(runs) > 1 else "Nothing was found in this run"
+    if not any(run.history.has_had_time for run in runs):
+        finding = "Too early to say: runs this short are not judged"
     if found:
         ill = len({run.name for run, _ in found})
         finding = f"{ill} of {len(runs)} runs {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"

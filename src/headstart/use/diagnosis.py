@@ -38,6 +38,8 @@ class Diagnosis:
 
 def diagnose(folder: Path) -> list[Diagnosis]:
     """The runs of a folder: a run's own, or those of a study. Raises DataError where there are none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist.", "Check the path.")
     runs = [read_run(folder)] if (folder / "plan.json").exists() else list(runs_in(folder))
     if not runs:
         raise DataError(f"There are no runs in {folder}.", "Name the folder of a run or of a study.")
