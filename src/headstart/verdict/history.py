@@ -10,7 +10,7 @@ from typing import Any
 
 Line = Mapping[str, Any]
 
-EPOCHS, STEPS = 2, 40  # after so many, or at its end, a run could be expected to have learned something
+EPOCHS, STEPS = 2, 30  # after so many, or at its end, a run could be expected to have learned something
 FALLING = 0.97  # of the training loss of an epoch before: what still learns is below it
 HALFWAY = 0.6  # of the loss of one who guesses: who has come below it has learned
 FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
