@@ -210,9 +210,9 @@ def test_any_record_has_at_most_one_ailment_with_sound_words(
     assert health.healthy_words(history).startswith(early)
 
 
-def epochs_of(losses: list[float], plan: dict[str, Any]) -> History:
+def epochs_of(losses: list[float], plan: dict[str, Any], state: str = "") -> History:
     """Wild updates all along, and these training losses, 30 steps each."""
-    history = History(plan)
+    history = History(plan, state=state)
     for epoch, loss in enumerate(losses, 1):
         history.take({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
         history.take({"kind": "look", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": 0.1, "fc": 0.1}})
@@ -225,8 +225,8 @@ def epochs_of(losses: list[float], plan: dict[str, Any]) -> History:
 def test_a_run_that_still_gets_better_is_left_in_peace() -> None:
     assert [one.name for one in health.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
     assert health.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
-    assert [one.name for one in health.findings(epochs_of([2.0, 1.8, 1.6], PLAN), {"state": "finished"})] != []
-    assert health.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN), {"state": "finished"}) == []
+    assert [one.name for one in health.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
+    assert health.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, "finished")) == []
     assert health.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
     assert health.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
 
@@ -260,16 +260,11 @@ def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
              for depth in twins.DEPTHS for n in twins.NORMS for s in twins.SWITCHES]  # fmt: skip
     said = twins.told(cells, plan)
     of = {(e["network"], e["norm"]): e for e in said["effects"] if e["switch"] == "shortcut"}
-    words = {(e["network"], e["norm"]): e["sentence"] for e in map(dict, _with_sentences(cells, plan))}
+    words = {twin: effect["sentence"] for twin, effect in of.items()}
     assert of["resnet18", "batch"]["orders"] == 0 and of["resnet50", "none"]["orders"] == pytest.approx(18)
     assert of["resnet18", "batch"]["accuracy"] == pytest.approx(0.3)
     assert "keep it alive" in words["resnet50", "none"] and "keep it alive" not in words["resnet18", "batch"]
     assert "does not vanish without shortcuts" in words["resnet18", "batch"]
-
-
-def _with_sentences(cells: list[twins.Twin], plan: Any) -> list[dict[str, Any]]:
-    by = {(c.network, c.shortcut, c.norm): c for c in cells}
-    return [twins._effect("shortcut", by[d, "on", n], by[d, "off", n]) for d in twins.DEPTHS for n in twins.NORMS]
 
 
 def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,10 +160,10 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                 if not known:
                     life.look_first()
                 if life.train(_save_steps(prepared, save_every), until):
-                    life.notice({"state": "finished"})
+                    life.notice("finished")
                     life.conclude({"state": "finished", **life.judge()})
             except DivergedError as error:
-                life.notice({"state": "diverged"})
+                life.notice("diverged")
                 life.conclude({"state": "diverged", "reason": error.what, **life.judge_what_is_left()})
                 raise
             finally:
@@ -234,9 +234,13 @@ class _Life:
             if line["kind"] == "finding":
                 self.noticed.add(line["name"])
 
-    def notice(self, result: dict[str, Any] | None = None) -> None:
-        """Tell a finding when it first appears: in the terminal, in the record, and so in TensorBoard."""
-        for finding in health.findings(self.history, result):
+    def notice(self, state: str = "") -> None:
+        """Tell a finding when it first appears: in the terminal, in the record, and so in TensorBoard.
+
+        `state` is `finished` or `diverged` at the end.
+        """
+        self.history.state = state
+        for finding in health.findings(self.history):
             if finding.ailment and finding.name not in self.noticed:
                 self.noticed.add(finding.name)
                 self.scribe.write({"kind": "finding", "step": self.state.progress.step, **finding.to_json()})

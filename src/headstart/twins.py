@@ -33,7 +33,7 @@ from headstart.voice import Silent, Voice
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")
 SWITCHES = ("on", "off")
-EFFECTS = 12  # that are told at once
+EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # that are told at once
 LEVEL = 1 - 0.05 / EFFECTS  # Bonferroni: all intervals together hold with 95 %
 FEWEST = 3  # seeds; with fewer nothing is said of accuracy
 OWN = ("network", "shortcut", "norm", "start", "tuning")  # what the factorial decides by itself
@@ -80,7 +80,7 @@ def compare(
     draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
     record.require_writable(runs)
     draft = machine.settle(draft)
-    asked = []
+    asked: list[tuple[Plan, dict[str, Any]]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
         cell = f"scratch,network={network},norm={norm},shortcut={shortcut}"
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
@@ -92,9 +92,11 @@ def compare(
     folder = runs / f"twins-{record.slug(Path(source).stem)}-{asked[0][0].hash[:12]}"
     voice.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")
     _carry_out(folder, asked, engine, voice)
-    wanted = {plan.hash for plan, _ in asked}
-    found = [_twin([run for run in runs_in(folder) if run.hash in wanted and run.about["cell"] == cell])
-             for cell in dict.fromkeys(about["cell"] for _, about in asked)]  # fmt: skip
+    made = {run.hash: run for run in runs_in(folder)}
+    of_cell: dict[str, list[RunRecord]] = {}
+    for plan, about in asked:
+        of_cell.setdefault(about["cell"], []).append(made[plan.hash])
+    found = [_twin(runs) for runs in of_cell.values()]
     return told(found, asked[0][0]) | {"folder": str(folder)}
 
 
@@ -110,13 +112,12 @@ def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engin
 def _twin(runs: Sequence[RunRecord]) -> Twin:
     """The runs of one cell, one for each seed."""
     network = runs[0].plan["network"]
-    runs = sorted(runs, key=lambda run: run.seed)
-    histories = [read(run.plan, record.read_lines(run.folder / "metrics.jsonl")) for run in runs]
+    histories = [read(run.plan, record.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
     start = _middle([flow_kept(history.probes[0]) for history in histories if history.probes])
-    after = [history.probes[-1] for history in histories if len(history.probes) > 1]
+    after = [history.probes[-1] for history in histories if len(history.probes) > 1 and history.state == "finished"]
     end = _middle([flow_kept(probe) for probe in after]) if len(after) == len(runs) else math.nan
     split = "test" if "test" in runs[0].result else "val"
-    names = [one.name for run, history in zip(runs, histories, strict=True) for one in findings(history, run.result)]
+    names = [one.name for history in histories for one in findings(history)]
     right = np.array([run.judged(split).right for run in runs])
     return Twin(
         network["network"], network["shortcut"], network["norm"], right, (start, end), tuple(dict.fromkeys(names))
@@ -156,8 +157,8 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
              "kept_at_start": _known(one.kept[0]), "kept_at_end": _known(one.kept[1]), "findings": list(one.findings)}
             for one in twins
         ],
-        "effects": [{name: value for name, value in effect.items() if name != "sentence"} for effect in effects],
-        "sentences": [head, *table, *(str(effect["sentence"]) for effect in effects), limits],
+        "effects": effects,
+        "sentences": [head, *table, *(effect["sentence"] for effect in effects), limits],
     }  # fmt: skip
 
 

@@ -138,12 +138,11 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
             for said, count in enumerate(row)
         ]
         table.append({"name": found.classes[true], "cells": cells})
-    wrong, total = sum(pair[2] for pair in found.pairs), sum(map(sum, found.counts))
-    finding = f"All {total} {found.split} images are right"
+    finding = f"All {found.total} {found.split} images are right"
     if found.pairs:
         most = _pair_words(found.pairs[0])
-        finding = f"{wrong} of {total} are wrong; most often {most}"
-    more = wrong - len(found.mistakes)
+        finding = f"{found.wrong} of {found.total} are wrong; most often {most}"
+    more = found.wrong - len(found.mistakes)
     lists = [
         ("Worst mistakes", "The true class got the least. Below each photo: what spoke for the answer (Grad-CAM)."
          + (f" {more} more are in evidence/predictions.npz of the run." if more > 0 else ""), found.mistakes),
@@ -151,7 +150,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "finding": finding,
-        "how": f"The model of {run}, on {total} {found.split} images.",
+        "how": f"The model of {run}, on {found.total} {found.split} images.",
         "classes": found.classes,
         "table": table if len(table) <= MOST_CLASSES else [],
         "pairs": [_pair_words(pair) for pair in found.pairs[:6]],

@@ -43,6 +43,14 @@ class Gallery:
         ]
         return sorted(found, key=lambda pair: -pair[2])
 
+    @property
+    def wrong(self) -> int:
+        return sum(count for _, _, count, _ in self.pairs)
+
+    @property
+    def total(self) -> int:
+        return sum(map(sum, self.counts))
+
     def shown(self, number: int) -> dict[str, Any]:
         """One photo as the page shows it: address, address of its heat map or "", and its words."""
         photo = self.photos[number]

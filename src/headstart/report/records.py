@@ -25,15 +25,18 @@ RIDGE_BYTES = 2_000_000  # of all histograms on a page
 
 @dataclass
 class Drawn:
-    """One run: `epochs` and `looks` as in its record, and by part of the network its `rates` [(step, rate), …]."""
+    """One run: `looks` as in its record, by part of the network its `rates` [(step, rate), …], and its `history`."""
 
     run: RunRecord
     name: str
     arm: str
-    epochs: list[dict[str, Any]] = field(default_factory=list)
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     looks: list[dict[str, Any]] = field(default_factory=list)
     history: History = field(default_factory=lambda: History({}))
+
+    @property
+    def epochs(self) -> Sequence[Mapping[str, Any]]:
+        return self.history.epochs
 
     def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
         """Accuracy on val in per cent over epochs, images or seconds."""
@@ -51,15 +54,13 @@ class Drawn:
 
 def read(run: RunRecord) -> Drawn:
     """A run's record, in one pass over its lines."""
-    found = Drawn(run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan))
+    found = Drawn(run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan, state=run.state))
     for line in read_lines(run.folder / "metrics.jsonl"):
         kind = line["kind"]
         found.history.take(line)
         if kind == "step":
             for part, rate in line["lr"].items():
                 found.rates.setdefault(part, []).append((line["step"], rate))
-        elif kind == "epoch":
-            found.epochs.append(line)
         elif kind == "look":
             found.looks.append(line)
     return found

@@ -15,7 +15,16 @@ from scipy import stats
 
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band
-from headstart.verdict.words import arm_words, headline_contrast, judged, length_words, metric_words, points, splits
+from headstart.verdict.words import (
+    arm_words,
+    capital,
+    headline_contrast,
+    judged,
+    length_words,
+    metric_words,
+    points,
+    splits,
+)
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_COLOURS = 6
@@ -135,8 +144,10 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
         )
         figures.append(Figure(chart, how, ["arm", words, f"{chose}, %"], table, words))
     winner = verdict["winner"]
-    paths_of = {arm: [run.curve("epochs", verdict["metric"]) for run in some] for arm, some in by_arm.items()}
-    means = {arm: [y for _, y in mean_and_band(paths)[0]] for arm, paths in paths_of.items()}
+    means = {
+        arm: [y for _, y in mean_and_band([run.curve("epochs", verdict["metric"]) for run in some])[0]]
+        for arm, some in by_arm.items()
+    }
     lead = [at[winner] == max(at.values()) for at in _by_epoch(means)] if means[winner] else []
     where = "is ahead in every epoch" if lead and all(lead) else f"is ahead in {sum(lead)} of {len(lead)} epochs"
     return Section("curves", "How does it learn?", f"{capital(arm_words(winner))} {where}", figures)
@@ -194,7 +205,7 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
 
 
 def rate_grid(verdict: Mapping[str, Any]) -> Section | None:
-    """The search of learning rates, or the grid that was compared, as a heat map."""
+    """The search of learning rates as a heat map, one for each group of seeds that was searched."""
     tried = verdict["search"].get("tried", {}).get(verdict["budget"], {})
     if not tried:
         return None
@@ -361,7 +372,3 @@ def _by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list
         if run.run.folder.name in counted:
             found[run.arm].append(run)
     return found
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -8,9 +8,9 @@ from statistics import median
 
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band, thinned
-from headstart.report.story import Figure, Section, capital
+from headstart.report.story import Figure, Section
 from headstart.verdict.health import Finding, findings
-from headstart.verdict.words import arm_words
+from headstart.verdict.words import arm_words, capital
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 16  # runs whose gradients are drawn, and epochs of each
@@ -41,7 +41,7 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
 
 def health(runs: Sequence[Drawn]) -> Section:
     """What is wrong with any run, in words; and how much of the gradient reaches each block, epoch by epoch."""
-    found = [(run, one) for run in runs for one in findings(run.history, run.run.result) if one.ailment]
+    found = [(run, one) for run in runs for one in findings(run.history) if one.ailment]
     notes = []
     for name in dict.fromkeys(one.name for _, one in found):
         having = [(run, one) for run, one in found if one.name == name]

@@ -13,7 +13,7 @@ from headstart.use.printing import printable
 from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.verdict.health import Finding, findings, healthy_words
 from headstart.verdict.history import read
-from headstart.verdict.words import arm_words
+from headstart.verdict.words import arm_words, capital
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def diagnose(folder: Path) -> list[Diagnosis]:
 
 
 def _one(run: RunRecord) -> Diagnosis:
-    history = read(run.plan, read_lines(run.folder / "metrics.jsonl"))
-    found = tuple(findings(history, run.result))
+    history = read(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
+    found = tuple(findings(history))
     healthy = "" if any(one.ailment for one in found) else healthy_words(history)
     return Diagnosis(run.folder.name, run.arm, run.seed, found, healthy)
 
@@ -58,11 +58,11 @@ def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
     said = []
     for arm in dict.fromkeys(one.arm for one in diagnoses):
         here = [one for one in diagnoses if one.arm == arm]
-        said.append(f"{_capital(arm_words(arm))}:")
+        said.append(f"{capital(arm_words(arm))}:")
         for name in dict.fromkeys(finding.name for one in here for finding in one.findings):
             having = [one for one in here if any(finding.name == name for finding in one.findings)]
             first = next(finding for finding in having[0].findings if finding.name == name)
-            said.append(f"  {_capital(name)}{_where(having, here)}. {first.sentence}")
+            said.append(f"  {capital(name)}{_where(having, here)}. {first.sentence}")
         if well := [one for one in here if one.healthy]:
             said.append(f"  {well[0].healthy.removesuffix('.')}{_where(well, here)}.")
     return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in said]
@@ -72,7 +72,3 @@ def _where(having: Sequence[Diagnosis], every: Sequence[Diagnosis]) -> str:
     if len(every) == 1:
         return ""
     return f", seed{'s' if len(having) > 1 else ''} {', '.join(str(one.seed) for one in having)}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -91,8 +91,7 @@ class Plots:
         photos = [found.shown(index) for index in found.mistakes or found.unsure]
         drawn = [PHOTO.format(src=one["src"], text=one["text"], map=HEAT.format(one["map"]) if one["map"] else "")
                  for one in photos]  # fmt: skip
-        wrong = sum(pair[2] for pair in found.pairs)
-        title = f"{wrong} of {sum(map(sum, found.counts))} are wrong"
+        title = f"{found.wrong} of {found.total} are wrong"
         title += "" if found.mistakes else "; what it was least sure of"
         return Chart(title, GALLERY.format(Markup("").join(drawn)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,12 @@ class RunRecord:
     @property
     def done(self) -> bool:
         """Whether it has come to its end, be it by diverging."""
-        return self.result.get("state") in ("finished", "diverged")
+        return self.state in ("finished", "diverged")
+
+    @property
+    def state(self) -> str:
+        """That of result.json; "" while there is none."""
+        return str(self.result.get("state", ""))
 
     @property
     def seed(self) -> int:
@@ -111,7 +116,7 @@ def _arm_of(plan: dict[str, Any]) -> str:
         return ""
 
 
-def epoch_score(line: dict[str, Any], metric: str) -> float:
+def epoch_score(line: Mapping[str, Any], metric: str) -> float:
     """The accuracy on val in an epoch line, or the mean of the classes' accuracies (`balanced`)."""
     if metric == "accuracy":
         return float(line["val"]["accuracy"])

@@ -12,7 +12,7 @@ no measure of vanishing: it follows the scale of the weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -63,20 +63,15 @@ class Finding:
         return {**asdict(self), "ailment": self.ailment, "sentence": self.sentence}
 
 
-def findings(history: History, result: Mapping[str, Any] | None = None) -> list[Finding]:
-    """What is noticed: what is frozen by design, and the first cause that explains the rest, if anything is wrong.
-
-    `result` is the content of result.json, where the run has ended.
-    """
-    history.ended = bool(result)
-    diverged = (result or {}).get("state") == "diverged"
+def findings(history: History) -> list[Finding]:
+    """What is noticed: what is frozen by design, and the first cause that explains the rest, if anything is wrong."""
     # what was there at first must still be there; what came later must do harm, and may have a rate behind it
     late = history.has_had_time and history.settled and not history.has_learned
     causes: Sequence[Callable[[], Finding | None]] = (
         lambda: _lasting(history, _exploding),
         lambda: _lasting(history, _vanishing),
         lambda: _lasting(history, _dead),
-        lambda: _rate_too_high(history, diverged=diverged),
+        lambda: _rate_too_high(history),
         lambda: _exploding(history, history.probes[-1]) if late and history.probes else None,
         lambda: _vanishing(history, history.probes[-1]) if late and history.probes else None,
         lambda: _dead(history, history.probes[-1]) if late and history.probes else None,
@@ -152,12 +147,11 @@ def _exploding(history: History, probe: Line) -> Finding | None:
 def _exploded(
     history: History, layer: str, probe: Line, value: float | None, threshold: float, evidence: str
 ) -> Finding:
-    ways = [f"{way}," for way in _switches(history) if way.startswith("--norm")]
+    ways = [*(way for way in _switches(history) if way.startswith("--norm")), "a start with smaller weights"]
     return Finding(
         "exploding gradients", layer, probe["epoch"], value, threshold, evidence,
         "Each layer enlarges what passes through it, so that no rate suits all of them.",
-        " ".join(["Try", *ways, "or" if ways else "", "a start with smaller weights; --clip 1 hides the symptom."])
-        .replace("  ", " "),
+        f"Try {' or '.join(ways)}; --clip 1 hides the symptom.",
     )  # fmt: skip
 
 
@@ -202,7 +196,8 @@ def _dead(history: History, probe: Line) -> Finding | None:
     )  # fmt: skip
 
 
-def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
+def _rate_too_high(history: History) -> Finding | None:
+    diverged = history.state == "diverged"
     updates = history.updates()
     epoch, layer, largest = max(updates, key=lambda found: found[2], default=(0, "", 0.0))
     alone = history.plan["arm"]["tuning"] == "frozen"  # a head begins small, and moves far without harm
@@ -211,7 +206,7 @@ def _rate_too_high(history: History, *, diverged: bool) -> Finding | None:
         return None
     recipe = history.plan["recipe"]
     times = max(10.0, 10.0 ** round(math.log10(max(largest, HEALTHY_UPDATE) / HEALTHY_UPDATE)))
-    told = [f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}:"]
+    told = [f"{_optimizer(recipe['optimizer'])} at {recipe['lr']:g}:"]
     if updates:
         told.append(
             f"updates are {_share(largest)} of the weights per step in epoch {epoch} ({layer} moves most), "
@@ -255,7 +250,7 @@ def _rate_too_low(history: History) -> Finding | None:
     recipe = history.plan["recipe"]
     times = 10.0 ** round(math.log10(HEALTHY_UPDATE / max(usual, 1e-9)))
     evidence = (
-        f"{_capital(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(usual)} of the weights per step, "
+        f"{_optimizer(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(usual)} of the weights per step, "
         f"a {_round(HEALTHY_UPDATE / max(usual, 1e-12))}th of the usual {_share(HEALTHY_UPDATE)}; the loss was "
         f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after "
         f"{_count(len(history.epochs), 'epoch')}."
@@ -323,5 +318,5 @@ def _round(value: float) -> str:
     return f"{float(f'{value:.1g}'):,.0f}"
 
 
-def _capital(text: str) -> str:
-    return {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}.get(text, text)
+def _optimizer(name: str) -> str:
+    return {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}.get(name, name)

@@ -26,7 +26,7 @@ class History:
     epochs: list[Line] = field(default_factory=list)
     looks: list[tuple[Line, float]] = field(default_factory=list)  # with the rate that its step had
     probes: list[Line] = field(default_factory=list)
-    ended: bool = False
+    state: str = ""  # `finished` or `diverged` when the run has ended
     _rate: float = 0.0
 
     def take(self, line: Line) -> None:
@@ -40,6 +40,10 @@ class History:
             self.looks.append((line, self._rate))
         elif kind in ("epoch", "probe"):
             (self.epochs if kind == "epoch" else self.probes).append(line)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.state)
 
     @property
     def guessing(self) -> float:
@@ -95,9 +99,9 @@ class History:
         return median(moved) if moved else 0.0
 
 
-def read(plan: Mapping[str, Any], lines: Iterable[Line]) -> History:
-    """The history of a run from the lines of its record."""
-    history = History(plan)
+def read(plan: Mapping[str, Any], lines: Iterable[Line], state: str = "") -> History:
+    """The history of a run from the lines of its record; `state` is that of result.json, where there is one."""
+    history = History(plan, state=state)
     for line in lines:
         history.take(line)
     return history

@@ -127,12 +127,12 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     wins = seen["wins"]
     about = f"{points(seen['mean'], signed=True)} points ({interval(seen)}) on {seen['m']} {judged(verdict)}"
     if seen["outcome"] in ("better", "worse"):
-        verb = "It beat" if seen["outcome"] == "better" else f"{_capital(first)} beat"
+        verb = "It beat" if seen["outcome"] == "better" else f"{capital(first)} beat"
         text = f"{verb} {second} on {wins} of {seen['n']} paired seeds: {about}"
         if seen["by_less_than_tie"]:
             text += f"; perhaps by less than the tie of {points(verdict['tie'])}"
         return text + "."
-    ahead = f"{_capital(first)} was ahead of {second} on {wins} of {seen['n']} paired seeds"
+    ahead = f"{capital(first)} was ahead of {second} on {wins} of {seen['n']} paired seeds"
     return f"{ahead}: {about}; the tie is ±{points(verdict['tie'])}."
 
 
@@ -180,7 +180,7 @@ def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
         else:
             said.append(f"{arm_words(name)} never")
     target = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
-    return f"{_capital(said[0])} passed {target}, {said[1]} (medians over seeds)."
+    return f"{capital(said[0])} passed {target}, {said[1]} (medians over seeds)."
 
 
 def labels_words(verdict: Verdict) -> str | None:
@@ -256,14 +256,14 @@ def notes(verdict: Verdict) -> list[str]:
     winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
     chose, judge = splits(verdict)
     said = [
-        f"{_capital(chose)} chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
+        f"{capital(chose)} chose the epochs and the winner; its mean of {per_cent(winner['val'])} is "
         f"{points(abs(winner['optimism']))} points {'above' if winner['optimism'] >= 0 else 'below'} the {judge} mean "
         f"of {per_cent(winner['test'])}."
     ]
     if verdict["n"] > 1 and verdict.get("one_split"):
         said.append("All seeds have the split of the data: they vary first values, order and augmentation only.")
     said += [
-        f"{_capital(arm_words(arm['name']))} diverged on seed {', '.join(map(str, arm['diverged']))}: counted as "
+        f"{capital(arm_words(arm['name']))} diverged on seed {', '.join(map(str, arm['diverged']))}: counted as "
         "it was before."
         for arm in verdict["arms"]
         if arm["diverged"]
@@ -287,7 +287,7 @@ def known(verdict: Verdict) -> list[str]:
     """Which weights had seen these classes, or these very images, before."""
     said: dict[str, str] = {}
     for name, met in verdict["known"].items():
-        start = _capital(_short(re.split(r"[+@,]", name)[0]))
+        start = capital(_short(re.split(r"[+@,]", name)[0]))
         if met["classes"]:
             names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
             told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
@@ -325,5 +325,6 @@ def _leader(contrast: Mapping[str, Any]) -> str:
     return str(contrast["first"] if contrast["mean"] >= 0 else contrast["second"])
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """With a capital first letter, for the beginning of a sentence."""
     return text[:1].upper() + text[1:]

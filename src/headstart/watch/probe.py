@@ -21,6 +21,7 @@ from torch.func import functional_call
 from headstart.loop import Parts
 from headstart.parts import augment, networks
 from headstart.parts.seed import torch_stream
+from headstart.watch.quantities import relative_change
 
 PHOTOS = 8
 SIDE_PATH = "downsample"  # ResNets call the convolution on a shortcut so; what follows it belongs to the block
@@ -65,7 +66,7 @@ class Probe:
             "kind": "probe",
             "step": step,
             "epoch": epoch,
-            "loss": value if math.isfinite(value) else None,
+            "loss": _finite(value),
             "flow": flow,
             "zeros": zeros,
             "dead": dead,
@@ -99,7 +100,7 @@ class Probe:
                 handle.remove()
 
     def _distance(self, layer: str) -> float | None:
-        return _finite(_ratio(self._weight(layer) - self._origin[layer], self._origin[layer]))
+        return relative_change(self._origin[layer], self._weight(layer))
 
     def _weight(self, layer: str) -> Tensor:
         weight = self._modules[layer].weight
@@ -109,11 +110,6 @@ class Probe:
 
 def _norm(tensor: Tensor) -> float | None:
     return _finite(float(torch.linalg.vector_norm(tensor.double())))  # 1e-30 squared is no float32
-
-
-def _ratio(change: Tensor, origin: Tensor) -> float:
-    whole = float(torch.linalg.vector_norm(origin))
-    return float(torch.linalg.vector_norm(change)) / whole if whole else 0.0
 
 
 def _finite(value: float) -> float | None:

@@ -85,10 +85,15 @@ def measure_gradient(lines: Lines, layer: str, gradient: Tensor) -> None:
 
 def measure_update(lines: Lines, layer: str, before: Tensor, after: Tensor) -> None:
     """|Δw|/|w| of the update from `before` to `after`."""
+    lines["ratio"][layer] = relative_change(before, after)
+
+
+def relative_change(before: Tensor, after: Tensor) -> float | None:
+    """|after - before|/|before|, 0 where `before` is 0; None where that is not finite."""
     norm = float(torch.linalg.vector_norm(before))
     change = float(torch.linalg.vector_norm(after - before))
     ratio = change / norm if norm else 0.0
-    lines["ratio"][layer] = ratio if math.isfinite(ratio) else None
+    return ratio if math.isfinite(ratio) else None
 
 
 class Look:
