@@ -68,6 +68,22 @@ def test_help_imports_nothing_heavy() -> None:
     assert found.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["compare", "--arm", "scratch"], ["compare", "--engine", "rey"], ["compare", "--seeds", "none"],
+     ["train", "--lr", "-1"], ["train", "--save-every", "x"], ["diagnose", "runs", "--engine", "here"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[str]) -> None:
+    found = in_a_process(
+        "import atexit, sys; from headstart.cli import main\n"
+        f"atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & set({HEAVY}))))\n"
+        f"main({words})\n"
+    )
+    assert found.returncode == 2 and len(found.stderr.splitlines()) == 2, found.stderr
+    assert found.stdout == "LOADED []\n"
+
+
 def test_alone_it_prints_help(capsys) -> None:
     main([])
     alone = capsys.readouterr().out

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from headstart import jobs, study
-from headstart.api import declared
-from headstart.engines import Engine, choice, contract, pace
+from headstart.engines import Engine, checked, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.engines.parcel import pack, unpack
 from headstart.errors import UsageError
+from headstart.question import declared
 from headstart.record import locked, read_json
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent
@@ -161,9 +161,9 @@ def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
         engine = made(name, threads)
         assert isinstance(engine, Lanes) and engine.count == count
     with pytest.raises(UsageError, match="no engine 'rey'"):
-        choice.checked("rey")
+        checked("rey")
     with pytest.raises(UsageError, match="Ray cluster"):
-        choice.checked("lanes", "somewhere:6379")
+        checked("lanes", "somewhere:6379")
 
 
 def test_a_trunk_that_runs_share_travels_once(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart import forecast
-from headstart.api import declared
 from headstart.cli import main
 from headstart.errors import UsageError
 from headstart.eta import Price, fit, predicted
 from headstart.protocol import Declared, read_study
+from headstart.question import declared
 from headstart.units import seconds
 from headstart.voice import Silent
 

@@ -12,12 +12,12 @@ import pytest
 
 import headstart
 from headstart import jobs, study
-from headstart.api import declared
 from headstart.cli import main
 from headstart.engines import LOST, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.errors import InterruptedRunError, ResourceError
+from headstart.question import declared
 from headstart.record import read_json
 from headstart.voice import Silent
 

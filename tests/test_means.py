@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from headstart.api import declared
 from headstart.protocol import Declared, write_study
+from headstart.question import declared
 from headstart.record import write_json
 from headstart.verdict.gather import runs_in
 from headstart.watch import means, sinks

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from headstart import study
-from headstart.api import declared
 from headstart.engines.here import Here
 from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.progress import Progress
 from headstart.protocol import Declared
+from headstart.question import declared
 from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.units import Duration

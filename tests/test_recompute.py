@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from headstart import study
-from headstart.api import declared
 from headstart.engines.here import Here
+from headstart.question import declared
 from headstart.voice import Silent
 
 from . import recompute

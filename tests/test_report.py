@@ -14,10 +14,10 @@ from scipy import stats
 
 import headstart
 from headstart import study
-from headstart.api import declared
 from headstart.cli import main
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
+from headstart.question import declared
 from headstart.record import read_json
 from headstart.report import charts, page, records, story
 from headstart.verdict.gather import read_run

@@ -7,7 +7,20 @@ SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 
 # One row a floor, from the ground up; on a floor, rooms stand in the order in which they may see each other.
 FLOORS = [
-    ["errors", "interrupt", "voice", "units", "record", "cache", "plan", "settings", "protocol", "verdict", "report"],
+    [
+        "errors",
+        "interrupt",
+        "voice",
+        "units",
+        "record",
+        "cache",
+        "plan",
+        "settings",
+        "protocol",
+        "question",
+        "verdict",
+        "report",
+    ],
     ["parts", "data"],
     [
         "features",
@@ -37,6 +50,7 @@ NO_TORCH = [
     "plan",
     "settings",
     "protocol",
+    "question",
     "verdict",
     "report",
     "data",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from headstart import study
-from headstart.api import declared
 from headstart.engines.here import Here
 from headstart.errors import InterruptedRunError, UsageError
 from headstart.protocol import parse_arm, read_study
+from headstart.question import declared
 from headstart.search import extended, search
 from headstart.verdict.gather import runs_in, tables
 from headstart.verdict.statistics import crossed

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from headstart import run
-from headstart.engines import choice
-from headstart.errors import UsageError
+from headstart.engines import checked, choice
 from headstart.forecast import begin
-from headstart.protocol import Declared, Protocol, declare, read_study
-from headstart.settings import settle
+from headstart.protocol import read_study
+from headstart.question import alone, declared
+from headstart.settings import interval, settle
 from headstart.study import carry_out
 from headstart.terminal import Terminal
-from headstart.units import Duration
 from headstart.use.diagnosis import Diagnosis
 from headstart.use.diagnosis import diagnose as _diagnose
 from headstart.use.evaluate import evaluate as _evaluate
@@ -23,10 +22,6 @@ from headstart.use.opened import Run
 from headstart.use.opened_study import Study
 from headstart.use.predictor import Prediction, Predictor
 from headstart.voice import Silent, Voice
-
-DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
-OF_ARMS = {"arm": ("start", "tuning", "head"), "data": ("fraction", "val_judges")}  # what a study decides by itself
-DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
 
 
 def train(
@@ -86,7 +81,7 @@ def compare(
     other, `lanes` as many processes as this machine is faster with, `ray` a cluster (the one at `address`), `auto` the
     faster of the first two. Raises what `train` raises.
     """
-    choice.checked(engine, address)
+    checked(engine, address)
     with _voice(quiet) as voice:
         if study is not None and Path(study).is_dir():
             alone(study, data, arms, vary, config, preset, settings)
@@ -98,47 +93,6 @@ def compare(
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             carry_out(folder, chosen, voice)
         return Study(folder)
-
-
-def declared(
-    data: str | Path | None,
-    arms: Sequence[str],
-    vary: Mapping[str, Sequence[Any]] | None,
-    study: str | Path | None,
-    config: str | Path | None,
-    preset: str | None,
-    settings: Mapping[str, Any],
-) -> Declared:
-    """What a call of `compare` declares. Raises UsageError with every fault."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    if study is not None:
-        alone(study, data, arms, vary, config, preset, given)
-        return read_study(Path(study))
-    rules = {name: given.pop(name) for name in Protocol.model_fields if name in given}
-    if data in (None, "digits") and not arms and config is None:
-        arms, preset = DEMO_ARMS, preset or "demo"
-    rules["arms"] = tuple(arms) or DEFAULT_ARMS
-    rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}
-    if "lr" in given:
-        rules.setdefault("search", "off")
-    source = {"source": None if data is None else str(data)}
-    plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
-    for section, names in OF_ARMS.items():
-        usual = type(getattr(plan, section))()
-        if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:
-            raise UsageError(
-                f"{changed[0]} cannot be set for a whole comparison.", "Name it in --arm, or use --vary or --fractions."
-            )
-    return declare(rules, plan)
-
-
-def alone(study: str | Path, *others: Any) -> None:
-    """Raise UsageError where anything stands beside a study that says everything itself."""
-    if any(others):
-        raise UsageError(
-            f"The study {study} is declared as it stands: nothing can be set beside it.",
-            "Leave out the rest, or write it into a study.toml of its own.",
-        )
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
@@ -170,20 +124,6 @@ def diagnose(folder: str | Path) -> list[Diagnosis]:
     Raises DataError for a folder without runs.
     """
     return _diagnose(Path(folder))
-
-
-def interval(save_every: str | None) -> Duration | None:
-    """How often a checkpoint is written, as a user says it. Raises UsageError for what is no duration, or none."""
-    if save_every is None:
-        return None
-    cure = "Write for example 1ep or 50st."
-    try:
-        every = Duration.parse(save_every)
-    except ValueError as error:
-        raise UsageError(f"save-every = {error}.", cure) from None
-    if every.value <= 0:
-        raise UsageError(f"save-every = {save_every!r} is no time at all.", cure)
-    return every
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from cyclopts import (
     Parameter,
 )
 
+from headstart.engines import checked
 from headstart.errors import DataError, HeadstartError, UsageError, told
 from headstart.flags import switch, usage, with_plan_flags, with_study_flags
-from headstart.settings import settle
+from headstart.settings import interval, settle
 from headstart.terminal import Terminal
 from headstart.use.printing import as_csv, as_table, printable
 
@@ -33,6 +34,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+RUNS = Path("runs")
 WHERE = "Folder of class folders, manifest, or built-in: digits, digits:0-5"
 Data = Annotated[str, Parameter(help=f"{WHERE}.")]
 Model = Annotated[Path, Parameter(help="A run, its model folder, or a folder of runs (the best by val).")]
@@ -71,7 +73,7 @@ def compare(
     ] = None,
     config: Annotated[Path | None, Parameter(help="Settings of the plan from a TOML file; flags win over it.")] = None,
     preset: Annotated[str | None, Parameter(help="demo, digits, quick or lab; a file and flags win over it.")] = None,
-    runs: Annotated[Path, Parameter(help="Where the study's folder is made.")] = Path("runs"),
+    runs: Annotated[Path, Parameter(help="Where the study's folder is made.")] = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
     dry_run: Annotated[bool, switch("Check everything, print what would be done and stop.")] = False,
@@ -80,25 +82,32 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
+    from headstart.protocol import read_study
+    from headstart.question import alone, declared
+
+    checked(engine, address)
+    varied = dict(_varied(text) for text in vary or ())
+    given = {name: value for name, value in settings.items() if value is not None}
+    wanted = None
+    if study is not None and study.is_dir() and not dry_run:
+        alone(study, source, arm, varied, config, preset, given)
+    else:
+        wanted = declared(source, arm or (), varied, study, config, preset, settings)
     from headstart import forecast
     from headstart import study as studies
-    from headstart.api import alone, declared
     from headstart.engines import choice
-    from headstart.protocol import read_study
 
-    choice.checked(engine, address)
-    varied = dict(_varied(text) for text in vary or ())
     with Terminal() as voice:
-        if study is not None and study.is_dir() and not dry_run:
-            alone(study, source, arm, varied, config, preset, {k: v for k, v in settings.items() if v is not None})
+        if wanted is None:
+            assert study is not None  # noqa: S101  (it is a folder)
             folder = study
         else:
-            wanted = declared(source, arm or (), varied, study, config, preset, settings)
-            given = {name for name, value in settings.items() if value is not None} if study is None else None
+            wanted = choice.settled(wanted, engine, voice)
+            asked = given if study is None else None
             if dry_run:
-                print("\n".join(forecast.foretell(choice.settled(wanted, engine, voice), given, voice)))
+                print("\n".join(forecast.foretell(wanted, asked, voice)))
                 return
-            folder = forecast.begin(choice.settled(wanted, engine, voice), given, runs, voice)
+            folder = forecast.begin(wanted, asked, runs, voice)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
@@ -113,7 +122,7 @@ def train(
     *,
     config: Annotated[Path | None, Parameter(help="Settings from a TOML file; flags win over it.")] = None,
     preset: Annotated[str | None, Parameter(help="digits, quick or lab; a file and flags win over it.")] = None,
-    runs: Annotated[Path, Parameter(help="Where run folders are made.")] = Path("runs"),
+    runs: Annotated[Path, Parameter(help="Where run folders are made.")] = RUNS,
     save_every: SaveEvery = None,
     dry_run: Annotated[bool, switch("Print the plan as TOML and stop.")] = False,
     json: Json = False,
@@ -124,10 +133,9 @@ def train(
     if dry_run:
         print(draft.plan.to_toml(), end="")
         return
-    from headstart import run
-    from headstart.api import interval
-
     every = interval(save_every)
+    from headstart import run
+
     with Terminal() as voice:
         for name, value, origin in draft.table():
             voice.say(f"  {name} = {value} ({origin})")
@@ -150,10 +158,9 @@ def resume(
     if (folder / "study.toml").is_file():
         compare(study=folder, engine=engine, address=address, json=json)
         return
-    from headstart import run
-    from headstart.api import interval
-
     every = interval(save_every)
+    from headstart import run
+
     with Terminal() as voice:
         if force_new:
             folder = run.start(run.plan_of(folder), folder.absolute().parent, voice, save_every=every)
@@ -216,7 +223,7 @@ def evaluate(
 
 @app.command(sort_key=5)
 def board(
-    folder: Annotated[Path, Parameter(help="A folder of runs.")] = Path("runs"),
+    folder: Annotated[Path, Parameter(help="A folder of runs.")] = RUNS,
     /,
     *,
     port: Annotated[int, Parameter(help="Port; 0 takes any that is free.")] = 6006,
@@ -248,13 +255,14 @@ def diagnose(
         str | None, Parameter(help=f"Instead: train shortcut x norm x depth on these photos. {WHERE}.")
     ] = None,
     seeds: Annotated[int, Parameter(help="twins: seeds of each.")] = 1,
-    runs: Annotated[Path, Parameter(help="twins: where their folder is made.")] = Path("runs"),
+    runs: Annotated[Path, Parameter(help="twins: where their folder is made.")] = RUNS,
     engine: EngineName = "auto",
     json: Json = False,
     **settings: Any,
 ) -> None:
     """Say whether training is healthy, and what to try: of a run, of a study, or of networks that are twins."""
     given = {name: value for name, value in settings.items() if value is not None}
+    checked(engine)
     if (folder is None) == (twins is None):
         raise UsageError("diagnose wants a folder, or --twins and photos.", "Try `headstart diagnose runs/NAME`.")
     if twins is not None:
@@ -267,8 +275,9 @@ def diagnose(
         else:
             print("\n".join(map(printable, found["sentences"])))
         return
-    if given:
-        raise UsageError(f"--{next(iter(given)).replace('_', '-')} belongs to --twins.", "Leave it out.")
+    usual = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
+    if odd := [*given, *(name for name, (value, default) in usual.items() if value != default)]:
+        raise UsageError(f"--{odd[0].replace('_', '-')} belongs to --twins.", "Leave it out.")
     from headstart.use import diagnosis
 
     assert folder is not None  # noqa: S101  (one of the two was given)

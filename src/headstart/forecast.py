@@ -11,6 +11,7 @@ from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
 from headstart.protocol import Declared
 from headstart.units import seconds
+from headstart.verdict.words import enumerated
 from headstart.voice import Silent, Voice
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
@@ -34,7 +35,7 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> 
     """Check every arm, and say what the study will do: seeds, runs, epochs, minutes. Nothing is written."""
     declared, needed = _within(declared, given, voice)
     protocol, count = declared.protocol, len(declared.cells)
-    lines = [f"{count} arms: {', '.join(cell.name for cell in declared.cells)}; {protocol.seeds} seeds."]
+    lines = [f"{count} arms: {enumerated(cell.name for cell in declared.cells)}; {protocol.seeds} seeds."]
     for budget in declared.budgets:
         text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
         if declared.searched:
@@ -44,7 +45,7 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> 
         lines.append(f"A clear difference may end it after {' or '.join(map(str, protocol.looks[:-1]))} seeds.")
     return [
         *lines,
-        f"About {span_words(needed)} here, or less; more where a best learning rate lies at the grid's edge.",
+        f"About {span_words(needed)} here; every rate that is added at the edge of a grid takes more.",
     ]
 
 

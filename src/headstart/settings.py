@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from headstart.errors import UsageError
 from headstart.plan import SECTIONS, Plan, fields
+from headstart.units import Duration
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 16, "stem": "small", "store_scale": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
@@ -131,3 +132,17 @@ def _usage(faults: list[str]) -> UsageError:
     return UsageError(
         told if told.endswith("?") else f"{told}.", "See `headstart train --help` for every setting and its values."
     )
+
+
+def interval(save_every: str | None) -> Duration | None:
+    """How often a checkpoint is written, as a user says it. Raises UsageError for what is no duration, or none."""
+    if save_every is None:
+        return None
+    cure = "Write for example 1ep or 50st."
+    try:
+        every = Duration.parse(save_every)
+    except ValueError as error:
+        raise UsageError(f"save-every = {error}.", cure) from None
+    if every.value <= 0:
+        raise UsageError(f"save-every = {save_every!r} is no time at all.", cure)
+    return every

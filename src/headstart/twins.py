@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from headstart import build, jobs, machine, record
-from headstart.engines import choice
+from headstart.engines import checked, choice
 from headstart.errors import UsageError
 from headstart.plan import Plan
 from headstart.settings import settle
@@ -76,7 +76,7 @@ def compare(
     """
     if taken := [name for name in settings if name in OWN]:
         raise UsageError(f"--{taken[0]} is what the twins differ in, or have in common.", "Leave it out.")
-    choice.checked(engine)
+    checked(engine)
     draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
     record.require_writable(runs)
     draft = machine.settle(draft)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
+from headstart.errors import UsageError
+
+NAMES = ("auto", "here", "lanes", "ray")
 LOST = 3  # times that a job's worker may be lost before the job is answered with an error
 GRACE = 10.0  # seconds that a run has for its checkpoint when it is asked to stop
 
@@ -23,3 +26,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the engine holds."""
+
+
+def checked(name: str, address: str = "") -> str:
+    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for."""
+    if name not in NAMES:
+        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(NAMES)}.")
+    if address and name != "ray":
+        raise UsageError("An address is that of a Ray cluster.", "Add --engine ray, or leave --address out.")
+    return name

@@ -6,24 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headstart import machine
-from headstart.engines import Engine
+from headstart.engines import Engine, checked
 from headstart.engines.here import Here
-from headstart.errors import UsageError
 from headstart.parts import precision
 from headstart.plan import Plan
 from headstart.protocol import Declared
 from headstart.voice import Silent, Voice
-
-NAMES = ("auto", "here", "lanes", "ray")
-
-
-def checked(name: str, address: str = "") -> str:
-    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for."""
-    if name not in NAMES:
-        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(NAMES)}.")
-    if address and name != "ray":
-        raise UsageError("An address is that of a Ray cluster.", "Add --engine ray, or leave --address out.")
-    return name
 
 
 def settled(declared: Declared, name: str, voice: Voice) -> Declared:

@@ -10,12 +10,11 @@ from typing import Any
 
 import jinja2
 
-from headstart.errors import DataError
 from headstart.record import read_json, write_atomic
 from headstart.report import charts, pictures, records, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
-from headstart.verdict.gather import read_run, runs_in
+from headstart.verdict.gather import runs_at
 from headstart.verdict.words import arm_words, headline_contrast, length_words, points, splits
 
 NAME = "report.html"
@@ -29,15 +28,8 @@ def write(folder: Path) -> Path:
     A study has a verdict, once it has come to it; everything else is shown without one. Raises DataError for a folder
     without runs.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist.", "Check the path.")
-    if (folder / "plan.json").exists():
-        found = [read_run(folder)]
-    else:
-        every = list(runs_in(folder))
-        found = [run for run in every if run.about.get("stage", "main") == "main"] or every
-    if not found:
-        raise DataError(f"There are no runs in {folder}.", "Name the folder of a study, of a run, or of several runs.")
+    every = runs_at(folder)
+    found = [run for run in every if run.about.get("stage", "main") == "main"] or every
     runs = records.told_apart([records.read(run) for run in found])
     verdict = folder / "verdict.json"
     rows = records.rows_that_fit(runs)

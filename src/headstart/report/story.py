@@ -18,6 +18,7 @@ from headstart.report.records import Drawn, mean_and_band
 from headstart.verdict.words import (
     arm_words,
     capital,
+    enumerated,
     headline_contrast,
     judged,
     length_words,
@@ -198,9 +199,8 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
     else:
         soonest = min(reached.values())
         first = [arm_words(name) for name, median in reached.items() if median == soonest]
-        who = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
         passed = f"pass{'es' if len(first) == 1 else ''} {100 * verdict['target']:.3g} % first"
-        finding = f"{capital(who)} {passed}, after {soonest:g} epoch{'s' if soonest != 1 else ''}"
+        finding = f"{capital(enumerated(first))} {passed}, after {soonest:g} epoch{'s' if soonest != 1 else ''}"
     return Section("target", "How soon is it good enough?", finding, figures)
 
 
@@ -241,7 +241,9 @@ def rate_grid(verdict: Mapping[str, Any]) -> Section | None:
     ends = sorted({name for edges in of_groups for name in edges})
     finding = "Every arm's best rate has a worse one, or one that diverged, on either side"
     if ends:
-        finding = f"The best rate of {', '.join(map(arm_words, ends))} lies at the edge of the grid"
+        best = "best rate of" if len(ends) == 1 else "best rates of"
+        where = "lies at the edge" if len(ends) == 1 else "lie at an edge"
+        finding = f"The {best} {enumerated(map(arm_words, ends))} {where} of the grid"
     return Section("grid", "Were the learning rates fair?", finding, figures)
 
 
@@ -267,7 +269,8 @@ def compared_rates(verdict: Mapping[str, Any]) -> Section | None:
     at_edge = [arm_words(row["cell"]) for row in verdict["grid_rows"] if row["edge"]]
     finding = f"By {chose}, {best} is the best of {len(verdict['arms'])} cells"
     if at_edge:
-        finding += f"; {', '.join(at_edge)} lies at the edge of the grid"
+        where = "lies at the edge" if len(at_edge) == 1 else "lie at an edge"
+        finding += f"; {enumerated(at_edge)} {where} of the grid"
     how = (
         f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {verdict['n']} seeds, in per cent; "
         f"outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
@@ -305,7 +308,7 @@ def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Se
         means = [images / count for images, count in zip(xs, runs, strict=True)]
         figure = _over(means, by_budget, colour, metric, "training images of a run", how)
         led = [f"{arm_words(one['winner'])} after {length_words(one['budget'])}" for one in by_budget]
-        finding = f"Ahead on {splits(verdict)[0]}: {', '.join(led)}"
+        finding = f"Ahead on {splits(verdict)[0]}: {enumerated(led)}"
         found.append(Section("budgets", "Does it depend on how long one trains?", finding, [figure]))
     return found
 
@@ -355,8 +358,8 @@ def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str,
     )
     spent = verdict["cost"]
     notes = [
-        f"{words}: {spent[stage]['runs']} runs, {spent[stage]['images']:,} training images, "
-        f"{spent[stage]['seconds'] / 60:.1f} minutes of training."
+        f"{words}: {spent[stage]['runs']} run{'s' if spent[stage]['runs'] != 1 else ''}, "
+        f"{spent[stage]['images']:,} training images, {spent[stage]['seconds'] / 60:.1f} minutes of training."
         for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
         if spent[stage]["runs"]
     ]

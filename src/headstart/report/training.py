@@ -110,11 +110,10 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
         by_arm.setdefault(name, []).append(run.history.probes[-1]["distance"])
     if not by_arm:
         return None
-    layers = list(next(iter(by_arm.values()))[0])
     series, table = [], []
     medians: dict[str, float] = {}
     for name, some in by_arm.items():
-        some = [one for one in some if list(one) == layers]
+        layers = list(some[0])
         paths = [[(at, 100 * far) for at, far in enumerate(one.values(), 1) if far] for one in some]
         paths = [path for path in paths if path]
         whole = len({len(path) for path in paths}) == 1
@@ -135,7 +134,7 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     )
     how = (
         "Thin: each run; thick: the mean of an arm. How far the weights of each layer are from where they started, "
-        "after the last epoch; frozen layers have no point."
+        "after the last epoch; frozen layers have no point. The names of the layers are in the table."
     )
     return Section(
         "distance", "How far do the layers move?", finding, [Figure(chart, how, ["arm", "layer", "%"], table)]

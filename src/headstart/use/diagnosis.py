@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import DataError
 from headstart.record import read_lines
 from headstart.use.printing import printable
-from headstart.verdict.gather import RunRecord, read_run, runs_in
+from headstart.verdict.gather import RunRecord, runs_at
 from headstart.verdict.health import Finding, findings, healthy_words
 from headstart.verdict.history import read
 from headstart.verdict.words import arm_words, capital
@@ -38,12 +37,7 @@ class Diagnosis:
 
 def diagnose(folder: Path) -> list[Diagnosis]:
     """The runs of a folder: a run's own, or those of a study. Raises DataError where there are none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist.", "Check the path.")
-    runs = [read_run(folder)] if (folder / "plan.json").exists() else list(runs_in(folder))
-    if not runs:
-        raise DataError(f"There are no runs in {folder}.", "Name the folder of a run or of a study.")
-    return [_one(run) for run in runs]
+    return [_one(run) for run in runs_at(folder)]
 
 
 def _one(run: RunRecord) -> Diagnosis:

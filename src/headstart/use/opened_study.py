@@ -15,7 +15,7 @@ from headstart.record import read_json
 from headstart.use.opened import Run
 from headstart.use.plots import Plots
 from headstart.verdict.gather import runs_in
-from headstart.verdict.words import paragraph, turned
+from headstart.verdict.words import enumerated, paragraph, turned
 
 
 class Verdict(dict[str, Any]):
@@ -68,7 +68,7 @@ class Study:
         for found in self.verdict["contrasts"]:
             if {found["first"], found["second"]} == {first, second}:
                 return turned(found, first)
-        arms = ", ".join(arm["name"] for arm in self.verdict["arms"])
+        arms = enumerated(arm["name"] for arm in self.verdict["arms"])
         raise UsageError(f"The study has no contrast of {first!r} and {second!r}.", f"Its arms are {arms}.")
 
     def learning_curve(self) -> pd.DataFrame:

@@ -136,6 +136,19 @@ def runs_in(folder: Path) -> Iterator[RunRecord]:
         yield read_run(path.parent)
 
 
+def runs_at(folder: Path) -> list[RunRecord]:
+    """The run whose folder this is, else the runs that lie directly in it. Raises DataError where there are none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist.", "Check the path.")
+    runs = [read_run(folder)] if (folder / "plan.json").exists() else list(runs_in(folder))
+    if runs:
+        return runs
+    cure = "Name the folder of a run, of a study, or of several runs"
+    if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
+        raise DataError(f"{folder} holds studies, and no runs.", f"{cure}, for example {studies[-1].parent}.")
+    raise DataError(f"There are no runs in {folder}.", f"{cure}.")
+
+
 def read_run(folder: Path) -> RunRecord:
     """One run. Raises DataError where its plan is missing or damaged."""
     content, result = read_json(folder / "plan.json"), folder / "result.json"

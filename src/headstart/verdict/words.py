@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Verdict = Mapping[str, Any]
@@ -34,6 +34,14 @@ def _part_words(part: str) -> str:
     if kind == "stages":
         return f"last {number} stages fine-tuned"
     return {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}.get(part, f"with the head {part}")
+
+
+def enumerated(names: Iterable[str]) -> str:
+    """`a, b and c`; where a name has commas of its own, `a, b; c; and d`. Wants one name or more."""
+    *before, last = names
+    if any("," in name for name in (*before, last)):
+        return "; ".join([*before, f"and {last}" if before else last])
+    return " and ".join([", ".join(before), last] if before else [last])
 
 
 def points(value: float, *, signed: bool = False) -> str:
@@ -208,8 +216,7 @@ def looks(verdict: Verdict) -> str:
     """At which declared looks the judging photos were opened, and what came of it."""
     taken = verdict["looks"]
     counts = [str(look["n"]) for look in taken]
-    after = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
-    opened = f"As declared, the {judged(verdict)} were looked at after {after} seeds"
+    opened = f"As declared, the {judged(verdict)} were looked at after {enumerated(counts)} seeds"
     last = taken[-1]
     primary = " against ".join(arm_words(name) for name in verdict["primary"])
     p = f"p {last['p']:.2g}, boundary {last['boundary']:.2g}"

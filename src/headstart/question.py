@@ -1,0 +1,56 @@
+"""What a call of `compare` asks, put together from its arms and settings; checked before anything slow is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import UsageError
+from headstart.protocol import Declared, Protocol, declare, read_study
+from headstart.settings import settle
+
+DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
+OF_ARMS = {"arm": ("start", "tuning", "head"), "data": ("fraction", "val_judges")}  # what a study decides by itself
+DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
+
+
+def declared(
+    data: str | Path | None,
+    arms: Sequence[str],
+    vary: Mapping[str, Sequence[Any]] | None,
+    study: str | Path | None,
+    config: str | Path | None,
+    preset: str | None,
+    settings: Mapping[str, Any],
+) -> Declared:
+    """What a call of `compare` declares. Raises UsageError with every fault."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if study is not None:
+        alone(study, data, arms, vary, config, preset, given)
+        return read_study(Path(study))
+    rules = {name: given.pop(name) for name in Protocol.model_fields if name in given}
+    if data in (None, "digits") and not arms and config is None:
+        arms, preset = DEMO_ARMS, preset or "demo"
+    rules["arms"] = tuple(arms) or DEFAULT_ARMS
+    rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}
+    if "lr" in given:
+        rules.setdefault("search", "off")
+    source = {"source": None if data is None else str(data)}
+    plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
+    for section, names in OF_ARMS.items():
+        usual = type(getattr(plan, section))()
+        if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:
+            raise UsageError(
+                f"{changed[0]} cannot be set for a whole comparison.", "Name it in --arm, or use --vary or --fractions."
+            )
+    return declare(rules, plan)
+
+
+def alone(study: str | Path, *others: Any) -> None:
+    """Raise UsageError where anything stands beside a study that says everything itself."""
+    if any(others):
+        raise UsageError(
+            f"The study {study} is declared as it stands: nothing can be set beside it.",
+            "Leave out the rest, or write it into a study.toml of its own.",
+        )
