@@ -73,6 +73,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.folder
 
 
+@given(st.integers(2, 80), st.integers(0, 60), st.integers(0, 2**32 - 1))
+def test_a_confusion_shows_all_classes_or_those_confused_most(classes: int, wrong: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = np.diag(rng.integers(0, 9, classes))
+    np.add.at(counts, (rng.integers(0, classes, wrong), rng.integers(0, classes, wrong)), 1)
+    shown = pictures.shown_classes(counts.tolist())
+    assert shown == sorted(set(shown)) and len(shown) == min(classes, pictures.MOST_CLASSES)
+    off = counts - np.diag(np.diag(counts))
+    most = np.maximum(off.max(axis=0), off.max(axis=1))  # of a class: its largest confusion, either way
+    left = [at for at in range(classes) if at not in shown]
+    # Of two classes that are confused equally often, one may be left out.
+    assert max(most[left], default=0) <= min((most[at] for at in shown), default=0)
+
+
 def test_a_run_ends_with_its_gallery(run: Path) -> None:
     found = pictures.read(run)
     confusion = json.loads((run / "result.json").read_text())["test"]["confusion"]

@@ -1,6 +1,7 @@
 """The report: charts that are sound whatever they are given, and the page in a real browser, without a network."""
 
 import base64
+import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -165,6 +166,9 @@ def test_charts_of_a_study_show_themselves_in_a_notebook(made: Path, tmp_path: P
     counts = read_json(made / read_json(made / "verdict.json")["exported"]["run"] / "result.json")["test"]["confusion"]
     svg = str(drawn[3].html).partition("<svg")[2].partition("</svg>")[0]
     assert all(str(count) in texts(f"<svg{svg}</svg>") for row in counts for count in row)
+    assert all("<summary>Numbers</summary>" in chart.html for chart in drawn[:4])
+    cells = re.findall(r"<td>([^<]*)</td>", drawn[3].html)
+    assert [int(cell) for cell in cells if cell.isdigit()] == [count for row in counts for count in row]
     assert 'src="data:image/webp' in drawn[4].html
     with pytest.raises(UsageError, match="curves over"):
         plots.curves("weeks")

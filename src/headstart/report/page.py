@@ -19,7 +19,6 @@ from headstart.verdict.words import arm_words, headline_contrast, length_words, 
 
 NAME = "report.html"
 KINDS = ("weights", "gradients")
-MOST_CLASSES = 30  # of a confusion that is shown as a table; beyond, its pairs are
 
 
 def write(folder: Path) -> Path:
@@ -117,7 +116,9 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
 def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     """The confusion as a table of buttons, the most confused pairs in words, and the lists of photos."""
     table = []
-    for true, row in enumerate(found.counts):
+    shown = pictures.shown_classes(found.counts)
+    for true in shown:
+        row = found.counts[true]
         total = max(sum(row), 1)
         cells = [
             {
@@ -127,7 +128,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
                 "right": true == said,
                 "label": f"{found.classes[true]}, said to be {found.classes[said]}: {count} of {total}",
             }
-            for said, count in enumerate(row)
+            for said, count in ((said, row[said]) for said in shown)
         ]
         table.append({"name": found.classes[true], "cells": cells})
     finding = f"All {found.total} {found.split} images are right"
@@ -143,8 +144,9 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     return {
         "finding": finding,
         "how": f"The model of {run}, on {found.total} {found.split} images.",
-        "classes": found.classes,
-        "table": table if len(table) <= MOST_CLASSES else [],
+        "classes": [found.classes[at] for at in shown],
+        "left_out": len(found.classes) - len(shown),
+        "table": table,
         "pairs": [_pair_words(pair) for pair in found.pairs[:6]],
         "lists": [(title, how, [found.shown(i) for i in some]) for title, how, some in lists if some],
         "filters": found.filters,

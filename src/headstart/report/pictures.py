@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
+MOST_CLASSES = 30  # that a confusion shows
 LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive does not fill the memory
 
 
@@ -35,13 +37,10 @@ class Gallery:
     @property
     def pairs(self) -> list[tuple[str, str, int, int]]:
         """(true, said, how many, of how many), the most confused first; right answers are no pairs."""
-        found = [
-            (self.classes[true], self.classes[said], count, sum(row))
-            for true, row in enumerate(self.counts)
-            for said, count in enumerate(row)
-            if count and true != said
+        return [
+            (self.classes[true], self.classes[said], count, sum(self.counts[true]))
+            for count, true, said in _confused(self.counts)
         ]
-        return sorted(found, key=lambda pair: -pair[2])
 
     @property
     def wrong(self) -> int:
@@ -58,6 +57,23 @@ class Gallery:
         verb = "is" if true == said else "is not"
         text = f"said {said}, {100 * photo['sure']:.0f} %; it {verb}" + ("" if true == said else f", but {true}")
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
+
+
+def shown_classes(counts: Sequence[Sequence[int]]) -> list[int]:
+    """Which classes a confusion `counts[true][said]` shows, in order: all, or of very many those confused most."""
+    confused = (at for _, true, said in _confused(counts) for at in (true, said))
+    return sorted(list(dict.fromkeys([*confused, *range(len(counts))]))[:MOST_CLASSES])
+
+
+def _confused(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+    """(how many, true, said) of what is not right, the most first."""
+    pairs = [
+        (count, true, said)
+        for true, row in enumerate(counts)
+        for said, count in enumerate(row)
+        if count and true != said
+    ]
+    return sorted(pairs, key=lambda pair: -pair[0])
 
 
 def read(run: Path) -> Gallery | None:

@@ -20,6 +20,7 @@ from headstart.verdict.words import arm_words, splits
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
+CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
 HEAT = Markup('<img src="{}" width="96" height="96" alt="where it looked">')
 
 
@@ -72,13 +73,19 @@ class Plots:
     def confusion(self) -> Chart:
         """What the exported model takes for what, on the images that judge."""
         counts = read_json(self._exported / "result.json")["test"]["confusion"]
-        names = self._verdict["classes"]
-        shares = [[count / max(sum(row), 1) for count in row] for row in counts]
-        grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row in counts])
+        shown = pictures.shown_classes(counts)
+        names = [self._verdict["classes"][at] for at in shown]
+        rows = [([counts[true][said] for said in shown], max(sum(counts[true]), 1)) for true in shown]
+        shares = [[count / total for count in row] for row, total in rows]
+        grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
         right, of = sum(row[at] for at, row in enumerate(counts)), sum(map(sum, counts))
         title = f"{right} of {of} {splits(self._verdict)[1]} images are right ({arm_words(self._verdict['winner'])})"
         how = "Rows: what they are; columns: what the model says. Darker: a larger share of the row."
-        return Chart(title, _figure(story.Figure(charts.heat_map(grid, label=title, columns="predicted"), how)))
+        if len(shown) < len(counts):
+            how += f" Shown are the classes that are confused most; {len(counts) - len(shown)} others are left out."
+        chart = charts.heat_map(grid, label=title, columns="predicted")
+        table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
+        return Chart(title, _figure(story.Figure(chart, how, ["", *names], table)))
 
     def mistakes(self) -> Chart:
         """The worst mistakes of the exported model, with what spoke for its answers (Grad-CAM).
@@ -114,6 +121,18 @@ def _chart(section: Section, at: int = 0) -> Chart:
 
 
 def _figure(figure: story.Figure) -> Markup:
-    return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption></figure>').format(
-        figure.chart, figure.how
+    return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
+        figure.chart, figure.how, _numbers(figure.head, figure.rows) if figure.rows else ""
     )
+
+
+def _numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """What a chart draws, for whoever cannot see it."""
+    lines = [Markup("<tr>{}</tr>").format(_cells(CELL, row)) for row in rows]
+    return Markup("<details><summary>Numbers</summary><table><tr>{}</tr>{}</table></details>").format(
+        _cells(HEADING, head), Markup("").join(lines)
+    )
+
+
+def _cells(how: Markup, row: Sequence[str]) -> Markup:
+    return Markup("").join(map(how.format, row))
