@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from headstart.cli import main
+from headstart.engines import choice
 from headstart.protocol import read_study
 from headstart.record import read_json
 
@@ -98,6 +99,16 @@ WRITTEN = {
     "no file": ("none.toml", 3, ["none.toml"]),
     "no study": ("good", 3, ["study.toml"]),
 }
+
+
+@pytest.mark.parametrize("name", ["unknown start", "weights not there", "source not there", "photos not there"])
+def test_what_an_arm_lacks_is_told_before_the_machine_is_measured(
+    name: str, place: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(choice, "settled", lambda *_: pytest.fail("it was measured first"))
+    source, arms, expected, _ = DECLARED[name]
+    words = [source, *arms, "--network", "resnet18", "--runs", str(tmp_path / "runs")]
+    assert failure(["compare", *(word.replace("@/", f"{place}/") for word in words)], capsys)[0] == expected
 
 
 @pytest.mark.parametrize("name", WRITTEN)

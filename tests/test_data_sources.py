@@ -179,6 +179,8 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_missing_and_odd_sources(tmp_path: Path) -> None:
     touch(tmp_path, "photos/a/1.jpg", "file.zip")
     assert "Did you mean 'photos'?" in refused(tmp_path / "photo")
+    (tmp_path / ".digit").mkdir()
+    assert "Did you mean 'digits'?" in refused(tmp_path / "digit")
     assert "neither a folder nor a manifest" in refused(tmp_path / "file.zip")
     assert "cannot be read" in refused("x" * 300)
 

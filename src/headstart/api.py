@@ -9,7 +9,7 @@ from typing import Any
 
 from headstart import run
 from headstart.engines import checked, choice
-from headstart.forecast import begin
+from headstart.forecast import begin, settled
 from headstart.protocol import read_study
 from headstart.question import alone, declared
 from headstart.settings import interval, settle
@@ -88,7 +88,7 @@ def compare(
             folder = Path(study)
         else:
             wanted = declared(data, arms, vary, study, config, preset, settings)
-            found = choice.settled(wanted, engine, voice)
+            found = settled(wanted, engine, voice)
             folder = begin(found, settings if study is None else None, Path(runs), voice)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             carry_out(folder, chosen, voice)

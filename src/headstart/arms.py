@@ -7,7 +7,8 @@ refuses others, and its verdict tells what the weights had seen before.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ OTHER_WAYS = (
 )
 
 
+def meet(declared: Declared) -> None:
+    """Read what every arm names, photos and weights, so that what is missing is told before anything is measured."""
+    for cell in declared.cells:
+        plan = cell.plan(declared.plan)
+        if source := source_of(plan):
+            build.meet(source_plan(declared, source))
+            plan = plan.changed("arm", start="scratch")
+        with _other_ways():
+            build.meet(plan)
+
+
 def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[str, build.Complete]]:
     """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
 
@@ -38,10 +50,8 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[
             if source not in sources:
                 sources[source] = build.complete(source_plan(declared, source), Silent())
             plan = plan.changed("arm", start="scratch")
-        try:
+        with _other_ways():
             completed = build.complete(as_judged(plan), voice if not found else Silent())
-        except MissingWeightsError as error:
-            raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
         _judgeable(completed.survey, completed.plan)
         if not found:  # the photos are those of all arms
             for seed in (*declared.seeds, *declared.search_seeds):
@@ -53,6 +63,15 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[
             raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
         found.append(completed)
     return found, sources
+
+
+@contextmanager
+def _other_ways() -> Iterator[None]:
+    """Of weights that are missing, tell also which arms can do without them."""
+    try:
+        yield
+    except MissingWeightsError as error:
+        raise DataError(error.what, f"{error.by_hand}; or {OTHER_WAYS}.") from error
 
 
 def _judgeable(survey: Survey, plan: Plan) -> None:

@@ -81,15 +81,10 @@ class Complete:
     step_seconds: float  # of one training step, measured
 
 
-def complete(draft: Plan, voice: Voice) -> Complete:
-    """Settle what a draft leaves open. Everything that can be wrong with a plan comes up here, before the first step.
-
-    `draft` has been through `machine.settle`, and its threads are set.
-    """
+def meet(draft: Plan) -> tuple[Plan, Listing, starts.Start]:
+    """Read what a draft names: the photos' list and the start, which settles the network. No photo is decoded."""
     plan = draft
     listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
-    for sentence in (*listing.describe().splitlines(), *listing.notes):
-        voice.say(sentence)
     if plan.network.network == "auto":
         plan = plan.changed("network", network=starts.default_network(plan.arm.start) or "resnet18")
     start = starts.resolve(
@@ -100,6 +95,17 @@ def complete(draft: Plan, voice: Voice) -> Complete:
         stem=plan.network.stem,
         num_classes=len(listing.classes),
     )
+    return plan, listing, start
+
+
+def complete(draft: Plan, voice: Voice) -> Complete:
+    """Settle what a draft leaves open. Everything that can be wrong with a plan comes up here, before the first step.
+
+    `draft` has been through `machine.settle`, and its threads are set.
+    """
+    plan, listing, start = meet(draft)
+    for sentence in (*listing.describe().splitlines(), *listing.notes):
+        voice.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
     _check_size(plan, network)
     heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now

@@ -102,7 +102,7 @@ def compare(
             assert study is not None  # noqa: S101  (it is a folder)
             folder = study
         else:
-            wanted = choice.settled(wanted, engine, voice)
+            wanted = forecast.settled(wanted, engine, voice)
             asked = given if study is None else None
             if dry_run:
                 print("\n".join(forecast.foretell(wanted, asked, voice)))

@@ -6,6 +6,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from headstart import arms, build, machine, study
+from headstart.engines import choice
 from headstart.eta import Price, asked_images, fit, predicted, rungs_of, span_words, tuned_images
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
@@ -17,6 +18,12 @@ from headstart.voice import Silent, Voice
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
 PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge
 MARGIN = 1.15  # on the measured steps, for validation, saving and judging
+
+
+def settled(declared: Declared, engine: str, voice: Voice) -> Declared:
+    """As `choice.settled`, which may measure; what an arm lacks is told before."""
+    arms.meet(declared)
+    return choice.settled(declared, engine, voice)
 
 
 def begin(declared: Declared, given: Container[str] | None, runs: Path, voice: Voice) -> Path:

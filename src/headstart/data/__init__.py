@@ -44,8 +44,8 @@ def _not_data(source: str, path: Path) -> DataError:
         return DataError(
             f"{source} is neither a folder nor a manifest.", f"A manifest ends in {', '.join(sorted(MANIFESTS))}."
         )
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    siblings = [p.name for p in path.parent.iterdir() if p.name[0] != "."] if path.parent.is_dir() else []
     return DataError(
         f"{source} does not exist.",
-        nearest(path.name, siblings) or "Name a folder, a manifest, or the built-in digits.",
+        nearest(path.name, ["digits", *siblings]) or "Name a folder, a manifest, or the built-in digits.",
     )
