@@ -148,49 +148,62 @@ def squares(d: np.ndarray) -> tuple[float, float, float]:
     return a, b, float(((d - row - column + mean) ** 2).sum()) / ((n - 1) * (m - 1))
 
 
-def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any) -> tuple[Any, Any]:
-    """The standard error of the mean and its degrees of freedom; n or m may be arrays."""
+def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any, most: float) -> tuple[Any, Any]:
+    """The standard error of the mean and its degrees of freedom; n or m may be arrays.
+
+    It is never below that of one image in m + 2, which counts `most` (Agresti & Min 2005).
+    """
     below = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
     least = np.minimum(n, m) - 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(below > 0, np.maximum((a + b - c) ** 2 / below, least), least)
-    return np.sqrt(np.maximum(a + b - c, c) / (n * m)), df
+    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * m)), most / (m + 2)), df
 
 
-def needed(a: float, b: float, c: float, n: int, m: int, level: float, tie: float) -> dict[str, Any]:
+def needed(a: float, b: float, c: float, n: int, m: int, level: float, wanted: float, most: float) -> dict[str, Any]:
     """From how many to how many seeds, or images, A being anywhere in its 80 % interval: every number is tried."""
-    of_images, k = max(b - c, 0) / n, np.arange(2, MOST + 1)
+    of_images = max(b - c, 0) / n
     found: dict[str, list[int | None]] = {"seeds": [], "images": []}
     for q in (0.9, 0.1):
         of_seeds = max(max(a * (n - 1) / stats.chi2.ppf(q, n - 1), c) - c, 0) / m
-        for name, rows, columns in (("seeds", k, np.full_like(k, m)), ("images", np.full_like(k, n), k)):
-            error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns)
-            enough = np.flatnonzero(stats.t.ppf((1 + level) / 2, df) * error <= tie)
-            found[name].append(int(k[enough[0]]) if len(enough) else None)
-    return {name: None if low is None else [low, high] for name, (low, high) in found.items()}
+        for name, have in (("seeds", n), ("images", m)):
+            k = np.arange(have + 1, MOST + 1)
+            rows, columns = (k, np.full_like(k, m)) if name == "seeds" else (np.full_like(k, n), k)
+            error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns, most)
+            enough = (stats.t.ppf((1 + level) / 2, df) * error <= wanted) & (hidden(columns, level, most) <= 2 * wanted)
+            first = np.flatnonzero(enough)
+            found[name].append(int(k[first[0]]) if len(first) else None)
+    return {"half_width": wanted} | {name: None if low is None else [low, high] for name, (low, high) in found.items()}
 
 
-def contrast(d: np.ndarray, level: float, tie: float) -> dict[str, Any]:
+def hidden(m: Any, level: float, most: float) -> Any:
+    """The largest difference that is likely enough where m images show none: (1 - x)^m is half of what level leaves."""
+    return most * -np.expm1(np.log((1 - level) / 2) / m)
+
+
+def contrast(d: np.ndarray, level: float, tie: float, most: float) -> dict[str, Any]:
     """One pair, from who was right and who was not [n, m] (weighted already where the metric is balanced)."""
     n, m = d.shape
     a, b, c = squares(d)
-    error, df = map(float, error_and_df(a, b, c, n, m))
+    error, df = map(float, error_and_df(a, b, c, n, m, most))
     mean, seeds = float(d.mean()), d.mean(1)
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
     low, high = mean - half, mean + half
     outcome = "undecided"
     if n >= 3:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
-        outcome = "equal" if -tie <= low and high <= tie else outcome
+        outcome = "equal" if -tie <= low and high <= tie and hidden(m, level, most) <= tie else outcome
+    of_images = max((b - c) / (n * m), (most / (m + 2)) ** 2)
+    wanted = tie if half > tie else tie / 2
     flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
     near = {"better": low < tie, "worse": high > -tie}.get(outcome, False)
     return {
         "outcome": outcome, "by_less_than_tie": near, "mean": mean, "low": low, "high": high, "level": level,
-        "p": float(2 * stats.t.sf(abs(mean) / error, df)) if error else float(mean == 0),
+        "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
-        "endless_seeds": float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(max(b - c, 0) / (n * m)),
+        "endless_seeds": float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images),
         "degrees": df, "wins": int((seeds > 0).sum()), "losses": int((seeds < 0).sum()), "n": n, "m": m,
-        "need": needed(a, b, c, n, m, level, tie) if outcome == "undecided" else None,
+        "need": needed(a, b, c, n, m, level, wanted, most) if outcome == "undecided" and n >= 3 else None,
     }  # fmt: skip
 
 
@@ -340,7 +353,8 @@ def _condition(
     first, second = _primary(protocol, cells)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
     rivals = [] if protocol["primary"] else _rivals(winner["name"], protocol, arms)
-    looks = _looks(tables[first] - tables[second], declared_looks)
+    most = float(factor.max())
+    looks = _looks(tables[first] - tables[second], declared_looks, most)
     level = 1 - looks[-1]["boundary"] if looks else 0.95
     return {
         "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
@@ -348,7 +362,7 @@ def _condition(
         "grid_rows": rows, "rival": (rivals or [second])[0],
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"looks": looks} if declared_looks else {}),
-        "contrasts": _contrasts(tables, cells, (first, second), [(winner["name"], r) for r in rivals], tie, level)
+        "contrasts": _contrasts(tables, cells, (first, second), [(winner["name"], r) for r in rivals], tie, level, most)
         if len(seeds) > 1 else [],
     }  # fmt: skip
 
@@ -362,7 +376,7 @@ def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
     return [*(cell for cell in others if not cell.startswith("scratch")), *others][0], reference[0]
 
 
-def _looks(d: np.ndarray, declared: list[int]) -> list[dict[str, Any]]:
+def _looks(d: np.ndarray, declared: list[int], most: float) -> list[dict[str, Any]]:
     """p after each declared number of seeds, and the boundary c / sqrt(share) that all looks cross in 5 % by chance.
 
     The chance comes from the multivariate normal distribution, whose numbers are good to about 1e-5.
@@ -380,7 +394,7 @@ def _looks(d: np.ndarray, declared: list[int]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for n, share in zip(declared, shares, strict=True):
         if n <= len(d) and not (found and found[-1]["stopped"]):
-            p, boundary = contrast(d[:n], 0.95, 0.0)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
+            p, boundary = contrast(d[:n], 0.95, 0.0, most)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
             found.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
     return found
 
@@ -392,6 +406,7 @@ def _contrasts(
     more: list[tuple[str, str]],
     tie: float,
     primary: float,
+    most: float,
 ) -> list[Any]:
     """The primary pair at its own level, then all others (beyond five arms, each with the reference, and `more`)."""
     first, second = declared
@@ -403,7 +418,7 @@ def _contrasts(
     found = []
     for number, pair in enumerate([(first, second), *others]):
         level = primary if number == 0 else 1 - (1 - primary) / len(others)
-        found.append(contrast(tables[pair[0]] - tables[pair[1]], level, tie))
+        found.append(contrast(tables[pair[0]] - tables[pair[1]], level, tie, most))
         found[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
     for one, p in zip(found, [found[0]["p"], *stepped_down([f["p"] for f in found[1:]])], strict=True):
         one["p_adjusted"] = p
@@ -471,9 +486,10 @@ def _of_pair(found: dict[str, Any], sign: int) -> list[Named]:
              Named("wins", found["wins"] if sign > 0 else found["losses"]), Named("p_adjusted", found["p_adjusted"]),
              Named("endless_seeds", 100 * found["endless_seeds"]),
              Named("half width", 50 * (found["high"] - found["low"]))]  # fmt: skip
-    for what, limits in (found["need"] or {}).items():
-        named += [Named(f"need {what}", limit) for limit in limits or () if limit is not None]
-    return named
+    need = found["need"] or {}
+    for what in ("seeds", "images"):
+        named += [Named(f"need {what}", limit) for limit in need.get(what) or () if limit is not None]
+    return [*named, Named("needed half width", 100 * need["half_width"])] if need else named
 
 
 def _shown_pair(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -496,6 +512,8 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
     }
     known["rows"] = [Named("val", 100 * arms[row["cell"]]["val"]) for row in found["grid_rows"]]
     known["looks"] = [Named(key, look[key]) for look in found.get("looks", []) for key in ("n", "p", "boundary")]
+    known["settle"] = [Named("seeds that are missing", 3 - found["n"]), Named("fewest seeds", 3)]
+    known["budgets"] = []
     known["notes"].append(Named("optimism", 100 * abs(winner["optimism"])))
     known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]
     for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
@@ -508,7 +526,15 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
         one, sign = _shown_pair(found)
         shown = _of_pair(one, sign)
         times = [arms[one[side]]["to_target"]["epochs"] for side in ("first", "second")] if found["target"] else []
-        known |= {key: [*shown, tie] for key in ("evidence", "width", "settle")}
+        known |= {key: [*shown, tie] for key in ("evidence", "width")}
+        known["settle"] += shown
+        known["notes"] += [Named("n", one["n"]), Named("least sign-flip p", 2 / 2 ** one["n"])]
+        known["notes"] += [Named("sign-flip p", one["p_sign_flip"])] if one["p_sign_flip"] is not None else []
+        for condition in found["conditions"]:
+            known["budgets"].append(Named("budget", float(str(condition["budget"])[:-2])))
+            for other in condition["contrasts"]:
+                if {other["first"], other["second"]} == {one["first"], one["second"]}:
+                    known["budgets"] += _of_pair(other, sign if other["first"] == one["first"] else -sign)
         known["time"] = [Named("target", 100 * found["target"])]
         known["time"] += [Named(k, t[k]) for t in times for k in ("median", "reached", "n") if t[k] is not None]
     return known
@@ -576,7 +602,7 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
     known["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
     starts = [re.split("[+@,]", name)[0].removeprefix("file:") for name in words]
     classes = [name for met in found["known"].values() for name in met["classes"]]
-    names = [*words.values(), verdict["network"], *starts, *classes]
+    names = [*words.values(), verdict["network"], *starts, *classes, *verdict["overlaps"]]
     everything = [one for values in known.values() for one in values]
     for kind, said in verdict["sentences"].items():
         for text in [said] if isinstance(said, str) else said:

@@ -125,8 +125,8 @@ VALUES = {
     0.5, "schedule": "multistep", "warmup": "2ep", "step_every": "10%", "milestones": "10%,20%", "gamma": 0.5,
     "epochs": "3ep", "head_epochs": "20%", "batch_size": 7, "image_size": 24, "crop": 0.5, "flip": "on", "jitter":
     0.5, "mixup": 0.5, "views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5, "ema": 0.5,
-    "patience": 3, "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3, "test_seed": 4, "source":
-    "digits:0-4",
+    "patience": 3, "select": "balanced", "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3,
+    "test_seed": 4, "source": "digits:0-4",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import build, record
+from headstart.data.split import overlaps
 from headstart.errors import DataError, MissingWeightsError, UsageError
 from headstart.plan import Plan, differences
 from headstart.protocol import Declared
@@ -96,9 +97,7 @@ def source_of(plan: Plan) -> str:
 def source_plan(declared: Declared, source: str) -> Plan:
     """How a source is trained: from scratch, with the study's recipe, on the other labelled set."""
     plan = declared.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
-    if declared.protocol.source_epochs is not None:
-        plan = plan.changed("recipe", epochs=declared.protocol.source_epochs)
-    return plan
+    return plan.changed("recipe", epochs=declared.source_epochs)
 
 
 def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sources: dict[str, build.Complete]) -> None:
@@ -112,6 +111,7 @@ def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sour
         cells[cell.name] = {
             **met(asked, arm.plan),
             "declared": arm.split.declared,
+            "overlaps": overlaps(arm.survey.listing, arm.split, arm.survey.contents),
             "known_classes": list(in_common(arm.survey.listing.classes, known)),
             "known_images": sum(arm.survey.contents[i] in trained for i in arm.split.test),
         }

@@ -246,6 +246,7 @@ def _parts(
         clip=recipe.clip,
         ema=recipe.ema,
         patience=recipe.patience,
+        select=recipe.select,
         trunk=trunk,
     )
 

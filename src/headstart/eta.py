@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 
 from headstart.errors import UsageError
 from headstart.plan import Plan
-from headstart.protocol import Declared, Protocol
+from headstart.protocol import FEWEST_SEEDS, Declared, Protocol
 from headstart.units import Duration
 
 EPOCH = Duration(1, "ep")
 MOSTLY = 0.5  # an epoch of lp-ft counts as fine-tuning where so much of it is
-FEWEST_SEEDS, MOST_SEEDS = 3, 10  # below, nothing can be decided; beyond, more images of the test split would do more
+MOST_SEEDS = 10  # beyond, more images of the test split would do more
 FEWEST_EPOCHS = 2
 
 
@@ -52,13 +52,18 @@ def workload(
     groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
     found = Workload(0, 0, 0)
     for budget in declared.budgets:
-        length = run_images(budget, photos, batch_size)
-        begun = min(length, rung(budget) * run_images(EPOCH, photos, batch_size)) if declared.searched else 0
+        searched = _part(photos, declared.share)
+        length = run_images(budget, searched, batch_size)
+        begun = min(length, rung(budget) * run_images(EPOCH, searched, batch_size)) if declared.searched else 0
         rungs = groups * len(protocol.grid) * begun
         whole = groups * kept * (seeds * length - begun) if declared.searched else 0
-        parts = [run_images(budget, max(1, round(photos * share)), batch_size) for share in protocol.fractions]
+        parts = [run_images(budget, _part(photos, share), batch_size) for share in protocol.fractions]
         found = Workload(found.rungs + rungs, found.whole + whole, found.main + protocol.seeds * sum(parts))
     return found
+
+
+def _part(photos: int, share: float) -> int:
+    return max(1, round(photos * share))
 
 
 def rung_epochs(plan: Plan) -> int:
@@ -121,9 +126,8 @@ class Price:
 
 def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
     """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
-    of_sources = declared.protocol.source_epochs or declared.plan.recipe.epochs
     return sum(arm.once + _total(declared, arm) * arm.seconds for arm in arms) + sum(
-        run_images(of_sources, source.photos, source.batch_size) * source.seconds for source in sources
+        run_images(declared.source_epochs, source.photos, source.batch_size) * source.seconds for source in sources
     )
 
 

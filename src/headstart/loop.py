@@ -61,6 +61,7 @@ class Parts:
     clip: float = 0.0
     ema: float = 0.0
     patience: int = 0
+    select: str = "accuracy"  # or balanced: what the best epoch is chosen by
     trunk: Trunk | None = None  # what a frozen trunk made of the photos, where it is kept
 
     @property
@@ -82,7 +83,7 @@ class Progress:
     loss_sum: float = 0.0  # of the epoch under way
     correct: int = 0
     seen: int = 0
-    best_accuracy: float = -1.0
+    best_score: float = -1.0
     best_loss: float = math.inf
     best_epoch: int = 0
     stale: int = 0  # epochs since the best
@@ -115,12 +116,20 @@ class State:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss and accuracy over n photos; an evaluation also has its logits, float32 [n, classes]."""
+    """Mean loss and accuracy over n photos.
+
+    An evaluation also has its logits, float32 [n, classes], and the mean of the classes' accuracies.
+    """
 
     loss: float
     accuracy: float
     n: int
     logits: np.ndarray | None = None
+    balanced: float = 0.0
+
+    def rank(self, by: str) -> tuple[float, float]:
+        """What epochs are compared by: the accuracy, or the `balanced` one; of equals the lower loss."""
+        return (self.balanced if by == "balanced" else self.accuracy, -self.loss)
 
 
 @dataclass(frozen=True)
@@ -340,11 +349,12 @@ def _finish_epoch(parts: Parts, state: State, seconds: float, images: dict[int, 
     if not math.isfinite(val.loss):
         raise diverged("validation", val.loss, progress.step)
     train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
-    better = (val.accuracy, -val.loss) > (progress.best_accuracy, -progress.best_loss)
+    rank = val.rank(parts.select)
+    better = rank > (progress.best_score, -progress.best_loss)
     progress.epoch += 1
     progress.stale = 0 if better else progress.stale + 1
     if better:
-        progress.best_accuracy, progress.best_loss, progress.best_epoch = val.accuracy, val.loss, progress.epoch
+        progress.best_score, progress.best_loss, progress.best_epoch = rank[0], val.loss, progress.epoch
     progress.loss_sum, progress.correct, progress.seen = 0.0, 0, 0
     val_seconds = time.perf_counter() - clock
     rates = optimizers.rates(state.optimizer) if state.optimizer is not None else {}
@@ -362,10 +372,11 @@ def evaluate(network: nn.Module, photos: Photos, parts: Parts, how: str) -> Iter
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Score:
-    """Mean cross-entropy and accuracy of logits [n, classes] against labels [n]."""
-    tensor, target = torch.from_numpy(logits), torch.from_numpy(labels)
-    accuracy = float((tensor.argmax(1) == target).double().mean())
-    return Score(float(F.cross_entropy(tensor, target)), accuracy, len(labels), logits)
+    """Mean cross-entropy and accuracies of logits [n, classes] against labels [n]."""
+    loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
+    right = logits.argmax(1) == labels
+    balanced = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+    return Score(loss, float(right.mean()), len(labels), logits, balanced)
 
 
 def diverged(where: str, value: float, step: int) -> DivergedError:

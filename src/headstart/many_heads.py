@@ -249,7 +249,8 @@ class _Together:
                 continue
             train = Score(sum(own) * size / seen, int(correct[:, seed, recipe].sum()) / seen, seen)
             best = trained.best_epoch
-            better = best is None or (val.accuracy, -val.loss) > (best.val.accuracy, -best.val.loss)
+            select = self.of_seed[seed].select
+            better = best is None or val.rank(select) > best.val.rank(select)
             made = Epoch(epoch, self.step, train, val, better, *share, {0: seen}, self.rates[recipe][self.step - 1])
             trained.epochs.append(made)
             if better:

@@ -129,7 +129,10 @@ class Recipe(Section):
     )
     clip: float = Field(0.0, ge=0, description="clip the gradient's norm to this; 0 is off")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0 is off")
-    patience: int = Field(0, ge=0, description="stop after so many epochs without a better val accuracy; 0 is off")
+    select: Literal["accuracy", "balanced"] = Field(
+        "accuracy", description="what val picks the best epoch by: accuracy, or the mean of the classes'"
+    )
+    patience: int = Field(0, ge=0, description="stop after so many epochs without a better one on val; 0 is off")
 
     @model_validator(mode="before")
     @classmethod

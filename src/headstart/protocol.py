@@ -27,7 +27,7 @@ from headstart.units import Duration, seconds
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
-FEWEST_LOOKED_AT = 3  # seeds; fewer decide nothing
+FEWEST_SEEDS = 3  # fewer decide nothing
 _OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 _FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
@@ -83,7 +83,7 @@ class Protocol(Section):
     search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
     keep: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
     source_epochs: Duration | None = Field(
-        None, description="source: starts: length of their training [default: as long as the runs]"
+        None, description="source: starts: length of their training [default: as long as the runs, of the last budget]"
     )
 
     time_budget: Annotated[str, BeforeValidator(_clock)] = Field(
@@ -104,13 +104,20 @@ class Protocol(Section):
         for budget in self.budgets:
             if budget.unit == "%" or budget.value <= 0:
                 raise ValueError(f"budgets takes 10ep or 500st, not {budget}")
+        if len(set(self.budgets)) < len(self.budgets):
+            raise ValueError("budgets names a length twice")
+        if self.looks and self.search == "per-seed":
+            raise ValueError(
+                "looks saves nothing where search = per-seed: that trains every seed before the first look; "
+                "use search = shared"
+            )
         if self.looks and not (
-            self.looks[0] >= FEWEST_LOOKED_AT and list(self.looks) == sorted(set(self.looks))
+            self.looks[0] >= FEWEST_SEEDS and list(self.looks) == sorted(set(self.looks))
             and self.looks[-1] == self.seeds
         ):  # fmt: skip
             raise ValueError(
-                f"looks takes increasing numbers of seeds from {FEWEST_LOOKED_AT} to seeds, e.g. {FEWEST_LOOKED_AT},"
-                f"{max(self.seeds, FEWEST_LOOKED_AT + 1)}: the last one is seeds = {self.seeds}"
+                f"looks takes increasing numbers of seeds from {FEWEST_SEEDS} to seeds, e.g. {FEWEST_SEEDS},"
+                f"{max(self.seeds, FEWEST_SEEDS + 1)}: the last one is seeds = {self.seeds}"
             )
         made = cells(self)
         names = [cell.name for cell in made]
@@ -251,6 +258,16 @@ class Declared:
         return self.protocol.budgets or (self.plan.recipe.epochs,)
 
     @property
+    def source_epochs(self) -> Duration:
+        """How long a `source:` start is trained."""
+        return self.protocol.source_epochs or self.budgets[-1]
+
+    @property
+    def share(self) -> float:
+        """The share of the training photos that the verdict rests on, and that rates are searched with."""
+        return self.protocol.fractions[-1]
+
+    @property
     def searched(self) -> bool:
         """Whether learning rates are searched: not where they are what is compared."""
         return self.protocol.search != "off" and "lr" not in self.protocol.vary
@@ -285,6 +302,9 @@ def read_study(path: Path) -> Declared:
         raise UsageError(f"{path} has a part {unknown[0]!r}, which a study does not{near or '.'}",
                          "A study has the parts protocol and plan.")  # fmt: skip
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
+    if not content.get("hash") and protocol.get("time_budget"):
+        raise UsageError(f"{path} has a time_budget, and a study.toml says its own seeds and epochs.",
+                         "Leave it out, or give --time-budget with flags instead of the file.")  # fmt: skip
     if begun and content.get("hash", "") not in ("", _seal(protocol, plan)):
         raise UsageError(
             f"{path} is not what was declared when the study began.",
@@ -312,7 +332,7 @@ def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan) -> Declared:
         raise UsageError(told if told.endswith("?") else f"{told}.", "See `headstart compare --help`.")
     rules, shared = made
     assert isinstance(rules, Protocol) and isinstance(shared, Plan)  # noqa: S101
-    found = Declared(rules, anchored(shared))
+    found = Declared(rules, anchored(shared.changed("recipe", select=rules.metric)))
     for cell in found.cells:
         try:
             cell.plan(found.plan)

@@ -11,7 +11,11 @@ from headstart.protocol import Declared, Protocol, declare, read_study
 from headstart.settings import settle
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
-OF_ARMS = {"arm": ("start", "tuning", "head"), "data": ("fraction", "val_judges")}  # what a study decides by itself
+OF_A_STUDY = {  # fields of the plan that a study decides by itself, by section; and what to use instead
+    "arm": (("start", "tuning", "head"), "Name it in --arm, or use --vary."),
+    "data": (("fraction", "val_judges"), "Use --fractions for shares of the photos."),
+    "recipe": (("select",), "Use --metric."),
+}
 DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
 
 
@@ -38,12 +42,10 @@ def declared(
         rules.setdefault("search", "off")
     source = {"source": None if data is None else str(data)}
     plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
-    for section, names in OF_ARMS.items():
+    for section, (names, cure) in OF_A_STUDY.items():
         usual = type(getattr(plan, section))()
         if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:
-            raise UsageError(
-                f"{changed[0]} cannot be set for a whole comparison.", "Name it in --arm, or use --vary or --fractions."
-            )
+            raise UsageError(f"{changed[0]} cannot be set for a whole comparison.", cure)
     return declare(rules, plan)
 
 

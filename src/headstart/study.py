@@ -30,7 +30,7 @@ from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.words import judged, key_contrast, paragraph, splits
+from headstart.verdict.words import judged, key_contrast, paragraph, splits, turned
 from headstart.voice import Silent, Voice
 from headstart.watch import means
 
@@ -161,8 +161,9 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
     asked = []
     for trial in trials:
         blind = study.declared.protocol.search == "shared"  # per-seed trials are the comparison's own runs
-        about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": 1.0, "blind": blind}
-        plan = _plan(study, trial.cell, budget, 1.0, trial.seed, trial.rate)
+        share = study.declared.share
+        about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
+        plan = _plan(study, trial.cell, budget, share, trial.seed, trial.rate)
         asked.append((plan, {**about, "rung": rung_epochs(plan)}))
     records = _run(study, study.folder / "search", asked, rung=trials[0].rung)
     return dict(zip(trials, records, strict=True))
@@ -298,6 +299,12 @@ def require_winner(verdict: dict[str, Any]) -> None:
     headline = key_contrast(verdict)
     if headline is None or headline["outcome"] not in ("better", "worse"):
         raise UsageError("The study has no winner.", "Read its sentences for what would settle it.")
+    if turned(headline, verdict["winner"])["outcome"] == "worse":
+        chose, judge = splits(verdict)
+        raise UsageError(
+            f"The study's model, {chose}'s choice, is of an arm that lost on {judge}.",
+            "Read its sentences, and take a model of the other arm.",
+        )
 
 
 def repair(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from headstart import build, jobs, machine, record
 from headstart.engines import checked, choice
 from headstart.errors import UsageError
 from headstart.plan import Plan
+from headstart.protocol import FEWEST_SEEDS
 from headstart.settings import settle
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.health import VANISHED, findings, flow_kept
@@ -35,7 +36,6 @@ NORMS = ("batch", "none")
 SWITCHES = ("on", "off")
 EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # that are told at once
 LEVEL = 1 - 0.05 / EFFECTS  # Bonferroni: all intervals together hold with 95 %
-FEWEST = 3  # seeds; with fewer nothing is said of accuracy
 OWN = ("network", "shortcut", "norm", "start", "tuning")  # what the factorial decides by itself
 EPOCHS = "3ep"
 
@@ -150,7 +150,7 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     ]
     limits = f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g} for all twins"
     limits += "; one seed: intervals hold the luck of the images, not that of the seed" if seeds == 1 else ""
-    limits += f". With fewer than {FEWEST} seeds accuracies are undecided." if seeds < FEWEST else "."
+    limits += f". With fewer than {FEWEST_SEEDS} seeds accuracies are undecided." if seeds < FEWEST_SEEDS else "."
     return {
         "twins": [
             {"network": one.network, "shortcut": one.shortcut, "norm": one.norm, "accuracy": one.accuracy,
@@ -189,7 +189,7 @@ def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
         meaning = f"The gradient vanishes with and without {what}."
     elif on.vanishing:
         meaning = f"The gradient vanishes with {what}, and not without."
-    elif low > 0 and len(on.right) >= FEWEST:
+    elif low > 0 and len(on.right) >= FEWEST_SEEDS:
         meaning = f"It does not vanish without {what} either: what {what} {add} to accuracy, {it} {add} in another way."
     else:
         meaning = f"It does not vanish without {what} either, so that {what} {keep} nothing alive here."

@@ -15,7 +15,7 @@ from headstart.report import charts, pictures, records, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.verdict.gather import runs_at
-from headstart.verdict.words import arm_words, headline_contrast, length_words, points, splits
+from headstart.verdict.words import MORE, arm_words, headline_contrast, length_words, points, splits
 
 NAME = "report.html"
 KINDS = ("weights", "gradients")
@@ -72,7 +72,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "headline": said["headline"],
         "lead": said["evidence"],
         "difference": story.difference(verdict, colour),
-        "settle": [said[key] for key in ("rows", "looks", "time", "labels", "width", "settle") if key in said],
+        "settle": [said[key] for key in MORE if key in said],
         "three": _three(verdict),
         "sections": [section for section in sections if section is not None],
         "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",

@@ -63,13 +63,27 @@ class Study:
                 tables.append(table.assign(run=record.folder.name, state=record.result.get("state", "unfinished")))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
-    def contrast(self, first: str, second: str) -> dict[str, Any]:
-        """The declared contrast of two arms, as `first` minus `second`. Raises UsageError where there is none."""
-        for found in self.verdict["contrasts"]:
-            if {found["first"], found["second"]} == {first, second}:
-                return turned(found, first)
+    def contrast(
+        self, first: str, second: str, *, budget: str | None = None, fraction: float | None = None
+    ) -> dict[str, Any]:
+        """The declared contrast of two arms, as `first` minus `second`.
+
+        Without `budget` ("3ep") and `fraction` it is that of the verdict: the last budget and the largest share. Raises
+        UsageError where there is none.
+        """
+        wanted = (budget or self.verdict["budget"], fraction or self.verdict["fraction"])
+        every = [self.verdict, *self.verdict["conditions"]]
+        for condition in every:
+            if (condition["budget"], condition["fraction"]) == wanted:
+                for found in condition["contrasts"]:
+                    if {found["first"], found["second"]} == {first, second}:
+                        return turned(found, first)
         arms = enumerated(arm["name"] for arm in self.verdict["arms"])
-        raise UsageError(f"The study has no contrast of {first!r} and {second!r}.", f"Its arms are {arms}.")
+        where = enumerated(f"{one['budget']} on {one['fraction']:g}" for one in every)
+        raise UsageError(
+            f"The study has no contrast of {first!r} and {second!r} for {wanted[0]} on {wanted[1]:g} of the photos.",
+            f"Its arms are {arms}; it has {where}.",
+        )
 
     def learning_curve(self) -> pd.DataFrame:
         """Test accuracy by share of the training photos: one row for each arm, fraction and budget."""
@@ -78,7 +92,14 @@ class Study:
             for arm in condition["arms"]:
                 about = {"arm": arm["name"], "budget": condition["budget"], "fraction": condition["fraction"]}
                 rows.append({**about, "val": arm["val"], "test": arm["test"], "test_sd": arm["test_sd"]})
-        return pd.DataFrame(rows).sort_values(["budget", "arm", "fraction"], ignore_index=True)
+        order = {str(budget): place for place, budget in enumerate(self.declared.budgets)}
+        by = {"budget": lambda budgets: budgets.map(order)}
+        table = pd.DataFrame(rows)
+        return table.sort_values(
+            ["budget", "arm", "fraction"],
+            key=lambda column: by.get(str(column.name), lambda c: c)(column),
+            ignore_index=True,
+        )
 
     def best(self) -> Run:
         """The run whose model was exported: the winner's best seed by val."""

@@ -49,7 +49,8 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
 def study_table(verdict: dict[str, Any]) -> str:
     """The arms of a verdict as plain columns: means on what chose and what judged, rate, epochs to target."""
     chose, judge = splits(verdict)
-    head = ["arm", "seeds", f"{chose} %", f"{judge} %", "±sd", "lr", f"epochs to {100 * verdict['target']:.3g} %"]
+    head = ["arm", "seeds", f"{chose} %", f"{judge} %", "±sd", "lr"]
+    head += [f"epochs to {100 * verdict['target']:.3g} %"] if verdict["target"] else []
     rows = [head]
     for arm in verdict["arms"]:
         rates = sorted({run["lr"] for run in arm["seeds"]})
@@ -60,7 +61,8 @@ def study_table(verdict: dict[str, Any]) -> str:
         deviation = "" if arm["test_sd"] is None else f"{100 * arm['test_sd']:.1f}"
         name = arm["name"] + (" *" if arm["name"] == verdict["winner"] else "")
         numbers = [f"{100 * arm['val']:.1f}", f"{100 * arm['test']:.1f}", deviation]
-        rows.append([printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), passed])
+        row = [printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), passed]
+        rows.append(row[: len(head)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [
         "  ".join(

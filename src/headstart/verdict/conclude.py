@@ -51,6 +51,7 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "known": {
             name: {"classes": met["known_classes"], "images": met["known_images"]} for name, met in cells.items()
         },
+        "overlaps": next(iter(cells.values())).get("overlaps", []),
         "cost": _cost(folder),
     }
     return {**found, "sentences": sentences(found)}
@@ -68,7 +69,7 @@ def stopped(folder: Path, declared: Declared) -> bool:
 
 def _main(declared: Declared) -> tuple[str, float]:
     """The budget and the fraction that the verdict rests on: the one asked last, and the largest."""
-    return str(declared.budgets[-1]), declared.protocol.fractions[-1]
+    return str(declared.budgets[-1]), declared.share
 
 
 def _condition(

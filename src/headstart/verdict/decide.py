@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from headstart.verdict.statistics import Crossed, Need, bonferroni, crossed, holm, need, sign_flip, weigh
+from headstart.protocol import FEWEST_SEEDS
+from headstart.verdict.statistics import Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Table = npt.NDArray[np.int8]
-FEWEST_SEEDS = 3
 ALL_PAIRS = 5  # up to so many arms every pair is a contrast; beyond, each arm against the reference
 
 
@@ -44,17 +44,18 @@ class Contrast:
     losses: int
     n: int
     m: int
-    need: Need | None  # of an undecided one: seeds or images for a half-width of the tie
+    need: Need | None  # of an undecided one with enough seeds: seeds or images that would settle it
 
 
-def decide(low: float, high: float, *, tie: float, n: int) -> tuple[Outcome, bool]:
+def decide(low: float, high: float, *, tie: float, n: int, unseen: float = 0.0) -> tuple[Outcome, bool]:
     """The outcome and whether it may be by less than the tie. In this order:
 
-    fewer than 3 seeds: undecided; inside ± tie: equal; without 0: better or worse; else undecided.
+    fewer than 3 seeds: undecided; inside ± tie, on images enough that they cannot hide more than it: equal; without 0:
+    better or worse; else undecided. `unseen` is what so few images may hide (`Crossed.unseen`).
     """
     if n < FEWEST_SEEDS:
         return "undecided", False
-    if -tie <= low and high <= tie:
+    if -tie <= low and high <= tie and unseen <= tie:
         return "equal", False
     if low > 0:
         return "better", low < tie
@@ -92,12 +93,12 @@ def contrasts(
     tables = {name: np.asarray(table, dtype=np.float64) for name, table in correct.items()}
     if len({table.shape for table in tables.values()}) > 1:
         raise ValueError("arms of one study have the same seeds and images")
+    weights = np.ones(1) if labels is None else balance(labels)
     family = bonferroni(primary_level or level, len(wanted) - 1)  # the end of a study that looked is that of all arms
     found, shown = [], []
     for number, (first, second) in enumerate(wanted):
-        difference = tables[first] - tables[second]
-        difference = difference if labels is None else weigh(difference, labels)
-        found.append(crossed(difference, (primary_level or level) if number == 0 else family))
+        difference = (tables[first] - tables[second]) * weights
+        found.append(crossed(difference, (primary_level or level) if number == 0 else family, float(weights.max())))
         shown.append(difference.mean(axis=1))
     adjusted = [found[0].p, *holm([f.p for f in found[1:]])]
     return [
@@ -110,7 +111,7 @@ def _contrast(
     pair: tuple[str, str], primary: bool, found: Crossed, per_seed: npt.NDArray[np.float64], p: float, tie: float
 ) -> Contrast:
     n = len(per_seed)
-    outcome, by_less = decide(found.low, found.high, tie=tie, n=n)
+    outcome, by_less = decide(found.low, found.high, tie=tie, n=n, unseen=found.unseen)
     return Contrast(
         first=pair[0],
         second=pair[1],
@@ -130,5 +131,13 @@ def _contrast(
         losses=int((per_seed < 0).sum()),
         n=n,
         m=found.squares.m,
-        need=need(found, tie) if outcome == "undecided" else None,
+        need=_need(found, tie) if outcome == "undecided" and n >= FEWEST_SEEDS else None,
     )
+
+
+def _need(found: Crossed, tie: float) -> Need:
+    """What would settle an undecided contrast: ± the tie, or half of that where it is known so well already.
+
+    An interval of ± half the tie is always decided: it leaves out 0, or lies inside the tie.
+    """
+    return need(found, tie if (found.high - found.low) / 2 > tie else tie / 2)

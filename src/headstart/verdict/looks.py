@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from headstart.verdict.statistics import crossed, obrien_fleming, weigh
+from headstart.verdict.statistics import balance, crossed, obrien_fleming
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ def taken(
     `labels` the metric is the balanced accuracy.
     """
     difference = np.subtract(*(np.asarray(correct[name], dtype=np.float64) for name in primary))
-    difference = difference if labels is None else weigh(difference, labels)
+    weights = np.ones(1) if labels is None else balance(labels)
     found: list[Look] = []
     for n, boundary in zip(declared, _boundaries(tuple(declared)), strict=True):
         if n > len(difference) or (found and found[-1].stopped):
             break
-        p = crossed(difference[:n]).p
+        p = crossed(difference[:n] * weights, most=float(weights.max())).p
         found.append(Look(n, p, boundary, p <= boundary))
     return found
 

@@ -39,10 +39,24 @@ class MeanSquares:
     rest: float
     n: int
     m: int
+    most: float = 1.0  # what one image counts at most: an entry's largest size
 
     def variance(self) -> float:
-        """Variance of the mean: max((A + B - C)/(n m), C/(n m))."""
-        return max(self.seeds + self.images - self.rest, self.rest) / (self.n * self.m)
+        """Variance of the mean: max((A + B - C)/(n m), C/(n m)), and never below `unseen_variance`."""
+        found = max(self.seeds + self.images - self.rest, self.rest) / (self.n * self.m)
+        return max(found, self.unseen_variance())
+
+    def unseen_variance(self) -> float:
+        """(most/(m + 2))²: what is left where the arms differ on no image at all.
+
+        It is that of paired shares with half an image added to each cell of their table (Agresti & Min 2005): among
+        images that were not drawn there may be some on which they differ.
+        """
+        return (self.most / (self.m + 2)) ** 2
+
+    def unseen(self, level: float) -> float:
+        """The difference that so few images may hide where none of them shows any: see `crossed`."""
+        return float(self.most * (1 - ((1 - level) / 2) ** (1 / self.m)))
 
     def degrees(self) -> float:
         """Satterthwaite's degrees of freedom of that variance, at least those of the smaller factor.
@@ -57,7 +71,7 @@ class MeanSquares:
     def at(self, n: int, m: int) -> MeanSquares:
         """What would be expected with n seeds and m images of the same kind."""
         of_seeds, of_images = max(self.seeds - self.rest, 0) / self.m, max(self.images - self.rest, 0) / self.n
-        return MeanSquares(self.rest + m * of_seeds, self.rest + n * of_images, self.rest, n, m)
+        return MeanSquares(self.rest + m * of_seeds, self.rest + n * of_images, self.rest, n, m, self.most)
 
     def half_width(self, level: float) -> float:
         return float(stats.t.ppf((1 + level) / 2, self.degrees())) * math.sqrt(self.variance())
@@ -74,10 +88,11 @@ class Crossed:
     p: float
     degrees: float
     endless_seeds: float  # half-width that would stay with endless seeds: the images' share
+    unseen: float  # difference that so few images may hide, where none of them shows any
     squares: MeanSquares
 
 
-def mean_squares(difference: npt.ArrayLike) -> MeanSquares:
+def mean_squares(difference: npt.ArrayLike, most: float = 1.0) -> MeanSquares:
     """`A = m Σ(row-mean)²/(n-1)`, `B = n Σ(col-mean)²/(m-1)`, `C = Σ(D-row-col+mean)²/((n-1)(m-1))`.
 
     The two-way crossed random-effects model without replication (Searle, Casella & McCulloch 1992, chapter 4).
@@ -95,32 +110,34 @@ def mean_squares(difference: npt.ArrayLike) -> MeanSquares:
         rest=float((rest**2).sum() / ((n - 1) * (m - 1))),
         n=n,
         m=m,
+        most=most,
     )
 
 
-def crossed(difference: npt.ArrayLike, level: float = 0.95) -> Crossed:
+def crossed(difference: npt.ArrayLike, level: float = 0.95, most: float = 1.0) -> Crossed:
     """Mean of `difference` [n, m] with an interval over seeds and images, both random and crossed.
 
-    `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))`, df by Satterthwaite (1946), at least n - 1.
+    `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))` with a floor where hardly an image differs, df by
+    Satterthwaite (1946), at least n - 1. `most` is what one image counts at most. `unseen` is the exact upper limit of
+    a share of which m images show none (Clopper & Pearson 1934): `most (1 - ((1 - level)/2)^(1/m))`.
     """
-    squares = mean_squares(difference)
+    squares = mean_squares(difference, most)
     mean = float(np.asarray(difference, dtype=np.float64).mean())
     error, degrees = math.sqrt(squares.variance()), squares.degrees()
     half = squares.half_width(level)
-    p = float(2 * stats.t.sf(abs(mean) / error, degrees)) if error else float(mean == 0)
-    of_images = max(squares.images - squares.rest, 0) / (squares.n * squares.m)
+    p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+    of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.unseen_variance())
     endless = float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images)
-    return Crossed(mean, mean - half, mean + half, level, p, degrees, endless, squares)
+    return Crossed(mean, mean - half, mean + half, level, p, degrees, endless, squares.unseen(level), squares)
 
 
-def weigh(difference: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
-    """`difference` [n, m] scaled so that its mean is that of the balanced accuracy: every class counts the same.
+def balance(labels: npt.ArrayLike) -> Array:
+    """What each of m images counts in the balanced accuracy, where every class counts the same: their mean is 1.
 
-    Column j is multiplied by m / (k m_j), k classes of which m_j images are of column j's class.
+    Of image j that is m / (k m_j), k classes of which m_j images are of its class.
     """
     _, place, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    factor = len(place) / (len(counts) * counts[place])
-    return np.asarray(difference, dtype=np.float64) * factor
+    return np.asarray(len(place) / (len(counts) * counts[place]), dtype=np.float64)
 
 
 def sign_flip(per_seed: Sequence[float] | Array) -> float:
@@ -155,6 +172,7 @@ def bonferroni(level: float, family: int) -> float:
 class Need:
     """What would bring the half-width down: from `low` to `high` seeds, or images; None where no number would."""
 
+    half_width: float
     seeds: tuple[int, int | None] | None
     images: tuple[int, int | None] | None
 
@@ -162,6 +180,7 @@ class Need:
 def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
     """How many seeds (of these images), or images (with these seeds), would give an interval of ± `half_width`.
 
+    More than there are, and images enough that what they may hide (`unseen`) is no more than the interval's width.
     A range, since the spread of few seeds is itself uncertain: A is taken at its `confidence` limits, which are
     `(n-1) A / χ²(n-1)`. Nothing is derived from the observed effect: power at it is the p-value in other words (Hoenig
     & Heisey 2001).
@@ -174,20 +193,26 @@ def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
         for factor in limits
     ]
 
-    def seeds_width(case: MeanSquares, k: int) -> float:
-        return case.at(k, case.m).half_width(found.level)
+    def known_to(case: MeanSquares) -> float:
+        return max(case.half_width(found.level), case.unseen(found.level) / 2)
 
-    def images_width(case: MeanSquares, k: int) -> float:
-        return case.at(case.n, k).half_width(found.level)
+    def with_seeds(case: MeanSquares, k: int) -> float:
+        return known_to(case.at(k, case.m))
 
-    seeds = [_smallest(partial(seeds_width, case), half_width) for case in cases]
-    images = [_smallest(partial(images_width, case), half_width) for case in cases]
-    return Need(*((low, high) if low is not None else None for low, high in (seeds, images)))
+    def with_images(case: MeanSquares, k: int) -> float:
+        return known_to(case.at(case.n, k))
+
+    seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
+    images = [_smallest(partial(with_images, case), half_width, squares.m) for case in cases]
+    return Need(half_width, *((low, high) if low is not None else None for low, high in (seeds, images)))
 
 
-def _smallest(width: Callable[[int], float], wanted: float) -> int | None:
-    """The smallest k in 2 … MOST whose width is at most `wanted`; widths fall with k. None where even MOST fails."""
-    low, high = 1, MOST
+def _smallest(width: Callable[[int], float], wanted: float, above: int) -> int | None:
+    """The smallest k in `above` … MOST, exclusive, whose width is at most `wanted`; None where even MOST fails.
+
+    Widths fall with k.
+    """
+    low, high = above, MOST
     if width(high) > wanted:
         return None
     while high - low > 1:

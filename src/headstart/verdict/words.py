@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from headstart.protocol import FEWEST_SEEDS
+
 Verdict = Mapping[str, Any]
+MORE = ("budgets", "rows", "looks", "time", "labels", "width", "settle")  # sentences after headline and evidence
 SHOWN = 5  # class names in a sentence
 
 
@@ -91,13 +94,14 @@ def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
 
 
 def sentences(verdict: Verdict) -> dict[str, Any]:
-    """`headline` (the recommendation), `evidence`, `rows`, `time`, `labels`, `width`, `settle`, `others`, `notes`,
-    `limits`: those that there is something to say in.
+    """`headline` (the recommendation), `evidence`, those of `MORE`, `others`, `notes`, `limits`: where there is
+    something to say.
     """
     contrast, seen = key_contrast(verdict), headline_contrast(verdict)
     if contrast is None or seen is None:
-        text = f"One seed decides nothing: {arm_words(verdict['winner'])} did best on {splits(verdict)[0]}."
-        return {"headline": "Undecided.", "evidence": text, "limits": limits(verdict)}
+        text = f"{capital(arm_words(verdict['winner']))} did best on {splits(verdict)[0]}."
+        few = f"One seed decides nothing: {FEWEST_SEEDS - 1} more are needed."
+        return {"headline": "Undecided.", "evidence": text, "settle": few, "limits": limits(verdict)}
     found: dict[str, Any] = {"headline": headline(verdict, seen), "evidence": evidence(verdict, seen)}
     if len(verdict["grid_rows"]) > 1:
         found["rows"] = rows_words(verdict)
@@ -107,8 +111,10 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
         found["looks"] = looks(verdict)
     if (labels := labels_words(verdict)) is not None:
         found["labels"] = labels
+    if (budgets := budgets_words(verdict, seen)) is not None:
+        found["budgets"] = budgets
     found["width"] = width(verdict, seen)
-    if seen["need"]:
+    if seen["need"] or seen["n"] < FEWEST_SEEDS:
         found["settle"] = settle(verdict, seen)
     found["others"] = [other(turned(c, _leader(c))) for c in verdict["contrasts"] if c is not contrast
                        and {c["first"], c["second"]} != {contrast["first"], contrast["second"]}]  # fmt: skip
@@ -212,6 +218,19 @@ def labels_words(verdict: Verdict) -> str | None:
     return f"{text} They are equal at {100 * crossing['fraction']:.3g} % of the labels ({ends[0]} to {ends[1]})."
 
 
+def budgets_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
+    """What came of the same two arms at the other lengths of training; None where there are none."""
+    said = []
+    for one in verdict["conditions"]:
+        pairs = [c for c in one["contrasts"] if {c["first"], c["second"]} == {seen["first"], seen["second"]}]
+        if one["fraction"] == verdict["fraction"] and pairs:
+            there = turned(pairs[0], seen["first"])
+            outcome = {"equal": "practically equal"}.get(there["outcome"], there["outcome"])
+            difference = f"{points(there['mean'], signed=True)} points ({interval(there)})"
+            said.append(f"After {length_words(one['budget'])} it is {difference}: {outcome}.")
+    return " ".join(said) or None
+
+
 def looks(verdict: Verdict) -> str:
     """At which declared looks the judging photos were opened, and what came of it."""
     taken = verdict["looks"]
@@ -231,12 +250,15 @@ def width(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     text = f"With endless seeds it would still be about ±{points(endless)}"
     if endless > 0.7 * half:
         return f"{text}: the {splits(verdict)[1]} set is small."
-    return f"{text} instead of ±{points(half)}: most of the width is the luck of the seeds."
+    text += f" instead of ±{points(half)}"
+    return f"{text}: most of the width is the luck of the seeds." if endless < 0.3 * half else f"{text}."
 
 
 def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """What would bring the half-width down to the tie."""
-    tie = points(verdict["tie"])
+    """What would decide it: an interval down to the tie, or to half of it."""
+    if (short := FEWEST_SEEDS - seen["n"]) > 0:
+        return f"Fewer than {FEWEST_SEEDS} seeds decide nothing: {short} more {'is' if short == 1 else 'are'} needed."
+    tie = f"{100 * seen['need']['half_width']:.3g}"
     ways = []
     for what in ("seeds", "images"):
         need = seen["need"][what]
@@ -287,7 +309,14 @@ def notes(verdict: Verdict) -> list[str]:
         for row in verdict["grid_rows"]
         if row["edge"]
     ]
-    return said + known(verdict)
+    contrast = headline_contrast(verdict)
+    if contrast is not None and contrast["n"] >= FEWEST_SEEDS and contrast["p_sign_flip"] is not None:
+        pair = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
+        said.append(
+            f"By the seeds alone, the exact sign-flip p of {pair} is {contrast['p_sign_flip']:.2g}; "
+            f"{contrast['n']} seeds cannot bring it below {2 / 2 ** contrast['n']:.2g}."
+        )
+    return [*said, *verdict["overlaps"], *known(verdict)]
 
 
 def known(verdict: Verdict) -> list[str]:
@@ -314,6 +343,8 @@ def limits(verdict: Verdict) -> str:
     """What the verdict does not cover."""
     rates = "learning rates as chosen" if verdict["search"].get("chosen") else "learning rates as given"
     share = f", {100 * verdict['fraction']:.3g} % of the labels" if verdict["fraction"] != 1 else ""
+    if verdict["search"].get("chosen") and any(one["fraction"] != verdict["fraction"] for one in verdict["conditions"]):
+        rates += f" with {100 * verdict['fraction']:.3g} % of the labels, for the smaller shares too"
     return f"Limits: these photos, {verdict['network']}, {length_words(verdict['budget'])}{share}, {rates}."
 
 
@@ -324,8 +355,7 @@ def length_words(length: str) -> str:
 
 def paragraph(said: Mapping[str, Any]) -> str:
     """The verdict as one paragraph, for the terminal."""
-    keys = ("headline", "evidence", "rows", "looks", "time", "labels", "width", "settle", "limits")
-    return " ".join(said[key] for key in keys if key in said)
+    return " ".join(said[key] for key in ("headline", "evidence", *MORE, "limits") if key in said)
 
 
 def _leader(contrast: Mapping[str, Any]) -> str:
