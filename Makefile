@@ -33,7 +33,7 @@ slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie besi
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.dev ## speed, memory and quality beside a stock loop: make bench PHOTOS=… [WEIGHTS=…]
-	$(BIN)/python -m benchmarks --photos $(PHOTOS) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 clean:
 	rm -rf $(VENV)

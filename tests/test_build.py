@@ -109,6 +109,16 @@ def test_the_machine_is_measured_once_for_each_network_and_shape() -> None:
     assert any("Measuring" in s for s in prepare(batch_size=7, precision="auto")[1].said)
 
 
+def test_a_damaged_measurement_is_made_anew() -> None:
+    prepare(batch_size=5, precision="auto")
+    for path in (cache_root() / "machine").iterdir():
+        content = json.loads(path.read_text())
+        if content["network"][-1] == [5, 3, 16, 16]:
+            path.write_text("")
+    assert any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].said)
+    assert not any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].said)
+
+
 def test_phases_share_the_budget() -> None:
     made = prepared(tuning="lp-ft", epochs="40st", head_epochs="25%", warmup="10%", views=3)
     assert [(p.name, p.begin, p.end, p.views) for p in made.parts.phases] == [("frozen", 0, 10, 3), ("full", 10, 40, 0)]
@@ -131,6 +141,8 @@ def test_a_frozen_trunk_costs_a_third_of_the_arithmetic_and_a_kept_one_next_to_n
         ({"epochs": "0.001ep"}, "less than one step"),
         ({"device": "cuda:7"}, "cuda:7"),
         ({"network": "timm:test_vit", "image_size": 64}, "takes images of 160 px only"),
+        ({"network": "timm:vgg11", "image_size": 8}, "vgg11 cannot take images of 8 px"),
+        ({"tuning": "frozen", "epochs": "2ep", "warmup": "2ep"}, "leaves nothing"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_trains(settings, match) -> None:

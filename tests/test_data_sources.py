@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,8 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
         ("path,label\nx/1.jpg,a\nx/7.jpg,b\nz/8.jpg,b\n", "2 of 3 files"),
         ("path,label\nx,a\nx/1.jpg,b\n", "1 of 2 files"),
         (b"path,label\nx/1.jpg,\xff\xfe\n", "cannot be read as csv"),
+        ("path,label\nx/1.jpg,a\n".encode("utf-16"), "Save it as UTF-8."),
+        ("path,label, label\nx/1.jpg,a,a\n", "has the column 'label' twice"),
     ],
 )
 def test_manifests_that_are_refused(tmp_path: Path, text: str | bytes, words: str) -> None:
@@ -279,10 +282,28 @@ def test_manifests_that_are_refused(tmp_path: Path, text: str | bytes, words: st
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[1]", '{"path": "x/1.jpg", "label": ["a"]}', '{"path": "x/1.jpg", "label": true}']
+    "line", ["{", "[" * 100_000, "[1]", '{"path": "x/1.jpg", "label": ["a"]}', '{"path": "x/1.jpg", "label": true}']
 )
 def test_json_lines_that_are_refused(tmp_path: Path, line: str) -> None:
     assert "line 2" in refused(manifest(tmp_path, '{"path": "x/2.jpg", "label": 1}\n' + line + "\n", "list.jsonl"))
+
+
+def test_paths_spelt_as_on_another_system_are_found(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.jpg", unicodedata.normalize("NFD", "x/é.jpg"), unicodedata.normalize("NFC", "y/ü.jpg"))
+    rows = ["x\\1.jpg,a", unicodedata.normalize("NFC", "x\\é.jpg,a"), unicodedata.normalize("NFD", "y/ü.jpg,b")]
+    path = tmp_path / "list.csv"
+    path.write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    listing = read(str(path))
+    assert len(listing) == 3 and all(file.is_file() for file in listing.paths)
+    assert any("3 paths of list.csv are spelt as on another system" in note for note in listing.notes)
+
+
+def test_what_was_passed_over_is_told_where_nothing_else_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.heic", "cat/2.heic", "dog/3.heic")
+    assert "has no images" in refused(tmp_path) and "3 .heic" in refused(tmp_path)
+    touch(tmp_path, "cat/1.png")
+    assert "only one class, 'cat'" in refused(tmp_path) and "Class folder 'dog' has no images" in refused(tmp_path)
+    assert len(read(str(tmp_path), to_train=False)) == 1
 
 
 def test_manifest_never_reads_outside_its_folder(tmp_path: Path) -> None:

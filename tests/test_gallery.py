@@ -20,6 +20,8 @@ from headstart.parts.gradcam import grad_cam
 from headstart.report import pictures
 from headstart.voice import Silent
 
+from .test_build import Ear
+
 
 def test_grad_cam_is_its_equations() -> None:
     torch.manual_seed(0)
@@ -102,6 +104,16 @@ def test_a_run_ends_with_its_gallery(run: Path) -> None:
     before = (run / "evidence" / "gallery.zip").read_bytes()
     gallery.write(run)
     assert (run / "evidence" / "gallery.zip").read_bytes() == before
+
+
+def test_ctrl_c_leaves_the_pictures_out_of_a_run_that_is_done(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gallery, "write", stopped)
+    ear = Ear()
+    gallery.illustrate(run, ear)
+    assert ear.said == [f"Stopped: {run} is finished, and its report has no pictures."]
 
 
 def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:

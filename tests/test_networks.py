@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from headstart.errors import UsageError
-from headstart.parts import networks
+from headstart.parts import heads, networks
 
 NAMES = ("resnet18", "resnet34", "resnet50")
 TIMM = "timm:test_vit"
@@ -133,6 +133,16 @@ def test_unknown_names_are_refused_with_the_nearest(name: str, switches: dict[st
     with pytest.raises(UsageError) as caught:
         networks.build(name, 3, **switches)
     assert hint in caught.value.cure
+
+
+def test_a_network_without_timms_groups_has_a_trunk_and_a_head() -> None:
+    network = networks.build("timm:poolformer_s12", 3)
+    (_, trunk), (name, head) = networks.stages(network)
+    names = [name for name, _ in network.named_parameters()]
+    assert name == "head" and all(networks.in_part(n, trunk) != networks.in_part(n, head) for n in names)
+    assert heads.trainable(network, "frozen") == [n for n in names if n.startswith("head.fc.")]
+    with pytest.raises(UsageError, match="no stages:1"):
+        heads.trainable(network, "stages:1")
 
 
 @pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])

@@ -105,6 +105,8 @@ def test_all_errors_at_once_with_the_nearest_key() -> None:
     for part in ("did you mean 'epochs'", "'sgd', 'adam'", "greater than 0", "lp-ft", "not a duration"):
         assert part in what
     assert caught.value.exit_code == 2
+    with pytest.raises(UsageError, match=r"^milestones = x"):
+        settle({"milestones": "1ep,x"})
 
 
 @pytest.mark.parametrize(

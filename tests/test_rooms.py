@@ -142,3 +142,7 @@ def test_parts_never_see_a_plan() -> None:
 
 def test_no_drawers() -> None:
     assert [p for p in files() if p.stem in DRAWERS] == []
+
+
+def test_type_checkers_find_our_types() -> None:
+    assert (SOURCE / "py.typed").is_file()

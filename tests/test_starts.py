@@ -229,6 +229,13 @@ def test_other_precisions_are_cast(tmp_path: Path, dtype: torch.dtype) -> None:
     assert any("cast to float32" in note for note in start.notes)
 
 
+def test_counters_that_were_cast_with_all_the_rest_are_as_good_as_missing(tmp_path: Path) -> None:
+    start = resolve(f"file:{written(tmp_path, {k: v.half() for k, v in state().items()}, 'pth')}")
+    assert start.state is not None
+    assert start.state["bn1.num_batches_tracked"].dtype == torch.int64
+    assert torch.equal(start.state["conv1.0.weight"], state()["conv1.0.weight"].half().float())
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "backbone.", "model."])
 def test_prefixes_and_the_word_shortcut_are_mapped(tmp_path: Path, prefix: str) -> None:
     values = state()
@@ -322,6 +329,27 @@ def test_a_whole_model_is_refused_with_the_line_that_converts_it(
     line = caught.value.cure.partition("new file: ")[2]
     monkeypatch.chdir(tmp_path)
     exec(line, {"torch": torch})
+    assert resolve("file:weights.pth", network="resnet18").state is not None
+
+
+def test_a_whole_model_in_a_dict_is_refused_with_its_own_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "whole.pth"
+    torch.save({"model": torchvision.models.resnet18(num_classes=10)}, path)
+    with pytest.raises(ModelFileError, match="dict with a whole model") as caught:
+        resolve(f"file:{path}")
+    monkeypatch.chdir(tmp_path)
+    exec(caught.value.cure.partition("has there: ")[2], {"torch": torch})
+    assert resolve("file:weights.pth", network="resnet18").state is not None
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_torchscript_is_refused_with_the_line_that_converts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.script(networks.build("resnet18", 10)), path)
+    with pytest.raises(ModelFileError, match="TorchScript") as caught:
+        resolve(f"file:{path}", network="resnet18")
+    monkeypatch.chdir(tmp_path)
+    exec(caught.value.cure.partition("Python: ")[2], {"torch": torch})
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
@@ -430,6 +458,17 @@ def test_metadata_and_the_files_beside_it_are_read(tmp_path: Path) -> None:
     (tmp_path / "preprocess.json").write_text("{")
     with pytest.raises(ModelFileError, match=r"preprocess\.json"):
         resolve(f"file:{path}")
+
+
+def test_mean_and_std_in_metadata_are_read_and_odd_ones_hide_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(state(), path, metadata={"mean": "[0.49, 0.48, 0.44]", "std": "0.2,0.21,0.22"})
+    assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44) and resolve(f"file:{path}").std == (0.2, 0.21, 0.22)
+    (tmp_path / "config.json").write_text(json.dumps({"mean": [0.1, 0.2, 0.3], "std": [1, 1, 2]}))
+    assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44)  # the file's own come first
+    save_file(state(), path, metadata={"mean": "grey"})
+    start = resolve(f"file:{path}")
+    assert start.mean == (0.1, 0.2, 0.3) and any("mean that it names" in note for note in start.notes)
 
 
 @pytest.fixture
@@ -569,6 +608,25 @@ def test_timm_weights_put_into_the_cache_are_taken(tmp_path: Path) -> None:
     (folder / "resnet18.a1_in1k.safetensors").write_bytes(b"<html>")
     with pytest.raises(ModelFileError, match="neither"):
         resolve("timm:resnet18", network="resnet18")
+
+
+def test_timm_weights_that_were_downloaded_are_hashed_before_each_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(url: str, path: Path, *, sha256: str = "") -> str:
+        path.parent.mkdir(parents=True)
+        save_file(state(1000), path)
+        return fetch.sha256_of(path)
+
+    monkeypatch.setattr("headstart.parts.pretrained.fetch", fetched)
+    began = resolve(SMALL)
+    assert resolve(SMALL).sha256 == began.sha256
+    (path,) = (tmp_path / "cache" / "weights" / "timm").glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="not what it should be"):
+        resolve(SMALL)
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -224,6 +224,13 @@ def test_an_evaluation_is_what_sklearn_and_the_formula_say(folder, predictor, di
     assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+def test_photos_of_one_class_can_be_judged(folder, digits: Path, tmp_path: Path) -> None:
+    every, name = evaluate(folder, str(digits), Silent()), "2"
+    shutil.copytree(digits / name, tmp_path / "photos" / name)
+    found = evaluate(folder, str(tmp_path / "photos"), Silent())
+    assert found["confusion"][int(name)] == every["confusion"][int(name)] and found["n"] == sum(found["confusion"][2])
+
+
 @pytest.mark.parametrize("named", [".", "model", ".."])
 def test_its_own_data_is_judged_on_what_it_has_not_seen(named: str, folder: Path) -> None:
     """The run, its model folder, and the folder of runs give result.json's own number."""

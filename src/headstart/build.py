@@ -170,6 +170,20 @@ def _check_size(plan: Plan, network: nn.Module) -> None:
     if size not in (None, plan.recipe.image_size):
         what = f"{plan.network.network} takes images of {size} px only, the plan says {plan.recipe.image_size}."
         raise UsageError(what, f"Use --image-size {size}, or another network.")
+    if isinstance(network, networks.ResNet):
+        return
+    side, was = plan.recipe.image_size, network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"{plan.network.network} cannot take images of {side} px ({reason}).",
+            "Choose a larger --image-size, or another network.",
+        ) from error
+    finally:
+        network.train(was)
 
 
 def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn.Module:
@@ -284,7 +298,7 @@ def _phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...
             "Choose a share between, e.g. --head-epochs 30%.",
         )
     return (
-        _phase(recipe, "frozen", 0, head, per_epoch, make, recipe.views),
+        _phase(recipe, "frozen", 0, head, per_epoch, make, recipe.views, cut=True),
         _phase(recipe, "full", head, total, per_epoch, make, 0),
     )
 
@@ -297,9 +311,11 @@ def _phase(
     per_epoch: int,
     make: Callable[[nn.Module], torch.optim.Optimizer],
     views: int,
+    cut: bool = False,
 ) -> Phase:
+    """One phase; a warm-up that is longer is refused, or with `cut` shortened."""
     length = end - begin
-    if recipe.warmup.steps(per_epoch, whole=length) >= length and tuning != "frozen":
+    if recipe.warmup.steps(per_epoch, whole=length) >= length and not cut:
         raise UsageError(
             f"The warm-up of {recipe.warmup} leaves nothing of the {length} steps for the schedule.",
             "Choose a shorter one, e.g. --warmup 10%.",

@@ -72,6 +72,7 @@ class InterruptedRunError(HeadstartError):
 
 FREE = "Free some space; a run that was begun goes on with `headstart resume RUN`."
 ACCESS = "Give yourself access, or choose another place (--runs, HEADSTART_CACHE)."
+NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "Storage size calculation overflowed")
 REFUSED = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
 
 
@@ -82,7 +83,7 @@ def told(error: Exception) -> HeadstartError:
     if isinstance(error, OSError) and error.errno in REFUSED:
         where = f": {error.filename}" if error.filename else ""
         return ResourceError(f"The system refused ({error.strerror}{where}).", REFUSED[error.errno])
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or "not enough memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return ResourceError("The memory is not enough.", "Choose a smaller --batch-size or --image-size.")
     what = f"headstart failed in a way it did not expect ({type(error).__name__}: {' '.join(str(error).split())})."
     return HeadstartError(what, "Run it again with --debug and report what it prints.")

@@ -39,11 +39,16 @@ Rows = npt.NDArray[np.int64]
 
 
 def illustrate(run: Path, voice: Voice) -> None:
-    """As `write`, where the run is finished; a run stands without its pictures, so what goes wrong is only told."""
+    """As `write`, where the run is finished; a run stands without its pictures, so what goes wrong is only told.
+
+    Ctrl-C leaves them out: the run is done.
+    """
     if not (run / "result.json").exists():
         return
     try:
         write(run)
+    except KeyboardInterrupt:
+        voice.say(f"Stopped: {run} is finished, and its report has no pictures.")
     except Exception as error:  # whatever a network of timm's or a file may come up with
         voice.say(f"There are no pictures for the report of {run}: {told(error).what}")
 

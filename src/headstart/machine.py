@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -62,9 +63,12 @@ def measure(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_root() / "machine" / f"{digest}.json"
-    known = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "peak": {}}
+    known: dict[str, dict[str, float]] = {"seconds": {}, "peak": {}}
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not measured yet, or a damaged file
+        kept = json.loads(path.read_text())
+        known = {name: {p: float(value) for p, value in kept[name].items()} for name in known}
     wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
-    if any(p not in known["seconds"] for p in wanted):
+    if any(p not in known["seconds"] or p not in known["peak"] for p in wanted):
         voice.say("Measuring this machine, once for this network and image size.")
         with precision.repeatable(device, plan.machine.threads):
             known["seconds"] |= precision.step_seconds(network, shape, device, wanted)

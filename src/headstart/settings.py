@@ -118,7 +118,9 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _sentence(error: Any) -> str:
-    name = str(error["loc"][-1]) if error["loc"] else ""
+    name = next(
+        (part for part in reversed(error["loc"]) if isinstance(part, str)), ""
+    )  # an item of a list has a number
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch" and name in fields():
         message = f"must be {fields()[name][1].description}"

@@ -13,10 +13,11 @@ __all__ = ["Listing", "checked", "read"]
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 
-def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = False) -> Listing:
+def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = False, to_train: bool = True) -> Listing:
     """The images that `source` names: a folder, a manifest, `digits` or `digits:0-5`.
 
-    `classes` keeps only those. Nothing outside the folder, or the manifest's folder, is read unless `allow_outside`.
+    `classes` keeps only those; without `to_train` one class is enough, and train may lack some. Nothing outside the
+    folder, or the manifest's folder, is read unless `allow_outside`.
     Raises DataError for data that is missing or unfit, UsageError for an unknown class or a bad `digits:` range.
     """
     from headstart.data import builtin, folder
@@ -36,7 +37,7 @@ def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = Fals
                 raise _not_data(source, path)
         except OSError as error:
             raise DataError(f"{source} cannot be read ({error}).", "Check the path and your access to it.") from error
-    return checked(listing.pick(classes) if classes else listing)
+    return checked(listing.pick(classes) if classes else listing, to_train=to_train)
 
 
 def _not_data(source: str, path: Path) -> DataError:

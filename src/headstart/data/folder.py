@@ -6,10 +6,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from headstart.data.listing import SPLIT_NAMES, Listing, assemble, natural
+from headstart.data.listing import SPLIT_NAMES, SUFFIXES, Listing, assemble, natural
 from headstart.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
 _LAYOUT = "Put the images into one folder per class: {root}/cat/1.jpg, {root}/dog/1.jpg."
 

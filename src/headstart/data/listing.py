@@ -18,6 +18,7 @@ from headstart.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _NUMBER = re.compile(r"[0-9]+")
 _SHOWN = 30  # classes that `describe` lists one by one
 
@@ -159,17 +160,20 @@ def assemble(
     )
 
 
-def checked(listing: Listing) -> Listing:
+def checked(listing: Listing, *, to_train: bool = True) -> Listing:
     """The listing with notes on what is odd. Raises DataError for what cannot be learned from.
+
+    What is not there `to_train` may have one class, and lack classes in train.
 
     Refused: no images, one class only, a class that `train` lacks. Noted: class names that differ only in case, a class
     that a declared `val` or `test` lacks.
     """
-    if len(listing.classes) < 2:
-        what = f"{listing.source} has only one class, {listing.classes[0]!r}." if listing.classes else ""
+    if len(listing.classes) < (2 if to_train else 1):
+        found = f"only one class, {listing.classes[0]!r}" if listing.classes else "no images"
+        said = f" {' '.join(listing.notes)}" if listing.notes else ""
         raise DataError(
-            what or f"{listing.source} has no images.",
-            "A classifier needs two class folders or more, each with images.",
+            f"{listing.source} has {found}.{said}",
+            f"A classifier needs two class folders or more, each with images ({', '.join(sorted(SUFFIXES))}).",
         )
     notes = [*listing.notes, *_clashes(listing.classes)]
     splits = np.asarray(listing.splits)
@@ -177,7 +181,7 @@ def checked(listing: Listing) -> Listing:
         if not (mask := splits == split).any():
             continue
         absent = [listing.classes[i] for i in np.flatnonzero(listing._counts(mask) == 0)]
-        if absent and split == "train":
+        if absent and split == "train" and to_train:
             rest = [name for name in listing.classes if name not in absent]
             raise DataError(
                 f"Class {absent[0]!r} of {listing.source} has no images in train.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def read(source: str, path: Path, *, allow_outside: bool = False) -> Listing:
     """
     table, notes = _table(path)
     _check_values(path, table)
-    table["path"] = _keys(path, table["path"], allow_outside)
+    table["path"] = _keys(path, table["path"], allow_outside, notes)
     table["split"] = _splits(path, table["split"])
     repeated = table.duplicated()
     if repeated.any():
@@ -58,8 +59,11 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
         table = reader(path)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and a bad encoding are ValueErrors
         reason = str(error).strip().splitlines()[-1]
-        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", "Correct that place.") from error
+        cure = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct that place."
+        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", cure) from error
     table.columns = table.columns.str.strip()
+    if (twice := table.columns.duplicated()).any():
+        raise DataError(f"{path.name} has the column {table.columns[twice][0]!r} twice.", "Keep one of the two.")
     extra = [str(column) for column in table if column not in _KNOWN]
     for name in _REQUIRED:
         if name not in table:
@@ -92,7 +96,7 @@ def _json_lines(path: Path) -> pd.DataFrame:
                 continue
             try:
                 row = json.loads(line, parse_int=str, parse_float=str)  # 1 stays "1", 1.50 stays "1.50"
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number} is not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is not an object")  # noqa: TRY004
@@ -147,16 +151,37 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
         raise DataError(f"{_row(path, odd)} has a zero byte in its path.", "Correct the path.")
 
 
-def _keys(path: Path, column: pd.Series[str], allow_outside: bool) -> pd.Series[str]:
+def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[str]) -> pd.Series[str]:
     if not allow_outside and (out := column.str.contains(_ESCAPES, regex=True)).any():
         what = f"{_row(path, out)} leads out of the manifest's folder: {column[out].iloc[0]!r}."
         raise DataError(what, "Use paths relative to the manifest, without '..', or --allow-outside if you trust it.")
+    column = _as_spelt_here(path, column, notes)
     untidy = column.str.contains(_UNTIDY, regex=True)
     if untidy.any():
         root = path.parent.as_posix()
         column = column.copy()
         column[untidy] = column[untidy].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
     return column
+
+
+def _as_spelt_here(path: Path, column: pd.Series[str], notes: list[str]) -> pd.Series[str]:
+    """Paths as this system has them, where a table from another one has backslashes or other forms of accents."""
+    foreign = column.str.contains(r"\\|[^\x00-\x7f]", regex=True)
+    if not foreign.any():
+        return column
+
+    def here(key: str) -> str:
+        slashed = key.replace("\\", "/")
+        forms = (key, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")))
+        return next((form for form in forms if (path.parent / form).exists()), key)
+
+    found = column.copy()
+    found[foreign] = found[foreign].map(here)
+    if changed := int((found != column).sum()):
+        notes.append(
+            f"{changed:,} paths of {path.name} are spelt as on another system (\\ or accents), and were found."
+        )
+    return found
 
 
 def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:

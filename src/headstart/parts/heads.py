@@ -84,7 +84,8 @@ def trainable(network: nn.Module, tuning: str) -> list[str]:
         trained = parts[-1 - int(match[1]) :]
     else:
         what = f"There is no tuning {tuning!r}" if match is None else f"This network has no {tuning}"
-        raise UsageError(f"{what}.", f"Use full, frozen, lp-ft or stages:N with N from 1 to {last}.")
+        numbered = f"full, frozen, lp-ft or stages:N with N from 1 to {last}" if last > 0 else "full, frozen or lp-ft"
+        raise UsageError(f"{what}.", f"Use {numbered}.")
     return [n for n in names if any(in_part(n, prefixes) for _, prefixes in trained)]
 
 

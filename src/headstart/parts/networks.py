@@ -252,7 +252,7 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
 
     A ResNet has stem, layer1 to layer4, head; a timm network has timm's coarse groups (`group_matcher`), named by what
     their parameters have in common. What stands between the last group and the head (a final norm, say) belongs to
-    the last group.
+    the last group. A network that timm knows no groups of has a trunk and a head.
     """
     if isinstance(network, ResNet):
         layers = [(f"layer{i}", [f"layer{i}"]) for i in (1, 2, 3, 4)]
@@ -260,7 +260,11 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     from timm.models import group_parameters
 
     head, timm_network = head_name(network), cast(Any, network)
-    groups = group_parameters(timm_network, timm_network.group_matcher(coarse=True))
+    try:
+        groups = group_parameters(timm_network, timm_network.group_matcher(coarse=True))
+    except (AttributeError, AssertionError):
+        names = [name for name, _ in network.named_parameters() if not in_part(name, [head])]
+        return [("trunk", names), ("head", [head])]
     *parts, last = [groups[key] for key in sorted(groups)]
     named: dict[str, list[str]] = {}
     for i, names in enumerate(parts):

@@ -12,9 +12,10 @@ import torch
 
 from headstart.cache import cache_root
 from headstart.errors import ModelFileError, UsageError
-from headstart.parts.fetch import check_hash, fetch, sha256_of
+from headstart.parts.fetch import check_hash, fetch
 from headstart.parts.networks import timm_config
 from headstart.parts.weights import WeightsFile
+from headstart.record import write_atomic
 
 Triple = tuple[float, float, float]
 IMAGENET_CLASSES = 1000
@@ -64,7 +65,8 @@ def find_torchvision(network: str) -> Published:
 def find_timm(name: str) -> Published:
     """timm's weights NAME (with or without its tag), downloaded unless headstart's or Hugging Face's cache has them.
 
-    A file put at <cache>/weights/timm/<NAME>.safetensors by hand is taken. Raises UsageError where timm publishes none,
+    A file put at <cache>/weights/timm/<NAME>.safetensors by hand is taken; one that was downloaded must still have the
+    hash that it had then. Raises UsageError where timm publishes none,
     DataError offline, ModelFileError for a file in Hugging Face's cache that is not the one it was named after.
     """
     config = timm_config(name)
@@ -97,13 +99,16 @@ def _timm_file(name: str, full: str, repository: str, revision: str | None, file
     folder = cache_root() / "weights" / "timm"
     for own in (folder / f"{name}.safetensors", folder / f"{full}.safetensors"):
         if own.exists():
-            return own, sha256_of(own)
+            note = own.with_name(f"{own.name}.sha256")  # what was downloaded; nobody vouches for a file put by hand
+            return own, check_hash(own, note.read_text().strip() if note.exists() else "", url)
     cached = try_to_load_from_cache(repository, file, revision=revision)
     if isinstance(cached, str):
         blob = Path(cached).resolve().name  # large files are named by their hash there
         return Path(cached), check_hash(Path(cached), blob if re.fullmatch("[0-9a-f]{64}", blob) else "", url)
     path = folder / f"{full}.safetensors"
-    return path, fetch(url, path)
+    sha256 = fetch(url, path)
+    write_atomic(path.with_name(f"{path.name}.sha256"), sha256)
+    return path, sha256
 
 
 def load_timm(name: str, file: WeightsFile) -> WeightsFile:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -207,8 +208,13 @@ def _run(folder: str, target: _Target) -> Start:
 
 def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -> Start:
     state, notes = fit(file, target.skeleton(), label=target.label, num_classes=target.num_classes)
-    told = {**_beside(file.path.parent), **file.metadata}
+    beside = _beside(file.path.parent)
+    told = {**beside, **file.metadata}
+    odd = [key for key in ("mean", "std") if key in told and _triple(told[key]) is None]
+    told |= {key: beside[key] for key in odd if key in beside}
     mean, std = _triple(told.get("mean")), _triple(told.get("std"))
+    if odd:
+        notes.append(f"the {' and '.join(odd)} that it names ({told[odd[0]]!r}) is no three numbers")
     if mean is None or std is None or min(std) <= 0:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
         notes.append(
@@ -271,6 +277,10 @@ def _names(told: Any) -> tuple[str, ...]:
 
 
 def _triple(values: Any) -> Triple | None:
+    """Three numbers: a list, or as the metadata of a file has it, text."""
+    if isinstance(values, str):
+        with suppress(ValueError):
+            values = [float(part) for part in values.strip(" []()").split(",")]
     if not isinstance(values, list | tuple) or len(values) != 3:
         return None
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):

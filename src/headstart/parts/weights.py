@@ -108,6 +108,11 @@ def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Ten
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
+    if _is_torchscript(path):
+        raise ModelFileError(
+            f"{path} is a TorchScript program, not weights.",
+            f'Convert it in Python: torch.save(torch.jit.load({str(path)!r}).state_dict(), "weights.pth")',
+        )
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # whatever a damaged or hostile file provokes
@@ -137,6 +142,12 @@ def _refusal(path: Path, error: Exception) -> HeadstartError:
         )
     whole = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
     if whole and not any(name.partition(".")[0] in SYSTEM for name in names):
+        if _is_dict(path):
+            return ModelFileError(
+                f"{path} is a dict with a whole model in it, which only a pickle that may run programs can open.",
+                "If you made it yourself, convert it in Python, with the key that the model has there: "
+                f'torch.save(torch.load({str(path)!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
+            )
         return ModelFileError(
             f"{path} is a whole model saved by torch.save(model), which only a pickle that may run programs can open.",
             "If you made it yourself, convert it in Python and name the new file: "
@@ -160,6 +171,21 @@ def _foreign_names(path: Path) -> list[str]:
                     if code.name == "GLOBAL":
                         found.add(str(value).replace(" ", "."))
     return sorted(found - {"__builtin__.set", "builtins.set"})
+
+
+def _is_dict(path: Path) -> bool:
+    """Whether what the pickle holds is a dict at the top; read statically."""
+    with suppress(Exception), zipfile.ZipFile(path) as archive:
+        inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        codes = (code.name for code, _, _ in pickletools.genops(archive.read(inner)))
+        return next(name for name in codes if name not in {"PROTO", "FRAME"}) == "EMPTY_DICT"
+    return False
+
+
+def _is_torchscript(path: Path) -> bool:
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    return False
 
 
 def _some(names: list[str]) -> str:
@@ -223,6 +249,8 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
 
 
 def _as_plain(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
+    if name.endswith("num_batches_tracked") and tensor.is_floating_point():
+        tensor = torch.zeros_like(expected)  # cast with all the rest, it no longer counts; as good as missing
     if tensor.is_floating_point() != expected.is_floating_point():
         raise ModelFileError(
             f"{name} in {path} is {tensor.dtype}, where {expected.dtype} belongs.", "Save unquantised weights."

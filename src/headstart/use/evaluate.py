@@ -73,7 +73,7 @@ def evaluate(
         progress=partial(voice.progress, "decoding photos"),
         threads=usable_cores(),
     )
-    listing = data.read(source, allow_outside=allow_outside)
+    listing = data.read(source, allow_outside=allow_outside, to_train=False)
     judges = _judges(predictor, listing, split, classes, open_store if skip_bad else None)
     for note in _notes(judges):
         voice.say(note)

@@ -109,7 +109,8 @@ class Probe:
 
 
 def _norm(tensor: Tensor) -> float | None:
-    return _finite(float(torch.linalg.vector_norm(tensor.double())))  # 1e-30 squared is no float32
+    # 1e-30 squared is no float32; and not every device has float64
+    return _finite(float(torch.linalg.vector_norm(tensor.detach().cpu().double())))
 
 
 def _finite(value: float) -> float | None:
