@@ -109,6 +109,15 @@ def test_the_machine_is_measured_once_for_each_network_and_shape() -> None:
     assert any("Measuring" in s for s in prepare(batch_size=7, precision="auto")[1].said)
 
 
+def test_fp32_is_taken_where_bf16_would_leave_part_of_a_kernel_unset() -> None:
+    """test_resnet at 16 px: a 3x3 kernel with stride 2 on one pixel, eight parts of which meet padding only."""
+    made, _ = prepare(network="timm:test_resnet", stem="imagenet", precision="auto")
+    assert made.plan.machine.precision == "fp32"
+    ours = prepared(precision="bf16").network
+    assert precision.strided_on_a_pixel(ours, 16) == ""
+    assert precision.strided_on_a_pixel(made.network, 16).startswith("layer4")
+
+
 def test_a_damaged_measurement_is_made_anew() -> None:
     prepare(batch_size=5, precision="auto")
     for path in (cache_root() / "machine").iterdir():
@@ -141,6 +150,7 @@ def test_a_frozen_trunk_costs_a_third_of_the_arithmetic_and_a_kept_one_next_to_n
         ({"epochs": "0.001ep"}, "less than one step"),
         ({"device": "cuda:7"}, "cuda:7"),
         ({"network": "timm:test_vit", "image_size": 64}, "takes images of 160 px only"),
+        ({"network": "timm:test_resnet", "stem": "imagenet", "precision": "bf16"}, "strides over a single pixel"),
         ({"network": "timm:vgg11", "image_size": 8}, "vgg11 cannot take images of 8 px"),
         ({"tuning": "frozen", "epochs": "2ep", "warmup": "2ep"}, "leaves nothing"),
     ],

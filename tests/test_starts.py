@@ -342,10 +342,10 @@ def test_a_whole_model_in_a_dict_is_refused_with_its_own_line(tmp_path: Path, mo
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_torchscript_is_refused_with_the_line_that_converts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "script.pt"
-    torch.jit.save(torch.jit.script(networks.build("resnet18", 10)), path)
+    torch.jit.save(torch.jit.script(torchvision.models.resnet18(num_classes=10)), path)
     with pytest.raises(ModelFileError, match="TorchScript") as caught:
         resolve(f"file:{path}", network="resnet18")
     monkeypatch.chdir(tmp_path)

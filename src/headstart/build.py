@@ -107,7 +107,7 @@ def complete(draft: Plan, voice: Voice) -> Complete:
     for sentence in (*listing.describe().splitlines(), *listing.notes):
         voice.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
-    _check_size(plan, network)
+    plan = _with_size(plan, network)
     heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
     starts.initialise(network, start, seed=plan.chance.seed)
 
@@ -165,25 +165,28 @@ def judging_trunk(prepared: Prepared) -> Trunk:
     return _trunk(plan, prepared.network, prepared.parts.batches, prepared.start)
 
 
-def _check_size(plan: Plan, network: nn.Module) -> None:
-    size = networks.fixed_size(network)
-    if size not in (None, plan.recipe.image_size):
-        what = f"{plan.network.network} takes images of {size} px only, the plan says {plan.recipe.image_size}."
-        raise UsageError(what, f"Use --image-size {size}, or another network.")
-    if isinstance(network, networks.ResNet):
-        return
-    side, was = plan.recipe.image_size, network.training
+def _with_size(plan: Plan, network: nn.Module) -> Plan:
+    """The plan with fp32 where bf16 would train on garbage. Raises UsageError for a size that the network refuses."""
+    size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
+    if networks.fixed_size(network) not in (None, size):
+        wanted = networks.fixed_size(network)
+        what = f"{name} takes images of {wanted} px only, the plan says {size}."
+        raise UsageError(what, f"Use --image-size {wanted}, or another network.")
     try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, side, side))
+        broken = precision.strided_on_a_pixel(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(
-            f"{plan.network.network} cannot take images of {side} px ({reason}).",
-            "Choose a larger --image-size, or another network.",
+            f"{name} cannot take images of {size} px ({reason}).", "Choose a larger --image-size, or another network."
         ) from error
-    finally:
-        network.train(was)
+    if not broken or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
+        return plan
+    if machine.precision == "bf16":
+        raise UsageError(
+            f"At {size} px {name} cannot be trained in bf16: {broken} takes strides over a single pixel.",
+            "Use --precision fp32, or a larger --image-size.",
+        )
+    return plan.changed("machine", precision="fp32")
 
 
 def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn.Module:

@@ -144,6 +144,32 @@ def matmul_peak(device: torch.device, precision: str) -> float:
     return 2 * side**3 / _best(lambda: a @ a, device, warm=2, times=5)
 
 
+def strided_on_a_pixel(network: nn.Module, size: int) -> str:
+    """The first convolution that takes strides over a single pixel at images of `size` px; "" if none.
+
+    In bf16 on a CPU, oneDNN leaves the part of such a kernel's gradient that meets padding only as it found the memory:
+    NaN, perhaps, where 0 belongs (torch 2.14). Raises whatever the network raises for that size.
+    """
+    found: list[str] = []
+
+    def hook(name: str, module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)  # noqa: S101  (no other is hooked)
+        if min(inputs[0].shape[2:]) == 1 and max(module.stride) > 1 and max(module.kernel_size) > 1:
+            found.append(name)
+
+    convolutions = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    handles = [module.register_forward_hook(partial(hook, name)) for name, module in convolutions]
+    was = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, size, size))
+    finally:
+        network.train(was)
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ""
+
+
 def training_flops(network: nn.Module, size: int) -> float:
     """FLOPs of one photo [3, size, size], forward and backward, counted by torch.utils.flop_counter."""
     trial = copy.deepcopy(network).cpu().train()
