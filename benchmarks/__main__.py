@@ -31,6 +31,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="image size in px")
     parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
     parser.add_argument("--enlarge", type=int, default=0, help="speed: on copies with this shorter side, px")
+    parser.add_argument("--device", default="cpu", help="speed: where both loops train")
+    parser.add_argument("--batch", type=int, default=32, help="speed: batch size")
+    parser.add_argument("--workers", type=int, default=2, help="speed: of the stock loop's DataLoader")
     parser.add_argument("--seeds", type=int, default=10, help="pairs of the quality table")
     parser.add_argument(
         "--kept", type=Path, default=Path("runs") / "quality.jsonl", help="finished pairs are kept here"
@@ -46,7 +49,8 @@ def main() -> None:
         sys.exit(f"The table {needy[0]} is of pretrained weights.\nName them with --weights FILE.")
     for name in wanted:
         if name == "speed":
-            rows = speed.table(options.photos, size=options.size, rounds=options.rounds, enlarge=options.enlarge)
+            how = {name: getattr(options, name) for name in ("size", "batch", "rounds", "enlarge", "device", "workers")}
+            rows = speed.table(options.photos, **how)
         elif name == "engines":
             rows = engines.table()
         elif name == "memory":

@@ -13,12 +13,12 @@ from headstart.settings import settle
 from headstart.voice import Silent
 
 
-def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int) -> list[dict[str, float]]:
+def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device: str) -> list[dict[str, float]]:
     """One real run, record, TensorBoard, checkpoints and all: seconds of each epoch, from the clock of its record."""
     plan = settle(
         {
             "source": source,
-            "device": "cpu",
+            "device": device,
             "image_size": size,
             "batch_size": batch,
             "epochs": f"{epochs}ep",
@@ -39,15 +39,24 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int) -> list
     return found
 
 
-def table(source: str, *, size: int = 128, batch: int = 32, rounds: int = 2, enlarge: int = 0) -> list[str]:
+def table(
+    source: str,
+    *,
+    size: int = 128,
+    batch: int = 32,
+    rounds: int = 2,
+    enlarge: int = 0,
+    device: str = "cpu",
+    workers: int = 2,
+) -> list[str]:
     """Rows of the comparison; each loop gets one epoch to warm up and `rounds` that count, in turn.
 
-    With `enlarge` both work on copies of the photos with that shorter side in px.
+    `workers` are the stock loop's. With `enlarge` both work on copies of the photos with that shorter side in px.
     """
     with tempfile.TemporaryDirectory() as scratch:
         root = stock.as_image_folders(source, Path(scratch) / "photos", enlarge)
         source = str(root) if enlarge else source
-        settings = {"size": size, "batch": batch, "epochs": rounds + 1}
+        settings = {"size": size, "batch": batch, "epochs": rounds + 1, "device": device, "workers": workers}
         plain, fast = stock.apart(root, **settings), stock.apart(root, **settings, fast=True)
         first: list[float] = []
         epochs: dict[str, list[tuple[float, float]]] = {
@@ -62,23 +71,23 @@ def table(source: str, *, size: int = 128, batch: int = 32, rounds: int = 2, enl
                 epoch = next(loop)
                 if count:
                     epochs[name].append((epoch.images_per_second, epoch.train_seconds + epoch.val_seconds))
-            mine = ours(source, Path(scratch) / "runs", size=size, batch=batch, epochs=3)
+            mine = ours(source, Path(scratch) / "runs", size=size, batch=batch, epochs=3, device=device)
             if count:
                 first.append(mine[0]["wall"] / median(e["wall"] for e in mine[1:]))
                 epochs["headstart"] += [(e["images_per_second"], e["wall"]) for e in mine[1:]]
                 mfu += [e["mfu"] for e in mine[1:]]
                 watching.append(mine[0]["watching"])
-    rows = _rows(epochs, size, batch)
+    rows = _rows(epochs, f"resnet18, {size} px, batch {batch}, {device}, each loop one process")
     rows.append(f"first epoch / a later one, after the kernels are warmed up: {median(first):.2f}")
     rows.append(f"MFU {100 * median(mfu):.0f} % of the measured matmul peak; watching {100 * median(watching):.1f} %")
     return rows
 
 
-def _rows(epochs: dict[str, list[tuple[float, float]]], size: int, batch: int) -> list[str]:
+def _rows(epochs: dict[str, list[tuple[float, float]]], title: str) -> list[str]:
     speed = {name: median(e[0] for e in found) for name, found in epochs.items()}
     whole = {name: median(e[1] for e in found) for name, found in epochs.items()}
     rows = [
-        f"resnet18, {size} px, batch {batch}, each loop one process",
+        title,
         f"{'loop':<30}{'images/s':>10}{'ratio':>8}{'epoch s':>10}{'ratio':>8}",
     ]
     for name in epochs:

@@ -3,7 +3,7 @@
 ImageFolder, RandomResizedCrop, DataLoader with two workers, torchvision's resnet18, fp32; on request channels_last and
 bf16, which its readers could add with three lines.
 
-    python -m benchmarks.stock FOLDER --size 128 --batch 32 --epochs 3 [--fast]
+    python -m benchmarks.stock FOLDER --size 128 --batch 32 --epochs 3 [--fast] [--device cuda] [--workers 8]
 
 trains in a process of its own, prints a JSON line for each epoch and waits for a line before the next, so that loops
 can take turns.
@@ -85,18 +85,20 @@ def train(
     frozen: bool = False,
     weights: dict[str, torch.Tensor] | None = None,
     judge: tuple[str, ...] = ("val",),
+    device: str = "cpu",
+    workers: int = 2,
 ) -> Iterator[StockEpoch]:
     """Train torchvision's resnet18, SGD and cosine; yields each epoch. `fast`: channels_last and bf16.
 
     `frozen` trains the last layer alone, as the tutorial does ("ConvNet as fixed feature extractor").
     """
     torch.manual_seed(seed)
-    training, judging = _loaders(root, size, batch, judge)
+    training, judging = _loaders(root, size, batch, judge, workers)
     network = torchvision.models.resnet18(num_classes=len(training.dataset.classes))
     if weights is not None:
         network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, strict=False)
     layout = torch.channels_last if fast else torch.contiguous_format
-    network = network.to(memory_format=layout)
+    network = network.to(device, memory_format=layout)
     if frozen:
         network.requires_grad_(False)
         network.fc.requires_grad_(True)
@@ -106,8 +108,8 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(training))
 
     def forward(images: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
-            return network(images.to(memory_format=layout)).float()
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=fast):
+            return network(images.to(device, memory_format=layout)).float()
 
     for _ in range(epochs):
         begin = time.perf_counter()
@@ -115,7 +117,7 @@ def train(
         images_seen, running = 0, 0.0
         for images, labels in training:
             optimizer.zero_grad()
-            loss = F.cross_entropy(forward(images), labels)
+            loss = F.cross_entropy(forward(images), labels.to(device))
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -127,26 +129,27 @@ def train(
         with torch.no_grad():
             for loader in judging:
                 for images, labels in loader:
-                    correct += int((forward(images).argmax(1) == labels).sum())
+                    correct += int((forward(images).argmax(1) == labels.to(device)).sum())
                     judged += len(labels)
         yield StockEpoch(trained - begin, time.perf_counter() - trained, images_seen, correct, judged)
 
 
-def apart(
-    root: Path, *, size: int, batch: int, epochs: int, fast: bool = False, frozen: bool = False
-) -> Iterator[StockEpoch]:
+def apart(root: Path, **how: object) -> Iterator[StockEpoch]:
     """As `train`, in a process of its own, which knows nothing of ours (memory settings, warm kernels)."""
-    command = [sys.executable, "-m", "benchmarks.stock", str(root), "--size", str(size), "--batch", str(batch)]
-    command += ["--epochs", str(epochs)] + ["--fast"] * fast + ["--frozen"] * frozen
+    command = [sys.executable, "-m", "benchmarks.stock", str(root)]
+    for name, value in how.items():
+        command += [f"--{name}"] * value if isinstance(value, bool) else [f"--{name}", str(value)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None
-        for _ in range(epochs):
+        for _ in range(int(str(how["epochs"]))):
             child.stdin.write("\n")
             child.stdin.flush()
             yield StockEpoch(**json.loads(child.stdout.readline()))
 
 
-def _loaders(root: Path, size: int, batch: int, judge: tuple[str, ...]) -> tuple[DataLoader, list[DataLoader]]:
+def _loaders(
+    root: Path, size: int, batch: int, judge: tuple[str, ...], workers: int
+) -> tuple[DataLoader, list[DataLoader]]:
     shown = transforms.Compose(
         [
             transforms.RandomResizedCrop(size),
@@ -163,8 +166,8 @@ def _loaders(root: Path, size: int, batch: int, judge: tuple[str, ...]) -> tuple
             transforms.Normalize(MEAN, STD),
         ]
     )
-    training = DataLoader(ImageFolder(root / "train", shown), batch_size=batch, shuffle=True, num_workers=2)
-    judging = [DataLoader(ImageFolder(root / name, plain), batch_size=batch, num_workers=2) for name in judge]
+    training = DataLoader(ImageFolder(root / "train", shown), batch_size=batch, shuffle=True, num_workers=workers)
+    judging = [DataLoader(ImageFolder(root / name, plain), batch_size=batch, num_workers=workers) for name in judge]
     return training, judging
 
 
@@ -177,9 +180,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--fast", action="store_true")
     parser.add_argument("--frozen", action="store_true")
-    options = parser.parse_args()
-    how = {"fast": options.fast, "frozen": options.frozen}
-    loop = train(options.root, size=options.size, batch=options.batch, epochs=options.epochs, lr=0.01, **how)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2)
+    options = vars(parser.parse_args())
+    loop = train(options.pop("root"), lr=0.01, **options)
     for _ in sys.stdin:
         if (epoch := next(loop, None)) is None:
             break

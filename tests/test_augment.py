@@ -160,10 +160,11 @@ def test_a_frozen_trunk_sees_so_many_views_and_no_more() -> None:
     assert looks(0, 0) != looks(2, 0)
 
 
-def test_batches_made_ahead_are_the_same_batches() -> None:
+@pytest.mark.parametrize("threads", [1, 3, 9])  # of which 9 are more than an epoch has batches
+def test_batches_made_ahead_are_the_same_batches(threads: int) -> None:
     photos = batches.Photos([photo(40, 40, s) for s in range(7)], np.arange(7), np.arange(7))
     training = batches.TrainingBatches(photos, 2, augment.Augmentation(16), seed=0)
-    ahead = batches.Ahead(training)
+    ahead = batches.Ahead(training, threads)
     for asked in [(0, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0), (1, 0, 0), (1, 2, 0), (1, 3, 2), (2, 0, 2), (0, 0, 0)]:
         for made, plain in zip(ahead.batch(*asked), training.batch(*asked), strict=True):
             assert torch.equal(made, plain)

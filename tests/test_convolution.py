@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from headstart.parts import convolution, networks
-from headstart.parts.convolution import Convolution, weight_gradient
+from headstart.parts.convolution import AMX, AVX512, Convolution, weight_gradient
 
 
 def channels_last(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -48,24 +48,65 @@ def gradients(layer: nn.Module, x: Tensor, how: str) -> tuple[Tensor, Tensor, Te
     return y.detach(), x.grad, layer.weight.grad
 
 
-@pytest.mark.parametrize(("size", "stride", "unfolds"), [(3, 1, True), (8, 2, True), (12, 1, False)])
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What ways are taken back, and the output channels of each."""
+    ways: list[tuple[str, int]] = []
+    for way in (convolution._Unfolding, convolution._Products):
+        real = way.backward
+
+        def backward(ctx, gradient, real=real, name=way.__name__):
+            ways.append((name, gradient.shape[1]))
+            return real(ctx, gradient)
+
+        monkeypatch.setattr(way, "backward", staticmethod(backward))
+    return ways
+
+
+CASES = [
+    # inputs, outputs, side, stride, kind of processor, way
+    (128, 64, 3, 1, AVX512, "_Unfolding"),
+    (128, 64, 8, 2, AVX512, "_Unfolding"),
+    (128, 64, 12, 1, AVX512, ""),
+    (128, 64, 12, 1, AMX, "_Unfolding"),
+    (512, 512, 3, 1, AMX, "_Products"),
+    (512, 512, 3, 1, AVX512, "_Unfolding"),
+    (512, 512, 6, 2, AMX, "_Unfolding"),
+    (64, 64, 3, 1, AMX, ""),
+]
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "size", "stride", "kind", "way"), CASES)
 def test_bf16_is_no_further_from_the_truth_than_torchs(
-    size: int, stride: int, unfolds: bool, monkeypatch: pytest.MonkeyPatch
+    inputs, outputs, size, stride, kind, way, monkeypatch: pytest.MonkeyPatch, counted
 ) -> None:
+    monkeypatch.setattr(convolution, "reach", lambda: kind)
     torch.manual_seed(0)
-    ours = Convolution(128, 64, 3, stride, padding=1, bias=False).to(memory_format=torch.channels_last)
-    torchs = nn.Conv2d(128, 64, 3, stride, padding=1, bias=False)
+    ours = Convolution(inputs, outputs, 3, stride, padding=1, bias=False).to(memory_format=torch.channels_last)
+    torchs = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     torchs.load_state_dict(ours.state_dict())
     torchs = torchs.to(memory_format=torch.channels_last)
-    x = channels_last(8, 128, size, size, seed=3, dtype=torch.float32)
-    calls = []
-    monkeypatch.setattr(convolution, "weight_gradient", lambda *a: calls.append(1) or weight_gradient(*a))
+    x = channels_last(8, inputs, size, size + 1, seed=3, dtype=torch.float32)
     true = gradients(copy.deepcopy(torchs).double(), x.double(), "fp64")
     found, plain = gradients(ours, x, "bf16"), gradients(torchs, x, "bf16")
-    assert bool(calls) == unfolds
-    assert torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1])
-    error, usual = ((one[2].double() - true[2]).norm() / true[2].norm() for one in (found, plain))
-    assert error <= 1.2 * usual and usual < 0.01
+    assert [name for name, _ in counted] == ([way] if way else [])
+    if way != "_Products":
+        assert torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1])
+    for right, mine, its in zip(true, found, plain, strict=True):
+        error, usual = ((one.double() - right).norm() / right.norm() for one in (mine, its))
+        assert error <= 1.2 * usual and usual < 0.01
+        assert mine.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("asked", ["input", "weight"])
+def test_only_what_is_asked_for_is_computed(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "reach", lambda: AMX)
+    layer = Convolution(512, 512, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    x = channels_last(2, 512, 3, 3, seed=3, dtype=torch.float32).requires_grad_(asked == "input")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x).float().sum()
+    (found,) = torch.autograd.grad(y, x if asked == "input" else layer.weight)
+    assert torch.isfinite(found).all() and found.abs().sum() > 0
 
 
 def test_fp32_and_evaluation_are_torchs_to_the_bit() -> None:
@@ -79,14 +120,15 @@ def test_fp32_and_evaluation_are_torchs_to_the_bit() -> None:
         assert torch.equal(ours(x), torchs(x))
 
 
-def test_a_step_of_a_network_in_bf16_uses_it_where_few_positions_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = []
-    real = weight_gradient
-    monkeypatch.setattr(convolution, "weight_gradient", lambda *a: shapes.append(tuple(a[1].shape)) or real(*a))
+@pytest.mark.parametrize("kind", [AVX512, AMX])
+def test_a_step_of_a_network_in_bf16_uses_it_where_few_positions_are_left(kind, monkeypatch, counted) -> None:
+    monkeypatch.setattr(convolution, "reach", lambda: kind)
     network = networks.build("resnet18", 3).to(memory_format=torch.channels_last).train()
     x = channels_last(8, 3, 64, 64, seed=6, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         loss = network(x).float().square().mean()
     loss.backward()
-    assert [shape[1] for shape in shapes] == [512] * 4 + [256] * 4 + [128] * 3  # backwards; 64 channels are too few
+    last = ["_Products" if kind is AMX else "_Unfolding"] * 3 + ["_Unfolding"]  # backwards: three plain, one strided
+    expected = [(way, 512) for way in last] + [("_Unfolding", 256)] * 4 + [("_Unfolding", 128)] * 3
+    assert counted == expected  # 64 channels are too few
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())

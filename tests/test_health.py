@@ -125,7 +125,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_planted_ailments_are_found_and_only_those(planted: dict[str, str], tmp_path: Path) -> None:
     sick = {
-        "learning rate too high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.1}],
+        "learning rate too high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
         "learning rate too low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
         "dead filters": [{"start": planted["dead"], "epochs": "3st"}],
         "exploding gradients": [

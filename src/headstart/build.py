@@ -253,7 +253,7 @@ def _parts(
         precision=plan.machine.precision,
         phases=phases,
         batches=batches,
-        fetch=batches.batch if device.type == "cpu" else Ahead(batches).batch,
+        fetch=batches.batch if device.type == "cpu" else Ahead(batches, plan.machine.threads).batch,
         val=_photos(store, listing, parted.val),
         mean=start.mean,
         std=start.std,

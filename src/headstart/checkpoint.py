@@ -158,15 +158,21 @@ def _fill(path: Path, parts: Parts, state: State) -> dict[str, Any]:
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Put the slots back; those shaped like their parameter take its memory layout: fused kernels need it so."""
+    """Put the slots back as torch had made them.
+
+    Those shaped like their parameter take its memory layout: fused kernels need it so. A count of steps lies where the
+    kernels read it, which is beside the parameter for fused ones.
+    """
     for group, rate in zip(optimizer.param_groups, numbers["lr"], strict=True):
         group["lr"] = rate
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    owners = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for key, value in {**tensors, **numbers["slots"]}.items():
         index, _, name = key.partition(".")
-        parameter = parameters[int(index)]
+        parameter, group = owners[int(index)]
         if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
             value = torch.empty_like(parameter).copy_(value)
+        elif isinstance(value, Tensor) and group.get("fused"):
+            value = value.to(parameter.device)
         optimizer.state[parameter][name] = value
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -82,24 +82,30 @@ class TrainingBatches:
 
 
 @lru_cache(maxsize=1)
-def _one_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="batches")
+def _pool(threads: int) -> ThreadPoolExecutor:
+    # a batch is one thread's work: torch's own threads, one team for each of ours, would only be in the way
+    return ThreadPoolExecutor(threads, "batches", partial(torch.set_num_threads, 1))
 
 
 class Ahead:
-    """Prepares the next batch in a thread while an accelerator works on this one; the batches are the same."""
+    """Prepares the next batches in threads while an accelerator works on this one; the batches are the same."""
 
-    def __init__(self, batches: TrainingBatches) -> None:
-        self._batches = batches
-        self._next: tuple[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] | None = None
+    def __init__(self, batches: TrainingBatches, threads: int) -> None:
+        """As many batches are made ahead as there are `threads`, each by one of them."""
+        self._batches, self._threads = batches, threads
+        self._waiting: dict[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] = {}
 
     def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
         """As `TrainingBatches.batch`."""
-        asked = (epoch, step, views)
-        ready = self._next[1].result() if self._next and self._next[0] == asked else self._batches.batch(*asked)
-        after = (epoch, step + 1, views) if step + 1 < self._batches.steps_per_epoch else (epoch + 1, 0, views)
-        self._next = after, _one_thread().submit(self._batches.batch, *after)
-        return ready
+        per_epoch = self._batches.steps_per_epoch
+        number = epoch * per_epoch + step
+        wanted = [(n // per_epoch, n % per_epoch, views) for n in range(number, number + self._threads + 1)]
+        for asked in set(self._waiting).difference(wanted):  # of another phase
+            self._waiting.pop(asked).cancel()
+        for asked in wanted:
+            if asked not in self._waiting:
+                self._waiting[asked] = _pool(self._threads).submit(self._batches.batch, *asked)
+        return self._waiting.pop(wanted[0]).result()
 
 
 def plain_batches(photos: Photos, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, cast
 
@@ -24,12 +25,16 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 def fresh_head(network: nn.Module, *, seed: int) -> None:
     """Draw the head's values, in place: torch's own initialisation (uniform, ±1/√fan-in), from (seed, "head").
 
-    They depend on the seed and the head's shape only, so that all arms with one head share its first values.
+    They depend on the seed and the head's shape only, so that all arms with one head share its first values, on any
+    device.
     """
+    head = network.get_submodule(head_name(network))
+    drawn = copy.deepcopy(head).cpu()  # every device has random numbers of its own
     with torch_stream(seed, "head"):
-        for module in network.get_submodule(head_name(network)).modules():
+        for module in drawn.modules():
             if isinstance(module, LAYERS):
                 module.reset_parameters()
+    head.load_state_dict(drawn.state_dict())
 
 
 @torch.no_grad()

@@ -136,7 +136,8 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(512 * wide, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        # the largest of rectified values is the largest rectified, bit for bit, gradients too: a quarter of the work
+        x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return cast(Tensor, self.fc(torch.flatten(self.avgpool(x), 1)))
 

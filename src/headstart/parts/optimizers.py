@@ -26,13 +26,13 @@ class Make(Protocol):
 
 
 def _passes(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Fused on CPU, where one pass over memory in the place of four to ten halves the time; elsewhere foreach.
+    """Fused on CPU and CUDA: one pass over memory in the place of four to ten, half the time on a CPU; else foreach.
 
     Torch's fused CPU kernels read memory in its order and not by strides, so slots must lie as their weights do: torch
     makes them so, and checkpoint.py puts them back so.
     """
-    on_cpu = all(p.device.type == "cpu" for group in groups for p in group["params"])
-    return {"fused": True} if on_cpu else {"foreach": True}
+    kinds = {p.device.type for group in groups for p in group["params"]}
+    return {"fused": True} if kinds <= {"cpu", "cuda"} else {"foreach": True}
 
 
 OPTIMIZERS: dict[str, Make] = {

@@ -85,10 +85,10 @@ class Probe:
                 if name in self._blocks and isinstance(output, Tensor):
                     outputs[name] = output
                 if isinstance(module, nn.ReLU) and last[0] not in zeros:
-                    zero = output.detach() == 0
-                    zeros[last[0]] = float(zero.float().mean())
-                    if output.ndim == 4 and output[0, 0].numel() > 1:  # one value a photo says little of a filter
-                        dead[last[0]] = float(zero.transpose(0, 1).flatten(1).all(dim=1).float().mean())
+                    values = output.detach()
+                    zeros[last[0]] = 1 - int(torch.count_nonzero(values)) / values.numel()
+                    if values.ndim == 4 and values[0, 0].numel() > 1:  # one value a photo says little of a filter
+                        dead[last[0]] = float((values.amax(dim=(0, 2, 3)) == 0).float().mean())
 
             return hook
 
@@ -109,8 +109,9 @@ class Probe:
 
 
 def _norm(tensor: Tensor) -> float | None:
-    # 1e-30 squared is no float32; and not every device has float64
-    return _finite(float(torch.linalg.vector_norm(tensor.detach().cpu().double())))
+    """In float64, since 1e-30 squared is no float32; not every device has it."""
+    here = tensor.detach() if tensor.device.type in ("cpu", "cuda") else tensor.detach().cpu()
+    return _finite(float(torch.linalg.vector_norm(here, dtype=torch.float64)))
 
 
 def _finite(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PHOTOS_BETWEEN = 1000  # trained on between two probes, at least: a probe costs what a dozen of them cost
+PHOTOS_BETWEEN = 2000  # trained on between two probes, at least: a probe costs what ten to twenty of them cost
 
 
 def probe_is_due(step: int, steps_per_epoch: int, total: int, batch_size: int) -> bool:
