@@ -81,6 +81,9 @@ class TrainingBatches:
         return images, torch.from_numpy(self.photos.labels[rows])
 
 
+MOST_THREADS = 4  # more of them wait for Python's lock: docs/speed.md has the figures
+
+
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
     # a batch is one thread's work: torch's own threads, one team for each of ours, would only be in the way
@@ -91,8 +94,8 @@ class Ahead:
     """Prepares the next batches in threads while an accelerator works on this one; the batches are the same."""
 
     def __init__(self, batches: TrainingBatches, threads: int) -> None:
-        """As many batches are made ahead as there are `threads`, each by one of them."""
-        self._batches, self._threads = batches, threads
+        """As many batches are made ahead as there are `threads` (at most MOST_THREADS), each by one of them."""
+        self._batches, self._threads = batches, min(threads, MOST_THREADS)
         self._waiting: dict[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] = {}
 
     def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
