@@ -108,7 +108,7 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(training))
 
     def forward(images: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=fast):
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=fast):
             return network(images.to(device, memory_format=layout)).float()
 
     for _ in range(epochs):

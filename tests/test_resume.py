@@ -16,9 +16,13 @@ import pytest
 
 from headstart import loop, run
 from headstart.cli import main
+from headstart.errors import UsageError
 from headstart.record import read_json
+from headstart.settings import settle
+from headstart.voice import Silent
 
-from .runs import flags, metrics
+from .runs import SMALL, flags, metrics
+from .test_build import Ear
 
 SETTINGS = {
     "network": "timm:test_resnet",  # half a million weights: the kills are what takes the time
@@ -341,3 +345,28 @@ def test_a_plan_made_invalid_by_hand_is_refused(stopped: Path, tmp_path: Path, c
     (folder / "plan.json").write_text(json.dumps(content))
     code, said = refusal(["resume", str(folder)], capsys)
     assert code == 2 and f"recipe.{key}: " in said and "Traceback" not in said
+
+
+def elsewhere(folder: Path, best_epoch: int) -> Path:
+    """A stopped run as one that another machine began, whose best model is of `best_epoch`."""
+    for name, change in (
+        ("plan.json", lambda content: content["environment"].update(processor="another")),
+        ("model/config.json", lambda content: content["headstart"].update(epoch=best_epoch)),
+    ):
+        content = read_json(folder / name)
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def test_a_best_model_that_other_bits_may_not_make_again_is_not_judged(tmp_path: Path) -> None:
+    """It came after the checkpoint: here it would be made again, elsewhere perhaps not, and judged all the same."""
+    plan = settle({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
+    ear = Ear()
+    stopped = run.start(plan, tmp_path, Silent(), until=2)
+    with pytest.raises(UsageError, match="is of epoch 3, after the checkpoint"):
+        run.resume(elsewhere(stopped, best_epoch=3), ear)
+    assert not (stopped / "result.json").exists()
+    run.resume(elsewhere(stopped, best_epoch=2), ear)
+    assert any("Not comparable bit for bit" in sentence for sentence in ear.said)
+    assert read_json(stopped / "result.json")["state"] == "finished"

@@ -23,7 +23,7 @@ from headstart.watch.event_file import EventFile
 from headstart.watch.observer import Observer, confusion
 from headstart.watch.pictures import confusion_picture
 from headstart.watch.quantities import BINS, Look, histogram
-from headstart.watch.when import is_due
+from headstart.watch.when import is_due, probe_is_due
 
 from .boards import CONFIGURATION, points
 from .runs import prepared
@@ -181,6 +181,16 @@ def test_when_to_look(total: int, per_epoch: int, data: st.DataObject) -> None:
     assert len(due) <= total // per_epoch + 1 + math.ceil(math.log2(per_epoch + 1))
     step = data.draw(st.integers(1, total))
     assert is_due(step, per_epoch, total) == (step in due)  # a pure function: nothing is remembered
+
+
+@given(st.integers(1, 400), st.integers(1, 300), st.integers(1, 20))
+def test_when_to_probe(per_epoch: int, batch: int, epochs: int) -> None:
+    """At ends of epochs, the last one's among them, and after 2,000 photos or more: a probe costs 1 % of those."""
+    total = per_epoch * epochs
+    due = [step for step in range(1, total + 1) if probe_is_due(step, per_epoch, total, batch)]
+    assert due[-1] == total and all(step % per_epoch == 0 for step in due)
+    gaps = np.diff([0, *due[:-1]]) * batch
+    assert all(2000 <= gap < 2000 + per_epoch * batch for gap in gaps)
 
 
 def observer(made) -> Observer:

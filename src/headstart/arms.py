@@ -135,6 +135,12 @@ def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
         )
 
 
+def borne_by_all(found: Iterable[build.Complete]) -> str:
+    """The precision of a study: the first arm's, but fp32 where an arm or a source cannot be trained in another."""
+    chosen = [complete.plan.machine.precision for complete in found]
+    return "fp32" if "fp32" in chosen else chosen[0]
+
+
 def in_common(classes: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
     """Those of `classes` that the weights know by name: the same words, or the last words of a longer name.
 

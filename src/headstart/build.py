@@ -7,6 +7,7 @@ Everything that can be wrong with a plan comes up here, before the first step.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from headstart.data.listing import Listing
 from headstart.errors import UsageError
 from headstart.features import Trunk
 from headstart.loop import Parts, Phase
-from headstart.machine import accelerator, batch_shape, measure, processor, warm
+from headstart.machine import batch_shape, environment, measure, warm
 from headstart.many_heads import Member
 from headstart.parts import heads, networks, optimizers, precision, schedules, starts
 from headstart.parts.augment import Augmentation
@@ -107,7 +108,7 @@ def complete(draft: Plan, voice: Voice) -> Complete:
     for sentence in (*listing.describe().splitlines(), *listing.notes):
         voice.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
-    plan = _with_size(plan, network)
+    plan = _trainable(plan, network, voice)
     heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
     starts.initialise(network, start, seed=plan.chance.seed)
 
@@ -165,7 +166,7 @@ def judging_trunk(prepared: Prepared) -> Trunk:
     return _trunk(plan, prepared.network, prepared.parts.batches, prepared.start)
 
 
-def _with_size(plan: Plan, network: nn.Module) -> Plan:
+def _trainable(plan: Plan, network: nn.Module, voice: Voice) -> Plan:
     """The plan with fp32 where bf16 would train on garbage. Raises UsageError for a size that the network refuses."""
     size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
     if networks.fixed_size(network) not in (None, size):
@@ -186,6 +187,7 @@ def _with_size(plan: Plan, network: nn.Module) -> Plan:
             f"At {size} px {name} cannot be trained in bf16: {broken} takes strides over a single pixel.",
             "Use --precision fp32, or a larger --image-size.",
         )
+    voice.say(f"At {size} px {name} is trained in fp32: {broken} takes strides over a single pixel.")
     return plan.changed("machine", precision="fp32")
 
 
@@ -278,7 +280,7 @@ def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: star
         device=device,
         mean=start.mean,
         std=start.std,
-        machine=(processor(), accelerator(device), str(plan.machine.threads), str(plan.data.store_scale)),
+        machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.store_scale)),
     )
 
 

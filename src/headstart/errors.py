@@ -84,6 +84,6 @@ def told(error: Exception) -> HeadstartError:
         where = f": {error.filename}" if error.filename else ""
         return ResourceError(f"The system refused ({error.strerror}{where}).", REFUSED[error.errno])
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
-        return ResourceError("The memory is not enough.", "Choose a smaller --batch-size or --image-size.")
+        return ResourceError("The memory is not enough.", "Start anew with a smaller --batch-size or --image-size.")
     what = f"headstart failed in a way it did not expect ({type(error).__name__}: {' '.join(str(error).split())})."
     return HeadstartError(what, "Run it again with --debug and report what it prints.")

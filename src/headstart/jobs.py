@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import errors, record, run, run_heads
+from headstart import errors, machine, record, run, run_heads
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
@@ -164,7 +164,7 @@ def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voi
 
 def _key(plan: Plan) -> Path:
     """Where the cache keeps the place of the run of this plan in this environment."""
-    text = json.dumps([plan.hash, run.environment(plan.machine.device)], sort_keys=True)
+    text = json.dumps([plan.hash, machine.environment(plan.machine.device)], sort_keys=True)
     return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import PIL.features
 import torch
+import torchvision
 from torch import nn
 
 from headstart.cache import cache_root
 from headstart.errors import UsageError
-from headstart.parts import precision
+from headstart.parts import convolution, precision
 from headstart.plan import Plan
 from headstart.record import write_json
 from headstart.voice import Voice
@@ -87,9 +92,27 @@ def accelerator(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system tells it, and those of its instructions that decide bits."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return platform.processor()
+        name = platform.processor()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if convolution.has_tiles() else ''}"
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """What else decides bits and speed: versions and machine."""
+    return {
+        "headstart": version("headstart"),
+        "numerics": precision.NUMERICS,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": version("timm"),
+        "numpy": version("numpy"),
+        "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",
+        "system": platform.platform(),
+        "processor": processor(),
+        "device": accelerator(torch.device(device)),
+    }

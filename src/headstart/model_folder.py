@@ -58,7 +58,7 @@ def write_model(
         (folder / WHOLE).unlink(missing_ok=True)
         (folder / TRUNK).unlink(missing_ok=True)
         link(trunk, folder / TRUNK)
-    write_json(folder / "config.json", _config(prepared))
+    write_json(folder / "config.json", _config(prepared, event.epoch))
     write_json(folder / "preprocess.json", _preprocess(prepared))
     write_atomic(folder / "README.md", _card(prepared, event, whole=trunk is None))
 
@@ -73,6 +73,12 @@ def make_whole(folder: Path) -> None:
         write_atomic(folder / "README.md", card.replace(NOT_WHOLE, opens))
         (folder / HEAD).unlink()
         (folder / TRUNK).unlink()
+
+
+def epoch_of(folder: Path) -> int:
+    """The epoch whose weights lie in a model folder; 0 where there are none."""
+    path = folder / "config.json"
+    return int(_read_object(path)["headstart"].get("epoch", 0)) if path.exists() else 0
 
 
 def read_model(folder: Path) -> Model:
@@ -159,7 +165,7 @@ def _first_line(error: object) -> str:
     return text.splitlines()[0].rstrip(":.") if text else type(error).__name__
 
 
-def _config(prepared: Prepared) -> dict[str, Any]:
+def _config(prepared: Prepared, epoch: int) -> dict[str, Any]:
     plan, size = prepared.plan, prepared.plan.recipe.image_size
     published = getattr(prepared.network, "pretrained_cfg", None) or {"first_conv": "conv1"}
     return {
@@ -185,6 +191,7 @@ def _config(prepared: Prepared) -> dict[str, Any]:
             "start": short_start(plan.arm.start),
             "provenance": prepared.start.provenance,
             "plan": plan.hash,
+            "epoch": epoch,
             "data": {
                 "fingerprint": plan.facts.fingerprint,
                 **plan.chance.model_dump(),

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
-import sys
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.features
 import torch
-import torchvision
 from safetensors.torch import load_file
 
 from headstart import build, checkpoint, evidence, gallery, loop, machine, record
@@ -22,7 +17,7 @@ from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.interrupt import Wish
-from headstart.model_folder import write_model
+from headstart.model_folder import epoch_of, write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
 from headstart.units import Duration
@@ -72,7 +67,7 @@ def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
     """A new run folder under `runs` with its plan.json."""
     folder = record.create_run(runs, about["cell"] if about else plan.arm_name, plan.chance.seed)
     content = {"schema": record.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
-    content |= {"environment": environment(plan.machine.device)} | ({"study": about} if about else {})
+    content |= {"environment": machine.environment(plan.machine.device)} | ({"study": about} if about else {})
     record.write_json(folder / "plan.json", content)
     return folder
 
@@ -95,13 +90,25 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
                 f"The data or the weights are not those the run began with: {'; '.join(changes)}.",
                 "Put them back, or start a new run with --force-new.",
             )
-        if content["environment"] != environment(plan.machine.device):
-            changes = differences(content["environment"], environment(plan.machine.device))
+        if content["environment"] != machine.environment(plan.machine.device):
+            changes = differences(content["environment"], machine.environment(plan.machine.device))
             voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
+            _require_its_best(folder)
         _live(folder, prepared, voice, save_every, until)
         if "study" not in content:
             gallery.illustrate(folder, voice)
     return folder
+
+
+def _require_its_best(folder: Path) -> None:
+    """Raise UsageError where the best model came after the checkpoint: with other bits it may not come again."""
+    epoch = epoch_of(folder / "model")
+    if epoch > checkpoint.newest_extra(folder / "checkpoints").get("best_epoch", epoch):
+        raise UsageError(
+            f"The best model in {folder} is of epoch {epoch}, after the checkpoint, and with other versions or another "
+            "machine that epoch may not come out the same.",
+            "Go on where it began, or start a new run with --force-new.",
+        )
 
 
 def _unchanged_plan(folder: Path) -> tuple[Plan, dict[str, Any]]:
@@ -308,6 +315,7 @@ class _Life:
         clock = time.perf_counter()
         plan = self.prepared.plan.model_dump(mode="json")
         extra = {"bytes": self.scribe.sync(), "seconds": self.seconds, "plan": plan}
+        extra["best_epoch"] = self.state.progress.best_epoch
         checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
         self.saved = time.perf_counter()
         self.saving = self.saved - clock
@@ -411,23 +419,6 @@ def result_sentences(result: dict[str, Any]) -> list[str]:
 def settings_of(plan: Plan) -> dict[str, Any]:
     """The plan as hyper-parameters for TensorBoard: every field, so that all runs have the same keys."""
     return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
-
-
-def environment(device: str = "cpu") -> dict[str, Any]:
-    """What else decides bits and speed: versions and machine."""
-    return {
-        "headstart": version("headstart"),
-        "numerics": precision.NUMERICS,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "timm": version("timm"),
-        "numpy": version("numpy"),
-        "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",
-        "system": platform.platform(),
-        "processor": machine.processor(),
-        "device": machine.accelerator(torch.device(device)),
-    }
 
 
 def _save_steps(prepared: Prepared, every: Duration | None) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import build, gallery, jobs, machine, record, run
-from headstart.arms import as_judged, check, met, require_unchanged, source_of, source_plan, write_met
+from headstart.arms import as_judged, borne_by_all, check, met, require_unchanged, source_of, source_plan, write_met
 from headstart.cache import sweep
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, UsageError
@@ -60,7 +60,7 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     record.require_writable(runs)
     declared = Declared(declared.protocol, machine.settle(declared.plan))
     arms, sources = check(declared, voice)
-    plan = declared.plan.changed("machine", precision=arms[0].plan.machine.precision)
+    plan = declared.plan.changed("machine", precision=borne_by_all([*arms, *sources.values()]))
     source = record.slug(Path(declared.plan.data.source).stem)
     folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
     declared = Declared(declared.protocol, plan)

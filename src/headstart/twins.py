@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from headstart import build, jobs, machine, record
+from headstart.arms import borne_by_all
 from headstart.engines import checked, choice
 from headstart.errors import UsageError
 from headstart.plan import Plan
@@ -81,13 +82,17 @@ def compare(
     record.require_writable(runs)
     draft = machine.settle(draft)
     asked: list[tuple[Plan, dict[str, Any]]] = []
+    met: list[tuple[str, build.Complete]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
         cell = f"scratch,network={network},norm={norm},shortcut={shortcut}"
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
                                            "shortcut": shortcut})  # fmt: skip
-        completed = build.complete(plan, Silent())
+        met.append((cell, build.complete(plan, Silent())))
+    common = borne_by_all(completed for _, completed in met)
+    for cell, completed in met:
         for seed in range(draft.chance.seed, draft.chance.seed + seeds):
-            own = completed.survey.recounted(completed.plan.changed("chance", seed=seed))
+            own = completed.plan.changed("chance", seed=seed).changed("machine", precision=common)
+            own = completed.survey.recounted(own)
             asked.append((own, {"cell": cell, "stage": "twins", "budget": str(own.recipe.epochs), "fraction": 1.0}))
     folder = runs / f"twins-{record.slug(Path(source).stem)}-{asked[0][0].hash[:12]}"
     voice.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")

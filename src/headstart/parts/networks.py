@@ -2,7 +2,7 @@
 
 He et al. 2015, "Deep residual learning for image recognition" (arXiv:1512.03385); the bottleneck carries its stride on
 the 3x3 convolution ("v1.5"), as torchvision's does. Module and state-dict names are torchvision's, and with the
-shortcut, BatchNorm and the ImageNet stem on, outputs and gradients are bit-equal to torchvision's.
+shortcut, BatchNorm and the ImageNet stem on, outputs and gradients in fp32 are bit-equal to torchvision's.
 
 Images are float tensors (n, 3, height, width); logits are (n, classes).
 """
