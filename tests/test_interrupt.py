@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart import api, jobs, run
+from headstart import api, jobs, judgement
 from headstart.engines.here import Here
 from headstart.interrupt import Wish
 from headstart.record import read_json
@@ -42,8 +42,8 @@ def test_a_signal_that_comes_when_a_run_is_done_does_not_undo_it(
         concluded(*args)
         os.kill(os.getpid(), signal.SIGINT)
 
-    concluded = run.conclude
-    monkeypatch.setattr(run, "conclude", late)
+    concluded = judgement.conclude
+    monkeypatch.setattr(judgement, "conclude", late)
     made = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
     assert read_json(made.folder / "result.json")["state"] == "finished"
     with Wish() as later:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headstart import build, jobs, machine, many_heads, run, run_heads
+from headstart import build, jobs, judgement, machine, many_heads, run, run_heads
 from headstart.model_folder import make_whole
 from headstart.parts import precision
 from headstart.parts.weights import model_weights
@@ -108,7 +108,7 @@ def test_what_is_done_is_kept_and_what_is_missing_is_made_to_the_same_bits(
     asked = [plan(start=start, seed=seed) for seed in (1, 2, 3)]
     whole = together(asked, tmp_path / "whole")
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to adopt
-    monkeypatch.setattr(run, "conclude", _dies_after(run.conclude, 1))
+    monkeypatch.setattr(judgement, "conclude", _dies_after(judgement.conclude, 1))
     with pytest.raises(KeyboardInterrupt):
         together(asked, tmp_path / "killed")
     monkeypatch.undo()

@@ -35,7 +35,7 @@ FLOORS = [
         "evidence",
         "gallery",
     ],
-    ["run", "run_heads", "jobs"],
+    ["scribe", "judgement", "run", "run_heads", "jobs"],
     ["eta", "progress", "engines", "search", "arms", "study", "twins", "forecast", "use"],
     ["terminal", "flags", "api", "__init__", "cli", "__main__"],
 ]

@@ -324,8 +324,8 @@ def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_run(folder: Path, as_json: bool) -> None:
+    from headstart.judgement import result_sentences
     from headstart.record import read_json
-    from headstart.run import result_sentences
 
     result = read_json(folder / "result.json")
     if as_json:

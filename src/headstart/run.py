@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, evidence, gallery, loop, machine, record
+from headstart import build, checkpoint, evidence, gallery, judgement, loop, machine, record
 from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.interrupt import Wish
 from headstart.model_folder import epoch_of, write_model
 from headstart.parts import heads, networks, precision
-from headstart.plan import Facts, Plan, anchored, differences, fields, read_plan
+from headstart.plan import Facts, Plan, anchored, differences, read_plan
+from headstart.scribe import Scribe, settings_of
 from headstart.units import Duration
 from headstart.verdict import health
 from headstart.verdict.history import History
@@ -179,32 +179,6 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                     wish.complete()
 
 
-class Scribe:
-    """Writes each line where it belongs: into the record, and from there into TensorBoard's files."""
-
-    def __init__(self, folder: Path, plan: Plan, size: int) -> None:
-        """Go on with the record from its first `size` bytes; TensorBoard's files are made anew from them."""
-        self.folder = folder
-        self.journal = record.Journal(folder / "metrics.jsonl", size)
-        self.board = sinks.rebuild(folder, settings_of(plan))
-
-    def write(self, line: dict[str, Any]) -> None:
-        self.journal.append(line)
-        self.board.write(line)
-
-    def sync(self) -> int:
-        """Make everything so far durable; returns the size of the record in bytes."""
-        self.board.flush()
-        return self.journal.sync()
-
-    def __enter__(self) -> Scribe:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.journal.close()
-        self.board.close()
-
-
 class _Life:
     """What a run in progress has in its hands."""
 
@@ -351,74 +325,19 @@ class _Life:
                 return self.judge()
         except DivergedError:
             pass
-        return self._judged(of_nothing(self.prepared))
+        return self._judged(judgement.of_nothing(self.prepared))
 
     def _judged(self, scores: dict[str, loop.Score]) -> dict[str, Any]:
         progress = self.state.progress
-        return judged(self.scribe, self.prepared, scores, progress.step, progress.epoch, progress.best_epoch)
+        where = (progress.step, progress.epoch, progress.best_epoch)
+        return judgement.judged(self.scribe, self.prepared, scores, *where)
 
     def conclude(self, result: dict[str, Any]) -> None:
         """Write result.json, once."""
-        conclude(self.scribe, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
-
-
-def of_nothing(prepared: Prepared) -> dict[str, loop.Score]:
-    """The scores of logits of 0, by split."""
-    found = {}
-    for name, photos in prepared.judging.items():
-        logits = np.zeros((len(photos), len(prepared.listing.classes)), dtype=np.float32)
-        found[name] = loop.score(logits, photos.labels)
-    return found
-
-
-def judged(
-    scribe: Scribe, prepared: Prepared, scores: dict[str, loop.Score], step: int, epoch: int, best_epoch: int
-) -> dict[str, Any]:
-    """Leave the judgement in the record and as evidence; returns what result.json says of it."""
-    evidence.write_predictions(scribe.folder, prepared, scores)
-    results = {name: evidence.summary(found, prepared.judging[name].labels) for name, found in scores.items()}
-    scribe.write({"kind": "end", "step": step, "epoch": epoch, **results})
-    return {**results, "best_epoch": best_epoch, "judge": prepared.split.judge}
-
-
-def conclude(scribe: Scribe, plan: Plan, result: dict[str, Any], epochs: int, seconds: dict[str, float]) -> None:
-    """Write result.json, once."""
-    scribe.sync()
-    about = {"schema": record.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
-    record.write_json(scribe.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})
+        judgement.conclude(self.scribe, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
 
 
 SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}
-
-
-def result_sentences(result: dict[str, Any]) -> list[str]:
-    """A finished run in words: the number that judges it, the optimism of the one that chose, the price of watching.
-
-    `result` is the content of result.json.
-    """
-    val, test, seconds = result["val"], result.get("test"), result["seconds"]
-    sentences = [
-        f"Best epoch {result['best_epoch']}: val accuracy {100 * val['accuracy']:.1f} % on {val['n']} images, "
-        "which also chose it."
-    ]
-    if test:
-        low, high = (100 * x for x in test["interval"])
-        gap = 100 * (val["accuracy"] - test["accuracy"])
-        sentences.append(
-            f"Test accuracy {100 * test['accuracy']:.1f} % on {test['n']} unseen images (95 % interval {low:.1f} to "
-            f"{high:.1f}); val was {abs(gap):.1f} points {'higher' if gap >= 0 else 'lower'}."
-        )
-    else:
-        sentences.append(
-            "No unseen images judged this run: val chose the epoch, so its number is too high by an unknown amount."
-        )
-    share = 100 * seconds["watching"] / max(seconds["training"], 1e-9)
-    return [*sentences, f"Watching cost {share:.1f} % of the training time."]
-
-
-def settings_of(plan: Plan) -> dict[str, Any]:
-    """The plan as hyper-parameters for TensorBoard: every field, so that all runs have the same keys."""
-    return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
 
 
 def _save_steps(prepared: Prepared, every: Duration | None) -> int:

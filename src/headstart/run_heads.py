@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart import build, evidence, loop, many_heads, record, run
+from headstart import build, evidence, judgement, loop, many_heads, record, run
 from headstart.build import Prepared
 from headstart.checkpoint import tensor_bytes
 from headstart.errors import InterruptedRunError
@@ -30,7 +30,7 @@ from headstart.many_heads import Member, Moment, Trained
 from headstart.model_folder import write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Plan
-from headstart.run import Scribe
+from headstart.scribe import Scribe
 from headstart.voice import Voice
 from headstart.watch.observer import Observer, proof_line
 from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
@@ -248,10 +248,10 @@ class _Shared:
                 state = {f"{name}.{key}": value for key, value in trained.best.items()}
                 write_model(folder / "model", state, prepared, best, self._trunk)
             failed = trained.diverged is not None or scores is None
-            result = run.judged(
+            result = judgement.judged(
                 scribe,
                 prepared,
-                scores or run.of_nothing(prepared),
+                scores or judgement.of_nothing(prepared),
                 len(trained.losses),
                 len(trained.epochs),
                 best.epoch if best is not None else 0,
@@ -261,7 +261,7 @@ class _Shared:
                 reason = trained.diverged.what if trained.diverged else "The best model's loss is not finite."
                 state_words = {"state": "diverged", "reason": reason}
             seconds["watching"] = time.perf_counter() - clock
-            run.conclude(scribe, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
+            judgement.conclude(scribe, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
 
     def _picture(self, prepared: Prepared) -> bytes:
         seed = prepared.plan.chance.seed
