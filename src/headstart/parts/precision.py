@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -86,16 +86,19 @@ def repeatable(device: torch.device, threads: int) -> Iterator[None]:
     keep_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     cudnn, asked = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
-    products = torch.get_float32_matmul_precision()
+    products, fills = torch.get_float32_matmul_precision(), cast(Any, torch.utils.deterministic)
+    filled = fills.fill_uninitialized_memory
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):  # fp32 means fp32
         torch.use_deterministic_algorithms(device.type == "cuda" or asked, warn_only=True)
         torch.set_float32_matmul_precision("highest")
+        fills.fill_uninitialized_memory = False  # a launch for each new tensor, which nobody reads
         try:
             yield
         finally:
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(asked)
             torch.set_float32_matmul_precision(products)
+            fills.fill_uninitialized_memory = filled
 
 
 def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
