@@ -86,7 +86,8 @@ MOST_THREADS = 4  # more of them wait for Python's lock: docs/speed.md has the f
 
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    # a batch is one thread's work: torch's own threads, one team for each of ours, would only be in the way
+    # a batch is one thread's work: torch's own threads, one team for each of ours, would only be in the way (the
+    # thread that trains keeps its count)
     return ThreadPoolExecutor(threads, "batches", partial(torch.set_num_threads, 1))
 
 
