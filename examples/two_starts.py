@@ -5,7 +5,10 @@ One seed each: a demonstration of `train`, not evidence. What one seed cannot te
 
 from __future__ import annotations
 
+import sys
+
 import headstart
+from headstart.errors import HeadstartError
 
 
 def main() -> None:
@@ -21,4 +24,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HeadstartError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
