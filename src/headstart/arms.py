@@ -136,7 +136,7 @@ def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
 
 
 def borne_by_all(found: Iterable[build.Complete]) -> str:
-    """The precision of a study: the first arm's, but fp32 where an arm or a source cannot be trained in another."""
+    """The precision of a study: the first arm's, but fp32 where an arm or a source must be, or is faster, in that."""
     chosen = [complete.plan.machine.precision for complete in found]
     return "fp32" if "fp32" in chosen else chosen[0]
 
