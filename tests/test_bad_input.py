@@ -14,6 +14,7 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
+from headstart import record
 from headstart.cli import main
 
 from .trained import trained
@@ -212,7 +213,7 @@ def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
         "repair of no run": (["repair", place / "good"], 3, "plan.json"),
         "board on no port": (["board", tmp_path, "--port", "70000"], 2, "70000"),
         "board of nothing": (["board", tmp_path / "none"], 3, "none"),
-        "predict with nothing": (["predict", tmp_path / "none", photo], 6, "none"),
+        "predict with nothing": (["predict", tmp_path / "none", photo], 6, "none does not exist"),
         "predict with no model": (["predict", place / "good", photo], 6, "good"),
         "predict with a picture": (["predict", photo, photo], 6, "0.png"),
         "predict no file": (["predict", run, tmp_path / "none.png"], 3, "none.png"),
@@ -253,6 +254,25 @@ def test_with_skip_bad_the_run_goes_on_and_lists_what_it_left_out(place: Path, t
     said = capsys.readouterr()
     assert "Left out 1 that cannot be decoded: cat/cut.png" in said.err
     assert "Test accuracy" in said.out and (only_run(tmp_path) / "result.json").exists()
+
+
+def test_a_disk_too_small_for_checkpoints_is_told_before_the_first_step(
+    place: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    real = record.require_space
+
+    def nearly_full(folder: Path, needed: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+        real(folder, needed)
+
+    monkeypatch.setattr(record, "require_space", nearly_full)
+    code, what, cure = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
+    assert code == 5 and "0.4 GB are needed" in what and "Free some space" in cure
+    assert not (only_run(tmp_path) / "metrics.jsonl").exists()
+    monkeypatch.undo()
+    main(["resume", str(only_run(tmp_path))])
+    assert (only_run(tmp_path) / "result.json").exists()
 
 
 def test_a_full_disk_in_the_middle_of_a_run(place: Path, tmp_path: Path, capsys, monkeypatch) -> None:

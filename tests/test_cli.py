@@ -84,6 +84,17 @@ def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[s
     assert found.stdout == "LOADED []\n"
 
 
+@pytest.mark.parametrize("words", [["compare", "nowhere"], ["train", "nowhere"]], ids=" ".join)
+def test_photos_that_are_not_there_are_told_before_torch_is_imported(words: list[str]) -> None:
+    found = in_a_process(
+        "import atexit, sys; from headstart.cli import main\n"
+        "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & {'torch', 'timm'})))\n"
+        f"main({words})\n"
+    )
+    assert found.returncode == 3 and "nowhere does not exist." in found.stderr, found.stderr
+    assert found.stdout == "LOADED []\n"
+
+
 def test_alone_it_prints_help(capsys) -> None:
     main([])
     alone = capsys.readouterr().out
@@ -169,6 +180,7 @@ WORDS = {
     "half named": (["predict", "model"], "IMAGES is missing."),
     "no value": (["train", "--lr"], "--lr needs a value."),
     "not a number": (["train", "--lr", "abc", "--seed", "1.5"], "lr = abc: "),
+    "no such choice": (["train", "--optimizer", "adm"], "one of sgd, adam, adamw, rmsprop; did you mean 'adam'?"),
     "two forms": (["predict", "m", "i", "--json", "--csv"], "--json and --csv exclude each other."),
     "bad port": (["board", "--port", "x"], "--port"),
 }
@@ -179,7 +191,7 @@ def test_words_that_are_not_understood(name: str, capsys) -> None:
     words, start = WORDS[name]
     code, lines = refused(words, capsys)
     assert code == 2 and len(lines) == 2
-    assert start in lines[0]
+    assert start in lines[0], lines
     if name == "not a number":
         assert "seed = 1.5: " in lines[0]  # every fault at once
 

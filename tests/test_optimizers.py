@@ -46,6 +46,29 @@ def test_the_table_is_torchs(name: str) -> None:
         torch.testing.assert_close(one[key], two[key], rtol=1e-5, atol=1e-6, msg=key)
 
 
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_the_order_of_memory_gives_the_same_bits(name: str) -> None:
+    """Weights in channels_last stepped through by views, beside the table's optimizer on the weights themselves."""
+    states = []
+    for by_views in (True, False):
+        net = nn.Sequential(*network()[:3], nn.Linear(4 * 36, 2)).to(memory_format=torch.channels_last)
+        net.load_state_dict(network().state_dict())
+        assert not net[0].weight.is_contiguous()
+        found = optimizers.groups(net.named_parameters(), weight_decay=0.1, trunk=set(), trunk_factor=1.0)
+        numbers = optimizers.Numbers(0.05, 0.8, nesterov=True)
+        made = optimizers.make(name, found, numbers) if by_views else optimizers.OPTIMIZERS[name](found, numbers)
+        states.append(train(net, made))
+        if by_views:
+            assert all(p.grad is None for p in net.parameters())
+            slots = [v for state in made.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+            assert slots and all(p.is_contiguous() for p in [*slots, *made.param_groups[0]["params"]])
+            assert {p.data_ptr() for p in net.parameters()} == {
+                p.data_ptr() for group in made.param_groups for p in group["params"]
+            }
+    one, two = states
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
 def test_groups_hold_every_parameter_once_and_spare_norms_and_biases() -> None:
     net = network()
     found = optimizers.groups(

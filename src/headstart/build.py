@@ -345,7 +345,7 @@ def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.op
         trunk=trunk,
         trunk_factor=recipe.trunk_lr if pretrained else 1.0,
     )
-    return optimizers.OPTIMIZERS[recipe.optimizer](found, _numbers(recipe))
+    return optimizers.make(recipe.optimizer, found, _numbers(recipe))
 
 
 def _numbers(recipe: Recipe) -> optimizers.Numbers:

@@ -23,6 +23,8 @@ from headstart.loop import Parts, Progress, State, enter
 from headstart.record import fsync_folder, require_space
 
 KEEP = 2
+MEMORY = "memory"  # the order of a slot's dimensions, as parts/optimizers.py makes them
+SLOTS = 2  # tensors that an optimizer keeps beside each weight, at most
 
 
 def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
@@ -57,6 +59,12 @@ def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
         ) from error
     _prune(folder, final)
     return final
+
+
+def room(state: State) -> int:
+    """Bytes on disk that a run's checkpoints take at most: those that are kept, and the next one being written."""
+    network = sum(tensor.nbytes for tensor in state.network.state_dict().values())
+    return (KEEP + 1) * network * (1 + SLOTS + int(state.ema is not None))
 
 
 def load_state(folder: Path, parts: Parts, state: State) -> tuple[dict[str, Any] | None, list[str]]:
@@ -140,11 +148,16 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
                 tensors[f"{index}.{name}"] = value
             else:
                 slots[f"{index}.{name}"] = value
-    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups]}
+    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups], "order": MEMORY}
 
 
 def _fill(path: Path, parts: Parts, state: State) -> dict[str, Any]:
     content = json.loads((path / "state.json").read_text())
+    if content["optimizer"].get("order") != MEMORY:
+        raise ModelFileError(
+            f"The checkpoint {path} was written by an older headstart, which kept the optimizer in another order.",
+            "Start the run anew with --force-new.",
+        )
     state.network.load_state_dict(load_file(path / "model.safetensors"))
     state.progress = Progress.from_json(content["progress"])
     if state.ema is not None:
@@ -158,20 +171,14 @@ def _fill(path: Path, parts: Parts, state: State) -> dict[str, Any]:
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Put the slots back as torch had made them.
-
-    Those shaped like their parameter take its memory layout: fused kernels need it so. A count of steps lies where the
-    kernels read it, which is beside the parameter for fused ones.
-    """
+    """Put the slots back as torch had made them: beside their parameter, but counts of steps only for fused kernels."""
     for group, rate in zip(optimizer.param_groups, numbers["lr"], strict=True):
         group["lr"] = rate
     owners = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for key, value in {**tensors, **numbers["slots"]}.items():
         index, _, name = key.partition(".")
         parameter, group = owners[int(index)]
-        if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
-            value = torch.empty_like(parameter).copy_(value)
-        elif isinstance(value, Tensor) and group.get("fused"):
+        if isinstance(value, Tensor) and (value.ndim or group.get("fused")):
             value = value.to(parameter.device)
         optimizer.state[parameter][name] = value
 

@@ -50,7 +50,7 @@ Address = Annotated[
     str, Parameter(help="ray: the cluster's address [default: one on this machine].", show_default=False)
 ]
 SaveEvery = Annotated[
-    str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st [default: as often as costs 2 % of the time].")
+    str | None, Parameter(help="Checkpoint this often, e.g. 1ep or 50st [default: as often as costs 1 % of the time].")
 ]
 
 
@@ -82,6 +82,7 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
+    from headstart.data import require
     from headstart.protocol import read_study
     from headstart.question import alone, declared
 
@@ -93,6 +94,7 @@ def compare(
         alone(study, source, arm, varied, config, preset, given)
     else:
         wanted = declared(source, arm or (), varied, study, config, preset, settings)
+        require(wanted.plan.data.source)  # before torch is imported: a wrong path is told at once
     from headstart import forecast
     from headstart import study as studies
     from headstart.engines import choice
@@ -134,6 +136,9 @@ def train(
         print(draft.plan.to_toml(), end="")
         return
     every = interval(save_every)
+    from headstart.data import require
+
+    require(draft.plan.data.source)  # before torch is imported: a wrong path is told at once
     from headstart import run
 
     with Terminal() as voice:

@@ -11,6 +11,8 @@ from headstart.build import Prepared
 from headstart.plan import Plan
 from headstart.scribe import Scribe
 
+MEANT = 2.0  # percent of the training time that watching may cost without a word
+
 
 def of_nothing(prepared: Prepared) -> dict[str, loop.Score]:
     """The scores of logits of 0, by split."""
@@ -60,4 +62,7 @@ def result_sentences(result: dict[str, Any]) -> list[str]:
             "No unseen images judged this run: val chose the epoch, so its number is too high by an unknown amount."
         )
     share = 100 * seconds["watching"] / max(seconds["training"], 1e-9)
-    return [*sentences, f"Watching cost {share:.1f} % of the training time."]
+    price = f"Watching cost {share:.1f} % of the training time"
+    if share > MEANT:
+        price += f" ({seconds['watching']:.1f} s: it looks most often at the first steps, so a longer run pays less)"
+    return [*sentences, f"{price}."]

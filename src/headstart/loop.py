@@ -246,7 +246,6 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
         nn.utils.clip_grad_norm_(state.network.parameters(), parts.clip)
     optimizer.step()
     rates = rates_used(optimizer, rate, progress.step + 1)
-    optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update_parameters(state.network)
     progress.step += 1

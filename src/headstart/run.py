@@ -28,7 +28,7 @@ from headstart.watch import sinks
 from headstart.watch.observer import Observer, epoch_sentence
 from headstart.watch.probe import Probe
 
-SAVING_SHARE = 0.02  # of the time may go into checkpoints between epochs
+SAVING_SHARE = 0.01  # of the time may go into checkpoints between epochs
 
 
 def start(
@@ -43,7 +43,7 @@ def start(
     """Carry out a plan in a new folder under `runs`; returns the folder.
 
     `about` is what a study wants written beside the plan; its `cell` also names the folder. `save_every` sets how often
-    a checkpoint is written (default: as often as costs 2 % of the time). With `until` the run pauses after that epoch,
+    a checkpoint is written (default: as often as costs 1 % of the time). With `until` the run pauses after that epoch,
     with a checkpoint and no result; `resume` goes on. Raises DivergedError, InterruptedRunError (the run can be
     resumed) and every error that a bad plan or bad data meets.
     """
@@ -152,6 +152,8 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
         known, warnings = checkpoint.load_state(folder / "checkpoints", parts, state)
         for warning in warnings:
             voice.say(warning)
+        if not known:  # on a full disk it would end with its first checkpoint
+            record.require_space(folder, checkpoint.room(state))
         how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
         voice.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
         with Scribe(folder, prepared.plan, known["bytes"] if known else 0) as scribe:

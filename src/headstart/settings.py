@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -124,6 +124,9 @@ def _sentence(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch" and name in fields():
         message = f"must be {fields()[name][1].description}"
+    if error["type"] == "literal_error":
+        known = [str(value) for value in get_args(fields()[name][1].annotation)]
+        message = f"choose one of {', '.join(known)}{nearest(str(error['input']), known)}"
     if name in ("", *SECTIONS):
         return message
     return f"{name.replace('_', '-')} = {error['input']}: {message[0].lower()}{message[1:]}"

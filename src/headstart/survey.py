@@ -63,7 +63,8 @@ def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Spli
         if not len(indices):
             raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
     told = ", ".join(f"{count} {name}" for name, count in counts(parted).items())
-    voice.say(f"Split: {told} (declared: {parted.declared}).")
+    origin = "drawn" if parted.declared == "none" else f"declared: {parted.declared}"
+    voice.say(f"Split: {told} ({origin}).")
     if parted.judge == "val":
         voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
     return Survey(listing, contents, store), parted

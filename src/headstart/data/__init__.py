@@ -8,7 +8,7 @@ from pathlib import Path
 from headstart.data.listing import Listing, checked, nearest
 from headstart.errors import DataError
 
-__all__ = ["Listing", "checked", "read"]
+__all__ = ["Listing", "checked", "read", "require"]
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
@@ -22,6 +22,7 @@ def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = Fals
     """
     from headstart.data import builtin, folder
 
+    require(source)
     if builtin.names(source):
         listing = builtin.read(source)
     else:
@@ -29,15 +30,29 @@ def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = Fals
         try:
             if path.is_dir():
                 listing = folder.read(source, path, allow_outside=allow_outside)
-            elif path.is_file() and path.suffix.lower() in MANIFESTS:
+            else:
                 from headstart.data import manifest
 
                 listing = manifest.read(source, path, allow_outside=allow_outside)
-            else:
-                raise _not_data(source, path)
         except OSError as error:
-            raise DataError(f"{source} cannot be read ({error}).", "Check the path and your access to it.") from error
+            raise _unreadable(source, error) from error
     return checked(listing.pick(classes) if classes else listing, to_train=to_train)
+
+
+def require(source: str) -> None:
+    """Raise DataError where `source` names no data at all: a word that is told at once, before anything is imported."""
+    from headstart.data import builtin
+
+    path = Path(source).expanduser().absolute()
+    try:
+        if not (builtin.names(source) or path.is_dir() or (path.is_file() and path.suffix.lower() in MANIFESTS)):
+            raise _not_data(source, path)
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: str, error: OSError) -> DataError:
+    return DataError(f"{source} cannot be read ({error}).", "Check the path and your access to it.")
 
 
 def _not_data(source: str, path: Path) -> DataError:

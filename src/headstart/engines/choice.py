@@ -46,6 +46,6 @@ def _made(name: str, plan: Plan, voice: Voice, address: str) -> Engine:
     if name == "lanes" or (name == "auto" and count > 1):
         from headstart.engines.lanes import Lanes
 
-        voice.say(f"{max(count, 1)} runs at a time, each with {threads} threads.")
+        voice.say(f"{max(count, 1)} runs at a time, each with {threads} thread{'' if threads == 1 else 's'}.")
         return Lanes(max(count, 1), voice)
     return Here(Silent())

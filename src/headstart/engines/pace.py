@@ -75,7 +75,7 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
     path = cache_root() / "machine" / f"lanes-{digest}.json"
     with suppress(OSError, ValueError, KeyError):
         return {int(threads): float(rate) for threads, rate in json.loads(path.read_text())["rates"].items()}
-    voice.say("Measuring whether runs side by side are faster here, once for this network and image size.")
+    voice.say("Measuring whether runs side by side are faster here, once for this network and image size: a minute.")
     rates = measured(plan.network, shape, asked, candidates(cores), cores)
     if len(rates) < 2:  # something failed: the next study tries again
         return rates

@@ -76,6 +76,8 @@ def find_model(path: Path) -> Path:
 
     Raises ModelFileError when there is none.
     """
+    if not path.exists():
+        raise ModelFileError(f"{path} does not exist.", "Name a run, its model folder, or a folder of runs.")
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return candidate
