@@ -1,7 +1,7 @@
 """The tables behind every claim of speed, on photos and weights that you name.
 
 python -m benchmarks --photos photos.csv speed memory
-python -m benchmarks --photos photos.csv --weights w.safetensors --size 96 heads verdict       (most of an hour)
+python -m benchmarks --photos photos.csv --weights w.safetensors heads verdict               (most of an hour)
 python -m benchmarks engines
 python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are kept)
 """
@@ -16,6 +16,7 @@ from benchmarks import engines, heads, memory, quality, speed, verdict
 
 TABLES = ("speed", "memory", "engines", "heads", "verdict", "quality")
 NEED_WEIGHTS = ("heads", "verdict", "quality")
+SIZES = {"speed": 128, "memory": 128, "heads": 96, "verdict": 96}  # px, where none is named
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
         "--photos", help="photos with declared splits: a folder or a manifest; all but engines need them"
     )
     parser.add_argument("--weights", type=Path, help="pretrained weights, for the tables that need them")
-    parser.add_argument("--size", type=int, default=128, help="image size in px")
+    parser.add_argument("--size", type=int, help="image size in px [default: 128 for speed and memory, else 96]")
     parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
     parser.add_argument("--enlarge", type=int, default=0, help="speed: on copies with this shorter side, px")
     parser.add_argument("--device", default="cpu", help="speed: where both loops train")
@@ -48,17 +49,18 @@ def main() -> None:
     if options.weights is None and (needy := [name for name in wanted if name in NEED_WEIGHTS]):
         sys.exit(f"The table {needy[0]} is of pretrained weights.\nName them with --weights FILE.")
     for name in wanted:
+        size = options.size or SIZES.get(name, 0)
         if name == "speed":
-            how = {name: getattr(options, name) for name in ("size", "batch", "rounds", "enlarge", "device", "workers")}
-            rows = speed.table(options.photos, **how)
+            how = {name: getattr(options, name) for name in ("batch", "rounds", "enlarge", "device", "workers")}
+            rows = speed.table(options.photos, size=size, **how)
         elif name == "engines":
             rows = engines.table()
         elif name == "memory":
-            rows = memory.table(options.photos, size=options.size)
+            rows = memory.table(options.photos, size=size)
         elif name == "heads":
-            rows = heads.table(options.photos, options.weights, options.size)
+            rows = heads.table(options.photos, options.weights, size)
         elif name == "verdict":
-            rows = verdict.table(options.photos, options.weights, options.size, options.runs)
+            rows = verdict.table(options.photos, options.weights, size, options.runs)
         else:
             options.kept.parent.mkdir(parents=True, exist_ok=True)
             rows = quality.table(options.photos, options.weights, options.kept, options.seeds)

@@ -8,6 +8,7 @@ import pytest
 from headstart.cli import main
 from headstart.engines import choice
 from headstart.protocol import read_study
+from headstart.question import declared
 from headstart.record import read_json
 
 from .test_bad_input import failure, photos
@@ -74,6 +75,8 @@ DECLARED: dict[str, tuple[str, list[str], int, list[str]]] = {
     "unknown search": ("@/good", [*ARMS, "--search", "shard"], 2, ["search = shard", "'shared'"]),
     "keep none": ("@/good", [*ARMS, "--keep", "0"], 2, ["keep = 0"]),
     "misspelt flag": ("@/good", [*ARMS, "--sedes", "3"], 2, ["--sedes", "--seeds"]),
+    "seed of a search": ("@/good", [*ARMS, "--seed", "1748392011"], 2, ["seed = 1748392011", "smaller --seed"]),
+    "last seed of a search": ("@/good", [*ARMS, "--seed", "999999996"], 2, ["seed = 999999996", "smaller --seed"]),
     "many faults": ("@/good", [*ARMS, "--seeds", "0", "--keep", "x", "--metric", "f1"], 2, ["seeds", "keep", "metric"]),
 }  # fmt: skip
 
@@ -128,6 +131,32 @@ def test_nothing_is_set_beside_a_study(more: list[str], place: Path, tmp_path: P
     code, what, _ = failure(words, capsys)
     assert code == 2 and "nothing can be set beside it" in what
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_rate_that_somebody_chose_is_not_searched(place: Path, tmp_path: Path) -> None:
+    arms = ("scratch", "scratch@adam")
+    (tmp_path / "rate.toml").write_text("lr = 0.02\n")
+    (tmp_path / "other.toml").write_text("momentum = 0.5\n")
+    good = place / "good"
+    chosen = declared(good, arms, None, None, tmp_path / "rate.toml", None, {})
+    assert not chosen.searched and chosen.plan.recipe.lr == 0.02
+    assert declared(good, arms, None, None, tmp_path / "other.toml", None, {}).searched
+    assert declared(good, arms, None, None, tmp_path / "rate.toml", None, {"search": "shared"}).searched
+    text = 'schema = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
+    (tmp_path / "study.toml").write_text(f"{text}[plan.recipe]\nlr = 0.02\n")
+    assert not read_study(tmp_path / "study.toml").searched
+    (tmp_path / "study.toml").write_text(f'{text}search = "per-seed"\n[plan.recipe]\nlr = 0.02\n')
+    assert read_study(tmp_path / "study.toml").searched
+
+
+def test_flags_of_a_run_and_of_a_study_are_not_mixed_up(place: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "study").mkdir()
+    shutil.copy(place / "good.toml", tmp_path / "study" / "study.toml")
+    for words in (["--force-new"], ["--save-every", "1ep"]):
+        code, what, _ = failure(["resume", tmp_path / "study", *words], capsys)
+        assert code == 2 and f"{words[0]} belongs to a run" in what
+    code, what, _ = failure(["resume", tmp_path, "--engine", "lanes"], capsys)
+    assert code == 2 and "--engine belongs to a study" in what
 
 
 def test_a_study_that_has_begun_keeps_to_what_was_declared(place: Path, tmp_path: Path, capsys) -> None:

@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart import forecast
+from headstart import forecast, study
 from headstart.cli import main
+from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.eta import Price, fit, predicted
 from headstart.protocol import Declared, read_study
 from headstart.question import declared
 from headstart.units import seconds
+from headstart.verdict.decide import contrasts
+from headstart.verdict.gather import runs_in
 from headstart.voice import Silent
 
 
@@ -96,13 +99,52 @@ def test_seeds_and_epochs_stand_in_study_toml_with_what_was_asked(tmp_path: Path
     without = {**TINY, "time_budget": "", "seeds": 10}
     assert read_study(folder).hash == Declared(asked(**without).protocol, read_study(folder).plan).hash
     lines = forecast.foretell(asked(**TINY, seeds=4), {"seeds"}, Silent())
-    assert "4 seeds" in lines[0] and lines[-1].startswith("About ")
+    assert "4 seeds" in lines[0] and " images in all: about " in lines[-1]
     before = list(tmp_path.iterdir())
     with pytest.raises(UsageError, match=r"1 s are not enough: 3 seeds of 2ep take about"):
         forecast.begin(asked(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, Silent())
     with pytest.raises(UsageError, match=r"5 seeds of 8ep take about"):
         forecast.foretell(asked(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, Silent())
     assert list(tmp_path.iterdir()) == before
+
+
+def test_what_is_foretold_is_what_is_done(tmp_path: Path) -> None:
+    """Runs and images of a dry run beside those that the study has made."""
+    rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "keep": 2, "seeds": 3, "epochs": "2ep"}
+    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
+                      {**rules, "network": "timm:test_resnet", "batch_size": 64})  # fmt: skip
+    lines = "\n".join(forecast.foretell(wanted, set(), Silent(), "here"))
+    folder = forecast.begin(wanted, set(), tmp_path, Silent(), "here")
+    study.carry_out(folder, Here(Silent()), Silent())
+    searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
+    added = [run for run in searched if run.plan["recipe"]["lr"] not in wanted.protocol.grid]  # at the grid's edge
+    asked_for = [run for run in searched if run not in added]
+    counted = sum(run.epochs[-1]["step"] * 64 for run in [*asked_for, *main])
+    assert f"2 arms: scratch and scratch@adam; 3 seeds.\n{len(main)} runs of 2ep" in lines
+    assert "(6 short runs and 8 whole ones)" in lines
+    whole = [run for run in asked_for if len(run.epochs) == 2]
+    assert len(whole) == 8 and len(asked_for) == 6 - 4 + 8  # of each arm two rungs go on as whole runs
+    assert f"{counted:,} training images in all: about" in lines and "here; every rate" in lines
+
+
+def test_one_after_the_other_takes_as_long_as_all_lanes_together(monkeypatch) -> None:
+    monkeypatch.setattr(forecast, "usable_cores", lambda: 8)
+    wanted = asked(precision="fp32", threads=2, search="off")
+    alone, together = (forecast._within(wanted, set(), Silent(), engine).seconds for engine in ("here", "lanes"))
+    assert alone == pytest.approx(4 * together)
+
+
+def test_a_tie_out_of_reach_is_told() -> None:
+    """No pair of 5 x m answers can be called equal, not even two that never differ."""
+    for images in (20, 205, 1000):
+        said = forecast.out_of_reach(asked().protocol, images)
+        same = np.ones((5, images), dtype=np.int8)
+        (found,) = contrasts({"a": same, "b": same}, [("a", "b")], tie=0.01)
+        assert bool(said) == (found.outcome != "equal"), images
+    assert "More images or a wider --tie" in forecast.out_of_reach(asked().protocol, 205)[0]
+    assert forecast.out_of_reach(asked(seeds=2).protocol, 10**6) == [
+        "Fewer than 3 seeds decide nothing: the verdict will be undecided."
+    ]
 
 
 def test_without_arms_missing_weights_name_the_file_and_the_other_ways(tmp_path: Path, capsys) -> None:

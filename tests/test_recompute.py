@@ -21,7 +21,7 @@ PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "th
 STUDIES = {
     "a grid that is left": {"budgets": "66st", "grid": "0.003,0.001", "keep": 1, "seeds": 3},
     "balanced, two budgets, a search for each seed": {
-        "budgets": "9st,64st", "grid": "0.02,0.005", "keep": 1, "search": "per-seed", "metric": "balanced", "seeds": 2,
+        "budgets": "9st,64st", "grid": "0.02,0.005", "keep": 1, "search": "per-seed", "metric": "balanced", "seeds": 3,
         "primary": "scratch vs scratch@adam", "tie": "6pt",
     },
     "learning rates compared, on images that a source has": {

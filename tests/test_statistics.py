@@ -22,6 +22,8 @@ from headstart.verdict.statistics import (
     wilson,
 )
 
+from .recompute import needed, squares
+
 
 def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """The same interval for [studies, n, m] at once, written a second time: mean and half-width."""
@@ -203,6 +205,24 @@ def test_what_would_settle_it_is_more_than_there_is() -> None:
             assert found.need.half_width == (0.02 if found.high - found.low > 0.04 else 0.01)
             for have, wanted in ((5, found.need.seeds), (m, found.need.images)):
                 assert wanted is None or wanted[0] > have
+
+
+def test_what_is_needed_where_an_image_counts_for_many() -> None:
+    """Balanced over classes of 100, 100 and 4 images; held against the second writing, which tries every number."""
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1, 2], [100, 100, 4])
+    weights = balance(labels)
+    d = ((rng.random((5, 204)) < 0.7) * 1.0 - (rng.random((5, 204)) < 0.7)) * weights
+    most = float(weights.max())
+    assert most == pytest.approx(17)
+    for wanted in (0.01, 0.05, 0.1, 0.3):
+        found = need(crossed(d, most=most), wanted)
+        told = {
+            name: None if pair is None else list(pair)
+            for name, pair in (("seeds", found.seeds), ("images", found.images))
+        }
+        other = needed(*squares(d), 5, 204, 0.95, wanted, most)
+        assert other == {"half_width": wanted, **told}, wanted
 
 
 def test_more_images_do_not_help_against_the_luck_of_seeds() -> None:

@@ -89,7 +89,7 @@ def compare(
         else:
             wanted = declared(data, arms, vary, study, config, preset, settings)
             found = settled(wanted, engine, voice)
-            folder = begin(found, settings if study is None else None, Path(runs), voice)
+            folder = begin(found, settings if study is None else None, Path(runs), voice, engine)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             carry_out(folder, chosen, voice)
         return Study(folder)

@@ -107,9 +107,9 @@ def compare(
             wanted = forecast.settled(wanted, engine, voice)
             asked = given if study is None else None
             if dry_run:
-                print("\n".join(forecast.foretell(wanted, asked, voice)))
+                print("\n".join(forecast.foretell(wanted, asked, voice, engine)))
                 return
-            folder = forecast.begin(wanted, asked, runs, voice)
+            folder = forecast.begin(wanted, asked, runs, voice, engine)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
             verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
@@ -161,8 +161,12 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, bit for bit as if it had not been."""
     if (folder / "study.toml").is_file():
+        if odd := [name for name, given in (("force-new", force_new), ("save-every", save_every)) if given]:
+            raise UsageError(f"--{odd[0]} belongs to a run, and {folder} is a study.", "Leave it out.")
         compare(study=folder, engine=engine, address=address, json=json)
         return
+    if engine != "auto" or address:
+        raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Leave it out.")
     every = interval(save_every)
     from headstart import run
 

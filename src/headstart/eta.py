@@ -48,18 +48,25 @@ def workload(
     epochs count as the rung's.
     """
     protocol = declared.protocol
-    kept = min(protocol.keep, len(protocol.grid))
-    groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
+    begun_runs, whole_runs = trials(protocol)
+    continued = begun_runs * min(protocol.keep, len(protocol.grid)) // len(protocol.grid)
     found = Workload(0, 0, 0)
     for budget in declared.budgets:
         searched = _part(photos, declared.share)
         length = run_images(budget, searched, batch_size)
         begun = min(length, rung(budget) * run_images(EPOCH, searched, batch_size)) if declared.searched else 0
-        rungs = groups * len(protocol.grid) * begun
-        whole = groups * kept * (seeds * length - begun) if declared.searched else 0
+        rungs = begun_runs * begun
+        whole = whole_runs * length - continued * begun if declared.searched else 0
         parts = [run_images(budget, _part(photos, share), batch_size) for share in protocol.fractions]
         found = Workload(found.rungs + rungs, found.whole + whole, found.main + protocol.seeds * sum(parts))
     return found
+
+
+def trials(protocol: Protocol) -> tuple[int, int]:
+    """The runs of an arm's search at one length of training: rungs, and whole ones (some of which rungs begin)."""
+    kept = min(protocol.keep, len(protocol.grid))
+    groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
+    return groups * len(protocol.grid), groups * kept * seeds
 
 
 def _part(photos: int, share: float) -> int:
@@ -128,6 +135,13 @@ def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price
     """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
     return sum(arm.once + _total(declared, arm) * arm.seconds for arm in arms) + sum(
         run_images(declared.source_epochs, source.photos, source.batch_size) * source.seconds for source in sources
+    )
+
+
+def passes(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> int:
+    """Images that pass through training in a study; those of a frozen trunk count as trained on by its head."""
+    return sum(_total(declared, arm) for arm in arms) + sum(
+        run_images(declared.source_epochs, source.photos, source.batch_size) for source in sources
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 
 from headstart import arms, build, machine, study
 from headstart.engines import choice
-from headstart.eta import Price, asked_images, fit, predicted, rungs_of, span_words, tuned_images
+from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of, span_words, trials, tuned_images
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
-from headstart.protocol import Declared
+from headstart.protocol import FEWEST_SEEDS, Declared, Protocol
 from headstart.units import seconds
+from headstart.verdict.statistics import LEVEL, MeanSquares
 from headstart.verdict.words import enumerated
 from headstart.voice import Silent, Voice
 
@@ -26,43 +28,71 @@ def settled(declared: Declared, engine: str, voice: Voice) -> Declared:
     return choice.settled(declared, engine, voice)
 
 
-def begin(declared: Declared, given: Container[str] | None, runs: Path, voice: Voice) -> Path:
-    """As `study.begin`, with the seeds and epochs that the time budget allows, if there is one.
+def begin(declared: Declared, given: Container[str] | None, runs: Path, voice: Voice, engine: str = "auto") -> Path:
+    """As `study.begin`, with the seeds and epochs that the time budget allows on that engine, if there is one.
 
     `given` are the settings that were asked for by name: their seeds and epochs are kept. None stands for a study.toml,
     which says all of it: its time budget tells what was asked when it was written.
     """
     if given is None or not declared.protocol.time_budget:
         return study.begin(declared, runs, voice)
-    found, _ = _within(declared, given, voice)
+    found = _within(declared, given, voice, engine).declared
     return study.begin(found, runs, Silent())
 
 
-def foretell(declared: Declared, given: Container[str] | None, voice: Voice) -> list[str]:
-    """Check every arm, and say what the study will do: seeds, runs, epochs, minutes. Nothing is written."""
-    declared, needed = _within(declared, given, voice)
-    protocol, count = declared.protocol, len(declared.cells)
+def foretell(declared: Declared, given: Container[str] | None, voice: Voice, engine: str = "auto") -> list[str]:
+    """Check every arm, and say what the study will do: seeds, runs, images, minutes. Nothing is written."""
+    found = _within(declared, given, voice, engine)
+    declared, protocol, count = found.declared, found.declared.protocol, len(found.declared.cells)
     lines = [f"{count} arms: {enumerated(cell.name for cell in declared.cells)}; {protocol.seeds} seeds."]
     for budget in declared.budgets:
         text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
         if declared.searched:
+            begun, whole = trials(protocol)
             text += f", after a search of {len(protocol.grid)} learning rates for each arm"
+            text += f" ({count * begun} short runs and {count * whole} whole ones)"
         lines.append(f"{text}.")
     if len(protocol.looks) > 1:
         lines.append(f"A clear difference may end it after {' or '.join(map(str, protocol.looks[:-1]))} seeds.")
+    where = "on this machine alone" if engine == "ray" else "here"
     return [
         *lines,
-        f"About {span_words(needed)} here; every rate that is added at the edge of a grid takes more.",
+        *out_of_reach(protocol, found.judging),
+        f"{found.images:,} training images in all: about {span_words(found.seconds)} {where}; every rate that is added "
+        "at the edge of a grid takes more.",
     ]
 
 
-def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> tuple[Declared, float]:
-    """The study with its machine settled and within its time budget, and the seconds that it will take."""
+def out_of_reach(protocol: Protocol, images: int) -> list[str]:
+    """A warning where no two arms could be called practically equal: with so few seeds, or images that judge them."""
+    if protocol.seeds < FEWEST_SEEDS:
+        return [f"Fewer than {FEWEST_SEEDS} seeds decide nothing: the verdict will be undecided."]
+    nothing = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, images)  # of arms that do not differ at all
+    hidden = max(nothing.half_width(LEVEL), nothing.unseen(LEVEL))
+    if hidden <= protocol.tie_width:
+        return []
+    return [
+        f"Two arms cannot be called equal here: on {images} images they may differ by {100 * hidden:.1f} points where "
+        f"none shows it, and the tie is ±{100 * protocol.tie_width:.3g}. More images or a wider --tie would do."
+    ]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A study with its machine settled and within its time budget, and what it will take."""
+
+    declared: Declared
+    seconds: float
+    images: int  # that pass through training, of all arms and sources
+    judging: int  # images that judge
+
+
+def _within(declared: Declared, given: Container[str] | None, voice: Voice, engine: str) -> Forecast:
     declared = Declared(declared.protocol, machine.settle(declared.plan))
     checked, others = arms.check(declared, voice)
     prices, sources = [price(arm) for arm in checked], [price(source) for source in others.values()]
     plan = declared.plan.machine
-    lanes = max(1, usable_cores() // plan.threads) if plan.device == "cpu" else 1
+    lanes = max(1, usable_cores() // plan.threads) if plan.device == "cpu" and engine != "here" else 1
 
     def cost(declared: Declared) -> float:
         return predicted(declared, prices, sources) / lanes
@@ -76,7 +106,8 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice) -> t
             f"{span_words(limit)} allow {declared.protocol.seeds} seeds of {lengths}: about "
             f"{span_words(cost(declared))}."
         )
-    return declared, cost(declared)
+    counts = checked[0].plan.facts.counts
+    return Forecast(declared, cost(declared), passes(declared, prices, sources), counts["test"] or counts["val"])
 
 
 def price(found: build.Complete) -> Price:

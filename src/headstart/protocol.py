@@ -302,6 +302,8 @@ def read_study(path: Path) -> Declared:
         raise UsageError(f"{path} has a part {unknown[0]!r}, which a study does not{near or '.'}",
                          "A study has the parts protocol and plan.")  # fmt: skip
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
+    if "lr" in plan.get("recipe", {}):  # as with --lr; what was written by a study says its search anyway
+        protocol = {"search": "off", **protocol}
     if not content.get("hash") and protocol.get("time_budget"):
         raise UsageError(f"{path} has a time_budget, and a study.toml says its own seeds and epochs.",
                          "Leave it out, or give --time-budget with flags instead of the file.")  # fmt: skip
@@ -332,6 +334,9 @@ def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan) -> Declared:
         raise UsageError(told if told.endswith("?") else f"{told}.", "See `headstart compare --help`.")
     rules, shared = made
     assert isinstance(rules, Protocol) and isinstance(shared, Plan)  # noqa: S101
+    if shared.chance.seed + max(rules.seeds, rules.search_seeds) > SEARCH_SEEDS_FROM:
+        what = f"seed = {shared.chance.seed}: the seeds from {SEARCH_SEEDS_FROM:,} on are those of searches."
+        raise UsageError(what, "Choose a smaller --seed.")
     found = Declared(rules, anchored(shared.changed("recipe", select=rules.metric)))
     for cell in found.cells:
         try:

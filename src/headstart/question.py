@@ -38,10 +38,11 @@ def declared(
         arms, preset = DEMO_ARMS, preset or "demo"
     rules["arms"] = tuple(arms) or DEFAULT_ARMS
     rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}
-    if "lr" in given:
-        rules.setdefault("search", "off")
     source = {"source": None if data is None else str(data)}
-    plan = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset).plan
+    draft = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset)
+    plan = draft.plan
+    if draft.origins["lr"].startswith(("flag", "file")):  # a rate that somebody chose is not to be searched
+        rules.setdefault("search", "off")
     for section, (names, cure) in OF_A_STUDY.items():
         usual = type(getattr(plan, section))()
         if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:

@@ -70,7 +70,8 @@ def make(name: str, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Opt
 
 def _memory_order(weight: Tensor) -> tuple[int, ...]:
     """The dimensions from the one of the longest strides to that of the shortest."""
-    return tuple(sorted(range(weight.ndim), key=lambda dimension: -weight.stride(dimension)))
+    strides = weight.stride()
+    return tuple(sorted(range(weight.ndim), key=lambda dimension: -strides[dimension]))
 
 
 def groups(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -18,10 +18,11 @@ import numpy.typing as npt
 from scipy import stats
 
 Array = npt.NDArray[np.float64]
+LEVEL = 0.95  # of an interval, unless another is said
 MOST = 100_000  # seeds or images; a need beyond is told as none
 
 
-def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(correct: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Interval of an accuracy from `correct` of n images (Wilson 1927, score interval, by scipy.stats.binomtest).
 
     It covers the sampling of the images, not that of the training. Raises ValueError for n < 1.
@@ -114,7 +115,7 @@ def mean_squares(difference: npt.ArrayLike, most: float = 1.0) -> MeanSquares:
     )
 
 
-def crossed(difference: npt.ArrayLike, level: float = 0.95, most: float = 1.0) -> Crossed:
+def crossed(difference: npt.ArrayLike, level: float = LEVEL, most: float = 1.0) -> Crossed:
     """Mean of `difference` [n, m] with an interval over seeds and images, both random and crossed.
 
     `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))` with a floor where hardly an image differs, df by
@@ -188,10 +189,7 @@ def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
     squares = found.squares
     tail = (1 - confidence) / 2
     limits = [(squares.n - 1) / float(stats.chi2.ppf(q, squares.n - 1)) for q in (1 - tail, tail)]
-    cases = [
-        MeanSquares(max(squares.seeds * factor, squares.rest), squares.images, squares.rest, squares.n, squares.m)
-        for factor in limits
-    ]
+    cases = [replace(squares, seeds=max(squares.seeds * factor, squares.rest)) for factor in limits]
 
     def known_to(case: MeanSquares) -> float:
         return max(case.half_width(found.level), case.unseen(found.level) / 2)
@@ -221,7 +219,7 @@ def _smallest(width: Callable[[int], float], wanted: float, above: int) -> int |
     return high
 
 
-def obrien_fleming(shares: Sequence[float], level: float = 0.95) -> list[float]:
+def obrien_fleming(shares: Sequence[float], level: float = LEVEL) -> list[float]:
     """Two-sided p-values at which to stop, at looks after these `shares` of the data, increasing, the last one 1.
 
     |Z_k| ≥ c / sqrt(share_k) (O'Brien & Fleming 1979). c makes the chance of stopping at any look, where there is no

@@ -274,9 +274,10 @@ def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
 def other(seen: Mapping[str, Any]) -> str:
     """A contrast of the family in a line."""
     words = {"better": "beat", "worse": "lost to", "equal": "practically equals", "undecided": "undecided against"}
+    p = f"declared first, p {seen['p']:.2g}" if seen["primary"] else f"Holm p {seen['p_adjusted']:.2g}"
     return (
         f"{arm_words(seen['first'])} {words[seen['outcome']]} {arm_words(seen['second'])}: "
-        f"{points(seen['mean'], signed=True)} points ({interval(seen)}, Holm p {seen['p_adjusted']:.2g})"
+        f"{points(seen['mean'], signed=True)} points ({interval(seen)}, {p})"
     )
 
 
