@@ -13,10 +13,12 @@ from headstart.parts.weights import model_weights
 from headstart.plan import Plan
 from headstart.record import read_json, read_lines
 from headstart.settings import settle
+from headstart.use import diagnosis
 from headstart.use.predictor import Predictor
 from headstart.verdict.gather import read_run
 from headstart.voice import Silent
 
+from .boards import points
 from .trained import SETTINGS, trained
 
 ABOUT = {"cell": "frozen", "stage": "main", "budget": "2ep", "fraction": 1.0}
@@ -81,12 +83,33 @@ def test_each_head_is_the_head_trained_alone(
                 assert one["ratio"] == pytest.approx(other["ratio"], rel=1e-2)
             elif one["kind"] == "proof":
                 assert one == other
+            elif one["kind"] == "finding":
+                assert (one["name"], one["step"], one["epoch"]) == (other["name"], other["step"], other["epoch"])
         with (
             np.load(folder / "evidence" / "predictions.npz") as one,
             np.load(alone / "evidence" / "predictions.npz") as other,
         ):
             assert (one["image"] == other["image"]).all() and (one["split"] == other["split"]).all()
             assert np.allclose(one["logits"], other["logits"], atol=1e-3)
+
+
+def test_heads_trained_together_have_the_findings_that_diagnose_has(start: str, tmp_path: Path) -> None:
+    ill = {"lr": 1e-7}, {"lr": 1e30}
+    asked = [plan(start=start, **recipe) for recipe in ({"lr": 0.05}, *ill)]
+    folders = together(asked, tmp_path)
+    told = [read_run(folder).findings for folder in folders]
+    assert [[line["name"] for line in one] for one in told] == [
+        [],
+        ["learning rate too low"],
+        ["learning rate too high"],
+    ]
+    assert [line["step"] for line in told[1]] == [32]  # the second epoch's end: from then on rates are judged
+    for folder, lines in zip(folders, told, strict=True):
+        (diagnosed,) = diagnosis.diagnose(folder)
+        wanted = [found.to_json() for found in diagnosed.findings if found.ailment]
+        assert [{name: line[name] for name in wanted[0]} for line in lines if wanted] == wanted
+        texts = [(tag, step) for tag, step, _, plugin, _ in points(folder) if plugin == "text" and "finding" in tag]
+        assert texts == [(f"finding/{line['name']}/text_summary", line["step"]) for line in lines]
 
 
 def test_the_trunk_is_stored_once_and_the_model_is_used_like_any_other(start: str, tmp_path: Path) -> None:

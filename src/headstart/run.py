@@ -223,11 +223,10 @@ class _Life:
         `state` is `finished` or `diverged` at the end.
         """
         self.history.state = state
-        for finding in health.findings(self.history):
-            if finding.ailment and finding.name not in self.noticed:
-                self.noticed.add(finding.name)
-                self.scribe.write({"kind": "finding", "step": self.state.progress.step, **finding.to_json()})
-                self.voice.say(f"{finding.name.capitalize()}: {finding.sentence}")
+        for finding in health.ailments(self.history, self.noticed):
+            self.noticed.add(finding.name)
+            self.scribe.write({"kind": "finding", "step": self.state.progress.step, **finding.to_json()})
+            self.voice.say(f"{finding.name.capitalize()}: {finding.sentence}")
 
     def train(self, save_steps: int, until: int | None) -> bool:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked.

@@ -31,6 +31,8 @@ from headstart.model_folder import write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Plan
 from headstart.scribe import Scribe
+from headstart.verdict import health
+from headstart.verdict.history import History
 from headstart.voice import Voice
 from headstart.watch.observer import Observer, proof_line
 from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
@@ -61,7 +63,7 @@ class _Head:
     prepared: Prepared
     member: Member
     trained: Trained
-    lines: list[dict[str, Any]]
+    lines: _Lines
 
 
 def carry_out(
@@ -94,7 +96,7 @@ def carry_out(
         lines = [_Lines(prepared, trunk) for prepared, _ in pairs]
         trained = _train(many_heads.train([m for _, m in pairs], due), lines, obey)
         found = [
-            _Head(replace(p, blind=run.is_blind(about)), m, t, made.made)
+            _Head(replace(p, blind=run.is_blind(about)), m, t, made)
             for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
         ]
         judge = _Judge(found, obey)
@@ -123,6 +125,8 @@ class _Lines:
         """`trunk` holds the histograms of the frozen layers, which all heads share."""
         parts = prepared.parts
         self.made: list[dict[str, Any]] = []
+        self._history = History(prepared.plan.model_dump(mode="json"))
+        self._noticed: set[str] = set()  # names of findings that have a line
         self._network, self._trunk, self._last = prepared.network, trunk, parts.steps
         self._per_epoch, self._steps, self._epochs = parts.batches.steps_per_epoch, 0, 0
         self._observer = Observer(
@@ -140,17 +144,30 @@ class _Lines:
         for step, loss in enumerate(losses, self._steps + 1):
             epoch = (step - 1) // self._per_epoch + 1
             event = loop.Step(step, epoch, loss, trained.rates[step - 1], self._network)
-            self.made += self._observer.lines(event)
+            self._add(*self._observer.lines(event))
             if step in trained.moments:
                 look = self._look(trained.moments[step], whole=step in (1, self._last))
-                self.made.append({"kind": "look", "step": step, "epoch": epoch, **look})
+                self._add({"kind": "look", "step": step, "epoch": epoch, **look})
         self._steps += len(losses)
         trained.moments.clear()
         for number in range(self._epochs, len(trained.epochs)):
             done = trained.epochs[number]
-            self.made += self._observer.lines(done)
+            self._add(*self._observer.lines(done))
+            self.made += self.notice()
             trained.epochs[number] = replace(done, val=replace(done.val, logits=None))
         self._epochs = len(trained.epochs)
+
+    def notice(self, state: str = "") -> list[dict[str, Any]]:
+        """Lines of findings that are new; `state` is `finished` or `diverged` at the end."""
+        self._history.state = state
+        found = health.ailments(self._history, self._noticed)
+        self._noticed |= {finding.name for finding in found}
+        return [{"kind": "finding", "step": self._steps, **finding.to_json()} for finding in found]
+
+    def _add(self, *lines: dict[str, Any]) -> None:
+        self.made += lines
+        for line in lines:
+            self._history.take(line)
 
     def _look(self, moment: Moment, *, whole: bool) -> Lines:
         """With `whole` also the trunk's weights: it stands still, and is shown at both ends."""
@@ -238,16 +255,18 @@ class _Shared:
             scribe.write({"kind": "begin", "step": 0, "time": time.time()})
             picture = evidence.write_samples(folder, self._picture(prepared))
             scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
-            for line in head.lines:
+            for line in head.lines.made:
                 scribe.write(line)
             if trained.diverged is None:
                 scribe.write(self._proof)
+            failed = trained.diverged is not None or scores is None
+            for line in head.lines.notice("diverged" if failed else "finished"):
+                scribe.write(line)
             best = trained.best_epoch
             if best is not None:
                 name = networks.head_name(prepared.network)
                 state = {f"{name}.{key}": value for key, value in trained.best.items()}
                 write_model(folder / "model", state, prepared, best, self._trunk)
-            failed = trained.diverged is not None or scores is None
             result = judgement.judged(
                 scribe,
                 prepared,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import build, gallery, jobs, machine, record, run
+from headstart.ailments import Ailments
 from headstart.arms import as_judged, borne_by_all, check, met, require_unchanged, source_of, source_plan, write_met
 from headstart.cache import sweep
 from headstart.engines import Engine
@@ -50,6 +51,7 @@ class _Study:
     plans: dict[str, Plan] = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
+    ailments: Ailments = field(default_factory=Ailments)
 
 
 def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
@@ -176,6 +178,8 @@ def _compare(study: _Study, found: dict[str, Any]) -> None:
         _compare_seeds(study, found, count)
         if protocol.looks and stopped(study.folder, study.declared):
             break
+    for sentence in study.ailments.summary(study.folder):
+        study.voice.say(sentence)
 
 
 def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
@@ -212,6 +216,9 @@ def _run(
         else:
             begun[found.hash] = int(found.length()["images"])
     study.voice.table(study.progress.ask(asked, records, begun, rung))
+    for plan, about in asked:
+        if plan.hash in records:
+            study.ailments.count(about, records[plan.hash])
     bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
     texts = [
@@ -246,6 +253,8 @@ def _note(
         records[found.hash] = found
         if (about := missing.pop(found.hash, None)) is not None:
             study.voice.table(study.progress.end(about, found))
+            for sentence in study.ailments.take(about, found):
+                study.voice.say(sentence)
             if about["stage"] == "main":
                 conditions.add((about["cell"], about["budget"], about["fraction"]))
     for condition in sorted(conditions):

@@ -69,7 +69,17 @@ class RunRecord:
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """The epoch lines of the record."""
-        return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
+        return [line for line in self._lines if line["kind"] == "epoch"]
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """The ailments that were noticed while it was trained: the finding lines of the record."""
+        return [line for line in self._lines if line["kind"] == "finding"]
+
+    @cached_property
+    def _lines(self) -> list[dict[str, Any]]:
+        """What is kept of the record, which is read once: the histograms of its looks would fill the memory."""
+        return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] in ("epoch", "finding")]
 
     def judged(self, split: str) -> Judged:
         """The predictions of the best model on `split`. Raises DataError where there are none."""

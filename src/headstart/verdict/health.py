@@ -12,7 +12,7 @@ no measure of vanishing: it follows the scale of the weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -80,6 +80,11 @@ def findings(history: History) -> list[Finding]:
     )
     cause = next((found for cause in causes if (found := cause()) is not None), None)
     return [found for found in (_frozen(history), cause) if found is not None]
+
+
+def ailments(history: History, known: Collection[str] = ()) -> list[Finding]:
+    """What is wrong, less what is `known` by its name."""
+    return [found for found in findings(history) if found.ailment and found.name not in known]
 
 
 def healthy_words(history: History) -> str:

@@ -1,0 +1,79 @@
+"""What ails the runs of a study is told as they end: once for an arm, with how many runs, and nothing of the search."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart import study
+from headstart.ailments import Ailments
+from headstart.engines import Engine
+from headstart.engines.here import Here
+from headstart.engines.lanes import Lanes
+from headstart.question import declared
+from headstart.verdict.gather import RunRecord, runs_in
+from headstart.voice import Silent
+
+from .boards import points
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def record(seed: int, *names: str) -> RunRecord:
+    made = RunRecord(Path("run"), {"chance": {"seed": seed}}, f"hash {seed}", {}, {})
+    vars(made)["_lines"] = [{"kind": "finding", "name": name, "sentence": f"It is {name}."} for name in names]
+    return made
+
+
+def test_each_ailment_of_an_arm_is_told_once_and_counted_at_the_end() -> None:
+    ailments, arm = Ailments(), {"cell": "a", "stage": "main"}
+    assert ailments.take({**arm, "stage": "search"}, record(0, "slow")) == []
+    assert ailments.take(arm, record(1)) == []
+    assert ailments.take(arm, record(2, "slow")) == ["Slow in a, seed 2: It is slow."]
+    assert ailments.summary(Path("S")) == []  # one run, and it has been told
+    assert ailments.take(arm, record(3, "slow", "wild")) == ["Wild in a, seed 3: It is wild."]
+    assert ailments.take({**arm, "cell": "b"}, record(4, "slow")) == ["Slow in b, seed 4: It is slow."]
+    ailments.count(arm, record(3, "slow", "wild"))  # a look asks for earlier seeds again
+    ailments.count({**arm, "cell": "c"}, record(5, "slow"))  # there already when the study was resumed
+    cure = "`headstart diagnose S` tells of each."
+    assert ailments.summary(Path("S")) == [
+        f"Slow in 2 of 3 runs of a. {cure}",
+        f"Slow in 1 of 1 runs of c. {cure}",
+    ]
+
+
+@pytest.mark.parametrize("engine", [Here(Silent()), Lanes(2, Silent())], ids=["here", "lanes"])
+def test_a_study_tells_what_ails_its_arms(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    settings: dict[str, Any] = {
+        "network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "66st", "seeds": 2,
+        "search": "off",
+    }  # fmt: skip
+    wanted = declared("digits:0-3", ("scratch",), {"lr": ("0.01", "1e-7")}, None, None, None, settings)
+    voice = Listener()
+    folder = study.begin(wanted, tmp_path / "runs", Silent())
+    try:
+        study.carry_out(folder, engine, voice)
+    finally:
+        engine.close()
+    runs = list(runs_in(folder))
+    ill = [run for run in runs if run.findings]
+    assert {(run.arm, run.findings[0]["name"]) for run in ill} == {("scratch,lr=1e-7", "learning rate too low")}
+    assert len(ill) == 2 and len(runs) == 4
+    told = [sentence for sentence in voice.said if "earning rate too low" in sentence]
+    first = {f"Learning rate too low in {run.arm}, seed {run.seed}: {run.findings[0]['sentence']}" for run in ill}
+    assert len(told) == 2 and told[0] in first
+    assert told[1].startswith(f"Learning rate too low in 2 of 2 runs of {ill[0].arm}. `headstart diagnose {folder}`")
+    tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]
+    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning rate too low/text_summary"]
+
+    again = Listener()
+    study.carry_out(folder, Here(Silent()), again)  # everything is there already
+    assert [sentence for sentence in again.said if "earning rate" in sentence] == told[1:]
