@@ -2,20 +2,26 @@
 
 import dataclasses
 import json
+import shutil
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from headstart import study
+from headstart import jobs, study
 from headstart.engines.here import Here
-from headstart.errors import InterruptedRunError, UsageError
+from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.protocol import parse_arm, read_study
 from headstart.question import declared
+from headstart.record import read_json, write_json
 from headstart.search import extended, search
 from headstart.verdict.gather import runs_in, tables
 from headstart.verdict.statistics import crossed
 from headstart.voice import Silent
+
+from .test_bad_input import photos
 
 TINY = {
     "batch_size": 8,
@@ -154,3 +160,52 @@ def test_a_stopped_study_names_itself_as_what_to_resume(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError) as stop:
         study.carry_out(folder, Stopped(), Silent())
     assert str(folder) in stop.value.cure and stop.value.exit_code == 130
+
+
+class OneJob(Here):
+    """Stopped after its first job."""
+
+    def run(self, texts: Sequence[str]):
+        yield from super().run(texts[:1])
+        yield len(texts) - 1, jobs.interrupted(signal.SIGINT)
+
+
+SHORT = {**TINY, "network": "timm:test_resnet", "budgets": "4st", "search": "off"}
+
+
+def test_other_photos_of_a_source_are_refused_before_it_is_trained_again(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    photos(source, cat=12, dog=12)
+    wanted = declared("digits:0-3", ("scratch", f"source:{source}"), None, None, None, None, SHORT)
+    folder = study.begin(wanted, tmp_path / "runs", Silent())
+    with pytest.raises(InterruptedRunError):
+        study.carry_out(folder, OneJob(Silent()), Silent())
+    (trained,) = runs_in(folder / "sources")
+    scratch, other = (read_json(folder / "cells.json")[cell.name] for cell in wanted.cells)
+    assert other["source_photos"] == trained.plan["facts"]["fingerprint"] and "weights" not in other
+    assert "source_photos" not in scratch
+    photo = next(source.glob("cat/*"))
+    shutil.move(photo, tmp_path / "kept")
+    with pytest.raises(DataError, match=f"source_photos: {trained.plan['facts']['fingerprint']} -> ") as refused:
+        study.carry_out(folder, Here(Silent()), Silent())
+    assert "Put them back" in refused.value.cure
+    assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
+    shutil.move(tmp_path / "kept", photo)
+    assert study.carry_out(folder, Here(Silent()), Silent())["n"] == 2
+    assert [run.hash for run in runs_in(folder / "sources")] == [trained.hash]
+
+
+def test_a_seed_that_is_there_twice_is_told_and_not_counted_twice(tmp_path: Path) -> None:
+    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
+    folder = study.begin(wanted, tmp_path, Silent())
+    study.carry_out(folder, Here(Silent()), Silent())
+    first = next(runs_in(folder)).folder
+    second = shutil.copytree(first, first.with_name(f"{first.name}-2"))
+    content = read_json(second / "plan.json")
+    content["plan"]["facts"]["weights_sha256"] = "of other weights"
+    write_json(second / "plan.json", {**content, "hash": "another"})
+    with pytest.raises(DataError, match=r"seed \d \(facts.weights_sha256: .* -> of other weights\)") as told:
+        study.carry_out(folder, Here(Silent()), Silent())
+    assert str(first) in told.value.what and second.name in told.value.what
+    shutil.rmtree(second)  # as the cure says
+    assert study.carry_out(folder, Here(Silent()), Silent())["n"] == 2

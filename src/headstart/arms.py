@@ -110,6 +110,7 @@ def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sour
         trained = {source.survey.contents[i] for i in source.split.train} if source else set()
         cells[cell.name] = {
             **met(asked, arm.plan),
+            **(met_by_source(source.plan) if source else {}),
             "declared": arm.split.declared,
             "overlaps": overlaps(arm.survey.listing, arm.split, arm.survey.contents),
             "known_classes": list(in_common(arm.survey.listing.classes, known)),
@@ -124,11 +125,16 @@ def met(asked: Plan, complete: Plan) -> dict[str, Any]:
     return {"photos": facts.fingerprint} | ({} if source_of(asked) else {"weights": facts.weights_sha256})
 
 
+def met_by_source(complete: Plan) -> dict[str, Any]:
+    """The photos that an arm's source met: trained on others, it would give the arm other weights."""
+    return {"source_photos": complete.facts.fingerprint}
+
+
 def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
     """Raise DataError where an arm meets other photos or weights than when the study in `folder` began."""
     path = folder / "cells.json"
     began = record.read_json(path).get(cell, now) if path.exists() else now
-    if told := differences({name: began.get(name) for name in now}, now):
+    if told := differences({name: began.get(name, now[name]) for name in now}, now):
         raise DataError(
             f"The data or the weights of {cell} are not those the study began with: {'; '.join(told)}.",
             "Put them back, or begin a new study.",

@@ -17,7 +17,17 @@ from typing import Any
 
 from headstart import build, gallery, jobs, machine, record, run
 from headstart.ailments import Ailments
-from headstart.arms import as_judged, borne_by_all, check, met, require_unchanged, source_of, source_plan, write_met
+from headstart.arms import (
+    as_judged,
+    borne_by_all,
+    check,
+    met,
+    met_by_source,
+    require_unchanged,
+    source_of,
+    source_plan,
+    write_met,
+)
 from headstart.cache import sweep
 from headstart.engines import Engine
 from headstart.errors import DataError, InterruptedRunError, UsageError
@@ -112,15 +122,21 @@ def _prepare(study: _Study) -> None:
         plan = as_judged(cell.plan(study.declared.plan))
         if source := source_of(plan):
             if source not in made:
-                completed = build.complete(source_plan(study.declared, source), Silent()).plan
-                study.voice.say(f"Training the source {source} ({completed.recipe.epochs}).")
-                about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
-                made[source] = _run(study, study.folder / "sources", [(completed, about)])[0].folder.absolute()
+                made[source] = _source(study, cell.name, source)
             plan = plan.changed("arm", start=f"run:{made[source]}")
         completed_cell = build.complete(plan, Silent())
         require_unchanged(study.folder, cell.name, met(cell.plan(study.declared.plan), completed_cell.plan))
         study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
         study.paces[cell.name] = completed_cell.step_seconds / completed_cell.plan.recipe.batch_size
+
+
+def _source(study: _Study, cell: str, source: str) -> Path:
+    """The folder of the run on a source, trained if it is not there yet. `cell` is an arm that starts from it."""
+    plan = build.complete(source_plan(study.declared, source), Silent()).plan
+    require_unchanged(study.folder, cell, met_by_source(plan))
+    study.voice.say(f"Training the source {source} ({plan.recipe.epochs}).")
+    about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
+    return _run(study, study.folder / "sources", [(plan, about)])[0].folder.absolute()
 
 
 def _search(study: _Study) -> dict[str, Any]:

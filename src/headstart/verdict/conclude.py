@@ -13,7 +13,7 @@ import numpy as np
 from headstart.protocol import Cell, Declared
 from headstart.record import SCHEMA, read_json
 from headstart.verdict.decide import contrasts, pairs
-from headstart.verdict.gather import Judged, RunRecord, common_seeds, runs_in, tables
+from headstart.verdict.gather import Judged, RunRecord, common_seeds, compared, runs_in, tables
 from headstart.verdict.labels import data_efficiency
 from headstart.verdict.looks import taken
 from headstart.verdict.statistics import time_to_target
@@ -23,8 +23,11 @@ JUDGE = "test"
 
 
 def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[str, Any]:
-    """The content of verdict.json; `search` is that of search.json. Raises DataError where no seed is complete."""
-    runs = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
+    """The content of verdict.json; `search` is that of search.json.
+
+    Raises DataError where no seed is complete, or an arm has a seed twice.
+    """
+    runs = compared(folder)
     cells = read_json(folder / "cells.json")
     splits = next(iter(cells.values()))["declared"]
     conditions = []
@@ -59,8 +62,7 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
 
 def stopped(folder: Path, declared: Declared) -> bool:
     """Whether a look at the runs that are there ends the study."""
-    here = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
-    here = [run for run in here if (run.about["budget"], run.about["fraction"]) == _main(declared)]
+    here = [run for run in compared(folder) if (run.about["budget"], run.about["fraction"]) == _main(declared)]
     right, judged = tables(here, JUDGE)
     labels = judged.labels if declared.protocol.metric == "balanced" else None
     primary = declared.protocol.contrast([cell.name for cell in declared.cells])

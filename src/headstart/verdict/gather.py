@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
-from headstart.plan import Plan
+from headstart.plan import Plan, differences
 from headstart.record import read_json, read_lines
 
 Numbers = npt.NDArray[np.float64]
@@ -144,6 +144,25 @@ def runs_in(folder: Path) -> Iterator[RunRecord]:
     """The runs that lie directly in `folder`, by name; folders without a plan (yet) are passed over."""
     for path in sorted(folder.glob("*/plan.json")):
         yield read_run(path.parent)
+
+
+def compared(folder: Path) -> list[RunRecord]:
+    """The runs of the comparison of the study in `folder` that have come to their end, by name.
+
+    Raises DataError where an arm has two runs of one seed under one budget and fraction: the second would count as a
+    seed more. Their plans differ, since no plan is run twice.
+    """
+    found = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
+    seen: dict[tuple[Any, ...], RunRecord] = {}
+    for run in found:
+        other = seen.setdefault((*(run.about[name] for name in ("cell", "budget", "fraction")), run.seed), run)
+        if other is not run:
+            told = "; ".join(differences(other.plan, run.plan)) or "their plans are equal"
+            raise DataError(
+                f"{other.folder} and {run.folder.name} are both {run.arm} with seed {run.seed} ({told}).",
+                "Delete the one that does not belong to the study, then resume it.",
+            )
+    return found
 
 
 def runs_at(folder: Path) -> list[RunRecord]:

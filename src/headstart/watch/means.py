@@ -30,7 +30,7 @@ from torch.utils.tensorboard.summary import custom_scalars
 
 from headstart.protocol import Declared
 from headstart.record import mark, read_lines, slug
-from headstart.verdict.gather import RunRecord, runs_in
+from headstart.verdict.gather import RunRecord, compared
 from headstart.watch.event_file import EventFile
 from headstart.watch.scalars import scalars
 from headstart.watch.sinks import retire
@@ -74,12 +74,12 @@ def rebuild(study: Path, declared: Declared, only: Condition | None = None) -> l
     """Write the mean runs of a study anew, or only that of one cell and condition; returns their folders.
 
     One alone is of a study that goes on: it leaves out what the test split says, which is not to be looked at yet.
-    Cells without a finished run have none yet. A reader sees the old points or the new ones.
+    Cells without a finished run have none yet. A reader sees the old points or the new ones. Raises DataError where an
+    arm has a seed twice.
     """
     by_condition: dict[Condition, list[RunRecord]] = defaultdict(list)
-    for run in runs_in(study):
-        if run.about.get("stage") == "main" and run.done:
-            by_condition[run.about["cell"], run.about["budget"], run.about["fraction"]].append(run)
+    for run in compared(study):
+        by_condition[run.about["cell"], run.about["budget"], run.about["fraction"]].append(run)
     made = []
     for condition, name in names(declared).items():
         if condition in by_condition and only in (None, condition):
