@@ -36,7 +36,7 @@ FLOORS = [
         "gallery",
     ],
     ["scribe", "judgement", "run", "run_heads", "jobs"],
-    ["eta", "progress", "ailments", "engines", "search", "arms", "study", "twins", "forecast", "use"],
+    ["eta", "progress", "ailments", "engines", "search", "arms", "winner", "study", "twins", "forecast", "use"],
     ["terminal", "flags", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}

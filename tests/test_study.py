@@ -12,7 +12,7 @@ import pytest
 
 from headstart import jobs, study
 from headstart.engines.here import Here
-from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.protocol import parse_arm, read_study
 from headstart.question import declared
 from headstart.record import read_json, write_json
@@ -209,3 +209,15 @@ def test_a_seed_that_is_there_twice_is_told_and_not_counted_twice(tmp_path: Path
     assert str(first) in told.value.what and second.name in told.value.what
     shutil.rmtree(second)  # as the cure says
     assert study.carry_out(folder, Here(Silent()), Silent())["n"] == 2
+
+
+def test_a_source_that_diverges_is_told_and_no_arm_starts_from_it(tmp_path: Path) -> None:
+    settings = {**SHORT, "search": "shared", "lr": 1e30}  # the arms' own rates are found by the search
+    wanted = declared("digits:0-3", ("scratch", "source:digits:4-6"), None, None, None, None, settings)
+    folder = study.begin(wanted, tmp_path, Silent())
+    for _ in range(2):  # resumed, it is no better
+        with pytest.raises(DivergedError, match=r"source digits:4-6 diverged at a learning rate of 1e\+30\.") as told:
+            study.carry_out(folder, Here(Silent()), Silent())
+        assert "lower --lr" in told.value.cure and "resume" not in told.value.cure
+    assert len(list(runs_in(folder / "sources"))) == 1
+    assert list(runs_in(folder)) == [] and not (folder / "search").exists()

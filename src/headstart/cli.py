@@ -95,7 +95,7 @@ def compare(
     else:
         wanted = declared(source, arm or (), varied, study, config, preset, settings)
         require(wanted.plan.data.source)  # before torch is imported: a wrong path is told at once
-    from headstart import forecast
+    from headstart import forecast, winner
     from headstart import study as studies
     from headstart.engines import choice
 
@@ -114,7 +114,7 @@ def compare(
             verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
     if require_winner:
-        studies.require_winner(verdict)
+        winner.require(verdict)
 
 
 @app.command(sort_key=1)

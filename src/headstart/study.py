@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, gallery, jobs, machine, record, run
+from headstart import build, gallery, jobs, machine, record, run, winner
 from headstart.ailments import Ailments
 from headstart.arms import (
     as_judged,
@@ -30,9 +30,8 @@ from headstart.arms import (
 )
 from headstart.cache import sweep
 from headstart.engines import Engine
-from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.eta import asked_images, rung_epochs, tuned_images
-from headstart.model_folder import make_whole
 from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.protocol import Declared, Protocol, read_study, write_study
@@ -41,7 +40,6 @@ from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.words import judged, key_contrast, paragraph, splits, turned
 from headstart.voice import Silent, Voice
 from headstart.watch import means
 
@@ -108,7 +106,7 @@ def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
         _compare(study, found)
         means.rebuild(folder, declared)
         verdict = conclude(folder, declared, found)
-        _export(folder, verdict)
+        winner.export(folder, verdict)
         record.write_json(folder / "verdict.json", verdict)
         gallery.illustrate(folder / verdict["exported"]["run"], voice)
         page.write(folder)
@@ -131,12 +129,21 @@ def _prepare(study: _Study) -> None:
 
 
 def _source(study: _Study, cell: str, source: str) -> Path:
-    """The folder of the run on a source, trained if it is not there yet. `cell` is an arm that starts from it."""
+    """The folder of the run on a source, trained if it is not there yet. `cell` is an arm that starts from it.
+
+    Raises DataError where its photos have changed, DivergedError where it has nothing to teach.
+    """
     plan = build.complete(source_plan(study.declared, source), Silent()).plan
     require_unchanged(study.folder, cell, met_by_source(plan))
     study.voice.say(f"Training the source {source} ({plan.recipe.epochs}).")
     about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
-    return _run(study, study.folder / "sources", [(plan, about)])[0].folder.absolute()
+    trained = _run(study, study.folder / "sources", [(plan, about)])[0]
+    if trained.state == "diverged":
+        raise DivergedError(
+            f"The source {source} diverged at a learning rate of {trained.rate:g}.",
+            "Begin a new study with a lower --lr: it is the source's, whatever the search finds for the arms.",
+        )
+    return trained.folder.absolute()
 
 
 def _search(study: _Study) -> dict[str, Any]:
@@ -295,41 +302,6 @@ def _drop_rungs(folder: Path) -> None:
         if not found.done:
             for part in ("checkpoints", "model"):
                 shutil.rmtree(found.folder / part, ignore_errors=True)
-
-
-def _export(folder: Path, verdict: dict[str, Any]) -> None:
-    """The winner's model as `model/` of the study; its card quotes the arm's mean, not the exported seed's number."""
-    source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
-    if not source.is_dir():
-        return
-    scratch = target.with_name(f"model{record.mark()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(source, scratch)
-    make_whole(scratch)
-    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
-    card = scratch / "README.md"
-    lines = [
-        card.read_text(encoding="utf-8"),
-        f"Chosen by {splits(verdict)[0]} among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
-        f"{verdict['judge']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
-        f"{paragraph(verdict['sentences'])}\n",
-    ]
-    card.write_text("\n".join(lines), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
-
-
-def require_winner(verdict: dict[str, Any]) -> None:
-    """Raise UsageError where the verdict names no winner, for scripts that need one."""
-    headline = key_contrast(verdict)
-    if headline is None or headline["outcome"] not in ("better", "worse"):
-        raise UsageError("The study has no winner.", "Read its sentences for what would settle it.")
-    if turned(headline, verdict["winner"])["outcome"] == "worse":
-        chose, judge = splits(verdict)
-        raise UsageError(
-            f"The study's model, {chose}'s choice, is of an arm that lost on {judge}.",
-            "Read its sentences, and take a model of the other arm.",
-        )
 
 
 def repair(folder: Path) -> list[Path]:

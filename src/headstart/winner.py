@@ -1,0 +1,47 @@
+"""A study's winner: its model in the study's folder, and the error for scripts that need one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from headstart import record
+from headstart.errors import UsageError
+from headstart.model_folder import make_whole
+from headstart.verdict.words import judged, key_contrast, paragraph, splits, turned
+
+
+def export(folder: Path, verdict: dict[str, Any]) -> None:
+    """The winner's model as `model/` of the study; its card quotes the arm's mean, not the exported seed's number."""
+    source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
+    if not source.is_dir():
+        return
+    scratch = target.with_name(f"model{record.mark()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(source, scratch)
+    make_whole(scratch)
+    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
+    card = scratch / "README.md"
+    lines = [
+        card.read_text(encoding="utf-8"),
+        f"Chosen by {splits(verdict)[0]} among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
+        f"{verdict['judge']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
+        f"{paragraph(verdict['sentences'])}\n",
+    ]
+    card.write_text("\n".join(lines), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.rename(target)
+
+
+def require(verdict: dict[str, Any]) -> None:
+    """Raise UsageError where the verdict names no winner, for scripts that need one."""
+    headline = key_contrast(verdict)
+    if headline is None or headline["outcome"] not in ("better", "worse"):
+        raise UsageError("The study has no winner.", "Read its sentences for what would settle it.")
+    if turned(headline, verdict["winner"])["outcome"] == "worse":
+        chose, judge = splits(verdict)
+        raise UsageError(
+            f"The study's model, {chose}'s choice, is of an arm that lost on {judge}.",
+            "Read its sentences, and take a model of the other arm.",
+        )
