@@ -17,6 +17,7 @@ from headstart.protocol import parse_arm, read_study
 from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.search import extended, search
+from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import runs_in, tables
 from headstart.verdict.statistics import crossed
 from headstart.voice import Silent
@@ -209,6 +210,19 @@ def test_a_seed_that_is_there_twice_is_told_and_not_counted_twice(tmp_path: Path
     assert str(first) in told.value.what and second.name in told.value.what
     shutil.rmtree(second)  # as the cure says
     assert study.carry_out(folder, Here(Silent()), Silent())["n"] == 2
+
+
+def test_the_photos_are_counted_of_the_lowest_seed_whatever_the_folders_are_called(tmp_path: Path) -> None:
+    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
+    folder = study.begin(wanted, tmp_path, Silent())
+    study.carry_out(folder, Here(Silent()), Silent())
+    for run in list(runs_in(folder)):  # as if the second seed had been made first, and split in another way
+        content = read_json(run.folder / "plan.json")
+        content["plan"]["facts"]["counts"] = {"train": 100 + run.seed, "val": 1, "test": 1}
+        write_json(run.folder / "plan.json", content)
+        run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
+    assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]
+    assert conclude(folder, read_study(folder), {})["counts"] == {"train": 100, "val": 1, "test": 1}
 
 
 def test_a_source_that_diverges_is_told_and_no_arm_starts_from_it(tmp_path: Path) -> None:

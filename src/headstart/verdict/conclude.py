@@ -105,7 +105,7 @@ def _condition(
     return {
         "budget": budget,
         "fraction": fraction,
-        "counts": runs[0].plan["facts"]["counts"],  # of the first seed
+        "counts": min(runs, key=lambda run: run.seed).plan["facts"]["counts"],  # folders are named by time, not by seed
         "judge": {"split": JUDGE, "images": len(judged.images), "declared": splits},
         "n": len(seeds),
         "one_split": len({run.judged("val").images for run in runs}) == 1,
