@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
 
-from headstart import run, twins
+from headstart import jobs, run, twins
 from headstart.cli import main
-from headstart.errors import DivergedError
+from headstart.errors import DivergedError, InterruptedRunError, UsageError
 from headstart.parts import augment, networks
 from headstart.record import read_json, read_lines
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict import health
+from headstart.verdict.gather import runs_in
 from headstart.verdict.history import History
-from headstart.voice import Silent
+from headstart.voice import Silent, Voice
 from headstart.watch.probe import Probe
 
 from .runs import command, finish, metrics, prepared
@@ -283,3 +285,44 @@ def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.Mon
     effect = next(e for e in first["effects"] if e["switch"] == "shortcut" and e["norm"] == "batch")
     assert effect["accuracy"] == pytest.approx(right["on", "batch"] - right["off", "batch"])
     assert effect["low"] <= effect["accuracy"] <= effect["high"] and math.isfinite(effect["orders"])
+
+
+def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to take over
+    settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
+    source = settings.pop("source")
+    work = jobs.work
+
+    def stopping(text: str, voice: Voice) -> str:
+        begun.append(jobs.title(text))
+        if len(begun) < 3:
+            return work(text, voice)
+        if len(begun) == 3:  # in the midst of a run, which says how to go on with itself
+            return jobs.failed(InterruptedRunError(signal.SIGINT, "Go on with `headstart resume RUN`."))
+        raise KeyboardInterrupt
+
+    begun: list[str] = []
+    monkeypatch.setattr(jobs, "work", stopping)
+    for measured in ("fp32", "bf16"):  # when the machine is measured anew, it may come out another way
+        monkeypatch.setattr(twins, "borne_by_all", lambda met, measured=measured: measured)
+        with pytest.raises(InterruptedRunError) as stop:
+            twins.compare(source, settings, tmp_path, Silent(), engine="here")
+        assert stop.value.cure == twins.CURE and stop.value.exit_code == 130
+    monkeypatch.setattr(jobs, "work", work)
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("twins-*/*/result.json")}
+    assert len(begun) == 4 and len(made) == 2
+    found = twins.compare(source, settings, tmp_path, Silent(), engine="here")
+    (folder,) = tmp_path.glob("twins-*")
+    assert found["folder"] == str(folder)
+    runs = list(runs_in(folder))
+    assert len(runs) == len({run.plan["network"]["norm"] + run.plan["network"]["shortcut"] for run in runs}) == 4
+    assert {run.plan["machine"]["precision"] for run in runs} == {"fp32"}  # as the first ones had
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_twins_of_no_seed_are_refused(seeds: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Use --seeds 1 or more"):
+        twins.compare("digits:0-3", {}, tmp_path / "runs", Silent(), seeds=seeds)
+    assert not (tmp_path / "runs").exists()

@@ -8,6 +8,7 @@ are simple ones, of a switch with everything else equal.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from scipy import stats
 from headstart import build, jobs, machine, record
 from headstart.arms import borne_by_all
 from headstart.engines import checked, choice
-from headstart.errors import UsageError
+from headstart.errors import InterruptedRunError, UsageError
 from headstart.plan import Plan
 from headstart.protocol import FEWEST_SEEDS
 from headstart.settings import settle
@@ -39,6 +40,7 @@ EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # that are told at once
 LEVEL = 1 - 0.05 / EFFECTS  # Bonferroni: all intervals together hold with 95 %
 OWN = ("network", "shortcut", "norm", "start", "tuning")  # what the factorial decides by itself
 EPOCHS = "3ep"
+CURE = "Give the same command again: it goes on where it was."
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,11 @@ def compare(
     """Train the twins that are not there yet; returns `twins`, `effects` and `sentences`.
 
     The folder is named by what was asked, so that the same call goes on where it was stopped. Raises UsageError for
-    settings that are the factorial's own, and every error of a run.
+    settings that are the factorial's own, InterruptedRunError, also for Ctrl-C between two twins, and every error of a
+    run.
     """
+    if seeds < 1:
+        raise UsageError(f"{seeds} seeds are no twins.", "Use --seeds 1 or more.")
     if taken := [name for name in settings if name in OWN]:
         raise UsageError(f"--{taken[0]} is what the twins differ in, or have in common.", "Leave it out.")
     checked(engine)
@@ -88,13 +93,12 @@ def compare(
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
                                            "shortcut": shortcut})  # fmt: skip
         met.append((cell, build.complete(plan, Silent())))
-    common = borne_by_all(completed for _, completed in met)
+    folder, common = _place(runs, draft, [completed for _, completed in met])
     for cell, completed in met:
         for seed in range(draft.chance.seed, draft.chance.seed + seeds):
             own = completed.plan.changed("chance", seed=seed).changed("machine", precision=common)
             own = completed.survey.recounted(own)
             asked.append((own, {"cell": cell, "stage": "twins", "budget": str(own.recipe.epochs), "fraction": 1.0}))
-    folder = runs / f"twins-{record.slug(Path(source).stem)}-{asked[0][0].hash[:12]}"
     voice.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")
     _carry_out(folder, asked, engine, voice)
     made = {run.hash: run for run in runs_in(folder)}
@@ -105,13 +109,37 @@ def compare(
     return told(found, asked[0][0]) | {"folder": str(folder)}
 
 
+def _place(runs: Path, draft: Plan, met: Sequence[build.Complete]) -> tuple[Path, str]:
+    """The factorial's folder, and the precision that all twins have.
+
+    One that was left to be measured is that of the twins which are there already: the machine may be measured anew,
+    and differ, between a command and the same one again. It is no part of the folder's name then.
+    """
+    precision, first = borne_by_all(met), met[0].plan
+    measured = draft.machine.precision == "auto"
+    named = first.changed("machine", precision="fp32" if measured else precision)
+    folder = runs / f"twins-{record.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
+    begun = next(runs_in(folder), None) if measured else None
+    return folder, begun.plan["machine"]["precision"] if begun is not None else precision
+
+
 def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engine: str, voice: Voice) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     texts = [jobs.text(folder, [one]) for one in asked]
-    with record.locked(folder), choice.opened(engine, asked[0][0], voice) as chosen, closing(chosen.run(texts)) as made:
-        for count, (index, answer) in enumerate(made, 1):
-            jobs.folders(answer)
-            voice.say(f"{count} of {len(asked)}: {asked[index][1]['cell']}")
+    try:
+        with (
+            record.locked(folder),
+            choice.opened(engine, asked[0][0], voice) as chosen,
+            closing(chosen.run(texts)) as made,
+        ):
+            for count, (index, answer) in enumerate(made, 1):
+                jobs.folders(answer)
+                voice.say(f"{count} of {len(asked)}: {asked[index][1]['cell']}")
+    except KeyboardInterrupt:
+        raise InterruptedRunError(signal.SIGINT, CURE) from None
+    except InterruptedRunError as stop:  # a run does not know that it is one of many
+        stop.cure = CURE
+        raise
 
 
 def _twin(runs: Sequence[RunRecord]) -> Twin:
