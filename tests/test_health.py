@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,19 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
 
-from headstart import jobs, run, twins
-from headstart.cli import main
-from headstart.errors import DivergedError, InterruptedRunError, UsageError
+from headstart import run
+from headstart.errors import DivergedError
 from headstart.parts import augment, networks
-from headstart.record import read_json, read_lines
+from headstart.record import read_lines
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict import health
-from headstart.verdict.gather import runs_in
 from headstart.verdict.history import History
-from headstart.voice import Silent, Voice
+from headstart.voice import Silent
 from headstart.watch.probe import Probe
 
 from .runs import command, finish, metrics, prepared
+from .test_cli import in_a_process
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
 FEW = {**FAST, "fraction": 0.4}  # 25 steps an epoch, more or less
@@ -168,13 +167,36 @@ def test_a_run_stopped_and_gone_on_with_tells_a_finding_once(tmp_path: Path) -> 
     assert metrics(folder) == metrics(whole)
 
 
-def test_diagnose_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
-    folder = carried_out(tmp_path, lr=1e-5)
+@pytest.fixture(scope="module")
+def slow_learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose learning rate is too low."""
+    return carried_out(tmp_path_factory.mktemp("slow"), lr=1e-5)
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "report"])
+def test_what_reads_a_finished_run_is_quick_and_needs_no_torch(verb: str, slow_learner: Path) -> None:
+    code = (
+        "import atexit, sys; from headstart.cli import main\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'tensorboard'}\n"
+        "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & heavy)))\n"
+        f"main({[verb, str(slow_learner)]})\n"
+    )
+    seconds = []
+    for _ in range(3):  # the machine may be busy with something else for a moment
+        clock = time.perf_counter()
+        found = in_a_process(code)
+        seconds.append(time.perf_counter() - clock)
+        assert found.returncode == 0, found.stderr
+        assert found.stdout.endswith("\nLOADED []\n") and found.stdout.count("\n") > 1
+    assert min(seconds) < 2, seconds
+
+
+def test_diagnose_tells_a_finding_and_refuses_what_makes_no_sense(slow_learner: Path, tmp_path: Path) -> None:
+    folder = slow_learner
     code, out, err = finish(command("diagnose", folder))
     assert code == 0 and "Learning rate too low" in out and "Try --lr" in out, err
     seen = json.loads(finish(command("diagnose", folder, "--json"))[1])
     assert seen[0]["findings"][0]["name"] == "learning rate too low"
-    main(["diagnose", str(folder)])
     for words in (["diagnose"], ["diagnose", folder, "--twins", "digits"], ["diagnose", folder, "--lr", "1"],
                   ["diagnose", tmp_path / "nothing"], ["diagnose", "--twins", "digits", "--norm", "none"]):  # fmt: skip
         code, out, err = finish(command(*words))
@@ -249,80 +271,3 @@ def test_flow_is_judged_from_the_first_block_to_the_last(ratio: float, name: str
     found = health.findings(history)
     assert [one.name for one in found] == ([name] if name else [])
     assert not found or (found[0].layer == "layer1.0" and found[0].value == pytest.approx(ratio))
-
-
-def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> twins.Twin:
-    answers = (np.arange(200) < 200 * right).astype(int)[None]
-    return twins.Twin(network, shortcut, norm, answers, (kept, kept), ())
-
-
-def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
-    plan = settle(FAST).plan
-    cells = [twin(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
-             for depth in twins.DEPTHS for n in twins.NORMS for s in twins.SWITCHES]  # fmt: skip
-    said = twins.told(cells, plan)
-    of = {(e["network"], e["norm"]): e for e in said["effects"] if e["switch"] == "shortcut"}
-    words = {twin: effect["sentence"] for twin, effect in of.items()}
-    assert of["resnet18", "batch"]["orders"] == 0 and of["resnet50", "none"]["orders"] == pytest.approx(18)
-    assert of["resnet18", "batch"]["accuracy"] == pytest.approx(0.3)
-    assert "keep it alive" in words["resnet50", "none"] and "keep it alive" not in words["resnet18", "batch"]
-    assert "does not vanish without shortcuts" in words["resnet18", "batch"]
-
-
-def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
-    settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
-    source = settings.pop("source")
-    first = twins.compare(source, settings, tmp_path, Silent(), engine="here")
-    made = sorted(path.parent for path in Path(first["folder"]).glob("*/plan.json"))
-    assert len(made) == 4 and all((folder / "result.json").exists() for folder in made)
-    stamps = [(folder / "result.json").stat().st_mtime_ns for folder in made]
-    assert twins.compare(source, settings, tmp_path, Silent(), engine="here") == first
-    assert [(folder / "result.json").stat().st_mtime_ns for folder in made] == stamps
-    right = {(t["shortcut"], t["norm"]): t["accuracy"] for t in first["twins"]}
-    results = [read_json(folder / "result.json") for folder in made]
-    assert sorted(right.values()) == pytest.approx(sorted(result["test"]["accuracy"] for result in results))
-    effect = next(e for e in first["effects"] if e["switch"] == "shortcut" and e["norm"] == "batch")
-    assert effect["accuracy"] == pytest.approx(right["on", "batch"] - right["off", "batch"])
-    assert effect["low"] <= effect["accuracy"] <= effect["high"] and math.isfinite(effect["orders"])
-
-
-def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to take over
-    settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
-    source = settings.pop("source")
-    work = jobs.work
-
-    def stopping(text: str, voice: Voice) -> str:
-        begun.append(jobs.title(text))
-        if len(begun) < 3:
-            return work(text, voice)
-        if len(begun) == 3:  # in the midst of a run, which says how to go on with itself
-            return jobs.failed(InterruptedRunError(signal.SIGINT, "Go on with `headstart resume RUN`."))
-        raise KeyboardInterrupt
-
-    begun: list[str] = []
-    monkeypatch.setattr(jobs, "work", stopping)
-    for measured in ("fp32", "bf16"):  # when the machine is measured anew, it may come out another way
-        monkeypatch.setattr(twins, "borne_by_all", lambda met, measured=measured: measured)
-        with pytest.raises(InterruptedRunError) as stop:
-            twins.compare(source, settings, tmp_path, Silent(), engine="here")
-        assert stop.value.cure == twins.CURE and stop.value.exit_code == 130
-    monkeypatch.setattr(jobs, "work", work)
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("twins-*/*/result.json")}
-    assert len(begun) == 4 and len(made) == 2
-    found = twins.compare(source, settings, tmp_path, Silent(), engine="here")
-    (folder,) = tmp_path.glob("twins-*")
-    assert found["folder"] == str(folder)
-    runs = list(runs_in(folder))
-    assert len(runs) == len({run.plan["network"]["norm"] + run.plan["network"]["shortcut"] for run in runs}) == 4
-    assert {run.plan["machine"]["precision"] for run in runs} == {"fp32"}  # as the first ones had
-    assert {path: path.stat().st_mtime_ns for path in made} == made
-
-
-@pytest.mark.parametrize("seeds", [0, -1])
-def test_twins_of_no_seed_are_refused(seeds: int, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Use --seeds 1 or more"):
-        twins.compare("digits:0-3", {}, tmp_path / "runs", Silent(), seeds=seeds)
-    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,94 @@
+"""Twins of shortcut x norm x depth: claimed only what the numbers show, trained once, gone on with when stopped."""
+
+import math
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart import jobs, twins
+from headstart.errors import InterruptedRunError, UsageError
+from headstart.record import read_json
+from headstart.settings import settle
+from headstart.verdict.gather import runs_in
+from headstart.voice import Silent, Voice
+
+from .test_health import FAST
+
+
+def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> twins.Twin:
+    answers = (np.arange(200) < 200 * right).astype(int)[None]
+    return twins.Twin(network, shortcut, norm, answers, (kept, kept), ())
+
+
+def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
+    plan = settle(FAST).plan
+    cells = [twin(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
+             for depth in twins.DEPTHS for n in twins.NORMS for s in twins.SWITCHES]  # fmt: skip
+    said = twins.told(cells, plan)
+    of = {(e["network"], e["norm"]): e for e in said["effects"] if e["switch"] == "shortcut"}
+    words = {twin: effect["sentence"] for twin, effect in of.items()}
+    assert of["resnet18", "batch"]["orders"] == 0 and of["resnet50", "none"]["orders"] == pytest.approx(18)
+    assert of["resnet18", "batch"]["accuracy"] == pytest.approx(0.3)
+    assert "keep it alive" in words["resnet50", "none"] and "keep it alive" not in words["resnet18", "batch"]
+    assert "does not vanish without shortcuts" in words["resnet18", "batch"]
+
+
+def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
+    source = settings.pop("source")
+    first = twins.compare(source, settings, tmp_path, Silent(), engine="here")
+    made = sorted(path.parent for path in Path(first["folder"]).glob("*/plan.json"))
+    assert len(made) == 4 and all((folder / "result.json").exists() for folder in made)
+    stamps = [(folder / "result.json").stat().st_mtime_ns for folder in made]
+    assert twins.compare(source, settings, tmp_path, Silent(), engine="here") == first
+    assert [(folder / "result.json").stat().st_mtime_ns for folder in made] == stamps
+    right = {(t["shortcut"], t["norm"]): t["accuracy"] for t in first["twins"]}
+    results = [read_json(folder / "result.json") for folder in made]
+    assert sorted(right.values()) == pytest.approx(sorted(result["test"]["accuracy"] for result in results))
+    effect = next(e for e in first["effects"] if e["switch"] == "shortcut" and e["norm"] == "batch")
+    assert effect["accuracy"] == pytest.approx(right["on", "batch"] - right["off", "batch"])
+    assert effect["low"] <= effect["accuracy"] <= effect["high"] and math.isfinite(effect["orders"])
+
+
+def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to take over
+    settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
+    source = settings.pop("source")
+    work = jobs.work
+
+    def stopping(text: str, voice: Voice) -> str:
+        begun.append(jobs.title(text))
+        if len(begun) < 3:
+            return work(text, voice)
+        if len(begun) == 3:  # in the midst of a run, which says how to go on with itself
+            return jobs.failed(InterruptedRunError(signal.SIGINT, "Go on with `headstart resume RUN`."))
+        raise KeyboardInterrupt
+
+    begun: list[str] = []
+    monkeypatch.setattr(jobs, "work", stopping)
+    for measured in ("fp32", "bf16"):  # when the machine is measured anew, it may come out another way
+        monkeypatch.setattr(twins, "borne_by_all", lambda met, measured=measured: measured)
+        with pytest.raises(InterruptedRunError) as stop:
+            twins.compare(source, settings, tmp_path, Silent(), engine="here")
+        assert stop.value.cure == twins.CURE and stop.value.exit_code == 130
+    monkeypatch.setattr(jobs, "work", work)
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("twins-*/*/result.json")}
+    assert len(begun) == 4 and len(made) == 2
+    found = twins.compare(source, settings, tmp_path, Silent(), engine="here")
+    (folder,) = tmp_path.glob("twins-*")
+    assert found["folder"] == str(folder)
+    runs = list(runs_in(folder))
+    assert len(runs) == len({run.plan["network"]["norm"] + run.plan["network"]["shortcut"] for run in runs}) == 4
+    assert {run.plan["machine"]["precision"] for run in runs} == {"fp32"}  # as the first ones had
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_twins_of_no_seed_are_refused(seeds: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Use --seeds 1 or more"):
+        twins.compare("digits:0-3", {}, tmp_path / "runs", Silent(), seeds=seeds)
+    assert not (tmp_path / "runs").exists()
