@@ -156,6 +156,41 @@ def test_what_is_healthy_or_frozen_is_not_called_ill(tmp_path: Path) -> None:
     assert probes[0]["step"] == 0 and len(probes) == 2  # and at the end: epochs are short
 
 
+def assert_healthy(folder: Path) -> None:
+    """No finding at the end, none on the way, and enough of a run to say so."""
+    (one,) = diagnosis.diagnose(folder)
+    print(one.arm, one.healthy)
+    assert [finding.name for finding in one.findings if finding.ailment] == [] and one.healthy.startswith("Healthy")
+    assert [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"lr": 0.05}, {"lr": 0.01}, {"optimizer": "adam", "lr": 0.001}, {"optimizer": "adamw", "lr": 0.001},
+     {"optimizer": "rmsprop", "lr": 0.001}, {"lr": 0.01, "shortcut": "off"}],
+    ids=str,
+)  # fmt: skip
+def test_no_false_alarm_on_digits(settings: dict[str, Any], tmp_path: Path) -> None:
+    assert_healthy(carried_out(tmp_path, source="digits:6-9", **settings))
+
+
+@pytest.mark.slow
+@pytest.mark.photos
+@pytest.mark.parametrize(
+    "settings",
+    [{"lr": 0.01}, {"optimizer": "adam", "lr": 0.001}, {"start": "cifar10", "lr": 0.01},
+     {"start": "cifar10", "optimizer": "adam", "lr": 0.0001}],
+    ids=str,
+)  # fmt: skip
+def test_no_false_alarm_on_photos(
+    settings: dict[str, Any], clothing: Path, cifar_weights: Path, tmp_path: Path
+) -> None:
+    if "start" in settings:
+        settings = {**settings, "start": f"file:{cifar_weights}"}
+    lab4 = {"source": str(clothing / "lab4.csv"), "image_size": 48, "batch_size": 32, "fraction": 1.0, "epochs": "4ep"}
+    assert_healthy(carried_out(tmp_path, **lab4, **settings))
+
+
 def test_a_run_stopped_and_gone_on_with_tells_a_finding_once(tmp_path: Path) -> None:
     plan = settle({**FEW, "lr": 1e-5, "epochs": "4ep"}).plan
     folder = run.start(plan, tmp_path, Silent(), until=2)
