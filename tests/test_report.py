@@ -1,6 +1,8 @@
 """The report: charts that are sound whatever they are given, and the page in a real browser, without a network."""
 
 import base64
+import html
+import os
 import re
 import shutil
 from pathlib import Path
@@ -151,6 +153,44 @@ def test_a_study_ends_with_its_report(made: Path) -> None:
     assert HOSTILE not in text and "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     verdict = read_json(made / "verdict.json")
     assert f"<h1>{verdict['sentences']['headline']}</h1>" in text
+
+
+def rows_of(text: str, title: str) -> list[list[str]]:
+    """The cells of the first table of a page after its title, row by row."""
+    table = text.partition(title)[2].partition("</table>")[0]
+    cells = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
+    return [[html.unescape(cell) for cell in row] for row in cells]
+
+
+def test_the_protocol_and_the_runs_of_the_search_are_on_the_page(made: Path) -> None:
+    text = (made / "report.html").read_text(encoding="utf-8")
+    declared = dict(rows_of(text, "<h3>What was declared before the first step</h3>"))
+    assert declared["arms"] == "scratch; and scratch, with adam"
+    assert declared["primary contrast"] == "scratch, with adam against scratch"
+    assert declared["metric"] == "accuracy" and declared["target"].startswith("75 %")
+    assert declared["tie"].startswith("±1 points") and declared["seeds"] == "2, paired: 0 to 1"
+    assert declared["grid of learning rates"].startswith("0.001 and 0.01; the best 1 ")
+    assert declared["seeds of the search"] == "1, never used again: 1000000000"
+    assert declared["length of a run"] == "3 epochs" and declared["share of the training photos"] == "100 %"
+    assert declared["sha256 of the declaration"] == read_json(made / "verdict.json")["study"]
+    assert html.escape((made / "study.toml").read_text(encoding="utf-8"), quote=False).replace('"', "&#34;") in text
+    for title, place in (("<summary>Every run (4)", "."), ("<summary>Runs of the search (", "search")):
+        head, *rows = rows_of(text, title)
+        wanted = {os.path.relpath(plan.parent, made) for plan in (made / place).glob("*/plan.json")}
+        assert {row[head.index("folder")] for row in rows} == wanted and len(rows) == len(wanted)
+    ended = [row[4] for row in rows_of(text, "<summary>Runs of the search (")[1:]]
+    assert set(ended) == {"finished", "ended after the rung"}
+
+
+def test_a_declaration_that_was_changed_is_said_to_be_so(made: Path, tmp_path: Path) -> None:
+    for name in ("verdict.json", "study.toml"):
+        shutil.copy(made / name, tmp_path)
+    for run in made.glob("*-s[01]"):
+        shutil.copytree(run, tmp_path / run.name)
+    declared = tmp_path / "study.toml"
+    declared.write_text(declared.read_text(encoding="utf-8").replace('tie = "1pt"', 'tie = "9pt"'), encoding="utf-8")
+    text = page.write(tmp_path).read_text(encoding="utf-8")
+    assert "is not what was declared when the study began" in text and "primary contrast" not in text
 
 
 def test_charts_of_a_study_show_themselves_in_a_notebook(made: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from headstart.record import read_json, write_atomic
-from headstart.report import charts, pictures, records, story, training
+from headstart.report import charts, method, pictures, records, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.verdict.gather import runs_at
@@ -42,8 +42,9 @@ def write(folder: Path) -> Path:
         cells={"cells": gallery.cells, "photos": [gallery.shown(i) for i in range(len(gallery.photos))]}
         if gallery
         else {},
-        runs=[_row(run) for run in runs],
-        environment=_environment(runs, read_json(verdict).get("study", "") if verdict.exists() else ""),
+        declared=method.protocol(folder),
+        tables=method.runs(runs, folder),
+        environment=method.environment(runs),
         looks=[{"name": run.name, **{kind: records.ridges(run.looks, kind, rows) for kind in KINDS}} for run in runs],
     )
     write_atomic(folder / NAME, page)
@@ -180,49 +181,6 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     runs = sum(part["runs"] for part in verdict["cost"].values())
     found.append(("Cost", f"{seconds / 60:.0f} min", f"of training in {runs} runs, the search included"))
     return found
-
-
-def _row(run: Drawn) -> list[str]:
-    result = run.run.result
-    val, test = result.get("val", {}), result.get("test", {})
-    return [
-        run.name,
-        result.get("state", "not finished"),
-        f"{run.run.rate:g}",
-        str(result.get("best_epoch", "")),
-        f"{100 * val['accuracy']:.1f}" if val else "",
-        f"{100 * test['accuracy']:.1f}" if test else "",
-        run.run.folder.name,
-    ]
-
-
-def _environment(runs: Sequence[Drawn], study: str) -> list[tuple[str, str]]:
-    """Where everything came from, and on what it ran; where runs differ, every value that is there."""
-    contents = [read_json(run.run.folder / "plan.json") for run in runs]
-    found: dict[str, list[str]] = {"sha256 of the study": [study]} if study else {}
-    for run, content in zip(runs, contents, strict=True):
-        plan = content["plan"]
-        facts = plan["facts"]
-        start, weights = plan["arm"]["start"], facts["weights_sha256"]
-        told = {
-            "data": plan["data"]["source"],
-            "fingerprint of the data": facts["fingerprint"],
-            "photos": ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items()),
-            "classes": ", ".join(f"{name} {count:,}" for name, count in facts["images"].items()),
-            **({f"sha256 of {start}": weights} if weights else {}),
-            **({f"licence of {start}": licence} if (licence := _licence(run)) else {}),
-            **{name: str(value) for name, value in content["environment"].items()},
-        }
-        for name, value in told.items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    return [(name, " · ".join(values)) for name, values in found.items()]
-
-
-def _licence(run: Drawn) -> str:
-    """Of the weights that a run began from, as its model says it; "" where none is known."""
-    config = run.run.folder / "model" / "config.json"
-    return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""
 
 
 def _template() -> jinja2.Template:
