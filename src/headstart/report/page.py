@@ -11,9 +11,10 @@ from typing import Any
 import jinja2
 
 from headstart.record import read_json, write_atomic
-from headstart.report import charts, method, pictures, records, story, training
+from headstart.report import charts, grids, method, pictures, records, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
+from headstart.report.story import Section
 from headstart.verdict.gather import runs_at
 from headstart.verdict.words import MORE, arm_words, headline_contrast, length_words, points, splits
 
@@ -56,15 +57,13 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
     sections = [
         story.arms(verdict, colour),
-        story.compared_rates(verdict),
         story.learning(runs, verdict, colour),
         story.target(verdict, colour),
         *story.conditions(verdict, colour),
-        story.rate_grid(verdict),
+        grids.compared(verdict),
+        grids.searched(verdict),
         story.cost(runs, verdict, colour),
         training.rates(runs, colour),
-        training.health(runs),
-        training.distance(runs, colour),
     ]
     return {
         "title": f"{said['headline']} headstart",
@@ -75,7 +74,8 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "difference": story.difference(verdict, colour),
         "settle": [said[key] for key in MORE if key in said],
         "three": _three(verdict),
-        "sections": [section for section in sections if section is not None],
+        "sections": _there(sections),
+        "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
         "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
@@ -97,21 +97,17 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "difference": None,
         "settle": [],
         "three": [],
-        "sections": [
-            section
-            for section in (
-                story.loose(runs, colour),
-                training.rates(runs, colour),
-                training.health(runs),
-                training.distance(runs, colour),
-            )
-            if section is not None
-        ],
+        "sections": _there([story.loose(runs, colour), training.rates(runs, colour)]),
+        "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": "As the plan of each run says",
         "told": [],
         "command": f"headstart report {shlex.quote(str(folder))}",
         "limits": [],
     }
+
+
+def _there(sections: Sequence[Section | None]) -> list[Section]:
+    return [section for section in sections if section is not None]
 
 
 def _gallery(found: Gallery, run: str) -> dict[str, Any]:
@@ -179,7 +175,7 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         )
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
-    found.append(("Cost", f"{seconds / 60:.0f} min", f"of training in {runs} runs, the search included"))
+    found.append(("Cost", story.time_span(seconds), f"of training in {runs} runs, the search included"))
     return found
 
 

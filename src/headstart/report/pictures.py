@@ -54,8 +54,7 @@ class Gallery:
         """One photo as the page shows it: address, address of its heat map or "", and its words."""
         photo = self.photos[number]
         true, said = self.classes[photo["true"]], self.classes[photo["said"]]
-        verb = "is" if true == said else "is not"
-        text = f"said {said}, {100 * photo['sure']:.0f} %; it {verb}" + ("" if true == said else f", but {true}")
+        text = f"said {said}, {100 * photo['sure']:.0f} %: " + ("right" if true == said else f"it is {true}")
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
 
 

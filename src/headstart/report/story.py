@@ -5,6 +5,7 @@ A section is plain values and charts; `page.html` lays them out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -28,6 +29,14 @@ from headstart.verdict.words import (
 )
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
+COSTS = {
+    "minutes": ("minutes of training per run", "mean minutes that a run trained and validated"),
+    "images": ("training images per run", "mean number of images that a run was trained on, each as often as it came"),
+    "MFU": (
+        "MFU, % of this machine's measured matrix-product speed",
+        "median share of this machine's measured matrix-product speed that training reached (MFU)",
+    ),
+}  # by what the reader chooses: the axis, and how to read it
 MOST_COLOURS = 6
 GREY, BLUE = 0, 1  # scratch, the winner
 
@@ -198,92 +207,13 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
         finding = f"No arm's median run passes {100 * verdict['target']:.3g} %"
     else:
         soonest = min(reached.values())
+        when = f"after {soonest:g} epoch{'s' if soonest != 1 else ''}"
         first = [arm_words(name) for name, median in reached.items() if median == soonest]
         passed = f"pass{'es' if len(first) == 1 else ''} {100 * verdict['target']:.3g} % first"
-        finding = f"{capital(enumerated(first))} {passed}, after {soonest:g} epoch{'s' if soonest != 1 else ''}"
+        finding = f"{capital(enumerated(first))} {passed}, {when}"
+        if len(first) == len(medians):
+            finding = f"The median run of every arm passes {100 * verdict['target']:.3g} % {when}"
     return Section("target", "How soon is it good enough?", finding, figures)
-
-
-def rate_grid(verdict: Mapping[str, Any]) -> Section | None:
-    """The search of learning rates as a heat map, one for each group of seeds that was searched."""
-    tried = verdict["search"].get("tried", {}).get(verdict["budget"], {})
-    if not tried:
-        return None
-    figures = []
-    for group, cells in tried.items():
-        names = list(cells)
-        columns = sorted({rate for cell in cells.values() for rate in cell}, key=float, reverse=True)
-        values, texts = [], []
-        for name in names:
-            found = [cells[name].get(rate) for rate in columns]
-            means = [100 * sum(f["whole"]) / len(f["whole"]) if f and f["whole"] else None for f in found]
-            values.append(means)
-            texts.append([
-                f"{mean:.1f}" if mean is not None else f"({100 * f['rung']:.0f})" if f and f["rung"] >= 0 else "×"
-                for mean, f in zip(means, found, strict=True)
-            ])  # fmt: skip
-        chosen = verdict["search"]["chosen"][verdict["budget"]][group]
-        edges = verdict["search"]["edges"].get(verdict["budget"], {}).get(group, {})
-        taken = {name: (row, columns.index(f"{chosen[name]:g}")) for row, name in enumerate(names)}
-        at_edge = frozenset(place for name, place in taken.items() if name in edges)
-        grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
-                           frozenset(taken.values()), at_edge)  # fmt: skip
-        chose, metric = splits(verdict)[0], metric_words(verdict)
-        label = f"{capital(metric)} on {chose} by arm and learning rate"
-        chart = charts.heat_map(grid, label=label, columns="learning rate")
-        how = (
-            f"Mean {metric} on {chose} in per cent of whole runs on the search seeds; in brackets after the rung only, "
-            "× where it diverged; outlined: the rate that was taken, dashed where it lies at the edge of the grid."
-        )
-        table = [[arm_words(name), *row] for name, row in zip(names, texts, strict=True)]
-        figures.append(Figure(chart, how, ["arm", *columns], table, "" if group == "shared" else group))
-    of_groups = verdict["search"]["edges"].get(verdict["budget"], {}).values()
-    ends = sorted({name for edges in of_groups for name in edges})
-    finding = "Every arm's best rate has a worse one, or one that diverged, on either side"
-    if ends:
-        best = "best rate of" if len(ends) == 1 else "best rates of"
-        where = "lies at the edge" if len(ends) == 1 else "lie at an edge"
-        finding = f"The {best} {enumerated(map(arm_words, ends))} {where} of the grid"
-    return Section("grid", "Were the learning rates fair?", finding, figures)
-
-
-def compared_rates(verdict: Mapping[str, Any]) -> Section | None:
-    """Where learning rates are what is compared: every cell of the grid, never the winner alone."""
-    if not verdict["grid_rows"]:
-        return None
-    chose, metric = splits(verdict)[0], metric_words(verdict)
-    by_row: dict[str, dict[float, Mapping[str, Any]]] = {}
-    for arm in verdict["arms"]:
-        rate = arm["seeds"][0]["lr"]
-        by_row.setdefault(_row_words(arm["name"]), {})[rate] = arm
-    rates = sorted({rate for row in by_row.values() for rate in row}, reverse=True)
-    values = [[100 * row[rate]["test"] if rate in row else None for rate in rates] for row in by_row.values()]
-    texts = [["" if value is None else f"{value:.1f}" for value in row] for row in values]
-    place = {
-        arm["name"]: (at, rates.index(rate)) for at, row in enumerate(by_row.values()) for rate, arm in row.items()
-    }
-    taken = frozenset(place[row["cell"]] for row in verdict["grid_rows"])
-    edges = frozenset(place[row["cell"]] for row in verdict["grid_rows"] if row["edge"])
-    grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, texts, taken, edges)
-    best = arm_words(verdict["winner"])
-    at_edge = [arm_words(row["cell"]) for row in verdict["grid_rows"] if row["edge"]]
-    finding = f"By {chose}, {best} is the best of {len(verdict['arms'])} cells"
-    if at_edge:
-        where = "lies at the edge" if len(at_edge) == 1 else "lie at an edge"
-        finding += f"; {enumerated(at_edge)} {where} of the grid"
-    how = (
-        f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {verdict['n']} seeds, in per cent; "
-        f"outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
-    )
-    chart = charts.heat_map(grid, label=finding, columns="learning rate")
-    table = [[name, *row] for name, row in zip(by_row, texts, strict=True)]
-    return Section("cells", "Which learning rate?", finding, [Figure(chart, how, ["", *grid.columns], table)])
-
-
-def _row_words(name: str) -> str:
-    """A cell's name without its learning rate."""
-    first, *varied = name.split(",")
-    return arm_words(",".join([first, *(part for part in varied if not part.startswith("lr="))]))
 
 
 def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Section]:
@@ -337,34 +267,56 @@ def _over(
 
 
 def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
-    """Minutes of training against accuracy."""
-    by_arm = _by_arm(runs, verdict)
-    rows, table = [], []
-    for arm in verdict["arms"]:
-        seconds = sum(run["seconds"] for run in arm["seeds"]) / len(arm["seeds"])
-        rows.append((arm_words(arm["name"]), colour[arm["name"]], max(seconds / 60, 1e-4), 100 * arm["test"]))
-        images = sum(run["images"] for run in arm["seeds"]) / len(arm["seeds"])
-        busy = [100 * line["speed"]["mfu"] for run in by_arm[arm["name"]] for line in run.epochs]
-        table.append([arm_words(arm["name"]), f"{seconds / 60:.2f}", f"{images:,.0f}",
-                      f"{median(busy):.0f}" if busy else "–", f"{100 * arm['test']:.1f}"])  # fmt: skip
-    cheapest = min(rows, key=lambda row: row[2])
-    finding = f"A run of {cheapest[0]} is the cheapest, {cheapest[2]:.2g} minutes of training"
-    metric = metric_words(verdict)
-    chart = charts.scatter(rows, x="minutes of training per run", y=f"{metric}, %", log=True, label=finding)
-    how = (
-        f"One dot for each arm: mean minutes that a run trained and validated, and mean {metric} on "
-        f"{verdict['judge']['images']} {judged(verdict)}. Searches come on top. MFU, "
-        "in the table, is the share of this machine's measured matrix-product speed that training reached."
-    )
-    spent = verdict["cost"]
-    notes = [
+    """What a run of each arm takes, in minutes, images or use of the machine, against its accuracy."""
+    by_arm, metric = _by_arm(runs, verdict), metric_words(verdict)
+    spent = {arm["name"]: _spent(arm, by_arm[arm["name"]]) for arm in verdict["arms"]}
+    accuracy = {arm["name"]: 100 * arm["test"] for arm in verdict["arms"]}
+    cheapest = min(spent, key=lambda name: spent[name]["minutes"])
+    span = time_span(60 * spent[cheapest]["minutes"])
+    finding = f"A run of {arm_words(cheapest)} is the cheapest: {span} of training"
+    head = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
+    table = [
+        [arm_words(name), f"{one['minutes']:.2g}", f"{one['images']:,.0f}",
+         "–" if math.isnan(one["MFU"]) else f"{one['MFU']:.2g}", f"{accuracy[name]:.1f}"]
+        for name, one in spent.items()
+    ]  # fmt: skip
+    figures = []
+    for unit, (words, how) in COSTS.items():
+        dots = [(arm_words(name), colour[name], max(one[unit], 1e-4), accuracy[name])
+                for name, one in spent.items() if not math.isnan(one[unit])]  # fmt: skip
+        if dots:
+            label = f"{capital(metric)} over {words}"
+            chart = charts.scatter(dots, x=words, y=f"{metric}, %", log=True, label=label)
+            told = f"One dot for each arm: {how}, and mean {metric} on {verdict['judge']['images']} {judged(verdict)}."
+            figures.append(Figure(chart, f"{told} Searches come on top.", head, table, unit))
+    return Section("cost", "What does it cost?", finding, figures, _stages(verdict["cost"]))
+
+
+def _spent(arm: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, float]:
+    """What a run of the arm takes on the mean; `MFU` in per cent is the median of its epochs, NaN if unknown."""
+    busy = [100 * line["speed"]["mfu"] for run in runs for line in run.epochs]
+    return {
+        "minutes": sum(run["seconds"] for run in arm["seeds"]) / len(arm["seeds"]) / 60,
+        "images": sum(run["images"] for run in arm["seeds"]) / len(arm["seeds"]),
+        "MFU": median(busy) if busy else math.nan,
+    }
+
+
+def _stages(spent: Mapping[str, Any]) -> list[str]:
+    """What the search, the comparison and the sources took altogether."""
+    return [
         f"{words}: {spent[stage]['runs']} run{'s' if spent[stage]['runs'] != 1 else ''}, "
-        f"{spent[stage]['images']:,} training images, {spent[stage]['seconds'] / 60:.1f} minutes of training."
+        f"{spent[stage]['images']:,} training images, {time_span(spent[stage]['seconds'])} of training."
         for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
         if spent[stage]["runs"]
     ]
-    head = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
-    return Section("cost", "What does it cost?", finding, [Figure(chart, how, head, table)], notes)
+
+
+def time_span(seconds: float) -> str:
+    """A length of time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list[Drawn]]:

@@ -10,7 +10,7 @@ from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band, thinned
 from headstart.report.story import Figure, Section
 from headstart.verdict.health import Finding, findings
-from headstart.verdict.words import arm_words, capital
+from headstart.verdict.words import arm_words, capital, enumerated
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 16  # runs whose gradients are drawn, and epochs of each
@@ -28,7 +28,8 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
         named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     used = sorted({run.run.rate for run in runs})
-    finding = f"{len(runs)} runs with the base rates {', '.join(f'{rate:g}' for rate in used)}"
+    many = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
+    finding = f"{many} with the base rate{'s' if len(used) != 1 else ''} {enumerated(f'{rate:g}' for rate in used)}"
     table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
              for run in runs]  # fmt: skip
     how = (
@@ -36,7 +37,7 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
         "at each step."
     )
     figure = Figure(chart, how, ["run", "rate", "optimizer", "schedule"], table)
-    return Section("rates", "Which learning rates?", finding, [figure])
+    return Section("rates", "What was the learning rate at each step?", finding, [figure])
 
 
 def health(runs: Sequence[Drawn]) -> Section:

@@ -350,8 +350,9 @@ def limits(verdict: Verdict) -> str:
 
 
 def length_words(length: str) -> str:
-    """`8ep` is "8 epochs"."""
-    return length.replace("ep", " epochs").replace("st", " steps")
+    """`8ep` is "8 epochs", `1ep` "1 epoch"."""
+    words = length.replace("ep", " epochs").replace("st", " steps")
+    return words.removesuffix("s") if words.startswith("1 ") else words
 
 
 def paragraph(said: Mapping[str, Any]) -> str:

@@ -1,0 +1,108 @@
+"""Learning rates as heat maps: those that were searched, and those that were compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headstart.report import charts
+from headstart.report.story import Figure, Section
+from headstart.verdict.words import arm_words, capital, enumerated, judged, length_words, metric_words, splits
+
+
+def searched(verdict: Mapping[str, Any]) -> Section | None:
+    """The search of learning rates: a heat map for each budget and each group of seeds that was searched."""
+    search = verdict["search"]
+    tried = {budget: groups for budget, groups in search.get("tried", {}).items() if groups}
+    if not tried:
+        return None
+    figures = []
+    for budget, groups in reversed(tried.items()):  # the verdict's budget, which was asked last, comes first
+        for group, cells in groups.items():
+            choice = [length_words(budget)] if len(tried) > 1 else []
+            choice += [group] if group != "shared" else []
+            taken, edges = search["chosen"][budget][group], search["edges"].get(budget, {}).get(group, {})
+            figures.append(_searched_figure(verdict, cells, taken, edges, ", ".join(choice)))
+    ends = [
+        name for budget in tried for edges in search["edges"].get(budget, {}).values() for name in edges
+    ]  # also of the shorter budgets, whose rates are as much part of the comparison
+    finding = "Every arm's best rate has a worse one, or one that diverged, on either side"
+    if ends:
+        names = list(dict.fromkeys(ends))
+        best, where = ("best rate of", "lies at the edge") if len(names) == 1 else ("best rates of", "lie at an edge")
+        finding = f"The {best} {enumerated(map(arm_words, names))} {where} of the grid"
+        finding += f" in {len(ends)} searches" if len(ends) > len(names) else ""
+    return Section("grid", "Were the learning rates fair?", finding, figures)
+
+
+def _searched_figure(
+    verdict: Mapping[str, Any],
+    cells: Mapping[str, Mapping[str, Any]],
+    taken: Mapping[str, float],
+    edges: Mapping[str, float],
+    choice: str,
+) -> Figure:
+    """One search: arms by rates."""
+    names = list(cells)
+    columns = sorted({rate for cell in cells.values() for rate in cell}, key=float, reverse=True)
+    values, texts = [], []
+    for name in names:
+        found = [cells[name].get(rate) for rate in columns]
+        means = [100 * sum(f["whole"]) / len(f["whole"]) if f and f["whole"] else None for f in found]
+        values.append(means)
+        texts.append([
+            f"{mean:.1f}" if mean is not None else f"({100 * f['rung']:.0f})" if f and f["rung"] >= 0 else "×"
+            for mean, f in zip(means, found, strict=True)
+        ])  # fmt: skip
+    places = {name: (row, columns.index(f"{taken[name]:g}")) for row, name in enumerate(names)}
+    grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
+                       frozenset(places.values()), frozenset(places[name] for name in edges))  # fmt: skip
+    chose, metric = splits(verdict)[0], metric_words(verdict)
+    label = f"{capital(metric)} on {chose} by arm and learning rate" + (f", {choice}" if choice else "")
+    chart = charts.heat_map(grid, label=label, columns="learning rate")
+    how = (
+        f"Mean {metric} on {chose} in per cent of whole runs on the search seeds; in brackets after the rung only, "
+        "× where it diverged; outlined: the rate that was taken, dashed where it lies at the edge of the grid."
+    )
+    table = [[name, *row] for name, row in zip(grid.rows, texts, strict=True)]
+    return Figure(chart, how, ["arm", *columns], table, choice)
+
+
+def compared(verdict: Mapping[str, Any]) -> Section | None:
+    """Where learning rates are what is compared: every cell of the grid, never the winner alone."""
+    if not verdict["grid_rows"]:
+        return None
+    chose, metric = splits(verdict)[0], metric_words(verdict)
+    by_row: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for arm in verdict["arms"]:
+        by_row.setdefault(_row_words(arm["name"]), {})[arm["seeds"][0]["lr"]] = arm
+    rates = sorted({rate for row in by_row.values() for rate in row}, reverse=True)
+    values = [[100 * row[rate]["test"] if rate in row else None for rate in rates] for row in by_row.values()]
+    place = {
+        arm["name"]: (at, rates.index(rate)) for at, row in enumerate(by_row.values()) for rate, arm in row.items()
+    }
+    taken = frozenset(place[row["cell"]] for row in verdict["grid_rows"])
+    edges = frozenset(place[row["cell"]] for row in verdict["grid_rows"] if row["edge"])
+    grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
+    at_edge = [arm_words(row["cell"]) for row in verdict["grid_rows"] if row["edge"]]
+    finding = f"By {chose}, {arm_words(verdict['winner'])} is the best of {len(verdict['arms'])} cells"
+    if at_edge:
+        where = "lies at the edge" if len(at_edge) == 1 else "lie at an edge"
+        finding += f"; {enumerated(at_edge)} {where} of the grid"
+    how = (
+        f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {verdict['n']} seeds, in per cent; "
+        f"outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
+    )
+    chart = charts.heat_map(grid, label=finding, columns="learning rate")
+    table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]
+    return Section("grid", "Which learning rate?", finding, [Figure(chart, how, ["", *grid.columns], table)])
+
+
+def _in_cells(values: Sequence[Sequence[float | None]]) -> list[list[str]]:
+    return [["" if value is None else f"{value:.1f}" for value in row] for row in values]
+
+
+def _row_words(name: str) -> str:
+    """A cell's name without its learning rate."""
+    first, *varied = name.split(",")
+    return arm_words(",".join([first, *(part for part in varied if not part.startswith("lr="))]))
