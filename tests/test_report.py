@@ -22,7 +22,8 @@ from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.question import declared
 from headstart.record import read_json
-from headstart.report import charts, page, records, story
+from headstart.report import charts, grids, page, records, story
+from headstart.use.plots import Plots
 from headstart.verdict.gather import read_run
 from headstart.voice import Silent
 
@@ -216,6 +217,63 @@ def test_charts_of_a_study_show_themselves_in_a_notebook(made: Path, tmp_path: P
     assert str(verdict).startswith(verdict["sentences"]["headline"]) and HOSTILE not in verdict._repr_html_()
 
 
+def test_sections_stand_in_the_order_in_which_one_asks(made: Path) -> None:
+    text = (made / "report.html").read_text(encoding="utf-8")
+    wanted = ["arms", "curves", "target", "grid", "cost", "rates", "histograms", "health", "distance", "mistakes",
+              "how", "limits"]  # fmt: skip
+    assert re.findall(r'<section id="([a-z]+)"', text) == wanted
+    assert re.findall(r'<li><a href="#([a-z]+)"', text) == wanted
+
+
+def test_cost_is_shown_in_minutes_images_and_use_of_the_machine(made: Path) -> None:
+    verdict = read_json(made / "verdict.json")
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    runs = [records.read(read_run(plan.parent)) for plan in sorted(made.glob("*/plan.json"))]
+    section = story.cost(runs, verdict, colour)
+    assert [one.choice for one in section.figures] == ["minutes", "images", "MFU"]
+    for row, arm in zip(section.figures[0].rows, verdict["arms"], strict=True):
+        of_arm = [run for run in runs if run.arm == arm["name"]]
+        shares = [100 * line["speed"]["mfu"] for run in of_arm for line in run.epochs]
+        assert float(row[1]) == pytest.approx(np.mean([run["seconds"] for run in arm["seeds"]]) / 60, rel=0.06)
+        assert row[2] == f"{np.mean([run['images'] for run in arm['seeds']]):,.0f}"
+        assert float(row[3]) == pytest.approx(np.median(shares), rel=0.06)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.17, "0.17 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_a_time_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
+    assert story.time_span(seconds) == words
+
+
+def searched_twice(groups: tuple[str, ...]) -> dict[str, object]:
+    """What a verdict holds of a search at two budgets; rates that were taken lie at the edge in the shorter one."""
+    cells = {"scratch": {"0.1": {"rung": 0.5, "whole": [0.6, 0.8]}, "0.01": {"rung": 0.4, "whole": []}},
+             "scratch@adam": {"0.1": {"rung": -1.0, "whole": []}, "0.01": {"rung": 0.4, "whole": [0.5]}}}  # fmt: skip
+    search = {
+        "tried": {budget: dict.fromkeys(groups, cells) for budget in ("1ep", "2ep")},
+        "chosen": {
+            budget: {group: {"scratch": 0.1, "scratch@adam": 0.01} for group in groups} for budget in ("1ep", "2ep")
+        },
+        "edges": {"1ep": {groups[0]: {"scratch": 0.1}}, "2ep": {}},
+    }
+    return {"search": search, "budget": "2ep", "metric": "accuracy", "judge": {"declared": "none", "images": 9},
+            "grid_rows": []}  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", [("shared",), ("seed 0", "seed 1")])
+def test_every_search_has_a_heat_map(groups: tuple[str, ...]) -> None:
+    verdict = searched_twice(groups)
+    section = grids.searched(verdict)
+    assert section is not None and section.finding == "The best rate of scratch lies at the edge of the grid"
+    wanted = [f"{budget}{'' if group == 'shared' else f', {group}'}" for budget in ("2 epochs", "1 epoch")
+              for group in groups]  # fmt: skip
+    assert [one.choice for one in section.figures] == wanted
+    rows = [["scratch", "70.0", "(40)"], ["scratch, with adam", "×", "50.0"]]
+    assert all(list(map(list, one.rows)) == rows for one in section.figures)
+    assert ["outline edge" in one.chart for one in section.figures].index(True) == len(groups)
+    drawn = Plots(Path(), verdict).grid().html
+    assert drawn.count("<svg") == len(wanted) and all(f"<h5>{choice}</h5>" in drawn for choice in wanted)
+
+
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One seed, a grid of learning rates, two budgets, two shares of the labels, no target."""
@@ -235,12 +293,12 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     assert len(runs) == 8 and all(run in text for run in runs)
     read = records.told_apart([records.read(read_run(grid / run)) for run in runs])
     assert len({run.name for run in read}) == 8 and any("50 % of the labels" in run.name for run in read)
-    section = story.compared_rates(verdict)
+    section = grids.compared(verdict)
     assert section is not None and section.figures[0].head[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
     assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
-    assert story.target(verdict, colour) is None and story.rate_grid(verdict) is None
+    assert story.target(verdict, colour) is None and grids.searched(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
     with pytest.raises(DataError, match="no runs"):
         page.write(grid.parent)  # it holds a study, and no runs of its own

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from headstart.errors import UsageError
 from headstart.record import read_json
-from headstart.report import charts, pictures, records, story, training
+from headstart.report import charts, grids, pictures, records, story, training
 from headstart.report.records import Drawn
 from headstart.report.story import Section
 from headstart.verdict.gather import runs_in
@@ -21,6 +21,7 @@ from headstart.verdict.words import arm_words, splits
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
 CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
+HEADING_OF = Markup("<h5>{}</h5>")  # a figure's, where a chart has several
 HEAT = Markup('<img src="{}" width="96" height="96" alt="where it looked">')
 
 
@@ -58,11 +59,14 @@ class Plots:
         return _chart(section, list(story.UNITS).index(over))
 
     def grid(self) -> Chart:
-        """Accuracy by arm and learning rate: the rates that were compared, or those that were searched."""
-        section = story.compared_rates(self._verdict) or story.rate_grid(self._verdict)
+        """Accuracy by arm and learning rate: the rates that were compared, or those of every search, one by one."""
+        section = grids.compared(self._verdict) or grids.searched(self._verdict)
         if section is None:
             raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
-        return _chart(section)
+        drawn = [
+            HEADING_OF.format(one.choice) + _figure(one) if one.choice else _figure(one) for one in section.figures
+        ]
+        return Chart(section.finding, Markup("").join(drawn))
 
     def health(self) -> Chart:
         """What is wrong with the training of any run, and how gradients reach each block of a run of each arm."""
@@ -116,7 +120,7 @@ class Plots:
         return self._folder / str(self._verdict["exported"]["run"])
 
 
-def _chart(section: Section, at: int = 0) -> Chart:
+def _chart(section: Section, at: int) -> Chart:
     return Chart(section.finding, _figure(section.figures[at]))
 
 
