@@ -22,7 +22,7 @@ from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.question import declared
 from headstart.record import read_json
-from headstart.report import charts, grids, page, records, story
+from headstart.report import charts, grids, page, records, ridges, story
 from headstart.use.plots import Plots
 from headstart.verdict.gather import read_run
 from headstart.voice import Silent
@@ -107,7 +107,7 @@ def test_the_band_is_the_t_interval_of_scipy() -> None:
 @given(st.integers(2, 2000), st.integers(2, 300))
 def test_thinned_lines_keep_their_ends(count: int, most: int) -> None:
     points = [(float(i), float(-i)) for i in range(count)]
-    found = records.thinned(points, most)
+    found = charts.thinned(points, most)
     assert found[0] == points[0] and found[-1] == points[-1]
     assert len(found) == min(count, most) and found == sorted(found)
 
@@ -116,10 +116,10 @@ def test_ridges_share_one_scale_and_hold_each_look() -> None:
     narrow = {"low": 0.0, "high": 1.0, "n": 64, "counts": [1] * 64}
     wide = {"low": -1.0, "high": 1.0, "n": 64, "counts": [1] * 64}
     looks = [{"step": 1, "weights": {"conv1": narrow}}, {"step": 9, "weights": {"conv1": wide}}]
-    found = records.ridges(looks, "weights")["conv1"]
+    found = ridges.ridges(looks, "weights")["conv1"]
     assert (found["low"], found["high"], found["steps"]) == (-1.0, 1.0, [1, 9])
-    rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, records.RIDGE_BINS)
-    half = records.RIDGE_BINS // 2
+    rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, ridges.BINS)
+    half = ridges.BINS // 2
     assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice as dense on half of the scale
     assert (rows[1] == round(255 / np.sqrt(2))).all()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TypeVar
 
+import numpy as np
 from markupsafe import Markup
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ TOP = 28  # of what is drawn, below the name of the y axis
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
 LETTER = 7.2  # width of a letter of the labels, more or less
 SAMPLE = 22  # of a line, before its name
+MOST_POINTS, MOST_OF_ALL = 240, 12_000  # of a line, since a chart is not wider; and of all lines of a chart
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,14 @@ class Grid:
     edges: frozenset[tuple[int, int]] = frozenset()
 
 
+def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
+    """So many of the points, the first and the last among them, evenly spread; all where they are few."""
+    if len(points) <= most:
+        return list(points)
+    places = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
+    return [points[int(place)] for place in places]
+
+
 def style() -> Markup:
     """The style sheet of charts and photos, for the head of a page."""
     return Markup(resources.files("headstart.report").joinpath("charts.css").read_text(encoding="utf-8"))  # noqa: S704
@@ -155,10 +165,15 @@ def curves(
     log_x: bool = False,
     target: float | None = None,
 ) -> Markup:
-    """Thin lines for seeds, a thick one with its band for each arm, named at its end; axes may be logarithmic."""
+    """Thin lines for seeds, a thick one with its band for each arm, named at its end; axes may be logarithmic.
+
+    Lines are thinned to what the page has room for.
+    """
     right = 16 + SAMPLE + max((len(one.name) for one in series), default=0) * LETTER
     right = min(right, 0.36 * WIDTH)
-    series = [replace(one, paths=[path for path in one.paths if path]) for one in series]  # some have no epoch
+    lines = sum(len(one.paths) for one in series)
+    most = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
+    series = [replace(one, paths=[thinned(path, most) for path in one.paths if path]) for one in series]
     points = [point for one in series for path in (*one.paths, one.mean) for point in path]
     if not points:
         return Markup("")

@@ -11,15 +11,16 @@ from typing import Any
 import jinja2
 
 from headstart.record import read_json, write_atomic
-from headstart.report import charts, grids, method, pictures, records, story, training
+from headstart.report import charts, grids, method, pictures, records, ridges, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
+from headstart.report.ridges import Shown
 from headstart.report.story import Section
 from headstart.verdict.gather import runs_at
 from headstart.verdict.words import MORE, arm_words, headline_contrast, length_words, points, splits
 
 NAME = "report.html"
-KINDS = ("weights", "gradients")
+MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly
 
 
 def write(folder: Path) -> Path:
@@ -31,25 +32,52 @@ def write(folder: Path) -> Path:
     every = runs_at(folder)
     found = [run for run in every if run.about.get("stage", "main") == "main"] or every
     runs = records.told_apart([records.read(run) for run in found])
-    verdict = folder / "verdict.json"
-    rows = records.rows_that_fit(runs)
-    content = _study(folder, read_json(verdict), runs) if verdict.exists() else _loose(folder, runs)
-    shown = folder / read_json(verdict)["exported"]["run"] if verdict.exists() else found[0].folder
-    gallery = pictures.read(shown) if verdict.exists() or len(found) == 1 else None
-    page = _template().render(
-        **content,
-        style=charts.style(),
-        gallery=_gallery(gallery, shown.name) if gallery else None,
-        cells={"cells": gallery.cells, "photos": [gallery.shown(i) for i in range(len(gallery.photos))]}
-        if gallery
-        else {},
-        declared=method.protocol(folder),
-        tables=method.runs(runs, folder),
-        environment=method.environment(runs),
-        looks=[{"name": run.name, **{kind: records.ridges(run.looks, kind, rows) for kind in KINDS}} for run in runs],
-    )
-    write_atomic(folder / NAME, page)
+    path = folder / "verdict.json"
+    verdict = read_json(path) if path.exists() else None
+    content = _study(folder, verdict, runs) if verdict else _loose(folder, runs)
+    content |= {
+        "style": charts.style(),
+        "declared": method.protocol(folder),
+        "tables": method.runs(runs, folder),
+        "environment": method.environment(runs),
+    }
+    shown = folder / verdict["exported"]["run"] if verdict else found[0].folder
+    gallery = pictures.read(shown) if verdict or len(found) == 1 else None
+    write_atomic(folder / NAME, _that_fits(content, gallery, shown.name, runs, _first(verdict)))
     return folder / NAME
+
+
+def _that_fits(
+    content: Mapping[str, Any], gallery: Gallery | None, run: str, runs: Sequence[Drawn], first: Sequence[str]
+) -> str:
+    """The page with as many photos and then histograms as it has room for beside everything else."""
+    page = _rendered(content, None, run, Shown([]))
+    if gallery:
+        gallery = pictures.that_fit(gallery, min(pictures.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
+        page = _rendered(content, gallery, run, Shown([]))
+    looks = ridges.shown(runs, first, min(ridges.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
+    return _rendered(content, gallery, run, looks)
+
+
+def _rendered(content: Mapping[str, Any], gallery: Gallery | None, run: str, looks: Shown) -> str:
+    in_cells = {id for some in gallery.cells.values() for id in some} if gallery else ()
+    photos = {id: gallery.shown(id) for id in sorted(in_cells)} if gallery else {}
+    return _template().render(
+        **content,
+        gallery=_gallery(gallery, run) if gallery else None,
+        cells={
+            "cells": gallery.cells if gallery else {},
+            "photos": {id: {name: one[name] for name in ("src", "text", "key")} for id, one in photos.items()},
+        },
+        looks=looks,
+    )
+
+
+def _first(verdict: Mapping[str, Any] | None) -> list[str]:
+    """Folders of runs that stand for their arm: that whose model is exported, then those that the verdict counts."""
+    if verdict is None:
+        return []
+    return [verdict["exported"]["run"], *(run["run"] for arm in verdict["arms"] for run in arm["seeds"])]
 
 
 def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, Any]:
@@ -140,7 +168,13 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "finding": finding,
-        "how": f"The model of {run}, on {found.total} {found.split} images.",
+        "how": f"The model of {run}, on {found.total} {found.split} images."
+        + (
+            f" The page has room for {found.kept} of its {len(found.photos)} photos; evidence/gallery.zip of the run "
+            "holds all."
+            if found.kept < len(found.photos)
+            else ""
+        ),
         "classes": [found.classes[at] for at in shown],
         "left_out": len(found.classes) - len(shown),
         "table": table,

@@ -6,8 +6,8 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from PIL import Image
 
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
 MOST_CLASSES = 30  # that a confusion shows
+MOST_BYTES = 2_200_000  # of all photos on a page
+OF_PHOTO = 500  # bytes on a page beside a photo and its words
 LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive does not fill the memory
 
 
@@ -43,6 +45,11 @@ class Gallery:
         ]
 
     @property
+    def kept(self) -> int:
+        """How many photos stand in a list or a cell."""
+        return len({*self.mistakes, *self.unsure, *chain(*self.cells.values())})
+
+    @property
     def wrong(self) -> int:
         return sum(count for _, _, count, _ in self.pairs)
 
@@ -56,6 +63,30 @@ class Gallery:
         true, said = self.classes[photo["true"]], self.classes[photo["said"]]
         text = f"said {said}, {100 * photo['sure']:.0f} %: " + ("right" if true == said else f"it is {true}")
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
+
+
+def that_fit(found: Gallery, room: int) -> Gallery:
+    """As many of the photos as `room` bytes of a page hold: the lists first, the worst of each, then cell by cell."""
+
+    def size(number: int, *, with_map: bool) -> int:
+        one = found.shown(number)
+        return len(one["src"]) + with_map * len(one["map"]) + 6 * (2 * len(one["text"]) + len(one["key"])) + OF_PHOTO
+
+    kept: dict[str, list[int]] = {"mistakes": [], "unsure": []} | {cell: [] for cell in found.cells}
+    wanted = [*_in_turn({"mistakes": found.mistakes, "unsure": found.unsure}), *_in_turn(found.cells)]
+    for name, number in wanted:
+        room -= size(number, with_map=name in ("mistakes", "unsure"))
+        if room < 0:
+            break
+        kept[name].append(number)
+    cells = {cell: kept[cell] for cell in found.cells}
+    return replace(found, mistakes=kept["mistakes"], unsure=kept["unsure"], cells=cells)
+
+
+def _in_turn(lists: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
+    """The first of each list with the list's name, then the second of each, and so on."""
+    for at in range(max(map(len, lists.values()), default=0)):
+        yield from ((name, some[at]) for name, some in lists.items() if at < len(some))
 
 
 def shown_classes(counts: Sequence[Sequence[int]]) -> list[int]:

@@ -1,12 +1,11 @@
-"""What the page draws from: runs read once, thinned to what a chart can show. Numbers come from the records alone."""
+"""What the page draws from: runs read once, and named. Numbers come from the records alone."""
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -15,12 +14,6 @@ from headstart.record import read_lines
 from headstart.verdict.gather import RunRecord, epoch_score
 from headstart.verdict.history import History
 from headstart.verdict.words import arm_words, length_words
-
-T = TypeVar("T")
-MOST_POINTS = 240  # of a line; a chart is not wider
-RIDGE_BINS = 48
-MOST_RIDGES = 24  # looks of a layer that are drawn
-RIDGE_BYTES = 2_000_000  # of all histograms on a page
 
 
 @dataclass
@@ -82,20 +75,6 @@ def _condition(run: Drawn) -> str:
     return f"{length_words(plan['recipe']['epochs'])}, {100 * plan['data']['fraction']:.3g} % of the labels"
 
 
-def rows_that_fit(runs: Sequence[Drawn]) -> int:
-    """How many looks of a layer there is room for where a page holds so many runs: `MOST_RIDGES` or fewer."""
-    layers = sum(len(run.looks[-1][kind]) for run in runs if run.looks for kind in ("weights", "gradients"))
-    return max(2, min(MOST_RIDGES, int(RIDGE_BYTES / max(layers * RIDGE_BINS * 4 / 3, 1))))
-
-
-def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
-    """So many of the points, the first and the last among them, evenly spread; all where they are few."""
-    if len(points) <= most:
-        return list(points)
-    places = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
-    return [points[int(place)] for place in places]
-
-
 def mean_and_band(
     paths: Sequence[Sequence[tuple[float, float]]],
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
@@ -111,34 +90,3 @@ def mean_and_band(
         mean.append((x, float(values.mean())))
         band.append((x, float(values.mean() - half), float(values.mean() + half)))
     return mean, band
-
-
-def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_RIDGES) -> dict[str, dict[str, Any]]:
-    """By layer: the histograms of `most` looks on one scale, as bytes in base64, with the steps and the scale's ends.
-
-    Each look is one row of `RIDGE_BINS` heights, 255 being the highest of the layer.
-    """
-    by_layer: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for look in looks:
-        for layer, histogram in look[kind].items():
-            if histogram["counts"]:
-                by_layer.setdefault(layer, []).append((look["step"], histogram))
-    return {layer: _ridge(thinned(rows, most)) for layer, rows in by_layer.items()}
-
-
-def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
-    low, high = min(h["low"] for _, h in rows), max(h["high"] for _, h in rows)
-    edges = np.linspace(low, high if high > low else low + 1e-12, RIDGE_BINS + 1)
-    drawn = []
-    for _, histogram in rows:
-        own = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
-        share = np.concatenate([[0.0], np.cumsum(histogram["counts"])]) / histogram["n"]
-        drawn.append(np.diff(np.interp(edges, own, share)))  # a histogram's share between the edges
-    heights = np.sqrt(np.array(drawn))  # the tails are what one looks for
-    scaled = np.round(255 * heights / max(heights.max(), 1e-12)).astype(np.uint8)
-    return {
-        "low": float(low),
-        "high": float(high),
-        "steps": [step for step, _ in rows],
-        "rows": base64.b64encode(scaled.tobytes()).decode(),
-    }

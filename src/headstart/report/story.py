@@ -38,6 +38,7 @@ COSTS = {
     ),
 }  # by what the reader chooses: the axis, and how to read it
 MOST_COLOURS = 6
+MOST_NAMES, MOST_ROWS = 12, 1000  # lines that each have a name, and rows of a table of loose runs
 GREY, BLUE = 0, 1  # scratch, the winner
 
 
@@ -172,11 +173,20 @@ def _by_epoch(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
 def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     """Val accuracy of runs that belong to no study, each by itself."""
     figures = []
+    few, whole = len(runs) <= MOST_NAMES, sum(len(run.epochs) for run in runs) <= MOST_ROWS
+    first = {run.arm: run for run in reversed(runs)}  # of many runs the first of each arm has a name
+    how = "A line for each run" + ("." if few else ", in the colour of its arm.")
+    how += "" if whole else " The table has the last epoch of each; metrics.jsonl of a run has all."
     for unit, words in UNITS.items():
-        series = [charts.Series(run.name, colour[run.arm], [], run.curve(unit, "accuracy")) for run in runs]
+        curves = [(run, run.curve(unit, "accuracy")) for run in runs]
+        series = [
+            charts.Series(run.name, colour[run.arm], [], curve) if few
+            else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", colour[run.arm], [curve])
+            for run, curve in curves
+        ]  # fmt: skip
         chart = charts.curves(series, x=words, y="val accuracy, %", label=f"Val accuracy over {words}")
-        table = [[run.name, f"{x:g}", f"{y:.1f}"] for run in runs for x, y in run.curve(unit, "accuracy")]
-        figures.append(Figure(chart, "A line for each run.", ["run", words, "val, %"], table, words))
+        table = [[run.name, f"{x:g}", f"{y:.1f}"] for run, curve in curves for x, y in (curve if whole else curve[-1:])]
+        figures.append(Figure(chart, how, ["run", words, "val, %"], table, words))
     finished = sum(bool(run.run.result) for run in runs)
     return Section("curves", "How does it learn?", f"{finished} of {len(runs)} runs have come to their end", figures)
 

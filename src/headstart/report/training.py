@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from headstart.report import charts
-from headstart.report.records import Drawn, mean_and_band, thinned
+from headstart.report.charts import thinned
+from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section
 from headstart.verdict.health import Finding, findings
 from headstart.verdict.words import arm_words, capital, enumerated
@@ -23,7 +24,7 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     for run in runs:
         apart = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
         least = SMALLEST_RATE * run.run.rate  # a cosine's end would stretch the axis down to nothing
-        paths = [thinned([point for point in path if point[1] >= least]) for path in apart]
+        paths = [[point for point in path if point[1] >= least] for path in apart]
         series.append(charts.Series("" if run.arm in named else arm_words(run.arm), colour[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
