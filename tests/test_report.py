@@ -21,10 +21,10 @@ from headstart.cli import main
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.question import declared
-from headstart.record import read_json
+from headstart.record import read_json, read_lines
 from headstart.report import charts, grids, page, records, ridges, story
 from headstart.use.plots import Plots
-from headstart.verdict.gather import read_run
+from headstart.verdict.gather import read_run, runs_at
 from headstart.voice import Silent
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -316,6 +316,41 @@ def test_a_run_and_loose_runs_have_a_page_without_a_verdict(made: Path, tmp_path
     assert "One run." in one and runs[1].name not in one
     with pytest.raises(DataError, match="no runs"):
         page.write(tmp_path)
+
+
+def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path: Path) -> None:
+    wanted: dict[tuple[str, str], list[float]] = {}
+    for plan in sorted([*made.glob("*/plan.json"), *made.glob("search/*/plan.json")]):
+        shutil.copytree(plan.parent, tmp_path / plan.parent.name)
+        recipe = read_json(plan)["plan"]["recipe"]
+        best = max(line["val"]["accuracy"] for line in read_lines(plan.with_name("metrics.jsonl"))
+                   if line["kind"] == "epoch")  # fmt: skip
+        wanted.setdefault((recipe["optimizer"], f"{recipe['lr']:g}"), []).append(100 * best)
+    assert {"sgd", "adam"} == {optimizer for optimizer, _ in wanted} and len({rate for _, rate in wanted}) > 1
+    runs = [records.read(run) for run in runs_at(tmp_path)]
+    section = grids.loose(runs)
+    assert section is not None
+    found = {(row, rate): (value, count) for row, rate, value, count in section.figures[0].rows}
+    assert found == {at: (f"{np.mean(some):.1f}", str(len(some))) for at, some in wanted.items()}
+    top = max(wanted, key=lambda at: np.mean(wanted[at]))
+    assert section.finding == f"The highest val accuracy, {np.mean(wanted[top]):.1f} %, has {top[0]} at {top[1]}"
+    text = page.write(tmp_path).read_text(encoding="utf-8")
+    assert section.finding in text and f"<summary>Every run ({len(runs)})" in text
+    assert grids.loose(runs[:1]) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "taken", "edge"),
+    [
+        ([1.0, 3.0, 2.0], 1, False),
+        ([3.0, None, 2.0], 0, True),
+        ([None, 1.0, 2.0], 2, True),
+        ([None, 5.0, None], 1, False),
+    ],
+)
+def test_the_best_of_a_row_is_outlined_and_marked_at_an_edge(row: list, taken: int, edge: bool) -> None:
+    best, edges = grids.best_of_rows([row])
+    assert (best, edges) == ({(0, taken)}, {(0, taken)} if edge else set())
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")

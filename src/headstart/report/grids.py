@@ -1,4 +1,4 @@
-"""Learning rates as heat maps: those that were searched, and those that were compared."""
+"""Learning rates as heat maps: those that were searched, those that were compared, those that loose runs had."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.report import charts
+from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section
 from headstart.verdict.words import arm_words, capital, enumerated, judged, length_words, metric_words, splits
 
@@ -96,6 +97,58 @@ def compared(verdict: Mapping[str, Any]) -> Section | None:
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
     table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]
     return Section("grid", "Which learning rate?", finding, [Figure(chart, how, ["", *grid.columns], table)])
+
+
+def loose(runs: Sequence[Drawn]) -> Section | None:
+    """Best val accuracy by optimizer (and arm, where they differ) and learning rate; None where all runs are alike."""
+    arms = {_start_words(run) for run in runs}
+    cells: dict[str, dict[float, list[float]]] = {}
+    for run in runs:
+        row = ", ".join([*([_start_words(run)] if len(arms) > 1 else []), run.run.plan["recipe"]["optimizer"]])
+        if run.epochs:
+            best = max(100 * line["val"]["accuracy"] for line in run.epochs)
+            cells.setdefault(row, {}).setdefault(run.run.rate, []).append(best)
+    rates = sorted({rate for row in cells.values() for rate in row}, reverse=True)
+    optimizers = {run.run.plan["recipe"]["optimizer"] for run in runs}
+    if not cells or (len(rates) < 2 and len(optimizers) < 2):
+        return None
+    values = [[sum(row[rate]) / len(row[rate]) if rate in row else None for rate in rates] for row in cells.values()]
+    taken, edges = best_of_rows(values)
+    grid = charts.Grid(list(cells), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
+    top = max((value, at) for at, row in enumerate(values) for value in row if value is not None)
+    rate = next(rate for rate, value in zip(rates, values[top[1]], strict=True) if value == top[0])
+    finding = f"The highest val accuracy, {top[0]:.1f} %, has {grid.rows[top[1]]} at {rate:g}"
+    chart = charts.heat_map(grid, label=finding, columns="learning rate")
+    how = (
+        f"Best val accuracy of a run in per cent, a mean where several have the same optimizer and rate; {len(runs)} "
+        "runs, counted in the table. Outlined: the best of a row, dashed where its row has no rate beyond it. Val "
+        "chose the epochs, so that these numbers flatter."
+    )
+    table = [[row, f"{rate:g}", f"{sum(some) / len(some):.1f}", str(len(some))]
+             for row, of_rate in cells.items() for rate, some in sorted(of_rate.items(), reverse=True)]  # fmt: skip
+    figure = Figure(chart, how, ["", "learning rate", "val, %", "runs"], table)
+    return Section("grid", "Which optimizer and learning rate?", finding, [figure])
+
+
+def _start_words(run: Drawn) -> str:
+    """An arm without its optimizer and learning rate, which have places of their own."""
+    first, *varied = run.arm.split(",")
+    first = first.removesuffix(f"@{run.run.plan['recipe']['optimizer']}")
+    return arm_words(",".join([first, *(part for part in varied if not part.startswith(("lr=", "optimizer=")))]))
+
+
+def best_of_rows(
+    values: Sequence[Sequence[float | None]],
+) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
+    """The highest value of each row, and which of them are at an end of what their row has, if it has several."""
+    taken, edges = set(), set()
+    for at, row in enumerate(values):
+        known = [(value, -column) for column, value in enumerate(row) if value is not None]
+        place = (at, -max(known)[1])
+        taken.add(place)
+        if len(known) > 1 and place[1] in (-known[0][1], -known[-1][1]):
+            edges.add(place)
+    return frozenset(taken), frozenset(edges)
 
 
 def _in_cells(values: Sequence[Sequence[float | None]]) -> list[list[str]]:

@@ -30,7 +30,8 @@ def write(folder: Path) -> Path:
     without runs.
     """
     every = runs_at(folder)
-    found = [run for run in every if run.about.get("stage", "main") == "main"] or every
+    compared = [run for run in every if run.about.get("stage", "main") == "main"]
+    found = compared if compared and (folder / "study.toml").exists() else every
     runs = records.told_apart([records.read(run) for run in found])
     path = folder / "verdict.json"
     verdict = read_json(path) if path.exists() else None
@@ -125,7 +126,7 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "difference": None,
         "settle": [],
         "three": [],
-        "sections": _there([story.loose(runs, colour), training.rates(runs, colour)]),
+        "sections": _there([story.loose(runs, colour), grids.loose(runs), training.rates(runs, colour)]),
         "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": "As the plan of each run says",
         "told": [],
