@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ from headstart.voice import Silent
 HOSTILE = "<img src=x onerror=alert(1)>"
 CHROMIUM = shutil.which("chromium")
 WIDE, NARROW = 1280, 390
+SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # kept, so that somebody looks at them
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)
 values = st.floats(-1e6, 1e6)
 
@@ -354,13 +356,14 @@ def test_the_best_of_a_row_is_outlined_and_marked_at_an_edge(row: list, taken: i
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-def test_in_a_browser(made: Path, tmp_path: Path) -> None:
+def test_in_a_browser(made: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
     address = (made / "report.html").as_uri()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         asked, wrong = [], []
-        for width, scheme in ((WIDE, "light"), (NARROW, "dark")):
+        for width, scheme in itertools.product((WIDE, NARROW), ("light", "dark")):
             tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             tab.on("request", lambda request: asked.append(request.url))
             tab.on("pageerror", lambda error: wrong.append(str(error)))
@@ -368,7 +371,7 @@ def test_in_a_browser(made: Path, tmp_path: Path) -> None:
             tab.goto(address)
             assert tab.locator("h1").inner_text() == read_json(made / "verdict.json")["sentences"]["headline"]
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
-            tab.screenshot(path=str(tmp_path / f"report-{width}.png"), full_page=True)
+            tab.screenshot(path=str(SCREENSHOTS / f"report-{width}-{scheme}.png"), full_page=True)
         shown = tab.locator("#curves figure:visible")
         assert shown.count() == 1 and "epochs" in shown.locator("svg").get_attribute("aria-label")
         tab.get_by_text("training images", exact=True).first.click()
@@ -386,5 +389,5 @@ def test_in_a_browser(made: Path, tmp_path: Path) -> None:
         assert tab.locator("#cell img").count() and tab.locator("#cell h3").inner_text().startswith(HOSTILE)
         sources = tab.locator("img").evaluate_all("all => all.map(one => [one.src.slice(0, 11), one.naturalWidth])")
         assert sources and all(kind == "data:image/" and width for kind, width in sources)
-        assert (asked, wrong) == ([address] * 2, [])
+        assert (asked, wrong) == ([address] * 4, [])
         browser.close()
