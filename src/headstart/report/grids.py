@@ -115,9 +115,11 @@ def loose(runs: Sequence[Drawn]) -> Section | None:
     values = [[sum(row[rate]) / len(row[rate]) if rate in row else None for rate in rates] for row in cells.values()]
     taken, edges = best_of_rows(values)
     grid = charts.Grid(list(cells), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
-    top = max((value, at) for at, row in enumerate(values) for value in row if value is not None)
-    rate = next(rate for rate, value in zip(rates, values[top[1]], strict=True) if value == top[0])
-    finding = f"The highest val accuracy, {top[0]:.1f} %, has {grid.rows[top[1]]} at {rate:g}"
+    top = max(value for row in values for value in row if value is not None)
+    first = [f"{row} at {rate:g}" for row, line in zip(grid.rows, values, strict=True)
+             for rate, value in zip(rates, line, strict=True) if value == top]  # fmt: skip
+    share = "has" if len(first) == 1 else "share"
+    finding = f"{capital(enumerated(first))} {share} the highest val accuracy, {top:.1f} %"
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
     how = (
         f"Best val accuracy of a run in per cent, a mean where several have the same optimizer and rate; {len(runs)} "
