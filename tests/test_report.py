@@ -90,6 +90,33 @@ def test_labels_of_ticks_differ_and_say_where_they_are(low: float, span: float) 
     assert [float(label.replace(",", "")) for label in labels] == pytest.approx(ticks, rel=1e-2, abs=1e-9)
 
 
+def test_what_cannot_be_is_not_drawn_on_an_axis_of_shares() -> None:
+    band = charts.Series(
+        "a", 1, [[(1, 90.0), (2, 99.0)]], [(1, 90.0), (2, 99.0)], [(1, -80.0, 260.0), (2, 98.0, 100.0)]
+    )
+    ends = {}
+    for shares in (False, True):
+        chart = charts.curves([band], x="", y="", label="", shares=shares)
+        ends[shares] = [float(text) for text in texts(chart) if re.fullmatch(r"-?\d+", text)]
+    assert min(ends[True]) == 0 and max(ends[True]) == 100
+    assert min(ends[False]) < 0 and max(ends[False]) > 100
+    row = charts.intervals([charts.Row("a", 1, 95.0, 40.0, 150.0)], unit="", label="")
+    assert max(float(text) for text in texts(row)[:-2] if re.fullmatch(r"-?\d+", text)) == 100
+
+
+def test_a_name_does_not_run_over_the_dot_of_another() -> None:
+    chart = charts.scatter([("a" * 9, 1, 1.0, 50.0), ("b", 2, 1.01, 50.0), ("c", 3, 90.0, 60.0)], x="", y="", label="")
+    svg = "{http://www.w3.org/2000/svg}"
+    dots = [(float(one.get("cx", 0)), float(one.get("cy", 0))) for one in parsed(chart).iter(f"{svg}circle")
+            if one.get("r") == "6"]  # fmt: skip
+    names = [one for one in parsed(chart).iter(f"{svg}text") if one.get("class") == "strong"]
+    assert len(dots) == len(names) == 3
+    for name in names:
+        left, height = float(name.get("x", 0)), float(name.get("y", 0)) - 4
+        right = left + len(name.text or "") * charts.LETTER
+        assert not [dot for dot in dots if left < dot[0] < right and abs(dot[1] - height) < 12]
+
+
 def test_a_run_without_an_epoch_has_no_line() -> None:
     chart = charts.curves([charts.Series("a", 1, [[], []]), charts.Series("b", 2, [[(1, 2.0)]])], x="", y="", label="")
     assert "b" in texts(chart) and "a" not in texts(chart)
@@ -170,7 +197,7 @@ def test_the_protocol_and_the_runs_of_the_search_are_on_the_page(made: Path) -> 
     declared = dict(rows_of(text, "<h3>What was declared before the first step</h3>"))
     assert declared["arms"] == "scratch; and scratch, with adam"
     assert declared["primary contrast"] == "scratch, with adam against scratch"
-    assert declared["metric"] == "accuracy" and declared["target"].startswith("75 %")
+    assert declared["metric"].startswith("accuracy;") and declared["target"].startswith("75 %")
     assert declared["tie"].startswith("±1 points") and declared["seeds"] == "2, paired: 0 to 1"
     assert declared["grid of learning rates"].startswith("0.001 and 0.01; the best 1 ")
     assert declared["seeds of the search"] == "1, never used again: 1000000000"
@@ -339,7 +366,7 @@ def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path
         assert (f"{optimizer} at {rate}" in section.finding.lower()) == (np.mean(some) == highest)
     assert section.finding.endswith(f" the highest val accuracy, {highest:.1f} %")
     text = page.write(tmp_path).read_text(encoding="utf-8")
-    assert section.finding in text and f"<summary>Every run ({len(runs)})" in text
+    assert section.finding in text.replace("\u00a0", " ") and f"<summary>Every run ({len(runs)})" in text
     assert grids.loose(runs[:1]) is None
 
 

@@ -20,7 +20,8 @@ WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
 LINE = 18  # between two lines of text
 TOP = 28  # of what is drawn, below the name of the y axis
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
-LETTER = 7.2  # width of a letter of the labels, more or less
+LETTER, STRONG = 7.2, 8.2  # width of a letter of the labels, more or less, and of one in bold
+SHARES = (-2.0, 102.0)  # ends of an axis of per cent: an interval may reach beyond what can be
 SAMPLE = 22  # of a line, before its name
 MOST_POINTS, MOST_OF_ALL = 240, 12_000  # of a line, since a chart is not wider; and of all lines of a chart
 
@@ -132,10 +133,14 @@ def number(value: float) -> str:
 
 
 def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, zero: bool = False) -> Markup:
-    """Dots of seeds, mean and interval, a row each. With `zero` differences: a line at 0 and the zone of the tie."""
+    """Dots of seeds, mean and interval in per cent, a row each.
+
+    With `zero` they are differences: a line at 0 and the zone of the tie.
+    """
     values = [v for row in rows for v in (row.low, row.high, row.mean, *row.dots)]
     values += [-tie, tie, 0.0] if zero else []
     axis = _padded(values, SIDE, WIDTH - VALUE)
+    axis = axis if zero else _of_shares(axis)
     bottom = TALL * len(rows) + 10
     drawn = [_frame_x(axis, 4, bottom, unit)]
     if zero:
@@ -164,12 +169,14 @@ def curves(
     log: bool = False,
     log_x: bool = False,
     target: float | None = None,
+    shares: bool = False,
 ) -> Markup:
     """Thin lines for seeds, a thick one with its band for each arm, named at its end; axes may be logarithmic.
 
-    Lines are thinned to what the page has room for.
+    With `shares` y is in per cent, and no band is drawn beyond what can be. Lines are thinned to what the page has room
+    for.
     """
-    right = 16 + SAMPLE + max((len(one.name) for one in series), default=0) * LETTER
+    right = 16 + SAMPLE + max((len(one.name) for one in series), default=0) * STRONG
     right = min(right, 0.36 * WIDTH)
     lines = sum(len(one.paths) for one in series)
     most = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
@@ -185,6 +192,7 @@ def curves(
         up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, TOP, log=True)
     else:
         up = _padded(ys, HEIGHT - 40, TOP)
+        up = _of_shares(up) if shares else up
     drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - right, y)]
     if target is not None:
         drawn.append(_line(56, up.at(target), WIDTH - right, up.at(target), "target"))
@@ -201,8 +209,8 @@ def curves(
     left = WIDTH - right + 8
     for y_end, one in _apart([(up.at((one.mean or one.paths[0])[-1][1]), one) for one in named], TOP, HEIGHT - 44):
         drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
-        drawn.append(_text(left + SAMPLE, y_end + 4, _cut(one.name, right - SAMPLE - 12), "start", "strong"))
-    return _svg(HEIGHT, label, drawn)
+        drawn.append(_text(left + SAMPLE, y_end + 4, _cut(one.name, right - SAMPLE - 12, STRONG), "start", "strong"))
+    return _svg(HEIGHT + 6, label, drawn)
 
 
 def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
@@ -260,17 +268,30 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else _padded(xs, 56, WIDTH - 150)
     up = _padded([row[3] for row in rows], HEIGHT - 40, TOP)
     drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
-    drawn += [_dot(across.at(one), up.at(other), 6, f"mean f{colour}") for _, colour, one, other in rows]
-    for y_label, (name, one) in _apart([(up.at(row[3]), (row[0], row[2])) for row in rows], TOP, HEIGHT - 44):
-        left = across.at(one) + 10
-        drawn.append(_text(left, y_label + 4, _cut(name, WIDTH - left - 2), "start", "strong"))
-    return _svg(HEIGHT, label, drawn)
+    dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
+    drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
+    for y_label, (name, colour, one) in _apart([(up.at(row[3]), row[:3]) for row in rows], TOP, HEIGHT - 44):
+        begin = left = across.at(one) + 10
+        for dot in sorted(dots):  # a name does not run over the dot of another
+            if abs(dot[1] - y_label) < 12 and left - 4 < dot[0] < left + len(name) * STRONG:
+                left = dot[0] + 10
+        if left > begin:
+            drawn.append(_dot(left + 5, y_label, 4, f"mean f{colour}"))
+            left += 14
+        drawn.append(_text(left, y_label + 4, _cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
+    return _svg(HEIGHT + 6, label, drawn)
 
 
 def _padded(values: Iterable[float], begin: float, end: float) -> Axis:
     known = [value for value in values if math.isfinite(value)] or [0.0]
     room = 0.06 * (max(known) - min(known)) or 0.5
     return Axis(min(known) - room, max(known) + room, begin, end)
+
+
+def _of_shares(axis: Axis) -> Axis:
+    """The axis without what is not between 0 and 100 %, where it shows any of that."""
+    low, high = max(axis.low, SHARES[0]), min(axis.high, SHARES[1])
+    return replace(axis, low=low, high=high) if low < high else axis
 
 
 def _apart(ends: Sequence[tuple[float, T]], top: float, bottom: float) -> list[tuple[float, T]]:
@@ -327,9 +348,9 @@ def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup
     return _tag("text", text, x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **more)
 
 
-def _cut(text: str, room: float) -> str:
+def _cut(text: str, room: float, letter: float = LETTER) -> str:
     """The text, with its end cut off where it is longer than `room`."""
-    most = max(3, int(room / LETTER))
+    most = max(3, int(room / letter))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

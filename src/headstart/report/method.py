@@ -62,7 +62,8 @@ def _declared(declared: Declared) -> list[tuple[str, str]]:
         "arms": enumerated(map(arm_words, rules.arms)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in rules.vary.items()),
         "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
-        "metric": {"balanced": "balanced accuracy: the mean of the classes'"}.get(rules.metric, rules.metric),
+        "metric": {"balanced": "balanced accuracy: the mean of the classes'"}.get(rules.metric, rules.metric)
+        + "; val chooses by it, test judges",
         "tie": f"±{100 * rules.tie_width:g} points: inside, arms are practically equal",
         "target": f"{100 * rules.target:g} % on the images that choose" if rules.target else "none",
         "seeds": f"{len(seeds)}, paired: {_numbers(seeds)}",

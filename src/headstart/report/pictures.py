@@ -72,7 +72,7 @@ def that_fit(found: Gallery, room: int) -> Gallery:
         one = found.shown(number)
         return len(one["src"]) + with_map * len(one["map"]) + 6 * (2 * len(one["text"]) + len(one["key"])) + OF_PHOTO
 
-    kept: dict[str, list[int]] = {"mistakes": [], "unsure": []} | {cell: [] for cell in found.cells}
+    kept: dict[str, list[int]] = {name: [] for name in ("mistakes", "unsure", *found.cells)}
     wanted = [*_in_turn({"mistakes": found.mistakes, "unsure": found.unsure}), *_in_turn(found.cells)]
     for name, number in wanted:
         room -= size(number, with_map=name in ("mistakes", "unsure"))

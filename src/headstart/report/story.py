@@ -51,6 +51,7 @@ class Figure:
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     choice: str = ""  # what this one is called where several take turns
+    legend: Sequence[tuple[str, int]] = ()  # names and colours of lines, for where there is no room at their ends
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Section:
     figures: Sequence[Figure] = field(default_factory=tuple)
     notes: Sequence[str] = field(default_factory=tuple)
     lead: Sequence[str] = field(default_factory=tuple)
+
+
+def legend(series: Sequence[charts.Series]) -> list[tuple[str, int]]:
+    """The lines that have a name, with their colours."""
+    return [(one.name, one.colour) for one in series if one.name]
 
 
 def colours(arms: Sequence[str], winner: str) -> dict[str, int]:
@@ -123,6 +129,8 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     finding = (
         f"{capital(best.name)} has the highest mean, {best.mean:.1f} %; {worst.name} the lowest, {worst.mean:.1f} %"
     )
+    if f"{best.mean:.1f}" == f"{worst.mean:.1f}":
+        finding = f"Every arm has a mean of {best.mean:.1f} %"
     chart = charts.intervals(rows, unit=f"{metric} on {images}, %", label=finding)
     how = (
         f"Small dots: each of the {verdict['n']} seeds; large dot and bar: the mean with its 95 % t interval over "
@@ -147,19 +155,23 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
             table += [[arm_words(arm), f"{x:g}", f"{y:.1f}"] for x, y in mean]
         chart = charts.curves(
-            series, x=words, y=f"{metric} on {chose}, %", target=target, label=f"{capital(metric)} over {words}"
-        )
+            series, x=words, y=f"{metric} on {chose}, %", target=target, shares=True,
+            label=f"{capital(metric)} over {words}",
+        )  # fmt: skip
         how = (
             f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval. "
             f"These images, {chose}, choose the epoch; the verdict rests on {judge}."
         )
-        figures.append(Figure(chart, how, ["arm", words, f"{chose}, %"], table, words))
+        figures.append(Figure(chart, how, ["arm", words, f"{chose}, %"], table, words, legend(series)))
     winner = verdict["winner"]
     means = {
         arm: [y for _, y in mean_and_band([run.curve("epochs", verdict["metric"]) for run in some])[0]]
         for arm, some in by_arm.items()
     }
-    lead = [at[winner] == max(at.values()) for at in _by_epoch(means)] if means[winner] else []
+    lead = [
+        at[winner] > max((value for arm, value in at.items() if arm != winner), default=-1.0)
+        for at in (_by_epoch(means) if means[winner] else [])
+    ]
     where = "is ahead in every epoch" if lead and all(lead) else f"is ahead in {sum(lead)} of {len(lead)} epochs"
     return Section("curves", "How does it learn?", f"{capital(arm_words(winner))} {where}", figures)
 
@@ -184,9 +196,9 @@ def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
             else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", colour[run.arm], [curve])
             for run, curve in curves
         ]  # fmt: skip
-        chart = charts.curves(series, x=words, y="val accuracy, %", label=f"Val accuracy over {words}")
+        chart = charts.curves(series, x=words, y="val accuracy, %", label=f"Val accuracy over {words}", shares=True)
         table = [[run.name, f"{x:g}", f"{y:.1f}"] for run, curve in curves for x, y in (curve if whole else curve[-1:])]
-        figures.append(Figure(chart, how, ["run", words, "val, %"], table, words))
+        figures.append(Figure(chart, how, ["run", words, "val, %"], table, words, legend(series)))
     finished = sum(bool(run.run.result) for run in runs)
     return Section("curves", "How does it learn?", f"{finished} of {len(runs)} runs have come to their end", figures)
 
@@ -272,8 +284,8 @@ def _over(
         mean, band = mean_and_band(paths)
         series.append(charts.Series(arm_words(name), colour[name], paths, mean, band))
         table += [[arm_words(name), f"{at:,.0f}", f"{value:.1f}"] for at, value in mean]
-    chart = charts.curves(series, x=x, y=f"{metric}, %", label=f"{capital(metric)} over {x}", log_x=True)
-    return Figure(chart, how, ["arm", x, f"{metric}, %"], table)
+    chart = charts.curves(series, x=x, y=f"{metric}, %", label=f"{capital(metric)} over {x}", log_x=True, shares=True)
+    return Figure(chart, how, ["arm", x, f"{metric}, %"], table, legend=legend(series))
 
 
 def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:

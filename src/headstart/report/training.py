@@ -9,7 +9,7 @@ from statistics import median
 from headstart.report import charts
 from headstart.report.charts import thinned
 from headstart.report.records import Drawn, mean_and_band
-from headstart.report.story import Figure, Section
+from headstart.report.story import Figure, Section, legend
 from headstart.verdict.health import Finding, findings
 from headstart.verdict.words import arm_words, capital, enumerated
 
@@ -37,7 +37,7 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
         "A line for each run, in the colour of its arm, on a logarithmic axis: what was read back from the optimizer "
         "at each step."
     )
-    figure = Figure(chart, how, ["run", "rate", "optimizer", "schedule"], table)
+    figure = Figure(chart, how, ["run", "rate", "optimizer", "schedule"], table, legend=legend(series))
     return Section("rates", "What was the learning rate at each step?", finding, [figure])
 
 
@@ -138,9 +138,8 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
         "Thin: each run; thick: the mean of an arm. How far the weights of each layer are from where they started, "
         "after the last epoch; frozen layers have no point. The names of the layers are in the table."
     )
-    return Section(
-        "distance", "How far do the layers move?", finding, [Figure(chart, how, ["arm", "layer", "%"], table)]
-    )
+    figure = Figure(chart, how, ["arm", "layer", "%"], table, legend=legend(series))
+    return Section("distance", "How far do the layers move?", finding, [figure])
 
 
 def _share(per_cent: float) -> str:
