@@ -15,51 +15,16 @@ from typing import TypeVar
 import numpy as np
 from markupsafe import Markup
 
+from headstart.report.axes import Axis, number, of_shares, padded
+
 T = TypeVar("T")
 WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
 LINE = 18  # between two lines of text
 TOP = 28  # of what is drawn, below the name of the y axis
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
 LETTER, STRONG = 7.2, 8.2  # width of a letter of the labels, more or less, and of one in bold
-SHARES = (-2.0, 102.0)  # ends of an axis of per cent: an interval may reach beyond what can be
 SAMPLE = 22  # of a line, before its name
 MOST_POINTS, MOST_OF_ALL = 240, 12_000  # of a line, since a chart is not wider; and of all lines of a chart
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Values from `low` to `high` on units from `begin` to `end`; with `log` by their logarithm."""
-
-    low: float
-    high: float
-    begin: float
-    end: float
-    log: bool = False
-
-    def at(self, value: float) -> float:
-        """Where a value lies, cut at the ends of the axis."""
-        low, high, value = self._scaled(self.low), self._scaled(self.high), self._scaled(value)
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.begin + (self.end - self.begin) * min(max(share, 0.0), 1.0), 1)
-
-    def _scaled(self, value: float) -> float:
-        return math.log10(max(value, 1e-300)) if self.log else value
-
-    def ticks(self, most: int = 6) -> list[float]:
-        """Round values between the ends: 1, 2 or 5 times a power of ten, or powers of ten on a log axis."""
-        if self.log:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            if last <= first:  # less than two powers of ten: as on any axis
-                return Axis(self.low, self.high, self.begin, self.end).ticks(most)
-            every = max(1, math.ceil((last - first + 1) / most))
-            return [10.0**power for power in range(first, last + 1, every)]
-        if self.high <= self.low:
-            return [self.low]
-        rough = (self.high - self.low) / most
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [round(step * number, 12) for number in range(first, last + 1)]
 
 
 @dataclass(frozen=True)
@@ -122,16 +87,6 @@ def style() -> Markup:
     return Markup(resources.files("headstart.report").joinpath("charts.css").read_text(encoding="utf-8"))  # noqa: S704
 
 
-def number(value: float) -> str:
-    """A tick's label, as short as it can be."""
-    if value and abs(value) < 1e-3:
-        mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.3g}", "")
-        return f"{mantissa}e{int(power)}" if power else mantissa
-    if abs(value) < 1e4:
-        return f"{value:.6g}"
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.9g}"
-
-
 def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, zero: bool = False) -> Markup:
     """Dots of seeds, mean and interval in per cent, a row each.
 
@@ -139,8 +94,8 @@ def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, z
     """
     values = [v for row in rows for v in (row.low, row.high, row.mean, *row.dots)]
     values += [-tie, tie, 0.0] if zero else []
-    axis = _padded(values, SIDE, WIDTH - VALUE)
-    axis = axis if zero else _of_shares(axis)
+    axis = padded(values, SIDE, WIDTH - VALUE)
+    axis = axis if zero else of_shares(axis)
     bottom = TALL * len(rows) + 10
     drawn = [_frame_x(axis, 4, bottom, unit)]
     if zero:
@@ -191,8 +146,8 @@ def curves(
         kept = [v for v in ys if v > 0] or [1.0]
         up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, TOP, log=True)
     else:
-        up = _padded(ys, HEIGHT - 40, TOP)
-        up = _of_shares(up) if shares else up
+        up = padded(ys, HEIGHT - 40, TOP)
+        up = of_shares(up) if shares else up
     drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - right, y)]
     if target is not None:
         drawn.append(_line(56, up.at(target), WIDTH - right, up.at(target), "target"))
@@ -265,33 +220,22 @@ def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
 def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, label: str, log: bool = False) -> Markup:
     """A named dot for each (name, colour, x, y)."""
     xs = [row[2] for row in rows]
-    across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else _padded(xs, 56, WIDTH - 150)
-    up = _padded([row[3] for row in rows], HEIGHT - 40, TOP)
+    across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else padded(xs, 56, WIDTH - 150)
+    up = padded([row[3] for row in rows], HEIGHT - 40, TOP)
     drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
     dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
     drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
     for y_label, (name, colour, one) in _apart([(up.at(row[3]), row[:3]) for row in rows], TOP, HEIGHT - 44):
-        begin = left = across.at(one) + 10
+        own = across.at(one)
+        left = own + 10
         for dot in sorted(dots):  # a name does not run over the dot of another
-            if abs(dot[1] - y_label) < 12 and left - 4 < dot[0] < left + len(name) * STRONG:
+            if abs(dot[1] - y_label) < 12 and own < dot[0] < left + len(name) * STRONG:
                 left = dot[0] + 10
-        if left > begin:
+        if left > own + 10:
             drawn.append(_dot(left + 5, y_label, 4, f"mean f{colour}"))
             left += 14
         drawn.append(_text(left, y_label + 4, _cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
     return _svg(HEIGHT + 6, label, drawn)
-
-
-def _padded(values: Iterable[float], begin: float, end: float) -> Axis:
-    known = [value for value in values if math.isfinite(value)] or [0.0]
-    room = 0.06 * (max(known) - min(known)) or 0.5
-    return Axis(min(known) - room, max(known) + room, begin, end)
-
-
-def _of_shares(axis: Axis) -> Axis:
-    """The axis without what is not between 0 and 100 %, where it shows any of that."""
-    low, high = max(axis.low, SHARES[0]), min(axis.high, SHARES[1])
-    return replace(axis, low=low, high=high) if low < high else axis
 
 
 def _apart(ends: Sequence[tuple[float, T]], top: float, bottom: float) -> list[tuple[float, T]]:

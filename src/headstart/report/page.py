@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from headstart.record import read_json, write_atomic
-from headstart.report import charts, grids, method, pictures, records, ridges, story, training
+from headstart.report import charts, cost, grids, method, pictures, records, ridges, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.report.ridges import Shown
@@ -91,7 +91,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         *story.conditions(verdict, colour),
         grids.compared(verdict),
         grids.searched(verdict),
-        story.cost(runs, verdict, colour),
+        cost.cost(runs, verdict, colour),
         training.rates(runs, colour),
     ]
     return {
@@ -210,7 +210,7 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         )
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
-    found.append(("Cost", story.time_span(seconds), f"of training in {runs} runs, the search included"))
+    found.append(("Cost", cost.time_span(seconds), f"of training in {runs} runs, the search included"))
     return found
 
 

@@ -5,10 +5,8 @@ A section is plain values and charts; `page.html` lays them out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from markupsafe import Markup
@@ -29,14 +27,6 @@ from headstart.verdict.words import (
 )
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
-COSTS = {
-    "minutes": ("minutes of training per run", "mean minutes that a run trained and validated"),
-    "images": ("training images per run", "mean number of images that a run was trained on, each as often as it came"),
-    "MFU": (
-        "MFU, % of this machine's measured matrix-product speed",
-        "median share of this machine's measured matrix-product speed that training reached (MFU)",
-    ),
-}  # by what the reader chooses: the axis, and how to read it
 MOST_COLOURS = 6
 MOST_NAMES, MOST_ROWS = 12, 1000  # lines that each have a name, and rows of a table of loose runs
 GREY, BLUE = 0, 1  # scratch, the winner
@@ -143,13 +133,13 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
 
 def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     """Accuracy while training, on the images that choose: over epochs, images, seconds."""
-    by_arm = _by_arm(runs, verdict)
+    runs_of = by_arm(runs, verdict)
     (chose, judge), metric = splits(verdict), metric_words(verdict)
     figures = []
     target = 100 * verdict["target"] if verdict["target"] else None
     for unit, words in UNITS.items():
         series, table = [], []
-        for arm, some in by_arm.items():
+        for arm, some in runs_of.items():
             paths = [one.curve(unit, verdict["metric"]) for one in some]
             mean, band = mean_and_band(paths)
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
@@ -166,7 +156,7 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
     winner = verdict["winner"]
     means = {
         arm: [y for _, y in mean_and_band([run.curve("epochs", verdict["metric"]) for run in some])[0]]
-        for arm, some in by_arm.items()
+        for arm, some in runs_of.items()
     }
     lead = [
         at[winner] > max((value for arm, value in at.items() if arm != winner), default=-1.0)
@@ -288,60 +278,7 @@ def _over(
     return Figure(chart, how, ["arm", x, f"{metric}, %"], table, legend=legend(series))
 
 
-def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
-    """What a run of each arm takes, in minutes, images or use of the machine, against its accuracy."""
-    by_arm, metric = _by_arm(runs, verdict), metric_words(verdict)
-    spent = {arm["name"]: _spent(arm, by_arm[arm["name"]]) for arm in verdict["arms"]}
-    accuracy = {arm["name"]: 100 * arm["test"] for arm in verdict["arms"]}
-    cheapest = min(spent, key=lambda name: spent[name]["minutes"])
-    span = time_span(60 * spent[cheapest]["minutes"])
-    finding = f"A run of {arm_words(cheapest)} is the cheapest: {span} of training"
-    head = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
-    table = [
-        [arm_words(name), f"{one['minutes']:.2g}", f"{one['images']:,.0f}",
-         "–" if math.isnan(one["MFU"]) else f"{one['MFU']:.2g}", f"{accuracy[name]:.1f}"]
-        for name, one in spent.items()
-    ]  # fmt: skip
-    figures = []
-    for unit, (words, how) in COSTS.items():
-        dots = [(arm_words(name), colour[name], max(one[unit], 1e-4), accuracy[name])
-                for name, one in spent.items() if not math.isnan(one[unit])]  # fmt: skip
-        if dots:
-            label = f"{capital(metric)} over {words}"
-            chart = charts.scatter(dots, x=words, y=f"{metric}, %", log=True, label=label)
-            told = f"One dot for each arm: {how}, and mean {metric} on {verdict['judge']['images']} {judged(verdict)}."
-            figures.append(Figure(chart, f"{told} Searches come on top.", head, table, unit))
-    return Section("cost", "What does it cost?", finding, figures, _stages(verdict["cost"]))
-
-
-def _spent(arm: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, float]:
-    """What a run of the arm takes on the mean; `MFU` in per cent is the median of its epochs, NaN if unknown."""
-    busy = [100 * line["speed"]["mfu"] for run in runs for line in run.epochs]
-    return {
-        "minutes": sum(run["seconds"] for run in arm["seeds"]) / len(arm["seeds"]) / 60,
-        "images": sum(run["images"] for run in arm["seeds"]) / len(arm["seeds"]),
-        "MFU": median(busy) if busy else math.nan,
-    }
-
-
-def _stages(spent: Mapping[str, Any]) -> list[str]:
-    """What the search, the comparison and the sources took altogether."""
-    return [
-        f"{words}: {spent[stage]['runs']} run{'s' if spent[stage]['runs'] != 1 else ''}, "
-        f"{spent[stage]['images']:,} training images, {time_span(spent[stage]['seconds'])} of training."
-        for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
-        if spent[stage]["runs"]
-    ]
-
-
-def time_span(seconds: float) -> str:
-    """A length of time in the unit that suits it."""
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list[Drawn]]:
+def by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list[Drawn]]:
     """Runs of the verdict's condition, by arm in the declared order."""
     counted = {run["run"] for arm in verdict["arms"] for run in arm["seeds"]}
     found: dict[str, list[Drawn]] = {arm["name"]: [] for arm in verdict["arms"]}
