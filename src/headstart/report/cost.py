@@ -44,7 +44,8 @@ def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str,
             label = f"{capital(metric)} over {words}"
             chart = charts.scatter(dots, x=words, y=f"{metric}, %", log=True, label=label)
             told = f"One dot for each arm: {how}, and mean {metric} on {verdict['judge']['images']} {judged(verdict)}."
-            figures.append(Figure(chart, f"{told} Searches come on top.", head, table, unit))
+            told += " Searches come on top." if verdict["cost"]["search"]["runs"] else ""
+            figures.append(Figure(chart, told, head, table, unit))
     return Section("cost", "What does it cost?", finding, figures, _stages(verdict["cost"]))
 
 

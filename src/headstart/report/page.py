@@ -107,6 +107,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
+        "again": "The same study again",
         "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
         "limits": [said["limits"].removeprefix("Limits: ")],
     }
@@ -130,6 +131,7 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": "As the plan of each run says",
         "told": [],
+        "again": "This page again",
         "command": f"headstart report {shlex.quote(str(folder))}",
         "limits": [],
     }
@@ -210,7 +212,8 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         )
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
-    found.append(("Cost", cost.time_span(seconds), f"of training in {runs} runs, the search included"))
+    included = ", the search included" if verdict["cost"]["search"]["runs"] else ""
+    found.append(("Cost", cost.time_span(seconds), f"of training in {runs} runs{included}"))
     return found
 
 

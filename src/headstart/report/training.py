@@ -107,7 +107,7 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     by_arm: dict[str, list[Mapping[str, float | None]]] = {}
     arm_of: dict[str, str] = {}
     for run in moved:
-        name = arm_words(run.arm) + (f", {run.run.rate:g}" if len(rates[run.arm]) > 1 else "")
+        name = arm_words(run.arm) + (f", at {run.run.rate:g}" if len(rates[run.arm]) > 1 else "")
         arm_of[name] = run.arm
         by_arm.setdefault(name, []).append(run.history.probes[-1]["distance"])
     if not by_arm:
