@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
@@ -83,6 +83,7 @@ def test_a_log_axis_of_any_span_has_ticks(low: float, high: float) -> None:
 
 
 @given(st.floats(0, 1e4), st.floats(1e-4, 1e7))
+@example(1000.0, 0.015625)
 def test_labels_of_ticks_differ_and_say_where_they_are(low: float, span: float) -> None:
     ticks = charts.Axis(low, low + span, 0, 300).ticks()
     labels = [charts.number(tick) for tick in ticks]

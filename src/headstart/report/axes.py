@@ -51,7 +51,7 @@ def number(value: float) -> str:
         mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.3g}", "")
         return f"{mantissa}e{int(power)}" if power else mantissa
     if abs(value) < 1e4:
-        return f"{value:.6g}"
+        return f"{value:.9g}"
     return f"{value:,.0f}" if value == round(value) else f"{value:,.9g}"
 
 
