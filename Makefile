@@ -21,8 +21,9 @@ demo: $(VENV)/.core ## the experiment on digits: from scratch against weights tr
 two-starts: $(VENV)/.core ## three short runs on digits: other digits, then from scratch and from those weights
 	$(BIN)/python examples/two_starts.py
 
+# Two processes, each with a file at a time; threads that wait do not spin, which would take the cores from the other.
 test: lint ## everything that must always hold
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet src tests benchmarks examples

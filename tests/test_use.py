@@ -371,5 +371,8 @@ def test_a_folder_of_runs_gives_the_best_by_val(folder: Path, tmp_path: Path) ->
     shutil.copytree(folder, tmp_path / "d")  # still under way: counts for nothing
     (tmp_path / "d" / "result.json").unlink()
     assert find_model(tmp_path) == tmp_path / "b" / "model"
+    with pytest.raises(ModelFileError, match="nothing does not exist"):
+        find_model(tmp_path / "nothing")
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ModelFileError, match="no model"):
         find_model(tmp_path / "nothing")
