@@ -1,21 +1,26 @@
 """What ails the runs of a study is told as they end: once for an arm, with how many runs, and nothing of the search."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headstart import study
+from headstart import run, study
 from headstart.ailments import Ailments
 from headstart.engines import Engine
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.question import declared
+from headstart.settings import settle
+from headstart.use.diagnosis import diagnose
 from headstart.verdict.gather import RunRecord, runs_in
+from headstart.verdict.health import Finding
 from headstart.voice import Silent
 
 from .boards import points
+from .runs import SMALL
 
 
 class Listener(Silent):
@@ -28,7 +33,7 @@ class Listener(Silent):
 
 def record(seed: int, *names: str) -> RunRecord:
     made = RunRecord(Path("run"), {"chance": {"seed": seed}}, f"hash {seed}", {}, {})
-    vars(made)["_lines"] = [{"kind": "finding", "name": name, "sentence": f"It is {name}."} for name in names]
+    vars(made)["ailments"] = [Finding(name, "", 1, None, 0.0, f"It is {name}.", "", "") for name in names]
     return made
 
 
@@ -49,6 +54,18 @@ def test_each_ailment_of_an_arm_is_told_once_and_counted_at_the_end() -> None:
     ]
 
 
+def test_what_has_passed_by_the_end_is_not_told(tmp_path: Path) -> None:
+    """A run whose record has a finding of an early epoch, which by its end is none: healthy, as `diagnose` says."""
+    run.start(settle({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, Silent())
+    (folder,) = tmp_path.iterdir()
+    told = {"kind": "finding", "step": 3, "name": "learning rate too high", "sentence": "It was."}
+    with (folder / "metrics.jsonl").open("a") as record_of_it:
+        record_of_it.write(json.dumps(told) + "\n")
+    (made,) = runs_in(tmp_path)
+    assert made.ailments == [] and diagnose(folder)[0].healthy
+    assert Ailments().take({"cell": "a", "stage": "main"}, made) == []
+
+
 @pytest.mark.parametrize("engine", [Here(Silent()), Lanes(2, Silent())], ids=["here", "lanes"])
 def test_a_study_tells_what_ails_its_arms(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
@@ -64,11 +81,11 @@ def test_a_study_tells_what_ails_its_arms(engine: Engine, tmp_path: Path, monkey
     finally:
         engine.close()
     runs = list(runs_in(folder))
-    ill = [run for run in runs if run.findings]
-    assert {(run.arm, run.findings[0]["name"]) for run in ill} == {("scratch,lr=1e-7", "learning rate too low")}
+    ill = [run for run in runs if run.ailments]
+    assert {(run.arm, run.ailments[0].name) for run in ill} == {("scratch,lr=1e-7", "learning rate too low")}
     assert len(ill) == 2 and len(runs) == 4
     told = [sentence for sentence in voice.said if "earning rate too low" in sentence]
-    first = {f"Learning rate too low in {run.arm}, seed {run.seed}: {run.findings[0]['sentence']}" for run in ill}
+    first = {f"Learning rate too low in {run.arm}, seed {run.seed}: {run.ailments[0].sentence}" for run in ill}
     assert len(told) == 2 and told[0] in first
     assert told[1].startswith(f"Learning rate too low in 2 of 2 runs of {ill[0].arm}. `headstart diagnose {folder}`")
     tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]

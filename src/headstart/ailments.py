@@ -26,18 +26,18 @@ class Ailments:
         """Note a run that was there already."""
         if about["stage"] != "search":
             self._runs[about["cell"]].add(record.hash)
-            for finding in record.findings:
-                self._ill[about["cell"], finding["name"]].add(record.hash)
+            for finding in record.ailments:
+                self._ill[about["cell"], finding.name].add(record.hash)
 
     def take(self, about: Mapping[str, Any], record: RunRecord) -> list[str]:
         """Note a run that has just ended; returns a sentence for each ailment that is new in its arm."""
         self.count(about, record)
         told = []
-        for finding in record.findings if about["stage"] != "search" else ():
-            key = (about["cell"], finding["name"])
+        for finding in record.ailments if about["stage"] != "search" else ():
+            key = (about["cell"], finding.name)
             if key not in self._told:
                 self._told.add(key)
-                told.append(f"{capital(finding['name'])} in {about['cell']}, seed {record.seed}: {finding['sentence']}")
+                told.append(f"{capital(finding.name)} in {about['cell']}, seed {record.seed}: {finding.sentence}")
         return told
 
     def summary(self, folder: Path) -> list[str]:

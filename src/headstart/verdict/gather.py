@@ -14,6 +14,8 @@ import numpy.typing as npt
 from headstart.errors import DataError
 from headstart.plan import Plan, differences
 from headstart.record import read_json, read_lines
+from headstart.verdict import health, history
+from headstart.verdict.health import Finding
 
 Numbers = npt.NDArray[np.float64]
 
@@ -69,17 +71,12 @@ class RunRecord:
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """The epoch lines of the record."""
-        return [line for line in self._lines if line["kind"] == "epoch"]
-
-    @property
-    def findings(self) -> list[dict[str, Any]]:
-        """The ailments that were noticed while it was trained: the finding lines of the record."""
-        return [line for line in self._lines if line["kind"] == "finding"]
+        return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
 
     @cached_property
-    def _lines(self) -> list[dict[str, Any]]:
-        """What is kept of the record, which is read once: the histograms of its looks would fill the memory."""
-        return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] in ("epoch", "finding")]
+    def ailments(self) -> list[Finding]:
+        """What is wrong with it as it stands, in `diagnose`'s words; what passed while it was trained is not."""
+        return health.ailments(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
 
     def judged(self, split: str) -> Judged:
         """The predictions of the best model on `split`. Raises DataError where there are none."""
