@@ -105,6 +105,17 @@ def test_what_cannot_be_is_not_drawn_on_an_axis_of_shares() -> None:
     assert max(float(text) for text in texts(row)[:-2] if re.fullmatch(r"-?\d+", text)) == 100
 
 
+def test_a_long_name_at_the_right_stands_before_its_dot_uncut() -> None:
+    name = "a long name of an arm, fine-tuned"
+    chart = charts.scatter([("b", 1, 1.0, 50.0), (name, 2, 60.0, 90.0)], x="", y="", label="", log=True)
+    label = next(text for text in parsed(chart).iter() if text.text == name)
+    assert label.get("text-anchor") == "end" and float(label.get("x", 0)) > 60 + len(name) * charts.STRONG
+    near = charts.scatter(
+        [(name, 2, 60.0, 90.0), ("b", 1, 30.0, 90.0), ("c", 3, 1.0, 50.0)], x="", y="", label="", log=True
+    )
+    assert name not in near and "a long" in near  # the dot of another is in the way
+
+
 def test_a_name_does_not_run_over_the_dot_of_another() -> None:
     chart = charts.scatter([("a" * 9, 1, 1.0, 50.0), ("b", 2, 3.0, 50.0), ("c", 3, 90.0, 60.0)], x="", y="", label="")
     svg = "{http://www.w3.org/2000/svg}"

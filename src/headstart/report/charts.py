@@ -226,10 +226,15 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
     drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
     for y_label, (name, colour, one) in _apart([(up.at(row[3]), row[:3]) for row in rows], TOP, HEIGHT - 44):
-        own = across.at(one)
+        own, wide = across.at(one), len(name) * STRONG
+        beside = [dot for dot in dots if abs(dot[1] - y_label) < 12]
+        before = own - 10 - wide
+        if own + 10 + wide > WIDTH and before > 60 and not any(before < dot[0] < own for dot in beside):
+            drawn.append(_text(own - 10, y_label + 4, name, "end", "strong"))
+            continue
         left = own + 10
-        for dot in sorted(dots):  # a name does not run over the dot of another
-            if abs(dot[1] - y_label) < 12 and own < dot[0] < left + len(name) * STRONG:
+        for dot in sorted(beside):  # a name does not run over the dot of another
+            if own < dot[0] < left + wide:
                 left = dot[0] + 10
         if left > own + 10:
             drawn.append(_dot(left + 5, y_label, 4, f"mean f{colour}"))
