@@ -26,7 +26,7 @@ def asked(**settings: object) -> Declared:
     return declared("digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, settings)
 
 
-prices = st.builds(Price, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1))
+prices = st.builds(Price, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1), each=st.floats(0, 10))
 limits = st.floats(1, 1e6)
 kept = st.fixed_dictionaries({"keep_seeds": st.booleans(), "keep_epochs": st.booleans()})
 
@@ -70,6 +70,9 @@ def test_budgets_and_lengths_in_steps_are_kept_and_a_source_is_counted() -> None
         assert found.protocol.seeds == 3 and (found.budgets, found.plan) == (wanted.budgets, wanted.plan)
         with pytest.raises(UsageError, match="not enough"):
             fit(wanted, lambda d: predicted(d, price), cost - 1, keep_seeds=False, keep_epochs=False)
+    slow = [Price(80, 8, 1.0, each=2.0)] * 2
+    wanted = asked(epochs="2ep", seeds=4, grid="0.1,0.01", keep=1, search_seeds=2)  # of each arm 2 + 2 + 4 runs
+    assert predicted(wanted, slow) == predicted(wanted, price) + 2 * 8 * 2.0
     wanted = asked(epochs="2ep", source_epochs="3ep")
     assert predicted(wanted, price, [Price(16, 8, 2.0)]) == predicted(wanted, price) + 3 * 16 * 2.0
 

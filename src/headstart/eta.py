@@ -121,7 +121,7 @@ def run_images(length: Duration, photos: int, batch_size: int) -> int:
 class Price:
     """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once.
 
-    `rung` gives the epochs of a rung for a length of training.
+    `rung` gives the epochs of a rung for a length of training; `each` are the seconds that a run takes besides.
     """
 
     photos: int
@@ -129,13 +129,23 @@ class Price:
     seconds: float
     once: float = 0.0
     rung: Callable[[Duration], int] = _one_epoch
+    each: float = 0.0
 
 
 def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
     """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
-    return sum(arm.once + _total(declared, arm) * arm.seconds for arm in arms) + sum(
-        run_images(declared.source_epochs, source.photos, source.batch_size) * source.seconds for source in sources
+    count = runs_of_an_arm(declared)
+    return sum(arm.once + _total(declared, arm) * arm.seconds + count * arm.each for arm in arms) + sum(
+        run_images(declared.source_epochs, source.photos, source.batch_size) * source.seconds + source.each
+        for source in sources
     )
+
+
+def runs_of_an_arm(declared: Declared) -> int:
+    """Runs of one arm over a whole study, without points that the grid's edge might add; a rung that goes on is two."""
+    protocol = declared.protocol
+    searched = sum(trials(protocol)) if declared.searched else 0
+    return len(declared.budgets) * (searched + protocol.seeds * len(protocol.fractions))
 
 
 def passes(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> int:

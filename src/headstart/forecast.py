@@ -19,6 +19,7 @@ from headstart.voice import Silent, Voice
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
 PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge
+RUN_SECONDS, HEAD_SECONDS = 3.5, 0.3  # of a run besides its images: begun, saved, judged
 MARGIN = 1.15  # on the measured steps, for validation, saving and judging
 
 
@@ -116,7 +117,8 @@ def price(found: build.Complete) -> Price:
     share, photos = _trained_share(plan), plan.facts.counts["train"]
     second = MARGIN * found.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.views + PLAIN_PASSES if share < 1 else 0
-    return Price(photos, plan.recipe.batch_size, share * second, passes * photos * FORWARD * second, rungs_of(plan))
+    once, each = passes * photos * FORWARD * second, RUN_SECONDS if share else HEAD_SECONDS
+    return Price(photos, plan.recipe.batch_size, share * second, once, rungs_of(plan), each)
 
 
 def _trained_share(plan: Plan) -> float:
