@@ -205,7 +205,7 @@ def test_runs_where_none_can_be(where: str, place: Path, tmp_path: Path, capsys)
 def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path], int, str]]:
     photo = place / "good" / "cat" / "0.png"
     return {
-        "resume of nothing": (["resume", tmp_path / "none"], 3, "plan.json"),
+        "resume of nothing": (["resume", tmp_path / "none"], 3, "none does not exist"),
         "resume of no run": (["resume", place / "good"], 3, "plan.json"),
         "resume of a finished run": (["resume", run], 2, "finished"),
         "resume now and then": (["resume", run, "--save-every", "x"], 2, "save-every"),

@@ -84,8 +84,8 @@ def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[s
     assert found.stdout == "LOADED []\n"
 
 
-@pytest.mark.parametrize("words", [["compare", "nowhere"], ["train", "nowhere"]], ids=" ".join)
-def test_photos_that_are_not_there_are_told_before_torch_is_imported(words: list[str]) -> None:
+@pytest.mark.parametrize("words", [["compare", "nowhere"], ["train", "nowhere"], ["resume", "nowhere"]], ids=" ".join)
+def test_what_is_not_there_is_told_before_torch_is_imported(words: list[str]) -> None:
     found = in_a_process(
         "import atexit, sys; from headstart.cli import main\n"
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & {'torch', 'timm'})))\n"

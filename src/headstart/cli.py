@@ -150,7 +150,7 @@ def train(
 
 @app.command(sort_key=2)
 def resume(
-    folder: Annotated[Path, Parameter(help="The run's folder.")],
+    folder: Annotated[Path, Parameter(help="The folder of a run, or of a study.")],
     /,
     *,
     force_new: Annotated[bool, switch("Start a new run of the same plan beside it.")] = False,
@@ -159,7 +159,9 @@ def resume(
     address: Address = "",
     json: Json = False,
 ) -> None:
-    """Go on with a run that was stopped, bit for bit as if it had not been."""
+    """Go on with a run or a study that was stopped, bit for bit as if it had not been."""
+    if not folder.exists():
+        raise DataError(f"{folder} does not exist.", "Name the folder of a run, or of a study.")
     if (folder / "study.toml").is_file():
         if odd := [name for name, given in (("force-new", force_new), ("save-every", save_every)) if given]:
             raise UsageError(f"--{odd[0]} belongs to a run, and {folder} is a study.", "Leave it out.")
