@@ -28,6 +28,7 @@ FLOORS = [
         "many_heads",
         "survey",
         "machine",
+        "phases",
         "build",
         "checkpoint",
         "model_folder",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,28 +21,17 @@ from headstart.data import pixels, split
 from headstart.data.listing import Listing
 from headstart.errors import UsageError
 from headstart.features import Trunk
-from headstart.loop import Parts, Phase
+from headstart.loop import Parts
 from headstart.machine import batch_shape, environment, measure, warm
 from headstart.many_heads import Member
-from headstart.parts import heads, networks, optimizers, precision, schedules, starts
+from headstart.parts import heads, networks, optimizers, precision, starts
 from headstart.parts.augment import Augmentation
 from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.parts.initial import fresh_head
-from headstart.plan import Network, Plan, Recipe
+from headstart.phases import make_phases, numbers
+from headstart.plan import Network, Plan
 from headstart.survey import Survey, counts, take
-from headstart.units import Duration
 from headstart.voice import Voice
-
-# name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
-# Milestones count from the phase's beginning, warm-up included.
-SCHEDULES: dict[str, Callable[[Recipe, int, int, Callable[..., int]], schedules.Schedule]] = {
-    "constant": lambda r, warm, n, steps: schedules.constant(),
-    "step": lambda r, warm, n, steps: schedules.step_decay(steps(r.step_every), r.gamma, warm),
-    "multistep": lambda r, warm, n, steps: schedules.multistep([steps(m) - warm for m in r.milestones], r.gamma),
-    "cosine": lambda r, warm, n, steps: schedules.cosine(n),
-    "linear": lambda r, warm, n, steps: schedules.linear(n),
-    "one-cycle": lambda r, warm, n, steps: schedules.one_cycle(n),
-}
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,7 @@ def prepare_heads(plans: Sequence[Plan], voice: Voice) -> list[tuple[Prepared, M
             own, parts, found.start, found.survey.listing, parted, test, _flops(parts, own, network), found.peak
         )
         recipe = own.recipe.model_dump_json()
-        make = partial(optimizers.OPTIMIZERS[own.recipe.optimizer], n=_numbers(own.recipe))
+        make = partial(optimizers.OPTIMIZERS[own.recipe.optimizer], n=numbers(own.recipe))
         made.append((prepared, Member(recipe, parts, head, make, own.recipe.weight_decay)))
     return made
 
@@ -245,7 +234,7 @@ def _parts(
     if recipe.class_weights == "balanced":
         counts = torch.from_numpy(np.bincount(train.labels, minlength=len(listing.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
-    phases = _phases(plan, batches.steps_per_epoch, start)
+    phases = make_phases(plan, batches.steps_per_epoch, start)
     if trunk is None and any(phase.views for phase in phases) and not recipe.mixup:
         made = _trunk(plan, network, batches, start)
         trunk = made if made.worthwhile else None
@@ -282,74 +271,6 @@ def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: star
         std=start.std,
         machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.store_scale)),
     )
-
-
-def _phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
-    """One phase, or the head's and then everything's for lp-ft (Kumar et al. 2022)."""
-    recipe = plan.recipe
-    total = recipe.epochs.steps(per_epoch)
-    if total < 1:
-        raise UsageError(
-            f"{recipe.epochs} is less than one step; an epoch has {per_epoch}.", "Ask for more, e.g. --epochs 1ep."
-        )
-    make = partial(_optimizer, recipe, start.state is not None)
-    if plan.arm.tuning != "lp-ft":
-        views = recipe.views if plan.arm.tuning == "frozen" else 0
-        return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make, views),)
-    head = recipe.head_epochs.steps(per_epoch, whole=total)
-    if not 0 < head < total:
-        raise UsageError(
-            f"head-epochs {recipe.head_epochs} leaves nothing for one of the two parts of lp-ft in {recipe.epochs}.",
-            "Choose a share between, e.g. --head-epochs 30%.",
-        )
-    return (
-        _phase(recipe, "frozen", 0, head, per_epoch, make, recipe.views, cut=True),
-        _phase(recipe, "full", head, total, per_epoch, make, 0),
-    )
-
-
-def _phase(
-    recipe: Recipe,
-    tuning: str,
-    begin: int,
-    end: int,
-    per_epoch: int,
-    make: Callable[[nn.Module], torch.optim.Optimizer],
-    views: int,
-    cut: bool = False,
-) -> Phase:
-    """One phase; a warm-up that is longer is refused, or with `cut` shortened."""
-    length = end - begin
-    if recipe.warmup.steps(per_epoch, whole=length) >= length and not cut:
-        raise UsageError(
-            f"The warm-up of {recipe.warmup} leaves nothing of the {length} steps for the schedule.",
-            "Choose a shorter one, e.g. --warmup 10%.",
-        )
-    warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
-    steps = partial(_steps, per_epoch=per_epoch, whole=length)
-    schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, warm, length - warm, steps))
-    return Phase(tuning, tuning, begin, end, recipe.lr, schedule, make, views)
-
-
-def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
-    return duration.steps(per_epoch, whole=whole)
-
-
-def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
-    head = [networks.head_name(network)]
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    trunk = {name for name, _ in named if not networks.in_part(name, head)}
-    found = optimizers.groups(
-        named,
-        weight_decay=recipe.weight_decay,
-        trunk=trunk,
-        trunk_factor=recipe.trunk_lr if pretrained else 1.0,
-    )
-    return optimizers.make(recipe.optimizer, found, _numbers(recipe))
-
-
-def _numbers(recipe: Recipe) -> optimizers.Numbers:
-    return optimizers.Numbers(recipe.lr, recipe.momentum, recipe.nesterov)
 
 
 _counted: dict[tuple[str, ...], float] = {}
