@@ -11,13 +11,14 @@ import torch
 
 from headstart import checkpoint, loop
 from headstart.errors import ModelFileError, ResourceError
+from headstart.state import Parts, Progress, State
 
 from .runs import prepared
 
 SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
 
 
-def states_equal(a: loop.State, b: loop.State) -> bool:
+def states_equal(a: State, b: State) -> bool:
     pairs = [(a.network.state_dict(), b.network.state_dict())]
     if a.ema is not None and b.ema is not None:
         pairs.append((a.ema.state_dict(), b.ema.state_dict()))
@@ -29,7 +30,7 @@ def states_equal(a: loop.State, b: loop.State) -> bool:
     return slots and one["param_groups"] == two["param_groups"] and a.progress == b.progress
 
 
-def events(parts: loop.Parts, state: loop.State) -> list[tuple]:
+def events(parts: Parts, state: State) -> list[tuple]:
     """What a run tells of itself, less the clock."""
     found = []
     for event in loop.train(parts, state):
@@ -108,12 +109,12 @@ def small():
     return made.parts, state
 
 
-def at(state: loop.State, step: int) -> loop.State:
-    progress = loop.Progress.from_json({**state.progress.to_json(), "step": step})
-    return loop.State(state.network, state.optimizer, state.ema, progress)
+def at(state: State, step: int) -> State:
+    progress = Progress.from_json({**state.progress.to_json(), "step": step})
+    return State(state.network, state.optimizer, state.ema, progress)
 
 
-def load(folder: Path, parts: loop.Parts) -> tuple[int | None, list[str]]:
+def load(folder: Path, parts: Parts) -> tuple[int | None, list[str]]:
     state = loop.begin(parts)
     extra, warnings = checkpoint.load_state(folder, parts, state)
     return (None if extra is None else state.progress.step), warnings

@@ -19,6 +19,7 @@ from headstart.cli import main
 from headstart.errors import UsageError
 from headstart.record import read_json
 from headstart.settings import settle
+from headstart.state import Parts, State
 from headstart.voice import Silent
 
 from .runs import SMALL, flags, metrics
@@ -280,7 +281,7 @@ def test_a_diverged_run_says_so_and_keeps_the_best_model(tmp_path: Path, capsys,
     main(train_words(tmp_path / "one", **settings, epochs="1ep"))
     real = loop._loss
 
-    def poisoned(parts: loop.Parts, state: loop.State, *rest):
+    def poisoned(parts: Parts, state: State, *rest):
         loss, logits = real(parts, state, *rest)
         return (loss * float("nan") if state.progress.step == 20 else loss), logits
 

@@ -24,6 +24,7 @@ FLOORS = [
     ["parts", "data"],
     [
         "features",
+        "state",
         "loop",
         "many_heads",
         "survey",

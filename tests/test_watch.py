@@ -18,6 +18,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from headstart import evidence, loop
 from headstart.parts import networks
 from headstart.record import Journal, write_json
+from headstart.state import State
 from headstart.watch import sinks
 from headstart.watch.event_file import EventFile
 from headstart.watch.observer import Observer, confusion
@@ -204,7 +205,7 @@ def observer(made) -> Observer:
     )
 
 
-def observed(made, *, watch: bool) -> tuple[loop.State, list[dict]]:
+def observed(made, *, watch: bool) -> tuple[State, list[dict]]:
     torch.set_num_threads(made.plan.machine.threads)
     state, eye, lines = loop.begin(made.parts), observer(made), []
     for event in loop.train(made.parts, state):

@@ -21,7 +21,6 @@ from headstart.data import pixels, split
 from headstart.data.listing import Listing
 from headstart.errors import UsageError
 from headstart.features import Trunk
-from headstart.loop import Parts
 from headstart.machine import batch_shape, environment, measure, warm
 from headstart.many_heads import Member
 from headstart.parts import heads, networks, optimizers, precision, starts
@@ -30,6 +29,7 @@ from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.parts.initial import fresh_head
 from headstart.phases import make_phases, numbers
 from headstart.plan import Network, Plan
+from headstart.state import Parts
 from headstart.survey import Survey, counts, take
 from headstart.voice import Voice
 

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from headstart.errors import ModelFileError, ResourceError
-from headstart.loop import Parts, Progress, State, enter
+from headstart.loop import enter
 from headstart.record import fsync_folder, require_space
+from headstart.state import Parts, Progress, State
 
 KEEP = 2
 MEMORY = "memory"  # the order of a slot's dimensions, as parts/optimizers.py makes them

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import nn
 
 from headstart.build import Prepared
-from headstart.loop import Parts, Score, evaluate, score
+from headstart.loop import Score, evaluate, score
 from headstart.parts.batches import Photos
 from headstart.record import write_atomic
+from headstart.state import Parts
 from headstart.verdict.statistics import wilson
 from headstart.watch.observer import confusion, score_line
 

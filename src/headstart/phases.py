@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from headstart.errors import UsageError
-from headstart.loop import Phase
 from headstart.parts import networks, optimizers, schedules, starts
 from headstart.plan import Plan, Recipe
+from headstart.state import Phase
 from headstart.units import Duration
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.

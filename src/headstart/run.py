@@ -20,6 +20,7 @@ from headstart.model_folder import epoch_of, write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, read_plan
 from headstart.scribe import Scribe, settings_of
+from headstart.state import State
 from headstart.units import Duration
 from headstart.verdict import health
 from headstart.verdict.history import History
@@ -185,7 +186,7 @@ class _Life:
     """What a run in progress has in its hands."""
 
     def __init__(
-        self, prepared: Prepared, state: loop.State, scribe: Scribe, voice: Voice, wish: Wish, probe: Probe
+        self, prepared: Prepared, state: State, scribe: Scribe, voice: Voice, wish: Wish, probe: Probe
     ) -> None:
         self.prepared, self.state, self.scribe, self.voice, self.wish = prepared, state, scribe, voice, wish
         self.folder, self.probe = scribe.folder, probe

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from headstart.loop import Parts
 from headstart.parts import augment, networks
 from headstart.parts.seed import torch_stream
+from headstart.state import Parts
 from headstart.watch.quantities import relative_change
 
 PHOTOS = 8
