@@ -6,14 +6,17 @@ import pytest
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
-from headstart import arms, machine
+from headstart import arms, build, machine, run
 from headstart.parts import starts
+from headstart.plan import Plan
 from headstart.protocol import Cell, declare
 from headstart.record import read_json
 from headstart.settings import settle
 from headstart.verdict import words
 from headstart.verdict.conclude import grid_rows, rivals_of
 from headstart.voice import Silent
+
+from .test_bad_input import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
 PLAN = {"image_size": 16, "stem": "small", "store_scale": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}
@@ -72,6 +75,29 @@ def test_images_that_judge_and_that_a_source_was_trained_on_are_counted(tmp_path
     assert known == sum(content in trained for content in judged)
     assert 0.5 * (classes.count("5") + classes.count("6")) < known < classes.count("5") + classes.count("6")
     assert met["source:digits:0-4"]["known_images"] == met["scratch"]["known_images"] == 0
+
+
+def test_images_that_a_run_was_trained_on_are_counted_while_they_are_what_they_were(tmp_path: Path) -> None:
+    photos(tmp_path / "seen", cat=12, dog=12)
+    first = settle({"source": str(tmp_path / "seen"), **PLAN}).plan
+    trained = run.start(first, tmp_path / "runs", Silent())
+
+    def counted(plan: Plan) -> list[int | None]:
+        declared = declare({"arms": ("scratch", f"run:{trained}"), "search": "off"}, plan)
+        declared = type(declared)(declared.protocol, machine.settle(declared.plan))
+        checked, sources = arms.check(declared, Silent())
+        arms.write_met(tmp_path, declared, checked, sources)
+        return [met["known_images"] for met in read_json(tmp_path / "cells.json").values()]
+
+    prepared = build.complete(machine.settle(first), Silent())
+    contents = prepared.survey.contents
+    learned = {contents[int(i)] for i in prepared.split.train}
+    other = first.changed("chance", test_seed=5)
+    judged = build.complete(arms.as_judged(machine.settle(other)), Silent()).split.test
+    expected = sum(contents[int(i)] in learned for i in judged)
+    assert counted(other) == [0, expected] and expected > 0
+    (tmp_path / "seen").rename(tmp_path / "moved")
+    assert counted(other.changed("data", source=str(tmp_path / "moved"))) == [0, None]
 
 
 def test_a_declared_val_that_judges_is_called_val() -> None:

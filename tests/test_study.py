@@ -13,7 +13,7 @@ import pytest
 from headstart import jobs, study
 from headstart.engines.here import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
-from headstart.protocol import parse_arm, read_study
+from headstart.protocol import parse_arm, read_study, write_study
 from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.search import extended, search
@@ -109,6 +109,47 @@ def test_arms_that_make_no_sense_are_told(arms: tuple[str, ...]) -> None:
         declared("digits", arms, None, None, None, None, {})
 
 
+def test_equal_file_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    arms = [f"file:{tmp_path}/a/best.pth", f"file:{tmp_path}/b/best.pth+frozen", f"file:{tmp_path}/c/b/best.pth+frozen"]
+    arms += [f"file:{tmp_path}/a/best.pth@adam", f"file:{tmp_path}/x+frozen@sgd,1.pth"]
+    wanted = declared("digits", ("scratch", *arms), None, None, None, None, {})
+    assert [cell.name for cell in wanted.cells] == [
+        "scratch", "file:best", f"file:{tmp_path.name}/b/best+frozen", "file:c/b/best+frozen", "file:best@adam",
+        "file:x-frozen-sgd-1",
+    ]  # fmt: skip
+    assert wanted.cells[-1].plan(wanted.plan).arm.tuning == "full"
+    with pytest.raises(UsageError, match="there twice"):
+        declared("digits", (arms[0], arms[0]), None, None, None, None, {})
+
+
+def test_a_misspelt_tuning_is_not_taken_for_a_part_of_a_path(tmp_path: Path) -> None:
+    weights, odd = tmp_path / "w.pth", tmp_path / "w.pth+frozn"
+    weights.touch()
+    with pytest.raises(UsageError, match=r"'frozn'.*did you mean 'frozen'|'frozn'.*frozen"):
+        declared("digits", ("scratch", f"file:{weights}+frozn"), None, None, None, None, {})
+    odd.touch()
+    assert parse_arm(f"file:{odd}") == {"start": f"file:{odd}"}
+
+
+@pytest.mark.parametrize(("given", "adams"), [({}, 0.001), ({"lr": "0.01"}, 0.01), ({"weight_decay": "0.0001"}, 0.001)])
+def test_what_was_given_holds_for_every_optimizer(given: dict[str, str], adams: float, tmp_path: Path) -> None:
+    wanted = declared("digits", ("scratch", "scratch@adam"), None, None, None, None, given)
+    recipe = wanted.cells[1].plan(wanted.plan).recipe
+    usual = declared("digits", ("scratch", "scratch@adam"), None, None, None, None, {})
+    decay = usual.cells[1].plan(usual.plan).recipe.weight_decay
+    assert (recipe.lr, recipe.weight_decay) == (adams, 0.0001 if "weight_decay" in given else decay)
+    write_study(tmp_path, wanted)
+    assert read_study(tmp_path).cells[1].plan(wanted.plan).recipe == recipe
+    by_hand = tmp_path / "own.toml"
+    told = "".join(f"{name} = {value}\n" for name, value in given.items())
+    by_hand.write_text(
+        f'[protocol]\narms = ["scratch", "scratch@adam"]\n[plan.data]\nsource = "digits"\n[plan.recipe]\n{told}'
+    )
+    own = read_study(by_hand)
+    found = own.cells[1].plan(own.plan).recipe
+    assert (found.lr, found.weight_decay) == (recipe.lr, recipe.weight_decay)
+
+
 def test_the_same_arm_under_two_names_is_told_before_anything_trains(tmp_path: Path) -> None:
     wanted = declared("digits:0-3", ("scratch", "scratch@sgd"), None, None, None, None, TINY)
     with pytest.raises(UsageError, match="same arm"):
@@ -143,7 +184,8 @@ def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path
     study.carry_out(second, Here(Silent()), Silent())
     taken = [run for run in runs_in(second) if run.about["stage"] == "main"]
     assert {run.hash for run in taken} == {run.hash for run in runs}
-    assert all("made_in" in json.loads((run.folder / "plan.json").read_text()) for run in taken)
+    assert all(run.adopted for run in (*taken, *runs_in(second / "search")))  # rungs that were not kept, too
+    assert {run.hash for run in runs_in(second / "search")} == {run.hash for run in runs_in(folder / "search")}
     files = [path.stat().st_ino for run in runs for path in run.folder.glob("*")]
     assert not {path.stat().st_ino for run in taken for path in run.folder.glob("*.tfevents.*")} & set(files)
 

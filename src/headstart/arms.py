@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart import build, record
-from headstart.data.split import overlaps
-from headstart.errors import DataError, MissingWeightsError, UsageError
-from headstart.plan import Plan, differences
+from headstart import build, data, record
+from headstart.data import pixels
+from headstart.data.split import Split, overlaps
+from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
+from headstart.plan import Plan, differences, read_plan, start_path
 from headstart.protocol import Declared
-from headstart.survey import Survey
+from headstart.survey import Survey, take
 from headstart.voice import Silent, Voice
 
 OTHER_WAYS = (
@@ -45,6 +46,7 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[
     found: list[build.Complete] = []
     sources: dict[str, build.Complete] = {}
     seen: dict[tuple[str, str], str] = {}
+    told: set[str] = set()
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := source_of(plan):
@@ -53,6 +55,10 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[
             plan = plan.changed("arm", start="scratch")
         with _other_ways():
             completed = build.complete(as_judged(plan), voice if not found else Silent())
+        for note in completed.start.notes if found else ():
+            if note not in told:
+                voice.say(f"{cell.name}: {note}")
+        told.update(completed.start.notes)
         _judgeable(completed.survey, completed.plan)
         if not found:  # the photos are those of all arms
             for seed in (*declared.seeds, *declared.search_seeds):
@@ -107,16 +113,44 @@ def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sour
         asked = cell.plan(declared.plan)
         source = sources.get(source_of(asked))
         known = source.survey.listing.classes if source else arm.start.classes
-        trained = {source.survey.contents[i] for i in source.split.train} if source else set()
+        seen, all_of_it = (_trained_on(source.survey, source.split), True) if source else _learned(arm.plan.arm.start)
+        count = sum(arm.survey.contents[i] in seen for i in arm.split.test)
         cells[cell.name] = {
             **met(asked, arm.plan),
             **(met_by_source(source.plan) if source else {}),
             "declared": arm.split.declared,
             "overlaps": overlaps(arm.survey.listing, arm.split, arm.survey.contents),
             "known_classes": list(in_common(arm.survey.listing.classes, known)),
-            "known_images": sum(arm.survey.contents[i] in trained for i in arm.split.test),
+            "known_images": count if count or all_of_it else None,
         }
     record.write_json(folder / "cells.json", cells)
+
+
+def _learned(start: str) -> tuple[set[str], bool]:
+    """Digests of the photos that a start is known to have been trained on, and whether those are all.
+
+    Those of a run are read again where its photos still are what they were, and so are those of the run it began with.
+    """
+    kind, path = start.partition(":")[0], start_path(start)
+    if kind in ("scratch", "stats"):  # no weight is taken over
+        return set(), True
+    if kind != "run" or path is None:
+        return set(), False
+    try:
+        plan = read_plan(path)
+        listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
+        survey, parted = take(plan, listing, Silent())
+    except (HeadstartError, OSError):
+        return set(), False
+    if pixels.fingerprint(survey.listing, survey.contents) != plan.facts.fingerprint:
+        return set(), False
+    before, all_before = _learned(plan.arm.start)
+    return before | _trained_on(survey, parted), all_before
+
+
+def _trained_on(survey: Survey, parted: Split) -> set[str]:
+    """Digests of the photos of a training split."""
+    return {survey.contents[i] for i in parted.train}
 
 
 def met(asked: Plan, complete: Plan) -> dict[str, Any]:

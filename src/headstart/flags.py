@@ -31,7 +31,8 @@ def with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag for each field of the protocol, and of the plan what the arms do not say themselves."""
-    rules = {name: (PROTOCOL, f) for name, f in Protocol.model_fields.items() if name not in ("arms", "vary")}
+    said = ("arms", "vary", "held")  # by words of their own, or by other flags
+    rules = {name: (PROTOCOL, f) for name, f in Protocol.model_fields.items() if name not in said}
     own = ("source", "start", "tuning", "head", "fraction", "val_judges")
     shared = {name: (GROUPS[section], f) for name, (section, f) in fields().items() if name not in own}
     return _with_flags(command, {**rules, **shared})

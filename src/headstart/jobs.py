@@ -149,7 +149,7 @@ def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voi
         found = next((other for other in runs_in(parent) if other.hash == plan.hash), None)
         if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
             return found.folder
-        if found is None and (folder := _adopted(parent, plan, about)) is not None:
+        if found is None and (folder := _adopted(parent, plan, about, until)) is not None:
             return folder
         try:
             if found is not None:
@@ -158,31 +158,52 @@ def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voi
                 folder = run.start(plan, parent, voice, until=until, about=about)
         except DivergedError:
             folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
-    _remember(folder, plan)
+    _remember(folder, plan, until)
     return folder
 
 
-def _key(plan: Plan) -> Path:
-    """Where the cache keeps the place of the run of this plan in this environment."""
-    text = json.dumps([plan.hash, machine.environment(plan.machine.device)], sort_keys=True)
+def _key(plan: Plan, until: int | None = None) -> Path:
+    """Where the cache keeps the place of the run of this plan in this environment, or of its first epochs."""
+    text = json.dumps(
+        [plan.hash, machine.environment(plan.machine.device)] + [until] * (until is not None), sort_keys=True
+    )
     return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def _remember(folder: Path, plan: Plan) -> None:
-    """Note where the finished run of a plan lies; what cannot be noted costs time, nothing else."""
-    if (folder / "result.json").exists():
+def _remember(folder: Path, plan: Plan, until: int | None = None) -> None:
+    """Note where a plan's finished run lies, or its rung; what cannot be noted costs time, nothing else."""
+    done = (folder / "result.json").exists()
+    if done or until is not None:
         with contextlib.suppress(OSError):
-            write_whole(_key(plan), json.dumps({"folder": str(folder.absolute())}).encode())
+            place = _key(plan, None if done else until)
+            write_whole(place, json.dumps({"folder": str(folder.absolute())}).encode())
 
 
-def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
-    """A finished run of this plan from elsewhere, as a folder of its own in `parent`.
+def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None = None) -> Path | None:
+    """A finished run of this plan from elsewhere, else its rung of `until` epochs, as a folder of its own in `parent`.
 
     Files of the model are linked where that can be: they are only ever replaced whole. The others are copied, since
     TensorBoard's are emptied in place by `repair`. The plan comes last: without it the folder is no run.
     """
+    source = _finished(plan, about) or (None if until is None else _rung(plan, until))
+    if source is None:
+        return None
+    folder = record.create_run(parent, about["cell"], plan.chance.seed)
     try:
-        source = Path(json.loads(_key(plan).read_bytes())["folder"])
+        content = record.read_json(source / "plan.json")
+        _take_over(source, folder)
+    except (HeadstartError, OSError):  # it went away meanwhile
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
+    _remember(folder, plan, until)
+    return folder
+
+
+def _finished(plan: Plan, about: dict[str, Any]) -> Path | None:
+    """Where the finished run of a plan lies, judged as far as it is asked for."""
+    try:
+        source = _noted(plan)
         content = record.read_json(source / "plan.json")
         result = record.read_json(source / "result.json")
         read_run(source).judged("val")
@@ -192,20 +213,29 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any]) -> Path | None:
         return None
     if run.is_blind(content.get("study")) and not run.is_blind(about):  # it has not been judged
         return None
-    folder = record.create_run(parent, about["cell"], plan.chance.seed)
+    return source
+
+
+def _rung(plan: Plan, until: int) -> Path | None:
+    """Where a run of a plan lies that paused after so many epochs and has not gone on."""
     try:
-        _take_over(source, folder)
-    except OSError:  # it went away meanwhile
-        shutil.rmtree(folder, ignore_errors=True)
+        source = _noted(plan, until)
+        found = read_run(source)
+        return source if found.hash == plan.hash and not found.done and len(found.epochs) == until else None
+    except Exception:  # as for a finished one
         return None
-    record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
-    _remember(folder, plan)
-    return folder
+
+
+def _noted(plan: Plan, until: int | None = None) -> Path:
+    return Path(json.loads(_key(plan, until).read_bytes())["folder"])
 
 
 def _take_over(source: Path, folder: Path) -> None:
+    """All but the checkpoints: a rung that goes on begins anew, since its checkpoint may be of another study's hour."""
     for path in sorted(source.rglob("*")):
         place = folder / path.relative_to(source)
+        if "checkpoints" in place.relative_to(folder).parts[:1]:
+            continue
         if path.is_dir():
             place.mkdir(exist_ok=True)
         elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:

@@ -261,12 +261,22 @@ def _absolute(path: str) -> str:
     return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
 
 
-def short_start(start: str) -> str:
-    """A start without the path in it: `file:../weights/cifar.safetensors` is `file:cifar`."""
+def short_start(start: str, parts: int = 1) -> str:
+    """A start with so many last parts of its path. `file:../w/cifar+1.pth` is `file:cifar-1`: + and @ part an arm.
+
+    With two parts it is `file:w/cifar-1`; paths are taken as absolute, so `parts` beyond their length change nothing.
+    """
     match = _START_PATH.fullmatch(start)
     if match is None or _BUILTIN.fullmatch(match[2]):
         return start
-    return match[1] + re.sub(r"[.](safetensors|pth|pt)$", "", Path(match[2]).name)
+    shown = "/".join(Path(_absolute(match[2])).parts[1:][-parts:])
+    return match[1] + re.sub(r"[+@,]+", "-", re.sub(r"[.](safetensors|pth|pt)$", "", shown))
+
+
+def start_path(start: str) -> Path | None:
+    """The path that a start names; None where it names none."""
+    match = _START_PATH.fullmatch(start)
+    return None if match is None or _BUILTIN.fullmatch(match[2]) else Path(_absolute(match[2]))
 
 
 # The sections a user fills; facts are found, never set.

@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -20,7 +21,7 @@ import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from headstart.errors import DataError, UsageError
-from headstart.plan import SECTIONS, Arm, Plan, Recipe, Section, anchored, fields, listed, short_start
+from headstart.plan import SECTIONS, Arm, Plan, Recipe, Section, anchored, fields, listed, short_start, start_path
 from headstart.record import SCHEMA, write_atomic
 from headstart.settings import nearest
 from headstart.units import Duration, seconds
@@ -28,6 +29,7 @@ from headstart.units import Duration, seconds
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
 FEWEST_SEEDS = 3  # fewer decide nothing
+OF_AN_OPTIMIZER = ("lr", "weight_decay")  # each optimizer has defaults of its own for them
 _OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 _FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
@@ -82,6 +84,9 @@ class Protocol(Section):
     grid: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(GRID, description="learning rates to search")
     search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
     keep: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
+    held: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (), description="fields of the plan that keep their value whatever an arm's optimizer: those that were given"
+    )
     source_epochs: Duration | None = Field(
         None, description="source: starts: length of their training [default: as long as the runs, of the last budget]"
     )
@@ -156,9 +161,10 @@ class Cell:
 
     name: str
     changes: dict[str, Any] = field(hash=False)
+    held: tuple[str, ...] = ()  # fields that keep the base's value under any optimizer
 
     def plan(self, base: Plan) -> Plan:
-        """The plan of this cell. The optimizer brings its own weight decay where the base has the default one."""
+        """The plan of this cell. An optimizer brings its own rate and weight decay where nobody has said others."""
         by_section: dict[str, dict[str, Any]] = {}
         for name, value in self.changes.items():
             by_section.setdefault(fields()[name][0], {})[name] = value
@@ -166,8 +172,8 @@ class Cell:
         if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
             usual = Recipe.model_validate({"optimizer": base.recipe.optimizer})
             own = Recipe.model_validate({"optimizer": recipe["optimizer"]})
-            for name in ("lr", "weight_decay"):
-                if getattr(base.recipe, name) == getattr(usual, name):
+            for name in OF_AN_OPTIMIZER:
+                if name not in self.held and getattr(base.recipe, name) == getattr(usual, name):
                     recipe.setdefault(name, getattr(own, name))
             if base.recipe.nesterov and recipe["optimizer"] != "sgd":
                 recipe.setdefault("nesterov", False)
@@ -193,7 +199,7 @@ def parse_arm(text: str) -> dict[str, str]:
             found["tuning"] = last
         elif _HEAD.fullmatch(last) and "head" not in found:
             found["head"] = last
-        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest):
+        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest) and not _cut_short(rest, before):
             break  # part of a path
         else:
             near = nearest(last, ("full", "frozen", "lp-ft", "linear"))
@@ -204,12 +210,34 @@ def parse_arm(text: str) -> dict[str, str]:
     return {"start": rest, **found}
 
 
-def arm_text(changes: dict[str, str]) -> str:
-    """How a study calls an arm: `parse_arm`'s fields without paths and without what is usual."""
-    parts = [short_start(changes["start"])]
-    parts += [changes[name] for name, usual in (("tuning", "full"), ("head", "linear")) if name in changes
-              and changes[name] != usual]  # fmt: skip
-    return "+".join(parts) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
+def _cut_short(whole: str, before: str) -> bool:
+    """Whether there is nothing at the path of a start, and something at the path before its last `+`."""
+    whole_path, path = start_path(whole), start_path(before)
+    return whole_path is not None and path is not None and path.exists() and not whole_path.exists()
+
+
+def _names(arms: Sequence[dict[str, str]]) -> list[str]:
+    """How a study calls its arms: with as much of the paths as tells equal file names apart."""
+    shown = [1] * len(arms)
+    while True:
+        names = [arm_text(arm, parts) for arm, parts in zip(arms, shown, strict=True)]
+        longer = [arm_text(arm, parts + 1) for arm, parts in zip(arms, shown, strict=True)]
+        starts: dict[str, set[str]] = {}
+        for name, arm in zip(names, arms, strict=True):
+            starts.setdefault(name, set()).add(arm["start"])
+        alike = [i for i, name in enumerate(names) if len(starts[name]) > 1 and longer[i] != name]
+        if not alike:
+            return names
+        for i in alike:
+            shown[i] += 1
+
+
+def arm_text(changes: dict[str, str], parts: int = 1) -> str:
+    """How a study calls an arm: `parse_arm`'s fields, of a path so many last parts, and without what is usual."""
+    said = [short_start(changes["start"], parts)]
+    said += [changes[name] for name, usual in (("tuning", "full"), ("head", "linear")) if name in changes
+             and changes[name] != usual]  # fmt: skip
+    return "+".join(said) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
 
 
 def cells(protocol: Protocol) -> tuple[Cell, ...]:
@@ -218,15 +246,14 @@ def cells(protocol: Protocol) -> tuple[Cell, ...]:
         if name not in fields() or name in _FIXED:
             near = _INSTEAD.get(name) or nearest(name, [known for known in fields() if known not in _FIXED])
             raise ValueError(f"vary: {name!r} is not a field that can be varied{near}")
-    made = []
-    for arm in protocol.arms:
-        changes = parse_arm(arm)
+    made, parsed = [], [parse_arm(arm) for arm in protocol.arms]
+    for arm, changes, arm_name in zip(protocol.arms, parsed, _names(parsed), strict=True):
         if clash := set(changes) & set(protocol.vary):
             raise ValueError(f"the arm {arm!r} sets {sorted(clash)[0]}, which is varied")
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
-            name = ",".join([arm_text(changes), *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
-            made.append(Cell(name, {**changes, **varied}))
+            name = ",".join([arm_name, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
+            made.append(Cell(name, {**changes, **varied}, protocol.held))
     return tuple(made)
 
 
@@ -304,6 +331,8 @@ def read_study(path: Path) -> Declared:
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
     if "lr" in plan.get("recipe", {}):  # as with --lr; what was written by a study says its search anyway
         protocol = {"search": "off", **protocol}
+    if not content.get("hash"):
+        protocol = {"held": [name for name in OF_AN_OPTIMIZER if name in plan.get("recipe", {})], **protocol}
     if not content.get("hash") and protocol.get("time_budget"):
         raise UsageError(f"{path} has a time_budget, and a study.toml says its own seeds and epochs.",
                          "Leave it out, or give --time-budget with flags instead of the file.")  # fmt: skip

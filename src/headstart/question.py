@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import UsageError
-from headstart.protocol import Declared, Protocol, declare, read_study
+from headstart.protocol import OF_AN_OPTIMIZER, Declared, Protocol, declare, read_study
 from headstart.settings import settle
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
@@ -41,7 +41,9 @@ def declared(
     source = {"source": None if data is None else str(data)}
     draft = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset)
     plan = draft.plan
-    if draft.origins["lr"].startswith(("flag", "file")):  # a rate that somebody chose is not to be searched
+    chosen = [name for name in OF_AN_OPTIMIZER if draft.origins[name].startswith(("flag", "file"))]
+    rules.setdefault("held", tuple(chosen))
+    if "lr" in chosen:  # a rate that somebody chose is not to be searched
         rules.setdefault("search", "off")
     for section, (names, cure) in OF_A_STUDY.items():
         usual = type(getattr(plan, section))()
