@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +157,14 @@ def test_the_doors_take_an_engine(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit) as left:
         main(["compare", "digits:0-1", "--engine", "lanes", "--address", "somewhere:6379"])
     assert left.value.code == 2 and "Ray cluster" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_made(tmp_path: Path, capsys) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999"):
+        asked = ["compare", "digits:0-1", "--engine", "ray", "--address", address, "--runs", str(tmp_path / "runs")]
+        with pytest.raises(SystemExit) as stop:
+            main(asked)
+        assert stop.value.code == 5 and f"Nothing listens at {address}" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
-from headstart.errors import UsageError
+from headstart.errors import ResourceError, UsageError
 
 NAMES = ("auto", "here", "lanes", "ray")
 LOST = 3  # times that a job's worker may be lost before the job is answered with an error
+PATIENCE = 5.0  # seconds that an address has to answer
 GRACE = 10.0  # seconds that a run has for its checkpoint when it is asked to stop
 
 
@@ -29,9 +31,27 @@ class Engine(Protocol):
 
 
 def checked(name: str, address: str = "") -> str:
-    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for."""
+    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for.
+
+    Raises ResourceError where nothing listens at the address: Ray itself would wait for minutes.
+    """
     if name not in NAMES:
         raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(NAMES)}.")
     if address and name != "ray":
         raise UsageError("An address is that of a Ray cluster.", "Add --engine ray, or leave --address out.")
+    if address:
+        _require_listener(address)
     return name
+
+
+def _require_listener(address: str) -> None:
+    """Of `host:port` and `ray://host:port`; other addresses (`auto`) are Ray's to find."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ResourceError(
+            f"Nothing listens at {address} ({error}).", "Start a cluster with `ray start --head`, or check the address."
+        ) from None
