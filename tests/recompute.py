@@ -188,7 +188,7 @@ def contrast(d: np.ndarray, level: float, tie: float, most: float) -> dict[str, 
     error, df = map(float, error_and_df(a, b, c, n, m, most))
     mean, seeds = float(d.mean()), d.mean(1)
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
-    low, high = mean - half, mean + half
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
     outcome = "undecided"
     if n >= 3:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
@@ -201,7 +201,7 @@ def contrast(d: np.ndarray, level: float, tie: float, most: float) -> dict[str, 
         "outcome": outcome, "by_less_than_tie": near, "mean": mean, "low": low, "high": high, "level": level,
         "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
-        "endless_seeds": float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images),
+        "endless_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
         "degrees": df, "wins": int((seeds > 0).sum()), "losses": int((seeds < 0).sum()), "n": n, "m": m,
         "need": needed(a, b, c, n, m, level, wanted, most) if outcome == "undecided" and n >= 3 else None,
     }  # fmt: skip

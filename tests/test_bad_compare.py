@@ -68,6 +68,7 @@ DECLARED: dict[str, tuple[str, list[str], int, list[str]]] = {
     "seeds in words": ("@/good", [*ARMS, "--seeds", "few"], 2, ["seeds = few"]),
     "grid in words": ("@/good", [*ARMS, "--grid", "small,large"], 2, ["grid = small", "grid = large"]),
     "grid of nothing": ("@/good", [*ARMS, "--grid", ","], 2, ["grid", "above 0"]),
+    "tie that nothing is outside of": ("@/good", [*ARMS, "--tie", "100pt"], 2, ["100pt", "less than 100pt"]),
     "tie in words": ("@/good", [*ARMS, "--tie", "big"], 2, ["tie", "1pt"]),
     "target in per cent": ("@/good", [*ARMS, "--target", "75"], 2, ["target = 75", "less than 1"]),
     "primary of no arm": ("@/good", [*ARMS, "--primary", "scratch vs adam"], 2, ["scratch vs adam", "scratch@adam"]),

@@ -82,7 +82,8 @@ def test_crossed_agrees_with_the_second_writing_and_with_anova(n: int, m: int, s
     d = np.random.default_rng(seed).integers(-1, 2, (n, m)).astype(float)
     found = crossed(d)
     mean, half = many_crossed(d[None])
-    assert found.mean == pytest.approx(mean[0]) and found.high - found.mean == pytest.approx(half[0])
+    assert found.mean == pytest.approx(mean[0])
+    assert (found.low, found.high) == pytest.approx(np.clip([mean[0] - half[0], mean[0] + half[0]], -1, 1))
     squares = mean_squares(d)
     explained = squares.seeds * (n - 1) + squares.images * (m - 1) + squares.rest * (n - 1) * (m - 1)
     assert explained == pytest.approx(((d - d.mean()) ** 2).sum())
@@ -189,6 +190,33 @@ def test_what_is_needed_gives_the_width_that_was_asked_for() -> None:
     low, high = need(found, wanted * 0.9).seeds
     assert 5 < low <= high  # never fewer than there are, though five seeds may look more unlike than they are
     assert need(found, found.endless_seeds * 0.5).seeds is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.integers(2, 6), st.integers(2, 12), st.integers(0, 10**6))
+def test_an_interval_cut_to_what_can_be_decides_as_the_whole_one(data, n: int, m: int, seed: int) -> None:
+    """Also of balanced accuracies, with ties up to the widest that can be declared."""
+    rng = np.random.default_rng(seed)
+    first, second = (rng.random((2, n, m)) < rng.random((2, 1, 1))).astype(int)
+    labels = rng.integers(0, 3, m) if data.draw(st.booleans(), "balanced") else None
+    tie = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.9999]) | st.floats(0, 0.9999), "tie")
+    found = contrasts({"a": first, "b": second}, [("a", "b")], tie=tie, labels=labels)[0]
+    weights = np.ones(1) if labels is None else balance(labels)
+    squares = mean_squares((first - second) * weights, float(weights.max()))
+    half = squares.half_width(0.95)
+    low, high = found.mean - half, found.mean + half
+    assert decide(low, high, tie=tie, n=n, unseen=squares.unseen(0.95)) == (found.outcome, found.by_less_than_tie)
+    assert -1 <= found.low <= found.mean + 1e-12 and found.mean - 1e-12 <= found.high <= 1
+    for shift in (-1, 1, found.mean):  # of all that can be true, both cover the same
+        assert (low <= shift <= high) == (found.low <= shift <= found.high)
+
+
+def test_few_seeds_and_images_tell_no_difference_of_more_than_100_points() -> None:
+    d = np.repeat([[1.0], [1.0], [0.0]], 18, axis=1)
+    found = crossed(d)
+    assert (found.high, found.low) == (1, pytest.approx(2 / 3 - found.squares.half_width(0.95)))
+    assert found.squares.half_width(0.95) > 1 / 3
+    assert crossed([[1, 0], [-1, 0]]).endless_seeds <= 1
 
 
 @given(st.floats(-0.05, 0.05), st.floats(0.0005, 0.05), st.integers(3, 9))

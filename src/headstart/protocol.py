@@ -42,6 +42,8 @@ def _points(value: Any) -> Any:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is no width in points of accuracy: write 1pt or 0.5pt")
+    if float(match[1]) >= 100:
+        raise ValueError(f"{value!r} is wider than accuracies can differ: write less than 100pt, such as 1pt")
     return f"{float(match[1]):g}pt"
 
 

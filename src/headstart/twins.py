@@ -29,7 +29,7 @@ from headstart.settings import settle
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.health import VANISHED, findings, flow_kept
 from headstart.verdict.history import read
-from headstart.verdict.statistics import crossed
+from headstart.verdict.statistics import crossed, possible
 from headstart.verdict.words import length_words, points
 from headstart.voice import Silent, Voice
 
@@ -245,7 +245,7 @@ def _difference(right: np.ndarray) -> tuple[float, float, float]:
         return found.mean, found.low, found.high
     mean = float(right.mean())
     half = float(stats.t.ppf((1 + LEVEL) / 2, right.shape[1] - 1) * stats.sem(right[0]))
-    return mean, mean - half, mean + half
+    return mean, *possible(mean, half)
 
 
 def _known(value: float) -> float | None:

@@ -140,4 +140,4 @@ def _need(found: Crossed, tie: float) -> Need:
 
     An interval of ± half the tie is always decided: it leaves out 0, or lies inside the tie.
     """
-    return need(found, tie if (found.high - found.low) / 2 > tie else tie / 2)
+    return need(found, tie if found.squares.half_width(found.level) > tie else tie / 2)

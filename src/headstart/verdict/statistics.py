@@ -88,7 +88,7 @@ class Crossed:
     level: float
     p: float
     degrees: float
-    endless_seeds: float  # half-width that would stay with endless seeds: the images' share
+    endless_seeds: float  # half-width that would stay with endless seeds: the images' share; at most 1
     unseen: float  # difference that so few images may hide, where none of them shows any
     squares: MeanSquares
 
@@ -121,15 +121,23 @@ def crossed(difference: npt.ArrayLike, level: float = LEVEL, most: float = 1.0) 
     `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))` with a floor where hardly an image differs, df by
     Satterthwaite (1946), at least n - 1. `most` is what one image counts at most. `unseen` is the exact upper limit of
     a share of which m images show none (Clopper & Pearson 1934): `most (1 - ((1 - level)/2)^(1/m))`.
+
+    A difference of accuracies, balanced ones too, lies in [-1, 1], and the interval is cut there: it covers as often as
+    the whole one does, since what is cut off cannot be true, and `decide` says the same of both.
     """
     squares = mean_squares(difference, most)
     mean = float(np.asarray(difference, dtype=np.float64).mean())
     error, degrees = math.sqrt(squares.variance()), squares.degrees()
-    half = squares.half_width(level)
+    low, high = possible(mean, squares.half_width(level))
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
     of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.unseen_variance())
-    endless = float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images)
-    return Crossed(mean, mean - half, mean + half, level, p, degrees, endless, squares.unseen(level), squares)
+    endless = min(1.0, float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images))
+    return Crossed(mean, low, high, level, p, degrees, endless, squares.unseen(level), squares)
+
+
+def possible(mean: float, half: float) -> tuple[float, float]:
+    """The interval `mean ± half` of a difference of accuracies, cut to [-1, 1]."""
+    return max(mean - half, -1.0), min(mean + half, 1.0)
 
 
 def balance(labels: npt.ArrayLike) -> Array:
