@@ -296,12 +296,12 @@ def _grid_rows(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str
     return found
 
 
-def _rivals(winner: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -> list[str]:
-    """The best of the rows without the winner, or the next best rate where there is one row, by val."""
+def _rivals(chosen: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -> list[str]:
+    """The best of the rows without the chosen cell, or the next best rate where there is one row, by val."""
     val = {arm["name"]: arm["val"] for arm in arms}
     rows = _rows(protocol, val)
-    groups = [[cell] for cell in rows[0].values() if cell != winner] if len(rows) == 1 else [
-        list(row.values()) for row in rows if winner not in row.values()
+    groups = [[cell] for cell in rows[0].values() if cell != chosen] if len(rows) == 1 else [
+        list(row.values()) for row in rows if chosen not in row.values()
     ]  # fmt: skip
     best = sorted((sorted(group, key=lambda cell: -val[cell])[0] for group in groups), key=lambda cell: -val[cell])
     return best[:1] if len(rows) == 1 else best
@@ -348,23 +348,33 @@ def _condition(
     arms = [_arm(cell, [by[cell, s] for s in seeds], tables[cell].mean(1), protocol) for cell in cells]
     for arm in arms:
         arm["rates"] = {g: c[arm["name"]] for g, c in search.get("chosen", {}).get(about[0], {}).items()}
-    winner = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
-    best = max(winner["seeds"], key=lambda row: (row["val"], -row["seed"]))
+    chosen = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
+    best = max(chosen["seeds"], key=lambda row: (row["val"], -row["seed"]))
     first, second = _primary(protocol, cells)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
-    rivals = [] if protocol["primary"] else _rivals(winner["name"], protocol, arms)
+    rivals = [] if protocol["primary"] else _rivals(chosen["name"], protocol, arms)
     most = float(factor.max())
     looks = _looks(tables[first] - tables[second], declared_looks, most)
     level = 1 - looks[-1]["boundary"] if looks else 0.95
+    rival = (rivals or [first if chosen["name"] == second else second])[0]
+    pairs = [(chosen["name"], r) for r in rivals]
+    contrasts = _contrasts(tables, cells, (first, second), pairs, tie, level, most) if len(seeds) > 1 else []
     return {
         "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
-        "arms": arms, "primary": [first, second], "winner": winner["name"],
-        "grid_rows": rows, "rival": (rivals or [second])[0],
+        "arms": arms, "primary": [first, second], "chosen": chosen["name"],
+        "winner": _winner(contrasts, {chosen["name"], rival}), "grid_rows": rows, "rival": rival,
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"looks": looks} if declared_looks else {}),
-        "contrasts": _contrasts(tables, cells, (first, second), [(winner["name"], r) for r in rivals], tie, level, most)
-        if len(seeds) > 1 else [],
+        "contrasts": contrasts,
     }  # fmt: skip
+
+
+def _winner(contrasts: list[dict[str, Any]], pair: set[str]) -> str | None:
+    """The one of the pair that beat the other, unless some arm beat it."""
+    won = {(c["first"], c["second"]) for c in contrasts if c["outcome"] == "better"}
+    won |= {(c["second"], c["first"]) for c in contrasts if c["outcome"] == "worse"}
+    best = [winner for winner, loser in won if {winner, loser} == pair]
+    return best[0] if best and best[0] not in {loser for _, loser in won} else None
 
 
 def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
@@ -484,6 +494,7 @@ def _of_pair(found: dict[str, Any], sign: int) -> list[Named]:
     named = [Named("mean", 100 * sign * found["mean"]), Named("low", 100 * low), Named("high", 100 * high),
              Named("level", 100 * found["level"]), Named("n", found["n"]), Named("m", found["m"]),
              Named("wins", found["wins"] if sign > 0 else found["losses"]), Named("p_adjusted", found["p_adjusted"]),
+             Named("level seeds", found["n"] - found["wins"] - found["losses"]),
              Named("endless_seeds", 100 * found["endless_seeds"]),
              Named("half width", 50 * (found["high"] - found["low"]))]  # fmt: skip
     need = found["need"] or {}
@@ -493,28 +504,29 @@ def _of_pair(found: dict[str, Any], sign: int) -> list[Named]:
 
 
 def _shown_pair(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The contrast of the headline, and whether it is turned round: the winner comes first where it is one of two."""
+    """The contrast of the headline, and whether it is turned round: who is ahead comes first, of equals the chosen."""
     sets = [{c["first"], c["second"]} for c in found["contrasts"]]
-    wanted = {found["winner"], found["rival"]}
-    one = found["contrasts"][sets.index(wanted) if wanted in sets else 0]
-    return one, -1 if one["second"] == found["winner"] else 1
+    one = found["contrasts"][sets.index({found["chosen"], found["rival"]})]
+    if abs(one["mean"]) <= 1e-12:
+        return one, 1 if one["first"] == found["chosen"] else -1
+    return one, 1 if one["mean"] > 0 else -1
 
 
 def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
     """For each kind of sentence, the values it may show."""
     arms = {arm["name"]: arm for arm in found["arms"]}
     tie = Named("tie", 100 * found["tie"])
-    winner = arms[found["winner"]]
+    chosen = arms[found["chosen"]]
     budget = re.match(r"[\d.]+", str(found["budget"]))
     known = {
-        "notes": [Named(key, 100 * winner[key]) for key in ("val", "test")],
+        "notes": [Named(key, 100 * chosen[key]) for key in ("val", "test")],
         "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
     }
     known["rows"] = [Named("val", 100 * arms[row["cell"]]["val"]) for row in found["grid_rows"]]
     known["looks"] = [Named(key, look[key]) for look in found.get("looks", []) for key in ("n", "p", "boundary")]
     known["settle"] = [Named("seeds that are missing", 3 - found["n"]), Named("fewest seeds", 3)]
     known["budgets"] = []
-    known["notes"].append(Named("optimism", 100 * abs(winner["optimism"])))
+    known["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]
     for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
         known["notes"] += [Named("edge", rate) for rate in edges.values()]
@@ -534,7 +546,7 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
             known["budgets"].append(Named("budget", float(str(condition["budget"])[:-2])))
             for other in condition["contrasts"]:
                 if {other["first"], other["second"]} == {one["first"], one["second"]}:
-                    known["budgets"] += _of_pair(other, sign if other["first"] == one["first"] else -sign)
+                    known["budgets"] += _of_pair(other, 1 if other["mean"] >= 0 else -1)
         known["time"] = [Named("target", 100 * found["target"])]
         known["time"] += [Named(k, t[k]) for t in times for k in ("median", "reached", "n") if t[k] is not None]
     return known

@@ -50,7 +50,7 @@ def test_each_ailment_of_an_arm_is_told_once_and_counted_at_the_end() -> None:
     cure = "`headstart diagnose S` tells of each."
     assert ailments.summary(Path("S")) == [
         f"Slow in 2 of 3 runs of a. {cure}",
-        f"Slow in 1 of 1 runs of c. {cure}",
+        f"Slow in 1 of 1 run of c. {cure}",
     ]
 
 

@@ -12,7 +12,7 @@ from headstart.plan import Plan
 from headstart.protocol import Cell, declare
 from headstart.record import read_json
 from headstart.settings import settle
-from headstart.verdict import words
+from headstart.verdict import sentences, words
 from headstart.verdict.conclude import grid_rows, rivals_of
 from headstart.voice import Silent
 
@@ -121,8 +121,8 @@ def test_the_best_of_a_row_of_learning_rates_at_its_end_is_flagged(val: list[flo
     by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
     found = [(row["cell"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(cells, by_name)]
     assert found == best
-    winner, rival = max((cell.name for cell in cells), key=lambda name: by_name[name]), f"b,lr={best[1][1]}"
-    assert rivals_of(winner, cells, by_name) == [rival]
+    chosen, rival = max((cell.name for cell in cells), key=lambda name: by_name[name]), f"b,lr={best[1][1]}"
+    assert rivals_of(chosen, cells, by_name) == [rival]
 
 
 def test_one_row_of_learning_rates_is_won_against_the_next_best() -> None:
@@ -135,6 +135,6 @@ def test_one_row_of_learning_rates_is_won_against_the_next_best() -> None:
 def test_what_weights_had_seen_is_said_once_for_all_their_arms() -> None:
     met = {"classes": ["cat", "dog"], "images": 1200}
     known = {"scratch": {"classes": [], "images": 0}, "file:w+lp-ft@adam": met, "file:w,lr=0.1": met}
-    said = words.known({"known": known, "judge": {"images": 2000, "declared": "none"}})
+    said = sentences.known({"known": known, "judge": {"images": 2000, "declared": "none"}})
     assert len(said) == 2 and "W was trained on classes of these names: cat, dog." in said[0]
     assert said[1].startswith("W was trained on 1,200 of the 2,000 test images")

@@ -57,7 +57,7 @@ def bits(folder: Path) -> dict:
 
 
 def judged(verdict: dict) -> dict:
-    return {key: verdict[key] for key in ("contrasts", "winner", "n", "judge")} | {
+    return {key: verdict[key] for key in ("contrasts", "chosen", "winner", "n", "judge")} | {
         "arms": [{k: v for k, v in arm.items() if k in ("name", "val", "test")} for arm in verdict["arms"]]
     }
 

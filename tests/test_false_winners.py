@@ -20,8 +20,8 @@ from scipy import stats
 
 from headstart.protocol import Cell
 from headstart.verdict import decide
-from headstart.verdict.conclude import rivals_of, with_rivals
-from headstart.verdict.words import key_contrast, turned
+from headstart.verdict.conclude import rival_of, rivals_of, with_rivals
+from headstart.verdict.headline import key_contrast, turned
 
 from . import simulated
 
@@ -77,7 +77,8 @@ def test_three_copies_seldom_have_one_that_is_best_of_all_or_a_headline(taste: f
     best = headline = 0
     for correct, val in drawn(2, 3, taste=taste):
         found = [asdict(one) for one in contrasts(correct)]
-        verdict = {"winner": "abc"[int(np.argmax(val))], "primary": ["a", "c"], "rival": "c", "contrasts": found}
+        chosen = "abc"[int(np.argmax(val))]
+        verdict = {"chosen": chosen, "rival": rival_of(chosen, ("a", "c"), []), "contrasts": found}
         headline += key_contrast(verdict)["outcome"] in ("better", "worse")
         seen = {name: [turned(one, name) for one in found if name in (one["first"], one["second"])] for name in "abc"}
         best += any(all(one["outcome"] == "better" for one in against) for against in seen.values())
@@ -88,16 +89,16 @@ def test_three_copies_seldom_have_one_that_is_best_of_all_or_a_headline(taste: f
 
 @pytest.mark.parametrize(("rows", "rates"), [(1, 3), (2, 5), (4, 2)])
 def test_a_grid_of_equal_rates_seldom_has_a_headline(rows: int, rates: int) -> None:
-    """Val chooses the winner and its rival among all cells; the test images judge them, in the family of all."""
+    """Val chooses an arm and its rival among all cells; the test images judge them, in the family of all."""
     cells = [Cell(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)]
     names = [cell.name for cell in cells]
     false = 0
     for correct, val in drawn(4, len(cells), taste=0.0, fixed=True):
         scores = dict(zip(names, val, strict=True))
-        winner = max(names, key=lambda name: scores[name])
-        wanted = with_rivals(names, (names[1], names[0]), winner, rivals_of(winner, cells, scores))
+        chosen = max(names, key=lambda name: scores[name])
+        wanted = with_rivals(names, (names[1], names[0]), chosen, rivals_of(chosen, cells, scores))
         found = decide.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
-        one = next(one for one in found if {one.first, one.second} == {winner, rivals_of(winner, cells, scores)[0]})
+        one = next(one for one in found if {one.first, one.second} == {chosen, rivals_of(chosen, cells, scores)[0]})
         false += one.outcome in ("better", "worse")
     print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper(false, COUNT):.4f}")
     assert upper(false, COUNT) <= 0.065

@@ -165,7 +165,7 @@ def test_ridges_share_one_scale_and_hold_each_look() -> None:
     assert (rows[1] == round(255 / np.sqrt(2))).all()
 
 
-def test_the_winner_is_blue_and_scratch_grey() -> None:
+def test_what_val_chose_is_blue_and_scratch_grey() -> None:
     found = story.colours(["scratch", "a", "b", "scratch@adam"], "b")
     assert found == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
     assert max(story.colours([f"arm{i}" for i in range(20)], "arm3").values()) < story.MOST_COLOURS
@@ -268,7 +268,7 @@ def test_sections_stand_in_the_order_in_which_one_asks(made: Path) -> None:
 
 def test_cost_is_shown_in_minutes_images_and_use_of_the_machine(made: Path) -> None:
     verdict = read_json(made / "verdict.json")
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     runs = [records.read(read_run(plan.parent)) for plan in sorted(made.glob("*/plan.json"))]
     section = cost.cost(runs, verdict, colour)
     assert [one.choice for one in section.figures] == ["minutes", "images", "MFU"]
@@ -337,7 +337,7 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     section = grids.compared(verdict)
     assert section is not None and section.figures[0].head[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
     assert story.target(verdict, colour) is None and grids.searched(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text

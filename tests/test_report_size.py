@@ -85,7 +85,8 @@ def conclude(folder: Path, runs: list[str]) -> str:
     verdict = {
         "study": "none", "metric": "accuracy", "tie": 0.01, "target": 0.5, "source": "photos", "budget": "30ep",
         "fraction": 1.0, "judge": {"split": "test", "images": 100, "declared": "none"}, "n": MANY, "arms": arms,
-        "winner": "imagenet", "rival": "scratch", "primary": list(ARMS), "contrasts": [], "conditions": [],
+        "chosen": "imagenet", "winner": None, "rival": "scratch", "primary": list(ARMS), "contrasts": [],
+        "conditions": [],
         "grid_rows": [], "search": {}, "exported": {"run": exported, "seed": 7},
         "cost": {"main": {"runs": len(runs), "images": 1, "seconds": 1.0}},
         "sentences": {"headline": "Undecided.", "evidence": "None.", "limits": "Limits: none."},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.verdict.gather import RunRecord
-from headstart.verdict.words import capital
+from headstart.verdict.words import capital, counted
 
 
 class Ailments:
@@ -43,7 +43,7 @@ class Ailments:
     def summary(self, folder: Path) -> list[str]:
         """How many runs of an arm have an ailment, where that is more than was told; `folder` is the study's."""
         return [
-            f"{capital(name)} in {len(ill)} of {len(self._runs[cell])} runs of {cell}. "
+            f"{capital(name)} in {len(ill)} of {counted(len(self._runs[cell]), 'run')} of {cell}. "
             f"`headstart diagnose {folder}` tells of each."
             for (cell, name), ill in self._ill.items()
             if len(ill) > 1 or (cell, name) not in self._told

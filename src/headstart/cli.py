@@ -77,7 +77,7 @@ def compare(
     engine: EngineName = "auto",
     address: Address = "",
     dry_run: Annotated[bool, switch("Check everything, print what would be done and stop.")] = False,
-    require_winner: Annotated[bool, switch("Exit with 2 where the verdict names no winner.")] = False,
+    require_winner: Annotated[bool, switch("Exit with 2 where the verdict has no winner.")] = False,
     json: Json = False,
     **settings: Any,
 ) -> None:

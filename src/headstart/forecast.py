@@ -14,7 +14,7 @@ from headstart.plan import Plan
 from headstart.protocol import FEWEST_SEEDS, Declared, Protocol
 from headstart.units import seconds
 from headstart.verdict.statistics import LEVEL, MeanSquares
-from headstart.verdict.words import enumerated
+from headstart.verdict.words import counted, enumerated
 from headstart.voice import Silent, Voice
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
@@ -45,12 +45,12 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice, eng
     """Check every arm, and say what the study will do: seeds, runs, images, minutes. Nothing is written."""
     found = _within(declared, given, voice, engine)
     declared, protocol, count = found.declared, found.declared.protocol, len(found.declared.cells)
-    lines = [f"{count} arms: {enumerated(cell.name for cell in declared.cells)}; {protocol.seeds} seeds."]
+    lines = [f"{count} arms: {enumerated(cell.name for cell in declared.cells)}; {counted(protocol.seeds, 'seed')}."]
     for budget in declared.budgets:
         text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
         if declared.searched:
             begun, whole = trials(protocol)
-            text += f", after a search of {len(protocol.grid)} learning rates for each arm"
+            text += f", after a search of {counted(len(protocol.grid), 'learning rate')} for each arm"
             text += f" ({count * begun} short runs and {count * whole} whole ones)"
         lines.append(f"{text}.")
     if len(protocol.looks) > 1:
@@ -104,7 +104,7 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice, engi
         declared = fit(declared, cost, limit, keep_seeds=seeds, keep_epochs="epochs" in given)
         lengths = ", ".join(map(str, declared.budgets))
         voice.say(
-            f"{span_words(limit)} allow {declared.protocol.seeds} seeds of {lengths}: about "
+            f"{span_words(limit)} allow {counted(declared.protocol.seeds, 'seed')} of {lengths}: about "
             f"{span_words(cost(declared))}."
         )
     counts = checked[0].plan.facts.counts

@@ -1,4 +1,4 @@
-"""A study's winner: its model in the study's folder, and the error for scripts that need one."""
+"""What programs take from a study: the chosen model in its folder, and an error where it is not of a winner."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 from headstart import record
 from headstart.errors import UsageError
 from headstart.model_folder import make_whole
-from headstart.verdict.words import judged, key_contrast, paragraph, splits, turned
+from headstart.verdict.words import counted, judged, paragraph, splits
 
 
 def export(folder: Path, verdict: dict[str, Any]) -> None:
-    """The winner's model as `model/` of the study; its card quotes the arm's mean, not the exported seed's number."""
+    """The model of the arm that val chose as `model/` of the study.
+
+    Its card quotes the arm's mean, not the exported seed's number.
+    """
     source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
     if not source.is_dir():
         return
@@ -21,11 +24,11 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
     make_whole(scratch)
-    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
+    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["chosen"])
     card = scratch / "README.md"
     lines = [
         card.read_text(encoding="utf-8"),
-        f"Chosen by {splits(verdict)[0]} among {verdict['n']} seeds of the arm {arm['name']}, whose mean on "
+        f"Chosen by {splits(verdict)[0]} among {counted(verdict['n'], 'seed')} of the arm {arm['name']}, whose mean on "
         f"{verdict['judge']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
         f"{paragraph(verdict['sentences'])}\n",
     ]
@@ -35,11 +38,10 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
 
 
 def require(verdict: dict[str, Any]) -> None:
-    """Raise UsageError where the verdict names no winner, for scripts that need one."""
-    headline = key_contrast(verdict)
-    if headline is None or headline["outcome"] not in ("better", "worse"):
+    """Raise UsageError where the verdict has no winner, or where it is not the arm of the study's model."""
+    if verdict["winner"] is None:
         raise UsageError("The study has no winner.", "Read its sentences for what would settle it.")
-    if turned(headline, verdict["winner"])["outcome"] == "worse":
+    if verdict["winner"] != verdict["chosen"]:
         chose, judge = splits(verdict)
         raise UsageError(
             f"The study's model, {chose}'s choice, is of an arm that lost on {judge}.",

@@ -172,7 +172,8 @@ def _carve(
         filling = _Filling(order[unit], listing.labels[pool], len(listing.classes), share, keep)
         if attempt == 0 and filling.short is not None:
             name, count = listing.classes[filling.short], int(filling.total[filling.short])
-            what = f"Class {name!r} has {count} independent images or groups, too few for {keep + 1} splits."
+            units_of = f"{count} independent image{'' if count == 1 else 's'} or group{'' if count == 1 else 's'}"
+            what = f"Class {name!r} has {units_of}, too few for {keep + 1} splits."
             raise DataError(what, "Add images of it, or leave it out with --classes.")
         if filling.fill() and (keep == 1 or _divisible(filling, seed, attempt)):
             carved = filling.chosen[order[unit]]

@@ -10,7 +10,7 @@ from typing import Any
 from headstart.report import charts
 from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section, by_arm
-from headstart.verdict.words import arm_words, capital, judged, metric_words
+from headstart.verdict.words import arm_words, capital, counted, judged, metric_words
 
 COSTS = {
     "minutes": ("minutes of training per run", "mean minutes that a run trained and validated"),
@@ -62,7 +62,7 @@ def _spent(arm: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, float]:
 def _stages(spent: Mapping[str, Any]) -> list[str]:
     """What the search, the comparison and the sources took altogether."""
     return [
-        f"{words}: {spent[stage]['runs']} run{'s' if spent[stage]['runs'] != 1 else ''}, "
+        f"{words}: {counted(spent[stage]['runs'], 'run')}, "
         f"{spent[stage]['images']:,} training images, {time_span(spent[stage]['seconds'])} of training."
         for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
         if spent[stage]["runs"]

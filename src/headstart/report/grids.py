@@ -8,7 +8,7 @@ from typing import Any
 from headstart.report import charts
 from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section
-from headstart.verdict.words import arm_words, capital, enumerated, judged, length_words, metric_words, splits
+from headstart.verdict.words import arm_words, capital, counted, enumerated, judged, length_words, metric_words, splits
 
 
 def searched(verdict: Mapping[str, Any]) -> Section | None:
@@ -70,7 +70,7 @@ def _searched_figure(
 
 
 def compared(verdict: Mapping[str, Any]) -> Section | None:
-    """Where learning rates are what is compared: every cell of the grid, never the winner alone."""
+    """Where learning rates are what is compared: every cell of the grid, never the best alone."""
     if not verdict["grid_rows"]:
         return None
     chose, metric = splits(verdict)[0], metric_words(verdict)
@@ -86,13 +86,13 @@ def compared(verdict: Mapping[str, Any]) -> Section | None:
     edges = frozenset(place[row["cell"]] for row in verdict["grid_rows"] if row["edge"])
     grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
     at_edge = [arm_words(row["cell"]) for row in verdict["grid_rows"] if row["edge"]]
-    finding = f"By {chose}, {arm_words(verdict['winner'])} is the best of {len(verdict['arms'])} cells"
+    finding = f"By {chose}, {arm_words(verdict['chosen'])} is the best of {len(verdict['arms'])} cells"
     if at_edge:
         where = "lies at the edge" if len(at_edge) == 1 else "lie at an edge"
         finding += f"; {enumerated(at_edge)} {where} of the grid"
     how = (
-        f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {verdict['n']} seeds, in per cent; "
-        f"outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
+        f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {counted(verdict['n'], 'seed')}, in per "
+        f"cent; outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
     )
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
     table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]

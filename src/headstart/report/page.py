@@ -10,14 +10,15 @@ from typing import Any
 
 import jinja2
 
-from headstart.record import read_json, write_atomic
+from headstart.record import write_atomic
 from headstart.report import charts, cost, grids, method, pictures, records, ridges, story, training
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.report.ridges import Shown
 from headstart.report.story import Section
 from headstart.verdict.gather import runs_at
-from headstart.verdict.words import MORE, arm_words, headline_contrast, length_words, points, splits
+from headstart.verdict.headline import headline_contrast, read_verdict
+from headstart.verdict.words import MORE, arm_words, counted, length_words, points, splits
 
 NAME = "report.html"
 MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly
@@ -33,8 +34,7 @@ def write(folder: Path) -> Path:
     compared = [run for run in every if run.about.get("stage", "main") == "main"]
     found = compared if compared and (folder / "study.toml").exists() else every
     runs = records.told_apart([records.read(run) for run in found])
-    path = folder / "verdict.json"
-    verdict = read_json(path) if path.exists() else None
+    verdict = read_verdict(folder) if (folder / "verdict.json").exists() else None
     content = _study(folder, verdict, runs) if verdict else _loose(folder, runs)
     content |= {
         "style": charts.style(),
@@ -83,7 +83,7 @@ def _first(verdict: Mapping[str, Any] | None) -> list[str]:
 
 def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, Any]:
     said = verdict["sentences"]
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     sections = [
         story.arms(verdict, colour),
         story.learning(runs, verdict, colour),
@@ -105,7 +105,8 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "three": _three(verdict),
         "sections": _there(sections),
         "training": _there([training.health(runs), training.distance(runs, colour)]),
-        "protocol": f"{len(verdict['arms'])} arms, {verdict['n']} paired seeds, {length_words(verdict['budget'])}",
+        "protocol": f"{len(verdict['arms'])} arms, {counted(verdict['n'], 'paired seed')}, "
+        f"{length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
         "again": "The same study again",
         "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
@@ -196,24 +197,25 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The three figures at the top: difference, epochs to the target, cost."""
     found = []
     if (seen := headline_contrast(verdict)) is not None:
-        more = f"points against {arm_words(seen['second'])}, on {seen['m']} images"
+        more = f"points, {arm_words(seen['first'])} against {arm_words(seen['second'])}, on {seen['m']} images"
         found.append(("Difference", points(seen["mean"], signed=True), more))
-    winner = next(arm for arm in verdict["arms"] if arm["name"] == verdict["winner"])
-    if winner["to_target"]:
-        median = winner["to_target"]["epochs"]["median"]
-        got = winner["to_target"]["epochs"]["reached"]
+    chosen = next(arm for arm in verdict["arms"] if arm["name"] == verdict["chosen"])
+    if chosen["to_target"]:
+        median = chosen["to_target"]["epochs"]["median"]
+        got = chosen["to_target"]["epochs"]["reached"]
         value = f"{got} of {verdict['n']} got there" if median is None else f"{median:g}"
         found.append(
             (
                 "Epochs to target",
                 value,
-                f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}, median of {verdict['n']} seeds",
+                f"{arm_words(chosen['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}, median of "
+                f"{counted(verdict['n'], 'seed')}",
             )
         )
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
     included = ", the search included" if verdict["cost"]["search"]["runs"] else ""
-    found.append(("Cost", cost.time_span(seconds), f"of training in {runs} runs{included}"))
+    found.append(("Cost", cost.time_span(seconds), f"of training in {counted(runs, 'run')}{included}"))
     return found
 
 

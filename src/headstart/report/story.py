@@ -14,13 +14,15 @@ from scipy import stats
 
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band
+from headstart.verdict.headline import headline_contrast
 from headstart.verdict.words import (
     arm_words,
     capital,
+    counted,
     enumerated,
-    headline_contrast,
     judged,
     length_words,
+    level_words,
     metric_words,
     points,
     splits,
@@ -29,7 +31,7 @@ from headstart.verdict.words import (
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_COLOURS = 6
 MOST_NAMES, MOST_ROWS = 12, 1000  # lines that each have a name, and rows of a table of loose runs
-GREY, BLUE = 0, 1  # scratch, the winner
+GREY, BLUE = 0, 1  # scratch, the arm that val chose
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def legend(series: Sequence[charts.Series]) -> list[tuple[str, int]]:
     return [(one.name, one.colour) for one in series if one.name]
 
 
-def colours(arms: Sequence[str], winner: str) -> dict[str, int]:
-    """Grey for the first arm from scratch, blue for the winner, others in turn; a colour comes again after six."""
+def colours(arms: Sequence[str], chosen: str) -> dict[str, int]:
+    """Grey for the first arm from scratch, blue for what val chose, others in turn; a colour comes again after six."""
     found: dict[str, int] = {}
     free = 2
     for arm in arms:
-        if arm == winner:
+        if arm == chosen:
             found[arm] = BLUE
         elif arm.startswith("scratch") and GREY not in found.values():
             found[arm] = GREY
@@ -91,7 +93,7 @@ def difference(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Figure 
     label = f"{words}: {points(seen['mean'], signed=True)} points, from {points(seen['low'])} to {points(seen['high'])}"
     chart = charts.intervals([row], unit=f"points, {words}", label=label, tie=100 * verdict["tie"], zero=True)
     how = (
-        f"Large dot: the mean difference; bar: its {100 * seen['level']:.3g} % interval; small dots: the {seen['n']} "
+        f"Large dot: the mean difference; bar: its {level_words(seen['level'])} interval; small dots: the {seen['n']} "
         f"paired seeds; shaded: ±{points(verdict['tie'])}, inside which arms are practically equal. "
         f"{seen['m']} {judged(verdict)}."
     )
@@ -107,10 +109,11 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         several = len(values) > 1
         half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if several else 0.0
         mean = 100 * arm["test"]
-        interval = f"{mean - half:.1f} to {mean + half:.1f}" if several else "–"
+        low, high = max(mean - half, 0.0), min(mean + half, 100.0)  # no accuracy lies beyond
+        interval = f"{low:.1f} to {high:.1f}" if several else "–"
         rows.append(
-            charts.Row(arm_words(arm["name"]), colour[arm["name"]], mean, mean - half, mean + half, values,
-                       arm["name"] == verdict["winner"])
+            charts.Row(arm_words(arm["name"]), colour[arm["name"]], mean, low, high, values,
+                       arm["name"] == verdict["chosen"])
         )  # fmt: skip
         table.append([arm_words(arm["name"]), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm['val']:.1f}"])  # fmt: skip
@@ -126,6 +129,8 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         f"Small dots: each of the {verdict['n']} seeds; large dot and bar: the mean with its 95 % t interval over "
         "seeds (differences between arms are paired and have their own intervals, above)."
     )
+    if verdict["n"] == 1:
+        how = "Dot: the one seed, of which no interval can be told."
     head = ["arm", "mean, %", "95 % over seeds", "seeds, %", f"{splits(verdict)[0]}, %"]
     others = [f"{text[0].upper()}{text[1:]}." for text in verdict["sentences"].get("others", ())]
     return Section("arms", "How good is each arm?", finding, [Figure(chart, how, head, table)], others)
@@ -137,6 +142,8 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
     (chose, judge), metric = splits(verdict), metric_words(verdict)
     figures = []
     target = 100 * verdict["target"] if verdict["target"] else None
+    thick = f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval."
+    thick = "Thick: the one seed." if verdict["n"] == 1 else thick
     for unit, words in UNITS.items():
         series, table = [], []
         for arm, some in runs_of.items():
@@ -148,22 +155,21 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
             series, x=words, y=f"{metric} on {chose}, %", target=target, shares=True,
             label=f"{capital(metric)} over {words}",
         )  # fmt: skip
-        how = (
-            f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval. "
-            f"These images, {chose}, choose the epoch; the verdict rests on {judge}."
-        )
+        how = f"{thick} These images, {chose}, choose the epoch; the verdict rests on {judge}."
         figures.append(Figure(chart, how, ["arm", words, f"{chose}, %"], table, words, legend(series)))
-    winner = verdict["winner"]
+    chosen = verdict["chosen"]
     means = {
         arm: [y for _, y in mean_and_band([run.curve("epochs", verdict["metric"]) for run in some])[0]]
         for arm, some in runs_of.items()
     }
     lead = [
-        at[winner] > max((value for arm, value in at.items() if arm != winner), default=-1.0)
-        for at in (_by_epoch(means) if means[winner] else [])
+        at[chosen] > max((value for arm, value in at.items() if arm != chosen), default=-1.0)
+        for at in (_by_epoch(means) if means[chosen] else [])
     ]
-    where = "is ahead in every epoch" if lead and all(lead) else f"is ahead in {sum(lead)} of {len(lead)} epochs"
-    return Section("curves", "How does it learn?", f"{capital(arm_words(winner))} {where}", figures)
+    where = f"is ahead on {chose} in {sum(lead)} of {counted(len(lead), 'epoch')}"
+    if not lead or all(lead) or not any(lead):
+        where = f"is {'ahead' if lead and all(lead) else 'never ahead'} on {chose}"
+    return Section("curves", "How does it learn?", f"{capital(arm_words(chosen))} {where}", figures)
 
 
 def _by_epoch(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
@@ -249,7 +255,7 @@ def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Se
         runs = [sum(len(arm["seeds"]) for arm in one["arms"]) for one in by_budget]
         means = [images / count for images, count in zip(xs, runs, strict=True)]
         figure = _over(means, by_budget, colour, metric, "training images of a run", how)
-        led = [f"{arm_words(one['winner'])} after {length_words(one['budget'])}" for one in by_budget]
+        led = [f"{arm_words(one['chosen'])} after {length_words(one['budget'])}" for one in by_budget]
         finding = f"Ahead on {splits(verdict)[0]}: {enumerated(led)}"
         found.append(Section("budgets", "Does it depend on how long one trains?", finding, [figure]))
     return found

@@ -11,11 +11,11 @@ import pandas as pd
 
 from headstart.errors import UsageError
 from headstart.protocol import read_study
-from headstart.record import read_json
 from headstart.use.opened import Run
 from headstart.use.plots import Plots
 from headstart.verdict.gather import runs_in
-from headstart.verdict.words import enumerated, paragraph, turned
+from headstart.verdict.headline import read_verdict, turned
+from headstart.verdict.words import enumerated, paragraph
 
 
 class Verdict(dict[str, Any]):
@@ -42,7 +42,7 @@ class Study:
     @cached_property
     def verdict(self) -> Verdict:
         """The content of verdict.json. Raises DataError while there is none."""
-        return Verdict(read_json(self.folder / "verdict.json"))
+        return Verdict(read_verdict(self.folder))
 
     @property
     def plot(self) -> Plots:
@@ -102,7 +102,7 @@ class Study:
         )
 
     def best(self) -> Run:
-        """The run whose model was exported: the winner's best seed by val."""
+        """The run whose model was exported: the best seed by val of the arm that val chose."""
         return Run(self.folder / self.verdict["exported"]["run"])
 
     def __repr__(self) -> str:

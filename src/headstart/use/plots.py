@@ -83,7 +83,7 @@ class Plots:
         shares = [[count / total for count in row] for row, total in rows]
         grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
         right, of = sum(row[at] for at, row in enumerate(counts)), sum(map(sum, counts))
-        title = f"{right} of {of} {splits(self._verdict)[1]} images are right ({arm_words(self._verdict['winner'])})"
+        title = f"{right} of {of} {splits(self._verdict)[1]} images are right ({arm_words(self._verdict['chosen'])})"
         how = "Rows: what they are; columns: what the model says. Darker: a larger share of the row."
         if len(shown) < len(counts):
             how += f" Shown are the classes that are confused most; {len(counts) - len(shown)} others are left out."
@@ -113,7 +113,7 @@ class Plots:
 
     @property
     def _colours(self) -> Mapping[str, int]:
-        return story.colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["winner"])
+        return story.colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["chosen"])
 
     @property
     def _exported(self) -> Path:

@@ -59,7 +59,7 @@ def study_table(verdict: dict[str, Any]) -> str:
             f"{time['median']:g}" if time.get("median") is not None else f"{time.get('reached', 0)} of {verdict['n']}"
         )
         deviation = "" if arm["test_sd"] is None else f"{100 * arm['test_sd']:.1f}"
-        name = arm["name"] + (" *" if arm["name"] == verdict["winner"] else "")
+        name = arm["name"] + (" *" if arm["name"] == verdict["chosen"] else "")
         numbers = [f"{100 * arm['val']:.1f}", f"{100 * arm['test']:.1f}", deviation]
         row = [printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), passed]
         rows.append(row[: len(head)])
@@ -70,4 +70,4 @@ def study_table(verdict: dict[str, Any]) -> str:
         )
         for row in rows
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"* chosen by {chose}: its model is exported"])

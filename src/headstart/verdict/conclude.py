@@ -14,10 +14,11 @@ from headstart.protocol import Cell, Declared
 from headstart.record import SCHEMA, read_json
 from headstart.verdict.decide import contrasts, pairs
 from headstart.verdict.gather import Judged, RunRecord, common_seeds, compared, runs_in, tables
+from headstart.verdict.headline import winner_of
 from headstart.verdict.labels import data_efficiency
 from headstart.verdict.looks import taken
+from headstart.verdict.sentences import sentences
 from headstart.verdict.statistics import time_to_target
-from headstart.verdict.words import sentences
 
 JUDGE = "test"
 
@@ -77,7 +78,7 @@ def _main(declared: Declared) -> tuple[str, float]:
 def _condition(
     runs: Sequence[RunRecord], declared: Declared, budget: str, fraction: float, search: dict[str, Any], splits: str
 ) -> dict[str, Any]:
-    """One budget and one fraction: the arms, the contrasts, and the winner, which val chose.
+    """One budget and one fraction: the arms, which of them val chose, the contrasts, and the winner.
 
     `splits` are those that the data declared.
     """
@@ -88,21 +89,21 @@ def _condition(
     seeds = common_seeds(runs)
     arms = [_arm(name, [r for r in runs if r.about["cell"] == name and r.seed in seeds], declared) for name in order]
     for arm in arms:
-        chosen = search.get("chosen", {}).get(budget, {})
-        arm["rates"] = {group: rates[arm["name"]] for group, rates in chosen.items()}
+        rates = search.get("chosen", {}).get(budget, {})
+        arm["rates"] = {group: of_arm[arm["name"]] for group, of_arm in rates.items()}
     val = {arm["name"]: arm["val"] for arm in arms}
-    winner = max(arms, key=lambda arm: arm["val"])  # by val alone; of equals the first declared
+    chosen = max(arms, key=lambda arm: arm["val"])  # by val alone; of equals the first declared
     rows = grid_rows(declared.cells, val)
-    rivals = [] if protocol.primary else rivals_of(winner["name"], declared.cells, val)
-    best = max(winner["seeds"], key=lambda run: (run["val"], -run["seed"]))
+    rivals = [] if protocol.primary else rivals_of(chosen["name"], declared.cells, val)
+    best = max(chosen["seeds"], key=lambda run: (run["val"], -run["seed"]))
     labels = judged.labels if protocol.metric == "balanced" else None
     looks = taken(right, primary, protocol.looks if (budget, fraction) == _main(declared) else (), labels=labels)
     found = []
     if len(seeds) > 1:
         first = 1 - looks[-1].boundary if looks else None
-        wanted = with_rivals(order, primary, winner["name"], rivals)
+        wanted = with_rivals(order, primary, chosen["name"], rivals)
         found = contrasts(right, wanted, tie=protocol.tie_width, labels=labels, primary_level=first)
-    return {
+    condition = {
         "budget": budget,
         "fraction": fraction,
         "counts": min(runs, key=lambda run: run.seed).plan["facts"]["counts"],  # folders are named by time, not by seed
@@ -111,13 +112,14 @@ def _condition(
         "one_split": len({run.judged("val").images for run in runs}) == 1,
         "arms": arms,
         "primary": list(primary),
-        "winner": winner["name"],
-        "rival": rivals[0] if rivals else primary[1],
+        "chosen": chosen["name"],
+        "rival": rival_of(chosen["name"], primary, rivals),
         "grid_rows": rows,
         "exported": {"run": best["run"], "seed": best["seed"]},
         "contrasts": [asdict(contrast) for contrast in found],
         "looks": [asdict(look) for look in looks],
     }
+    return {**condition, "winner": winner_of(condition)}
 
 
 def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, Any]:
@@ -166,24 +168,30 @@ def grid_rows(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str,
     return found
 
 
-def rivals_of(winner: str, cells: Sequence[Cell], val: Mapping[str, float]) -> list[str]:
-    """What the winner of a grid of learning rates is held against, the best on val first: the best of the other rows.
+def rivals_of(chosen: str, cells: Sequence[Cell], val: Mapping[str, float]) -> list[str]:
+    """What the best of a grid of learning rates is held against, the best on val first: the best of the other rows.
 
     One row alone has the next best rate. Nothing where no rates are varied: there the reference is the rival.
     """
     rows = _rows(cells)
     if len(rows) == 1:
-        return sorted((name for name in rows[0] if name != winner), key=lambda name: -val[name])[:1]
-    best = [max(row, key=lambda name: val[name]) for row in rows if winner not in row]
+        return sorted((name for name in rows[0] if name != chosen), key=lambda name: -val[name])[:1]
+    best = [max(row, key=lambda name: val[name]) for row in rows if chosen not in row]
     return sorted(best, key=lambda name: -val[name])
 
 
+def rival_of(chosen: str, primary: tuple[str, str], rivals: Sequence[str]) -> str:
+    """What the headline holds the chosen arm against: the first rival, else the reference or, for that, the other."""
+    first, reference = primary
+    return rivals[0] if rivals else reference if chosen != reference else first
+
+
 def with_rivals(
-    order: Sequence[str], primary: tuple[str, str], winner: str, rivals: Sequence[str]
+    order: Sequence[str], primary: tuple[str, str], chosen: str, rivals: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """The contrasts of a study, and those of the winner with its rivals that are not among them."""
+    """The contrasts of a study, and those of the chosen arm with its rivals that are not among them."""
     wanted = pairs(order, primary[1], primary)
-    return wanted + [(winner, rival) for rival in rivals if {winner, rival} not in map(set, wanted)]
+    return wanted + [(chosen, rival) for rival in rivals if {chosen, rival} not in map(set, wanted)]
 
 
 def _rows(cells: Sequence[Cell]) -> list[dict[str, float]]:

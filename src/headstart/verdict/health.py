@@ -224,8 +224,8 @@ def _rate_too_high(history: History) -> Finding | None:
         told.append(f"{100 * (killed.value or 0):.0f} % of the filters of {killed.layer} are dead by now.")
     else:
         told.append(
-            f"after {len(history.epochs)} epochs the loss is {history.last_loss:.2f}, and one who guesses has "
-            f"{history.guessing:.2f}."
+            f"after {_count(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses "
+            f"has {history.guessing:.2f}."
         )
     return Finding(
         "learning rate too high", layer, epoch, largest if updates else None, LARGE_UPDATE, " ".join(told),
@@ -276,7 +276,7 @@ def _not_learning(history: History) -> Finding | None:
         return None  # slow, but it learns
     switches = _switches(history)
     evidence = (
-        f"After {len(history.epochs)} epochs the loss is {history.last_loss:.2f}, and one who guesses has "
+        f"After {_count(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses has "
         f"{history.guessing:.2f}; gradients reach the first block, and updates are neither large nor tiny."
     )
     return Finding(
