@@ -19,8 +19,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from headstart import start_names
 from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
 from headstart.parts import fetch, heads, networks, starts
+from headstart.parts.initial import SCHEMES
 
 SMALL = "timm:test_resnet"  # 0.4 M parameters, named like a ResNet-18's: the tests are about files, not about size
 USUAL = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
@@ -149,7 +151,7 @@ def test_the_head_is_the_same_for_every_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "changed", "hint"),
     [
-        ("imagnet", {}, "did you mean imagenet"),
+        ("imagnet", {}, "did you mean 'imagenet'"),
         ("source:photos", {}, "stats:START"),
         ("", {}, "scratch"),
         ("file:", {}, "file:PATH"),
@@ -738,3 +740,10 @@ def test_hugging_faces_own_switch_is_respected(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match="HF_HUB_OFFLINE"):
         resolve("timm:test_resnet")
+
+
+def test_the_names_that_are_told_without_torch_are_those_that_can_be_read() -> None:
+    *plain, timm, file, run, stats = start_names.FORMS
+    assert plain == ["scratch", *(f"scratch:{scheme}" for scheme in SCHEMES), "imagenet"]
+    assert [form.partition(":")[0] for form in (timm, file, run, stats)] == list(starts._READERS)
+    assert not any(map(start_names.fault, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))

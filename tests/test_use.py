@@ -17,7 +17,7 @@ from headstart.data import read
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.use.evaluate import evaluate, sentences
 from headstart.use.opened import find_model
-from headstart.use.predictor import Predictor, require_images
+from headstart.use.predictor import Predictor, require_read
 from headstart.use.printing import as_csv, as_table, printable
 from headstart.voice import Silent
 
@@ -198,7 +198,7 @@ def test_classes_called_like_columns_do_not_hide_them() -> None:
     assert as_table(found) == "a.png   75.0 %  image\n"
     assert as_table([]) == ""
     with pytest.raises(DataError, match="no images"):
-        require_images([])
+        require_read([])
 
 
 def wilson_by_hand(correct: int, n: int) -> tuple[float, float]:

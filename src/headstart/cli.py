@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import (
     App,
@@ -16,12 +16,17 @@ from cyclopts import (
     Parameter,
 )
 
+from headstart import start_names
 from headstart.engines import checked
 from headstart.errors import DataError, HeadstartError, UsageError, told
 from headstart.flags import switch, usage, with_plan_flags, with_study_flags
+from headstart.record import require_model
 from headstart.settings import interval, settle
 from headstart.terminal import Terminal
 from headstart.use.printing import as_csv, as_table, printable
+
+if TYPE_CHECKING:
+    from headstart.protocol import Declared
 
 app = App(
     name="headstart",
@@ -82,7 +87,6 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
-    from headstart.data import require
     from headstart.protocol import read_study
     from headstart.question import alone, declared
 
@@ -94,7 +98,7 @@ def compare(
         alone(study, source, arm, varied, config, preset, given)
     else:
         wanted = declared(source, arm or (), varied, study, config, preset, settings)
-        require(wanted.plan.data.source)  # before torch is imported: a wrong path is told at once
+        _require_there(wanted)
     from headstart import forecast, winner
     from headstart import study as studies
     from headstart.engines import choice
@@ -139,6 +143,7 @@ def train(
     from headstart.data import require
 
     require(draft.plan.data.source)  # before torch is imported: a wrong path is told at once
+    start_names.require(draft.plan.arm.start)
     from headstart import run
 
     with Terminal() as voice:
@@ -192,12 +197,16 @@ def predict(
     """Say what is on images, with a trained model."""
     if json and csv:
         raise UsageError("--json and --csv exclude each other.", "Choose one.")
-    from headstart.use.predictor import Predictor, require_images
+    from headstart.data import require_images
+
+    require_model(model)  # before torch is imported: a wrong path is told at once
+    require_images(images)
+    from headstart.use.predictor import Predictor, require_read
 
     predictor = Predictor(model)
     with Terminal() as voice:
         found = list(predictor.predict(images, voice))
-    require_images(found)
+    require_read(found)
     if json:
         _print_json([p.to_json(predictor.classes) for p in found])
     else:
@@ -220,6 +229,10 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Accuracy of a model on labelled photos, with its interval and the confusion matrix."""
+    from headstart.data import require
+
+    require_model(model)  # before torch is imported: a wrong path is told at once
+    require(data)
     from headstart.use import evaluate as evaluation
 
     chosen = [name.strip() for name in (classes or "").split(",") if name.strip()]
@@ -310,6 +323,19 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.
     from headstart import run
 
     print(run.repair(folder))
+
+
+def _require_there(declared: Declared) -> None:
+    """Raise the error of what a study names and is not there, before torch is imported: it is told at once."""
+    from headstart.data import require
+
+    require(declared.plan.data.source)
+    for cell in declared.cells:
+        start = cell.plan(declared.plan).arm.start
+        if start.startswith("source:"):
+            require(start.removeprefix("source:"))
+        else:
+            start_names.require(start)
 
 
 def _varied(text: str) -> tuple[str, list[str]]:

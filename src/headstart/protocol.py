@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from typing import Annotated, Any, Literal, get_args
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from headstart import start_names
 from headstart.errors import DataError, UsageError
 from headstart.plan import SECTIONS, Arm, Plan, Recipe, Section, anchored, fields, listed, short_start, start_path
 from headstart.record import SCHEMA, write_atomic
@@ -126,10 +128,12 @@ class Protocol(Section):
                 f"looks takes increasing numbers of seeds from {FEWEST_SEEDS} to seeds, e.g. {FEWEST_SEEDS},"
                 f"{max(self.seeds, FEWEST_SEEDS + 1)}: the last one is seeds = {self.seeds}"
             )
-        made = cells(self)
+        made, faults = _cells(self)
         names = [cell.name for cell in made]
-        if len(names) < 2:
-            raise ValueError("a comparison needs two arms or more: add --arm or --vary")
+        if len(self.arms) * math.prod(map(len, self.vary.values())) < 2:
+            faults.append("a comparison needs two arms or more: add --arm or --vary")
+        if faults:
+            raise ValueError("; ".join(faults))
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the arm {twice[0]} is there twice")
         self.contrast(names)
@@ -209,6 +213,8 @@ def parse_arm(text: str) -> dict[str, str]:
         rest = before
     if not rest:
         raise ValueError(f"the arm {text!r} names no start")
+    if told := start_names.fault(rest):
+        raise ValueError(told)
     return {"start": rest, **found}
 
 
@@ -244,19 +250,31 @@ def arm_text(changes: dict[str, str], parts: int = 1) -> str:
 
 def cells(protocol: Protocol) -> tuple[Cell, ...]:
     """Every arm crossed with every combination of the values in `vary`, in the order in which they are written."""
+    return tuple(_cells(protocol)[0])
+
+
+def _cells(protocol: Protocol) -> tuple[list[Cell], list[str]]:
+    """The cells of the arms that can be read, and what is wrong with the others, each name once."""
     for name in protocol.vary:
         if name not in fields() or name in _FIXED:
             near = _INSTEAD.get(name) or nearest(name, [known for known in fields() if known not in _FIXED])
             raise ValueError(f"vary: {name!r} is not a field that can be varied{near}")
-    made, parsed = [], [parse_arm(arm) for arm in protocol.arms]
-    for arm, changes, arm_name in zip(protocol.arms, parsed, _names(parsed), strict=True):
+    parsed: list[dict[str, str]] = []
+    faults: list[str] = []
+    for arm in protocol.arms:
+        try:
+            parsed.append(parse_arm(arm))
+        except ValueError as error:
+            faults.append(str(error))
+    made: list[Cell] = []
+    for changes, arm_name in zip(parsed, _names(parsed), strict=True):
         if clash := set(changes) & set(protocol.vary):
-            raise ValueError(f"the arm {arm!r} sets {sorted(clash)[0]}, which is varied")
+            raise ValueError(f"the arm {arm_name!r} sets {sorted(clash)[0]}, which is varied")
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
             name = ",".join([arm_name, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
             made.append(Cell(name, {**changes, **varied}, protocol.held))
-    return tuple(made)
+    return made, list(dict.fromkeys(faults))
 
 
 @dataclass(frozen=True)

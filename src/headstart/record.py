@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from headstart.errors import DataError, ResourceError, UsageError
+from headstart.errors import DataError, ModelFileError, ResourceError, UsageError
 
 try:
     import fcntl
@@ -62,6 +62,12 @@ def make_folder(parent: Path, stem: str) -> Path:
             ) from None
         return folder
     raise ResourceError(f"There are a thousand folders named {stem}.", "Choose another place with --runs DIR.")
+
+
+def require_model(path: Path) -> None:
+    """Raise ModelFileError where there is nothing that could hold a model."""
+    if not path.exists():
+        raise ModelFileError(f"{path} does not exist.", "Name a run, its model folder, or a folder of runs.")
 
 
 def require_writable(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from headstart.data.listing import Listing, checked, nearest
 from headstart.errors import DataError
 
-__all__ = ["Listing", "checked", "read", "require"]
+__all__ = ["Listing", "checked", "read", "require", "require_images"]
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
@@ -49,6 +49,12 @@ def require(source: str) -> None:
             raise _not_data(source, path)
     except OSError as error:
         raise _unreadable(source, error) from error
+
+
+def require_images(paths: Sequence[Path]) -> None:
+    """Raise DataError where none of these files and folders is there; one that is lets the others be told beside it."""
+    if paths and not any(path.exists() for path in paths):
+        raise DataError(f"There is no image {paths[0]}.", "Name image files, or folders that hold some.")
 
 
 def _unreadable(source: str, error: OSError) -> DataError:

@@ -9,7 +9,6 @@ Call order: `network = build(…)`, `heads.attach(network, …)`, `initialise(ne
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from headstart import start_names
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.parts.initial import SCHEMES, draw_trunk, fresh_head
 from headstart.parts.networks import FAMILY, build, head_name, in_part, timm_config
@@ -29,7 +29,6 @@ from headstart.parts.weights import HEAD, WHOLE, WeightsFile, fit, model_weights
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-FORMS = ("scratch", *(f"scratch:{s}" for s in SCHEMES), "imagenet", "timm:NAME", "file:PATH", "run:DIR", "stats:START")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +112,7 @@ def resolve(name: str, *, network: str, shortcut: bool, norm: str, stem: str, nu
         return _imagenet(target)
     if kind in _READERS and colon and rest:
         return _READERS[kind](rest, target)
-    close = difflib.get_close_matches(name, FORMS, n=2, cutoff=0.6)
-    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    raise UsageError(
-        f"There is no start {name!r}{hint}.", f"Use one of {', '.join(FORMS)}; in a comparison also source:DATA."
-    )
+    raise start_names.unknown(start_names.fault(name) or f"there is no start {name!r}")
 
 
 def default_network(name: str) -> str | None:

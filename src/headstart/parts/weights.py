@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.parts.fetch import sha256_of
 from headstart.parts.networks import head_name
+from headstart.start_names import not_there
 
 WHOLE, HEAD, TRUNK = "model.safetensors", "head.safetensors", "trunk.safetensors"  # of a model folder
 LARGEST_HEADER = 10_000_000  # bytes of JSON in a safetensors file; a ResNet-50 has 30,000
@@ -54,7 +55,7 @@ def read_weights(path: Path) -> WeightsFile:
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder.", f"Name a weights file, or write run:{path} for a model.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be opened ({error.strerror}).", "Name a weights file that is there.") from error
+        raise not_there(path, str(error.strerror)) from error
     metadata: dict[str, str] = {}
     # First the form of safetensors (8 bytes of length, the highest 0, then JSON): a length may look like a pickle.
     if start[6:] == b"\0\0{":

@@ -13,7 +13,7 @@ from headstart.errors import ModelFileError
 from headstart.judgement import result_sentences
 from headstart.model_folder import read_model
 from headstart.plan import read_plan
-from headstart.record import read_json, read_lines
+from headstart.record import read_json, read_lines, require_model
 
 
 class Run:
@@ -76,8 +76,7 @@ def find_model(path: Path) -> Path:
 
     Raises ModelFileError when there is none.
     """
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist.", "Name a run, its model folder, or a folder of runs.")
+    require_model(path)
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return candidate

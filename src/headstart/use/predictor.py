@@ -114,7 +114,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def require_images(predictions: Sequence[Prediction]) -> None:
+def require_read(predictions: Sequence[Prediction]) -> None:
     """Raise DataError when no image could be read at all."""
     if not predictions:
         raise DataError("There are no images to predict.", "Name image files, or folders that hold some.")
