@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import re
 import time
 from datetime import datetime
 
@@ -14,9 +15,10 @@ from rich.console import Console
 from headstart import study
 from headstart.engines.here import Here
 from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
-from headstart.progress import Progress
+from headstart.progress import Progress, comparing, searching
 from headstart.protocol import Declared
 from headstart.question import declared
+from headstart.search import EXTENSIONS
 from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.units import Duration
@@ -104,6 +106,7 @@ class Listener(Silent):
 TINY = {
     "precision": "fp32",
     "threads": 1,
+    "network": "timm:test_resnet",
     "budgets": "4st",
     "grid": "0.01,0.001",
     "keep": 1,
@@ -140,22 +143,54 @@ def test_the_table_of_a_study_fills_up_as_its_runs_end(told) -> None:
     tables, _, verdict = told
     assert [row.done for row in tables[0].rows] == [0, 0] and tables[0].latest == ""
     last = tables[-1]
-    assert last.title == "main: 4st" and last.left == ""
+    assert last.title == "comparison 4/4: 4st" and last.left == ""
     for row, arm in zip(last.rows, verdict["arms"], strict=True):
         assert row == Row(arm["name"], "done", 2, 2, pytest.approx(arm["val"]), arm["to_target"]["epochs"]["median"])
     for before, after in itertools.pairwise(tables):
         assert sum(row.done for row in after.rows) - sum(row.done for row in before.rows) in (0, 1)
-    assert {row.state for row in tables[3].rows} <= {"0 trials", "1 trials", "2 trials", "3 trials"}
+    assert {row.state for row in tables[3].rows} <= {"0 trials", "1 trial", "2 trials", "3 trials"}
     assert not any("test" in table.latest for table in tables)
+    lines = [table.latest for table in tables if table.latest]
+    part = re.compile(r"(?:search(?:, (?:still )?wider grid)?, (?:first epoch|whole)|comparison) \d+/\d+  ")
+    named = [part.match(line) for line in lines]
+    assert None not in named and len(lines) == len({match[0] for match in named if match})  # no count comes twice
+    assert all(table.title == f"{table.latest.split('  ')[0]}: 4st" for table in tables if table.latest)
 
 
 def test_where_all_runs_take_the_same_time_the_estimate_is_exact(told) -> None:
     """Of the comparison: no search is left that the grid's edge could make longer."""
     tables, left, _ = told
-    main = [
-        (table, seconds) for table, seconds in zip(tables, left[-len(tables) :], strict=True) if "main" in table.title
+    all_left = zip(tables, left[-len(tables) :], strict=True)
+    found = [seconds for table, seconds in all_left if "comparison" in table.title]
+    assert found == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0])
+
+
+def test_every_part_of_a_study_has_a_name_of_its_own() -> None:
+    shared, per_seed = asked().protocol, asked(search="per-seed").protocol
+    parts = [(rung, extension) for extension in range(EXTENSIONS + 1) for rung in (1, 0)]
+    assert [searching(shared, 10**9, *part) for part in parts] == [
+        "search, first epoch",
+        "search, whole",
+        "search, wider grid, first epoch",
+        "search, wider grid, whole",
+        "search, still wider grid, first epoch",
+        "search, still wider grid, whole",
     ]
-    assert [seconds for _, seconds in main] == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0])
+    assert searching(shared, 10**9, 3, 0) == "search, first epochs"
+    assert searching(per_seed, 1, 1, 0) == "search for seed 1, first epoch"
+    assert comparing(shared, 5) == "comparison"
+    assert comparing(asked(looks="3,5", seeds=5).protocol, 3) == "comparison, up to 3 seeds"
+
+
+def test_a_study_that_took_longer_than_its_budget_says_so_and_why() -> None:
+    clock = iter([0.0, 1199.0, 0.0, 1860.0, 0.0, 1860.0, 0.0, 9e9])
+    wanted = asked(time_budget="20m")
+    assert Progress(wanted, lambda: next(clock)).overrun(0) == ""
+    slow = Progress(wanted, lambda: next(clock)).overrun(0)
+    assert slow.startswith("It took 31 min, and --time-budget declared 20 min: ") and "not cut short" in slow
+    wider = Progress(wanted, lambda: next(clock)).overrun(2)
+    assert "20 min: 2 learning rates were added at the edges of the grid; runs may" in wider
+    assert Progress(asked(), lambda: next(clock)).overrun(2) == ""
 
 
 def test_words() -> None:
@@ -168,7 +203,7 @@ def test_words() -> None:
 
 
 ROWS = (Row("scratch[red]", "comparing", 1, 5, 0.5, None), Row("b", "waiting", 0, 5, None, 2.0))
-TABLE = Table("main: 3ep", 0.75, ROWS, "main 1/10  scratch", "about 12 min left (until 12:12)")
+TABLE = Table("comparison 1/10: 3ep", 0.75, ROWS, "comparison 1/10  scratch", "about 12 min left (until 12:12)")
 
 
 def test_without_a_terminal_a_study_tells_lines(capsys, monkeypatch) -> None:

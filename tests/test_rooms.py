@@ -39,7 +39,20 @@ FLOORS = [
         "gallery",
     ],
     ["scribe", "judgement", "run", "run_heads", "jobs"],
-    ["eta", "progress", "ailments", "engines", "search", "arms", "winner", "study", "twins", "forecast", "use"],
+    [
+        "eta",
+        "progress",
+        "ailments",
+        "engines",
+        "search",
+        "arms",
+        "winner",
+        "leftovers",
+        "study",
+        "twins",
+        "forecast",
+        "use",
+    ],
     ["terminal", "flags", "api", "__init__", "cli", "__main__"],
 ]
 PLACE = {room: (floor, index) for floor, rooms in enumerate(FLOORS) for index, room in enumerate(rooms)}

@@ -20,7 +20,7 @@ from headstart.search import extended, search
 from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import runs_in, tables
 from headstart.verdict.statistics import crossed
-from headstart.voice import Silent
+from headstart.voice import Silent, Table
 
 from .test_bad_input import photos
 
@@ -159,7 +159,8 @@ def test_the_same_arm_under_two_names_is_told_before_anything_trains(tmp_path: P
 
 @pytest.mark.parametrize("how", ["shared", "per-seed"])
 def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path) -> None:
-    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {**TINY, "search": how})
+    rules = {**TINY, "search": how, "network": "timm:test_resnet"}
+    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, rules)
     folder = study.begin(wanted, tmp_path, Silent())
     assert read_study(folder).protocol == wanted.protocol
     verdict = study.carry_out(folder, Here(Silent()), Silent())
@@ -181,7 +182,14 @@ def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # nothing ran twice
 
     second = study.begin(wanted, tmp_path / "again", Silent())  # done elsewhere: taken over, and apart from it
-    study.carry_out(second, Here(Silent()), Silent())
+    told = Told()
+    study.carry_out(second, Here(Silent()), told)
+    whence = "earlier studies" if how == "shared" else "the search"  # which is the comparison's own runs
+    first_rungs = "search" if how == "shared" else "search for seed 0"
+    there = [line for line in told.said if "already" in line]
+    assert there[0] == f"{first_rungs.capitalize()}, first epoch: 4 of 4 runs are there already, from earlier studies."
+    assert there[-1] == f"Comparison: 4 of 4 runs are there already, from {whence}."
+    assert set(told.ended) == {""}  # no run is told as if it had been trained now
     taken = [run for run in runs_in(second) if run.about["stage"] == "main"]
     assert {run.hash for run in taken} == {run.hash for run in runs}
     assert all(run.adopted for run in (*taken, *runs_in(second / "search")))  # rungs that were not kept, too
@@ -203,6 +211,20 @@ def test_a_stopped_study_names_itself_as_what_to_resume(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError) as stop:
         study.carry_out(folder, Stopped(), Silent())
     assert str(folder) in stop.value.cure and stop.value.exit_code == 130
+
+
+class Told(Silent):
+    """What a study said, and its lines on runs that have ended."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.ended: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def table(self, table: Table) -> None:
+        self.ended.append(table.latest)
 
 
 class OneJob(Here):

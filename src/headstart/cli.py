@@ -93,31 +93,32 @@ def compare(
     checked(engine, address)
     varied = dict(_varied(text) for text in vary or ())
     given = {name: value for name, value in settings.items() if value is not None}
-    wanted = None
+    wanted = verdict = None
     if study is not None and study.is_dir() and not dry_run:
         alone(study, source, arm, varied, config, preset, given)
+        folder, verdict = study, _finished(study)
     else:
         wanted = declared(source, arm or (), varied, study, config, preset, settings)
         _require_there(wanted)
-    from headstart import forecast, winner
-    from headstart import study as studies
-    from headstart.engines import choice
+    if verdict is None:
+        from headstart import forecast
+        from headstart import study as studies
+        from headstart.engines import choice
 
-    with Terminal() as voice:
-        if wanted is None:
-            assert study is not None  # noqa: S101  (it is a folder)
-            folder = study
-        else:
-            wanted = forecast.settled(wanted, engine, voice)
-            asked = given if study is None else None
-            if dry_run:
-                print("\n".join(forecast.foretell(wanted, asked, voice, engine)))
-                return
-            folder = forecast.begin(wanted, asked, runs, voice, engine)
-        with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
-            verdict = studies.carry_out(folder, chosen, voice)
+        with Terminal() as voice:
+            if wanted is not None:
+                wanted = forecast.settled(wanted, engine, voice)
+                asked = given if study is None else None
+                if dry_run:
+                    print("\n".join(forecast.foretell(wanted, asked, voice, engine)))
+                    return
+                folder = forecast.begin(wanted, asked, runs, voice, engine)
+            with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
+                verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
     if require_winner:
+        from headstart import winner
+
         winner.require(verdict)
 
 
@@ -323,6 +324,17 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.
     from headstart import run
 
     print(run.repair(folder))
+
+
+def _finished(study: Path) -> dict[str, Any] | None:
+    """The verdict of a study of which nothing is left to do, and a word on that; None for one to go on with."""
+    from headstart.protocol import read_study
+    from headstart.verdict.ended import ended
+
+    if verdict := ended(study, read_study(study)):
+        with Terminal() as voice:
+            voice.say(f"The study {study} is finished: nothing is done again, and this is its verdict.")
+    return verdict
 
 
 def _require_there(declared: Declared) -> None:

@@ -103,9 +103,10 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice, engi
         seeds = "seeds" in given or bool(declared.protocol.looks)  # the last look is after all seeds
         declared = fit(declared, cost, limit, keep_seeds=seeds, keep_epochs="epochs" in given)
         lengths = ", ".join(map(str, declared.budgets))
+        more = ", and more for each rate that is added at the edge of a grid" if declared.searched else ""
         voice.say(
             f"{span_words(limit)} allow {counted(declared.protocol.seeds, 'seed')} of {lengths}: about "
-            f"{span_words(cost(declared))}."
+            f"{span_words(cost(declared))}{more}."
         )
     counts = checked[0].plan.facts.counts
     return Forecast(declared, cost(declared), passes(declared, prices, sources), counts["test"] or counts["val"])

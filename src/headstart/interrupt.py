@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -18,6 +20,33 @@ def ask(number: signal.Signals) -> None:
     For a process that hears its parent's messages and no signals.
     """
     _asked[:] = _asked or [number]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised where Ctrl-C would be."""
+
+    number = signal.SIGTERM
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated`, as SIGINT raises KeyboardInterrupt, where nobody has it noted.
+
+    Only in the main thread, and only where SIGTERM would end the process in silence.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _raise)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 class Wish:

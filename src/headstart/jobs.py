@@ -54,6 +54,19 @@ def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
     return [made.get(plan.hash) or _one(parent, plan, about, job["until"], voice) for plan, about in asked]
 
 
+def adopt(parent: Path, asked: Sequence[Asked]) -> list[Path]:
+    """Take over into `parent` what is done elsewhere of these runs and not there yet; returns their folders."""
+    found = []
+    for plan, about in asked:
+        if _key(plan).exists():
+            name = _trunk_lock(group) if (group := run_heads.group(plan)) is not None else _lock(plan)
+            with record.locked(parent, name, PATIENCE):
+                there = any(other.hash == plan.hash for other in runs_in(parent))
+                if not there and (folder := _adopted(parent, plan, about)) is not None:
+                    found.append(folder)
+    return found
+
+
 def bundles(asked: Sequence[Asked]) -> list[list[Asked]]:
     """The runs of each job: heads on one trunk together, every other run alone; in order, each plan once."""
     found: dict[str, dict[str, Asked]] = {}
@@ -125,8 +138,7 @@ def _heads(parent: Path, key: str, asked: Sequence[Asked], voice: Voice) -> dict
     Where one is missing all are trained, and only it is written: a stack of other heads would round differently.
     """
     made: dict[str, Path] = {}
-    name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    with record.locked(parent, f".{name}.lock", PATIENCE):
+    with record.locked(parent, _trunk_lock(key), PATIENCE):
         known = {found.hash: found for found in runs_in(parent)}
         for plan, about in asked:
             if plan.hash in known and known[plan.hash].done:
@@ -145,7 +157,7 @@ def _heads(parent: Path, key: str, asked: Sequence[Asked], voice: Voice) -> dict
 
 def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voice: Voice) -> Path:
     """One run. Only one process at a time does it, also where a worker that counts as lost still works on it."""
-    with record.locked(parent, f".{plan.hash[:16]}.lock", PATIENCE):
+    with record.locked(parent, _lock(plan), PATIENCE):
         found = next((other for other in runs_in(parent) if other.hash == plan.hash), None)
         if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
             return found.folder
@@ -160,6 +172,15 @@ def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voi
             folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     _remember(folder, plan, until)
     return folder
+
+
+def _lock(plan: Plan) -> str:
+    return f".{plan.hash[:16]}.lock"
+
+
+def _trunk_lock(group: str) -> str:
+    """That of all heads on one trunk."""
+    return f".{hashlib.sha256(group.encode()).hexdigest()[:16]}.lock"
 
 
 def _key(plan: Plan, until: int | None = None) -> Path:

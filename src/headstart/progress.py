@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, workload
+from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
 from headstart.plan import Plan
-from headstart.protocol import Declared
+from headstart.protocol import Declared, Protocol
+from headstart.units import seconds
 from headstart.verdict.gather import RunRecord
 from headstart.verdict.statistics import time_to_target
 from headstart.voice import Row, Table
 
 Condition = tuple[str, float]  # budget, fraction
 About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction
+_WIDER = ("", ", wider grid", ", still wider grid")  # by how often it was widened
+
+
+def searching(protocol: Protocol, seed: int, rung: int, extension: int) -> str:
+    """A part of the search in words; `rung` counts the epochs of its longest rung, 0 for whole runs."""
+    whose = f" for seed {seed}" if protocol.search == "per-seed" else ""
+    length = ("first epoch" if rung == 1 else "first epochs") if rung else "whole"
+    return f"search{whose}{_WIDER[extension]}, {length}"
+
+
+def comparing(protocol: Protocol, seeds: int) -> str:
+    """The comparison in words, up to a look at so many seeds."""
+    return f"comparison, up to {seeds} seeds" if protocol.looks else "comparison"
 
 
 class Progress:
@@ -29,7 +43,7 @@ class Progress:
     def __init__(self, declared: Declared, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
         self.declared, self._clock = declared, clock
-        self._then = clock()
+        self._began = self._then = clock()
         self._spent: dict[str, Spent] = {}
         self._waiting: dict[str, dict[str, int]] = defaultdict(dict)  # cell -> hash -> images
         self._taken: set[tuple[str, bool]] = set()  # plans that have been asked for, as rungs or whole
@@ -38,7 +52,8 @@ class Progress:
         self._tried: dict[str, int] = defaultdict(int)  # trials of the search that have ended, by cell
         self._compared: dict[Condition, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
         self._stage, self._condition = "", (str(declared.budgets[0]), declared.protocol.fractions[0])
-        self._done, self._total = 0, 0  # of the runs that were asked last
+        self._words = ""  # of the part of the study in which runs were asked last,
+        self._done, self._total = 0, 0  # and how many of them there are
 
     def expect(self, plans: Mapping[str, Plan]) -> None:
         """Note what the study will ask for; `plans` holds a complete one of each cell."""
@@ -47,11 +62,23 @@ class Progress:
             self._follow[cell] = {"search": load.rungs + load.whole, "main": load.main}
 
     def ask(
-        self, asked: Iterable[tuple[Plan, About]], there: Mapping[str, RunRecord], begun: Mapping[str, int], rung: bool
+        self,
+        words: str,
+        asked: Sequence[tuple[Plan, About]],
+        there: Mapping[str, RunRecord],
+        begun: Mapping[str, int],
+        rung: bool,
     ) -> Table:
-        """Note runs that are asked for: those that are `there`, by hash, and the images of those that were `begun`."""
-        self._then, self._done, self._total = self._clock(), 0, 0
+        """Note runs that are asked for: those that are `there`, by hash, and the images of those that were `begun`.
+
+        `words` say which part of the study they are.
+        """
+        self._then, self._words = self._clock(), words
+        hashes = {plan.hash for plan, _ in asked}
+        self._done, self._total = len(hashes & there.keys()), len(hashes)
         for plan, about in asked:
+            if about["stage"] == "search":
+                self._condition = (about["budget"], about["fraction"])
             self._stage = about["stage"]
             length = asked_images(plan, rung) - begun.get(plan.hash, 0)
             if (plan.hash, rung) not in self._taken:  # a look asks for earlier seeds again
@@ -61,7 +88,6 @@ class Progress:
                 self._note(about, there[plan.hash])
             else:
                 self._waiting[about["cell"]][plan.hash] = length
-                self._total += 1
         return self.table("")
 
     def _take(self, about: About, images: int) -> None:
@@ -82,13 +108,14 @@ class Progress:
         images = self._waiting[cell].pop(record.hash, 0)
         if record.done:  # heads that are trained together run whole where a rung is asked for
             images = max(images, int(record.length()["images"])) if images else 0
-        if not record.adopted:  # what is taken over costs nothing and says nothing of the rest
+        if not record.made_in:  # what is taken over costs nothing and says nothing of the rest
             self._spent[cell] = Spent(spent.images + images, spent.seconds + now - self._then)
         self._then = now
         self._done += 1
         self._note(about, record)
         state = "" if record.result.get("state") != "diverged" else ", diverged"
-        what = f"{about['stage']} {self._done}/{self._total}  {cell}  seed {record.seed}  lr {record.rate:g}"
+        where = f"  {self._where()}" if self._several() and about["stage"] != "source" else ""
+        what = f"{self._count()}  {cell}{where}  seed {record.seed}  lr {record.rate:g}"
         return self.table(f"{what}  val {100 * record.val_score(self.declared.protocol.metric):.1f} %{state}")
 
     def _note(self, about: About, record: RunRecord) -> None:
@@ -97,6 +124,37 @@ class Progress:
         elif about["stage"] == "main":
             self._condition = (about["budget"], about["fraction"])
             self._compared[self._condition][about["cell"]][record.seed] = record
+
+    def waiting(self) -> set[str]:
+        """Hashes of the runs that were asked for and have not come."""
+        return {one for runs in self._waiting.values() for one in runs}
+
+    def kept(self, begun: int) -> str:
+        """Where the study is and what stays when it is stopped here, in words; `begun` runs have no end yet."""
+        if not self._words:
+            return "before its first run: what was declared is kept"
+        runs = f"{self._done} of {self._total} run{'' if self._total == 1 else 's'}"
+        said = f"in its {self._words}: {runs} {'is' if self._done == 1 else 'are'} done and kept, as is all before"
+        if not begun:
+            return said
+        last = "1 that is begun goes on from its last checkpoint"
+        return f"{said}, and {last if begun == 1 else f'{begun} that are begun go on from their last checkpoints'}"
+
+    def overrun(self, added: int) -> str:
+        """At the end: that it took longer than its time budget, and why; "" where it did not, or there is none.
+
+        `added` are the learning rates that widened the grid. Time before this life of the study is not known.
+        """
+        budget, took = self.declared.protocol.time_budget, self._clock() - self._began
+        if not budget or took <= seconds(budget):
+            return ""
+        rates = "a learning rate was" if added == 1 else f"{added} learning rates were"
+        why = [f"{rates} added at the edges of the grid"] if added else []
+        why += ["runs may take longer than was measured before, as beside other work on this machine"]
+        return (
+            f"It took {span_words(took)}, and --time-budget declared {span_words(seconds(budget))}: {'; '.join(why)}. "
+            "It was not cut short, since its seeds and epochs are declared before its first run."
+        )
 
     def seconds_left(self) -> float | None:
         """Of the whole study; None while nothing has been measured."""
@@ -109,15 +167,25 @@ class Progress:
         """The arms under the budget and fraction that is being compared."""
         protocol = self.declared.protocol
         rows = tuple(self._row(cell.name) for cell in self.declared.cells)
-        budget, fraction = self._condition
-        share = f", {100 * fraction:.3g} % of the photos" if len(protocol.fractions) > 1 else ""
         left = left_words(self.seconds_left(), datetime.now())
-        return Table(f"{self._stage or 'study'}: {budget}{share}", protocol.target, rows, latest, left)
+        return Table(f"{self._count()}: {self._where()}", protocol.target, rows, latest, left)
+
+    def _count(self) -> str:
+        return f"{self._words} {self._done}/{self._total}"
+
+    def _several(self) -> bool:
+        return len(self.declared.budgets) > 1 or len(self.declared.protocol.fractions) > 1
+
+    def _where(self) -> str:
+        budget, fraction = self._condition
+        share = f", {100 * fraction:.3g} % of the photos" if len(self.declared.protocol.fractions) > 1 else ""
+        return f"{budget}{share}"
 
     def _row(self, cell: str) -> Row:
         protocol = self.declared.protocol
         records = self._compared[self._condition][cell].values()
-        state = f"{self._tried[cell]} trials" if self._stage == "search" else "waiting"
+        tried = self._tried[cell]
+        state = f"{tried} trial{'' if tried == 1 else 's'}" if self._stage == "search" else "waiting"
         if records:
             state = "done" if len(records) == protocol.seeds else "comparing"
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None

@@ -20,12 +20,16 @@ Score = tuple[float, float]  # of val: the metric, and minus the loss, which bre
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate of one cell on one search seed; with `rung` only as much of it as a rung has."""
+    """One learning rate of one cell on one search seed; with `rung` only as much of it as a rung has.
+
+    `extension` counts how often the grid had been widened when it was asked for.
+    """
 
     cell: str
     rate: float
     seed: int
     rung: bool
+    extension: int = 0
 
 
 @dataclass
@@ -55,12 +59,14 @@ def search(
     chosen: dict[str, float] = {}
     edges: dict[str, float] = {}
     for extension in range(EXTENSIONS + 1):
-        wanted = [Trial(cell, rate, seeds[0], True) for cell in cells for rate in points if rate not in rungs[cell]]
+        wanted = [
+            Trial(cell, rate, seeds[0], True, extension) for cell in cells for rate in points if rate not in rungs[cell]
+        ]
         for trial, record in run(wanted).items():
             rungs[trial.cell][trial.rate] = rung_score(record, metric)
         kept = {cell: best_rates(rungs[cell], keep) for cell in cells}
         trials = [
-            Trial(cell, rate, seed, False)
+            Trial(cell, rate, seed, False, extension)
             for cell in cells
             for rate in kept[cell]
             if rate not in whole[cell]

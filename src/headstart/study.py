@@ -6,7 +6,6 @@ each stage asks for all its runs, and those that are done are answers at once.
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, gallery, jobs, machine, record, run, winner
+from headstart import build, gallery, interrupt, jobs, leftovers, machine, record, run, winner
 from headstart.ailments import Ailments
 from headstart.arms import (
     as_judged,
@@ -28,18 +27,18 @@ from headstart.arms import (
     source_plan,
     write_met,
 )
-from headstart.cache import sweep
 from headstart.engines import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.eta import asked_images, rung_epochs, tuned_images
 from headstart.plan import Plan
-from headstart.progress import Progress
+from headstart.progress import Progress, comparing, searching
 from headstart.protocol import Declared, Protocol, read_study, write_study
 from headstart.report import page
 from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
+from headstart.verdict.words import capital
 from headstart.voice import Silent, Voice
 from headstart.watch import means
 
@@ -82,35 +81,47 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
 def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """Go on with the study in `folder` to its verdict, which is also written there as verdict.json.
 
-    Raises InterruptedRunError, also for Ctrl-C between two runs: the study can be resumed.
+    Raises InterruptedRunError, also for a signal between two runs: the study can be resumed.
     """
-    cure = f"Go on with `headstart resume {folder}`."
-    try:
-        return _carry_out(folder, engine, voice)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(signal.SIGINT, cure) from None
-    except InterruptedRunError as stop:  # a run or an engine does not know which study it works for
-        stop.cure = cure
-        raise
-
-
-def _carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     declared = read_study(folder)
-    with record.locked(folder):
-        _clear_half_made(folder)
-        study = _Study(folder, declared, engine, voice, Progress(declared))
-        _prepare(study)
-        study.progress.expect(study.plans)
-        found = _search(study)
-        record.write_json(folder / "search.json", found)
-        _compare(study, found)
-        means.rebuild(folder, declared)
-        verdict = conclude(folder, declared, found)
-        winner.export(folder, verdict)
-        record.write_json(folder / "verdict.json", verdict)
-        gallery.illustrate(folder / verdict["exported"]["run"], voice)
-        page.write(folder)
-        return dict(record.read_json(folder / "verdict.json"))
+    study = _Study(folder, declared, engine, voice, Progress(declared))
+    with record.locked(folder), interrupt.raised():
+        try:
+            return _carry_out(study)
+        except KeyboardInterrupt as stop:
+            number = stop.number if isinstance(stop, interrupt.Terminated) else signal.SIGINT
+            raise _stopped(study, number) from None
+        except InterruptedRunError as stop:  # a run or an engine does not know which study it works for
+            raise _stopped(study, signal.Signals(stop.exit_code - 128)) from None
+
+
+def _stopped(study: _Study, number: signal.Signals) -> InterruptedRunError:
+    """The error of a study that a signal has stopped: what of it is kept, and how to go on."""
+    waiting = study.progress.waiting()
+    places = (study.folder, study.folder / "search", study.folder / "sources")
+    begun = {found.hash for place in places for found in runs_in(place)} & waiting
+    stop = InterruptedRunError(number, f"Go on with `headstart resume {study.folder}`.")
+    stop.what = f"{stop.what.rstrip('.')} {study.progress.kept(len(begun))}."
+    return stop
+
+
+def _carry_out(study: _Study) -> dict[str, Any]:
+    folder, declared, voice = study.folder, study.declared, study.voice
+    leftovers.clear_half_made(folder)
+    _prepare(study)
+    study.progress.expect(study.plans)
+    found = _search(study)
+    record.write_json(folder / "search.json", found)
+    _compare(study, found)
+    means.rebuild(folder, declared)
+    verdict = conclude(folder, declared, found)
+    winner.export(folder, verdict)
+    record.write_json(folder / "verdict.json", verdict)
+    gallery.illustrate(folder / verdict["exported"]["run"], voice)
+    page.write(folder)
+    if told := study.progress.overrun(_added(declared, found)):
+        voice.say(told)
+    return dict(record.read_json(folder / "verdict.json"))
 
 
 def _prepare(study: _Study) -> None:
@@ -135,9 +146,9 @@ def _source(study: _Study, cell: str, source: str) -> Path:
     """
     plan = build.complete(source_plan(study.declared, source), Silent()).plan
     require_unchanged(study.folder, cell, met_by_source(plan))
-    study.voice.say(f"Training the source {source} ({plan.recipe.epochs}).")
     about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
-    trained = _run(study, study.folder / "sources", [(plan, about)])[0]
+    words = f"source of {plan.recipe.epochs}"
+    trained = _run(study, words, study.folder / "sources", [(plan, about)])[0]
     if trained.state == "diverged":
         raise DivergedError(
             f"The source {source} diverged at a learning rate of {trained.rate:g}.",
@@ -170,8 +181,14 @@ def _search(study: _Study) -> dict[str, Any]:
             for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
                 found[key].setdefault(budget, {})[name] = value
             found["grid"].setdefault(budget, {})[name] = outcome.grid
-    _drop_rungs(study.folder / "search")
+    leftovers.drop_rungs(study.folder / "search")
     return found
+
+
+def _added(declared: Declared, found: Mapping[str, Any]) -> int:
+    """How many learning rates a search added to the grid that was declared, over all budgets and seeds."""
+    grids = [grid for groups in found.get("grid", {}).values() for grid in groups.values()]
+    return sum(len(grid) - len(declared.protocol.grid) for grid in grids)
 
 
 def _group(protocol: Protocol, seed: int) -> str:
@@ -183,14 +200,17 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
     """Carry out trials of a search: rungs pause when they have shown what they are there for."""
     if not trials:
         return {}
-    asked = []
+    asked: list[tuple[Plan, dict[str, Any]]] = []
     for trial in trials:
         blind = study.declared.protocol.search == "shared"  # per-seed trials are the comparison's own runs
         share = study.declared.share
         about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
         plan = _plan(study, trial.cell, budget, share, trial.seed, trial.rate)
         asked.append((plan, {**about, "rung": rung_epochs(plan)}))
-    records = _run(study, study.folder / "search", asked, rung=trials[0].rung)
+    first = trials[0]
+    epochs = max(about["rung"] for _, about in asked) if first.rung else 0
+    words = searching(study.declared.protocol, first.seed, epochs, first.extension)
+    records = _run(study, words, study.folder / "search", asked, rung=first.rung)
     return dict(zip(trials, records, strict=True))
 
 
@@ -216,7 +236,7 @@ def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
                     rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
                     about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
                     asked.append((_plan(study, cell.name, budget, fraction, seed, rate), about))
-    _run(study, study.folder, asked)
+    _run(study, comparing(declared.protocol, count), study.folder, asked)
 
 
 def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> Plan:
@@ -227,9 +247,12 @@ def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rat
 
 
 def _run(
-    study: _Study, parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, rung: bool = False
+    study: _Study, words: str, parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, rung: bool = False
 ) -> list[RunRecord]:
-    """Have the engine carry out the runs, or rungs, that are not there yet; returns the records of all, in order."""
+    """Have the engine carry out the runs, or rungs, that are not there yet; returns the records of all, in order.
+
+    `words` say which part of the study they are.
+    """
     parent.mkdir(exist_ok=True)
     records: dict[str, RunRecord] = {}
     begun: dict[str, int] = {}
@@ -238,7 +261,8 @@ def _run(
             records[found.hash] = found
         else:
             begun[found.hash] = int(found.length()["images"])
-    study.voice.table(study.progress.ask(asked, records, begun, rung))
+    _adopt(study, words, parent, asked, records, begun)
+    study.voice.table(study.progress.ask(words, asked, records, begun, rung))
     for plan, about in asked:
         if plan.hash in records:
             study.ailments.count(about, records[plan.hash])
@@ -259,6 +283,29 @@ def _run(
     if any(plan.hash not in records for plan, _ in asked):
         raise DataError("The photos or the weights changed while the study ran.", "Put them back, then resume it.")
     return [records[plan.hash] for plan, _ in asked]
+
+
+def _adopt(
+    study: _Study,
+    words: str,
+    parent: Path,
+    asked: Sequence[tuple[Plan, dict[str, Any]]],
+    records: dict[str, RunRecord],
+    begun: Mapping[str, int],
+) -> None:
+    """Take over into `records` what is done elsewhere, and tell it, so that nobody takes it for trained anew."""
+    open_ones = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in {*records, *begun}}
+    taken = [read_run(folder) for folder in jobs.adopt(parent, list(open_ones.values()))]
+    records |= {found.hash: found for found in taken}
+    if not taken:
+        return
+    here = {plan.hash for plan, _ in asked}
+    made_in = [Path(records[one].made_in) for one in here & records.keys() if records[one].made_in]
+    own = sum(place.is_relative_to(study.folder.absolute()) for place in made_in)
+    for count, whence in ((len(made_in) - own, "earlier studies"), (own, "the search")):
+        if count:
+            there = f"{count} of {len(here)} runs are" if len(here) > 1 else "the run is"
+            study.voice.say(f"{capital(words)}: {there} there already, from {whence}.")
 
 
 def _seconds(study: _Study, plan: Plan, about: dict[str, Any], begun: Mapping[str, int], rung: bool) -> float:
@@ -282,26 +329,6 @@ def _note(
                 conditions.add((about["cell"], about["budget"], about["fraction"]))
     for condition in sorted(conditions):
         means.rebuild(study.folder, study.declared, condition)
-
-
-def _clear_half_made(folder: Path) -> None:
-    """What a kill left half-made goes: temporaries, and folders of runs whose plan was not written yet."""
-    for means_run in folder.glob("mean-*"):
-        sweep(means_run)
-    for place in (folder, folder / "search", folder / "sources"):
-        sweep(place)
-        sweep(place / "trunks")
-        for path in place.glob("[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"):
-            if path.is_dir() and not (path / "plan.json").exists():
-                shutil.rmtree(path)
-
-
-def _drop_rungs(folder: Path) -> None:
-    """Rungs that were not kept need no checkpoint and no model any more; their records stay."""
-    for found in runs_in(folder):
-        if not found.done:
-            for part in ("checkpoints", "model"):
-                shutil.rmtree(found.folder / part, ignore_errors=True)
 
 
 def repair(folder: Path) -> list[Path]:

@@ -38,7 +38,7 @@ class RunRecord:
     hash: str
     about: dict[str, Any]
     result: dict[str, Any] = field(hash=False)
-    adopted: bool = False  # taken over from another study
+    made_in: str = ""  # the folder that it was taken over from
 
     @property
     def done(self) -> bool:
@@ -184,7 +184,7 @@ def read_run(folder: Path) -> RunRecord:
         hash=content["hash"],
         about=content.get("study", {}),
         result=read_json(result) if result.exists() else {},
-        adopted="made_in" in content,
+        made_in=content.get("made_in", ""),
     )
 
 
