@@ -89,10 +89,18 @@ def val_score(run: Run, metric: str) -> float:
     return 0.0 if best is None else score(best, metric)
 
 
-def answers(run: Run) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Of the test images: ids, labels, and who was right."""
+def stated_val(run: Run, metric: str) -> float:
+    """The best epoch's; of a run that diverged before one was validated, that of the answers that stand for it."""
+    if run.epochs:
+        return val_score(run, metric)
+    _, labels, right = answers(run, "val")
+    return float(np.mean([right[labels == k].mean() for k in np.unique(labels)] if metric != "accuracy" else right))
+
+
+def answers(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Of the images of a split: ids, labels, and who was right."""
     with np.load(run.folder / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
-        here = arrays["split"] == "test"
+        here = arrays["split"] == split
         right = arrays["logits"][here].argmax(1) == arrays["label"][here]
         return arrays["image"][here].tolist(), arrays["label"][here], right.astype(float)
 
@@ -153,7 +161,7 @@ def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any, most: float) -> tuple[A
 
     It is never below that of one image in m + 2, which counts `most` (Agresti & Min 2005).
     """
-    below = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
+    below = np.asarray(a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1)))
     least = np.minimum(n, m) - 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(below > 0, np.maximum((a + b - c) ** 2 / below, least), least)
@@ -202,7 +210,7 @@ def contrast(d: np.ndarray, level: float, tie: float, most: float) -> dict[str, 
         "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
         "endless_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
-        "degrees": df, "wins": int((seeds > 0).sum()), "losses": int((seeds < 0).sum()), "n": n, "m": m,
+        "degrees": df, "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n, "m": m,
         "need": needed(a, b, c, n, m, level, wanted, most) if outcome == "undecided" and n >= 3 else None,
     }  # fmt: skip
 
@@ -349,7 +357,8 @@ def _condition(
     for arm in arms:
         arm["rates"] = {g: c[arm["name"]] for g, c in search.get("chosen", {}).get(about[0], {}).items()}
     chosen = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
-    best = max(chosen["seeds"], key=lambda row: (row["val"], -row["seed"]))
+    there = {run.folder.name for run in by.values() if run.epochs}
+    best = max(chosen["seeds"], key=lambda row: (row["run"] in there, row["val"], -row["seed"]))
     first, second = _primary(protocol, cells)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
     rivals = [] if protocol["primary"] else _rivals(chosen["name"], protocol, arms)
@@ -442,7 +451,7 @@ def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any])
         until = run.epochs[: passed[0]] if passed else run.epochs
         rows.append(
             {"seed": run.seed, "run": run.folder.name, "state": run.state, "lr": run.rate, "test": float(judged),
-             "val": val_score(run, metric), "passed": bool(passed),
+             "val": stated_val(run, metric), "passed": bool(passed),
              "epochs": len(until), "images": until[-1]["step"] * run.batch if until else 0,
              "seconds": round(seconds(until), 3)}
         )  # fmt: skip

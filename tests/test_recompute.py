@@ -56,6 +56,19 @@ def test_other_studies_too(name: str, tmp_path: Path) -> None:
     assert wrong == [] and [row for row in rows if row[3] is None] == []
 
 
+def test_arms_that_diverged_at_once_have_the_scores_of_what_stands_for_them(tmp_path: Path) -> None:
+    """Logits of 0 name the first class: right on all of one class of four, on val as on test."""
+    varied = {"lr": ("1e30", "1e29", "0.01")}
+    place = made(tmp_path, arms=("scratch",), vary=varied, epochs="9st", metric="balanced", seeds=3)
+    wrong, rows = recompute.check(place)
+    assert wrong == [] and [row for row in rows if row[3] is None] == []
+    verdict = json.loads((place / "verdict.json").read_text())
+    for arm in verdict["arms"][:2]:
+        assert arm["diverged"] == [0, 1, 2] and arm["val"] == arm["test"] == pytest.approx(1 / 4)
+    level = next(c for c in verdict["contrasts"] if "0.01" not in c["first"] + c["second"])
+    assert (level["wins"], level["losses"]) == (0, 0)
+
+
 def test_every_number_of_a_study_follows_from_its_records(small: Path) -> None:
     wrong, rows = recompute.check(small)
     assert wrong == [] and [row for row in rows if row[3] is None] == []

@@ -16,7 +16,7 @@ from headstart.errors import UsageError
 from headstart.verdict import decide
 from headstart.verdict.conclude import rival_of
 from headstart.verdict.headline import headline_contrast, read_verdict, winner_of
-from headstart.verdict.sentences import sentences
+from headstart.verdict.sentences import known, sentences
 from headstart.verdict.words import counted, level_words, paragraph
 
 
@@ -233,6 +233,17 @@ def test_what_is_left_with_endless_seeds() -> None:
 )
 def test_no_level_is_rounded_to_100(level: float, words: str) -> None:
     assert level_words(level) == words
+
+
+def test_photos_that_nobody_knows_are_not_called_none() -> None:
+    verdict = {"judge": {"images": 9, "declared": "none"}, "known": {
+        "scratch": {"classes": [], "images": 0}, "file:a": {"classes": [], "images": None},
+        "file:a+frozen": {"classes": [], "images": None}, "run:b": {"classes": [], "images": 4},
+    }}  # fmt: skip
+    assert known(verdict) == [
+        "B was trained on 4 of the 9 test images: its numbers flatter it.",
+        "Whether a had seen any of the test images is not known: the photos of its training are not at hand.",
+    ]
 
 
 def test_one_has_no_plural() -> None:

@@ -59,8 +59,8 @@ def foretell(declared: Declared, given: Container[str] | None, voice: Voice, eng
     return [
         *lines,
         *out_of_reach(protocol, found.judging),
-        f"{found.images:,} training images in all: about {span_words(found.seconds)} {where}; every rate that is added "
-        "at the edge of a grid takes more.",
+        f"{found.images:,} training images in all: about {span_words(found.seconds)} {where}"
+        + ("; every rate that is added at the edge of a grid takes more." if declared.searched else "."),
     ]
 
 

@@ -95,7 +95,7 @@ def _condition(
     chosen = max(arms, key=lambda arm: arm["val"])  # by val alone; of equals the first declared
     rows = grid_rows(declared.cells, val)
     rivals = [] if protocol.primary else rivals_of(chosen["name"], declared.cells, val)
-    best = max(chosen["seeds"], key=lambda run: (run["val"], -run["seed"]))
+    best = max(chosen["seeds"], key=lambda run: (bool(run["best_epoch"]), run["val"], -run["seed"]))  # one with a model
     labels = judged.labels if protocol.metric == "balanced" else None
     looks = taken(right, primary, protocol.looks if (budget, fraction) == _main(declared) else (), labels=labels)
     found = []
@@ -135,7 +135,7 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, 
                 "state": run.result["state"],
                 "lr": run.rate,
                 "best_epoch": run.result["best_epoch"],
-                "val": run.val_score(protocol.metric),
+                "val": _val(run, protocol.metric),
                 "test": _score(judged, protocol.metric),
                 "to_target": run.to_target(protocol.target, protocol.metric) if protocol.target else None,
                 **run.length(),
@@ -211,6 +211,11 @@ def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         times = [row["to_target"][unit] if row["to_target"] else None for row in rows]
         found[unit] = asdict(time_to_target(times, [row[unit] for row in rows]))
     return found
+
+
+def _val(run: RunRecord, metric: str) -> float:
+    """That of the best epoch; where none was validated, of the answers that stand for such a run, as on test."""
+    return run.val_score(metric) if run.result["best_epoch"] else _score(run.judged("val"), metric)
 
 
 def _score(judged: Judged, metric: str) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.protocol import FEWEST_SEEDS
-from headstart.verdict.statistics import Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
+from headstart.verdict.statistics import ROUNDING, Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Table = npt.NDArray[np.int8]
@@ -127,8 +127,8 @@ def _contrast(
         p_sign_flip=sign_flip(per_seed) if n <= 20 else None,
         endless_seeds=found.endless_seeds,
         degrees=found.degrees,
-        wins=int((per_seed > 0).sum()),
-        losses=int((per_seed < 0).sum()),
+        wins=int((per_seed > ROUNDING).sum()),
+        losses=int((per_seed < -ROUNDING).sum()),
         n=n,
         m=found.squares.m,
         need=_need(found, tie) if outcome == "undecided" and n >= FEWEST_SEEDS else None,

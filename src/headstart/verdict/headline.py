@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart.record import read_json
+from headstart.verdict.statistics import ROUNDING
 
 Verdict = Mapping[str, Any]
-NOTHING = 1e-12  # a difference that is one of rounding alone
 
 
 def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
     if contrast is None:
         return None
     mine = turned(contrast, verdict["chosen"])
-    return mine if mine["mean"] >= -NOTHING else turned(contrast, mine["second"])
+    return mine if mine["mean"] >= -ROUNDING else turned(contrast, mine["second"])
 
 
 def beaten_by(verdict: Verdict, arm: str) -> list[str]:

@@ -298,8 +298,10 @@ def notes(verdict: Verdict) -> list[str]:
 def known(verdict: Verdict) -> list[str]:
     """Which weights had seen these classes, or these very images, before."""
     said: dict[str, str] = {}
+    unknown = []
     for name, met in verdict["known"].items():
-        start = capital(short_start(re.split(r"[+@,]", name)[0]))
+        own_name = short_start(re.split(r"[+@,]", name)[0])
+        start = capital(own_name)
         if met["classes"]:
             names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
             told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
@@ -312,6 +314,13 @@ def known(verdict: Verdict) -> list[str]:
                 f"{start} was trained on {met['images']:,} of the {verdict['judge']['images']:,} {judged(verdict)}: "
                 "its numbers flatter it."
             )
+        if met["images"] is None and own_name not in unknown:
+            unknown.append(own_name)
+    if unknown:
+        said["unknown"] = (
+            f"Whether {enumerated(unknown)} had seen any of the {judged(verdict)} is not known: the photos of "
+            f"{'its' if len(unknown) == 1 else 'their'} training are not at hand."
+        )
     return list(said.values())
 
 

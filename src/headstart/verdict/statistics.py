@@ -19,6 +19,7 @@ from scipy import stats
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # of an interval, unless another is said
+ROUNDING = 1e-12  # a difference of accuracies below it is none
 MOST = 100_000  # seeds or images; a need beyond is told as none
 
 
@@ -159,7 +160,7 @@ def sign_flip(per_seed: Sequence[float] | Array) -> float:
         raise ValueError("all changes of sign are counted for up to 20 seeds")
     signs = 1 - 2 * ((np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1)
     sums = np.abs(signs @ d)
-    return float((sums >= abs(d.sum()) - 1e-12).mean())
+    return float((sums >= abs(d.sum()) - ROUNDING).mean())
 
 
 def holm(p: Sequence[float]) -> list[float]:
