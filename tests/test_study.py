@@ -112,12 +112,13 @@ def test_arms_that_make_no_sense_are_told(arms: tuple[str, ...]) -> None:
 def test_equal_file_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     arms = [f"file:{tmp_path}/a/best.pth", f"file:{tmp_path}/b/best.pth+frozen", f"file:{tmp_path}/c/b/best.pth+frozen"]
     arms += [f"file:{tmp_path}/a/best.pth@adam", f"file:{tmp_path}/x+frozen@sgd,1.pth"]
+    arms += [f"file:{tmp_path}/x.pth", f"file:{tmp_path}/x.safetensors"]
     wanted = declared("digits", ("scratch", *arms), None, None, None, None, {})
     assert [cell.name for cell in wanted.cells] == [
-        "scratch", "file:best", f"file:{tmp_path.name}/b/best+frozen", "file:c/b/best+frozen", "file:best@adam",
-        "file:x-frozen-sgd-1",
+        "scratch", "file:best", f"file:{tmp_path.name}/b/best.pth+frozen", "file:c/b/best.pth+frozen", "file:best@adam",
+        "file:x-frozen-sgd-1", f"file:{tmp_path.name}/x.pth", f"file:{tmp_path.name}/x.safetensors",
     ]  # fmt: skip
-    assert wanted.cells[-1].plan(wanted.plan).arm.tuning == "full"
+    assert wanted.cells[5].plan(wanted.plan).arm.tuning == "full"
     with pytest.raises(UsageError, match="there twice"):
         declared("digits", (arms[0], arms[0]), None, None, None, None, {})
 

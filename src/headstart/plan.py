@@ -264,13 +264,15 @@ def _absolute(path: str) -> str:
 def short_start(start: str, parts: int = 1) -> str:
     """A start with so many last parts of its path. `file:../w/cifar+1.pth` is `file:cifar-1`: + and @ part an arm.
 
-    With two parts it is `file:w/cifar-1`; paths are taken as absolute, so `parts` beyond their length change nothing.
+    With two parts it is `file:w/cifar-1.pth`; paths are taken as absolute, so `parts` beyond their length change nothing.
     """
     match = _START_PATH.fullmatch(start)
     if match is None or _BUILTIN.fullmatch(match[2]):
         return start
     shown = "/".join(Path(_absolute(match[2])).parts[1:][-parts:])
-    return match[1] + re.sub(r"[+@,]+", "-", re.sub(r"[.](safetensors|pth|pt)$", "", shown))
+    if parts == 1:
+        shown = re.sub(r"[.](safetensors|pth|pt)$", "", shown)
+    return match[1] + re.sub(r"[+@,]+", "-", shown)
 
 
 def start_path(start: str) -> Path | None:
