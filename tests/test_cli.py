@@ -346,6 +346,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
 
 
 def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
+    (tmp_path / "study" / "search" / "trial").mkdir(parents=True)
     process = subprocess.Popen(
         [sys.executable, "-c", "from headstart.cli import main; main()", "board", str(tmp_path), "--port", "0"],
         stdout=subprocess.PIPE,
@@ -358,6 +359,7 @@ def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in err
+    assert "Runs named search/… tried a learning rate each" in err  # a study has such runs here
 
 
 def test_the_package_runs_as_a_module() -> None:

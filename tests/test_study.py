@@ -182,6 +182,9 @@ def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path
     assert study.carry_out(folder, Here(Silent()), Silent()) == verdict
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # nothing ran twice
 
+    trials = list(runs_in(folder / "search"))
+    assert trials and all(f"-search-lr{run.rate:g}-{run.arm}-s{run.seed}" in run.folder.name for run in trials)
+    assert not any("search" in run.folder.name for run in runs)
     second = study.begin(wanted, tmp_path / "again", Silent())  # done elsewhere: taken over, and apart from it
     told = Told()
     study.carry_out(second, Here(Silent()), told)

@@ -256,9 +256,11 @@ def board(
     """Open TensorBoard on a folder of runs; Ctrl-C ends it."""
     from contextlib import suppress
 
-    from headstart.use.board import serve
+    from headstart.use.board import legend, serve
 
     with suppress(KeyboardInterrupt):
+        for line in legend(folder):
+            print(line, file=sys.stderr)
         serve(folder, port, lambda url: print(url, flush=True))
 
 

@@ -20,6 +20,7 @@ from headstart import errors, machine, record, run, run_heads
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
+from headstart.scribe import called
 from headstart.verdict.gather import read_run, runs_in
 from headstart.voice import Voice
 
@@ -209,7 +210,7 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None 
     source = _finished(plan, about) or (None if until is None else _rung(plan, until))
     if source is None:
         return None
-    folder = record.create_run(parent, about["cell"], plan.chance.seed)
+    folder = record.create_run(parent, called(plan, about), plan.chance.seed)
     try:
         content = record.read_json(source / "plan.json")
         _take_over(source, folder)

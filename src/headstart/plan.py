@@ -264,7 +264,7 @@ def _absolute(path: str) -> str:
 def short_start(start: str, parts: int = 1) -> str:
     """A start with so many last parts of its path. `file:../w/cifar+1.pth` is `file:cifar-1`: + and @ part an arm.
 
-    With two parts it is `file:w/cifar-1.pth`; paths are taken as absolute, so `parts` beyond their length change nothing.
+    With two parts it is `file:w/cifar-1.pth`; `parts` beyond the length of the absolute path change nothing.
     """
     match = _START_PATH.fullmatch(start)
     if match is None or _BUILTIN.fullmatch(match[2]):

@@ -19,7 +19,7 @@ from headstart.interrupt import Wish
 from headstart.model_folder import epoch_of, write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, read_plan
-from headstart.scribe import Scribe, settings_of
+from headstart.scribe import Scribe, called, settings_of
 from headstart.state import State
 from headstart.units import Duration
 from headstart.verdict import health
@@ -66,7 +66,7 @@ def is_blind(about: dict[str, Any] | None) -> bool:
 
 def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
     """A new run folder under `runs` with its plan.json."""
-    folder = record.create_run(runs, about["cell"] if about else plan.arm_name, plan.chance.seed)
+    folder = record.create_run(runs, called(plan, about), plan.chance.seed)
     content = {"schema": record.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
     content |= {"environment": machine.environment(plan.machine.device)} | ({"study": about} if about else {})
     record.write_json(folder / "plan.json", content)

@@ -39,3 +39,10 @@ class Scribe:
 def settings_of(plan: Plan) -> dict[str, Any]:
     """The plan as hyper-parameters for TensorBoard: every field, so that all runs have the same keys."""
     return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
+
+
+def called(plan: Plan, about: dict[str, Any] | None) -> str:
+    """What a run's folder is called after: its cell or its arm; a trial of a search also after its learning rate."""
+    if about is None:
+        return plan.arm_name
+    return f"search-lr{plan.recipe.lr:g}-{about['cell']}" if about.get("stage") == "search" else str(about["cell"])

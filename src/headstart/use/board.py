@@ -16,6 +16,16 @@ from headstart.errors import DataError, ResourceError, UsageError
 SAMPLES = "scalars=100000,histograms=2000,images=1000"
 
 
+def legend(folder: Path) -> list[str]:
+    """What the runs are that a study has beside those of its comparison, as TensorBoard names them."""
+    if not any(next(folder.glob(place), None) for place in ("search/*", "*/search/*")):
+        return []
+    return [
+        "Runs named search/… tried a learning rate each, on seeds of their own; mean-… is the mean of an arm's seeds.",
+        "To see the comparison alone, filter the runs by ^(?!.*search/).",
+    ]
+
+
 def serve(folder: Path, port: int, tell: Callable[[str], None]) -> None:
     """Serve `folder` on this machine only, tell the address, and stay until interrupted.
 
