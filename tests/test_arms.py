@@ -7,9 +7,10 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
 from headstart import arms, build, machine, run
+from headstart.declaration import declare
 from headstart.parts import starts
 from headstart.plan import Plan
-from headstart.protocol import Cell, declare
+from headstart.protocol import Cell
 from headstart.record import read_json
 from headstart.settings import settle
 from headstart.verdict import sentences, words

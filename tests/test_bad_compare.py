@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from headstart.cli import main
+from headstart.declaration import read_study
 from headstart.engines import choice
-from headstart.protocol import read_study
 from headstart.question import declared
 from headstart.record import read_json
 

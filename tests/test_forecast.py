@@ -11,10 +11,10 @@ from PIL import Image
 
 from headstart import forecast, study
 from headstart.cli import main
+from headstart.declaration import Declared, read_study
 from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.eta import Price, fit, predicted
-from headstart.protocol import Declared, read_study
 from headstart.question import declared
 from headstart.units import seconds
 from headstart.verdict.decide import contrasts

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from headstart import study
+from headstart.declaration import read_study
 from headstart.engines.here import Here
 from headstart.errors import UsageError
-from headstart.protocol import read_study
 from headstart.question import declared
 from headstart.verdict import decide
 from headstart.verdict.gather import runs_in

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from headstart.protocol import Declared, write_study
+from headstart.declaration import Declared, write_study
 from headstart.question import declared
 from headstart.record import write_json
 from headstart.verdict.gather import runs_in

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from headstart import study
+from headstart.declaration import Declared
 from headstart.engines.here import Here
 from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.progress import Progress, comparing, searching
-from headstart.protocol import Declared
 from headstart.question import declared
 from headstart.search import EXTENSIONS
 from headstart.settings import settle

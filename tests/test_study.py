@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from headstart import jobs, study
+from headstart.declaration import read_study, write_study
 from headstart.engines.here import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
-from headstart.protocol import parse_arm, read_study, write_study
+from headstart.protocol import parse_arm
 from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.search import extended, search

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart import interrupt
-from headstart.protocol import read_study
+from headstart.declaration import read_study
 from headstart.record import read_json
 from headstart.verdict.ended import ended
 from headstart.verdict.gather import runs_in

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart import run
+from headstart.declaration import read_study
 from headstart.engines import checked, choice
 from headstart.forecast import begin, settled
-from headstart.protocol import read_study
 from headstart.question import alone, declared
 from headstart.settings import interval, settle
 from headstart.study import carry_out

@@ -15,9 +15,9 @@ from typing import Any
 from headstart import build, data, record
 from headstart.data import pixels
 from headstart.data.split import Split, overlaps
+from headstart.declaration import Declared
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.plan import Plan, differences, read_plan, start_path
-from headstart.protocol import Declared
 from headstart.survey import Survey, take
 from headstart.voice import Silent, Voice
 

@@ -26,7 +26,7 @@ from headstart.terminal import Terminal
 from headstart.use.printing import as_csv, as_table, printable
 
 if TYPE_CHECKING:
-    from headstart.protocol import Declared
+    from headstart.declaration import Declared
 
 app = App(
     name="headstart",
@@ -87,7 +87,7 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
-    from headstart.protocol import read_study
+    from headstart.declaration import read_study
     from headstart.question import alone, declared
 
     checked(engine, address)
@@ -330,7 +330,7 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.
 
 def _finished(study: Path) -> dict[str, Any] | None:
     """The verdict of a study of which nothing is left to do, and a word on that; None for one to go on with."""
-    from headstart.protocol import read_study
+    from headstart.declaration import read_study
     from headstart.verdict.ended import ended
 
     if verdict := ended(study, read_study(study)):

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from headstart.declaration import Declared
 from headstart.errors import UsageError
 from headstart.plan import Plan
-from headstart.protocol import FEWEST_SEEDS, Declared, Protocol
+from headstart.protocol import FEWEST_SEEDS, Protocol
 from headstart.units import Duration
 
 EPOCH = Duration(1, "ep")

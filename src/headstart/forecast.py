@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart import arms, build, machine, study
+from headstart.declaration import Declared
 from headstart.engines import choice
 from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of, span_words, trials, tuned_images
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
-from headstart.protocol import FEWEST_SEEDS, Declared, Protocol
+from headstart.protocol import FEWEST_SEEDS, Protocol
 from headstart.units import seconds
 from headstart.verdict.statistics import LEVEL, MeanSquares
 from headstart.verdict.words import counted, enumerated

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from headstart.declaration import Declared
 from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
 from headstart.plan import Plan
-from headstart.protocol import Declared, Protocol
+from headstart.protocol import Protocol
 from headstart.units import seconds
 from headstart.verdict.gather import RunRecord
 from headstart.verdict.statistics import time_to_target

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.declaration import Declared, declare, read_study
 from headstart.errors import UsageError
-from headstart.protocol import OF_AN_OPTIMIZER, Declared, Protocol, declare, read_study
+from headstart.protocol import OF_AN_OPTIMIZER, Protocol
 from headstart.settings import settle
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")

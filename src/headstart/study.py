@@ -27,12 +27,13 @@ from headstart.arms import (
     source_plan,
     write_met,
 )
+from headstart.declaration import Declared, read_study, write_study
 from headstart.engines import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.eta import asked_images, rung_epochs, tuned_images
 from headstart.plan import Plan
 from headstart.progress import Progress, comparing, searching
-from headstart.protocol import Declared, Protocol, read_study, write_study
+from headstart.protocol import Protocol
 from headstart.report import page
 from headstart.search import Trial, search
 from headstart.survey import Survey

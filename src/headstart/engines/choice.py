@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headstart import machine
+from headstart.declaration import Declared
 from headstart.engines import Engine, checked
 from headstart.engines.here import Here
 from headstart.parts import precision
 from headstart.plan import Plan
-from headstart.protocol import Declared
 from headstart.voice import Silent, Voice
 
 

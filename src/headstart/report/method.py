@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.declaration import Declared, read_study
 from headstart.errors import HeadstartError
-from headstart.protocol import Declared, read_study
 from headstart.record import read_json
 from headstart.report.records import Drawn
 from headstart.verdict.gather import RunRecord, runs_in

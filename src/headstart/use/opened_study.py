@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from headstart.declaration import read_study
 from headstart.errors import UsageError
-from headstart.protocol import read_study
 from headstart.use.opened import Run
 from headstart.use.plots import Plots
 from headstart.verdict.gather import runs_in

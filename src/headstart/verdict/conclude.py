@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart.protocol import Cell, Declared
+from headstart.declaration import Declared
+from headstart.protocol import Cell
 from headstart.record import SCHEMA, read_json
 from headstart.verdict.decide import contrasts, pairs
 from headstart.verdict.gather import Judged, RunRecord, common_seeds, compared, runs_in, tables

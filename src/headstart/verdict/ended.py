@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from headstart.declaration import Declared
 from headstart.errors import DataError
-from headstart.protocol import Declared
 from headstart.record import SCHEMA, read_json
 from headstart.verdict.gather import compared
 

@@ -28,7 +28,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars
 
-from headstart.protocol import Declared
+from headstart.declaration import Declared
 from headstart.record import mark, read_lines, slug
 from headstart.verdict.gather import RunRecord, compared
 from headstart.watch.event_file import EventFile
