@@ -12,6 +12,7 @@ from headstart.parts import precision
 from headstart.parts.weights import model_weights
 from headstart.plan import Plan
 from headstart.record import read_json, read_lines
+from headstart.report import records, training
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.use.predictor import Predictor
@@ -111,6 +112,19 @@ def test_heads_trained_together_have_the_findings_that_diagnose_has(start: str, 
         assert [{name: line[name] for name in wanted[0]} for line in lines if wanted] == wanted
         texts = [(tag, step) for tag, step, _, plugin, _ in points(folder) if plugin == "text" and "finding" in tag]
         assert texts == [(f"finding/{line['name']}/text_summary", line["step"]) for line in lines]
+
+
+def test_heads_say_why_no_gradients_at_blocks_are_known(start: str, tmp_path: Path) -> None:
+    (folder,) = together([plan(start=start, lr=0.05)], tmp_path)
+    looks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "look"]
+    first, last = looks[0]["gradient_norm"]["fc"], looks[-1]["gradient_norm"]["fc"]
+    told = (
+        f"gradients at the blocks were not probed, since all blocks are frozen; |∂L/∂w| of fc is {first:.2g} at step 1 "
+        f"and {last:.2g} at step {looks[-1]['step']}"
+    )
+    assert told in "\n".join(diagnosis.sentences(diagnosis.diagnose(folder)))
+    section = training.health([records.read(read_run(folder))])
+    assert not section.figures and [note.partition(", seed 0: ")[2] for note in section.notes] == [f"{told}."]
 
 
 def test_the_trunk_is_stored_once_and_the_model_is_used_like_any_other(start: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from headstart import jobs, twins
 from headstart.errors import InterruptedRunError, UsageError
 from headstart.record import read_json
 from headstart.settings import settle
+from headstart.use import diagnosis
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent, Voice
 
@@ -85,6 +86,25 @@ def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, mon
     assert len(runs) == len({run.plan["network"]["norm"] + run.plan["network"]["shortcut"] for run in runs}) == 4
     assert {run.plan["machine"]["precision"] for run in runs} == {"fp32"}  # as the first ones had
     assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+@pytest.mark.parametrize(("fraction", "health"), [(0.2, "too early to say"), (1.0, "healthy")])
+def test_a_twin_is_as_healthy_as_its_run(
+    fraction: float, health: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
+    found = twins.compare(settings.pop("source"), settings, tmp_path, Silent(), engine="here")
+    runs = {
+        (run.plan["network"]["shortcut"], run.plan["network"]["norm"]): run.folder
+        for run in runs_in(Path(found["folder"]))
+    }
+    for one in found["twins"]:
+        (run,) = diagnosis.diagnose(runs[one["shortcut"], one["norm"]])
+        assert one["findings"] == [finding.name for finding in run.findings]
+        assert one["health"] == (", ".join(one["findings"]) or run.healthy.partition(":")[0].lower())
+    assert health in {one["health"] for one in found["twins"]}
+    assert sum(line.endswith(health) for line in found["sentences"]) >= 1
 
 
 @pytest.mark.parametrize("seeds", [0, -1])

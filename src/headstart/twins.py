@@ -28,7 +28,7 @@ from headstart.protocol import FEWEST_SEEDS
 from headstart.settings import settle
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.health import VANISHED, findings, flow_kept
-from headstart.verdict.history import read
+from headstart.verdict.history import EARLY, HEALTHY, read
 from headstart.verdict.statistics import crossed, possible
 from headstart.verdict.words import length_words, points
 from headstart.voice import Silent, Voice
@@ -53,6 +53,12 @@ class Twin:
     right: np.ndarray  # [seeds, images] of 0 and 1
     kept: tuple[float, float]  # |∂L/∂h| behind the first block over that behind the last: at the start, at the end
     findings: tuple[str, ...]
+    otherwise: str = HEALTHY  # what is said where nothing was found
+
+    @property
+    def health(self) -> str:
+        """What was found in any of its runs, or what is said of those in which nothing was."""
+        return ", ".join(self.findings) or self.otherwise
 
     @property
     def accuracy(self) -> float:
@@ -152,9 +158,11 @@ def _twin(runs: Sequence[RunRecord]) -> Twin:
     split = "test" if "test" in runs[0].result else "val"
     names = [one.name for history in histories for one in findings(history)]
     right = np.array([run.judged(split).right for run in runs])
+    otherwise = EARLY if EARLY in [history.standing for history in histories] else HEALTHY
     return Twin(
-        network["network"], network["shortcut"], network["norm"], right, (start, end), tuple(dict.fromkeys(names))
-    )
+        network["network"], network["shortcut"], network["norm"], right, (start, end), tuple(dict.fromkeys(names)),
+        otherwise,
+    )  # fmt: skip
 
 
 def _middle(values: Sequence[float | None]) -> float:
@@ -178,7 +186,7 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     )
     table = [
         f"  {one.network:9} norm {one.norm:6} shortcut {one.shortcut:4} {100 * one.accuracy:5.1f} %   kept "
-        f"{one.kept[0]:.1e}  {one.kept[1]:.1e}  {', '.join(one.findings) or 'healthy'}"
+        f"{one.kept[0]:.1e}  {one.kept[1]:.1e}  {one.health}"
         for one in twins
     ]
     limits = f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g} for all twins"
@@ -187,7 +195,8 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     return {
         "twins": [
             {"network": one.network, "shortcut": one.shortcut, "norm": one.norm, "accuracy": one.accuracy,
-             "kept_at_start": _known(one.kept[0]), "kept_at_end": _known(one.kept[1]), "findings": list(one.findings)}
+             "kept_at_start": _known(one.kept[0]), "kept_at_end": _known(one.kept[1]), "findings": list(one.findings),
+             "health": one.health}
             for one in twins
         ],
         "effects": effects,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from headstart.report import charts
 from headstart.report.charts import thinned
 from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section, legend
-from headstart.verdict.health import Finding, findings
+from headstart.verdict.health import Finding, findings, unprobed
 from headstart.verdict.words import arm_words, capital, enumerated
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 16  # runs whose gradients are drawn, and epochs of each
+MOST_NOTES = 6  # on arms whose gradients are not
 
 
 def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
@@ -57,8 +58,24 @@ def health(runs: Sequence[Drawn]) -> Section:
     if found:
         ill = len({run.name for run, _ in found})
         finding = f"{ill} of {len(runs)} runs {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"
-    figures = [figure for run in _examples(runs, found) if (figure := _flow(run)) is not None]
-    return Section("health", "Is the training healthy?", finding, figures, lead=notes)
+    drawn = {run.arm: figure for run in _examples(runs, found) if (figure := _flow(run)) is not None}
+    figures = list(drawn.values())[:MOST_EXAMPLES]
+    return Section("health", "Is the training healthy?", finding, figures, _without_flow(runs, drawn), notes)
+
+
+def _without_flow(runs: Sequence[Drawn], drawn: Collection[str]) -> list[str]:
+    """Why some arms have no picture of their gradients, each arm told by its first run."""
+    left: dict[str, Drawn] = {}
+    for run in runs:
+        if run.arm not in drawn:
+            left.setdefault(run.arm, run)
+    short = "gradients at the blocks were probed less than twice, so that there is no course of them to draw"
+    notes = [f"{capital(run.name)}: {unprobed(run.history) or short}." for run in left.values()]
+    if (more := len(notes) - MOST_NOTES) > 1:
+        notes[MOST_NOTES:] = [f"{more} more arms have no picture of their gradients either."]
+    if len(drawn) > MOST_EXAMPLES:
+        notes.append(f"Shown are runs of {MOST_EXAMPLES} arms of {len(drawn)}; `headstart diagnose` reads all.")
+    return notes
 
 
 def _examples(runs: Sequence[Drawn], found: Sequence[tuple[Drawn, Finding]]) -> list[Drawn]:
@@ -68,7 +85,7 @@ def _examples(runs: Sequence[Drawn], found: Sequence[tuple[Drawn, Finding]]) -> 
         if len(run.history.probes) > 1:
             chosen.setdefault(run.arm, run)
     order = list(dict.fromkeys(run.arm for run in runs))
-    return sorted(chosen.values(), key=lambda run: order.index(run.arm))[:MOST_EXAMPLES]
+    return sorted(chosen.values(), key=lambda run: order.index(run.arm))
 
 
 def _flow(run: Drawn) -> Figure | None:

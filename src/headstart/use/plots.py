@@ -71,8 +71,8 @@ class Plots:
     def health(self) -> Chart:
         """What is wrong with the training of any run, and how gradients reach each block of a run of each arm."""
         section = training.health(self._runs)
-        lead = Markup("").join(Markup("<p>{}</p>").format(sentence) for sentence in section.lead)
-        return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)))
+        lead, notes = (Markup("").join(map(Markup("<p>{}</p>").format, some)) for some in (section.lead, section.notes))
+        return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)) + notes)
 
     def confusion(self) -> Chart:
         """What the exported model takes for what, on the images that judge."""

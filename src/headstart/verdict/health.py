@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from headstart.verdict.history import FALLING, History, Line
+from headstart.verdict.words import capital
 
 VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
 EXPLODED = 1e4
@@ -95,10 +96,25 @@ def healthy_words(history: History) -> str:
     if history.probes and (ends := _ends(history.probes[-1])) is not None:
         (first, _), (last, _), ratio = ends
         told.append(f"|∂L/∂h| behind {first} is {ratio:.2g} of that behind {last}")
-    if not history.probes:
-        told.append("gradients at the blocks were not probed")
-    verdict = "Healthy: nothing was found" if history.has_had_time else "Too early to say: nothing was found yet"
-    return f"{verdict} ({'; '.join(told)})."
+    if why := unprobed(history):
+        told.append(why)
+    return (
+        f"{capital(history.standing)}: nothing was found{'' if history.has_had_time else ' yet'} ({'; '.join(told)})."
+    )
+
+
+def unprobed(history: History) -> str:
+    """Why no |∂L/∂h| is known at the blocks, and what is known instead; "" where it is known."""
+    if any(probe["flow"] for probe in history.probes):
+        return ""
+    if history.plan["arm"]["tuning"] != "frozen":
+        return "gradients at the blocks were not probed: the record has no line of it"
+    told = "gradients at the blocks were not probed, since all blocks are frozen"
+    looks = [(look["step"], look.get("gradient_norm")) for look, _ in history.looks]
+    if norms := [(step, *next(iter(found.items()))) for step, found in looks if found]:
+        (first, name, begun), (last, _, ended) = norms[0], norms[-1]
+        told += f"; |∂L/∂w| of {name} is {_norm(begun)} at step {first} and {_norm(ended)} at step {last}"
+    return told
 
 
 def _lasting(history: History, check: Callable[[History, Line], Finding | None]) -> Finding | None:
@@ -311,6 +327,10 @@ def _when(probe: Line) -> str:
 
 def _number(value: float) -> str:
     return "not finite" if not math.isfinite(value) else f"{value:.2g}"
+
+
+def _norm(value: float | None) -> str:
+    return _number(math.inf if value is None else value)
 
 
 def _share(value: float) -> str:

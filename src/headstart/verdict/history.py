@@ -14,6 +14,7 @@ EPOCHS, STEPS = 2, 30  # after so many, or at its end, a run could be expected t
 FALLING = 0.97  # of the training loss of an epoch before: what still learns is below it
 HALFWAY = 0.6  # of the loss of one who guesses: who has come below it has learned
 FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
+HEALTHY, EARLY = "healthy", "too early to say"  # what a run is called in which nothing is wrong
 LATE = 0.1  # of the highest rate: looks at smaller rates are left out
 
 
@@ -66,6 +67,11 @@ class History:
         """Whether it could be expected to have learned something."""
         enough = bool(self.epochs) and self.epochs[-1]["step"] >= STEPS
         return enough and (self.ended or len(self.epochs) >= EPOCHS)
+
+    @property
+    def standing(self) -> str:
+        """What the run is called if nothing is wrong."""
+        return HEALTHY if self.has_had_time else EARLY
 
     @property
     def settled(self) -> bool:
