@@ -24,6 +24,7 @@ from headstart.errors import DataError, UsageError
 from headstart.question import declared
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, grids, page, records, ridges, story
+from headstart.report import names as labels
 from headstart.use.plots import Plots
 from headstart.verdict.gather import read_run, runs_at
 from headstart.voice import Silent
@@ -91,6 +92,13 @@ def test_labels_of_ticks_differ_and_say_where_they_are(low: float, span: float) 
     assert [float(label.replace(",", "")) for label in labels] == pytest.approx(ticks, rel=1e-2, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("value", "label"), [(1e30, "1e30"), (2.5e8, "2.5e8"), (25_000_000.0, "25,000,000"), (0.0, "0")]
+)
+def test_the_label_of_a_huge_value_is_short(value: float, label: str) -> None:
+    assert charts.number(value) == label
+
+
 def test_what_cannot_be_is_not_drawn_on_an_axis_of_shares() -> None:
     band = charts.Series(
         "a", 1, [[(1, 90.0), (2, 99.0)]], [(1, 90.0), (2, 99.0)], [(1, -80.0, 260.0), (2, 98.0, 100.0)]
@@ -127,6 +135,35 @@ def test_a_name_does_not_run_over_the_dot_of_another() -> None:
         left, height = float(name.get("x", 0)), float(name.get("y", 0)) - 4
         right = left + len(name.text or "") * charts.LETTER
         assert not [dot for dot in dots if left - 6 < dot[0] < right and abs(dot[1] - height) < 12]
+
+
+@given(st.lists(st.text("ab, ", min_size=1, max_size=40), min_size=1, max_size=12), st.integers(3, 30))
+def test_names_at_lines_stay_in_their_room(said: list[str], letters: int) -> None:
+    for most in (0.0, 100.0):
+        found = labels.in_lines(said, letters * charts.STRONG, most)
+        assert len(found) == len(said) and max(map(len, found)) <= (1 if most == 0 else 2)
+        for name, lines in zip(said, found, strict=True):
+            assert all(len(line) <= letters for line in lines)
+            assert "…" in "".join(lines) or " ".join(lines).split() == name.split()
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_runs_that_differ_in_their_seed_alone_are_told_apart_at_their_lines(count: int) -> None:
+    series = [charts.Series(f"a-network-of-a-long-name, frozen, seed {seed}", 1, [[(1, seed), (2, seed)]])
+              for seed in range(count)]  # fmt: skip
+    chart = charts.curves(series, x="", y="", label="")
+    seeds = {text.rpartition("seed ")[2] for text in texts(chart) if "seed " in text}
+    assert seeds == set(map(str, range(count)))
+    rows = charts.heat_map(charts.Grid([one.name * 2 for one in series], ["1"], [[1.0]] * count, [["1"]] * count),
+                           label="")  # fmt: skip
+    assert {text.rpartition("seed ")[2] for text in texts(rows) if "seed " in text} == seeds
+
+
+def test_a_name_that_was_moved_from_its_dot_has_a_sample_of_its_colour() -> None:
+    rows = [(f"arm {at}", at, 1.0, 50.0) for at in range(4)]
+    root = parsed(charts.scatter(rows, x="", y="", label=""))
+    samples = [one.get("class") for one in root.iter("{http://www.w3.org/2000/svg}circle") if one.get("r") == "4"]
+    assert {f"mean f{at}" for at in (1, 2)} <= set(samples)
 
 
 def test_a_run_without_an_epoch_has_no_line() -> None:

@@ -50,6 +50,8 @@ def number(value: float) -> str:
     if value and abs(value) < 1e-3:
         mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.3g}", "")
         return f"{mantissa}e{int(power)}" if power else mantissa
+    if abs(value) >= 1e8:
+        return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
     if abs(value) < 1e4:
         return f"{value:.9g}"
     return f"{value:,.0f}" if value == round(value) else f"{value:,.9g}"

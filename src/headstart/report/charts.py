@@ -15,14 +15,14 @@ from typing import TypeVar
 import numpy as np
 from markupsafe import Markup
 
+from headstart.report import names
 from headstart.report.axes import Axis, number, of_shares, padded
+from headstart.report.names import LETTER, LINE, STRONG
 
 T = TypeVar("T")
 WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
-LINE = 18  # between two lines of text
 TOP = 28  # of what is drawn, below the name of the y axis
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
-LETTER, STRONG = 7.2, 8.2  # width of a letter of the labels, more or less, and of one in bold
 SAMPLE = 22  # of a line, before its name
 MOST_POINTS, MOST_OF_ALL = 240, 12_000  # of a line, since a chart is not wider; and of all lines of a chart
 
@@ -108,7 +108,7 @@ def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, z
         ends = (axis.at(row.low), axis.at(row.high))
         drawn.append(_line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
         drawn += [_line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]
-        drawn += [_dot(axis.at(dot), y + 11, 3.5, f"seed f{row.colour}") for dot in row.dots]
+        drawn += [_dot(axis.at(dot), y + 11, 3.5, f"seed f{row.colour} c{row.colour}") for dot in row.dots]
         drawn.append(_dot(axis.at(row.mean), y, 6, f"mean f{row.colour}"))
         told = _signed(row.mean) if zero else f"{row.mean:.1f}"
         drawn.append(_text(WIDTH - VALUE + 12, y + 5, told, "start", "value"))
@@ -158,13 +158,19 @@ def curves(
             bottom = [(across.at(a), up.at(low)) for a, low, _ in reversed(one.band)]
             drawn.append(_tag("polygon", "", points=_points([*top, *bottom]), cls=f"band f{one.colour}"))
     for one in series:
-        drawn += [_path(path, across, up, f"seed c{one.colour}") for path in one.paths]
+        drawn += [_path(path, across, up, f"{'seed' if one.mean else 'lone'} c{one.colour}") for path in one.paths]
         drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
     named = [one for one in series if one.name and (one.mean or one.paths)]
-    left = WIDTH - right + 8
-    for y_end, one in _apart([(up.at((one.mean or one.paths[0])[-1][1]), one) for one in named], TOP, HEIGHT - 44):
+    labels = names.in_lines([one.name for one in named], right - SAMPLE - 12, (HEIGHT - 44 - TOP) / LINE)
+    ends = [
+        (up.at((one.mean or one.paths[0])[-1][1]), (one, label_lines))
+        for one, label_lines in zip(named, labels, strict=True)
+    ]
+    left, most = WIDTH - right + 8, max(map(len, labels), default=1)
+    for y_end, (one, label_lines) in names.apart(ends, TOP, HEIGHT - 44, most):
         drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
-        drawn.append(_text(left + SAMPLE, y_end + 4, _cut(one.name, right - SAMPLE - 12, STRONG), "start", "strong"))
+        for at, line in enumerate(label_lines):
+            drawn.append(_text(left + SAMPLE, y_end + 4 + at * LINE, line, "start", "strong"))
     return _svg(HEIGHT + 6, label, drawn)
 
 
@@ -201,9 +207,9 @@ def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
         return _tag("rect", "", x=x, y=y, width=round(wide - 1, 1), height=round(tall - 1, 1), cls=style)
 
     for index, name in enumerate(grid.columns):
-        drawn.append(_text(left + (index + 0.5) * wide, top - 4, _cut(name, wide + 4), "middle", "note"))
-    for row, name in enumerate(grid.rows):
-        drawn.append(_text(left - 8, top + (row + 0.5) * tall + 4, _cut(name, left - 10), "end", "note"))
+        drawn.append(_text(left + (index + 0.5) * wide, top - 4, names.cut(name, wide + 4), "middle", "note"))
+    for row, name in enumerate(names.cut_apart(grid.rows, left - 10)):
+        drawn.append(_text(left - 8, top + (row + 0.5) * tall + 4, name, "end", "note"))
         for column, value in enumerate(grid.values[row]):
             text = grid.texts[row][column]
             style = "none"
@@ -225,34 +231,23 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
     dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
     drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
-    for y_label, (name, colour, one) in _apart([(up.at(row[3]), row[:3]) for row in rows], TOP, HEIGHT - 44):
-        own, wide = across.at(one), len(name) * STRONG
+    for y_label, (name, colour, one, other) in names.apart([(up.at(row[3]), row) for row in rows], TOP, HEIGHT - 44):
+        own, wide, moved = across.at(one), len(name) * STRONG, abs(up.at(other) - y_label) >= 6
         beside = [dot for dot in dots if abs(dot[1] - y_label) < 12]
         before = own - 10 - wide
         if own + 10 + wide > WIDTH and before > 60 and not any(before < dot[0] < own for dot in beside):
+            drawn += [_dot(own - 4, y_label, 4, f"mean f{colour}")] if moved else []
             drawn.append(_text(own - 10, y_label + 4, name, "end", "strong"))
             continue
         left = own + 10
         for dot in sorted(beside):  # a name does not run over the dot of another
             if own < dot[0] < left + wide:
                 left = dot[0] + 10
-        if left > own + 10:
+        if left > own + 10 or moved:
             drawn.append(_dot(left + 5, y_label, 4, f"mean f{colour}"))
             left += 14
-        drawn.append(_text(left, y_label + 4, _cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
+        drawn.append(_text(left, y_label + 4, names.cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
     return _svg(HEIGHT + 6, label, drawn)
-
-
-def _apart(ends: Sequence[tuple[float, T]], top: float, bottom: float) -> list[tuple[float, T]]:
-    """Labels at their heights, a line apart: pushed down where they would lie on each other, and up from the bottom."""
-    found: list[tuple[float, T]] = []
-    gap = min(LINE - 3.0, (bottom - top) / max(len(ends) - 1, 1))
-    for height, what in sorted(ends, key=lambda end: end[0]):
-        found.append((max(height, found[-1][0] + gap) if found else max(height, top), what))
-    for at in range(len(found) - 1, -1, -1):
-        below = found[at + 1][0] - gap if at + 1 < len(found) else bottom
-        found[at] = (min(found[at][0], below), found[at][1])
-    return found
 
 
 def _frame_x(axis: Axis, top: float, bottom: float, name: str) -> Markup:
@@ -295,12 +290,6 @@ def _dot(x: float, y: float, radius: float, style: str) -> Markup:
 def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:
     more = {"cls": style} if style else {}
     return _tag("text", text, x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **more)
-
-
-def _cut(text: str, room: float, letter: float = LETTER) -> str:
-    """The text, with its end cut off where it is longer than `room`."""
-    most = max(3, int(room / letter))
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _signed(value: float) -> str:
