@@ -32,6 +32,7 @@ TOO_LARGE, MONSTROUS = 3.0, 1e3  # times the loss of guessing before the first s
 BLOWN_UP = 1.1  # of the loss of one who guesses: what a first epoch that does harm has on the mean
 STUCK = 0.8  # of the loss of one who guesses: what has not come below it has learned next to nothing
 HARDLY = 0.95  # of the same: has learned nothing
+BOLD = {"sgd": 0.1, "adam": 0.01}  # the highest rate that is advised, whatever was tried; others as Adam
 REACHED = 0.1  # of the gradient at the last block: with less at the first, small updates are not for want of a rate
 
 
@@ -246,7 +247,7 @@ def _rate_too_high(history: History) -> Finding | None:
     return Finding(
         "learning rate too high", layer, epoch, largest if updates else None, LARGE_UPDATE, " ".join(told),
         "Steps are so long that they throw away what the ones before have learned.",
-        f"Try --lr {recipe['lr'] / times:g}.",
+        f"Try --lr {min(recipe['lr'] / times, BOLD.get(recipe['optimizer'], BOLD['adam'])):g}.",
     )  # fmt: skip
 
 
