@@ -104,7 +104,8 @@ def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, z
         drawn.append(_line(axis.at(0), 4, axis.at(0), bottom, "zero"))
     for index, row in enumerate(rows):
         y = TALL * (index + 0.62)
-        drawn.append(_text(SIDE, y - 16, row.name, "start", "strong" if row.strong else ""))
+        if row.name:
+            drawn.append(_text(SIDE, y - 16, row.name, "start", "strong" if row.strong else ""))
         ends = (axis.at(row.low), axis.at(row.high))
         drawn.append(_line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
         drawn += [_line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]

@@ -22,12 +22,21 @@ COSTS = {
 }  # by what the reader chooses: the axis, and how to read it
 
 
+KEPT = (
+    "What a frozen trunk puts out is computed once for all heads on it, and kept: the seconds of most frozen runs are "
+    "those of their heads alone."
+)
+
+
 def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     """What a run of each arm takes, in minutes, images or use of the machine, against its accuracy."""
     runs_of, metric = by_arm(runs, verdict), metric_words(verdict)
     spent = {arm["name"]: _spent(arm, runs_of[arm["name"]]) for arm in verdict["arms"]}
     accuracy = {arm["name"]: 100 * arm["test"] for arm in verdict["arms"]}
-    cheapest = min(spent, key=lambda name: spent[name]["minutes"])
+    trained = [name for name, one in spent.items() if one["minutes"]] or list(
+        spent
+    )  # what diverged at once costs nothing
+    cheapest = min(trained, key=lambda name: spent[name]["minutes"])
     span = time_span(60 * spent[cheapest]["minutes"])
     finding = f"A run of {arm_words(cheapest)} is the cheapest: {span} of training"
     head = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
@@ -46,7 +55,10 @@ def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str,
             told = f"One dot for each arm: {how}, and mean {metric} on {verdict['judge']['images']} {judged(verdict)}."
             told += " Searches come on top." if verdict["cost"]["search"]["runs"] else ""
             figures.append(Figure(chart, told, head, table, unit))
-    return Section("cost", "What does it cost?", finding, figures, _stages(verdict["cost"]))
+    notes = _stages(verdict["cost"])
+    if any(run.run.plan["arm"]["tuning"] == "frozen" for run in runs):
+        notes.append(KEPT)
+    return Section("cost", "What does it cost?", finding, figures, notes)
 
 
 def _spent(arm: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, float]:

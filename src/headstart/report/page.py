@@ -18,7 +18,7 @@ from headstart.report.ridges import Shown
 from headstart.report.story import Section
 from headstart.verdict.gather import runs_at
 from headstart.verdict.headline import headline_contrast, read_verdict
-from headstart.verdict.words import MORE, arm_words, counted, length_words, points, splits
+from headstart.verdict.words import MORE, arm_words, capital, counted, length_words, points, splits
 
 NAME = "report.html"
 MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly
@@ -105,8 +105,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "three": _three(verdict),
         "sections": _there(sections),
         "training": _there([training.health(runs), training.distance(runs, colour)]),
-        "protocol": f"{len(verdict['arms'])} arms, {counted(verdict['n'], 'paired seed')}, "
-        f"{length_words(verdict['budget'])}",
+        "protocol": f"{len(verdict['arms'])} arms, {_seeds(verdict)}, {length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
         "again": "The same study again",
         "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
@@ -116,26 +115,45 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
 
 def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
     colour = story.colours(list(dict.fromkeys(run.arm for run in runs)), "")
-    what = "One run" if len(runs) == 1 else f"{len(runs)} runs, which are no study: there is no verdict"
-    if (folder / "study.toml").exists():
-        what = f"{len(runs)} runs of a study that has not come to its verdict"
+    what, lead = f"{len(runs)} runs, which are no study: there is no verdict", ""
+    if unfinished := (folder / "study.toml").exists():
+        what = f"{len(runs)} run{'s' if len(runs) > 1 else ''} of a study that has not come to its verdict"
+        lead = "There is a verdict when all of its runs have come to their end. It goes on with the command below."
+    elif len(runs) == 1:
+        what, lead = _ended(runs[0]), "One run."
+    verb = "resume" if unfinished else "report"
     return {
         "title": f"{folder.name} headstart",
         "kind": "Runs in",
         "subject": folder.name,
         "headline": f"{what}.",
-        "lead": "",
+        "lead": lead,
         "difference": None,
         "settle": [],
         "three": [],
         "sections": _there([story.loose(runs, colour), grids.loose(runs), training.rates(runs, colour)]),
         "training": _there([training.health(runs), training.distance(runs, colour)]),
-        "protocol": "As the plan of each run says",
+        "protocol": "As was declared" if unfinished else "As the plan of each run says",
         "told": [],
-        "again": "This page again",
-        "command": f"headstart report {shlex.quote(str(folder))}",
+        "again": "To go on" if unfinished else "This page again",
+        "command": f"headstart {verb} {shlex.quote(str(folder))}",
         "limits": [],
     }
+
+
+def _seeds(verdict: Mapping[str, Any]) -> str:
+    return f"{verdict['n']} paired seeds" if verdict["n"] > 1 else "one seed"
+
+
+def _ended(run: Drawn) -> str:
+    """How one run has ended, with its accuracy on the images that judge where it has met them."""
+    name, result = capital(run.name), run.run.result
+    split = next((split for split in ("test", "val") if split in result), "")
+    if run.run.state == "diverged":
+        return f"{name} has diverged"
+    if not split:
+        return f"{name} has not come to its end"
+    return f"{name}: {100 * result[split]['accuracy']:.1f} % on {result[split]['n']} {split} images"
 
 
 def _there(sections: Sequence[Section | None]) -> list[Section]:
@@ -208,8 +226,8 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             (
                 "Epochs to target",
                 value,
-                f"{arm_words(chosen['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}, median of "
-                f"{counted(verdict['n'], 'seed')}",
+                f"{arm_words(chosen['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}, "
+                + (f"median of {verdict['n']} seeds" if verdict["n"] > 1 else "by one seed"),
             )
         )
     seconds = sum(part["seconds"] for part in verdict["cost"].values())

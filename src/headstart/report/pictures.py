@@ -61,7 +61,7 @@ class Gallery:
         """One photo as the page shows it: address, address of its heat map or "", and its words."""
         photo = self.photos[number]
         true, said = self.classes[photo["true"]], self.classes[photo["said"]]
-        text = f"said {said}, {100 * photo['sure']:.0f} %: " + ("right" if true == said else f"it is {true}")
+        text = f"said {said}, {100 * photo['sure']:.0f}\u00a0%: " + ("right" if true == said else f"it is {true}")
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
 
 

@@ -86,9 +86,7 @@ def difference(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Figure 
     of = {arm["name"]: {run["seed"]: run["test"] for run in arm["seeds"]} for arm in verdict["arms"]}
     one, other = of[seen["first"]], of[seen["second"]]
     seeds = [100 * (one[seed] - other[seed]) for seed in sorted(one)]
-    row = charts.Row(
-        "difference", colour[seen["first"]], 100 * seen["mean"], 100 * seen["low"], 100 * seen["high"], seeds
-    )
+    row = charts.Row("", colour[seen["first"]], 100 * seen["mean"], 100 * seen["low"], 100 * seen["high"], seeds)
     words = f"{arm_words(seen['first'])} minus {arm_words(seen['second'])}"
     label = f"{words}: {points(seen['mean'], signed=True)} points, from {points(seen['low'])} to {points(seen['high'])}"
     chart = charts.intervals([row], unit=f"points, {words}", label=label, tie=100 * verdict["tie"], zero=True)
@@ -196,7 +194,18 @@ def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
         table = [[run.name, f"{x:g}", f"{y:.1f}"] for run, curve in curves for x, y in (curve if whole else curve[-1:])]
         figures.append(Figure(chart, how, ["run", words, "val, %"], table, words, legend(series)))
     finished = sum(bool(run.run.result) for run in runs)
-    return Section("curves", "How does it learn?", f"{finished} of {len(runs)} runs have come to their end", figures)
+    finding = f"{finished} of {len(runs)} runs have come to their end"
+    if len(runs) == 1:
+        finding = best_epoch(runs[0])
+    if not any(run.epochs for run in runs):
+        finding, figures = "No run has come to the end of an epoch", []
+    return Section("curves", "How does it learn?", finding, figures)
+
+
+def best_epoch(run: Drawn) -> str:
+    """The epoch with the highest accuracy on val, the first of equal ones, among those that there are."""
+    at, best = max(run.curve("epochs", "accuracy"), key=lambda point: (point[1], -point[0]), default=(0, 0.0))
+    return f"Epoch {at:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
 def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
@@ -239,9 +248,10 @@ def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Se
     every = [*verdict["conditions"], verdict]
     metric = metric_words(verdict)
     how = (
-        f"Thin: each seed; thick: the mean, with its pointwise 95 % t interval over seeds; {metric} on "
-        f"{verdict['judge']['images']} {judged(verdict)}."
-    )
+        "Thin: each seed; thick: the mean, with its pointwise 95 % t interval over seeds"
+        if verdict["n"] > 1
+        else "The one seed of each arm"
+    ) + f"; {metric} on {verdict['judge']['images']} {judged(verdict)}."
     found = []
     by_share = [one for one in every if one["budget"] == verdict["budget"]]
     if len(by_share) > 1:

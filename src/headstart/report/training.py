@@ -57,7 +57,8 @@ def health(runs: Sequence[Drawn]) -> Section:
         finding = "Too early to say: runs this short are not judged"
     if found:
         ill = len({run.name for run, _ in found})
-        finding = f"{ill} of {len(runs)} runs {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"
+        which = f"{ill} of {len(runs)} runs" if len(runs) > 1 else "This run"
+        finding = f"{which} {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"
     drawn = {run.arm: figure for run in _examples(runs, found) if (figure := _flow(run)) is not None}
     figures = list(drawn.values())[:MOST_EXAMPLES]
     return Section("health", "Is the training healthy?", finding, figures, _without_flow(runs, drawn), notes)
@@ -141,7 +142,7 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
             continue
         series.append(charts.Series(name, colour[arm_of[name]], paths, mean))
         medians[name] = median(y for _, y in mean)
-        table += [[name, layers[int(at) - 1], f"{far:.2g}"] for at, far in mean]
+        table += [[name, layers[int(at) - 1], _share(far).removesuffix(" %")] for at, far in mean]
     if not series:
         return None
     farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
