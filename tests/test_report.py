@@ -3,6 +3,7 @@
 import base64
 import html
 import itertools
+import json
 import os
 import re
 import shutil
@@ -29,10 +30,9 @@ from headstart.use.plots import Plots
 from headstart.verdict.gather import read_run, runs_at
 from headstart.voice import Silent
 
+from .browser import NARROW, WIDE, faults, keep, needs_browser, visits
+
 HOSTILE = "<img src=x onerror=alert(1)>"
-CHROMIUM = shutil.which("chromium")
-WIDE, NARROW = 1280, 390
-SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # kept, so that somebody looks at them
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)
 values = st.floats(-1e6, 1e6)
 
@@ -295,6 +295,14 @@ def test_charts_of_a_study_show_themselves_in_a_notebook(made: Path, tmp_path: P
     assert str(verdict).startswith(verdict["sentences"]["headline"]) and HOSTILE not in verdict._repr_html_()
 
 
+def test_an_arm_that_diverged_at_once_is_not_the_cheapest(made: Path) -> None:
+    verdict = json.loads((made / "verdict.json").read_text(encoding="utf-8"))
+    for run in verdict["arms"][0]["seeds"]:
+        run["seconds"] = 0.0
+    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    assert cost.cost([], verdict, colour).finding.startswith("A run of scratch, with adam is the cheapest")
+
+
 def test_sections_stand_in_the_order_in_which_one_asks(made: Path) -> None:
     text = (made / "report.html").read_text(encoding="utf-8")
     wanted = ["arms", "curves", "target", "grid", "cost", "rates", "histograms", "health", "distance", "mistakes",
@@ -378,6 +386,7 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
     assert story.target(verdict, colour) is None and grids.searched(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
+    assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
         page.write(grid.parent)  # it holds a study, and no runs of its own
 
@@ -392,8 +401,37 @@ def test_a_run_and_loose_runs_have_a_page_without_a_verdict(made: Path, tmp_path
     assert "there is no verdict" in text and all(run.name in text for run in runs)
     one = page.write(tmp_path / "copied" / runs[0].name).read_text(encoding="utf-8")
     assert "One run." in one and runs[1].name not in one
+    test = read_json(runs[0] / "result.json")["test"]
+    name = records.read(read_run(runs[0])).name
+    assert f"<h1>{name[0].upper()}{name[1:]}: {100 * test['accuracy']:.1f} % on {test['n']} test images.</h1>" in one
     with pytest.raises(DataError, match="no runs"):
         page.write(tmp_path)
+
+
+def test_an_unfinished_study_says_how_it_goes_on(made: Path, tmp_path: Path) -> None:
+    shutil.copy(made / "study.toml", tmp_path)
+    runs = [Path(shutil.copytree(plan.parent, tmp_path / plan.parent.name)) for plan in made.glob("*/plan.json")]
+    (runs[0] / "result.json").unlink()
+    with (runs[0] / "metrics.jsonl").open("r+b") as file:
+        file.truncate(1500)  # in the midst of a line, before the first epoch's end
+    text = page.write(tmp_path).read_text(encoding="utf-8")
+    assert f"<h1>{len(runs)} runs of a study that has not come to its verdict.</h1>" in text
+    assert f">headstart resume {tmp_path}</pre>" in text and f"{len(runs) - 1} of {len(runs)} runs have come" in text
+
+
+def test_a_run_that_diverged_at_once_has_a_page(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(next(made.glob("*-scratch-s0")), tmp_path / "run"))
+    lines = [line for line in read_lines(run / "metrics.jsonl") if line["kind"] in ("begin", "step")][:2]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    content = read_json(run / "plan.json")
+    content["plan"]["recipe"]["lr"] = 1e30
+    (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+    (run / "result.json").write_text(json.dumps({"state": "diverged"}), encoding="utf-8")
+    shutil.rmtree(run / "evidence")
+    text = page.write(run).read_text(encoding="utf-8")
+    assert "<h1>Scratch, seed 0 has diverged.</h1>" in text
+    assert "No run has come to the end of an epoch" in text and 'name="curves"' not in text
+    assert "This run has an ailment: learning rate too high" in text and "Try --lr 0.1." in text
 
 
 def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path: Path) -> None:
@@ -433,24 +471,16 @@ def test_the_best_of_a_row_is_outlined_and_marked_at_an_edge(row: list, taken: i
     assert (best, edges) == ({(0, taken)}, {(0, taken)} if edge else set())
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+@needs_browser
 def test_in_a_browser(made: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
     address = (made / "report.html").as_uri()
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        asked, wrong = [], []
+    with visits() as seen:
         for width, scheme in itertools.product((WIDE, NARROW), ("light", "dark")):
-            tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            tab.on("request", lambda request: asked.append(request.url))
-            tab.on("pageerror", lambda error: wrong.append(str(error)))
-            tab.on("dialog", lambda dialog: wrong.append(dialog.message))
-            tab.goto(address)
+            tab = seen.open(address, width, scheme)
             assert tab.locator("h1").inner_text() == read_json(made / "verdict.json")["sentences"]["headline"]
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             assert tab.locator("#curves .legend:visible").count() == (1 if width == NARROW else 0)
-            tab.screenshot(path=str(SCREENSHOTS / f"report-{width}-{scheme}.png"), full_page=True)
+            keep(tab, f"report-{width}-{scheme}")
         shown = tab.locator("#curves figure:visible")
         assert shown.count() == 1 and "epochs" in shown.locator("svg.wide").get_attribute("aria-label")
         tab.get_by_text("training images", exact=True).first.click()
@@ -468,5 +498,29 @@ def test_in_a_browser(made: Path) -> None:
         assert tab.locator("#cell img").count() and tab.locator("#cell h3").inner_text().startswith(HOSTILE)
         sources = tab.locator("img").evaluate_all("all => all.map(one => [one.src.slice(0, 11), one.naturalWidth])")
         assert sources and all(kind == "data:image/" and width for kind, width in sources)
-        assert (asked, wrong) == ([address] * 4, [])
-        browser.close()
+        assert (seen.asked, seen.wrong) == ([address] * 4, [])
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark"), (NARROW, "light"), (WIDE, "dark")])
+def test_everybody_can_read_the_page(made: Path, grid: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    run = shutil.copytree(next(made.glob("*-s0")), tmp_path / "run")
+    pages = [made / "report.html", grid / "report.html", page.write(run)]
+    with visits() as seen:
+        for one in pages:
+            assert faults(seen.open(one.as_uri(), width, scheme)) == {}, one
+        assert seen.wrong == []
+
+
+@needs_browser
+def test_on_paper_nothing_is_dark_or_folded_or_missing(made: Path) -> None:
+    counts = read_json(made / read_json(made / "verdict.json")["exported"]["run"] / "result.json")["test"]["confusion"]
+    with visits() as seen:
+        tab = seen.open((made / "report.html").as_uri(), WIDE, "dark")
+        tab.emulate_media(media="print", color_scheme="dark")
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert tab.locator("details:not([open])").count() == 0
+        assert tab.locator("#curves figure:visible").count() == len(story.UNITS)
+        cells = tab.locator("table.confusion td").all_inner_texts()
+        assert [int(cell) for cell in cells] == [count for row in counts for count in row]
