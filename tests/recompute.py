@@ -540,7 +540,7 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
     for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
         known["notes"] += [Named("edge", rate) for rate in edges.values()]
         known["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
-    known["notes"] += [Named("known images", met["images"]) for met in found["known"].values()]
+    known["notes"] += [Named("known images", met["images"] or 0) for met in found["known"].values()]
     known["notes"] += [Named("judging images", found["judge"]["images"])]
     known["notes"] += [Named("known classes", max(0, len(met["classes"]) - 5)) for met in found["known"].values()]
     if found["contrasts"]:
