@@ -7,8 +7,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("headstart", deadline=None)  # a busy machine is no wrong answer
+hypothesis.settings.load_profile("headstart")
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "clothing"
 WEIGHTS = Path(__file__).parents[1].parent / "shared" / "weights" / "cifar10-resnet18.safetensors"
 
