@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,27 @@ def test_any_record_has_at_most_one_ailment_with_sound_words(
         json.dumps(one.to_json(), allow_nan=False)
     early = "Healthy" if history.has_had_time else "Too early to say"
     assert health.healthy_words(history).startswith(early)
+
+
+@pytest.mark.parametrize(("optimizer", "most"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
+@pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.05, 0.5, 1e30])
+@pytest.mark.parametrize("ratio", [1e-9, 1e-6, 0.5])
+def test_no_rate_is_advised_that_nobody_would_take(optimizer: str, most: float, rate: float, ratio: float) -> None:
+    history = History({**PLAN, "recipe": {"optimizer": optimizer, "lr": rate}}, state="finished")
+    for epoch in range(1, 5):
+        history.take({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
+        history.take({"kind": "look", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.take(
+            {"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}}
+        )
+    (found,) = health.findings(history)
+    assert found.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
+    advised = re.search(r"Try --lr (\S+)[.]$", found.advice)
+    if advised is None:
+        assert ratio < 0.5 and rate >= most and "--lr" not in found.advice
+    else:
+        new = float(advised[1])
+        assert new <= most and (new < rate if ratio == 0.5 else new > rate)
 
 
 def epochs_of(losses: list[float], plan: dict[str, Any], state: str = "") -> History:

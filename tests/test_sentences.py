@@ -224,7 +224,7 @@ def test_what_is_left_with_endless_seeds() -> None:
             dict(zip(("scratch:a", "scratch:b"), rights(0.9, 0.5), strict=True)), {"scratch:a": 0.9, "scratch:b": 0.5}
         )
     )["width"]
-    assert re.fullmatch(r"With endless seeds .* ±6\.\d instead of ±\d+\.\d: most .*|More seeds would hardly .*", same)
+    assert same == "More seeds would hardly make the interval narrower: its width is the luck of the test images."
 
 
 @pytest.mark.parametrize(

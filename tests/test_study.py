@@ -19,7 +19,7 @@ from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.search import extended, search
 from headstart.verdict.conclude import conclude
-from headstart.verdict.gather import runs_in, tables
+from headstart.verdict.gather import RunRecord, runs_in, tables
 from headstart.verdict.statistics import crossed
 from headstart.voice import Silent, Table
 
@@ -116,7 +116,8 @@ def test_equal_file_names_are_told_apart_by_their_folders(tmp_path: Path) -> Non
     arms += [f"file:{tmp_path}/x.pth", f"file:{tmp_path}/x.safetensors"]
     wanted = declared("digits", ("scratch", *arms), None, None, None, None, {})
     assert [cell.name for cell in wanted.cells] == [
-        "scratch", "file:best", f"file:{tmp_path.name}/b/best.pth+frozen", "file:c/b/best.pth+frozen", "file:best@adam",
+        "scratch", "file:a/best.pth", f"file:{tmp_path.name}/b/best.pth+frozen", "file:c/b/best.pth+frozen",
+        "file:a/best.pth@adam",
         "file:x-frozen-sgd-1", f"file:{tmp_path.name}/x.pth", f"file:{tmp_path.name}/x.safetensors",
     ]  # fmt: skip
     assert wanted.cells[5].plan(wanted.plan).arm.tuning == "full"
@@ -124,13 +125,61 @@ def test_equal_file_names_are_told_apart_by_their_folders(tmp_path: Path) -> Non
         declared("digits", (arms[0], arms[0]), None, None, None, None, {})
 
 
+def test_what_arms_are_called_does_not_depend_on_where_one_stands(tmp_path: Path, monkeypatch) -> None:
+    for name in ("proj", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "proj")
+    arms = ("file:best.pth", "file:b/best.pth+frozen", "file:odd-1.pth", "file:odd+1.pth")
+    rules = {"primary": "file:proj/best.pth vs file:b/best.pth+frozen"}
+    wanted = declared("digits", arms, None, None, None, None, rules)
+    names = ["file:proj/best.pth", "file:b/best.pth+frozen", "file:odd-1", "file:odd-1-2"]
+    write_study(tmp_path, wanted)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = read_study(tmp_path)
+    assert [cell.name for cell in again.cells] == names and again.cells == wanted.cells
+    paths = ["best.pth", "b/best.pth", "odd-1.pth", "odd+1.pth"]
+    starts = [cell.plan(again.plan).arm.start for cell in again.cells]
+    assert starts == [f"file:{tmp_path / 'proj' / path}" for path in paths]
+
+
+def test_a_rung_that_was_taken_over_and_goes_on_is_trained_here(tmp_path: Path, monkeypatch) -> None:
+    def searched(place: str, keep: int) -> dict[str, RunRecord]:
+        settings = {**TINY, "network": "timm:test_resnet", "budgets": "66st", "keep": keep, "seeds": 1}
+        wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, settings)
+        folder = study.begin(wanted, tmp_path / place, Silent())
+        study.carry_out(folder, Here(Silent()), Silent())
+        return {run.hash: run for run in runs_in(folder / "search")}
+
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    first = searched("first", keep=1)
+    dropped = {one for one, run in first.items() if not run.done}
+    second = searched("second", keep=2)
+    went_on = {one for one in dropped if second[one].done}
+    assert went_on and not any(second[one].made_in for one in went_on)
+    assert all(second[one].made_in for one in first.keys() - went_on)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "other"))
+    alone = searched("alone", keep=2)
+    for one in went_on:
+        assert weights(second[one].folder) == weights(alone[one].folder)
+        assert [e["val"] for e in second[one].epochs] == [e["val"] for e in alone[one].epochs]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
 def test_a_misspelt_tuning_is_not_taken_for_a_part_of_a_path(tmp_path: Path) -> None:
     weights, odd = tmp_path / "w.pth", tmp_path / "w.pth+frozn"
     weights.touch()
-    with pytest.raises(UsageError, match=r"'frozn'.*did you mean 'frozen'|'frozn'.*frozen"):
+    with pytest.raises(UsageError, match=r"'frozn'.*[dD]id you mean '?frozen"):
         declared("digits", ("scratch", f"file:{weights}+frozn"), None, None, None, None, {})
     odd.touch()
     assert parse_arm(f"file:{odd}") == {"start": f"file:{odd}"}
+
+
+def test_a_field_that_no_optimizer_has_a_default_for_is_not_held() -> None:
+    with pytest.raises(UsageError, match="held"):
+        declared("digits", ("scratch", "scratch@adam"), None, None, None, None, {"held": "learning_rate"})
 
 
 @pytest.mark.parametrize(("given", "adams"), [({}, 0.001), ({"lr": "0.01"}, 0.01), ({"weight_decay": "0.0001"}, 0.001)])
@@ -197,7 +246,7 @@ def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path
     assert set(told.ended) == {""}  # no run is told as if it had been trained now
     taken = [run for run in runs_in(second) if run.about["stage"] == "main"]
     assert {run.hash for run in taken} == {run.hash for run in runs}
-    assert all(run.adopted for run in (*taken, *runs_in(second / "search")))  # rungs that were not kept, too
+    assert all(run.made_in for run in (*taken, *runs_in(second / "search")))
     assert {run.hash for run in runs_in(second / "search")} == {run.hash for run in runs_in(folder / "search")}
     files = [path.stat().st_ino for run in runs for path in run.folder.glob("*")]
     assert not {path.stat().st_ino for run in taken for path in run.folder.glob("*.tfevents.*")} & set(files)

@@ -9,7 +9,7 @@ from typing import Any
 
 from headstart import run
 from headstart.declaration import read_study
-from headstart.engines import checked, choice
+from headstart.engines import checked, choice, require_listener
 from headstart.forecast import begin, settled
 from headstart.question import alone, declared
 from headstart.settings import interval, settle
@@ -21,6 +21,7 @@ from headstart.use.evaluate import evaluate as _evaluate
 from headstart.use.opened import Run
 from headstart.use.opened_study import Study
 from headstart.use.predictor import Prediction, Predictor
+from headstart.verdict.ended import ended
 from headstart.voice import Silent, Voice
 
 
@@ -86,8 +87,12 @@ def compare(
         if study is not None and Path(study).is_dir():
             alone(study, data, arms, vary, config, preset, settings)
             folder = Path(study)
+            if ended(folder, read_study(folder)):
+                return Study(folder)
+            require_listener(address)
         else:
             wanted = declared(data, arms, vary, study, config, preset, settings)
+            require_listener(address)
             found = settled(wanted, engine, voice)
             folder = begin(found, settings if study is None else None, Path(runs), voice, engine)
         with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:

@@ -17,7 +17,7 @@ from cyclopts import (
 )
 
 from headstart import start_names
-from headstart.engines import checked
+from headstart.engines import checked, require_listener
 from headstart.errors import DataError, HeadstartError, UsageError, told
 from headstart.flags import switch, usage, with_plan_flags, with_study_flags
 from headstart.record import require_model
@@ -101,6 +101,7 @@ def compare(
         wanted = declared(source, arm or (), varied, study, config, preset, settings)
         _require_there(wanted)
     if verdict is None:
+        require_listener(address)
         from headstart import forecast
         from headstart import study as studies
         from headstart.engines import choice

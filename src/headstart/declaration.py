@@ -98,10 +98,10 @@ def read_study(path: Path) -> Declared:
     if "lr" in plan.get("recipe", {}):  # as with --lr; what was written by a study says its search anyway
         protocol = {"search": "off", **protocol}
     if not content.get("hash"):
+        if protocol.get("time_budget"):
+            raise UsageError(f"{path} has a time_budget, and a study.toml says its own seeds and epochs.",
+                             "Leave it out, or give --time-budget with flags instead of the file.")  # fmt: skip
         protocol = {"held": [name for name in OF_AN_OPTIMIZER if name in plan.get("recipe", {})], **protocol}
-    if not content.get("hash") and protocol.get("time_budget"):
-        raise UsageError(f"{path} has a time_budget, and a study.toml says its own seeds and epochs.",
-                         "Leave it out, or give --time-budget with flags instead of the file.")  # fmt: skip
     if begun and content.get("hash", "") not in ("", _seal(protocol, plan)):
         raise UsageError(
             f"{path} is not what was declared when the study began.",

@@ -21,7 +21,7 @@ from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
 from headstart.scribe import called
-from headstart.verdict.gather import read_run, runs_in
+from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.voice import Voice
 
 Asked = tuple[Plan, dict[str, Any]]  # a complete plan and what the run is there for
@@ -166,6 +166,7 @@ def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voi
             return folder
         try:
             if found is not None:
+                _own(found)
                 folder = run.resume(found.folder, voice, until=until)
             else:
                 folder = run.start(plan, parent, voice, until=until, about=about)
@@ -214,7 +215,10 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None 
     try:
         content = record.read_json(source / "plan.json")
         _take_over(source, folder)
-    except (HeadstartError, OSError):  # it went away meanwhile
+        gone = source not in (_finished(plan, about), until is not None and _rung(plan, until))  # or gone on
+    except (HeadstartError, OSError):
+        gone = True
+    if gone:
         shutil.rmtree(folder, ignore_errors=True)
         return None
     record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
@@ -250,6 +254,13 @@ def _rung(plan: Plan, until: int) -> Path | None:
 
 def _noted(plan: Plan, until: int | None = None) -> Path:
     return Path(json.loads(_key(plan, until).read_bytes())["folder"])
+
+
+def _own(found: RunRecord) -> None:
+    """A rung that was taken over and goes on is trained here, from its first step: nothing of it is another study's."""
+    if found.made_in:
+        content = record.read_json(found.folder / "plan.json")
+        record.write_json(found.folder / "plan.json", {name: content[name] for name in content if name != "made_in"})
 
 
 def _take_over(source: Path, folder: Path) -> None:

@@ -250,10 +250,13 @@ class Plan(Section):
 def anchored(plan: Plan) -> Plan:
     """The plan with absolute paths: a run can be gone on with from any folder."""
     plan = plan.changed("data", source=_absolute(plan.data.source))
-    match = _START_PATH.fullmatch(plan.arm.start)
-    if match is not None:
-        plan = plan.changed("arm", start=match[1] + _absolute(match[2]))
-    return plan
+    return plan.changed("arm", start=anchored_start(plan.arm.start))
+
+
+def anchored_start(start: str) -> str:
+    """A start with its path made absolute."""
+    match = _START_PATH.fullmatch(start)
+    return start if match is None else match[1] + _absolute(match[2])
 
 
 def _absolute(path: str) -> str:
@@ -268,7 +271,7 @@ def short_start(start: str, parts: int = 1) -> str:
     """
     match = _START_PATH.fullmatch(start)
     if match is None or _BUILTIN.fullmatch(match[2]):
-        return start
+        return re.sub(r"[+@,]+", "-", start)
     shown = "/".join(Path(_absolute(match[2])).parts[1:][-parts:])
     if parts == 1:
         shown = re.sub(r"[.](safetensors|pth|pt)$", "", shown)

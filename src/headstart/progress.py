@@ -133,7 +133,7 @@ class Progress:
     def kept(self, begun: int) -> str:
         """Where the study is and what stays when it is stopped here, in words; `begun` runs have no end yet."""
         if not self._words:
-            return "before its first run: what was declared is kept"
+            return "before it asked for a run: all that is done is kept"
         runs = f"{self._done} of {self._total} run{'' if self._total == 1 else 's'}"
         said = f"in its {self._words}: {runs} {'is' if self._done == 1 else 'are'} done and kept, as is all before"
         if not begun:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart import start_names
-from headstart.plan import Arm, Plan, Recipe, Section, anchored, fields, listed, short_start, start_path
+from headstart.plan import Arm, Plan, Recipe, Section, anchored, anchored_start, fields, listed, short_start, start_path
 from headstart.settings import nearest
 from headstart.units import Duration, seconds
 
@@ -80,7 +81,7 @@ class Protocol(Section):
     grid: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(GRID, description="learning rates to search")
     search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
     keep: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
-    held: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+    held: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(listed)] = Field(
         (), description="fields of the plan that keep their value whatever an arm's optimizer: those that were given"
     )
     source_epochs: Duration | None = Field(
@@ -90,6 +91,12 @@ class Protocol(Section):
     time_budget: Annotated[str, BeforeValidator(_clock)] = Field(
         "", description="e.g. 20m or 2h: it sets the seeds (3 to 10), and epochs (2 or more) where 3 seeds take longer"
     )
+
+    @field_validator("arms")
+    @classmethod
+    def _from_anywhere(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        """With absolute paths: what a study calls its arms must not depend on where one stands."""
+        return tuple(map(_anchored_arm, arms))
 
     @field_validator("grid", "fractions")
     @classmethod
@@ -216,25 +223,36 @@ def _cut_short(whole: str, before: str) -> bool:
     return whole_path is not None and path is not None and path.exists() and not whole_path.exists()
 
 
-def _names(arms: Sequence[dict[str, str]]) -> list[str]:
-    """How a study calls its arms: with as much of the paths as tells equal file names apart."""
-    shown = [1] * len(arms)
+def _anchored_arm(text: str) -> str:
+    """An arm with its path made absolute; what cannot be read stays, and is told later."""
+    try:
+        start = parse_arm(text)["start"]
+    except ValueError:
+        return text
+    return text.strip().replace(start, anchored_start(start), 1)
+
+
+def _called(starts: Iterable[str]) -> dict[str, str]:
+    """What each start is called: with as much of its path as tells it apart, numbered where all of it does not."""
+    shown = dict.fromkeys(starts, 1)
+    whole = {start: short_start(start, len(start)) for start in shown}
     while True:
-        names = [arm_text(arm, parts) for arm, parts in zip(arms, shown, strict=True)]
-        longer = [arm_text(arm, parts + 1) for arm, parts in zip(arms, shown, strict=True)]
-        starts: dict[str, set[str]] = {}
-        for name, arm in zip(names, arms, strict=True):
-            starts.setdefault(name, set()).add(arm["start"])
-        alike = [i for i, name in enumerate(names) if len(starts[name]) > 1 and longer[i] != name]
+        names = {start: short_start(start, parts) for start, parts in shown.items()}
+        alike = [a for a in names for b in names if names[a] == names[b] and whole[a] != whole[b]]
         if not alike:
-            return names
-        for i in alike:
-            shown[i] += 1
+            break
+        for start in set(alike):
+            shown[start] += 1
+    seen: Counter[str] = Counter()
+    for start, name in names.items():
+        seen[name] += 1
+        names[start] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    return names
 
 
-def arm_text(changes: dict[str, str], parts: int = 1) -> str:
-    """How a study calls an arm: `parse_arm`'s fields, of a path so many last parts, and without what is usual."""
-    said = [short_start(changes["start"], parts)]
+def arm_text(changes: dict[str, str], start: str) -> str:
+    """How a study calls an arm: what its start is called, and `parse_arm`'s fields without what is usual."""
+    said = [start]
     said += [changes[name] for name, usual in (("tuning", "full"), ("head", "linear")) if name in changes
              and changes[name] != usual]  # fmt: skip
     return "+".join(said) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
@@ -259,7 +277,9 @@ def _cells(protocol: Protocol) -> tuple[list[Cell], list[str]]:
         except ValueError as error:
             faults.append(str(error))
     made: list[Cell] = []
-    for changes, arm_name in zip(parsed, _names(parsed), strict=True):
+    called = _called(changes["start"] for changes in parsed)
+    for changes in parsed:
+        arm_name = arm_text(changes, called[changes["start"]])
         if clash := set(changes) & set(protocol.vary):
             raise ValueError(f"the arm {arm_name!r} sets {sorted(clash)[0]}, which is varied")
         for values in itertools.product(*protocol.vary.values()):

@@ -100,7 +100,7 @@ def _stopped(study: _Study, number: signal.Signals) -> InterruptedRunError:
     """The error of a study that a signal has stopped: what of it is kept, and how to go on."""
     waiting = study.progress.waiting()
     places = (study.folder, study.folder / "search", study.folder / "sources")
-    begun = {found.hash for place in places for found in runs_in(place)} & waiting
+    begun = {found.hash for place in places for found in runs_in(place) if found.can_go_on} & waiting
     stop = InterruptedRunError(number, f"Go on with `headstart resume {study.folder}`.")
     stop.what = f"{stop.what.rstrip('.')} {study.progress.kept(len(begun))}."
     return stop
@@ -261,7 +261,7 @@ def _run(
         if found.done or (rung and len(found.epochs) >= found.rung):
             records[found.hash] = found
         else:
-            begun[found.hash] = int(found.length()["images"])
+            begun[found.hash] = int(found.length()["images"]) if found.can_go_on else 0
     _adopt(study, words, parent, asked, records, begun)
     study.voice.table(study.progress.ask(words, asked, records, begun, rung))
     for plan, about in asked:

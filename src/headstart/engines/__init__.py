@@ -31,27 +31,25 @@ class Engine(Protocol):
 
 
 def checked(name: str, address: str = "") -> str:
-    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for.
-
-    Raises ResourceError where nothing listens at the address: Ray itself would wait for minutes.
-    """
+    """The name of an engine. Raises UsageError for one that there is not, or an address that it has no use for."""
     if name not in NAMES:
         raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(NAMES)}.")
     if address and name != "ray":
         raise UsageError("An address is that of a Ray cluster.", "Add --engine ray, or leave --address out.")
-    if address:
-        _require_listener(address)
     return name
 
 
-def _require_listener(address: str) -> None:
-    """Of `host:port` and `ray://host:port`; other addresses (`auto`) are Ray's to find."""
+def require_listener(address: str) -> None:
+    """Raise ResourceError where nothing listens at `host:port` or `ray://host:port`: Ray itself waits for minutes.
+
+    Other addresses ("", `auto`) are Ray's to find.
+    """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
             f"Nothing listens at {address} ({error}).", "Start a cluster with `ray start --head`, or check the address."
         ) from None

@@ -20,8 +20,6 @@ COSTS = {
         "median share of this machine's measured matrix-product speed that training reached (MFU)",
     ),
 }  # by what the reader chooses: the axis, and how to read it
-
-
 KEPT = (
     "What a frozen trunk puts out is computed once for all heads on it, and kept: the seconds of most frozen runs are "
     "those of their heads alone."
@@ -33,9 +31,8 @@ def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str,
     runs_of, metric = by_arm(runs, verdict), metric_words(verdict)
     spent = {arm["name"]: _spent(arm, runs_of[arm["name"]]) for arm in verdict["arms"]}
     accuracy = {arm["name"]: 100 * arm["test"] for arm in verdict["arms"]}
-    trained = [name for name, one in spent.items() if one["minutes"]] or list(
-        spent
-    )  # what diverged at once costs nothing
+    # what diverged at once costs nothing, and is not called cheap
+    trained = [name for name, one in spent.items() if one["minutes"]] or list(spent)
     cheapest = min(trained, key=lambda name: spent[name]["minutes"])
     span = time_span(60 * spent[cheapest]["minutes"])
     finding = f"A run of {arm_words(cheapest)} is the cheapest: {span} of training"

@@ -59,7 +59,7 @@ def _declared(declared: Declared) -> list[tuple[str, str]]:
     first, second = rules.contrast([cell.name for cell in declared.cells])
     seeds = list(declared.seeds)
     found = {
-        "arms": enumerated(map(arm_words, rules.arms)),
+        "arms": enumerated(dict.fromkeys(arm_words(cell.name.partition(",")[0]) for cell in declared.cells)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in rules.vary.items()),
         "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
         "metric": {"balanced": "balanced accuracy: the mean of the classes'"}.get(rules.metric, rules.metric)

@@ -30,9 +30,10 @@ class Shown:
 def shown(runs: Sequence[Drawn], first: Sequence[str] = (), room: int = MOST_BYTES) -> Shown:
     """The histograms of every run, in `room` bytes of JSON: with fewer looks, then of one run of each arm alone.
 
-    `first` names folders of runs that stand for their arm, the most wanted first.
+    `first` names folders of runs that stand for their arm, the most wanted first: that one begins the list.
     """
-    runs = [run for run in runs if run.looks]
+    wanted = first[0] if first else ""
+    runs = sorted((run for run in runs if run.looks), key=lambda run: run.run.folder.name != wanted)
     looks = _looks_that_fit(runs, room)
     if looks >= min(ENOUGH_LOOKS, max((len(run.looks) for run in runs), default=0)):
         return Shown([_histograms(run, looks) for run in runs])

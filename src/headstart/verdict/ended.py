@@ -24,6 +24,7 @@ def ended(folder: Path, declared: Declared) -> dict[str, Any] | None:
         conditions = [verdict, *verdict["conditions"]]
         named = {run["run"] for one in conditions for arm in one["arms"] for run in arm["seeds"]}
         model = folder / verdict["exported"]["run"] / "model"
+        verdict["chosen"]  # an older one has no such field, and is written anew
     except (DataError, KeyError, TypeError):  # there is none yet, or it is damaged, or of another version
         return None
     whole = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not model.is_dir())

@@ -78,6 +78,11 @@ class RunRecord:
         """What is wrong with it as it stands, in `diagnose`'s words; what passed while it was trained is not."""
         return health.ailments(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it has a checkpoint; else it begins anew."""
+        return any((self.folder / "checkpoints").glob("*"))
+
     def judged(self, split: str) -> Judged:
         """The predictions of the best model on `split`. Raises DataError where there are none."""
         path = self.folder / "evidence" / "predictions.npz"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from headstart.record import read_json
 from headstart.verdict.statistics import ROUNDING
-
-Verdict = Mapping[str, Any]
+from headstart.verdict.words import Verdict
 
 
 def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:

@@ -12,13 +12,13 @@ no measure of vanishing: it follows the scale of the weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from headstart.verdict.history import FALLING, History, Line
-from headstart.verdict.words import capital
+from headstart.verdict.words import capital, counted
 
 VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
 EXPLODED = 1e4
@@ -91,7 +91,7 @@ def ailments(history: History, known: Collection[str] = ()) -> list[Finding]:
 
 def healthy_words(history: History) -> str:
     """What was looked at, for a run in which nothing is wrong."""
-    told = [f"{_count(len(history.looks), 'look')} in {_count(len(history.epochs), 'epoch')}"]
+    told = [f"{counted(len(history.looks), 'look')} in {counted(len(history.epochs), 'epoch')}"]
     if updates := history.updates():
         told.append(f"an update is {_share(median(u for _, _, u in updates))} of the weights")
     if history.probes and (ends := _ends(history.probes[-1])) is not None:
@@ -206,7 +206,7 @@ def _dead(history: History, probe: Line) -> Finding | None:
         return None
     share = probe["dead"][layer]
     more = sum(value >= DEAD for value in probe["dead"].values()) - 1
-    also = f" (and {100 * DEAD:.0f} % or more in {_count(more, 'more layer')})" if more else ""
+    also = f" (and {100 * DEAD:.0f} % or more in {counted(more, 'more layer')})" if more else ""
     evidence = (
         f"{_when(probe)} {100 * share:.0f} % of the filters of {layer} give 0 on every probed photo{also}; in healthy "
         f"runs it is less than {100 * DEAD:.0f} %."
@@ -241,14 +241,28 @@ def _rate_too_high(history: History) -> Finding | None:
         told.append(f"{100 * (killed.value or 0):.0f} % of the filters of {killed.layer} are dead by now.")
     else:
         told.append(
-            f"after {_count(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses "
+            f"after {counted(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses "
             f"has {history.guessing:.2f}."
         )
     return Finding(
         "learning rate too high", layer, epoch, largest if updates else None, LARGE_UPDATE, " ".join(told),
         "Steps are so long that they throw away what the ones before have learned.",
-        f"Try --lr {min(recipe['lr'] / times, BOLD.get(recipe['optimizer'], BOLD['adam'])):g}.",
+        f"Try --lr {min(recipe['lr'] / times, _bold(recipe)):g}.",
     )  # fmt: skip
+
+
+def _bold(recipe: Mapping[str, Any]) -> float:
+    """The highest rate that is advised with an optimizer."""
+    return BOLD.get(recipe["optimizer"], BOLD["adam"])
+
+
+def _higher(recipe: Mapping[str, Any], times: float) -> str:
+    """The advice to raise the rate so many times, as far as one dares."""
+    if recipe["lr"] >= _bold(recipe):
+        return (
+            "The rate itself is not low: see whether a schedule, a warm-up or --clip makes it so, or try another start."
+        )
+    return f"Try --lr {min(recipe['lr'] * times, _bold(recipe)):g}."
 
 
 def _does_harm(history: History, *, wild: bool) -> bool:
@@ -275,11 +289,11 @@ def _rate_too_low(history: History) -> Finding | None:
         f"{_optimizer(recipe['optimizer'])} at {recipe['lr']:g}: updates are {_share(usual)} of the weights per step, "
         f"a {_round(HEALTHY_UPDATE / max(usual, 1e-12))}th of the usual {_share(HEALTHY_UPDATE)}; the loss was "
         f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after "
-        f"{_count(len(history.epochs), 'epoch')}."
+        f"{counted(len(history.epochs), 'epoch')}."
     )
     return Finding(
         "learning rate too low", layer, epoch, usual, SMALL_UPDATE, evidence,
-        "The weights stay where they started.", f"Try --lr {recipe['lr'] * min(times, 1000):g}.",
+        "The weights stay where they started.", _higher(recipe, min(times, 1000)),
     )  # fmt: skip
 
 
@@ -293,7 +307,7 @@ def _not_learning(history: History) -> Finding | None:
         return None  # slow, but it learns
     switches = _switches(history)
     evidence = (
-        f"After {_count(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses has "
+        f"After {counted(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses has "
         f"{history.guessing:.2f}; gradients reach the first block, and updates are neither large nor tiny."
     )
     return Finding(
@@ -311,15 +325,11 @@ def _frozen(history: History) -> Finding | None:
     what = {
         "frozen": "all layers but the head are frozen",
         "lp-ft": "all layers but the head are frozen at first",
-    }.get(tuning, f"all but the head and the last {_count(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
+    }.get(tuning, f"all but the head and the last {counted(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
     return Finding(
         "frozen by design", "", 0, 0.0, 0.0, f"By design {what} ({tuning}).",
         "They have no gradients because none are wanted.", "",
     )  # fmt: skip
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _when(probe: Line) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.protocol import FEWEST_SEEDS
-from headstart.verdict.headline import Verdict, beaten_by, headline_contrast, turned
+from headstart.verdict.headline import beaten_by, headline_contrast, turned
 from headstart.verdict.words import (
+    Verdict,
     arm_words,
     capital,
     counted,

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headstart.verdict.headline import Verdict
-
+Verdict = Mapping[str, Any]
 MORE = ("budgets", "rows", "looks", "time", "labels", "width", "settle")  # sentences after headline and evidence
 
 
