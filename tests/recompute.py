@@ -533,7 +533,11 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
     }
     known["rows"] = [Named("val", 100 * arms[row["cell"]]["val"]) for row in found["grid_rows"]]
     known["looks"] = [Named(key, look[key]) for look in found.get("looks", []) for key in ("n", "p", "boundary")]
-    known["settle"] = [Named("seeds that are missing", 3 - found["n"]), Named("fewest seeds", 3)]
+    known["settle"] = [
+        Named("seeds that are missing", 3 - found["n"]),
+        Named("fewest seeds", 3),
+        Named("n", found["n"]),
+    ]
     known["budgets"] = []
     known["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]

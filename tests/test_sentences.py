@@ -16,7 +16,7 @@ from headstart.errors import UsageError
 from headstart.verdict import decide
 from headstart.verdict.conclude import rival_of
 from headstart.verdict.headline import headline_contrast, read_verdict, winner_of
-from headstart.verdict.sentences import known, sentences
+from headstart.verdict.sentences import known, sentences, settle
 from headstart.verdict.words import counted, level_words, paragraph
 
 
@@ -117,11 +117,11 @@ def test_who_is_behind_on_test_is_not_called_ahead() -> None:
     assert seen["mean"] > 0 and seen["outcome"] == "undecided" and found["chosen"] == "scratch"
     said = sentences(found)["evidence"]
     assert said.startswith(f"Scratch:a was ahead of scratch on {seen['wins']} of 3 paired seeds") and ": +" in said
-    assert said.endswith(" Val and test disagree: val chose scratch.")
+    assert said.endswith("; the tie is ±1.0. Val chose scratch.")
     told = headline_contrast(found)
     assert told is not None and (told["first"], told["mean"]) == ("scratch:a", seen["mean"])  # what the page draws, too
     level = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.56, "scratch": 0.56})
-    assert "disagree" not in sentences(level)["evidence"]
+    assert "Val chose" not in sentences(level)["evidence"]
     assert sentences(found)["headline"] == "Undecided between scratch:a and scratch."
 
 
@@ -225,6 +225,16 @@ def test_what_is_left_with_endless_seeds() -> None:
         )
     )["width"]
     assert same == "More seeds would hardly make the interval narrower: its width is the luck of the test images."
+
+
+@pytest.mark.parametrize(
+    ("endless", "more"), [(0.022, " with these 3 seeds, or far fewer with more seeds."), (0.2, ".")]
+)
+def test_images_alone_are_not_advised_where_seeds_are_the_cause(endless: float, more: str) -> None:
+    need = {"half_width": 0.01, "seeds": None, "images": [24_689, None]}
+    seen = {"n": 3, "mean": 0.05, "low": -0.173, "high": 0.273, "endless_seeds": endless, "need": need}
+    said = settle({"judge": {"declared": "none"}}, seen)
+    assert said == f"To know it to ±1 it would take about 24,689 or more test images{more}"
 
 
 @pytest.mark.parametrize(

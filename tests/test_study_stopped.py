@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_a_signal_tells_what_is_kept_and_the_study_goes_on(engine: str, number, 
     assert repeated == out.replace("True\n", "False\n")  # the same verdict, without torch
 
 
+@pytest.fixture
+def sigterm_ends() -> Iterator[None]:
+    """As in a fresh process, whatever another test's Ray has set."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("sigterm_ends")
 def test_sigterm_between_two_runs_is_raised_as_ctrl_c_is_and_only_there() -> None:
     with pytest.raises(interrupt.Terminated), interrupt.raised():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -83,6 +83,7 @@ def compare(
     faster of the first two. Raises what `train` raises.
     """
     checked(engine, address)
+    arms = [arms] if isinstance(arms, str) else arms
     with _voice(quiet) as voice:
         if study is not None and Path(study).is_dir():
             alone(study, data, arms, vary, config, preset, settings)

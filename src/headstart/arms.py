@@ -46,7 +46,7 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[
     found: list[build.Complete] = []
     sources: dict[str, build.Complete] = {}
     seen: dict[tuple[str, str], str] = {}
-    told: set[str] = set()
+    told: set[tuple[str, str]] = set()
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := source_of(plan):
@@ -55,10 +55,10 @@ def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[
             plan = plan.changed("arm", start="scratch")
         with _other_ways():
             completed = build.complete(as_judged(plan), voice if not found else Silent())
-        for note in completed.start.notes if found else ():
-            if note not in told:
-                voice.say(f"{cell.name}: {note}")
-        told.update(completed.start.notes)
+        notes = {(completed.plan.arm.start, note) for note in completed.start.notes}
+        for _, note in sorted(notes - told) if found else ():
+            voice.say(f"{cell.name}: {note}")
+        told |= notes
         _judgeable(completed.survey, completed.plan)
         if not found:  # the photos are those of all arms
             for seed in (*declared.seeds, *declared.search_seeds):

@@ -87,7 +87,7 @@ def _for_digits(given: dict[str, Any]) -> dict[str, Any]:
 def _preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise UsageError(
-            f"There is no preset {name!r}{nearest(name, list(PRESETS))}.", f"Choose one of: {', '.join(PRESETS)}."
+            f"There is no preset {name!r}{nearest(name, list(PRESETS)) or '.'}", f"Choose one of: {', '.join(PRESETS)}."
         )
     return PRESETS[name]
 

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -52,11 +53,14 @@ class Ray:
         self._own = not ray.is_initialized()
         if self._own:
             try:
+                ours = signal.getsignal(signal.SIGTERM)
                 ray.init(address=address or None, log_to_driver=False, configure_logging=False)
             except (OSError, ValueError, RuntimeError) as error:
                 what = f"Ray cannot be reached at {address}" if address else "Ray cannot be started"
                 reason = " ".join(str(error).split())
                 raise ResourceError(f"{what} ({reason}).", "Start a cluster with `ray start --head`.") from None
+            if ours is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, ours)  # Ray's own ends the process on the spot
         self._require(threads, gpus)
         self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=LOST - 1)(_answer)
 

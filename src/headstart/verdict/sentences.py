@@ -117,16 +117,15 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     text = f"{capital(first)} was ahead of {second} on {seeds}: {about}; {tie}"
     if level == seen["n"]:
         text = f"{capital(first)} and {second} had the same {metric_words(verdict)} on every seed: {about}; {tie}"
-    return f"{text}.{_disagree(verdict, seen)}"
+    return f"{text}.{_chose_another(verdict, seen)}"
 
 
-def _disagree(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """That the images that judge are for another arm than val, where they are for one at all."""
+def _chose_another(verdict: Verdict, seen: Mapping[str, Any]) -> str:
+    """What val chose, where nothing is decided and the arm that is ahead is another."""
     ahead, chosen = _arm(verdict, seen["first"]), _arm(verdict, verdict["chosen"])
-    if seen["outcome"] == "equal" or ahead["val"] >= chosen["val"] or _lost(verdict, seen):
+    if seen["outcome"] != "undecided" or ahead["val"] >= chosen["val"] or _lost(verdict, seen):
         return ""
-    chose, judge = splits(verdict)
-    return f" {capital(chose)} and {judge} disagree: {chose} chose {arm_words(chosen['name'])}."
+    return f" {capital(splits(verdict)[0])} chose {arm_words(chosen['name'])}."
 
 
 def _arm(verdict: Verdict, name: str) -> Mapping[str, Any]:
@@ -240,7 +239,10 @@ def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
             ways.append(f"{upto} {'seeds' if what == 'seeds' else judged(verdict)}")
     if not ways:
         return f"Neither more seeds alone nor more {judged(verdict)} alone would bring it to ±{tie}: it takes both."
-    return f"To know it to ±{tie} it would take about {', or '.join(ways)}."
+    text = f"To know it to ±{tie} it would take about {', or '.join(ways)}"
+    if seen["need"]["seeds"] is None and 2 * seen["endless_seeds"] < seen["high"] - seen["mean"]:
+        return f"{text} with these {counted(seen['n'], 'seed')}, or far fewer with more seeds."
+    return f"{text}."
 
 
 def other(seen: Mapping[str, Any]) -> str:
