@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from headstart.errors import DataError, UsageError
 from headstart.plan import SECTIONS, Plan, anchored, fields
 from headstart.protocol import OF_AN_OPTIMIZER, Cell, Protocol, cells
 from headstart.record import SCHEMA, write_atomic
-from headstart.settings import nearest
+from headstart.settings import nearest, read_toml
 from headstart.units import Duration
 
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
@@ -83,12 +82,7 @@ def read_study(path: Path) -> Declared:
     """The declaration in a study's folder, or in a TOML file. Raises UsageError or DataError for what is not one."""
     begun = path.is_dir()
     path = path / "study.toml" if begun else path
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"The study {path} cannot be read ({error.strerror}).", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The study {path} is not TOML ({error}).", "Mend that line.") from None
+    content = read_toml(path, "study", DataError)
     parts = ("schema", "hash", "protocol", "plan")
     if unknown := sorted(set(content) - set(parts)):
         near = nearest(unknown[0], parts)

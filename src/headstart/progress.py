@@ -15,6 +15,7 @@ from headstart.protocol import Protocol
 from headstart.units import seconds
 from headstart.verdict.gather import RunRecord
 from headstart.verdict.statistics import time_to_target
+from headstart.verdict.words import counted
 from headstart.voice import Row, Table
 
 Condition = tuple[str, float]  # budget, fraction
@@ -134,7 +135,7 @@ class Progress:
         """Where the study is and what stays when it is stopped here, in words; `begun` runs have no end yet."""
         if not self._words:
             return "before it asked for a run: all that is done is kept"
-        runs = f"{self._done} of {self._total} run{'' if self._total == 1 else 's'}"
+        runs = f"{self._done} of {counted(self._total, 'run')}"
         said = f"in its {self._words}: {runs} {'is' if self._done == 1 else 'are'} done and kept, as is all before"
         if not begun:
             return said
@@ -186,7 +187,7 @@ class Progress:
         protocol = self.declared.protocol
         records = self._compared[self._condition][cell].values()
         tried = self._tried[cell]
-        state = f"{tried} trial{'' if tried == 1 else 's'}" if self._stage == "search" else "waiting"
+        state = counted(tried, "trial") if self._stage == "search" else "waiting"
         if records:
             state = "done" if len(records) == protocol.seeds else "comparing"
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from headstart.errors import UsageError
+from headstart.errors import HeadstartError, UsageError
 from headstart.plan import SECTIONS, Plan, fields
 from headstart.units import Duration
 
@@ -92,14 +92,19 @@ def _preset(name: str) -> dict[str, Any]:
     return PRESETS[name]
 
 
+def read_toml(path: Path, what: str, unreadable: type[HeadstartError]) -> dict[str, Any]:
+    """The content of a TOML file, which errors call `what`. Raises `unreadable`, or UsageError where it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(f"The {what} {path} cannot be read ({error.strerror}).", "Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The {what} {path} is not TOML ({error}).", "Mend that line.") from None
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     """The fields in a TOML file, written flat or under the plan's section names."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"The settings file {path} cannot be read ({error.strerror}).", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The settings file {path} is not TOML ({error}).", "Mend that line.") from None
+    content = read_toml(path, "settings file", UsageError)
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if key == "facts":  # a plan written by an earlier run: found again, never taken over

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from headstart.data.listing import SPLITS, Listing
 from headstart.errors import DataError
 from headstart.parts.seed import stream
+from headstart.verdict.words import counted
 
 Indices = npt.NDArray[np.int64]
 SHARE = 0.15  # of all images, each for val and test
@@ -172,8 +173,8 @@ def _carve(
         filling = _Filling(order[unit], listing.labels[pool], len(listing.classes), share, keep)
         if attempt == 0 and filling.short is not None:
             name, count = listing.classes[filling.short], int(filling.total[filling.short])
-            units_of = f"{count} independent image{'' if count == 1 else 's'} or group{'' if count == 1 else 's'}"
-            what = f"Class {name!r} has {units_of}, too few for {keep + 1} splits."
+            found = f"{counted(count, 'independent image')} or {'group' if count == 1 else 'groups'}"
+            what = f"Class {name!r} has {found}, too few for {keep + 1} splits."
             raise DataError(what, "Add images of it, or leave it out with --classes.")
         if filling.fill() and (keep == 1 or _divisible(filling, seed, attempt)):
             carved = filling.chosen[order[unit]]

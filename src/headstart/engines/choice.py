@@ -11,6 +11,7 @@ from headstart.engines import Engine, checked
 from headstart.engines.here import Here
 from headstart.parts import precision
 from headstart.plan import Plan
+from headstart.verdict.words import counted
 from headstart.voice import Silent, Voice
 
 
@@ -46,6 +47,6 @@ def _made(name: str, plan: Plan, voice: Voice, address: str) -> Engine:
     if name == "lanes" or (name == "auto" and count > 1):
         from headstart.engines.lanes import Lanes
 
-        voice.say(f"{max(count, 1)} runs at a time, each with {threads} thread{'' if threads == 1 else 's'}.")
+        voice.say(f"{max(count, 1)} runs at a time, each with {counted(threads, 'thread')}.")
         return Lanes(max(count, 1), voice)
     return Here(Silent())

@@ -11,6 +11,7 @@ from headstart.verdict.headline import beaten_by, headline_contrast, turned
 from headstart.verdict.words import (
     Verdict,
     arm_words,
+    bare_start,
     capital,
     counted,
     enumerated,
@@ -21,7 +22,6 @@ from headstart.verdict.words import (
     metric_words,
     per_cent,
     points,
-    short_start,
     splits,
 )
 
@@ -303,7 +303,7 @@ def known(verdict: Verdict) -> list[str]:
     said: dict[str, str] = {}
     unknown = []
     for name, met in verdict["known"].items():
-        own_name = short_start(re.split(r"[+@,]", name)[0])
+        own_name = bare_start(re.split(r"[+@,]", name)[0])
         start = capital(own_name)
         if met["classes"]:
             names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN

@@ -13,7 +13,7 @@ MORE = ("budgets", "rows", "looks", "time", "labels", "width", "settle")  # sent
 def arm_words(name: str) -> str:
     """`file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
     name, _, varied = name.partition(",")
-    start, *parts = short_start(name).split("+")
+    start, *parts = bare_start(name).split("+")
     start, _, optimizer = start.partition("@") if not parts else (start, "", "")
     if parts:
         parts[-1], _, optimizer = parts[-1].partition("@")
@@ -24,7 +24,7 @@ def arm_words(name: str) -> str:
     return ", ".join([start, *said, *(varied.split(",") if varied else ())])
 
 
-def short_start(start: str) -> str:
+def bare_start(start: str) -> str:
     """A start without the kind that its name needs no more: `file:a` is "a"."""
     return re.sub(r"^(file|run):", "", start)
 
