@@ -15,8 +15,8 @@ from headstart.engines.lanes import Lanes
 from headstart.question import declared
 from headstart.settings import settle
 from headstart.use.diagnosis import diagnose
+from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_in
-from headstart.verdict.health import Finding
 from headstart.voice import Silent
 
 from .boards import points

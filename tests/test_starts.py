@@ -23,6 +23,7 @@ from headstart import start_names
 from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
 from headstart.parts import fetch, heads, networks, starts
 from headstart.parts.initial import SCHEMES
+from headstart.parts.seed import torch_stream
 
 SMALL = "timm:test_resnet"  # 0.4 M parameters, named like a ResNet-18's: the tests are about files, not about size
 USUAL = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
@@ -89,6 +90,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("scratch:xavier", SMALL),
         ("scratch:orthogonal", SMALL),
         ("scratch:kaiming", "resnet18"),
+        ("scratch:torch", SMALL),
         ("scratch:zero-gamma", "resnet18"),
     ],
 )
@@ -124,6 +126,18 @@ def test_schemes_are_what_their_papers_say() -> None:
         assert (block.bn2.weight == 0).all()
         assert (block.bn1.weight == 1).all()
     assert (filled("scratch:zero-gamma", network="resnet50").layer4[2].bn3.weight == 0).all()
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_scratch_torch_is_what_a_network_written_by_hand_starts_with(norm: str) -> None:
+    ours = filled("scratch:torch", network="resnet18", norm=norm, stem="small")
+    with torch_stream(0, "init"):
+        for name, module in ours.named_modules():
+            if isinstance(module, torch.nn.Conv2d):
+                channels, places, *size = module.weight.shape
+                new = torch.nn.Conv2d(places, channels, size, bias=module.bias is not None)
+                assert torch.equal(new.weight, module.weight), name
+                assert module.bias is None or torch.equal(new.bias, module.bias)
 
 
 def test_biases_without_a_norm_start_at_zero() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from headstart import jobs, twins
 from headstart.errors import InterruptedRunError, UsageError
@@ -34,6 +35,41 @@ def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
     assert of["resnet18", "batch"]["accuracy"] == pytest.approx(0.3)
     assert "keep it alive" in words["resnet50", "none"] and "keep it alive" not in words["resnet18", "batch"]
     assert "does not vanish without shortcuts" in words["resnet18", "batch"]
+
+
+def meaning(on: tuple[float, float], off: tuple[float, float], *findings: str) -> str:
+    """What is said of shortcuts, from the shares that are kept with and without them at the start and the end."""
+    cells = [twins.Twin(depth, s, n, np.ones((1, 200), int), on if s == "on" else off, findings if s == "on" else ())
+             for depth in twins.DEPTHS for n in twins.NORMS for s in twins.SWITCHES]  # fmt: skip
+    return str(twins.told(cells, settle(FAST).plan)["effects"][0]["sentence"])
+
+
+def test_twins_say_what_the_table_beside_them_says() -> None:
+    assert "here shortcuts keep it alive" in meaning((0.5, 0.1), (1e-4, 1e-5))
+    for close in (((1.1e-3, 1.1e-3), (9e-4, 9e-4)), ((0.5, 0.1), (2.4e3, 7.7e-4)), ((0.5, 0.1), (1e-9, 0.2))):
+        assert "alive" not in meaning(*close)
+    faded = meaning((86.0, 0.11), (2.4e3, 7.7e-4))
+    assert "With shortcuts the gradient vanishes at neither time; without, after training, and not before it." in faded
+    assert "by a factor of 10^-1.4 before training and a factor of 10^2.2 after it" in faded
+    assert "vanishes with and without shortcuts" in meaning((1e-9, 1e-9), (1e-9, 1e-9))
+    assert "With shortcuts the gradient vanishes before" in meaning((1e-9, 1e-9), (0.1, 0.1))
+    assert "The twin with shortcuts explodes" in meaning((1.0, 1.0), (0.1, 0.1), "exploding gradients")
+    assert "The twin with shortcuts did not train to its end" in meaning((1.0, math.nan), (0.1, 0.1))
+
+
+def test_twins_that_answer_alike_leave_room_for_images_that_were_not_drawn() -> None:
+    answers = np.arange(205) < 71
+    low, high = (twins._difference((answers - answers.astype(float))[None])[at] for at in (1, 2))
+    assert low == -high and 0.005 < high < 0.03
+    apart = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 205)
+    mean, *ends = twins._difference(apart[None])
+    assert ends == pytest.approx(stats.ttest_1samp(apart, 0).confidence_interval(twins.LEVEL)) and mean == apart.mean()
+
+
+def test_twins_may_begin_as_a_network_written_by_hand_and_with_no_weights_of_others(tmp_path: Path) -> None:
+    assert "scratch:torch" in twins.STARTS and "imagenet" not in twins.STARTS
+    with pytest.raises(UsageError, match="random weights"):
+        twins.compare("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", Silent())
 
 
 def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ class Arm(Section):
 
     start: str = Field(
         "scratch",
-        description="scratch[:kaiming|xavier|orthogonal|zero-gamma], imagenet, timm:NAME, file:PATH, run:DIR, "
+        description="scratch[:kaiming|xavier|orthogonal|zero-gamma|torch], imagenet, timm:NAME, file:PATH, run:DIR, "
         "stats:START",
     )
     tuning: str = Field(

@@ -216,18 +216,17 @@ class _Life:
         for line in record.read_lines(self.folder / "metrics.jsonl"):
             self.history.take(line)
             if line["kind"] == "finding":
-                self.noticed.add(line["name"])
+                (self.noticed.discard if line.get("withdrawn") else self.noticed.add)(line["name"])
 
     def notice(self, state: str = "") -> None:
         """Tell a finding when it first appears: in the terminal, in the record, and so in TensorBoard.
 
-        `state` is `finished` or `diverged` at the end.
+        `state` is `finished` or `diverged` at the end, when it is also told what has gone.
         """
         self.history.state = state
-        for finding in health.ailments(self.history, self.noticed):
-            self.noticed.add(finding.name)
-            self.scribe.write({"kind": "finding", "step": self.state.progress.step, **finding.to_json()})
-            self.voice.say(f"{finding.name.capitalize()}: {finding.sentence}")
+        for line in health.news(self.history, self.noticed):
+            self.scribe.write({**line, "step": self.state.progress.step})
+            self.voice.say(f"{line['name'].capitalize()}: {line['sentence']}")
 
     def train(self, save_steps: int, until: int | None) -> bool:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked.

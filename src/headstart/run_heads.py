@@ -160,9 +160,7 @@ class _Lines:
     def notice(self, state: str = "") -> list[dict[str, Any]]:
         """Lines of findings that are new; `state` is `finished` or `diverged` at the end."""
         self._history.state = state
-        found = health.ailments(self._history, self._noticed)
-        self._noticed |= {finding.name for finding in found}
-        return [{"kind": "finding", "step": self._steps, **finding.to_json()} for finding in found]
+        return [{**line, "step": self._steps} for line in health.news(self._history, self._noticed)]
 
     def _add(self, *lines: dict[str, Any]) -> None:
         self.made += lines

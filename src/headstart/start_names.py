@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headstart.errors import DataError, UsageError
 
-SCHEMES = ("kaiming", "xavier", "orthogonal", "zero-gamma")  # of scratch
+SCHEMES = ("kaiming", "xavier", "orthogonal", "zero-gamma", "torch")  # of scratch
 FORMS = ("scratch", *(f"scratch:{s}" for s in SCHEMES), "imagenet", "timm:NAME", "file:PATH", "run:DIR", "stats:START")
 _WITH_A_NAME = re.compile(r"(?:timm|file|run|stats|source):.+")
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from headstart import build, jobs, machine, record
 from headstart.arms import borne_by_all
@@ -26,11 +25,13 @@ from headstart.errors import InterruptedRunError, UsageError
 from headstart.plan import Plan
 from headstart.protocol import FEWEST_SEEDS
 from headstart.settings import settle
+from headstart.start_names import FORMS
 from headstart.verdict.gather import RunRecord, runs_in
-from headstart.verdict.health import VANISHED, findings, flow_kept
+from headstart.verdict.gradients import VANISHED, flow_kept
+from headstart.verdict.health import findings
 from headstart.verdict.history import EARLY, HEALTHY, read
-from headstart.verdict.statistics import crossed, possible
-from headstart.verdict.words import length_words, points
+from headstart.verdict.statistics import crossed, over_images
+from headstart.verdict.words import capital, counted, length_words, points
 from headstart.voice import Silent, Voice
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
@@ -38,9 +39,20 @@ NORMS = ("batch", "none")
 SWITCHES = ("on", "off")
 EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # that are told at once
 LEVEL = 1 - 0.05 / EFFECTS  # Bonferroni: all intervals together hold with 95 %
-OWN = ("network", "shortcut", "norm", "start", "tuning")  # what the factorial decides by itself
+OWN = ("network", "shortcut", "norm", "tuning")  # what the factorial decides by itself
+FAR_APART = 1.0  # powers of ten: two that lie closer together are not told apart by a limit between them
+STARTS = FORMS[: FORMS.index("imagenet")]  # random ones
 EPOCHS = "3ep"
 CURE = "Give the same command again: it goes on where it was."
+
+
+ALWAYS, NEVER = "before the first step and after training", "at neither time"
+_TIMES = {
+    (True, True): ALWAYS,
+    (True, False): "before the first step, and no longer after training",
+    (False, True): "after training, and not before it",
+    (False, False): NEVER,
+}
 
 
 @dataclass(frozen=True)
@@ -65,14 +77,16 @@ class Twin:
         return float(self.right.mean())
 
     @property
-    def failed(self) -> bool:
-        """Whether it has nothing to say of gradients: it diverged or exploded, or no probe came after the first."""
-        return not all(map(math.isfinite, self.kept)) or "exploding gradients" in self.findings
+    def failure(self) -> str:
+        """Why it has nothing to say of gradients after training, in words; "" where it has."""
+        if "exploding gradients" in self.findings:
+            return "explodes"
+        return "" if all(map(math.isfinite, self.kept)) else "did not train to its end"
 
     @property
-    def vanishing(self) -> bool:
-        """Whether hardly anything reaches the first block, at the start and still at the end."""
-        return max(self.kept) <= VANISHED
+    def vanishing(self) -> str:
+        """When hardly anything reaches the first block."""
+        return _TIMES[self.kept[0] <= VANISHED, self.kept[1] <= VANISHED]
 
 
 def compare(
@@ -80,14 +94,20 @@ def compare(
 ) -> dict[str, Any]:
     """Train the twins that are not there yet; returns `twins`, `effects` and `sentences`.
 
-    The folder is named by what was asked, so that the same call goes on where it was stopped. Raises UsageError for
-    settings that are the factorial's own, InterruptedRunError, also for Ctrl-C between two twins, and every error of a
-    run.
+    `start` among the settings may be one of the random ones. The folder is named by what was asked, so that the same
+    call goes on where it was stopped. Raises UsageError for settings that are the factorial's own,
+    InterruptedRunError, also for Ctrl-C between two twins, and every error of a run.
     """
     if seeds < 1:
         raise UsageError(f"{seeds} seeds are no twins.", "Use --seeds 1 or more.")
     if taken := [name for name in settings if name in OWN]:
         raise UsageError(f"--{taken[0]} is what the twins differ in, or have in common.", "Leave it out.")
+    start = settings.get("start", "scratch")
+    if start not in STARTS:
+        raise UsageError(
+            f"Twins begin with random weights, not with {start}: pretrained ones are made for one of them.",
+            f"Use --start with one of {', '.join(STARTS)}, or leave it out.",
+        )
     checked(engine)
     draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
     record.require_writable(runs)
@@ -95,7 +115,7 @@ def compare(
     asked: list[tuple[Plan, dict[str, Any]]] = []
     met: list[tuple[str, build.Complete]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
-        cell = f"scratch,network={network},norm={norm},shortcut={shortcut}"
+        cell = f"{start},network={network},norm={norm},shortcut={shortcut}"
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
                                            "shortcut": shortcut})  # fmt: skip
         met.append((cell, build.complete(plan, Silent())))
@@ -181,7 +201,7 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     seeds, images = twins[0].right.shape
     length = length_words(str(plan.recipe.epochs))
     head = (
-        f"{len(twins)} twins, {seeds} seed{'s' if seeds > 1 else ''}, {length}, judged on {images} images. Kept: "
+        f"{len(twins)} twins, {counted(seeds, 'seed')}, {length}, judged on {images} images. Kept: "
         "|∂L/∂h| behind the first block over that behind the last, before and after training."
     )
     table = [
@@ -189,7 +209,10 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
         f"{one.kept[0]:.1e}  {one.kept[1]:.1e}  {one.health}"
         for one in twins
     ]
-    limits = f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g} for all twins"
+    limits = (
+        f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g}, and weights of "
+        f"{plan.arm.start}, for all twins"
+    )
     limits += "; one seed: intervals hold the luck of the images, not that of the seed" if seeds == 1 else ""
     limits += f". With fewer than {FEWEST_SEEDS} seeds accuracies are undecided." if seeds < FEWEST_SEEDS else "."
     return {
@@ -214,47 +237,60 @@ def _one(twins: Sequence[Twin], switch: str, state: str, other: tuple[str, str])
 def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
     """What a switch does to accuracy, and to the share of the gradient that reaches the first block."""
     accuracy, low, high = _difference(on.right.astype(float) - off.right)
-    orders = math.log10(on.kept[1] / off.kept[1]) if on.kept[1] > 0 and off.kept[1] > 0 else math.nan
+    before, after = (_orders(*kept) for kept in zip(on.kept, off.kept, strict=True))
     where = f"Depth {on.network.removeprefix('resnet')}, "
     if switch == "shortcut":
         where += "with BatchNorm" if on.norm == "batch" else "without a norm"
     else:
         where += "with shortcuts" if on.shortcut == "on" else "plain"
     what = "shortcuts" if switch == "shortcut" else "BatchNorm"
-    keep, add = ("keeps", "adds") if switch == "norm" else ("keep", "add")
-    it = "it" if switch == "norm" else "they"
-    if on.failed or off.failed:
-        meaning = "One of the two did not train to its end, so that nothing is said of its gradients."
-    elif off.vanishing and not on.vanishing:
-        meaning = f"Without {what} the gradient vanishes, with {what} it does not: here {what} {keep} it alive."
-    elif off.vanishing:
-        meaning = f"The gradient vanishes with and without {what}."
-    elif on.vanishing:
-        meaning = f"The gradient vanishes with {what}, and not without."
-    elif low > 0 and len(on.right) >= FEWEST_SEEDS:
-        meaning = f"It does not vanish without {what} either: what {what} {add} to accuracy, {it} {add} in another way."
-    else:
-        meaning = f"It does not vanish without {what} either, so that {what} {keep} nothing alive here."
-    told_orders = "an unknown factor" if math.isnan(orders) else f"a factor of 10^{orders:.1f}"
+    adds = low > 0 and len(on.right) >= FEWEST_SEEDS
     change = "changes" if switch == "norm" else "change"
     sentence = (
         f"{where}: {what} {change} accuracy by {points(accuracy, signed=True)} points ({100 * LEVEL:.3g} % interval "
         f"{points(low)} to {points(high)}), and the share of the gradient that reaches the first block by "
-        f"{told_orders}. {meaning}"
+        f"{_factor(before)} before training and {_factor(after)} after it. {_meaning(on, off, what, adds=adds)}"
     )
     return {"switch": switch, "network": on.network, "shortcut": on.shortcut if switch == "norm" else None,
             "norm": on.norm if switch == "shortcut" else None, "accuracy": accuracy, "low": low, "high": high,
-            "orders": _known(orders), "sentence": sentence}  # fmt: skip
+            "orders_at_start": _known(before), "orders": _known(after), "sentence": sentence}  # fmt: skip
+
+
+def _meaning(on: Twin, off: Twin, what: str, *, adds: bool) -> str:
+    """What two twins, with and without `what`, show of gradients; `adds` where it is proved to help accuracy."""
+    one = what == "BatchNorm"
+    keep, add, it = ("keeps", "adds", "it") if one else ("keep", "add", "they")
+    if failed := [
+        f"the twin {which} {what} {twin.failure}" for twin, which in ((on, "with"), (off, "without")) if twin.failure
+    ]:
+        return f"{capital(' and '.join(failed))}, so that no more is said of gradients."
+    apart = min(_orders(*kept) for kept in zip(on.kept, off.kept, strict=True))
+    if off.vanishing == ALWAYS and on.vanishing == NEVER and apart >= FAR_APART:
+        return f"Without {what} the gradient vanishes, with {what} it does not: here {what} {keep} it alive."
+    if off.vanishing == on.vanishing == ALWAYS:
+        return f"The gradient vanishes with and without {what}."
+    if not off.vanishing == on.vanishing == NEVER:
+        return f"With {what} the gradient vanishes {on.vanishing}; without, {off.vanishing}."
+    if adds:
+        return f"It does not vanish without {what} either: what {what} {add} to accuracy, {it} {add} in another way."
+    return f"It does not vanish without {what} either, so that {what} {keep} nothing alive here."
 
 
 def _difference(right: np.ndarray) -> tuple[float, float, float]:
-    """Mean of [seeds, images] and its interval: over both, or of one seed over its images (paired t, Student 1908)."""
+    """Mean of [seeds, images] and its interval: over both, or of one seed over its images."""
     if len(right) > 1:
         found = crossed(right, LEVEL)
         return found.mean, found.low, found.high
-    mean = float(right.mean())
-    half = float(stats.t.ppf((1 + LEVEL) / 2, right.shape[1] - 1) * stats.sem(right[0]))
-    return mean, *possible(mean, half)
+    return over_images(right[0], LEVEL)
+
+
+def _orders(on: float, off: float) -> float:
+    """How many powers of ten the kept share `on` is above `off`; NaN where one is unknown."""
+    return math.log10(on / off) if on > 0 and off > 0 else math.nan
+
+
+def _factor(orders: float) -> str:
+    return "an unknown factor" if math.isnan(orders) else f"a factor of 10^{round(orders, 1) + 0:.1f}"
 
 
 def _known(value: float) -> float | None:

@@ -17,6 +17,7 @@ SCHEMES = {
     "xavier": "normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)",
     "orthogonal": "orthogonal, gain √2 (Saxe et al. 2013)",
     "zero-gamma": "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
+    "torch": "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
 }
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -55,7 +56,9 @@ def draw_trunk(network: nn.Module, init: str, model: dict[str, Tensor] | None, *
         for name, module in network.named_modules():
             if in_part(name, [head]):
                 continue
-            if isinstance(module, LAYERS):
+            if init == "torch" and isinstance(module, LAYERS):
+                module.reset_parameters()
+            elif isinstance(module, LAYERS):
                 _draw(module.weight, init, None if model is None else model[f"{name}.weight"], _groups(module))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

@@ -10,7 +10,8 @@ from headstart.report import charts
 from headstart.report.charts import thinned
 from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section, legend
-from headstart.verdict.health import Finding, findings, unprobed
+from headstart.verdict.finding import Finding
+from headstart.verdict.health import findings, unprobed
 from headstart.verdict.words import arm_words, capital, enumerated
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn

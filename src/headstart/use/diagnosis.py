@@ -9,8 +9,9 @@ from typing import Any
 
 from headstart.record import read_lines
 from headstart.use.printing import printable
+from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_at
-from headstart.verdict.health import Finding, findings, healthy_words
+from headstart.verdict.health import findings, healthy_words
 from headstart.verdict.history import read
 from headstart.verdict.words import arm_words, capital
 

@@ -15,7 +15,7 @@ from headstart.errors import DataError
 from headstart.plan import Plan, differences
 from headstart.record import read_json, read_lines
 from headstart.verdict import health, history
-from headstart.verdict.health import Finding
+from headstart.verdict.finding import Finding
 
 Numbers = npt.NDArray[np.float64]
 

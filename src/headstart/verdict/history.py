@@ -11,7 +11,9 @@ from typing import Any
 Line = Mapping[str, Any]
 
 EPOCHS, STEPS = 2, 30  # after so many, or at its end, a run could be expected to have learned something
+PLENTY, OF_A_CLASS = (3, 100), 10  # epochs, steps, and steps for each class, after which it must have
 FALLING = 0.97  # of the training loss of an epoch before: what still learns is below it
+HARDLY = 0.95  # of the loss of one who guesses: who has not come below it has hardly begun to learn
 HALFWAY = 0.6  # of the loss of one who guesses: who has come below it has learned
 FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
 HEALTHY, EARLY = "healthy", "too early to say"  # what a run is called in which nothing is wrong
@@ -51,8 +53,13 @@ class History:
         """The loss of one who knows the shares of the classes alone: their entropy, which is ln(k) of k equal ones."""
         images = [int(count) for count in self.plan["facts"].get("images", {}).values() if count]
         if len(images) < 2 or self.plan["recipe"].get("class_weights", "none") != "none":
-            return math.log(max(len(self.plan["facts"]["class_names"]), 2))
+            return self.knowing_nothing
         return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
+
+    @property
+    def knowing_nothing(self) -> float:
+        """The loss of one who takes all classes for equally frequent, as a new head does."""
+        return math.log(max(len(self.plan["facts"]["class_names"]), 2))
 
     @property
     def last_loss(self) -> float:
@@ -69,9 +76,36 @@ class History:
         return enough and (self.ended or len(self.epochs) >= EPOCHS)
 
     @property
+    def has_had_plenty_of_time(self) -> bool:
+        """Whether it must have learned something, if it can; many classes take longer."""
+        epochs, steps = PLENTY
+        steps = max(steps, OF_A_CLASS * len(self.plan["facts"]["class_names"]))
+        return len(self.epochs) >= epochs and self.epochs[-1]["step"] >= steps
+
+    @property
     def standing(self) -> str:
         """What the run is called if nothing is wrong."""
-        return HEALTHY if self.has_had_time else EARLY
+        return HEALTHY if self.has_had_time and not self.has_hardly_begun else EARLY
+
+    @property
+    def has_hardly_begun(self) -> bool:
+        """Whether its loss is still that of one who guesses, or nearly."""
+        return bool(self.epochs) and self.last_loss >= HARDLY * self.guessing
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether the training loss came down since the epoch before, or since the first and below guessing.
+
+        (From the first epoch's loss to that of guessing only the class shares are learned.)
+        """
+        losses = [float(line["train"]["loss"]) for line in self.epochs]
+        return losses[-1] < FALLING * max([min(losses[0], self.guessing), *losses[-2:-1]])
+
+    @property
+    def one_answer(self) -> bool:
+        """Whether it gave one class to all val images in each of the last two epochs, where there are so many."""
+        tables = [line.get("confusion") or [] for line in self.epochs[-EPOCHS:]]
+        return bool(tables) and all(sum(any(column) for column in zip(*table, strict=True)) == 1 for table in tables)
 
     @property
     def settled(self) -> bool:
@@ -86,11 +120,12 @@ class History:
     def updates(self) -> list[tuple[int, str, float]]:
         """(epoch, layer that moves most, median over layers of |Δw|/|w|) of each look, as at the highest rate.
 
-        Updates are proportional to the rate, so that a schedule or a warm-up is divided out. Where a head learns first
-        and then everything, the second counts.
+        Updates are proportional to the rate, so that a schedule or a warm-up is divided out: what they are where the
+        rate is the recipe's own, which a run may not have come to. Where a head learns first and then everything, the
+        second counts.
         """
         most = max((sum(ratio is not None for ratio in look["ratio"].values()) for look, _ in self.looks), default=0)
-        highest = max((rate for _, rate in self.looks), default=0.0)
+        highest = max([float(self.plan["recipe"]["lr"]), *(rate for _, rate in self.looks)])
         found = []
         for look, rate in self.looks:
             ratios = {layer: ratio for layer, ratio in look["ratio"].items() if ratio is not None}

@@ -136,6 +136,20 @@ def crossed(difference: npt.ArrayLike, level: float = LEVEL, most: float = 1.0) 
     return Crossed(mean, low, high, level, p, degrees, endless, squares.unseen(level), squares)
 
 
+def over_images(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
+    """Mean and interval of one seed's difference [m images]: paired t (Student 1908), with the floor of `crossed`.
+
+    It covers the sampling of the images, not that of the training. Raises ValueError for fewer than two images.
+    """
+    d = np.asarray(difference, dtype=np.float64)
+    if len(d) < 2:
+        raise ValueError(f"a variance needs two images at least, not {len(d)}")
+    floor = MeanSquares(0, 0, 0, 1, len(d)).unseen_variance()
+    error = math.sqrt(max(float(d.var(ddof=1)) / len(d), floor))
+    mean = float(d.mean())
+    return mean, *possible(mean, float(stats.t.ppf((1 + level) / 2, len(d) - 1)) * error)
+
+
 def possible(mean: float, half: float) -> tuple[float, float]:
     """The interval `mean ± half` of a difference of accuracies, cut to [-1, 1]."""
     return max(mean - half, -1.0), min(mean + half, 1.0)
