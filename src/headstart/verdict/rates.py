@@ -25,6 +25,7 @@ DOWN = 0.25  # powers of ten by which too long a step is left where it is: a ten
 
 
 def too_high(history: History) -> Finding | None:
+    """Steps that make the loss infinite, or that are wild and have little to show for it."""
     diverged = history.state == "diverged"
     updates = history.updates()
     epoch, layer, largest = max(updates, key=lambda found: found[2], default=(0, "", 0.0))
@@ -70,6 +71,7 @@ def _does_harm(history: History, *, wild: bool) -> bool:
 
 
 def too_low(history: History) -> Finding | None:
+    """Steps too small to learn anything by, unless gradients fade on the way, which no rate mends."""
     updates = history.updates()
     if not updates or not history.has_had_time or history.last_loss < STUCK * history.guessing:
         return None
