@@ -220,15 +220,10 @@ def stepped_down(p: list[float]) -> list[float]:
     return [min(1.0, max((sum(other >= q for other in p)) * q for q in p if q <= mine)) for mine in p]
 
 
-def median_time(times: list[float | None], ends: list[float]) -> float | None:
-    """Kaplan-Meier: the first time at which at most half of the runs have not yet reached the target."""
-    alive = 1.0
-    for time in sorted({t for t in times if t is not None}):
-        at_risk = sum((t if t is not None else end) >= time for t, end in zip(times, ends, strict=True))
-        alive *= 1 - times.count(time) / at_risk
-        if alive <= 0.5 + 1e-12:
-            return time
-    return None
+def median_time(times: list[float | None]) -> float | None:
+    """The first time by which half of all runs have reached the target; those that never did (None) are counted too."""
+    known = sorted(t for t in times if t is not None)
+    return next((time for time in known if 2 * sum(t <= time for t in known) >= len(times)), None)
 
 
 # The study
@@ -459,7 +454,7 @@ def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any])
     times = {}
     for unit in ("epochs", "images", "seconds"):
         reached = [row[unit] if row["passed"] else None for row in rows]
-        median = median_time(reached, [row[unit] for row in rows])
+        median = median_time(reached)
         times[unit] = {"median": median, "reached": sum(row["passed"] for row in rows), "n": len(rows)}
     return {
         "name": name, "val": float(val.mean()), "test": float(test.mean()),

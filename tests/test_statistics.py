@@ -175,12 +175,29 @@ def test_obrien_fleming_at_any_shares_against_the_multivariate_normal(counts: li
 
 
 def test_time_to_target_by_hand() -> None:
-    """Kaplan-Meier: survival 0.8 after time 2, one run censored at 3, then 0.533 after 4 and 0.267 after 5."""
-    found = time_to_target([2, None, 4, 5, None], [8, 3, 8, 8, 8])
+    """Of five runs three must have got there, however early the others ended; of 24 runs 12."""
+    found = time_to_target([2, None, 4, 5, None])
     assert (found.median, found.reached, found.n) == (5, 3, 5)
-    assert time_to_target([2, None, None], [8, 8, 8]).median is None
-    assert time_to_target([None], [8]).median is None
-    assert time_to_target([3, 1, 2], [8, 8, 8]).median == 2
+    assert time_to_target([5, 5, None, None, None]).median is None
+    assert time_to_target([None]).median is None
+    assert time_to_target([3, 1, 2]).median == 2
+    for reached in range(25):
+        times = [*range(1, reached + 1), *[None] * (24 - reached)]
+        assert time_to_target(times).median == (12 if reached >= 12 else None), reached
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(1, 20)), min_size=1, max_size=60))
+def test_time_to_target_is_kaplan_meier_with_every_run_at_risk_to_the_end(times: list[int | None]) -> None:
+    """Whoever never got there is censored after the last event; 0.5 but for the rounding of a product of shares."""
+    reached = [time for time in times if time is not None]
+    found = time_to_target(times)
+    assert (found.reached, found.n) == (len(reached), len(times))
+    if not reached:
+        assert found.median is None
+        return
+    survival = stats.ecdf(stats.CensoredData(uncensored=reached, right=[21] * (len(times) - len(reached)))).sf
+    half = survival.quantiles[survival.probabilities <= 0.5 + 1e-9]
+    assert found.median == (half[0] if len(half) else None)
 
 
 def test_what_is_needed_gives_the_width_that_was_asked_for() -> None:

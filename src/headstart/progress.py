@@ -194,6 +194,5 @@ class Progress:
         median = None
         if records and protocol.target:
             times = [r.to_target(protocol.target, protocol.metric) for r in records]
-            ends = [r.length()["epochs"] for r in records]
-            median = time_to_target([None if t is None else t["epochs"] for t in times], ends).median
+            median = time_to_target([None if t is None else t["epochs"] for t in times]).median
         return Row(cell, state, len(records), protocol.seeds, val, median)

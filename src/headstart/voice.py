@@ -10,7 +10,8 @@ from typing import Protocol
 class Row:
     """Where one arm of a study stands: seeds done of those asked, mean accuracy on val (never on test meanwhile).
 
-    `to_target` is the median number of epochs until val passed the target; None where it has not on half of the seeds.
+    `to_target` is the median number of epochs until val passed the target, over the seeds that are done: runs under way
+    do not count yet. None where it has not on half of them.
     """
 
     arm: str

@@ -224,9 +224,7 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
                           f"{len(got)} of {len(arm['seeds'])}"])  # fmt: skip
         goal = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
         chart = charts.events(rows, x=words, label=f"{words} to {goal}")
-        how = (
-            "Filled: a run that passed the target; open: a run that ended before it did; bar: the Kaplan-Meier median."
-        )
+        how = "Filled: a run that passed the target; open: a run that ended before it did; bar: the median of all."
         figures.append(Figure(chart, how, ["arm", f"median {words}", "reached"], table, words))
     medians = {arm["name"]: arm["to_target"]["epochs"]["median"] for arm in verdict["arms"]}
     reached = {name: median for name, median in medians.items() if median is not None}
