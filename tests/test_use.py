@@ -243,12 +243,14 @@ def test_its_own_data_is_judged_on_what_it_has_not_seen(named: str, folder: Path
     assert "which it has never seen" in sentences(found)[0]
 
 
-@pytest.mark.parametrize(("named", "told"), [(".", False), ("model", False), ("..", True)])
-def test_which_of_several_runs_answers_is_said(named: str, told: bool, folder: Path, digits: Path, capsys) -> None:
-    main(["predict", str((folder / named).resolve()), str(digits / "2")])
-    assert (
-        f"{folder.name} answers: of the runs in {folder.parent} the best by val." in capsys.readouterr().err
-    ) is told
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+@pytest.mark.parametrize(("named", "told"), [(".", 0), ("model", 0), ("..", 1)])
+def test_which_of_several_runs_answers_is_said(
+    verb: str, named: str, told: int, folder: Path, digits: Path, capsys
+) -> None:
+    main([verb, str((folder / named).resolve()), str(digits)])
+    sentence = f"{folder.name} answers: of the runs in {folder.parent} the best by val."
+    assert capsys.readouterr().err.count(sentence) == told
 
 
 def test_every_split_of_its_own_data_can_be_asked_for(folder: Path) -> None:

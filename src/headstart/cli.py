@@ -207,8 +207,8 @@ def predict(
 
     predictor = Predictor(model)
     with Terminal() as voice:
-        if predictor.folder.parent.parent.absolute() == model.absolute():  # of a folder of runs
-            voice.say(f"{predictor.folder.parent.name} answers: of the runs in {model} the best by val.")
+        if predictor.who:
+            voice.say(predictor.who)
         found = list(predictor.predict(images, voice))
     require_read(found)
     if json:

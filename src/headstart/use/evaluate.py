@@ -75,7 +75,7 @@ def evaluate(
     )
     listing = data.read(source, allow_outside=allow_outside, to_train=False)
     judges = _judges(predictor, listing, split, classes, open_store if skip_bad else None)
-    for note in _notes(judges):
+    for note in [*([predictor.who] if predictor.who else []), *_notes(judges)]:
         voice.say(note)
     logits = _logits(predictor, open_store(judges.listing, judges.contents), judges.rows, voice)
     number = {name: i for i, name in enumerate(predictor.classes)}

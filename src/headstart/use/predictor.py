@@ -46,9 +46,17 @@ class Predictor:
 
     def __init__(self, path: str | Path) -> None:
         """Open a run, a model folder or a folder of runs. Raises ModelFileError when there is no usable model."""
-        self.folder = find_model(Path(path))
+        self.named, self.folder = Path(path), find_model(Path(path))
         self.model: Model = read_model(self.folder)
         precision.place(self.model.network, CPU)
+
+    @property
+    def who(self) -> str:
+        """Which run answers, where a folder of runs was named; else ""."""
+        run = self.folder.parent
+        if run.parent.absolute() != self.named.absolute():
+            return ""
+        return f"{run.name} answers: of the runs in {self.named} the best by val."
 
     @property
     def classes(self) -> tuple[str, ...]:
