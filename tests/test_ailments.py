@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.question import declared
 from headstart.settings import settle
-from headstart.use.diagnosis import diagnose
+from headstart.use.diagnosis import diagnose, sentences
 from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.voice import Silent
@@ -64,6 +65,51 @@ def test_what_has_passed_by_the_end_is_not_told(tmp_path: Path) -> None:
     (made,) = runs_in(tmp_path)
     assert made.ailments == [] and diagnose(folder)[0].healthy
     assert Ailments().take({"cell": "a", "stage": "main"}, made) == []
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose learning rate is too low."""
+    tiny = {**SMALL, "network": "timm:test_resnet", "epochs": "66st", "lr": 1e-7}
+    return run.start(settle(tiny).plan, tmp_path_factory.mktemp("slow"), Silent())
+
+
+def copied(slow: Path, place: Path, runs: list[dict[str, Any]]) -> list[str]:
+    """What `diagnose` says of copies of the run with other plans, less the evidence."""
+    for at, changes in enumerate(runs):
+        folder = shutil.copytree(slow, place / f"run{at}")
+        content = json.loads((folder / "plan.json").read_text())
+        for section, new in changes.items():
+            content["plan"][section] |= new
+        (folder / "plan.json").write_text(json.dumps(content))
+    return [line.partition(". ")[0] for line in sentences(diagnose(place))]
+
+
+def test_of_which_runs_a_finding_is_is_said(slow: Path, tmp_path: Path) -> None:
+    """Rates, lengths and shares that the runs of an arm do not share; and folders where a seed would not do."""
+
+    def plan(seed: int, lr: float = 1e-7, epochs: str = "66st", fraction: float = 1.0) -> dict[str, Any]:
+        return {"chance": {"seed": seed}, "recipe": {"lr": lr, "epochs": epochs}, "data": {"fraction": fraction}}
+
+    ill = "  Learning rate too low"
+    assert copied(slow, tmp_path / "one", [plan(3)]) == ["Scratch, with sgd:", ill]
+    assert copied(slow, tmp_path / "seeds", [plan(1), plan(0)]) == ["Scratch, with sgd:", f"{ill}, seeds 0, 1"]
+    rates = [plan(seed, lr) for lr in (1e-6, 1e-7) for seed in (1_000_000_000, 1_000_000_001)]
+    both = f"{ill}, seeds 1000000000, 1000000001"
+    assert copied(slow, tmp_path / "rates", rates) == [
+        "Scratch, with sgd, learning rate 1e-07:", both, "Scratch, with sgd, learning rate 1e-06:", both,
+    ]  # fmt: skip
+    told = json.loads(json.dumps([one.to_json() for one in diagnose(tmp_path / "rates")]))
+    assert [(one["lr"], one["epochs"], one["fraction"]) for one in told] == [
+        (lr, "66st", 1.0) for lr in (1e-6, 1e-6, 1e-7, 1e-7)
+    ]
+    budgets = [plan(0, epochs="100st"), plan(0), plan(1), plan(1, fraction=0.1)]
+    assert copied(slow, tmp_path / "budgets", budgets) == [
+        "Scratch, with sgd, 66 steps, 10 % of the labels:", f"{ill}, seed 1",
+        "Scratch, with sgd, 66 steps, 100 % of the labels:", f"{ill}, seeds 0, 1",
+        "Scratch, with sgd, 100 steps, 100 % of the labels:", f"{ill}, seed 0",
+    ]  # fmt: skip
+    assert copied(slow, tmp_path / "folders", [plan(0), plan(0)]) == ["Scratch, with sgd:", f"{ill}, in run0 and run1"]
 
 
 @pytest.mark.parametrize("engine", [Here(Silent()), Lanes(2, Silent())], ids=["here", "lanes"])

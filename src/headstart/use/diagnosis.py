@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import compress, groupby
 from pathlib import Path
 from typing import Any
 
 from headstart.record import read_lines
+from headstart.units import Duration
 from headstart.use.printing import printable
 from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_at
 from headstart.verdict.health import findings, healthy_words
 from headstart.verdict.history import read
-from headstart.verdict.words import arm_words, capital
+from headstart.verdict.words import arm_words, capital, enumerated, length_words
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found in one run; `healthy` says in words what was looked at, where nothing is wrong."""
+    """What was found in one run; `healthy` says in words what was looked at, where nothing is wrong.
+
+    `epochs` (as declared: "3ep"), `fraction` of the training photos and `lr` are what runs of one arm may differ in.
+    """
 
     run: str
     arm: str
     seed: int
+    epochs: str
+    fraction: float
+    lr: float
     findings: tuple[Finding, ...]
     healthy: str
 
     def to_json(self) -> dict[str, Any]:
+        """As the command prints it; `healthy` is null where something is wrong."""
         return {
             "run": self.run,
             "arm": self.arm,
             "seed": self.seed,
+            "epochs": self.epochs,
+            "fraction": self.fraction,
+            "lr": self.lr,
             "findings": [finding.to_json() for finding in self.findings],
             "healthy": self.healthy or None,
         }
@@ -45,25 +58,46 @@ def _one(run: RunRecord) -> Diagnosis:
     history = read(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
     found = tuple(findings(history))
     healthy = "" if any(one.ailment for one in found) else healthy_words(history)
-    return Diagnosis(run.folder.name, run.arm, run.seed, found, healthy)
+    epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
+    return Diagnosis(run.folder.name, run.arm, run.seed, epochs, fraction, run.rate, found, healthy)
 
 
 def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
-    """The findings in words, those of runs of one arm that have the same name together, told of their first run."""
+    """The findings in words, those of runs that differ in their seeds alone by name, each told of its first run."""
     said = []
-    for arm in dict.fromkeys(one.arm for one in diagnoses):
-        here = [one for one in diagnoses if one.arm == arm]
-        said.append(f"{capital(arm_words(arm))}:")
-        for name in dict.fromkeys(finding.name for one in here for finding in one.findings):
-            having = [one for one in here if any(finding.name == name for finding in one.findings)]
-            first = next(finding for finding in having[0].findings if finding.name == name)
-            said.append(f"  {capital(name)}{_where(having, here)}. {first.sentence}")
+    for title, here in _alike(diagnoses):
+        said.append(f"{capital(title)}:")
+        which = partial(_which, here) if len(diagnoses) > 1 else lambda _: ""
+        by_name: dict[str, list[tuple[Diagnosis, Finding]]] = {}
+        for one in here:
+            for finding in one.findings:
+                by_name.setdefault(finding.name, []).append((one, finding))
+        for name, having in by_name.items():
+            said.append(f"  {capital(name)}{which([one for one, _ in having])}. {having[0][1].sentence}")
         if well := [one for one in here if one.healthy]:
-            said.append(f"  {well[0].healthy.removesuffix('.')}{_where(well, here)}.")
+            said.append(f"  {well[0].healthy.removesuffix('.')}{which(well)}.")
     return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in said]
 
 
-def _where(having: Sequence[Diagnosis], every: Sequence[Diagnosis]) -> str:
-    if len(every) == 1:
-        return ""
-    return f", seed{'s' if len(having) > 1 else ''} {', '.join(str(one.seed) for one in having)}"
+def _alike(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis]]]:
+    """Runs of one arm that differ in their seeds at most, and a name for them: by what not all of the arm share."""
+    for arm in dict.fromkeys(one.arm for one in diagnoses):
+        here = sorted((one for one in diagnoses if one.arm == arm), key=_order)
+        differ = [len(set(values)) > 1 for values in zip(*map(_conditions, here), strict=True)]
+        for conditions, some in groupby(here, _conditions):
+            yield ", ".join([arm_words(arm), *compress(conditions, differ)]), list(some)
+
+
+def _order(one: Diagnosis) -> tuple[float, float, float, int]:
+    return Duration.parse(one.epochs).value, one.fraction, one.lr, one.seed
+
+
+def _conditions(one: Diagnosis) -> tuple[str, str, str]:
+    return length_words(one.epochs), f"{100 * one.fraction:.3g} % of the labels", f"learning rate {one.lr:g}"
+
+
+def _which(here: Sequence[Diagnosis], some: Sequence[Diagnosis]) -> str:
+    """Which of the runs `here`, that are called alike: by seeds, or by folders where two of them share a seed."""
+    if len({one.seed for one in here}) < len(here):
+        return f", in {enumerated(one.run for one in some)}"
+    return f", seed{'s' if len(some) > 1 else ''} {', '.join(str(one.seed) for one in some)}"
