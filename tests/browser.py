@@ -6,16 +6,36 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium")
+
+def on_path() -> str | None:
+    """A Chromium or a Chrome, by whichever of its names it has here."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def own() -> bool:
+    """Whether Playwright has a Chromium of its own, as `playwright install chromium` puts it there."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        return Path(playwright.chromium.executable_path).exists()
+
+
+CHROMIUM = on_path()
 WIDE, NARROW = 1280, 390
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # kept, so that somebody looks at them
 AUDIT = (Path(__file__).parent / "data" / "audit.js").read_text(encoding="utf-8")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+needs_browser = pytest.mark.skipif(
+    find_spec("playwright") is None or not (CHROMIUM or own()),
+    reason="no browser to look at pages with: pip install playwright, and install chromium or google-chrome, "
+    "or run `playwright install chromium`",
+)
 
 
 @dataclass
@@ -37,9 +57,10 @@ class Visits:
 
 @contextmanager
 def visits() -> Iterator[Visits]:
-    """A browser for a while. Skips the test where Playwright is not there."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
+    """A browser for a while: that on PATH, else Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield Visits(browser)
         browser.close()

@@ -30,6 +30,7 @@ from headstart.use.plots import Plots
 from headstart.verdict.gather import read_run, runs_at
 from headstart.voice import Silent
 
+from . import browser
 from .browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -469,6 +470,26 @@ def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path
 def test_the_best_of_a_row_is_outlined_and_marked_at_an_edge(row: list, taken: int, edge: bool) -> None:
     best, edges = grids.best_of_rows([row])
     assert (best, edges) == ({(0, taken)}, {(0, taken)} if edge else set())
+
+
+@pytest.mark.parametrize("name", ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])
+def test_a_browser_is_found_by_any_of_its_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert browser.on_path() is None
+    (tmp_path / name).touch(0o755)
+    assert browser.on_path() == str(tmp_path / name)
+
+
+def test_a_browser_that_playwright_has_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path))
+    assert not browser.own()
+    with sync_api.sync_playwright() as playwright:
+        place = Path(playwright.chromium.executable_path)
+    assert place.is_relative_to(tmp_path)
+    place.parent.mkdir(parents=True)
+    place.touch(0o755)
+    assert browser.own()
 
 
 @needs_browser
