@@ -1,9 +1,11 @@
 """Gradient health: the probe against plain torch, planted ailments found by name, and only those."""
 
 import copy
+import itertools
 import json
 import math
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -233,13 +235,41 @@ def slow_learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return carried_out(tmp_path_factory.mktemp("slow"), lr=1e-5)
 
 
-@pytest.mark.parametrize("verb", ["diagnose", "report"])
-def test_what_reads_a_finished_run_is_quick_and_needs_no_torch(verb: str, slow_learner: Path) -> None:
+@pytest.fixture(scope="module")
+def long_record(slow_learner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run as if it had taken 200 epochs with a network of 60 layers: each epoch a copy of its last one."""
+    folder = shutil.copytree(slow_learner, tmp_path_factory.mktemp("long") / "run")
+    *lines, end = read_lines(folder / "metrics.jsonl")
+    one, two = (line["step"] for line in lines if line["kind"] == "epoch")
+    last = [line for line in lines if line["step"] > one and line["kind"] != "finding"]
+    for more in range(1, 199):
+        lines += [{**line, "step": line["step"] + more * (two - one), "epoch": 2 + more} for line in last]
+    lines.append({**end, "step": lines[-1]["step"]})
+    with (folder / "metrics.jsonl").open("w") as record:
+        for line in lines:
+            record.write(json.dumps({name: widened(value) for name, value in line.items()}) + "\n")
+    return folder
+
+
+def widened(value: Any) -> Any:
+    """A number for each layer, for 60 layers; other fields as they are."""
+    if not isinstance(value, dict) or "conv1" not in value:
+        return value
+    return dict(zip((f"layer{i}" for i in range(60)), itertools.cycle(value.values())))
+
+
+@pytest.mark.parametrize(
+    ("verb", "record"), [("diagnose", "slow_learner"), ("report", "slow_learner"), ("diagnose", "long_record")]
+)
+def test_what_reads_a_finished_run_is_quick_and_needs_no_torch(
+    verb: str, record: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(record)
     code = (
         "import atexit, sys; from headstart.cli import main\n"
         "heavy = {'torch', 'torchvision', 'timm', 'tensorboard'}\n"
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & heavy)))\n"
-        f"main({[verb, str(slow_learner)]})\n"
+        f"main({[verb, str(folder)]})\n"
     )
     seconds = []
     for _ in range(3):  # the machine may be busy with something else for a moment
