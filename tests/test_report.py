@@ -27,7 +27,8 @@ from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, grids, page, records, ridges, story
 from headstart.report import names as labels
 from headstart.use.plots import Plots
-from headstart.verdict.gather import read_run, runs_at
+from headstart.verdict.gather import RunRecord, read_run, runs_at
+from headstart.verdict.history import History
 from headstart.voice import Silent
 
 from . import browser
@@ -181,6 +182,84 @@ def test_the_band_is_the_t_interval_of_scipy() -> None:
         assert (x, mean[at][1]) == (paths[0][at][0], pytest.approx(np.mean(seen)))
         wanted = stats.t.interval(0.95, 2, loc=np.mean(seen), scale=stats.sem(seen))
         assert (low, high) == pytest.approx(wanted)
+
+
+@given(st.lists(st.lists(st.tuples(st.floats(0.1, 9), values), max_size=8), max_size=5))
+def test_the_mean_goes_on_over_the_runs_that_are_left(steps: list[list[tuple[float, float]]]) -> None:
+    paths = [list(zip(np.cumsum([x for x, _ in run]).tolist(), [y for _, y in run], strict=True)) for run in steps]
+    mean, band = records.mean_and_band(paths)
+    longest = max(map(len, paths), default=0)
+    assert len(mean) == longest and [x for x, _ in mean] == sorted(x for x, _ in mean)
+    for at in range(longest):
+        left = [path[at] for path in paths if len(path) > at]
+        assert mean[at][1] == pytest.approx(np.mean([y for _, y in left]))
+        if len(left) == len(paths):
+            assert mean[at][0] == pytest.approx(np.mean([x for x, _ in left]))
+    assert len(band) == sum(sum(len(path) > at for path in paths) > 1 for at in range(longest))
+
+
+def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> records.Drawn:
+    """A finished run with that accuracy on val after each epoch; `more` goes into its record's `about`, or its plan."""
+    about = {"cell": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
+    plan = {"chance": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
+                                                 "epochs": about["budget"], "schedule": "cosine"},
+            "data": {"fraction": about["fraction"]}, "arm": {"tuning": "full"}, "network": {"norm": "batch"},
+            "facts": {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"val": 165}}}  # fmt: skip
+    history = History(plan, state="finished")
+    for epoch, accuracy in enumerate(accuracies, 1):
+        history.take({"kind": "epoch", "step": 40 * epoch, "epoch": epoch, "train": {"loss": 0.1},
+                      "val": {"loss": 0.1, "accuracy": accuracy},
+                      "speed": {"train_seconds": 1.0, "val_seconds": 0.1, "mfu": 0.1}})  # fmt: skip
+    folder = Path("-".join(map(str, (arm, seed, about["budget"], about["fraction"]))))
+    run = RunRecord(folder, plan, "hash", about, {"state": "finished"})
+    return records.Drawn(run, f"{arm}, seed {seed}", arm, history=history)
+
+
+def verdict_on(runs: list[records.Drawn], chosen: str) -> dict[str, object]:
+    """As much of a verdict as the curves ask for; it rests on runs of ten epochs with all labels."""
+    arms: dict[str, list[dict[str, object]]] = {}
+    for run in runs:
+        of_arm = arms.setdefault(run.arm, [])
+        if (run.run.about["budget"], run.run.about["fraction"]) == ("10ep", 1.0):
+            of_arm.append({"seed": run.run.seed, "run": run.run.folder.name})
+    return {"arms": [{"name": name, "seeds": seeds} for name, seeds in arms.items()], "chosen": chosen, "target": 0,
+            "n": max(map(len, arms.values())), "metric": "accuracy",
+            "judge": {"declared": "none", "images": 100}}  # fmt: skip
+
+
+def learned(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> story.Section:
+    runs = [drawn(arm, seed, one) for arm, some in (("imagenet", fast), ("scratch", slow))
+            for seed, one in enumerate(some)]  # fmt: skip
+    return story.learning(runs, verdict_on(runs, chosen), {"imagenet": 1, "scratch": 0})
+
+
+def test_a_run_that_ended_early_does_not_cut_the_mean_of_its_arm_or_the_finding() -> None:
+    fast = [[0.505 + 0.01 * epoch for epoch in range(10)]] * 5
+    slow = [[0.3 + 0.05 * epoch for epoch in range(10)]] * 4
+    whole, cut = learned([*slow, slow[0]], fast), learned([*slow, slow[0][:1]], fast)
+    assert whole.finding == cut.finding == "Imagenet, fine-tuned is ahead on val in 6 of 10 epochs"
+    assert "ended early" not in whole.figures[0].how
+    assert "Where a run ended early, the mean goes on without it: of scratch 4 from epoch 2." in cut.figures[0].how
+    for figure in cut.figures:
+        scratch = [row[2:] for row in figure.rows if row[0] == "scratch"]
+        assert scratch == [[f"{30 + 5 * epoch:.1f}", "4" if epoch else "5"] for epoch in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "chosen", "words"),
+    [
+        ([0.1], [0.5] * 3, "imagenet", "is ahead on val, up to epoch 1, where the others end"),
+        ([0.9, 0.1], [0.5] * 3, "imagenet", "is ahead on val in 1 of 2 epochs, up to epoch 2, where the others end"),
+        ([0.9], [0.5] * 3, "scratch", "is ahead on val in 1 of 3 epochs"),
+        ([0.5] * 3, [0.5] * 3, "imagenet", "is never ahead on val"),
+        ([], [0.5] * 3, "imagenet", "is the only arm with a curve"),
+        ([], [0.5] * 3, "scratch", "is never ahead on val"),
+        ([], [], "scratch", "is never ahead on val"),
+    ],
+)
+def test_what_the_title_of_the_curves_says(slow: list[float], fast: list[float], chosen: str, words: str) -> None:
+    name = {"imagenet": "Imagenet, fine-tuned", "scratch": "Scratch"}[chosen]
+    assert learned([slow], [fast], chosen).finding == f"{name} {words}"
 
 
 @given(st.integers(2, 2000), st.integers(2, 300))

@@ -78,15 +78,20 @@ def _condition(run: Drawn) -> str:
 def mean_and_band(
     paths: Sequence[Sequence[tuple[float, float]]],
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
-    """The mean of paths that share their x, as far as all reach, and its pointwise 95 % t interval (Student 1908)."""
-    paths = [path for path in paths if path]
-    if len(paths) < 2:
-        return (list(paths[0]) if paths else []), []
-    mean, band, quantile = [], [], float(stats.t.ppf(0.975, len(paths) - 1))
-    for at in range(min(map(len, paths))):
-        x = float(np.mean([path[at][0] for path in paths]))
-        values = np.array([path[at][1] for path in paths])
-        half = quantile * values.std(ddof=1) / math.sqrt(len(values))
+    """The mean of paths, point by point over those that reach it, and its pointwise 95 % t interval (Student 1908).
+
+    x goes on by the mean step of the paths that are left: where the slowest has ended, the mean of what the others
+    have reached would lie before the point that came last. A path alone has a mean and no interval.
+    """
+    mean: list[tuple[float, float]] = []
+    band: list[tuple[float, float, float]] = []
+    x = 0.0
+    for at in range(max(map(len, paths), default=0)):
+        left = [path for path in paths if len(path) > at]
+        x += float(np.mean([path[at][0] - (path[at - 1][0] if at else 0.0) for path in left]))
+        values = np.array([path[at][1] for path in left])
         mean.append((x, float(values.mean())))
-        band.append((x, float(values.mean() - half), float(values.mean() + half)))
+        if len(left) > 1:
+            half = float(stats.t.ppf(0.975, len(left) - 1)) * values.std(ddof=1) / math.sqrt(len(left))
+            band.append((x, float(values.mean() - half), float(values.mean() + half)))
     return mean, band

@@ -141,39 +141,50 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
     figures = []
     target = 100 * verdict["target"] if verdict["target"] else None
     thick = f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval."
-    thick = "Thick: the one seed." if verdict["n"] == 1 else thick
+    thick = "Thick: the one seed." if verdict["n"] == 1 else thick + _fewer(runs_of)
+    means: dict[str, list[float]] = {}
     for unit, words in UNITS.items():
         series, table = [], []
         for arm, some in runs_of.items():
             paths = [one.curve(unit, verdict["metric"]) for one in some]
             mean, band = mean_and_band(paths)
+            means[arm] = [y for _, y in mean]
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
-            table += [[arm_words(arm), f"{x:g}", f"{y:.1f}"] for x, y in mean]
+            table += [[arm_words(arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > at for path in paths))]
+                      for at, (x, y) in enumerate(mean)]  # fmt: skip
         chart = charts.curves(
             series, x=words, y=f"{metric} on {chose}, %", target=target, shares=True,
             label=f"{capital(metric)} over {words}",
         )  # fmt: skip
         how = f"{thick} These images, {chose}, choose the epoch; the verdict rests on {judge}."
-        figures.append(Figure(chart, how, ["arm", words, f"{chose}, %"], table, words, legend(series)))
-    chosen = verdict["chosen"]
-    means = {
-        arm: [y for _, y in mean_and_band([run.curve("epochs", verdict["metric"]) for run in some])[0]]
-        for arm, some in runs_of.items()
-    }
-    lead = [
-        at[chosen] > max((value for arm, value in at.items() if arm != chosen), default=-1.0)
-        for at in (_by_epoch(means) if means[chosen] else [])
-    ]
-    where = f"is ahead on {chose} in {sum(lead)} of {counted(len(lead), 'epoch')}"
-    if not lead or all(lead) or not any(lead):
-        where = f"is {'ahead' if lead and all(lead) else 'never ahead'} on {chose}"
-    return Section("curves", "How does it learn?", f"{capital(arm_words(chosen))} {where}", figures)
+        figures.append(Figure(chart, how, ["arm", words, f"{chose}, %", "runs"], table, words, legend(series)))
+    finding = f"{capital(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], chose)}"
+    return Section("curves", "How does it learn?", finding, figures)
 
 
-def _by_epoch(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Arm by arm, epoch by epoch as far as all go that have begun."""
-    known = {arm: values for arm, values in curves.items() if values}
-    return [{arm: values[at] for arm, values in known.items()} for at in range(min(map(len, known.values())))]
+def _fewer(runs_of: Mapping[str, Sequence[Drawn]]) -> str:
+    """Which means are of fewer runs from some epoch on, since others ended before; "" where none is."""
+    told = []
+    for arm, runs in runs_of.items():
+        ends = sorted(len(run.epochs) for run in runs)
+        steps = [(len(ends) - at, end + 1) for at, end in enumerate(ends, 1) if end < ends[-1] and ends[at] > end]
+        if steps:
+            told.append(f"of {arm_words(arm)} {enumerated(f'{left} from epoch {epoch}' for left, epoch in steps)}")
+    return f" Where a run ended early, the mean goes on without it: {'; '.join(told)}." if told else ""
+
+
+def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, chose: str) -> str:
+    """At how many epochs the chosen arm's mean is the highest, of those at which there are two to compare."""
+    own, others = means[chosen], [mean for arm, mean in means.items() if mean and arm != chosen]
+    if own and not others:
+        return "is the only arm with a curve"
+    compared = max(map(len, others), default=0)
+    ahead = sum(value > max(mean[at] for mean in others if len(mean) > at) for at, value in enumerate(own[:compared]))
+    if not ahead:
+        return f"is never ahead on {chose}"
+    until = f", up to epoch {compared}, where the others end" if compared < len(own) else ""
+    share = f" in {ahead} of {counted(compared, 'epoch')}" if ahead < compared else ""
+    return f"is ahead on {chose}{share}{until}"
 
 
 def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
@@ -294,9 +305,9 @@ def _over(
 
 def by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list[Drawn]]:
     """Runs of the verdict's condition, by arm in the declared order."""
-    counted = {run["run"] for arm in verdict["arms"] for run in arm["seeds"]}
+    of_verdict = {run["run"] for arm in verdict["arms"] for run in arm["seeds"]}
     found: dict[str, list[Drawn]] = {arm["name"]: [] for arm in verdict["arms"]}
     for run in runs:
-        if run.run.folder.name in counted:
+        if run.run.folder.name in of_verdict:
             found[run.arm].append(run)
     return found
