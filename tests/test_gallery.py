@@ -65,7 +65,48 @@ def test_each_list_has_what_it_says(classes: int, count: int, seed: int) -> None
 def test_pictures_are_not_without_number() -> None:
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 60, 9000), rng.normal(size=(9000, 60)).astype(np.float32)
-    assert sum(map(len, gallery.chosen(labels, logits)["cells"].values())) <= gallery.MOST
+    most = max(gallery.MOST, pictures.MOST_CLASSES * (pictures.MOST_CLASSES - 1))
+    assert sum(map(len, gallery.chosen(labels, logits)["cells"].values())) <= most
+
+
+def confused(classes: int, count: int, boost: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, logits of a model that knows something, and its confusion."""
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, classes, count), rng.normal(size=(count, classes)).astype(np.float32)
+    logits[np.arange(count), labels] += boost
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (labels, logits.argmax(1)), 1)
+    return labels, logits, counts
+
+
+@pytest.mark.parametrize(("classes", "count", "boost"), [(100, 2000, 2.2), (60, 9000, 0.0), (12, 3000, 0.5)])
+def test_of_each_kind_of_mistake_that_is_shown_there_is_a_photo(classes: int, count: int, boost: float) -> None:
+    labels, logits, counts = confused(classes, count, boost)
+    cells = gallery.chosen(labels, logits)["cells"]
+    shown = pictures.shown_classes(counts.tolist())
+    wrong = {(true, said) for true in shown for said in shown if true != said and counts[true, said]}
+    assert wrong <= set(cells) and all(true in shown and said in shown for true, said in cells)
+    assert sum(map(len, cells.values())) <= max(gallery.MOST, len(wrong))
+    if len(wrong) < 300:  # then there is room for what is right
+        assert {(at, at) for at in shown if counts[at, at]} <= set(cells)
+
+
+def test_cells_that_nobody_can_choose_take_no_room() -> None:
+    """A gallery with photos of every cell, as it once was, on a page that shows some of them."""
+    labels, logits, counts = confused(100, 2000, 2.2)
+    rows: dict[str, list[int]] = {}
+    for at, cell in enumerate(zip(labels, logits.argmax(1), strict=True)):
+        rows.setdefault("{}-{}".format(*cell), []).append(at)
+    photos = [{"key": str(at), "true": 0, "said": 1, "sure": 1.0, "src": "s" * 1000} for at in range(2000)]
+    whole = pictures.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], photos, {})
+    shown = pictures.shown_classes(counts.tolist())
+    wrong = [f"{true}-{said}" for true in shown for said in shown if true != said and counts[true, said]]
+    found = pictures.that_fit(whole, 2000 * len(wrong))
+    assert all(found.cells[cell] for cell in wrong) and found.kept < 1.2 * len(wrong)
+    less = pictures.that_fit(whole, 1000 * len(wrong))
+    frequent = [counts[tuple(map(int, cell.split("-")))] for cell in wrong if less.cells[cell]]
+    rare = [counts[tuple(map(int, cell.split("-")))] for cell in wrong if not less.cells[cell]]
+    assert rare and min(frequent) >= max(rare)
 
 
 @pytest.fixture(scope="module")

@@ -135,7 +135,7 @@ def test_a_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path:
     assert all(len(layer["steps"]) == LOOKS for one in drawn for layer in one["weights"].values())
     if study:
         cells = holding(text, "cells")
-        told = re.search(r"The page has room for (\d+) of its 360 photos", html.unescape(text))
+        told = re.search(r"The page shows (\d+) of the 360 photos", html.unescape(text))
         assert told is not None and 48 < int(told[1]) < 360
         assert all(cells["cells"].values()) and {str(id) for ids in cells["cells"].values() for id in ids} == set(
             cells["photos"]

@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from headstart.parts.gradcam import grad_cam
 from headstart.parts.precision import place, repeatable
 from headstart.plan import Plan, read_plan
 from headstart.record import read_json, write_atomic
+from headstart.report import pictures
 from headstart.voice import Silent, Voice
 
 SIDE = 96  # px of a thumbnail
 OF_CELL, OF_LIST = 12, 24  # pictures of a cell of the confusion; of the worst mistakes, and of the least sure
-MOST = 360  # pictures in all: a cell then has fewer
+MOST = 360  # pictures of cells in all, unless that many are wrong in their way: each kind of mistake has one
 BATCH = 16
 CPU = torch.device("cpu")
 Rows = npt.NDArray[np.int64]
@@ -85,10 +87,10 @@ def _made(run: Path, plan: Plan) -> bytes:
         "counts": result[judge]["confusion"],
         "photos": [],
     }
-    pictures: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for number, row in enumerate(wanted):
         thumbnail = augment.plain_batch([photos[row]], model.size)[0].permute(1, 2, 0).numpy()
-        pictures[f"{number}.webp"] = _webp(thumbnail)
+        files[f"{number}.webp"] = _webp(thumbnail)
         said = int(logits[row].argmax())
         about = {
             "key": str(keys[row]),
@@ -97,32 +99,35 @@ def _made(run: Path, plan: Plan) -> bytes:
             "sure": round(float(chances[row, said]), 4),
         }
         if maps is not None and row in looked:
-            pictures[f"{number}-map.webp"] = _webp(_over(thumbnail, maps[looked.index(row)]))
+            files[f"{number}-map.webp"] = _webp(_over(thumbnail, maps[looked.index(row)]))
         index["photos"].append(about)
     filters = _filters(found.network, model.network)
-    return _zipped(index, pictures, filters)
+    return _zipped(index, files, filters)
 
 
 def chosen(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, Any]:
     """Which rows are shown: of each cell (true, said) the surest, the worst mistakes, and the least sure.
 
-    `logits` [n, classes] are those of the images with `labels` [n].
+    `logits` [n, classes] are those of the images with `labels` [n]. Cells are those that a page has room for: with
+    many classes, those of the classes that are confused most.
     """
     chances = torch.from_numpy(logits).double().softmax(1).numpy()
     said = logits.argmax(1)
     sure = chances[np.arange(len(said)), said]
     ordered = np.sort(chances, axis=1)
-    counted = Counter(zip(labels.tolist(), said.tolist(), strict=True))
-    cells = [cell for cell, _ in counted.most_common(MOST)]  # where there are more, the rarest have no photos
-    most = max(1, min(OF_CELL, MOST // max(1, len(cells))))
-    of_cell = {}
-    for true, guess in cells:
+    counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
+    np.add.at(counts, (labels, said), 1)
+    of_cell: dict[tuple[int, int], Rows] = {}
+    for true, guess in pictures.shown_cells(counts.tolist()):
         rows = np.flatnonzero((labels == true) & (said == guess))
-        of_cell[true, guess] = rows[np.argsort(-sure[rows], kind="stable")][:most]
+        of_cell[true, guess] = rows[np.argsort(-sure[rows], kind="stable")][:OF_CELL]
+    in_turn = pictures.in_turn({cell: rows.tolist() for cell, rows in of_cell.items()})
+    mistaken = sum(true != guess for true, guess in of_cell)
+    most = Counter(cell for cell, _ in islice(in_turn, max(MOST, mistaken)))
     wrong = np.flatnonzero(said != labels)
     right_chance = chances[np.arange(len(said)), labels]
     return {
-        "cells": of_cell,
+        "cells": {cell: rows[: most[cell]] for cell, rows in of_cell.items() if most[cell]},
         "mistakes": wrong[np.argsort(right_chance[wrong], kind="stable")][:OF_LIST],
         "unsure": np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:OF_LIST],
     }
@@ -173,12 +178,12 @@ def _filters(before: nn.Module, after: nn.Module) -> dict[str, npt.NDArray[np.fl
     return found
 
 
-def _zipped(index: dict[str, Any], pictures: dict[str, bytes], filters: dict[str, npt.NDArray[np.float32]]) -> bytes:
+def _zipped(index: dict[str, Any], files: dict[str, bytes], filters: dict[str, npt.NDArray[np.float32]]) -> bytes:
     """Equal content gives equal bytes: the zip carries no dates."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(zipfile.ZipInfo("index.json"), json.dumps(index))
-        for name, content in pictures.items():
+        for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content)
         for name, array in filters.items():
             held = io.BytesIO()

@@ -192,8 +192,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
         "finding": finding,
         "how": f"The model of {run}, on {found.total} {found.split} images."
         + (
-            f" The page has room for {found.kept} of its {len(found.photos)} photos; evidence/gallery.zip of the run "
-            "holds all."
+            f" The page shows {found.kept} of the {len(found.photos)} photos in evidence/gallery.zip of the run."
             if found.kept < len(found.photos)
             else ""
         ),

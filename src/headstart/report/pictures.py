@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+K = TypeVar("K")
+V = TypeVar("V")
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
 MOST_CLASSES = 30  # that a confusion shows
 MOST_BYTES = 2_200_000  # of all photos on a page
@@ -66,14 +68,19 @@ class Gallery:
 
 
 def that_fit(found: Gallery, room: int) -> Gallery:
-    """As many of the photos as `room` bytes of a page hold: the lists first, the worst of each, then cell by cell."""
+    """As many of the photos as `room` bytes of a page hold: the lists first, the worst of each, then cell by cell.
+
+    Of cells that the page does not show none is kept, and mistakes come before what is right.
+    """
 
     def size(number: int, *, with_map: bool) -> int:
         one = found.shown(number)
         return len(one["src"]) + with_map * len(one["map"]) + 6 * (2 * len(one["text"]) + len(one["key"])) + OF_PHOTO
 
     kept: dict[str, list[int]] = {name: [] for name in ("mistakes", "unsure", *found.cells)}
-    wanted = [*_in_turn({"mistakes": found.mistakes, "unsure": found.unsure}), *_in_turn(found.cells)]
+    shown = [f"{true}-{said}" for true, said in shown_cells(found.counts)]
+    cells = {cell: found.cells[cell] for cell in shown if cell in found.cells}
+    wanted = [*in_turn({"mistakes": found.mistakes, "unsure": found.unsure}), *in_turn(cells)]
     for name, number in wanted:
         room -= size(number, with_map=name in ("mistakes", "unsure"))
         if room < 0:
@@ -83,7 +90,7 @@ def that_fit(found: Gallery, room: int) -> Gallery:
     return replace(found, mistakes=kept["mistakes"], unsure=kept["unsure"], cells=cells)
 
 
-def _in_turn(lists: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
+def in_turn(lists: Mapping[K, Sequence[V]]) -> Iterator[tuple[K, V]]:
     """The first of each list with the list's name, then the second of each, and so on."""
     for at in range(max(map(len, lists.values()), default=0)):
         yield from ((name, some[at]) for name, some in lists.items() if at < len(some))
@@ -93,6 +100,13 @@ def shown_classes(counts: Sequence[Sequence[int]]) -> list[int]:
     """Which classes a confusion `counts[true][said]` shows, in order: all, or of very many those confused most."""
     confused = (at for _, true, said in _confused(counts) for at in (true, said))
     return sorted(list(dict.fromkeys([*confused, *range(len(counts))]))[:MOST_CLASSES])
+
+
+def shown_cells(counts: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The cells (true, said) that a confusion shows and that have images: mistakes first, the most frequent first."""
+    shown = shown_classes(counts)
+    wrong = [(true, said) for _, true, said in _confused(counts) if true in shown and said in shown]
+    return [*wrong, *((at, at) for at in shown if counts[at][at])]
 
 
 def _confused(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
