@@ -24,7 +24,7 @@ from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.question import declared
 from headstart.record import read_json, read_lines
-from headstart.report import charts, cost, grids, page, records, ridges, story
+from headstart.report import charts, cost, grids, page, records, ridges, story, training
 from headstart.report import names as labels
 from headstart.use.plots import Plots
 from headstart.verdict.gather import RunRecord, read_run, runs_at
@@ -260,6 +260,47 @@ def test_a_run_that_ended_early_does_not_cut_the_mean_of_its_arm_or_the_finding(
 def test_what_the_title_of_the_curves_says(slow: list[float], fast: list[float], chosen: str, words: str) -> None:
     name = {"imagenet": "Imagenet, fine-tuned", "scratch": "Scratch"}[chosen]
     assert learned([slow], [fast], chosen).finding == f"{name} {words}"
+
+
+def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float = 0.1) -> records.Drawn:
+    """The run with a probe for each of `flows`, by the last of which its layers have come `far`."""
+    for epoch, flow in enumerate(flows):
+        moved = far * epoch / max(len(flows) - 1, 1)
+        run.history.take({"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "flow": flow, "dead": {},
+                          "zeros": {}, "distance": {"conv1": moved, "fc": 2 * moved}})  # fmt: skip
+    return run
+
+
+@pytest.mark.parametrize(
+    ("long", "short", "words"),
+    [
+        (1, 9, "Nothing was found in 1 run; 9 are too short to judge"),
+        (2, 1, "Nothing was found in 2 runs; 1 is too short to judge"),
+        (3, 0, "Nothing was found in any of the 3 runs"),
+        (1, 0, "Nothing was found in this run"),
+        (0, 2, "Too early to say: runs this short are not judged"),
+    ],
+)
+def test_health_counts_the_runs_that_are_long_enough_to_judge(long: int, short: int, words: str) -> None:
+    runs = [drawn("a", seed, [0.9] * (5 if seed < long else 1)) for seed in range(long + short)]
+    for run in runs[long:]:
+        run.history.epochs[0]["step"] = 10
+    assert training.health(runs).finding == words
+
+
+def test_how_far_layers_move_is_of_the_runs_that_the_verdict_rests_on() -> None:
+    conditions = [("10ep", 1.0, 0.5), ("1ep", 1.0, 0.1), ("10ep", 0.1, 0.2)]
+    runs = [probed(drawn("scratch", seed, [0.5] * 2, budget=budget, fraction=share), [{}, {}], far)
+            for seed in range(2) for budget, share, far in conditions]  # fmt: skip
+    counted = [run for of_arm in story.by_arm(runs, verdict_on(runs, "scratch")).values() for run in of_arm]
+    section = training.distance(counted, {"scratch": 0})
+    assert section is not None and [row[2] for row in section.figures[0].rows] == ["50", "100"]
+    loose = training.distance(runs, {"scratch": 0})  # without a verdict each condition has a line of its own
+    assert loose is not None
+    assert {(row[0], row[2]) for row in loose.figures[0].rows if row[1] == "conv1"} == {
+        (f"scratch, {length}, {share} % of the labels", far)
+        for length, share, far in (("10 epochs", "100", "50"), ("1 epoch", "100", "10"), ("10 epochs", "10", "20"))
+    }
 
 
 @given(st.integers(2, 2000), st.integers(2, 300))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         cost.cost(runs, verdict, colour),
         training.rates(runs, colour),
     ]
+    judged = list(chain(*story.by_arm(runs, verdict).values()))
     return {
         "title": f"{said['headline']} headstart",
         "kind": "An experiment with",
@@ -104,7 +106,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "settle": [said[key] for key in MORE if key in said],
         "three": _three(verdict),
         "sections": _there(sections),
-        "training": _there([training.health(runs), training.distance(runs, colour)]),
+        "training": _there([training.health(runs), training.distance(judged, colour)]),
         "protocol": f"{len(verdict['arms'])} arms, {_seeds(verdict)}, {length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
         "again": "The same study again",

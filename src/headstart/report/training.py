@@ -12,7 +12,7 @@ from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section, legend
 from headstart.verdict.finding import Finding
 from headstart.verdict.health import findings, unprobed
-from headstart.verdict.words import arm_words, capital, enumerated
+from headstart.verdict.words import arm_words, capital, counted, enumerated, length_words
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 16  # runs whose gradients are drawn, and epochs of each
@@ -52,17 +52,28 @@ def health(runs: Sequence[Drawn]) -> Section:
         first, one = having[0]
         more = f" and {len(having) - 1} more run{'s' if len(having) > 2 else ''}" if len(having) > 1 else ""
         notes.append(f"{capital(name)}: {first.name}{more}. {one.sentence}")
-    seen = {one.name for _, one in found}
-    finding = f"Nothing was found in any of the {len(runs)} runs" if len(runs) > 1 else "Nothing was found in this run"
-    if not any(run.history.has_had_time for run in runs):
-        finding = "Too early to say: runs this short are not judged"
+    finding = _sound_words(runs)
     if found:
         ill = len({run.name for run, _ in found})
         which = f"{ill} of {len(runs)} runs" if len(runs) > 1 else "This run"
-        finding = f"{which} {'has' if ill == 1 else 'have'} an ailment: {', '.join(sorted(seen))}"
+        named = ", ".join(sorted({one.name for _, one in found}))
+        finding = f"{which} {'has' if ill == 1 else 'have'} an ailment: {named}"
     drawn = {run.arm: figure for run in _examples(runs, found) if (figure := _flow(run)) is not None}
     figures = list(drawn.values())[:MOST_EXAMPLES]
     return Section("health", "Is the training healthy?", finding, figures, _without_flow(runs, drawn), notes)
+
+
+def _sound_words(runs: Sequence[Drawn]) -> str:
+    """What is said where nothing was found: of how many runs, since short ones are not judged."""
+    judged = sum(run.history.has_had_time for run in runs)
+    if not judged:
+        return "Too early to say: runs this short are not judged"
+    if judged < len(runs):
+        short = len(runs) - judged
+        return (
+            f"Nothing was found in {counted(judged, 'run')}; {short} {'is' if short == 1 else 'are'} too short to judge"
+        )
+    return f"Nothing was found in any of the {judged} runs" if judged > 1 else "Nothing was found in this run"
 
 
 def _without_flow(runs: Sequence[Drawn], drawn: Collection[str]) -> list[str]:
@@ -119,29 +130,21 @@ def _power(value: float) -> str:
 def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None:
     """How far each layer has come from where it started, at the end of training; a mean over the runs of an arm.
 
-    Runs of one arm at different learning rates are told apart.
+    Runs of one arm that differ in more than their seed are told apart.
     """
-    moved = [run for run in runs if len(run.history.probes) > 1]
-    rates = {arm: {run.run.rate for run in moved if run.arm == arm} for arm in {run.arm for run in moved}}
-    by_arm: dict[str, list[Mapping[str, float | None]]] = {}
-    arm_of: dict[str, str] = {}
-    for run in moved:
-        name = arm_words(run.arm) + (f", at {run.run.rate:g}" if len(rates[run.arm]) > 1 else "")
-        arm_of[name] = run.arm
-        by_arm.setdefault(name, []).append(run.history.probes[-1]["distance"])
-    if not by_arm:
-        return None
     series, table = [], []
     medians: dict[str, float] = {}
-    for name, some in by_arm.items():
-        layers = list(some[0])
-        paths = [[(at, 100 * far) for at, far in enumerate(one.values(), 1) if far] for one in some]
-        paths = [path for path in paths if path]
-        whole = len({len(path) for path in paths}) == 1
-        mean, _ = mean_and_band(paths) if paths and whole else ([], [])
+    for name, some in _by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
+        ends = [run.history.probes[-1]["distance"] for run in some]
+        paths = [path for one in ends if (path := [(at, 100 * far) for at, far in enumerate(one.values(), 1) if far])]
+        if not paths:
+            continue
+        shared = set.intersection(*({at for at, _ in path} for path in paths))  # where all are finite
+        mean, _ = mean_and_band([[point for point in path if point[0] in shared] for path in paths])
         if not mean:
             continue
-        series.append(charts.Series(name, colour[arm_of[name]], paths, mean))
+        layers = list(ends[0])
+        series.append(charts.Series(name, colour[some[0].arm], paths, mean))
         medians[name] = median(y for _, y in mean)
         table += [[name, layers[int(at) - 1], _share(far).removesuffix(" %")] for at, far in mean]
     if not series:
@@ -159,6 +162,29 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     )
     figure = Figure(chart, how, ["arm", "layer", "%"], table, legend=legend(series))
     return Section("distance", "How far do the layers move?", finding, [figure])
+
+
+def _by_recipe(runs: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+    """The runs by their arm and, where those of an arm differ in more than their seed, by what they differ in."""
+    recipes: dict[str, list[tuple[str, ...]]] = {}
+    for run in runs:
+        recipes.setdefault(run.arm, []).append(_recipe_words(run))
+    found: dict[str, list[Drawn]] = {}
+    for run in runs:
+        differ = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
+        more = [words for words, told in zip(_recipe_words(run), differ, strict=True) if told]
+        found.setdefault(", ".join([arm_words(run.arm), *more]), []).append(run)
+    return found
+
+
+def _recipe_words(run: Drawn) -> tuple[str, ...]:
+    """In what runs of an arm may differ but for their seed."""
+    plan = run.run.plan
+    return (
+        f"at {run.run.rate:g}",
+        length_words(str(plan["recipe"]["epochs"])),
+        f"{100 * plan['data']['fraction']:.3g} % of the labels",
+    )
 
 
 def _share(per_cent: float) -> str:
