@@ -4,6 +4,7 @@ import base64
 import html
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -203,7 +204,8 @@ def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> recor
     about = {"cell": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
     plan = {"chance": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
                                                  "epochs": about["budget"], "schedule": "cosine"},
-            "data": {"fraction": about["fraction"]}, "arm": {"tuning": "full"}, "network": {"norm": "batch"},
+            "data": {"fraction": about["fraction"]}, "arm": {"tuning": "full"},
+            "network": {"norm": "batch", "shortcut": "on"},
             "facts": {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"val": 165}}}  # fmt: skip
     history = History(plan, state="finished")
     for epoch, accuracy in enumerate(accuracies, 1):
@@ -301,6 +303,44 @@ def test_how_far_layers_move_is_of_the_runs_that_the_verdict_rests_on() -> None:
         (f"scratch, {length}, {share} % of the labels", far)
         for length, share, far in (("10 epochs", "100", "50"), ("1 epoch", "100", "10"), ("10 epochs", "10", "20"))
     }
+
+
+def shades(chart: object) -> list[str]:
+    return re.findall(r'class="cell (\w+)"', str(chart))
+
+
+def flow_of(*flows: dict[str, float | None]) -> story.Figure:
+    (figure,) = training.health([probed(drawn("a", 0, [0.9] * 2), list(flows))]).figures
+    return figure
+
+
+def test_frozen_and_zero_and_not_finite_are_told_apart() -> None:
+    figure = flow_of({"layer3": 0.1}, {"layer1": 0.0, "layer2": None, "layer3": 0.1})
+    rows = [["layer1", "frozen", "0"], ["layer2", "frozen", "not finite"], ["layer3", "1e-1", "1e-1"]]
+    assert [list(row) for row in figure.rows] == rows
+    assert {"frozen", "0", "not finite"} <= set(texts(figure.chart))
+    alike = shades(figure.chart)[4]
+    assert shades(figure.chart) == ["none", "h0", "none", "lost", alike, alike]
+
+
+def test_in_a_narrow_cell_two_words_stand_in_two_lines() -> None:
+    epochs = [{f"layer{at}.0": None if at else 0.1 for at in range(2)}] * 30
+    assert {"not", "finite"} <= set(texts(flow_of(*epochs).chart))
+
+
+@given(st.floats(1e-30, 1e3), st.lists(st.floats(-8, 8), min_size=1, max_size=6))
+def test_colours_of_gradients_have_one_scale_for_all_runs(last: float, powers: list[float]) -> None:
+    flow = {f"block{at}": last * 10**power for at, power in enumerate(powers)} | {"last": last}
+    found = shades(flow_of(flow, flow).chart)
+    wanted = [round((min(max(math.log10(value / last), -6), 7.5) + 6) / 1.5) for value in flow.values()]
+    assert wanted[-1] == 4
+    assert found == [f"h{shade}" for shade in wanted for _ in range(2)]
+
+
+def test_a_layer_that_was_never_finite_is_not_called_frozen() -> None:
+    lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 9}
+    found = ridges.ridges([{"step": 1, "gradients": {"conv1": lost}}], "gradients")
+    assert found == {"conv1": None}
 
 
 @given(st.integers(2, 2000), st.integers(2, 300))

@@ -64,7 +64,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Grid:
-    """A heat map: `values` [rows][columns], None for what is not there; `taken` cells and `edges` are outlined."""
+    """A heat map: `values` [rows][columns]; `taken` cells and `edges` are outlined.
+
+    A value is None for what is not there, -inf for what is less than any, and NaN for what is no number. Colours go
+    from one end of `scale` to the other, else from the smallest to the largest value.
+    """
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -72,6 +76,7 @@ class Grid:
     texts: Sequence[Sequence[str]]
     taken: frozenset[tuple[int, int]] = frozenset()
     edges: frozenset[tuple[int, int]] = frozenset()
+    scale: tuple[float, float] | None = None
 
 
 def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
@@ -195,12 +200,12 @@ def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
 
 
 def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
-    """Cells shaded from the smallest to the largest value, each with its text."""
+    """Cells shaded by their value, each with its text, in two lines if need be."""
     left = min(16 + max(len(name) for name in grid.rows) * LETTER, 0.4 * WIDTH)
     wide, top = (WIDTH - left - 8) / len(grid.columns), 30
     tall = min(34.0, max(16.0, wide))
     known = [v for row in grid.values for v in row if v is not None and math.isfinite(v)]
-    low, high = min(known, default=0.0), max(known, default=1.0)
+    low, high = grid.scale or (min(known, default=0.0), max(known, default=1.0))
     drawn = [_text(left, 12, columns, "start", "note")]
 
     def box(row: int, column: int, style: str) -> Markup:
@@ -212,16 +217,21 @@ def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
     for row, name in enumerate(names.cut_apart(grid.rows, left - 10)):
         drawn.append(_text(left - 8, top + (row + 0.5) * tall + 4, name, "end", "note"))
         for column, value in enumerate(grid.values[row]):
-            text = grid.texts[row][column]
-            style = "none"
-            if value is not None and math.isfinite(value):
-                style = f"h{round(9 * (value - low) / (high - low)) if high > low else 0}"
+            style, x, y = _shade(value, low, high), left + (column + 0.5) * wide, top + (row + 0.5) * tall + 4
             drawn.append(box(row, column, f"cell {style}"))
-            if len(text) * 6 < wide:
-                x, y = left + (column + 0.5) * wide, top + (row + 0.5) * tall + 4
-                drawn.append(_text(x, y, text, "middle", f"in {style}"))
+            lines = names.lines_in(grid.texts[row][column], wide, int(tall / 14))
+            drawn += [_text(x, y + 13 * (at - (len(lines) - 1) / 2), line, "middle", f"in {style}")
+                      for at, line in enumerate(lines)]  # fmt: skip
     drawn += [box(*cell, "outline edge" if cell in grid.edges else "outline") for cell in sorted(grid.taken)]
     return _svg(round(top + len(grid.rows) * tall + 8), label, drawn)
+
+
+def _shade(value: float | None, low: float, high: float) -> str:
+    """The class of a cell: one of ten shades, `lost` for what is no number, `none` for what is not there."""
+    if value is None or math.isnan(value):
+        return "none" if value is None else "lost"
+    share = (value - low) / (high - low) if high > low else 0.0
+    return f"h{round(9 * min(max(share, 0.0), 1.0))}"
 
 
 def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, label: str, log: bool = False) -> Markup:

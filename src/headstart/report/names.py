@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LINE = 15  # units of the view box between two lines of names
-LETTER, STRONG = 7.2, 8.2  # width of a letter of the labels, more or less, and of one in bold
+LETTER, STRONG, SMALL = 7.2, 8.2, 6.0  # width of a letter of the labels, more or less, of one in bold, and in a cell
 
 
 def apart(ends: Sequence[tuple[float, T]], top: float, bottom: float, lines: int = 1) -> list[tuple[float, T]]:
@@ -52,6 +52,14 @@ def in_lines(names: Sequence[str], room: float, most: float) -> list[list[str]]:
     return [
         [begin, rest] if begin and rest else [whole] for begin, rest, whole in zip(first, rests, wholes, strict=True)
     ]
+
+
+def lines_in(text: str, room: float, most: int) -> list[str]:
+    """A cell's text in one line or, word by word, in `most` at most; nothing where there is no room for it."""
+    for lines in ([text], text.split()):
+        if text and len(lines) <= max(most, 1) and all(len(line) * SMALL < room for line in lines):
+            return lines
+    return []
 
 
 def _broken(name: str, fits: int) -> tuple[str, str]:

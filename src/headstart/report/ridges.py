@@ -72,17 +72,19 @@ def _histograms(run: Drawn, looks: int) -> dict[str, Any]:
     return {"name": run.name, **{kind: ridges(run.looks, kind, looks) for kind in KINDS}}
 
 
-def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS) -> dict[str, dict[str, Any]]:
+def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS) -> dict[str, dict[str, Any] | None]:
     """By layer: the histograms of `most` looks on one scale, as bytes in base64, with the steps and the scale's ends.
 
-    Each look is one row of `BINS` heights, 255 being the highest of the layer.
+    Each look is one row of `BINS` heights, 255 being the highest of the layer. A layer that never had a finite value is
+    None; one that is frozen has no gradients and is not there.
     """
     by_layer: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for look in looks:
         for layer, histogram in look[kind].items():
+            rows = by_layer.setdefault(layer, [])
             if histogram["counts"]:
-                by_layer.setdefault(layer, []).append((look["step"], histogram))
-    return {layer: _ridge(thinned(rows, most)) for layer, rows in by_layer.items()}
+                rows.append((look["step"], histogram))
+    return {layer: _ridge(thinned(rows, most)) if rows else None for layer, rows in by_layer.items()}
 
 
 def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:

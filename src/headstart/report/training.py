@@ -15,7 +15,9 @@ from headstart.verdict.health import findings, unprobed
 from headstart.verdict.words import arm_words, capital, counted, enumerated, length_words
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
-MOST_EXAMPLES, MOST_COLUMNS = 12, 16  # runs whose gradients are drawn, and epochs of each
+MOST_EXAMPLES, MOST_COLUMNS = 12, 12  # runs whose gradients are drawn, and epochs of each
+SCALE = (-6.0, 7.5)  # powers of ten between a gradient and the last block's: 0 lies in the middle of a shade of 1.5
+FROZEN = -1.0  # stands for the |∂L/∂h| of a block up to which everything is frozen: none is recorded
 MOST_NOTES = 6  # on arms whose gradients are not
 
 
@@ -102,24 +104,37 @@ def _examples(runs: Sequence[Drawn], found: Sequence[tuple[Drawn, Finding]]) -> 
 
 
 def _flow(run: Drawn) -> Figure | None:
-    """Blocks by epochs: |∂L/∂h| at their outputs, as orders of magnitude from the largest to the smallest."""
+    """Blocks by epochs: |∂L/∂h| at their outputs, coloured by how it compares with the last block's."""
     probes = [probe for probe in run.history.probes if probe["flow"]]
     probes = thinned(probes, MOST_COLUMNS)
     if len(probes) < 2:
         return None
     blocks = list(max(probes, key=lambda probe: len(probe["flow"]))["flow"])
-    flows = [[probe["flow"].get(block) for probe in probes] for block in blocks]
-    values = [[math.log10(value) if value else None for value in row] for row in flows]
-    texts = [["" if value is None else _power(value) for value in row] for row in flows]
+    by_epoch = [_against_last([probe["flow"].get(block, FROZEN) for block in blocks]) for probe in probes]
+    texts = [[_flow_words(probe["flow"].get(block, FROZEN)) for probe in probes] for block in blocks]
     columns = ["start" if not probe["epoch"] else str(probe["epoch"]) for probe in probes]
-    chart = charts.heat_map(
-        charts.Grid(blocks, columns, values, texts), label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch"
-    )
+    values = list(zip(*by_epoch, strict=True))
+    grid = charts.Grid(blocks, columns, values, texts, scale=SCALE)
+    chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
     how = (
-        f"{capital(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos; "
-        "darker is larger, on a logarithmic scale. Healthy gradients stay within some powers of ten from top to bottom."
+        f"{capital(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
+        "Colour: how it compares with the last block of its epoch, the same in every run: a shade for one and a half "
+        "powers of ten, paler is less and darker is more. Where gradients are healthy a column has nearly one shade."
     )
     return Figure(chart, how, ["block", *columns], [[b, *row] for b, row in zip(blocks, texts, strict=True)], run.name)
+
+
+def _against_last(flow: Sequence[float | None]) -> list[float | None]:
+    """Powers of ten between each block's |∂L/∂h| and the last one's that is known, for `charts.Grid`."""
+    last = next((value for value in reversed(flow) if value is not None and value > 0), 1.0)
+    return [
+        math.nan if value is None else None if value == FROZEN else math.log10(value / last) if value else -math.inf
+        for value in flow
+    ]
+
+
+def _flow_words(value: float | None) -> str:
+    return "not finite" if value is None else "frozen" if value == FROZEN else _power(value)
 
 
 def _power(value: float) -> str:
