@@ -25,7 +25,7 @@ from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.question import declared
 from headstart.record import read_json, read_lines
-from headstart.report import charts, cost, grids, page, records, ridges, story, training
+from headstart.report import charts, cost, grids, page, pictures, records, ridges, story, training
 from headstart.report import names as labels
 from headstart.use.plots import Plots
 from headstart.verdict.gather import RunRecord, read_run, runs_at
@@ -160,6 +160,43 @@ def test_runs_that_differ_in_their_seed_alone_are_told_apart_at_their_lines(coun
     rows = charts.heat_map(charts.Grid([one.name * 2 for one in series], ["1"], [[1.0]] * count, [["1"]] * count),
                            label="")  # fmt: skip
     assert {text.rpartition("seed ")[2] for text in texts(rows) if "seed " in text} == seeds
+
+
+@pytest.mark.parametrize(
+    "name", ["\u5916\u5957\u3068\u9577\u3044\u30b3\u30fc\u30c8\u306e\u5199\u771f" * 3, "a name of Latin letters " * 4]
+)
+def test_names_in_wide_letters_stay_in_the_chart(name: str) -> None:
+    """A letter is taken to be as wide as the font is high where it is of East Asia, and half as wide elsewhere."""
+    rows = [[1.0, 2.0]] * 2
+    charts_of = [charts.heat_map(charts.Grid([name[:end], "x"], ["1", name], rows, [["1", "2"]] * 2), label="")
+                 for end in range(1, len(name))]  # fmt: skip
+    lines = [charts.Series(f"{name}{seed}", 1, [[(1, seed), (2, seed)]]) for seed in range(3)]
+    charts_of += [charts.curves(lines, x="", y="", label=""),
+                  charts.scatter([(name, 1, 1.0, 2.0), ("x", 2, 3.0, 4.0)], x="", y="", label="")]  # fmt: skip
+    for chart in charts_of:
+        for one in parsed(chart).iter("{http://www.w3.org/2000/svg}text"):
+            wide = sum(13 if letter > "\u3000" else 6.5 for letter in one.text or "")
+            left = float(one.get("x", 0)) - {"start": 0, "middle": wide / 2, "end": wide}[one.get("text-anchor", "")]
+            assert left >= 0 and left + wide <= charts.WIDTH, one.text
+
+
+@needs_browser
+def test_a_name_from_right_to_left_does_not_reorder_its_sentence() -> None:
+    names = "\u05d7\u05d5\u05dc\u05e6\u05d4", "\u0642\u0645\u064a\u0635"
+    gallery = pictures.Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
+                               [{"true": 0, "said": 1, "sure": 0.5, "src": "", "key": ""}], {})  # fmt: skip
+    sentences = [page._pair_words(gallery.pairs[0]), gallery.shown(0)["text"]]
+    script = """words => [...document.querySelectorAll("p")].map((p, at) => words[at].map(word => {
+        const range = document.createRange(), from = p.textContent.indexOf(word);
+        range.setStart(p.firstChild, from); range.setEnd(p.firstChild, from + word.length);
+        return range.getBoundingClientRect().left; }))"""
+    with visits() as seen:
+        tab = seen.open("about:blank", WIDE)
+        tab.set_content("".join(f"<p>{sentence}</p>" for sentence in sentences))
+        words = [[names[0], "is taken", names[1], "3", "of 3"], ["said", names[1], "50", "it is", names[0]]]
+        for places in tab.evaluate(script, words):
+            assert places == sorted(places) and len(set(places)) == len(places)
+    assert labels.isolated("plain, 3") == "plain, 3"
 
 
 def test_a_name_that_was_moved_from_its_dot_has_a_sample_of_its_colour() -> None:

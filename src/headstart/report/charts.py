@@ -137,7 +137,7 @@ def curves(
     With `shares` y is in per cent, and no band is drawn beyond what can be. Lines are thinned to what the page has room
     for.
     """
-    right = 16 + SAMPLE + max((len(one.name) for one in series), default=0) * STRONG
+    right = 16 + SAMPLE + max((names.letters(one.name) for one in series), default=0) * STRONG
     right = min(right, 0.36 * WIDTH)
     lines = sum(len(one.paths) for one in series)
     most = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
@@ -201,7 +201,7 @@ def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
 
 def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
     """Cells shaded by their value, each with its text, in two lines if need be."""
-    left = min(16 + max(len(name) for name in grid.rows) * LETTER, 0.4 * WIDTH)
+    left = min(16 + max(map(names.letters, grid.rows)) * LETTER, 0.4 * WIDTH)
     wide, top = (WIDTH - left - 8) / len(grid.columns), 30
     tall = min(34.0, max(16.0, wide))
     known = [v for row in grid.values for v in row if v is not None and math.isfinite(v)]
@@ -243,7 +243,7 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
     drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
     for y_label, (name, colour, one, other) in names.apart([(up.at(row[3]), row) for row in rows], TOP, HEIGHT - 44):
-        own, wide, moved = across.at(one), len(name) * STRONG, abs(up.at(other) - y_label) >= 6
+        own, wide, moved = across.at(one), names.letters(name) * STRONG, abs(up.at(other) - y_label) >= 6
         beside = [dot for dot in dots if abs(dot[1] - y_label) < 12]
         before = own - 10 - wide
         if own + 10 + wide > WIDTH and before > 60 and not any(before < dot[0] < own for dot in beside):

@@ -10,6 +10,7 @@ from typing import Any
 from headstart.declaration import Declared, read_study
 from headstart.errors import HeadstartError
 from headstart.record import read_json
+from headstart.report.names import isolated
 from headstart.report.records import Drawn
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.words import arm_words, enumerated, length_words
@@ -165,7 +166,7 @@ def _origins(run: Drawn, plan: dict[str, Any], machine: dict[str, Any]) -> dict[
         "data": plan["data"]["source"],
         "fingerprint of the data": facts["fingerprint"],
         "photos": ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items()),
-        "classes": ", ".join(f"{name} {count:,}" for name, count in facts["images"].items()),
+        "classes": ", ".join(f"{isolated(name)} {count:,}" for name, count in facts["images"].items()),
         **({f"sha256 of {start}": weights} if weights else {}),
         **({f"licence of {start}": licence} if licence else {}),
         **{name: str(value) for name, value in machine.items()},

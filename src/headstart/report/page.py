@@ -13,6 +13,7 @@ import jinja2
 
 from headstart.record import write_atomic
 from headstart.report import charts, cost, grids, method, pictures, records, ridges, story, training
+from headstart.report.names import isolated
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.report.ridges import Shown
@@ -167,7 +168,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     table = []
     shown = pictures.shown_classes(found.counts)
     for true in shown:
-        row = found.counts[true]
+        row, name = found.counts[true], isolated(found.classes[true])
         total = max(sum(row), 1)
         cells = [
             {
@@ -175,7 +176,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
                 "count": count,
                 "share": round(count / total, 3),
                 "right": true == said,
-                "label": f"{found.classes[true]}, said to be {found.classes[said]}: {count} of {total}",
+                "label": f"{name}, said to be {isolated(found.classes[said])}: {count} of {total}",
             }
             for said, count in ((said, row[said]) for said in shown)
         ]

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from headstart.report.names import isolated
+
 K = TypeVar("K")
 V = TypeVar("V")
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
@@ -42,7 +44,7 @@ class Gallery:
     def pairs(self) -> list[tuple[str, str, int, int]]:
         """(true, said, how many, of how many), the most confused first; right answers are no pairs."""
         return [
-            (self.classes[true], self.classes[said], count, sum(self.counts[true]))
+            (isolated(self.classes[true]), isolated(self.classes[said]), count, sum(self.counts[true]))
             for count, true, said in _confused(self.counts)
         ]
 
@@ -62,7 +64,7 @@ class Gallery:
     def shown(self, number: int) -> dict[str, Any]:
         """One photo as the page shows it: address, address of its heat map or "", and its words."""
         photo = self.photos[number]
-        true, said = self.classes[photo["true"]], self.classes[photo["said"]]
+        true, said = (isolated(self.classes[photo[which]]) for which in ("true", "said"))
         text = f"said {said}, {100 * photo['sure']:.0f}\u00a0%: " + ("right" if true == said else f"it is {true}")
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
 
