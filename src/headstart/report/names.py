@@ -59,7 +59,7 @@ def cut_apart(names: Sequence[str], room: float, letter: float = LETTER) -> list
 
 
 def isolated(name: str) -> str:
-    """The name within a sentence: one that is written from right to left does not reorder what is around it.
+    """The name in a sentence: one that is written from right to left does not reorder what is around it.
 
     The signs are those of Unicode's bidirectional algorithm (UAX 9) and not HTML's, so that alt texts have them as well.
     """
