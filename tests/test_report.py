@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,6 +24,7 @@ from headstart import study
 from headstart.cli import main
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
+from headstart.plan import Facts, Plan, read_plan
 from headstart.question import declared
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, grids, page, pictures, records, ridges, story, training
@@ -604,6 +606,28 @@ def test_a_run_and_loose_runs_have_a_page_without_a_verdict(made: Path, tmp_path
     assert f"<h1>{name[0].upper()}{name[1:]}: {100 * test['accuracy']:.1f} % on {test['n']} test images.</h1>" in one
     with pytest.raises(DataError, match="no runs"):
         page.write(tmp_path)
+
+
+@pytest.mark.parametrize("arm", ["scratch", "scratch@adam"])
+def test_the_page_of_a_run_has_the_command_that_trains_it_again(made: Path, arm: str, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(next(made.glob(f"*-{arm}-s1")), tmp_path / "run"))
+    told = re.search(r"<h3>The same run again</h3><pre[^>]*>(.*?)</pre>", page.write(run).read_text(encoding="utf-8"))
+    assert told is not None
+    headstart_, *words = shlex.split(html.unescape(told[1]))
+    assert headstart_ == "headstart" and words[0] == "train" and len(words) < 40  # what is usual is not said
+    main([*words, "--dry-run"])
+    plan = read_plan(run)
+    assert Plan.from_toml(capsys.readouterr().out) == plan.model_copy(update={"facts": Facts()})
+
+
+def test_what_no_flag_can_say_has_no_command(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(next(made.glob("*-scratch-s0")), tmp_path / "run"))
+    content = read_json(run / "plan.json")
+    for classes in (["a, b", "c"], ["of a later version"]):
+        content["plan"]["data"]["classes"] = classes
+        content["plan"]["data"] |= {"later": 1} if len(classes) == 1 else {}
+        (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+        assert f">headstart report {run}</pre>" in page.write(run).read_text(encoding="utf-8")
 
 
 def test_an_unfinished_study_says_how_it_goes_on(made: Path, tmp_path: Path) -> None:

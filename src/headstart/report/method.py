@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 from headstart.declaration import Declared, read_study
 from headstart.errors import HeadstartError
+from headstart.plan import Facts, Plan, fields, read_plan
 from headstart.record import read_json
 from headstart.report.names import isolated
 from headstart.report.records import Drawn
+from headstart.settings import settle
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.words import arm_words, enumerated, length_words
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val, %", "test, %", "folder")
 SEARCH_HEAD = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")
+SETS_DEFAULTS = ("network", "start", "optimizer")  # settings on which the defaults of others depend
 SEARCH_WORDS = {
     "shared": "one for each arm, found on seeds of its own before the comparison",
     "per-seed": "one for each arm and seed, found on the seed's own val",
@@ -146,6 +150,35 @@ def _search_row(run: RunRecord, place: str) -> list[str]:
         f"{max(accuracies):.1f}" if accuracies else "",
         f"{place}/{run.folder.name}",
     ]
+
+
+def train_command(folder: Path) -> str:
+    """The command that trains the run in `folder` once more, by what its plan has that is no default; "" if none can.
+
+    A flag cannot say everything, and plans of another version cannot be read: what comes back must be the same plan.
+    """
+    try:
+        plan = read_plan(folder).model_copy(update={"facts": Facts()})
+        flags: dict[str, Any] = {}
+        for names in (SETS_DEFAULTS, fields()):
+            usual = settle({"source": plan.data.source, **flags}).plan
+            flags |= {name: value for name in names if (value := _value(plan, name)) != _value(usual, name)}
+        words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in flags.items()}
+        if settle({"source": plan.data.source, **words}).plan != plan:
+            return ""
+    except HeadstartError:
+        return ""
+    told = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+            for name, value in words.items()]  # fmt: skip
+    return " ".join(["headstart train", shlex.quote(plan.data.source), *told])
+
+
+def _value(plan: Plan, name: str) -> Any:
+    return getattr(getattr(plan, fields()[name][0]), name)
+
+
+def _flag_words(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def environment(drawn: Iterable[Drawn]) -> list[tuple[str, str]]:

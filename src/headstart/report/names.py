@@ -59,9 +59,9 @@ def cut_apart(names: Sequence[str], room: float, letter: float = LETTER) -> list
 
 
 def isolated(name: str) -> str:
-    """The name in a sentence: one that is written from right to left does not reorder what is around it.
+    """The name in a sentence: one that is written from right to left leaves the order of what is around it.
 
-    The signs are those of Unicode's bidirectional algorithm (UAX 9) and not HTML's, so that alt texts have them as well.
+    The signs are those of Unicode's bidirectional algorithm (UAX 9), not HTML's, so that alt texts have them as well.
     """
     turned = any(unicodedata.bidirectional(one) in TURNING for one in name)
     return f"\u2068{name}\u2069" if turned else name

@@ -124,7 +124,11 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         lead = "There is a verdict when all of its runs have come to their end. It goes on with the command below."
     elif len(runs) == 1:
         what, lead = _ended(runs[0]), "One run."
-    verb = "resume" if unfinished else "report"
+    again, command = "This page again", f"headstart report {shlex.quote(str(folder))}"
+    if unfinished:
+        again, command = "To go on", f"headstart resume {shlex.quote(str(folder))}"
+    elif len(runs) == 1 and (train := method.train_command(runs[0].run.folder)):
+        again, command = "The same run again", train
     return {
         "title": f"{folder.name} headstart",
         "kind": "Runs in",
@@ -138,8 +142,8 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": "As was declared" if unfinished else "As the plan of each run says",
         "told": [],
-        "again": "To go on" if unfinished else "This page again",
-        "command": f"headstart {verb} {shlex.quote(str(folder))}",
+        "again": again,
+        "command": command,
         "limits": [],
     }
 
