@@ -584,7 +584,7 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
-    assert story.target(verdict, colour) is None and grids.searched(verdict) is None
+    assert story.target([], verdict, colour) is None and grids.searched(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
     assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
@@ -628,6 +628,23 @@ def test_what_no_flag_can_say_has_no_command(made: Path, tmp_path: Path) -> None
         content["plan"]["data"] |= {"later": 1} if len(classes) == 1 else {}
         (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
         assert f">headstart report {run}</pre>" in page.write(run).read_text(encoding="utf-8")
+
+
+def test_each_chart_says_of_how_many_runs_and_images_it_is(made: Path, tmp_path: Path) -> None:
+    verdict, text = read_json(made / "verdict.json"), (made / "report.html").read_text(encoding="utf-8")
+    runs = [records.read(read_run(plan.parent)) for plan in made.glob("*/plan.json")]
+    images = read_plan(runs[0].run.folder).facts.counts
+    told = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
+            for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
+    n, val, test = verdict["n"], f"{images['val']} images", f"{images['test']} test images"
+    for anchor, wanted in {
+        "arms": (f"the {n} seeds",), "curves": (f"the mean of {n}", val), "target": (f"the {n} seeds", val),
+        "cost": ("each arm", test), "rates": (f"each run ({len(runs)})", "No images"),
+        "distance": (f"each run ({len(runs)} in all)", "no images"), "health": ("8 fixed photos",),
+    }.items():  # fmt: skip
+        assert told[anchor] and all(words in how for words in wanted for how in told[anchor]), anchor
+    alone = page.write(Path(shutil.copytree(runs[0].run.folder, tmp_path / "run"))).read_text(encoding="utf-8")
+    assert f"A line for each run (1). {val} of val choose the epoch." in alone
 
 
 def test_an_unfinished_study_says_how_it_goes_on(made: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
     sections = [
         story.arms(verdict, colour),
         story.learning(runs, verdict, colour),
-        story.target(verdict, colour),
+        story.target(runs, verdict, colour),
         *story.conditions(verdict, colour),
         grids.compared(verdict),
         grids.searched(verdict),

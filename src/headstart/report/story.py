@@ -156,10 +156,16 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
             series, x=words, y=f"{metric} on {chose}, %", target=target, shares=True,
             label=f"{capital(metric)} over {words}",
         )  # fmt: skip
-        how = f"{thick} These images, {chose}, choose the epoch; the verdict rests on {judge}."
+        how = f"{thick} {_val_images(runs)}, {chose}, choose the epoch; the verdict rests on {judge}."
         figures.append(Figure(chart, how, ["arm", words, f"{chose}, %", "runs"], table, words, legend(series)))
     finding = f"{capital(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], chose)}"
     return Section("curves", "How does it learn?", finding, figures)
+
+
+def _val_images(runs: Sequence[Drawn]) -> str:
+    """How many images choose, as a beginning of a sentence; they are as many in every run of a study."""
+    counts = sorted({run.run.plan["facts"]["counts"].get("val", 0) for run in runs} - {0})
+    return f"{enumerated(f'{count:,}' for count in counts)} images" if counts else "These images"
 
 
 def _fewer(runs_of: Mapping[str, Sequence[Drawn]]) -> str:
@@ -192,7 +198,8 @@ def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     figures = []
     few, whole = len(runs) <= MOST_NAMES, sum(len(run.epochs) for run in runs) <= MOST_ROWS
     first = {run.arm: run for run in reversed(runs)}  # of many runs the first of each arm has a name
-    how = "A line for each run" + ("." if few else ", in the colour of its arm.")
+    how = f"A line for each run ({len(runs)})" + ("." if few else ", in the colour of its arm.")
+    how += f" {_val_images(runs)} of val choose the epoch."
     how += "" if whole else " The table has the last epoch of each; metrics.jsonl of a run has all."
     for unit, words in UNITS.items():
         curves = [(run, run.curve(unit, "accuracy")) for run in runs]
@@ -219,11 +226,12 @@ def best_epoch(run: Drawn) -> str:
     return f"Epoch {at:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
-def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
+def target(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
     """When runs passed the target on val; those that never did are shown where they ended."""
     if not verdict["target"]:
         return None
     figures = []
+    images = f"{_val_images(runs)} of {splits(verdict)[0]}".replace("These images", "the images")
     for unit, words in UNITS.items():
         rows, table = [], []
         for arm in verdict["arms"]:
@@ -235,7 +243,10 @@ def target(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | N
                           f"{len(got)} of {len(arm['seeds'])}"])  # fmt: skip
         goal = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
         chart = charts.events(rows, x=words, label=f"{words} to {goal}")
-        how = "Filled: a run that passed the target; open: a run that ended before it did; bar: the median of all."
+        how = (
+            f"A dot for each of the {counted(verdict['n'], 'seed')} of an arm, judged on {images}. Filled: it passed "
+            "the target; open: it ended before it did; bar: the median of all."
+        )
         figures.append(Figure(chart, how, ["arm", f"median {words}", "reached"], table, words))
     medians = {arm["name"]: arm["to_target"]["epochs"]["median"] for arm in verdict["arms"]}
     reached = {name: median for name, median in medians.items() if median is not None}

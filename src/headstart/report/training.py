@@ -38,8 +38,8 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
              for run in runs]  # fmt: skip
     how = (
-        "A line for each run, in the colour of its arm, on a logarithmic axis: what was read back from the optimizer "
-        "at each step."
+        f"A line for each run ({len(runs)}), in the colour of its arm, on a logarithmic axis: what was read back from "
+        "the optimizer at each step. No images are in it."
     )
     figure = Figure(chart, how, ["run", "rate", "optimizer", "schedule"], table, legend=legend(series))
     return Section("rates", "What was the learning rate at each step?", finding, [figure])
@@ -161,7 +161,7 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
         layers = list(ends[0])
         series.append(charts.Series(name, colour[some[0].arm], paths, mean))
         medians[name] = median(y for _, y in mean)
-        table += [[name, layers[int(at) - 1], _share(far).removesuffix(" %")] for at, far in mean]
+        table += [[name, layers[int(at) - 1], _share(far).removesuffix(" %"), str(len(paths))] for at, far in mean]
     if not series:
         return None
     farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
@@ -172,10 +172,11 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
         series, x="layer, from the input to the output", y="|w - w₀| / |w₀|, %", log=True, label=finding
     )
     how = (
-        "Thin: each run; thick: the mean of an arm. How far the weights of each layer are from where they started, "
-        "after the last epoch; frozen layers have no point. The names of the layers are in the table."
+        f"Thin: each run ({sum(len(one.paths) for one in series)} in all); thick: the mean of an arm. How far the "
+        "weights of each layer are from where they started, after the last epoch; no images are in it, and frozen "
+        "layers have no point. The names of the layers are in the table."
     )
-    figure = Figure(chart, how, ["arm", "layer", "%"], table, legend=legend(series))
+    figure = Figure(chart, how, ["arm", "layer", "%", "runs"], table, legend=legend(series))
     return Section("distance", "How far do the layers move?", finding, [figure])
 
 
