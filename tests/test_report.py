@@ -378,7 +378,7 @@ def test_colours_of_gradients_have_one_scale_for_all_runs(last: float, powers: l
 
 def test_a_layer_that_was_never_finite_is_not_called_frozen() -> None:
     lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 9}
-    found = ridges.ridges([{"step": 1, "gradients": {"conv1": lost}}], "gradients")
+    found = ridges.ridges([{"step": 1, "epoch": 1, "gradients": {"conv1": lost}}], "gradients")
     assert found == {"conv1": None}
 
 
@@ -393,9 +393,9 @@ def test_thinned_lines_keep_their_ends(count: int, most: int) -> None:
 def test_ridges_share_one_scale_and_hold_each_look() -> None:
     narrow = {"low": 0.0, "high": 1.0, "n": 64, "counts": [1] * 64}
     wide = {"low": -1.0, "high": 1.0, "n": 64, "counts": [1] * 64}
-    looks = [{"step": 1, "weights": {"conv1": narrow}}, {"step": 9, "weights": {"conv1": wide}}]
+    looks = [{"step": 1, "epoch": 1, "weights": {"conv1": narrow}}, {"step": 9, "epoch": 2, "weights": {"conv1": wide}}]
     found = ridges.ridges(looks, "weights")["conv1"]
-    assert (found["low"], found["high"], found["steps"]) == (-1.0, 1.0, [1, 9])
+    assert (found["low"], found["high"], found["steps"], found["epochs"]) == (-1.0, 1.0, [1, 9], [1, 2])
     rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, ridges.BINS)
     half = ridges.BINS // 2
     assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice as dense on half of the scale
@@ -750,6 +750,19 @@ def test_in_a_browser(made: Path) -> None:
         looks = len(records.read(run).looks)
         assert tab.locator("#ridges polygon").count() == looks > 2
         weights = tab.locator("#ridges svg").inner_html()
+        layer, last = tab.locator("#pick-layer option:checked").inner_text(), records.read(run).looks[-1]
+        assert f"epoch {last['epoch']}, step {last['step']}" in tab.locator("#ridges text").all_text_contents()
+        tab.locator("#bins summary").click()
+        bins = tab.locator("#bins tr").evaluate_all(
+            "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        )
+        assert bins[0][:2] == ["from", "to"] and bins[0][-1] == f"epoch {last['epoch']}, step {last['step']}"
+        histogram = last["weights"][layer]
+        edges = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
+        middle = (edges[:-1] + edges[1:]) / 2 @ np.array(histogram["counts"]) / histogram["n"]
+        found = [(float(low) + float(high)) / 2 * float(row[-1]) / 100 for low, high, *row in bins[1:]]
+        assert sum(float(row[-1]) for row in bins[1:]) == pytest.approx(100, abs=3)
+        assert sum(found) == pytest.approx(middle, abs=float(bins[1][1]) - float(bins[1][0]))
         tab.get_by_text("gradients", exact=True).click()
         assert tab.locator("#ridges polygon").count() == looks and tab.locator("#ridges svg").inner_html() != weights
         assert tab.locator("td.words", has_text=HOSTILE).count()

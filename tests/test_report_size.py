@@ -145,7 +145,7 @@ def test_a_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path:
 @given(st.integers(0, 400_000), st.sampled_from(["scratch", "<img>&'\"", "\u6df1\u0001\\"]))
 def test_histograms_stay_in_the_room_they_are_given(room: int, name: str) -> None:
     look = {kind: {f"{name}{at}": histogram(1.0 / (at + 1)) for at in range(9)} for kind in ridges.KINDS}
-    looks = [{"step": 100_000 + step, **look} for step in range(30)]
+    looks = [{"step": 100_000 + step, "epoch": 1000 + step, **look} for step in range(30)]
     runs = [records.Drawn(Named(f"{name} {at}"), f"{name} {at}", str(at // 4), looks=looks) for at in range(8)]
     shown = ridges.shown(runs, room=room)
     assert len(htmlsafe_json_dumps(shown.runs)) <= max(room, 2)

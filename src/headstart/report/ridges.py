@@ -16,7 +16,7 @@ KINDS = ("weights", "gradients")
 BINS = 48
 MOST_LOOKS, ENOUGH_LOOKS, FEWEST_LOOKS = 24, 8, 2  # of a layer that are drawn; below enough, fewer runs are shown
 MOST_BYTES = 2_000_000  # of all histograms on a page
-OF_LAYER, OF_LOOK, OF_RUN = 100, 12, 64  # bytes of JSON beside the heights: ends of the scale, steps, names of fields
+OF_LAYER, OF_LOOK, OF_RUN = 112, 18, 64  # bytes of JSON beside the heights: ends of the scale, steps and epochs, names
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,21 @@ def _histograms(run: Drawn, looks: int) -> dict[str, Any]:
 
 
 def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS) -> dict[str, dict[str, Any] | None]:
-    """By layer: the histograms of `most` looks on one scale, as bytes in base64, with the steps and the scale's ends.
+    """By layer: histograms of `most` looks on one scale, as bytes in base64, with the scale's ends, steps and epochs.
 
     Each look is one row of `BINS` heights, 255 being the highest of the layer. A layer that never had a finite value is
     None; one that is frozen has no gradients and is not there.
     """
-    by_layer: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    by_layer: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     for look in looks:
         for layer, histogram in look[kind].items():
             rows = by_layer.setdefault(layer, [])
             if histogram["counts"]:
-                rows.append((look["step"], histogram))
+                rows.append((look, histogram))
     return {layer: _ridge(thinned(rows, most)) if rows else None for layer, rows in by_layer.items()}
 
 
-def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
+def _ridge(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
     low, high = min(h["low"] for _, h in rows), max(h["high"] for _, h in rows)
     edges = np.linspace(low, high if high > low else low + 1e-12, BINS + 1)
     drawn = []
@@ -100,6 +100,7 @@ def _ridge(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
     return {
         "low": float(low),
         "high": float(high),
-        "steps": [step for step, _ in rows],
+        "steps": [look["step"] for look, _ in rows],
+        "epochs": [look["epoch"] for look, _ in rows],
         "rows": base64.b64encode(scaled.tobytes()).decode(),
     }
