@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -771,6 +772,45 @@ def test_in_a_browser(made: Path) -> None:
         sources = tab.locator("img").evaluate_all("all => all.map(one => [one.src.slice(0, 11), one.naturalWidth])")
         assert sources and all(kind == "data:image/" and width for kind, width in sources)
         assert (seen.asked, seen.wrong) == ([address] * 4, [])
+
+
+@needs_browser
+def test_what_has_no_photo_on_the_page_has_its_path(made: Path, tmp_path: Path) -> None:
+    """A model that is wrong for every second image; one photo of each of its cells and one mistake are kept."""
+    run = Path(shutil.copytree(made / read_json(made / "verdict.json")["exported"]["run"], tmp_path / "run"))
+    archive, predictions = run / "evidence" / "gallery.zip", run / "evidence" / "predictions.npz"
+    with zipfile.ZipFile(archive) as held:
+        members = {name: held.read(name) for name in held.namelist()}
+    index = json.loads(members["index.json"])
+    with np.load(predictions) as held:
+        arrays = dict(held)
+    arrays["label"][::2] = (arrays["logits"].argmax(1)[::2] + 1) % 3
+    np.savez(predictions, **arrays)
+    cells: dict[str, list[str]] = {}
+    counts = np.zeros((3, 3), int)
+    here = arrays["split"] == index["split"]
+    for key, true, logits in zip(*(arrays[name][here] for name in ("image", "label", "logits")), strict=True):
+        cells.setdefault(f"{true}-{logits.argmax()}", []).append(str(key))
+        counts[true, logits.argmax()] += 1
+    place = {photo["key"]: at for at, photo in enumerate(index["photos"])}
+    kept = {cell: [place[key] for key in keys if key in place][:1] for cell, keys in cells.items()}
+    wrong = {key for one, keys in cells.items() for key in keys if one[0] != one[2]}
+    listed = next(place[key] for key in sorted(wrong) if key in place)
+    index |= {"cells": kept, "counts": counts.tolist(), "lists": {"mistakes": [listed], "unsure": []}}
+    with zipfile.ZipFile(archive, "w") as held:
+        for name, content in (members | {"index.json": json.dumps(index).encode()}).items():
+            held.writestr(name, content)
+    cell = max(cells, key=lambda one: len(cells[one]))
+    with visits() as seen:
+        tab = seen.open(page.write(run).as_uri(), WIDE)
+        tab.locator(f'[data-cell="{cell}"]').click()
+        assert tab.locator("#cell summary").inner_text() == f"+{len(cells[cell]) - 1} more"
+        shown = tab.locator("#cell .gallery .note").all_text_contents()
+        assert sorted([*shown, *tab.locator("#cell .paths li").all_text_contents()]) == sorted(cells[cell])
+        worst = tab.locator("#mistakes > details")
+        assert worst.locator("summary").inner_text() == f"+{len(wrong) - 1} more"
+        assert set(worst.locator("li").all_text_contents()) == wrong - {index["photos"][listed]["key"]}
+        assert seen.wrong == []
 
 
 @needs_browser

@@ -56,7 +56,7 @@ def _that_fits(
     """The page with as many photos and then histograms as it has room for beside everything else."""
     page = _rendered(content, None, run, Shown([]))
     if gallery:
-        gallery = pictures.that_fit(gallery, min(pictures.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
+        gallery = pictures.that_fit(gallery, MOST_BYTES - SPARE - len(page.encode()))
         page = _rendered(content, gallery, run, Shown([]))
     looks = ridges.shown(runs, first, min(ridges.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
     return _rendered(content, gallery, run, looks)
@@ -70,6 +70,7 @@ def _rendered(content: Mapping[str, Any], gallery: Gallery | None, run: str, loo
         gallery=_gallery(gallery, run) if gallery else None,
         cells={
             "cells": gallery.cells if gallery else {},
+            "more": gallery.keys if gallery else {},
             "photos": {id: {name: one[name] for name in ("src", "text", "key")} for id, one in photos.items()},
         },
         looks=looks,
@@ -178,6 +179,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
             {
                 "id": f"{true}-{said}",
                 "count": count,
+                "more": count - len(found.cells.get(f"{true}-{said}", ())),
                 "share": round(count / total, 3),
                 "right": true == said,
                 "label": f"{name}, said to be {isolated(found.classes[said])}: {count} of {total}",
@@ -189,11 +191,11 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     if found.pairs:
         most = _pair_words(found.pairs[0])
         finding = f"{found.wrong} of {found.total} are wrong; most often {most}"
-    more = found.wrong - len(found.mistakes)
     lists = [
-        ("Worst mistakes", "The true class got the least. Below each photo: what spoke for the answer (Grad-CAM)."
-         + (f" {more} more are in evidence/predictions.npz of the run." if more > 0 else ""), found.mistakes),
-        ("Least sure", "The two likeliest classes are closest, right or wrong.", found.unsure),
+        ("Worst mistakes", "The true class got the least. Below each photo: what spoke for the answer (Grad-CAM).",
+         found.mistakes, found.wrong - len(found.mistakes), found.more),
+        ("Least sure", f"Of all {found.total} images those whose two likeliest classes are closest, right or wrong.",
+         found.unsure, 0, []),
     ]  # fmt: skip
     return {
         "finding": finding,
@@ -207,7 +209,7 @@ def _gallery(found: Gallery, run: str) -> dict[str, Any]:
         "left_out": len(found.classes) - len(shown),
         "table": table,
         "pairs": [_pair_words(pair) for pair in found.pairs[:6]],
-        "lists": [(title, how, [found.shown(i) for i in some]) for title, how, some in lists if some],
+        "lists": [(title, how, [found.shown(i) for i in some], *more) for title, how, some, *more in lists if some],
         "filters": found.filters,
     }
 

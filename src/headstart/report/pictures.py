@@ -6,14 +6,16 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import escape
 from PIL import Image
 
 from headstart.report.names import isolated
@@ -22,14 +24,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
 MOST_CLASSES = 30  # that a confusion shows
-MOST_BYTES = 2_200_000  # of all photos on a page
+MOST_BYTES, MOST_PATHS = 2_200_000, 300_000  # of all photos on a page, and of the paths of others
 OF_PHOTO = 500  # bytes on a page beside a photo and its words
 LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive does not fill the memory
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Photos that a model was judged on, some of them, as `photos` with an address each; see headstart.gallery."""
+    """Photos that a model was judged on, some of them, as `photos` with an address each; see headstart.gallery.
+
+    `keys` are the paths of all images of each cell, as far as the run has them; on a page, of those without a photo
+    there, and `more` those of mistakes that are not in their list.
+    """
 
     split: str
     classes: list[str]
@@ -39,6 +45,8 @@ class Gallery:
     unsure: list[int]
     photos: list[dict[str, Any]]
     filters: dict[str, str]
+    keys: dict[str, list[str]] = field(default_factory=dict)
+    more: list[str] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[tuple[str, str, int, int]]:
@@ -83,13 +91,46 @@ def that_fit(found: Gallery, room: int) -> Gallery:
     shown = [f"{true}-{said}" for true, said in shown_cells(found.counts)]
     cells = {cell: found.cells[cell] for cell in shown if cell in found.cells}
     wanted = [*in_turn({"mistakes": found.mistakes, "unsure": found.unsure}), *in_turn(cells)]
+    left = min(room, MOST_BYTES)
     for name, number in wanted:
-        room -= size(number, with_map=name in ("mistakes", "unsure"))
-        if room < 0:
+        taken = size(number, with_map=name in ("mistakes", "unsure"))
+        if taken > left:
             break
+        left, room = left - taken, room - taken
         kept[name].append(number)
     cells = {cell: kept[cell] for cell in found.cells}
-    return replace(found, mistakes=kept["mistakes"], unsure=kept["unsure"], cells=cells)
+    fitting = replace(found, mistakes=kept["mistakes"], unsure=kept["unsure"], cells=cells)
+    return _with_paths(fitting, shown, min(room, MOST_PATHS))
+
+
+def _with_paths(found: Gallery, shown: Sequence[str], room: int) -> Gallery:
+    """The paths of what has no photo, in `room` bytes: of mistakes for their list, in half of it, then cell by cell."""
+    listed = {found.photos[number]["key"] for number in found.mistakes}
+    wrong = chain(*(keys for cell, keys in found.keys.items() if len(set(cell.split("-"))) > 1))
+    more = _that_fit_in((key for key in wrong if key not in listed), room // 2)
+    room -= sum(map(_size_of, more))
+    keys = {}
+    for cell in shown:
+        seen = {found.photos[number]["key"] for number in found.cells.get(cell, ())}
+        keys[cell] = _that_fit_in((key for key in found.keys.get(cell, ()) if key not in seen), room)
+        room -= sum(map(_size_of, keys[cell]))
+    return replace(found, more=more, keys={cell: some for cell, some in keys.items() if some})
+
+
+def _that_fit_in(keys: Iterable[str], room: int) -> list[str]:
+    """The first of the keys that `room` bytes hold."""
+    found = []
+    for key in keys:
+        room -= _size_of(key)
+        if room < 0:
+            break
+        found.append(key)
+    return found
+
+
+def _size_of(key: str) -> int:
+    """Bytes of a path on a page: as JSON, or as an item of a list."""
+    return max(len(htmlsafe_json_dumps(key)), len(str(escape(key)).encode()) + 4) + 6
 
 
 def in_turn(lists: Mapping[K, Sequence[V]]) -> Iterator[tuple[K, V]]:
@@ -141,12 +182,27 @@ def read(run: Path) -> Gallery | None:
             lists = index["lists"]
             found = Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
                             lists["unsure"], index["photos"], filters)  # fmt: skip
+            found = replace(found, keys=_keys(run, found.split))
             for number in (*range(len(found.photos)), *found.mistakes, *found.unsure, *chain(*found.cells.values())):
                 found.shown(number)
             _ = found.pairs
             return found
     except Exception:  # a file that somebody else made may be wrong in any way: the page has no pictures then
         return None
+
+
+def _keys(run: Path, split: str) -> dict[str, list[str]]:
+    """The paths of the images of each cell, from what the run has left of its judgement; none where that is damaged."""
+    found: dict[str, list[str]] = {}
+    try:
+        with np.load(run / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
+            here = arrays["split"] == split
+            images, labels, said = arrays["image"][here], arrays["label"][here], arrays["logits"][here].argmax(axis=1)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return found
+    for key, true, guess in zip(images.tolist(), labels.tolist(), said.tolist(), strict=True):
+        found.setdefault(f"{true}-{guess}", []).append(str(key))
+    return found
 
 
 def filter_picture(weights: npt.NDArray[np.float32]) -> bytes:
