@@ -20,6 +20,8 @@ from headstart.report import charts, page, pictures, records, ridges
 from headstart.report.pictures import Gallery
 from headstart.verdict.gather import read_run
 
+from .browser import WIDE, needs_browser, visits
+
 MANY, LAYERS, STEPS, EPOCHS, LOOKS = 160, 54, 300, 30, 4  # seeds of each of two arms; of a ResNet-50
 ARMS = ("scratch", "imagenet")
 
@@ -142,6 +144,19 @@ def test_a_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path:
         )
 
 
+@needs_browser
+def test_the_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
+    """By the browser's own clock, from the address to the end of loading; the best of three, since others work too."""
+    conclude(tmp_path, runs_of_many(tmp_path))
+    address = page.write(tmp_path)
+    assert address.stat().st_size > 3_000_000
+    with visits() as seen:
+        tabs = [seen.open(address.as_uri(), WIDE) for _ in range(3)]
+        times = [tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") for tab in tabs]
+    print(f"{address.stat().st_size:,} bytes: {', '.join(f'{time:.0f} ms' for time in times)}")
+    assert 0 < min(times) < 1000 and seen.wrong == []
+
+
 @given(st.integers(0, 400_000), st.sampled_from(["scratch", "<img>&'\"", "\u6df1\u0001\\"]))
 def test_histograms_stay_in_the_room_they_are_given(room: int, name: str) -> None:
     look = {kind: {f"{name}{at}": histogram(1.0 / (at + 1)) for at in range(9)} for kind in ridges.KINDS}
@@ -174,6 +189,24 @@ def test_photos_stay_in_the_room_they_are_given(room: int) -> None:
     assert not in_cells or (found.mistakes, found.unsure) == (whole.mistakes, whole.unsure)
     assert set(found.cells) == set(whole.cells)
     assert pictures.that_fit(whole, 1_000_000) == whole
+
+
+@given(st.integers(0, 40_000), st.sampled_from(["a/b", "<img>&'\"", "\u6df1\u0001\\"]))
+def test_paths_stay_in_the_room_they_are_given(room: int, name: str) -> None:
+    """Of what has no photo: mistakes for their list, and the images of each cell, in their order."""
+    photos = [{"key": f"{name}{at}", "true": 0, "said": 1, "sure": 1.0, "src": "s", "map_src": ""} for at in range(2)]
+    keys = {"0-1": [f"{name}{at}" for at in range(40)], "1-1": [f"{name}{at}" for at in range(40, 300)]}
+    whole = Gallery("test", ["a", "b"], [[0, 40], [0, 260]], {"0-1": [0, 1]}, [0], [], photos, {}, keys)
+    found = pictures.that_fit(whole, room)
+    html_of = "".join(f"<li>{html.escape(path)}</li>" for path in found.more)
+    assert len(html_of.encode()) + len(htmlsafe_json_dumps(found.keys)) <= max(room, 2) + 40
+    shown = [photos[at]["key"] for at in (*found.mistakes, *found.cells["0-1"])]
+    assert not set(found.more) & {photos[at]["key"] for at in found.mistakes}
+    for cell, some in found.keys.items():
+        wanted = [key for key in keys[cell] if cell == "1-1" or key not in shown[len(found.mistakes) :]]
+        assert some == wanted[: len(some)]
+    whole_page = pictures.that_fit(whole, 1_000_000)
+    assert whole_page.keys == {"0-1": keys["0-1"][2:], "1-1": keys["1-1"]} and whole_page.more == keys["0-1"][1:]
 
 
 @given(st.integers(1, 500), st.integers(1, 400))
