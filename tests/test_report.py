@@ -28,7 +28,7 @@ from headstart.errors import DataError, UsageError
 from headstart.plan import Facts, Plan, read_plan
 from headstart.question import declared
 from headstart.record import read_json, read_lines
-from headstart.report import charts, cost, grids, page, pictures, records, ridges, story, training
+from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training
 from headstart.report import names as labels
 from headstart.use.plots import Plots
 from headstart.verdict.gather import RunRecord, read_run, runs_at
@@ -272,7 +272,7 @@ def verdict_on(runs: list[records.Drawn], chosen: str) -> dict[str, object]:
 def learned(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> story.Section:
     runs = [drawn(arm, seed, one) for arm, some in (("imagenet", fast), ("scratch", slow))
             for seed, one in enumerate(some)]  # fmt: skip
-    return story.learning(runs, verdict_on(runs, chosen), {"imagenet": 1, "scratch": 0})
+    return curves.learning(runs, verdict_on(runs, chosen), {"imagenet": 1, "scratch": 0})
 
 
 def test_a_run_that_ended_early_does_not_cut_the_mean_of_its_arm_or_the_finding() -> None:
@@ -475,7 +475,7 @@ def test_a_declaration_that_was_changed_is_said_to_be_so(made: Path, tmp_path: P
 
 def test_charts_of_a_study_show_themselves_in_a_notebook(made: Path, tmp_path: Path) -> None:
     plots = headstart.Study(made).plot
-    for over, words in story.UNITS.items():
+    for over, words in curves.UNITS.items():
         assert words in plots.curves(over).html
     drawn = [plots.curves(), plots.grid(), plots.health(), plots.confusion(), plots.mistakes()]
     for chart in drawn:
@@ -585,7 +585,7 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
-    assert story.target([], verdict, colour) is None and grids.searched(verdict) is None
+    assert curves.target([], verdict, colour) is None and grids.searched(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
     assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
@@ -833,6 +833,6 @@ def test_on_paper_nothing_is_dark_or_folded_or_missing(made: Path) -> None:
         tab.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert tab.locator("details:not([open])").count() == 0
-        assert tab.locator("#curves figure:visible").count() == len(story.UNITS)
+        assert tab.locator("#curves figure:visible").count() == len(curves.UNITS)
         cells = tab.locator("table.confusion td").all_inner_texts()
         assert [int(cell) for cell in cells] == [count for row in counts for count in row]

@@ -166,6 +166,13 @@ def curves(
     for one in series:
         drawn += [_path(path, across, up, f"{'seed' if one.mean else 'lone'} c{one.colour}") for path in one.paths]
         drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
+    drawn += _named_ends(series, up, right)
+    return _svg(HEIGHT + 6, label, drawn)
+
+
+def _named_ends(series: Sequence[Series], up: Axis, right: float) -> list[Markup]:
+    """The names of lines at their ends, each with a sample of its line, in the `right` units of the chart."""
+    drawn = []
     named = [one for one in series if one.name and (one.mean or one.paths)]
     labels = names.in_lines([one.name for one in named], right - SAMPLE - 12, (HEIGHT - 44 - TOP) / LINE)
     ends = [
@@ -177,7 +184,7 @@ def curves(
         drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
         for at, line in enumerate(label_lines):
             drawn.append(_text(left + SAMPLE, y_end + 4 + at * LINE, line, "start", "strong"))
-    return _svg(HEIGHT + 6, label, drawn)
+    return drawn
 
 
 def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:

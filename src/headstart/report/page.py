@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from headstart.record import write_atomic
-from headstart.report import charts, cost, grids, method, pictures, records, ridges, story, training
+from headstart.report import charts, cost, curves, grids, method, pictures, records, ridges, story, training
 from headstart.report.names import isolated
 from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
@@ -89,8 +89,8 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     sections = [
         story.arms(verdict, colour),
-        story.learning(runs, verdict, colour),
-        story.target(runs, verdict, colour),
+        curves.learning(runs, verdict, colour),
+        curves.target(runs, verdict, colour),
         *story.conditions(verdict, colour),
         grids.compared(verdict),
         grids.searched(verdict),
@@ -139,7 +139,7 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "difference": None,
         "settle": [],
         "three": [],
-        "sections": _there([story.loose(runs, colour), grids.loose(runs), training.rates(runs, colour)]),
+        "sections": _there([curves.loose(runs, colour), grids.loose(runs), training.rates(runs, colour)]),
         "training": _there([training.health(runs), training.distance(runs, colour)]),
         "protocol": "As was declared" if unfinished else "As the plan of each run says",
         "told": [],

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from headstart.errors import UsageError
 from headstart.record import read_json
-from headstart.report import charts, grids, pictures, records, story, training
+from headstart.report import charts, curves, grids, pictures, records, story, training
 from headstart.report.records import Drawn
 from headstart.report.story import Section
 from headstart.verdict.gather import runs_in
@@ -53,10 +53,10 @@ class Plots:
 
     def curves(self, over: str = "epochs") -> Chart:
         """Accuracy while training: every seed, the mean and its band. `over` is epochs, images or seconds."""
-        if over not in story.UNITS:
-            raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(story.UNITS)}.")
-        section = story.learning(self._runs, self._verdict, self._colours)
-        return _chart(section, list(story.UNITS).index(over))
+        if over not in curves.UNITS:
+            raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(curves.UNITS)}.")
+        section = curves.learning(self._runs, self._verdict, self._colours)
+        return _chart(section, list(curves.UNITS).index(over))
 
     def grid(self) -> Chart:
         """Accuracy by arm and learning rate: the rates that were compared, or those of every search, one by one."""
