@@ -281,7 +281,9 @@ def test_a_run_that_ended_early_does_not_cut_the_mean_of_its_arm_or_the_finding(
     whole, cut = learned([*slow, slow[0]], fast), learned([*slow, slow[0][:1]], fast)
     assert whole.finding == cut.finding == "Imagenet, fine-tuned is ahead on val in 6 of 10 epochs"
     assert "ended early" not in whole.figures[0].how
-    assert "Where a run ended early, the mean goes on without it: of scratch 4 from epoch 2." in cut.figures[0].how
+    assert (
+        "Where a run ended early, the mean goes on without it: scratch has 4 runs from epoch 2." in cut.figures[0].how
+    )
     for figure in cut.figures:
         scratch = [row[2:] for row in figure.rows if row[0] == "scratch"]
         assert scratch == [[f"{30 + 5 * epoch:.1f}", "4" if epoch else "5"] for epoch in range(10)]

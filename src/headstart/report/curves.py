@@ -55,7 +55,8 @@ def _fewer(runs_of: Mapping[str, Sequence[Drawn]]) -> str:
         ends = sorted(len(run.epochs) for run in runs)
         steps = [(len(ends) - at, end + 1) for at, end in enumerate(ends, 1) if end < ends[-1] and ends[at] > end]
         if steps:
-            told.append(f"of {arm_words(arm)} {enumerated(f'{left} from epoch {epoch}' for left, epoch in steps)}")
+            since = (f"{counted(left, 'run')} from epoch {epoch}" for left, epoch in steps)
+            told.append(f"{arm_words(arm)} has {enumerated(since)}")
     return f" Where a run ended early, the mean goes on without it: {'; '.join(told)}." if told else ""
 
 

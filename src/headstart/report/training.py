@@ -119,7 +119,7 @@ def _flow(run: Drawn) -> Figure | None:
     how = (
         f"{capital(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
         "Colour: how it compares with the last block of its epoch, the same in every run: a shade for one and a half "
-        "powers of ten, paler is less and darker is more. Where gradients are healthy a column has nearly one shade."
+        "powers of ten, fainter is less and stronger is more. Healthy gradients give a column nearly one shade."
     )
     return Figure(chart, how, ["block", *columns], [[b, *row] for b, row in zip(blocks, texts, strict=True)], run.name)
 
