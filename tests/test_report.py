@@ -318,11 +318,11 @@ def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float 
 @pytest.mark.parametrize(
     ("long", "short", "words"),
     [
-        (1, 9, "Nothing was found in 1 run; 9 are too short to judge"),
-        (2, 1, "Nothing was found in 2 runs; 1 is too short to judge"),
+        (1, 9, "Nothing was found in 1 run; of 9 it is too early to say"),
+        (2, 1, "Nothing was found in 2 runs; of 1 it is too early to say"),
         (3, 0, "Nothing was found in any of the 3 runs"),
         (1, 0, "Nothing was found in this run"),
-        (0, 2, "Too early to say: runs this short are not judged"),
+        (0, 2, "Too early to say: these runs are too short, or have hardly begun to learn"),
     ],
 )
 def test_health_counts_the_runs_that_are_long_enough_to_judge(long: int, short: int, words: str) -> None:

@@ -12,6 +12,7 @@ from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section, legend
 from headstart.verdict.finding import Finding
 from headstart.verdict.health import findings, unprobed
+from headstart.verdict.history import HEALTHY
 from headstart.verdict.words import arm_words, capital, counted, enumerated, length_words
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
@@ -66,15 +67,12 @@ def health(runs: Sequence[Drawn]) -> Section:
 
 
 def _sound_words(runs: Sequence[Drawn]) -> str:
-    """What is said where nothing was found: of how many runs, since short ones are not judged."""
-    judged = sum(run.history.has_had_time for run in runs)
+    """What is said where nothing was found: of how many runs, since some are too short, or have hardly begun."""
+    judged = sum(run.history.standing == HEALTHY for run in runs)
     if not judged:
-        return "Too early to say: runs this short are not judged"
+        return "Too early to say: these runs are too short, or have hardly begun to learn"
     if judged < len(runs):
-        short = len(runs) - judged
-        return (
-            f"Nothing was found in {counted(judged, 'run')}; {short} {'is' if short == 1 else 'are'} too short to judge"
-        )
+        return f"Nothing was found in {counted(judged, 'run')}; of {len(runs) - judged} it is too early to say"
     return f"Nothing was found in any of the {judged} runs" if judged > 1 else "Nothing was found in this run"
 
 
