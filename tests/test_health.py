@@ -388,6 +388,10 @@ def test_a_network_that_has_learned_the_class_shares_alone_is_not_healthy() -> N
     assert names_of(late) == [] and "Too early" in health.healthy_words(late)  # it is on its way
     stays = epochs_of([1.31, 1.243, 1.239], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
     assert names_of(stays) == ["degradation without vanishing"]
+    blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", ratio=1e-3, confusion=ONE_ANSWER, kept=0.1)
+    assert names_of(blind) == [] and "Too early" in health.healthy_words(blind)
+    single = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], kept=0.1)
+    assert "Healthy" in health.healthy_words(single)  # all val images are of one class
     learns = epochs_of([1.35, 1.2, 1.0], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
     assert names_of(learns) == [] and "Healthy" in health.healthy_words(learns)
 
@@ -444,6 +448,8 @@ def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
     history.state = "finished"
     (gone,) = health.news(history, noticed)
     assert gone["name"] == "exploding gradients" and gone["withdrawn"] and health.ailments(history) == []
+    history.state = "diverged"  # another cause, which may have this one behind it
+    assert [line["name"] for line in health.news(history, {"exploding gradients"})] == ["learning rate too high"]
     still = History(plan, state="finished", probes=[*history.probes[:1], {**history.probes[1], "loss": 50.0}])
     still.epochs = history.epochs
     assert names_of(still) == ["exploding gradients"]

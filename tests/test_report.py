@@ -294,7 +294,7 @@ def test_a_run_that_ended_early_does_not_cut_the_mean_of_its_arm_or_the_finding(
     [
         ([0.1], [0.5] * 3, "imagenet", "is ahead on val, up to epoch 1, where the others end"),
         ([0.9, 0.1], [0.5] * 3, "imagenet", "is ahead on val in 1 of 2 epochs, up to epoch 2, where the others end"),
-        ([0.9], [0.5] * 3, "scratch", "is ahead on val in 1 of 3 epochs"),
+        ([0.9], [0.5] * 3, "scratch", "is ahead on val, up to epoch 1, where it ends"),
         ([0.5] * 3, [0.5] * 3, "imagenet", "is never ahead on val"),
         ([], [0.5] * 3, "imagenet", "is the only arm with a curve"),
         ([], [0.5] * 3, "scratch", "is never ahead on val"),
@@ -323,6 +323,7 @@ def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float 
         (3, 0, "Nothing was found in any of the 3 runs"),
         (1, 0, "Nothing was found in this run"),
         (0, 2, "Too early to say: these runs are too short, or have hardly begun to learn"),
+        (0, 1, "Too early to say: this run is too short, or has hardly begun to learn"),
     ],
 )
 def test_health_counts_the_runs_that_are_long_enough_to_judge(long: int, short: int, words: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from headstart import build, jobs, machine, record
 from headstart.arms import borne_by_all
 from headstart.engines import checked, choice
-from headstart.errors import InterruptedRunError, UsageError
+from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.plan import Plan
 from headstart.protocol import FEWEST_SEEDS
 from headstart.settings import settle
@@ -119,6 +119,9 @@ def compare(
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
                                            "shortcut": shortcut})  # fmt: skip
         met.append((cell, build.complete(plan, Silent())))
+    counts = met[0][1].plan.facts.counts
+    if counts.get("test", counts["val"]) < 2:
+        raise DataError("One image cannot judge twins.", "Let the test split have two images at least.")
     folder, common = _place(runs, draft, [completed for _, completed in met])
     for cell, completed in met:
         for seed in range(draft.chance.seed, draft.chance.seed + seeds):

@@ -65,11 +65,13 @@ def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, chose: str) -
     own, others = means[chosen], [mean for arm, mean in means.items() if mean and arm != chosen]
     if own and not others:
         return "is the only arm with a curve"
-    compared = max(map(len, others), default=0)
+    longest = max(map(len, others), default=0)
+    compared = min(longest, len(own))
     ahead = sum(value > max(mean[at] for mean in others if len(mean) > at) for at, value in enumerate(own[:compared]))
     if not ahead:
         return f"is never ahead on {chose}"
-    until = f", up to epoch {compared}, where the others end" if compared < len(own) else ""
+    until = f", up to epoch {compared}, where {'it ends' if compared < longest else 'the others end'}"
+    until = until if len(own) != longest else ""
     share = f" in {ahead} of {counted(compared, 'epoch')}" if ahead < compared else ""
     return f"is ahead on {chose}{share}{until}"
 

@@ -198,7 +198,9 @@ def _keys(run: Path, split: str) -> dict[str, list[str]]:
         with np.load(run / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
             here = arrays["split"] == split
             images, labels, said = arrays["image"][here], arrays["label"][here], arrays["logits"][here].argmax(axis=1)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        return found
+    if not len(images) == len(labels) == len(said):
         return found
     for key, true, guess in zip(images.tolist(), labels.tolist(), said.tolist(), strict=True):
         found.setdefault(f"{true}-{guess}", []).append(str(key))

@@ -13,7 +13,7 @@ from headstart.report.story import Figure, Section, legend
 from headstart.verdict.finding import Finding
 from headstart.verdict.health import findings, unprobed
 from headstart.verdict.history import HEALTHY
-from headstart.verdict.words import arm_words, capital, counted, enumerated, length_words
+from headstart.verdict.words import arm_words, capital, counted, enumerated, length_words, network_words
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 12  # runs whose gradients are drawn, and epochs of each
@@ -70,7 +70,8 @@ def _sound_words(runs: Sequence[Drawn]) -> str:
     """What is said where nothing was found: of how many runs, since some are too short, or have hardly begun."""
     judged = sum(run.history.standing == HEALTHY for run in runs)
     if not judged:
-        return "Too early to say: these runs are too short, or have hardly begun to learn"
+        which = "these runs are too short, or have" if len(runs) > 1 else "this run is too short, or has"
+        return f"Too early to say: {which} hardly begun to learn"
     if judged < len(runs):
         return f"Nothing was found in {counted(judged, 'run')}; of {len(runs) - judged} it is too early to say"
     return f"Nothing was found in any of the {judged} runs" if judged > 1 else "Nothing was found in this run"
@@ -149,6 +150,8 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     medians: dict[str, float] = {}
     for name, some in _by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
         ends = [run.history.probes[-1]["distance"] for run in some]
+        if len(set(map(tuple, ends))) > 1:
+            continue  # layers of different networks have no mean
         paths = [path for one in ends if (path := [(at, 100 * far) for at, far in enumerate(one.values(), 1) if far])]
         if not paths:
             continue
@@ -195,6 +198,7 @@ def _recipe_words(run: Drawn) -> tuple[str, ...]:
     """In what runs of an arm may differ but for their seed."""
     plan = run.run.plan
     return (
+        network_words(plan["network"]),
         f"at {run.run.rate:g}",
         length_words(str(plan["recipe"]["epochs"])),
         f"{100 * plan['data']['fraction']:.3g} % of the labels",

@@ -16,19 +16,21 @@ from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_at
 from headstart.verdict.health import findings, healthy_words
 from headstart.verdict.history import read
-from headstart.verdict.words import arm_words, capital, enumerated, length_words
+from headstart.verdict.words import arm_words, capital, enumerated, length_words, network_words
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """What was found in one run; `healthy` says in words what was looked at, where nothing is wrong.
 
-    `epochs` (as declared: "3ep"), `fraction` of the training photos and `lr` are what runs of one arm may differ in.
+    `network`, `epochs` (as declared: "3ep"), `fraction` of the training photos and `lr` are what runs of one arm may
+    differ in.
     """
 
     run: str
     arm: str
     seed: int
+    network: str
     epochs: str
     fraction: float
     lr: float
@@ -41,6 +43,7 @@ class Diagnosis:
             "run": self.run,
             "arm": self.arm,
             "seed": self.seed,
+            "network": self.network,
             "epochs": self.epochs,
             "fraction": self.fraction,
             "lr": self.lr,
@@ -59,7 +62,8 @@ def _one(run: RunRecord) -> Diagnosis:
     found = tuple(findings(history))
     healthy = "" if any(one.ailment for one in found) else healthy_words(history)
     epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
-    return Diagnosis(run.folder.name, run.arm, run.seed, epochs, fraction, run.rate, found, healthy)
+    network = network_words(run.plan["network"])
+    return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, found, healthy)
 
 
 def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -88,12 +92,17 @@ def _alike(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis
             yield ", ".join([arm_words(arm), *compress(conditions, differ)]), list(some)
 
 
-def _order(one: Diagnosis) -> tuple[float, float, float, int]:
-    return Duration.parse(one.epochs).value, one.fraction, one.lr, one.seed
+def _order(one: Diagnosis) -> tuple[str, float, float, float, int]:
+    return one.network, Duration.parse(one.epochs).value, one.fraction, one.lr, one.seed
 
 
-def _conditions(one: Diagnosis) -> tuple[str, str, str]:
-    return length_words(one.epochs), f"{100 * one.fraction:.3g} % of the labels", f"learning rate {one.lr:g}"
+def _conditions(one: Diagnosis) -> tuple[str, str, str, str]:
+    return (
+        one.network,
+        length_words(one.epochs),
+        f"{100 * one.fraction:.3g} % of the labels",
+        f"learning rate {one.lr:g}",
+    )
 
 
 def _which(here: Sequence[Diagnosis], some: Sequence[Diagnosis]) -> str:

@@ -48,16 +48,17 @@ def ailments(history: History) -> list[Finding]:
 def news(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     """Lines for the record of what is wrong now, and at the end of what is so no more; `noticed` keeps their names.
 
-    What is told while a run trains may pass: a network that explodes at first may learn all the same.
+    What is told while a run trains may pass: a network that explodes at first may learn all the same. Where another
+    cause is found at the end nothing is withdrawn, since one cause is told and hides what follows from it.
     """
     found = {finding.name: finding for finding in ailments(history)}
     lines: list[dict[str, Any]] = [
         {"kind": "finding", "withdrawn": False, **found[name].to_json()} for name in found if name not in noticed
     ]
-    if history.ended:
+    if history.ended and not found:
         lines += [
             {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was noticed on the way; at the end of "
-             "the run it is not found."} for name in sorted(noticed - set(found))
+             "the run it is not found."} for name in sorted(noticed)
         ]  # fmt: skip
     noticed |= set(found)
     return lines
@@ -73,6 +74,8 @@ def healthy_words(history: History) -> str:
         told.append(f"|∂L/∂h| behind {first} is {ratio:.2g} of that behind {last}")
     if history.has_hardly_begun:
         told.append(f"the loss is {history.last_loss:.2f}, and one who guesses has {history.guessing:.2f}")
+    if history.one_answer:
+        told.append("val images all get one answer")
     told += [why for why in (unprobed(history), _unseen(history)) if why]
     yet = "" if history.standing == HEALTHY else " yet"
     return f"{capital(history.standing)}: nothing was found{yet} ({'; '.join(told)})."

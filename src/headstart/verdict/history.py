@@ -85,7 +85,7 @@ class History:
     @property
     def standing(self) -> str:
         """What the run is called if nothing is wrong."""
-        return HEALTHY if self.has_had_time and not self.has_hardly_begun else EARLY
+        return HEALTHY if self.has_had_time and not (self.has_hardly_begun or self.one_answer) else EARLY
 
     @property
     def has_hardly_begun(self) -> bool:
@@ -103,9 +103,12 @@ class History:
 
     @property
     def one_answer(self) -> bool:
-        """Whether it gave one class to all val images in each of the last two epochs, where there are so many."""
+        """Whether it gave one class to val images of several, in each of the last two epochs if there are so many."""
         tables = [line.get("confusion") or [] for line in self.epochs[-EPOCHS:]]
-        return bool(tables) and all(sum(any(column) for column in zip(*table, strict=True)) == 1 for table in tables)
+        return bool(tables) and all(
+            sum(map(any, table)) > 1 and sum(any(column) for column in zip(*table, strict=True)) == 1
+            for table in tables
+        )
 
     @property
     def settled(self) -> bool:

@@ -106,3 +106,9 @@ def paragraph(said: Mapping[str, Any]) -> str:
 def capital(text: str) -> str:
     """With a capital first letter, for the beginning of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def network_words(network: Mapping[str, Any]) -> str:
+    """A plan's network with what it is without."""
+    without = [f"without {what}" for what, off in (("shortcut", "off"), ("norm", "none")) if network[what] == off]
+    return " ".join([network["network"], *without])
