@@ -94,14 +94,14 @@ def test_of_which_runs_a_finding_is_is_said(slow: Path, tmp_path: Path) -> None:
     ill = "  Learning rate too low"
     assert copied(slow, tmp_path / "one", [plan(3)]) == ["Scratch, with sgd:", ill]
     assert copied(slow, tmp_path / "seeds", [plan(1), plan(0)]) == ["Scratch, with sgd:", f"{ill}, seeds 0, 1"]
-    rates = [plan(seed, lr) for lr in (1e-6, 1e-7) for seed in (1_000_000_000, 1_000_000_001)]
+    rates = [plan(seed, lr) for lr in (1e-7, 1e-8) for seed in (1_000_000_000, 1_000_000_001)]
     both = f"{ill}, seeds 1000000000, 1000000001"
     assert copied(slow, tmp_path / "rates", rates) == [
-        "Scratch, with sgd, learning rate 1e-07:", both, "Scratch, with sgd, learning rate 1e-06:", both,
+        "Scratch, with sgd, learning rate 1e-08:", both, "Scratch, with sgd, learning rate 1e-07:", both,
     ]  # fmt: skip
     told = json.loads(json.dumps([one.to_json() for one in diagnose(tmp_path / "rates")]))
     assert [(one["lr"], one["epochs"], one["fraction"]) for one in told] == [
-        (lr, "66st", 1.0) for lr in (1e-6, 1e-6, 1e-7, 1e-7)
+        (lr, "66st", 1.0) for lr in (1e-7, 1e-7, 1e-8, 1e-8)
     ]
     budgets = [plan(0, epochs="100st"), plan(0), plan(1), plan(1, fraction=0.1)]
     assert copied(slow, tmp_path / "budgets", budgets) == [

@@ -245,7 +245,7 @@ def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> recor
     plan = {"chance": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
                                                  "epochs": about["budget"], "schedule": "cosine"},
             "data": {"fraction": about["fraction"]}, "arm": {"tuning": "full"},
-            "network": {"norm": "batch", "shortcut": "on"},
+            "network": {"network": about.pop("network", "resnet18"), "norm": "batch", "shortcut": "on"},
             "facts": {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"val": 165}}}  # fmt: skip
     history = History(plan, state="finished")
     for epoch, accuracy in enumerate(accuracies, 1):
@@ -346,6 +346,20 @@ def test_how_far_layers_move_is_of_the_runs_that_the_verdict_rests_on() -> None:
         (f"scratch, {length}, {share} % of the labels", far)
         for length, share, far in (("10 epochs", "100", "50"), ("1 epoch", "100", "10"), ("10 epochs", "10", "20"))
     }
+
+
+def test_layers_of_two_networks_have_no_mean_in_common() -> None:
+    runs = [probed(drawn("scratch", 0, [0.5] * 2, network=network), [{}, {}], far)
+            for network, far in (("resnet18", 0.5), ("resnet34", 0.1))]  # fmt: skip
+    section = training.distance(runs, {"scratch": 0})
+    assert section is not None
+    assert {(row[0], row[2]) for row in section.figures[0].rows if row[1] == "conv1"} == {
+        ("scratch, resnet18", "50"), ("scratch, resnet34", "10"),
+    }  # fmt: skip
+    _, other = runs
+    other.run.plan["network"]["network"] = "resnet18"  # by its name; its layers are others all the same
+    other.history.probes[-1]["distance"]["layer9"] = 0.1
+    assert training.distance(runs, {"scratch": 0}) is None
 
 
 def shades(chart: object) -> list[str]:
