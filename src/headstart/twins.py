@@ -249,25 +249,28 @@ def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
     what = "shortcuts" if switch == "shortcut" else "BatchNorm"
     adds = low > 0 and len(on.right) >= FEWEST_SEEDS
     change = "changes" if switch == "norm" else "change"
+    meaning = _meaning(on, off, what, apart=min(before, after), adds=adds)
     sentence = (
         f"{where}: {what} {change} accuracy by {points(accuracy, signed=True)} points ({100 * LEVEL:.3g} % interval "
         f"{points(low)} to {points(high)}), and the share of the gradient that reaches the first block by "
-        f"{_factor(before)} before training and {_factor(after)} after it. {_meaning(on, off, what, adds=adds)}"
+        f"{_factor(before)} before training and {_factor(after)} after it. {meaning}"
     )
     return {"switch": switch, "network": on.network, "shortcut": on.shortcut if switch == "norm" else None,
             "norm": on.norm if switch == "shortcut" else None, "accuracy": accuracy, "low": low, "high": high,
             "orders_at_start": _known(before), "orders": _known(after), "sentence": sentence}  # fmt: skip
 
 
-def _meaning(on: Twin, off: Twin, what: str, *, adds: bool) -> str:
-    """What two twins, with and without `what`, show of gradients; `adds` where it is proved to help accuracy."""
+def _meaning(on: Twin, off: Twin, what: str, *, apart: float, adds: bool) -> str:
+    """What two twins, with and without `what`, show of gradients.
+
+    `apart` is how many powers of ten lie between what they keep; `adds` is true where it is proved to help accuracy.
+    """
     one = what == "BatchNorm"
     keep, add, it = ("keeps", "adds", "it") if one else ("keep", "add", "they")
     if failed := [
         f"the twin {which} {what} {twin.failure}" for twin, which in ((on, "with"), (off, "without")) if twin.failure
     ]:
         return f"{capital(' and '.join(failed))}, so that no more is said of gradients."
-    apart = min(_orders(*kept) for kept in zip(on.kept, off.kept, strict=True))
     if off.vanishing == ALWAYS and on.vanishing == NEVER and apart >= FAR_APART:
         return f"Without {what} the gradient vanishes, with {what} it does not: here {what} {keep} it alive."
     if off.vanishing == on.vanishing == ALWAYS:

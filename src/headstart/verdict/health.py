@@ -20,6 +20,8 @@ from headstart.verdict.finding import Finding, number, share
 from headstart.verdict.history import HEALTHY, History, Line
 from headstart.verdict.words import capital, counted
 
+_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
+
 
 def findings(history: History) -> list[Finding]:
     """What is noticed: what is frozen by design, and the first cause that explains the rest, if anything is wrong."""
@@ -35,9 +37,6 @@ def findings(history: History) -> list[Finding]:
     )
     cause = next((found for cause in causes if (found := cause()) is not None), None)
     return [found for found in (_frozen(history), cause) if found is not None]
-
-
-_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 
 
 def ailments(history: History) -> list[Finding]:
