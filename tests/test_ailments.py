@@ -109,6 +109,15 @@ def test_of_which_runs_a_finding_is_is_said(slow: Path, tmp_path: Path) -> None:
         "Scratch, with sgd, 66 steps, 100 % of the labels:", f"{ill}, seeds 0, 1",
         "Scratch, with sgd, 100 steps, 100 % of the labels:", f"{ill}, seed 0",
     ]  # fmt: skip
+    networks = [plan(0) | {"network": changes} for changes in ({}, {"norm": "none"}, {"stem": "small"})]
+    assert copied(slow, tmp_path / "networks", networks) == [
+        "Scratch, with sgd, timm:test_resnet:", f"{ill}, seed 0",
+        "Scratch, with sgd, timm:test_resnet with a small stem:", f"{ill}, seed 0",
+        "Scratch, with sgd, timm:test_resnet without norm:", f"{ill}, seed 0",
+    ]  # fmt: skip
+    assert copied(
+        slow, tmp_path / "units", [plan(seed, epochs=length) for seed in (0, 1) for length in ("66ep", "66st")]
+    ) == ["Scratch, with sgd, 66 epochs:", f"{ill}, seeds 0, 1", "Scratch, with sgd, 66 steps:", f"{ill}, seeds 0, 1"]
     assert copied(slow, tmp_path / "folders", [plan(0), plan(0)]) == ["Scratch, with sgd:", f"{ill}, in run0 and run1"]
 
 

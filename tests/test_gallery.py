@@ -5,19 +5,22 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from headstart import api, gallery
+from headstart.errors import DataError
 from headstart.parts import networks
 from headstart.parts.gradcam import grad_cam
 from headstart.report import pictures
+from headstart.verdict.gather import predictions
 from headstart.voice import Silent
 
 from .test_build import Ear
@@ -172,6 +175,27 @@ def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "evidence" / "predictions.npz").unlink()
     gallery.illustrate(tmp_path / "run", Silent())  # a run stands without its pictures
     assert not path.exists()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_predictions_are_told_or_whole(run: Path, data: st.DataObject) -> None:
+    """A byte that has changed, or an end that is missing."""
+    content = bytearray((run / "evidence" / "predictions.npz").read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[place:]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "evidence").mkdir()
+        (Path(folder) / "evidence" / "predictions.npz").write_bytes(content)
+        try:
+            found = predictions(Path(folder), "test")
+        except DataError as error:
+            assert "cannot be read" in error.what and error.cure
+        else:
+            assert len(found.images) == len(found.labels) == len(found.said)
 
 
 def test_a_picture_of_filters_has_every_filter_in_its_colours() -> None:

@@ -448,8 +448,13 @@ def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
     history.state = "finished"
     (gone,) = health.news(history, noticed)
     assert gone["name"] == "exploding gradients" and gone["withdrawn"] and health.ailments(history) == []
-    history.state = "diverged"  # another cause, which may have this one behind it
-    assert [line["name"] for line in health.news(history, {"exploding gradients"})] == ["learning rate too high"]
+    history.state = "diverged"  # what another cause would hide is looked for all the same
+    lines = health.news(history, {"exploding gradients"})
+    assert [(line["name"], line["withdrawn"]) for line in lines] == [
+        ("learning rate too high", False), ("exploding gradients", True),
+    ]  # fmt: skip
+    hidden = History(plan, state="finished", probes=[history.probes[0], {**history.probes[1], "loss": 50.0}])
+    assert health.news(hidden, {"exploding gradients"}) == []
     still = History(plan, state="finished", probes=[*history.probes[:1], {**history.probes[1], "loss": 50.0}])
     still.epochs = history.epochs
     assert names_of(still) == ["exploding gradients"]

@@ -245,7 +245,8 @@ def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> recor
     plan = {"chance": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
                                                  "epochs": about["budget"], "schedule": "cosine"},
             "data": {"fraction": about["fraction"]}, "arm": {"tuning": "full"},
-            "network": {"network": about.pop("network", "resnet18"), "norm": "batch", "shortcut": "on"},
+            "network": {"network": about.pop("network", "resnet18"), "norm": "batch", "shortcut": "on",
+                        "stem": "imagenet"},
             "facts": {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"val": 165}}}  # fmt: skip
     history = History(plan, state="finished")
     for epoch, accuracy in enumerate(accuracies, 1):
@@ -306,6 +307,13 @@ def test_what_the_title_of_the_curves_says(slow: list[float], fast: list[float],
     assert learned([slow], [fast], chosen).finding == f"{name} {words}"
 
 
+def test_the_title_of_the_curves_tells_of_arms_that_end_before_the_others() -> None:
+    means = {"imagenet": [0.6] * 10, "scratch": [0.9] * 5, "imagenet+frozen": [0.5] * 10}
+    runs = [drawn(arm, 0, mean) for arm, mean in means.items()]
+    said = curves.learning(runs, verdict_on(runs, "imagenet"), dict.fromkeys(means, 0)).finding
+    assert said.endswith("is ahead on val in 5 of 10 epochs (from epoch 6 on against fewer arms)")
+
+
 def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float = 0.1) -> records.Drawn:
     """The run with a probe for each of `flows`, by the last of which its layers have come `far`."""
     for epoch, flow in enumerate(flows):
@@ -322,8 +330,8 @@ def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float 
         (2, 1, "Nothing was found in 2 runs; of 1 it is too early to say"),
         (3, 0, "Nothing was found in any of the 3 runs"),
         (1, 0, "Nothing was found in this run"),
-        (0, 2, "Too early to say: these runs are too short, or have hardly begun to learn"),
-        (0, 1, "Too early to say: this run is too short, or has hardly begun to learn"),
+        (0, 2, "Too early to say: these runs are too short, have hardly begun to learn, or give all images one answer"),
+        (0, 1, "Too early to say: this run is too short, has hardly begun to learn, or gives all images one answer"),
     ],
 )
 def test_health_counts_the_runs_that_are_long_enough_to_judge(long: int, short: int, words: str) -> None:

@@ -9,13 +9,14 @@ import pytest
 from scipy import stats
 
 from headstart import jobs, twins
-from headstart.errors import InterruptedRunError, UsageError
+from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.record import read_json
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent, Voice
 
+from .test_build import photos
 from .test_health import FAST
 
 
@@ -141,6 +142,19 @@ def test_a_twin_is_as_healthy_as_its_run(
         assert one["health"] == (", ".join(one["findings"]) or run.healthy.partition(":")[0].lower())
     assert health in {one["health"] for one in found["twins"]}
     assert sum(line.endswith(health) for line in found["sentences"]) >= 1
+
+
+def test_twins_are_judged_on_val_where_no_photo_is_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    plan = {**FAST, "epochs": "1ep", "batch_size": 8}
+    del plan["source"]
+    counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
+    source = photos(tmp_path / "photos", counts)
+    found = twins.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
+    assert "judged on 8 images of val, which also chose each twin's epoch" in found["sentences"][0]
+    source = photos(tmp_path / "one", counts | {"test/dark": 1})
+    with pytest.raises(DataError, match="One image cannot judge twins"):
+        twins.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
 
 
 @pytest.mark.parametrize("seeds", [0, -1])

@@ -30,6 +30,7 @@ from headstart.parts.precision import place, repeatable
 from headstart.plan import Plan, read_plan
 from headstart.record import read_json, write_atomic
 from headstart.report import pictures
+from headstart.verdict.gather import predictions
 from headstart.voice import Silent, Voice
 
 SIDE = 96  # px of a thumbnail
@@ -66,11 +67,10 @@ def _made(run: Path, plan: Plan) -> bytes:
     found = build.complete(plan, Silent())
     result = read_json(run / "result.json")
     judge = result["judge"]
-    with np.load(run / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
-        here = arrays["split"] == judge
-        keys, labels, logits = (arrays[name][here] for name in ("image", "label", "logits"))
+    judged = predictions(run, judge)
+    keys, labels, logits = judged.images, judged.labels, judged.logits
     place_of = {key: index for index, key in enumerate(found.survey.listing.keys)}
-    photos = [found.survey.store[place_of[str(key)]] for key in keys]
+    photos = [found.survey.store[place_of[key]] for key in keys]
     lists = chosen(labels, logits)
     wanted = sorted(
         {int(row) for rows in (*lists["cells"].values(), lists["mistakes"], lists["unsure"]) for row in rows}
@@ -93,7 +93,7 @@ def _made(run: Path, plan: Plan) -> bytes:
         files[f"{number}.webp"] = _webp(thumbnail)
         said = int(logits[row].argmax())
         about = {
-            "key": str(keys[row]),
+            "key": keys[row],
             "true": int(labels[row]),
             "said": said,
             "sure": round(float(chances[row, said]), 4),

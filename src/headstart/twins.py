@@ -120,8 +120,8 @@ def compare(
                                            "shortcut": shortcut})  # fmt: skip
         met.append((cell, build.complete(plan, Silent())))
     counts = met[0][1].plan.facts.counts
-    if counts.get("test", counts["val"]) < 2:
-        raise DataError("One image cannot judge twins.", "Let the test split have two images at least.")
+    if (counts["test"] or counts["val"]) < 2:
+        raise DataError("One image cannot judge twins.", "Let test have two images at least, or val without a test.")
     folder, common = _place(runs, draft, [completed for _, completed in met])
     for cell, completed in met:
         for seed in range(draft.chance.seed, draft.chance.seed + seeds):
@@ -203,8 +203,9 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     ]
     seeds, images = twins[0].right.shape
     length = length_words(str(plan.recipe.epochs))
+    of = "images" if plan.facts.counts.get("test") else "images of val, which also chose each twin's epoch"
     head = (
-        f"{len(twins)} twins, {counted(seeds, 'seed')}, {length}, judged on {images} images. Kept: "
+        f"{len(twins)} twins, {counted(seeds, 'seed')}, {length}, judged on {images} {of}. Kept: "
         "|∂L/∂h| behind the first block over that behind the last, before and after training."
     )
     table = [
@@ -248,11 +249,10 @@ def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
         where += "with shortcuts" if on.shortcut == "on" else "plain"
     what = "shortcuts" if switch == "shortcut" else "BatchNorm"
     adds = low > 0 and len(on.right) >= FEWEST_SEEDS
-    change = "changes" if switch == "norm" else "change"
     meaning = _meaning(on, off, what, apart=min(before, after), adds=adds)
     sentence = (
-        f"{where}: {what} {change} accuracy by {points(accuracy, signed=True)} points ({100 * LEVEL:.3g} % interval "
-        f"{points(low)} to {points(high)}), and the share of the gradient that reaches the first block by "
+        f"{where}: with {what} accuracy differs by {points(accuracy, signed=True)} points ({100 * LEVEL:.3g} % "
+        f"interval {points(low)} to {points(high)}), and the share of the gradient that reaches the first block by "
         f"{_factor(before)} before training and {_factor(after)} after it. {meaning}"
     )
     return {"switch": switch, "network": on.network, "shortcut": on.shortcut if switch == "norm" else None,

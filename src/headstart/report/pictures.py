@@ -18,7 +18,9 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import escape
 from PIL import Image
 
+from headstart.errors import DataError
 from headstart.report.names import isolated
+from headstart.verdict.gather import predictions
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -195,15 +197,11 @@ def _keys(run: Path, split: str) -> dict[str, list[str]]:
     """The paths of the images of each cell, from what the run has left of its judgement; none where that is damaged."""
     found: dict[str, list[str]] = {}
     try:
-        with np.load(run / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
-            here = arrays["split"] == split
-            images, labels, said = arrays["image"][here], arrays["label"][here], arrays["logits"][here].argmax(axis=1)
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        told = predictions(run, split)
+    except DataError:
         return found
-    if not len(images) == len(labels) == len(said):
-        return found
-    for key, true, guess in zip(images.tolist(), labels.tolist(), said.tolist(), strict=True):
-        found.setdefault(f"{true}-{guess}", []).append(str(key))
+    for key, true, guess in zip(told.images, told.labels.tolist(), told.said.tolist(), strict=True):
+        found.setdefault(f"{true}-{guess}", []).append(key)
     return found
 
 

@@ -67,11 +67,12 @@ def health(runs: Sequence[Drawn]) -> Section:
 
 
 def _sound_words(runs: Sequence[Drawn]) -> str:
-    """What is said where nothing was found: of how many runs, since some are too short, or have hardly begun."""
+    """What is said where nothing was found: of how many runs, since of some it is too early to say."""
     judged = sum(run.history.standing == HEALTHY for run in runs)
     if not judged:
-        which = "these runs are too short, or have" if len(runs) > 1 else "this run is too short, or has"
-        return f"Too early to say: {which} hardly begun to learn"
+        if len(runs) == 1:
+            return "Too early to say: this run is too short, has hardly begun to learn, or gives all images one answer"
+        return "Too early to say: these runs are too short, have hardly begun to learn, or give all images one answer"
     if judged < len(runs):
         return f"Nothing was found in {counted(judged, 'run')}; of {len(runs) - judged} it is too early to say"
     return f"Nothing was found in any of the {judged} runs" if judged > 1 else "Nothing was found in this run"

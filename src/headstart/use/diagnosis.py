@@ -92,8 +92,9 @@ def _alike(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis
             yield ", ".join([arm_words(arm), *compress(conditions, differ)]), list(some)
 
 
-def _order(one: Diagnosis) -> tuple[str, float, float, float, int]:
-    return one.network, Duration.parse(one.epochs).value, one.fraction, one.lr, one.seed
+def _order(one: Diagnosis) -> tuple[str, str, float, float, float, int]:
+    length = Duration.parse(one.epochs)
+    return one.network, length.unit, length.value, one.fraction, one.lr, one.seed
 
 
 def _conditions(one: Diagnosis) -> tuple[str, str, str, str]:

@@ -30,6 +30,41 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a run's best model said of one split: image ids [m], true labels [m], and logits [m, classes].
+
+    Raises ValueError where they do not fit each other.
+    """
+
+    images: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        same = len(self.images) == len(self.labels) == len(self.logits)
+        if not same or self.logits.ndim != 2 or not self.logits.shape[1]:
+            raise ValueError("its parts do not fit each other")
+
+    @property
+    def said(self) -> npt.NDArray[np.int64]:
+        """The class with the largest logit, [m]."""
+        said: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
+        return said
+
+
+def predictions(run: Path, split: str) -> Predictions:
+    """Those of a run's folder on `split`. Raises DataError where there are none that can be read."""
+    path = run / "evidence" / "predictions.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            here = arrays["split"] == split
+            images, labels, logits = (arrays[name][here] for name in ("image", "label", "logits"))
+            return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits.astype(np.float32))
+    except Exception as error:  # what numpy raises depends on the byte that has changed: a TokenError, a zlib.error
+        raise DataError(f"{path} cannot be read ({error}).", "Delete the run's folder and resume the study.") from None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One run of a study, read from its folder. `about` says what it is for: cell, budget, fraction, stage."""
 
@@ -85,17 +120,8 @@ class RunRecord:
 
     def judged(self, split: str) -> Judged:
         """The predictions of the best model on `split`. Raises DataError where there are none."""
-        path = self.folder / "evidence" / "predictions.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                here = arrays["split"] == split
-                labels = arrays["label"][here].astype(np.int64)
-                right = (arrays["logits"][here].argmax(axis=1) == labels).astype(np.int8)
-                return Judged(tuple(map(str, arrays["image"][here])), labels, right)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path} cannot be read ({error}).", "Delete the run's folder and resume the study."
-            ) from None
+        told = predictions(self.folder, split)
+        return Judged(told.images, told.labels, (told.said == told.labels).astype(np.int8))
 
     def val_score(self, metric: str) -> float:
         """The metric of the best epoch on val, from the record; 0 where no epoch was validated."""

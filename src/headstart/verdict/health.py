@@ -11,7 +11,7 @@ What is measured: at the output of every block |∂L/∂h|, behind every ReLU th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -25,18 +25,23 @@ _CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 
 def findings(history: History) -> list[Finding]:
     """What is noticed: what is frozen by design, and the first cause that explains the rest, if anything is wrong."""
+    cause = next(_causes(history), None)
+    return [found for found in (_frozen(history), cause) if found is not None]
+
+
+def _causes(history: History) -> Iterator[Finding]:
+    """What is wrong, a cause before what follows from it."""
     last = history.probes[-1] if history.probes else None
     # what was there at first must still be there; what came later must do harm, and may have a rate behind it
     late = history.has_had_time and history.settled and not history.has_learned
-    causes: Sequence[Callable[[], Finding | None]] = (
+    checks: Sequence[Callable[[], Finding | None]] = (
         *(lambda check=check: _lasting(history, check) for check in _CHECKS),
         lambda: rates.too_high(history),
         *(lambda check=check: check(history, last) if late and last else None for check in _CHECKS),
         lambda: rates.too_low(history),
         lambda: gradients.not_learning(history),
     )
-    cause = next((found for cause in causes if (found := cause()) is not None), None)
-    return [found for found in (_frozen(history), cause) if found is not None]
+    yield from (found for check in checks if (found := check()) is not None)
 
 
 def ailments(history: History) -> list[Finding]:
@@ -47,17 +52,17 @@ def ailments(history: History) -> list[Finding]:
 def news(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     """Lines for the record of what is wrong now, and at the end of what is so no more; `noticed` keeps their names.
 
-    What is told while a run trains may pass: a network that explodes at first may learn all the same. Where another
-    cause is found at the end nothing is withdrawn, since one cause is told and hides what follows from it.
+    What is told while a run trains may pass: a network that explodes at first may learn all the same. What another
+    cause hides at the end, since one alone is told, has not passed.
     """
     found = {finding.name: finding for finding in ailments(history)}
     lines: list[dict[str, Any]] = [
         {"kind": "finding", "withdrawn": False, **found[name].to_json()} for name in found if name not in noticed
     ]
-    if history.ended and not found:
+    if history.ended and (passed := noticed - {finding.name for finding in _causes(history)}):
         lines += [
             {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was noticed on the way; at the end of "
-             "the run it is not found."} for name in sorted(noticed)
+             "the run it is not found."} for name in sorted(passed)
         ]  # fmt: skip
     noticed |= set(found)
     return lines

@@ -109,6 +109,7 @@ def capital(text: str) -> str:
 
 
 def network_words(network: Mapping[str, Any]) -> str:
-    """A plan's network with what it is without."""
+    """A plan's network with what it is without, and its stem where that is small."""
+    stem = ["with a small stem"] if network["stem"] == "small" else []
     without = [f"without {what}" for what, off in (("shortcut", "off"), ("norm", "none")) if network[what] == off]
-    return " ".join([network["network"], *without])
+    return " ".join([network["network"], *stem, *without])
