@@ -420,8 +420,11 @@ def test_ridges_share_one_scale_and_hold_each_look() -> None:
     narrow = {"low": 0.0, "high": 1.0, "n": 64, "counts": [1] * 64}
     wide = {"low": -1.0, "high": 1.0, "n": 64, "counts": [1] * 64}
     looks = [{"step": 1, "epoch": 1, "weights": {"conv1": narrow}}, {"step": 9, "epoch": 2, "weights": {"conv1": wide}}]
+    lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 64}
+    looks.append({"step": 19, "epoch": 3, "weights": {"conv1": lost}})
     found = ridges.ridges(looks, "weights")["conv1"]
     assert (found["low"], found["high"], found["steps"], found["epochs"]) == (-1.0, 1.0, [1, 9], [1, 2])
+    assert found["lost"] == 1
     rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, ridges.BINS)
     half = ridges.BINS // 2
     assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice as dense on half of the scale
@@ -697,6 +700,22 @@ def test_a_run_that_diverged_at_once_has_a_page(made: Path, tmp_path: Path) -> N
     assert "<h1>Scratch, seed 0 has diverged.</h1>" in text
     assert "No run has come to the end of an epoch" in text and 'name="curves"' not in text
     assert "This run has an ailment: learning rate too high" in text and "Try --lr 0.1." in text
+
+
+@needs_browser
+def test_looks_without_a_finite_value_are_counted_beside_the_others(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made / read_json(made / "verdict.json")["exported"]["run"], tmp_path / "run"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = [line for line in lines if line["kind"] == "look"][-1]
+    first, *_, other = last["weights"]
+    last["weights"][first] |= {"counts": [], "n": 0, "not_finite": 9}
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    with visits() as seen:
+        tab = seen.open(page.write(run).as_uri(), WIDE)
+        assert "Looks without a finite value, which are not drawn: 1." in tab.locator("#ridges").inner_text()
+        tab.locator("#pick-layer").select_option(label=other)
+        assert tab.locator("#ridges svg").count() and "finite" not in tab.locator("#ridges").inner_text()
+        assert seen.wrong == []
 
 
 def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path: Path) -> None:

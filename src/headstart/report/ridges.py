@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ KINDS = ("weights", "gradients")
 BINS = 48
 MOST_LOOKS, ENOUGH_LOOKS, FEWEST_LOOKS = 24, 8, 2  # of a layer that are drawn; below enough, fewer runs are shown
 MOST_BYTES = 2_000_000  # of all histograms on a page
-OF_LAYER, OF_LOOK, OF_RUN = 112, 18, 64  # bytes of JSON beside the heights: ends of the scale, steps and epochs, names
+OF_LAYER, OF_LOOK, OF_RUN = 124, 18, 64  # bytes of JSON beside the heights: ends of the scale, steps and epochs, names
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,21 @@ def _histograms(run: Drawn, looks: int) -> dict[str, Any]:
 def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS) -> dict[str, dict[str, Any] | None]:
     """By layer: histograms of `most` looks on one scale, as bytes in base64, with the scale's ends, steps and epochs.
 
-    Each look is one row of `BINS` heights, 255 being the highest of the layer. A layer that never had a finite value is
-    None; one that is frozen has no gradients and is not there.
+    Each look is one row of `BINS` heights, 255 being the highest of the layer; `lost` counts looks without a finite
+    value. A layer that never had one is None; one that is frozen has no gradients and is not there.
     """
     by_layer: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
+    lost = Counter[str]()
     for look in looks:
         for layer, histogram in look[kind].items():
             rows = by_layer.setdefault(layer, [])
             if histogram["counts"]:
                 rows.append((look, histogram))
-    return {layer: _ridge(thinned(rows, most)) if rows else None for layer, rows in by_layer.items()}
+            else:
+                lost[layer] += 1
+    return {
+        layer: _ridge(thinned(rows, most)) | {"lost": lost[layer]} if rows else None for layer, rows in by_layer.items()
+    }
 
 
 def _ridge(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
