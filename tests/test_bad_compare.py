@@ -36,6 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "plan-key.toml").write_text(f'{arms}[plan.recipe]\noptimiser = "adam"\n')
     (root / "section.toml").write_text(f"{arms}[plan.recipee]\nlr = 1.0\n")
     (root / "part.toml").write_text(arms.replace("[protocol]", "[protocl]"))
+    (root / "rules.toml").write_text('optimizer = "adam"\ntime_budget = "20m"\n')
     (root / "no.toml").write_text("lr = = 3\n")
     (root / "empty.toml").write_text("")
     return root
@@ -57,6 +58,7 @@ DECLARED: dict[str, tuple[str, list[str], int, list[str]]] = {
     "weights not there": ("@/good", ["--arm", "scratch", "--arm", "file:@/no.pth"], 3, ["no.pth"]),
     "source not there": ("@/good", ["--arm", "scratch", "--arm", "source:@/none"], 3, ["none does not exist"]),
     "photos not there": ("@/god", ARMS, 3, ["god does not exist", "good"]),
+    "rule among settings": ("@/good", [*ARMS, "--config", "@/rules.toml"], 2, ["Use --time-budget", "study.toml"]),
     "one class": ("@/one-class", ARMS, 3, ["only one class"]),
     "a class left empty": ("@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["0.05", "'cat'", "or more"]),
     "too few test images": ("@/one-test.csv", ARMS, 3, ["1 test image", "2 classes"]),
@@ -160,6 +162,7 @@ def test_flags_of_a_run_and_of_a_study_are_not_mixed_up(place: Path, tmp_path: P
     for words in (["--force-new"], ["--save-every", "1ep"]):
         code, what, _ = failure(["resume", tmp_path / "study", *words], capsys)
         assert code == 2 and f"{words[0]} belongs to a run" in what
+    (tmp_path / "plan.json").write_text("{}")
     code, what, _ = failure(["resume", tmp_path, "--engine", "lanes"], capsys)
     assert code == 2 and "--engine belongs to a study" in what
 

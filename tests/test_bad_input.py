@@ -206,10 +206,10 @@ def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
     photo = place / "good" / "cat" / "0.png"
     return {
         "resume of nothing": (["resume", tmp_path / "none"], 3, "none does not exist"),
-        "resume of no run": (["resume", place / "good"], 3, "plan.json"),
+        "resume of no run": (["resume", place / "good"], 3, "neither a run nor a study"),
         "resume of a finished run": (["resume", run], 2, "finished"),
         "resume now and then": (["resume", run, "--save-every", "x"], 2, "save-every"),
-        "another of no run": (["resume", place / "good", "--force-new"], 3, "plan.json"),
+        "another of no run": (["resume", place / "good", "--force-new"], 3, "neither a run nor a study"),
         "repair of no run": (["repair", place / "good"], 3, "plan.json"),
         "board on no port": (["board", tmp_path, "--port", "70000"], 2, "70000"),
         "board of nothing": (["board", tmp_path / "none"], 3, "none"),

@@ -413,6 +413,16 @@ def test_large_updates_are_no_ailment_of_a_run_that_gets_better_slowly() -> None
     assert names_of(epochs_of([1.5, 0.22, 0.19], rare, "finished", ratio=0.18)) == ["learning rate too high"]
 
 
+def test_a_loss_far_above_that_of_guessing_is_told_at_once() -> None:
+    """With wild updates, on train and on val; a run that is bad on one of the two alone is given its time."""
+    assert names_of(epochs_of([2.25], PLAN)) == ["learning rate too high"]
+    assert names_of(epochs_of([2.15], PLAN)) == names_of(epochs_of([2.25], PLAN, ratio=0.02)) == []
+    bad_on_val = epochs_of([2.15], PLAN)
+    bad_on_val.epochs[0]["val"]["loss"] = 1e9
+    assert names_of(bad_on_val) == []
+    assert names_of(epochs_of([2.25, 2.0, 0.3], PLAN, "finished")) == []
+
+
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
 def test_a_tenth_is_tried_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
     plan = {**PLAN, "recipe": {"optimizer": "adam", "lr": rate}}

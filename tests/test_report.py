@@ -30,9 +30,11 @@ from headstart.question import declared
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training
 from headstart.report import names as labels
+from headstart.use import diagnosis
 from headstart.use.plots import Plots
 from headstart.verdict.gather import RunRecord, read_run, runs_at
 from headstart.verdict.history import History
+from headstart.verdict.words import arm_words
 from headstart.voice import Silent
 
 from . import browser
@@ -105,6 +107,23 @@ def test_the_label_of_a_huge_value_is_short(value: float, label: str) -> None:
     assert charts.number(value) == label
 
 
+def test_what_is_counted_has_no_marks_between_two_numbers() -> None:
+    for last, marks in ((2, ["1", "2"]), (3, ["1", "2", "3"]), (13, ["2", "4", "6", "8", "10", "12"])):
+        line = charts.Series("", 0, [], [(float(at), 5.0) for at in range(1, last + 1)])
+        chart = charts.curves([line], x="epochs", y="", label="")
+        below = [text.text for text in parsed(chart).iter() if text.get("y") == f"{charts.HEIGHT - 22}"]
+        assert below == marks
+
+
+def test_equal_seeds_stand_below_each_other_and_other_seeds_beside() -> None:
+    row = charts.Row("a", 1, 50.0, 40.0, 60.0, [45.0, 50.0, 45.0, 45.0])
+    drawn = parsed(charts.intervals([row], unit="", label="")).iter()
+    dots = [(one.get("cx"), float(one.get("cy", 0))) for one in drawn if "seed" in one.get("class", "")]
+    first, other, *more = dots
+    assert first[0] != other[0] and first[1] == other[1]
+    assert more == [(first[0], first[1] + charts.STEP), (first[0], first[1] + 2 * charts.STEP)]
+
+
 def test_what_cannot_be_is_not_drawn_on_an_axis_of_shares() -> None:
     band = charts.Series(
         "a", 1, [[(1, 90.0), (2, 99.0)]], [(1, 90.0), (2, 99.0)], [(1, -80.0, 260.0), (2, 98.0, 100.0)]
@@ -113,6 +132,10 @@ def test_what_cannot_be_is_not_drawn_on_an_axis_of_shares() -> None:
     for shares in (False, True):
         chart = charts.curves([band], x="", y="", label="", shares=shares)
         ends[shares] = [float(text) for text in texts(chart) if re.fullmatch(r"-?\d+", text)]
+        (drawn,) = (one.get("points", "") for one in parsed(chart).iter() if "band" in one.get("class", ""))
+        heights = [float(point.split(",")[1]) for point in drawn.split()]
+        (rule,) = (float(text.get("y", 0)) - 4 for text in parsed(chart).iter() if text.text == "100")
+        assert (min(heights) == pytest.approx(rule, abs=0.2)) == shares  # no band above 100 %
     assert min(ends[True]) == 0 and max(ends[True]) == 100
     assert min(ends[False]) < 0 and max(ends[False]) > 100
     row = charts.intervals([charts.Row("a", 1, 95.0, 40.0, 150.0)], unit="", label="")
@@ -326,10 +349,10 @@ def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float 
 @pytest.mark.parametrize(
     ("long", "short", "words"),
     [
-        (1, 9, "Nothing was found in 1 run; of 9 it is too early to say"),
-        (2, 1, "Nothing was found in 2 runs; of 1 it is too early to say"),
-        (3, 0, "Nothing was found in any of the 3 runs"),
-        (1, 0, "Nothing was found in this run"),
+        (1, 9, "No ailment was found in 1 run; of 9 it is too early to say"),
+        (2, 1, "No ailment was found in 2 runs; of 1 it is too early to say"),
+        (3, 0, "No ailment was found in any of the 3 runs"),
+        (1, 0, "No ailment was found in this run"),
         (0, 2, "Too early to say: these runs are too short, have hardly begun to learn, or give all images one answer"),
         (0, 1, "Too early to say: this run is too short, has hardly begun to learn, or gives all images one answer"),
     ],
@@ -540,6 +563,26 @@ def test_sections_stand_in_the_order_in_which_one_asks(made: Path) -> None:
     assert re.findall(r'<li><a href="#([a-z]+)"', text) == wanted
 
 
+def test_a_study_that_has_not_come_so_far_says_so(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    shutil.copy(made / "study.toml", tmp_path)
+    for ask in (page.write, diagnosis.diagnose):
+        with pytest.raises(DataError, match="has not come to its first run") as error:
+            ask(tmp_path)
+        assert f"headstart resume {tmp_path}" in error.value.cure and "search" in error.value.cure
+    with pytest.raises(DataError, match="has not come to its verdict"):
+        _ = headstart.Study(tmp_path).verdict
+
+
+def test_a_contrast_is_found_by_the_names_in_the_sentences(made: Path) -> None:
+    study = headstart.Study(made)
+    first, second = study.verdict["primary"]
+    asked = [arm_words(first).capitalize(), arm_words(second)]
+    assert study.contrast(*asked) == study.contrast(first, second)
+    with pytest.raises(UsageError, match="no contrast of 'x' and"):
+        study.contrast("x", second)
+
+
 def test_cost_is_shown_in_minutes_images_and_use_of_the_machine(made: Path) -> None:
     verdict = read_json(made / "verdict.json")
     colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
@@ -673,7 +716,7 @@ def test_each_chart_says_of_how_many_runs_and_images_it_is(made: Path, tmp_path:
     }.items():  # fmt: skip
         assert told[anchor] and all(words in how for words in wanted for how in told[anchor]), anchor
     alone = page.write(Path(shutil.copytree(runs[0].run.folder, tmp_path / "run"))).read_text(encoding="utf-8")
-    assert f"A line for each run (1). {val} of val choose the epoch." in alone
+    assert f"The run. {val} of val choose the epoch." in alone
 
 
 def test_an_unfinished_study_says_how_it_goes_on(made: Path, tmp_path: Path) -> None:

@@ -174,6 +174,8 @@ def resume(
             raise UsageError(f"--{odd[0]} belongs to a run, and {folder} is a study.", "Leave it out.")
         compare(study=folder, engine=engine, address=address, json=json)
         return
+    if not (folder / "plan.json").exists():
+        raise DataError(f"{folder} is neither a run nor a study.", "Name the folder of one.")
     if engine != "auto" or address:
         raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Leave it out.")
     every = interval(save_every)

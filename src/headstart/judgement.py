@@ -40,6 +40,11 @@ def conclude(scribe: Scribe, plan: Plan, result: dict[str, Any], epochs: int, se
     record.write_json(scribe.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})
 
 
+def _apart(gap: float) -> str:
+    """How val compares with test, `gap` points above it."""
+    return f"{abs(gap):.1f} points {'higher' if gap > 0 else 'lower'}" if round(gap, 1) else "the same"
+
+
 def result_sentences(result: dict[str, Any]) -> list[str]:
     """A finished run in words: the number that judges it, the optimism of the one that chose, the price of watching.
 
@@ -55,7 +60,7 @@ def result_sentences(result: dict[str, Any]) -> list[str]:
         gap = 100 * (val["accuracy"] - test["accuracy"])
         sentences.append(
             f"Test accuracy {100 * test['accuracy']:.1f} % on {test['n']} unseen images (95 % interval {low:.1f} to "
-            f"{high:.1f}); val was {abs(gap):.1f} points {'higher' if gap >= 0 else 'lower'}."
+            f"{high:.1f}); val was {_apart(gap)}."
         )
     else:
         sentences.append(

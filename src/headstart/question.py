@@ -9,7 +9,7 @@ from typing import Any
 from headstart.declaration import Declared, declare, read_study
 from headstart.errors import UsageError
 from headstart.protocol import OF_AN_OPTIMIZER, Protocol
-from headstart.settings import settle
+from headstart.settings import read_toml, settle
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
 OF_A_STUDY = {  # fields of the plan that a study decides by itself, by section; and what to use instead
@@ -39,6 +39,8 @@ def declared(
         arms, preset = DEMO_ARMS, preset or "demo"
     rules["arms"] = tuple(arms) or DEFAULT_ARMS
     rules["vary"] = {name.replace("-", "_"): tuple(map(str, values)) for name, values in (vary or {}).items()}
+    if config is not None:
+        _require_settings(Path(config))
     source = {"source": None if data is None else str(data)}
     draft = settle({**source, **given}, file=Path(config) if config is not None else None, preset=preset)
     plan = draft.plan
@@ -51,6 +53,16 @@ def declared(
         if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:
             raise UsageError(f"{changed[0]} cannot be set for a whole comparison.", cure)
     return declare(rules, plan)
+
+
+def _require_settings(file: Path) -> None:
+    """Raise UsageError where a settings file holds rules of a study: its names are those of a plan's fields."""
+    if rules := [name for name in read_toml(file, "settings file", UsageError) if name in Protocol.model_fields]:
+        flag = {"arms": "arm"}.get(rules[0], rules[0].replace("_", "-"))
+        raise UsageError(
+            f"{rules[0]} is a rule of a study, and {file} holds settings of its runs.",
+            f"Use --{flag}, or write a study.toml for --study (each study's folder has one).",
+        )
 
 
 def alone(study: str | Path, *others: Any) -> None:

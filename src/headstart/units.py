@@ -34,7 +34,9 @@ class Duration:
             return text
         match = _PATTERN.fullmatch(str(text).strip())
         if match is None:
-            raise ValueError(f"{text!r} is not a duration: write 10ep (epochs), 500st (steps) or 20% (of the whole)")
+            raise ValueError(
+                f"{text!r} is not a duration: write 10ep (epochs) or 500st (steps); a part of another length may be 20%"
+            )
         value, unit = float(match[1]), match[2]
         if unit == "st" and value != int(value):
             raise ValueError(f"{text!r} is not a whole number of steps")

@@ -175,7 +175,7 @@ def _carve(
             name, count = listing.classes[filling.short], int(filling.total[filling.short])
             found = f"{counted(count, 'independent image')} or {'group' if count == 1 else 'groups'}"
             what = f"Class {name!r} has {found}, too few for {keep + 1} splits."
-            raise DataError(what, "Add images of it, or leave it out with --classes.")
+            raise DataError(what, "Add images of it, or leave it out: --classes a,b,c keeps those.")
         if filling.fill() and (keep == 1 or _divisible(filling, seed, attempt)):
             carved = filling.chosen[order[unit]]
             return pool[~carved], pool[carved]

@@ -24,6 +24,7 @@ from headstart.errors import ResourceError
 from headstart.parts import precision, starts
 from headstart.plan import Network, Plan
 from headstart.record import write_json
+from headstart.verdict.words import counted
 from headstart.voice import Voice
 
 WINDOW = 2.0  # seconds that are timed, after a step to warm up
@@ -46,8 +47,8 @@ def threads_per_run(plan: Plan, voice: Voice, *, side_by_side: bool = False) -> 
     if not lanes:
         return cores
     best = max(lanes, key=lambda threads: lanes[threads])
-    told = f"{cores // best} runs at a time with {best} of the {cores} threads each"
-    voice.say(f"Measured: {told} train {lanes[best]:.0f} images/s together, one with all {alone:.0f}.")
+    told = f"{cores // best} runs side by side, each with {counted(best, 'thread')},"
+    voice.say(f"Measured: {told} train {lanes[best]:.0f} images/s together; one alone, with {cores}, {alone:.0f}.")
     # at equal rates too: what a run does besides its steps uses one thread, and lanes do it side by side
     return best if side_by_side or lanes[best] >= alone else cores
 

@@ -11,13 +11,17 @@ SHARES = (-2.0, 102.0)  # ends of an axis of per cent: an interval may reach bey
 
 @dataclass(frozen=True)
 class Axis:
-    """Values from `low` to `high` on units from `begin` to `end`; with `log` by their logarithm."""
+    """Values from `low` to `high` on units from `begin` to `end`; with `log` by their logarithm.
+
+    Those that are `whole` have no mark between two numbers: epochs, steps, layers.
+    """
 
     low: float
     high: float
     begin: float
     end: float
     log: bool = False
+    whole: bool = False
 
     def at(self, value: float) -> float:
         """Where a value lies, cut at the ends of the axis."""
@@ -38,7 +42,7 @@ class Axis:
             return [10.0**power for power in range(first, last + 1, every)]
         if self.high <= self.low:
             return [self.low]
-        rough = (self.high - self.low) / most
+        rough = max((self.high - self.low) / most, 1.0 if self.whole else 0.0)
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)

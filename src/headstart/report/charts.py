@@ -7,6 +7,7 @@ text goes through `markupsafe`: names of classes and files are shown as text, wh
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -23,6 +24,7 @@ T = TypeVar("T")
 WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
 TOP = 28  # of what is drawn, below the name of the y axis
 TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
+STEP, ROOM = 4, 16  # from a dot to an equal one, and for all of them
 SAMPLE = 22  # of a line, before its name
 MOST_POINTS, MOST_OF_ALL = 240, 12_000  # of a line, since a chart is not wider; and of all lines of a chart
 
@@ -114,7 +116,10 @@ def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, z
         ends = (axis.at(row.low), axis.at(row.high))
         drawn.append(_line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
         drawn += [_line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]
-        drawn += [_dot(axis.at(dot), y + 11, 3.5, f"seed f{row.colour} c{row.colour}") for dot in row.dots]
+        equal = Counter[float]()
+        for at in map(axis.at, row.dots):  # those in one place stand below each other
+            drawn.append(_dot(at, y + 11 + min(ROOM, STEP * equal[at]), 3.5, f"seed f{row.colour} c{row.colour}"))
+            equal[at] += 1
         drawn.append(_dot(axis.at(row.mean), y, 6, f"mean f{row.colour}"))
         told = _signed(row.mean) if zero else f"{row.mean:.1f}"
         drawn.append(_text(WIDTH - VALUE + 12, y + 5, told, "start", "value"))
@@ -140,14 +145,15 @@ def curves(
     right = 16 + SAMPLE + max((names.letters(one.name) for one in series), default=0) * STRONG
     right = min(right, 0.36 * WIDTH)
     lines = sum(len(one.paths) for one in series)
-    most = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
-    series = [replace(one, paths=[thinned(path, most) for path in one.paths if path]) for one in series]
+    each = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
+    series = [replace(one, paths=[thinned(path, each) for path in one.paths if path]) for one in series]
     points = [point for one in series for path in (*one.paths, one.mean) for point in path]
     if not points:
         return Markup("")
     ys = [v for _, v in points] + [v for one in series for _, *both in one.band for v in both]
     ys += [target] if target is not None else []
-    across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right, log=log_x)
+    whole = all(float(p[0]).is_integer() for p in points)
+    across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right, log=log_x, whole=whole)
     if log:
         kept = [v for v in ys if v > 0] or [1.0]
         up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, TOP, log=True)
@@ -160,11 +166,13 @@ def curves(
         drawn.append(_text(60, up.at(target) - 5, f"target {number(target)}", "start", "note"))
     for one in series:
         if one.band:
-            top = [(across.at(a), up.at(high)) for a, _, high in one.band]
-            bottom = [(across.at(a), up.at(low)) for a, low, _ in reversed(one.band)]
+            least, most = (0.0, 100.0) if shares else (-math.inf, math.inf)
+            top = [(across.at(a), up.at(min(high, most))) for a, _, high in one.band]
+            bottom = [(across.at(a), up.at(max(low, least))) for a, low, _ in reversed(one.band)]
             drawn.append(_tag("polygon", "", points=_points([*top, *bottom]), cls=f"band f{one.colour}"))
     for one in series:
-        drawn += [_path(path, across, up, f"{'seed' if one.mean else 'lone'} c{one.colour}") for path in one.paths]
+        thin = f"seed c{one.colour}" if one.mean else f"lone c{one.colour} d{one.colour}"
+        drawn += [_path(path, across, up, thin) for path in one.paths]
         drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
     drawn += _named_ends(series, up, right)
     return _svg(HEIGHT + 6, label, drawn)

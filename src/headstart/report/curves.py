@@ -83,7 +83,10 @@ def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     figures = []
     few, whole = len(runs) <= MOST_NAMES, sum(len(run.epochs) for run in runs) <= MOST_ROWS
     first = {run.arm: run for run in reversed(runs)}  # of many runs the first of each arm has a name
-    how = f"A line for each run ({len(runs)})" + ("." if few else ", in the colour of its arm.")
+    drawn = sum(bool(run.epochs) for run in runs)
+    how = f"A line for each run ({drawn})" if drawn > 1 else "The run"
+    how += "." if few else ", in the colour of its arm."
+    how += f" Not yet at the end of an epoch: {len(runs) - drawn} more." if drawn < len(runs) else ""
     how += f" {_val_images(runs)} of val choose the epoch."
     how += "" if whole else " The table has the last epoch of each; metrics.jsonl of a run has all."
     for unit, words in UNITS.items():

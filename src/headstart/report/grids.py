@@ -126,6 +126,9 @@ def loose(runs: Sequence[Drawn]) -> Section | None:
         "runs, counted in the table. Outlined: the best of a row, dashed where its row has no rate beyond it. Val "
         "chose the epochs, so that these numbers flatter."
     )
+    lengths = sorted({len(run.epochs) for run in runs if run.epochs})
+    if len(lengths) > 1:
+        how += f" Runs have {lengths[0]} to {lengths[-1]} epochs, and the longer ones an advantage."
     table = [[row, f"{rate:g}", f"{sum(some) / len(some):.1f}", str(len(some))]
              for row, of_rate in cells.items() for rate, some in sorted(of_rate.items(), reverse=True)]  # fmt: skip
     figure = Figure(chart, how, ["", "learning rate", "val, %", "runs"], table)

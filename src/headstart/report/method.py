@@ -18,7 +18,7 @@ from headstart.settings import settle
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.words import arm_words, enumerated, length_words
 
-RUN_HEAD = ("run", "state", "rate", "best epoch", "val, %", "test, %", "folder")
+RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
 SEARCH_HEAD = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings on which the defaults of others depend
 SEARCH_WORDS = {

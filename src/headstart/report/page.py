@@ -125,6 +125,8 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         lead = "There is a verdict when all of its runs have come to their end. It goes on with the command below."
     elif len(runs) == 1:
         what, lead = _ended(runs[0]), "One run."
+    if studies := len(list(folder.glob("*/study.toml"))):
+        lead += f" Not on this page: {studies} {'study' if studies == 1 else 'studies'} in the same folder."
     again, command = "This page again", f"headstart report {shlex.quote(str(folder))}"
     if unfinished:
         again, command = "To go on", f"headstart resume {shlex.quote(str(folder))}"

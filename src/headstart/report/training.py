@@ -74,8 +74,8 @@ def _sound_words(runs: Sequence[Drawn]) -> str:
             return "Too early to say: this run is too short, has hardly begun to learn, or gives all images one answer"
         return "Too early to say: these runs are too short, have hardly begun to learn, or give all images one answer"
     if judged < len(runs):
-        return f"Nothing was found in {counted(judged, 'run')}; of {len(runs) - judged} it is too early to say"
-    return f"Nothing was found in any of the {judged} runs" if judged > 1 else "Nothing was found in this run"
+        return f"No ailment was found in {counted(judged, 'run')}; of {len(runs) - judged} it is too early to say"
+    return f"No ailment was found in any of the {judged} runs" if judged > 1 else "No ailment was found in this run"
 
 
 def _without_flow(runs: Sequence[Drawn], drawn: Collection[str]) -> list[str]:
@@ -167,7 +167,7 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     if not series:
         return None
     farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
-    finding = f"{capital(farthest)} moves its layers by {_share(medians[farthest])} of their weights"
+    finding = f"{capital(farthest)} moves its layers by {_share(medians[farthest])} of their weights in the median"
     if farthest != nearest:
         finding += f", {nearest} by {_share(medians[nearest])}"
     chart = charts.curves(

@@ -87,4 +87,7 @@ def find_model(path: Path) -> Path:
     if finished:  # chosen by val: test numbers choose nothing
         best = max(finished, key=lambda run: (run.result["val"]["accuracy"], -run.result["val"]["loss"]))
         return best.folder / "model"
-    raise ModelFileError(f"There is no model in {path}.", "Name a finished run, its model folder, or a folder of runs.")
+    raise ModelFileError(
+        f"There is no model in {path}, nor a finished run.",
+        "Name a run, its model folder, or a folder of finished runs.",
+    )

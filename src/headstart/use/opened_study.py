@@ -15,7 +15,7 @@ from headstart.use.opened import Run
 from headstart.use.plots import Plots
 from headstart.verdict.gather import runs_in
 from headstart.verdict.headline import read_verdict, turned
-from headstart.verdict.words import enumerated, paragraph
+from headstart.verdict.words import arm_words, enumerated, paragraph
 
 
 class Verdict(dict[str, Any]):
@@ -66,11 +66,13 @@ class Study:
     def contrast(
         self, first: str, second: str, *, budget: str | None = None, fraction: float | None = None
     ) -> dict[str, Any]:
-        """The declared contrast of two arms, as `first` minus `second`.
+        """The declared contrast of two arms, as `first` minus `second`, named as in the table or in the sentences.
 
         Without `budget` ("3ep") and `fraction` it is that of the verdict: the last budget and the largest share. Raises
         UsageError where there is none.
         """
+        names = {arm_words(arm["name"]).lower(): arm["name"] for arm in self.verdict["arms"]}
+        first, second = (names.get(name.lower(), name) for name in (first, second))
         wanted = (budget or self.verdict["budget"], fraction or self.verdict["fraction"])
         every = [self.verdict, *self.verdict["conditions"]]
         for condition in every:
@@ -79,9 +81,9 @@ class Study:
                     if {found["first"], found["second"]} == {first, second}:
                         return turned(found, first)
         arms = enumerated(arm["name"] for arm in self.verdict["arms"])
-        where = enumerated(f"{one['budget']} on {one['fraction']:g}" for one in every)
+        where = enumerated(f"budget {one['budget']!r} with fraction {one['fraction']:g}" for one in every)
         raise UsageError(
-            f"The study has no contrast of {first!r} and {second!r} for {wanted[0]} on {wanted[1]:g} of the photos.",
+            f"The study has no contrast of {first!r} and {second!r} for {wanted[0]!r} and fraction {wanted[1]:g}.",
             f"Its arms are {arms}; it has {where}.",
         )
 

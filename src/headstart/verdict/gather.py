@@ -200,6 +200,12 @@ def runs_at(folder: Path) -> list[RunRecord]:
     runs = [read_run(folder)] if (folder / "plan.json").exists() else list(runs_in(folder))
     if runs:
         return runs
+    if (folder / "study.toml").exists():
+        search = f"`headstart diagnose {folder / 'search'}` tells of it, and " if (folder / "search").is_dir() else ""
+        raise DataError(
+            f"{folder} is a study that has not come to its first run: it is at its search.",
+            f"Let it go on; {search}`headstart resume {folder}` goes on with it where it was stopped.",
+        )
     cure = "Name the folder of a run, of a study, or of several runs"
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
         raise DataError(f"{folder} holds studies, and no runs.", f"{cure}, for example {studies[-1].parent}.")

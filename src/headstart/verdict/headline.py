@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import DataError
 from headstart.record import read_json
 from headstart.verdict.statistics import ROUNDING
 from headstart.verdict.words import Verdict
@@ -59,6 +60,8 @@ def winner_of(verdict: Verdict) -> str | None:
 
 def read_verdict(folder: Path) -> dict[str, Any]:
     """verdict.json of the study in `folder`, also one from before `chosen`. Raises DataError where there is none."""
+    if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
+        raise DataError(f"{folder} has not come to its verdict.", f"Go on with it: `headstart resume {folder}`.")
     content: dict[str, Any] = read_json(folder / "verdict.json")
     if "chosen" in content:
         return content

@@ -81,6 +81,7 @@ def healthy_words(history: History) -> str:
     if history.one_answer:
         told.append("val images all get one answer")
     told += [why for why in (unprobed(history), _unseen(history)) if why]
+    told += [] if history.ended else ["the run is not at its end"]
     yet = "" if history.standing == HEALTHY else " yet"
     return f"{capital(history.standing)}: nothing was found{yet} ({'; '.join(told)})."
 

@@ -18,6 +18,7 @@ LARGE_UPDATE = 3e-2
 HEAD_TIMES = 10  # a head alone may have updates so many times as large
 FAR = 1.0  # |w - w₀|/|w₀|, the median over layers
 BLOWN_UP = 1.1  # of the loss of one who knows nothing: what a first epoch that does harm has on the mean
+THROWN = 2.0  # of the same: what a whole epoch may have of it before it says that weights are thrown about
 STUCK = 0.8  # of the loss of one who guesses: what has not come below it has learned next to nothing
 BOLD = {"sgd": 0.1, "adam": 0.01}  # the highest rate that is advised, whatever was tried; others as Adam
 REACHED = 0.1  # of the gradient at the last block: with less at the first, small updates are not for want of a rate
@@ -61,9 +62,14 @@ def too_high(history: History) -> Finding | None:
 def _does_harm(history: History, *, wild: bool) -> bool:
     """Whether training has had `wild` steps, has little to show for them, and has stopped getting better.
 
-    A run that has ended gets no better; but one that has only been slow, and was still falling, has come to no harm.
+    Far above the loss of one who knows nothing, on train and on val, there is no question of that. A run that has ended
+    gets no better; but one that has only been slow, and was still falling, has come to no harm.
     """
-    if not (wild and history.has_had_time and history.settled) or history.has_learned:
+    if not wild or history.has_learned:
+        return False
+    if history.last_loss > THROWN * history.knowing_nothing:  # on train and on val: it need not be given time for that
+        return True
+    if not (history.has_had_time and history.settled):
         return False
     blown_up = history.epochs[0]["train"]["loss"] > BLOWN_UP * history.knowing_nothing
     killed = bool(history.probes) and dead(history, history.probes[-1]) is not None

@@ -107,7 +107,7 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
         plain = verdict["chosen"] == seen["first"] and not _lost(verdict, seen)
         text = f"{'It' if plain else capital(first)} beat {second} on {seeds}: {about}"
         if seen["by_less_than_tie"]:
-            text += f"; perhaps by less than the tie of {points(verdict['tie'])}"
+            text += f"; perhaps by less than the tie, ±{points(verdict['tie'])} points"
         return text + "."
     tie = f"the tie is ±{points(verdict['tie'])}"
     inside = -verdict["tie"] <= seen["low"] and seen["high"] <= verdict["tie"]
@@ -228,7 +228,8 @@ def width(verdict: Verdict, seen: Mapping[str, Any]) -> str:
 def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     """What would decide it: an interval down to the tie, or to half of it."""
     if (short := FEWEST_SEEDS - seen["n"]) > 0:
-        return f"Fewer than {FEWEST_SEEDS} seeds decide nothing: {short} more {'is' if short == 1 else 'are'} needed."
+        more = f"{short} more {'is' if short == 1 else 'are'} needed"
+        return f"Fewer than {FEWEST_SEEDS} seeds decide nothing: at least {more}."
     tie = f"{100 * seen['need']['half_width']:.3g}"
     ways = []
     for what in ("seeds", "images"):
