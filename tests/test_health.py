@@ -463,11 +463,28 @@ def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("learning rate too high", False), ("exploding gradients", True),
     ]  # fmt: skip
-    hidden = History(plan, state="finished", probes=[history.probes[0], {**history.probes[1], "loss": 50.0}])
-    assert health.news(hidden, {"exploding gradients"}) == []
     still = History(plan, state="finished", probes=[*history.probes[:1], {**history.probes[1], "loss": 50.0}])
     still.epochs = history.epochs
     assert names_of(still) == ["exploding gradients"]
+
+
+def test_what_another_cause_hides_at_the_end_is_not_withdrawn() -> None:
+    wild = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
+    probe = {"kind": "probe", "epoch": 3, "step": 150, "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
+    wild.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
+    lines = health.news(wild, {"learning rate too high", "dead filters"})
+    assert [(line["name"], line["withdrawn"]) for line in lines] == [
+        ("exploding gradients", False), ("dead filters", True),
+    ]  # fmt: skip
+    stuck = epochs_of([1.1, 1.1, 1.1], PLAN, "finished", ratio=1e-3)
+    faded = {**probe, "loss": 1.1, "flow": {"layer1.0": 1e-7, "layer4.1": 0.1}}
+    for share, told in ((0.0, "vanishing gradients"), (0.95, "dead filters")):
+        stuck.probes = [
+            {**faded, "step": 0, "epoch": 0, "dead": {"layer2": share}},
+            {**faded, "dead": {"layer2": share}},
+        ]
+        assert names_of(stuck) == [told]
+        assert not any(line["withdrawn"] for line in health.news(stuck, {"vanishing gradients"}))
 
 
 def test_a_run_that_still_gets_better_is_left_in_peace() -> None:

@@ -113,6 +113,8 @@ def test_what_is_counted_has_no_marks_between_two_numbers() -> None:
         chart = charts.curves([line], x="epochs", y="", label="")
         below = [text.text for text in parsed(chart).iter() if text.get("y") == f"{charts.HEIGHT - 22}"]
         assert below == marks
+    got = charts.events([charts.Event("a", 1, [1.0, 2.0], [], 1.5)], x="epochs", label="")
+    assert [text for text in texts(got) if re.fullmatch(r"[\d.]+", text)] == ["0", "1", "2"]
 
 
 def test_equal_seeds_stand_below_each_other_and_other_seeds_beside() -> None:
@@ -564,12 +566,15 @@ def test_sections_stand_in_the_order_in_which_one_asks(made: Path) -> None:
 
 
 def test_a_study_that_has_not_come_so_far_says_so(made: Path, tmp_path: Path) -> None:
-    (tmp_path / "search").mkdir()
     shutil.copy(made / "study.toml", tmp_path)
-    for ask in (page.write, diagnosis.diagnose):
-        with pytest.raises(DataError, match="has not come to its first run") as error:
-            ask(tmp_path)
-        assert f"headstart resume {tmp_path}" in error.value.cure and "search" in error.value.cure
+    for there in ("", "sources", "search"):
+        if there:
+            shutil.copytree(next(made.glob("*-scratch-s0")), tmp_path / there / "run")
+        for ask in (page.write, diagnosis.diagnose):
+            with pytest.raises(DataError, match="has not come to its first run") as error:
+                ask(tmp_path)
+            assert f"headstart resume {tmp_path}" in error.value.cure
+            assert error.value.what.endswith(f"are in {tmp_path / there}." if there else "of the comparison.")
     with pytest.raises(DataError, match="has not come to its verdict"):
         _ = headstart.Study(tmp_path).verdict
 
@@ -581,6 +586,11 @@ def test_a_contrast_is_found_by_the_names_in_the_sentences(made: Path) -> None:
     assert study.contrast(*asked) == study.contrast(first, second)
     with pytest.raises(UsageError, match="no contrast of 'x' and"):
         study.contrast("x", second)
+    study.verdict["arms"] = [{"name": name} for name in ("imagenet", "file:imagenet", "scratch")]
+    study.verdict["contrasts"] = [{**study.verdict["contrasts"][0], "first": "file:imagenet", "second": "scratch"}]
+    assert study.contrast("file:imagenet", "scratch")["first"] == "file:imagenet"
+    with pytest.raises(UsageError, match="no contrast"):  # sentences call two arms so
+        study.contrast("imagenet, fine-tuned", "scratch")
 
 
 def test_cost_is_shown_in_minutes_images_and_use_of_the_machine(made: Path) -> None:

@@ -58,7 +58,7 @@ def declared(
 def _require_settings(file: Path) -> None:
     """Raise UsageError where a settings file holds rules of a study: its names are those of a plan's fields."""
     if rules := [name for name in read_toml(file, "settings file", UsageError) if name in Protocol.model_fields]:
-        flag = {"arms": "arm"}.get(rules[0], rules[0].replace("_", "-"))
+        flag = {"arms": "arm", "held": "lr"}.get(rules[0], rules[0].replace("_", "-"))
         raise UsageError(
             f"{rules[0]} is a rule of a study, and {file} holds settings of its runs.",
             f"Use --{flag}, or write a study.toml for --study (each study's folder has one).",

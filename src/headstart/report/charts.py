@@ -198,7 +198,8 @@ def _named_ends(series: Sequence[Series], up: Axis, right: float) -> list[Markup
 def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
     """A filled dot for each run that got there, an open one where a run ended before it did, a bar at the median."""
     values = [v for row in rows for v in (*row.reached, *row.censored)]
-    axis = Axis(0, max(values, default=1) * 1.05, SIDE, WIDTH - SIDE)
+    whole = all(float(value).is_integer() for value in values)
+    axis = Axis(0, max(values, default=1) * 1.05, SIDE, WIDTH - SIDE, whole=whole)
     bottom = TALL * len(rows) + 10
     drawn = [_frame_x(axis, 4, bottom, x)]
     for index, row in enumerate(rows):

@@ -72,7 +72,7 @@ def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, chose: str) -
         return f"is never ahead on {chose}"
     until = f", up to epoch {compared}, where {'it ends' if compared < longest else 'the others end'}"
     until = until if len(own) != longest else ""
-    fewer = min(map(len, others)) + 1 if others else compared + 1
+    fewer = min(map(len, others)) + 1
     until += f" (from epoch {fewer} on against fewer arms)" if fewer <= compared else ""
     share = f" in {ahead} of {counted(compared, 'epoch')}" if ahead < compared else ""
     return f"is ahead on {chose}{share}{until}"

@@ -71,8 +71,7 @@ class Study:
         Without `budget` ("3ep") and `fraction` it is that of the verdict: the last budget and the largest share. Raises
         UsageError where there is none.
         """
-        names = {arm_words(arm["name"]).lower(): arm["name"] for arm in self.verdict["arms"]}
-        first, second = (names.get(name.lower(), name) for name in (first, second))
+        first, second = self._arm(first), self._arm(second)
         wanted = (budget or self.verdict["budget"], fraction or self.verdict["fraction"])
         every = [self.verdict, *self.verdict["conditions"]]
         for condition in every:
@@ -86,6 +85,12 @@ class Study:
             f"The study has no contrast of {first!r} and {second!r} for {wanted[0]!r} and fraction {wanted[1]:g}.",
             f"Its arms are {arms}; it has {where}.",
         )
+
+    def _arm(self, name: str) -> str:
+        """The arm of that name, else the only one that sentences call so; else what was given."""
+        known = [arm["name"] for arm in self.verdict["arms"]]
+        called = [arm for arm in known if arm_words(arm).lower() == name.lower()]
+        return called[0] if name not in known and len(called) == 1 else name
 
     def learning_curve(self) -> pd.DataFrame:
         """Test accuracy by share of the training photos: one row for each arm, fraction and budget."""

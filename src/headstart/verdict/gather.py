@@ -201,10 +201,11 @@ def runs_at(folder: Path) -> list[RunRecord]:
     if runs:
         return runs
     if (folder / "study.toml").exists():
-        search = f"`headstart diagnose {folder / 'search'}` tells of it, and " if (folder / "search").is_dir() else ""
+        begun = next((at for at in ("search", "sources") if next(runs_in(folder / at), None)), "")
+        more = f"; the runs that it has are in {folder / begun}" if begun else ""
         raise DataError(
-            f"{folder} is a study that has not come to its first run: it is at its search.",
-            f"Let it go on; {search}`headstart resume {folder}` goes on with it where it was stopped.",
+            f"{folder} is a study that has not come to its first run of the comparison{more}.",
+            f"Let it go on, or go on with it by `headstart resume {folder}`.",
         )
     cure = "Name the folder of a run, of a study, or of several runs"
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):

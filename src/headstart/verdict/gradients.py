@@ -69,10 +69,16 @@ def _exploded(
     )  # fmt: skip
 
 
+def fades(probe: Line) -> bool:
+    """Whether the gradient fades towards the input, whatever the cause."""
+    found = ends(probe)
+    return found is not None and found[2] <= VANISHED
+
+
 def vanishing(history: History, probe: Line) -> Finding | None:
     """A gradient that fades towards the input, unless a layer of dead filters is what stops it."""
     found = ends(probe)
-    if found is None or found[2] > VANISHED or _worst(probe)[1] >= CLOSED:
+    if found is None or not fades(probe) or _worst(probe)[1] >= CLOSED:
         return None
     (first, low), (last, high), ratio = found
     evidence = (
