@@ -59,13 +59,13 @@ def news(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = [
         {"kind": "finding", "withdrawn": False, **found[name].to_json()} for name in found if name not in noticed
     ]
-    lasting = {finding.name for finding in _causes(history)}
-    if history.probes and gradients.fades(history.probes[-1]):  # also where dead filters are told, which may be why
-        lasting.add("vanishing gradients")
-    if history.ended and (passed := noticed - lasting):
+    if history.ended:
+        lasting = {finding.name for finding in _causes(history)}
+        if history.probes and gradients.fades(history.probes[-1]):  # also where dead filters are told, which may be why
+            lasting.add("vanishing gradients")
         lines += [
             {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was noticed on the way; at the end of "
-             "the run it is not found."} for name in sorted(passed)
+             "the run it is not found."} for name in sorted(noticed - lasting)
         ]  # fmt: skip
     noticed |= set(found)
     return lines
