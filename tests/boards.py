@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util import tensor_util
 
-from .conftest import environment_for_processes
+from tests.conftest import environment_for_processes
 
 CONFIGURATION = (
     "hparams",

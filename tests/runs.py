@@ -13,8 +13,7 @@ from headstart.parts import precision
 from headstart.record import read_lines, without_clock
 from headstart.settings import settle
 from headstart.voice import Silent
-
-from .conftest import environment_for_processes
+from tests.conftest import environment_for_processes
 
 SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
 

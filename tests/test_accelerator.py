@@ -20,9 +20,8 @@ from headstart.record import read_json, read_lines
 from headstart.settings import settle
 from headstart.voice import Silent
 from headstart.watch import quantities
-
-from .test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
-from .test_resume import outcome
+from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
+from tests.test_resume import outcome
 
 DEVICE = precision.pick_device("auto")
 pytestmark = pytest.mark.skipif(DEVICE.type == "cpu", reason="there is no accelerator")

@@ -19,9 +19,8 @@ from headstart.use.diagnosis import diagnose, sentences
 from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.voice import Silent
-
-from .boards import points
-from .runs import SMALL
+from tests.boards import points
+from tests.runs import SMALL
 
 
 class Listener(Silent):

@@ -13,8 +13,7 @@ import torch
 
 import headstart
 from headstart.record import read_lines
-
-from .trained import SETTINGS, trained
+from tests.trained import SETTINGS, trained
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

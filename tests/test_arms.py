@@ -16,8 +16,7 @@ from headstart.settings import settle
 from headstart.verdict import sentences, words
 from headstart.verdict.conclude import grid_rows, rivals_of
 from headstart.voice import Silent
-
-from .test_bad_input import photos
+from tests.test_bad_input import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
 PLAN = {"image_size": 16, "stem": "small", "store_scale": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}

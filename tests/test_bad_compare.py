@@ -10,8 +10,7 @@ from headstart.declaration import read_study
 from headstart.engines import choice
 from headstart.question import declared
 from headstart.record import read_json
-
-from .test_bad_input import failure, photos
+from tests.test_bad_input import failure, photos
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]
 PLAN += ["--threads", "1", "--precision", "fp32", "--store-scale", "1"]

@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 
 from headstart import record
 from headstart.cli import main
-
-from .trained import trained
+from tests.trained import trained
 
 SMALL = ["--image-size", "16", "--stem", "small", "--epochs", "1st", "--batch-size", "4", "--threads", "1"]
 SMALL += ["--precision", "fp32", "--store-scale", "1"]

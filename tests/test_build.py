@@ -13,8 +13,7 @@ from headstart.cache import cache_root
 from headstart.errors import DataError, UsageError
 from headstart.parts import precision
 from headstart.settings import settle
-
-from .runs import SMALL, prepared
+from tests.runs import SMALL, prepared
 
 
 class Ear:

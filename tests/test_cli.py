@@ -23,9 +23,8 @@ from headstart.errors import ResourceError
 from headstart.plan import Plan, fields
 from headstart.settings import settle
 from headstart.terminal import Terminal
-
-from .conftest import environment_for_processes
-from .trained import SETTINGS
+from tests.conftest import environment_for_processes
+from tests.trained import SETTINGS
 
 COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "board", "diagnose", "report", "repair"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")

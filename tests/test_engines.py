@@ -21,9 +21,8 @@ from headstart.question import declared
 from headstart.record import locked, read_json
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent
-
-from .runs import metrics
-from .test_study import TINY
+from tests.runs import metrics
+from tests.test_study import TINY
 
 ARMS = ("scratch", "scratch@adam")
 STUDY = {**TINY, "network": "timm:test_resnet", "search": "off", "lr": 0.01, "seeds": 3}

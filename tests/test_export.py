@@ -19,8 +19,7 @@ from headstart.data import read
 from headstart.errors import ModelFileError
 from headstart.model_folder import read_model
 from headstart.use.predictor import Predictor
-
-from .trained import SETTINGS, train, trained
+from tests.trained import SETTINGS, train, trained
 
 CLASSES = ["0", "1", "2", "3"]
 

@@ -22,8 +22,7 @@ from headstart.protocol import Cell
 from headstart.verdict import decide
 from headstart.verdict.conclude import rival_of, rivals_of, with_rivals
 from headstart.verdict.headline import key_contrast, turned
-
-from . import simulated
+from tests import simulated
 
 COUNT = 2_000
 PAIRS = 5_000  # two arms are quick: more studies, and a closer limit

@@ -8,9 +8,8 @@ import torch
 
 from headstart import loop
 from headstart.features import PLAIN, head_input
-
-from .runs import prepared
-from .trained import trained
+from tests.runs import prepared
+from tests.trained import trained
 
 FROZEN = {"tuning": "frozen", "epochs": "3ep", "views": 2, "batch_size": 16}
 

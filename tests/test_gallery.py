@@ -22,8 +22,7 @@ from headstart.parts.gradcam import grad_cam
 from headstart.report import pictures
 from headstart.verdict.gather import predictions
 from headstart.voice import Silent
-
-from .test_build import Ear
+from tests.test_build import Ear
 
 
 def test_grad_cam_is_its_equations() -> None:

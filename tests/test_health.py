@@ -29,9 +29,8 @@ from headstart.verdict import health
 from headstart.verdict.history import History
 from headstart.voice import Silent
 from headstart.watch.probe import Probe
-
-from .runs import command, finish, metrics, prepared
-from .test_cli import in_a_process
+from tests.runs import command, finish, metrics, prepared
+from tests.test_cli import in_a_process
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
 FEW = {**FAST, "fraction": 0.4}  # 25 steps an epoch, more or less

@@ -21,9 +21,8 @@ from headstart.errors import InterruptedRunError, ResourceError
 from headstart.question import declared
 from headstart.record import read_json
 from headstart.voice import Silent
-
-from .runs import metrics
-from .test_engines import ARMS, STUDY, begun, bits, children, own_cache
+from tests.runs import metrics
+from tests.test_engines import ARMS, STUDY, begun, bits, children, own_cache
 
 CONTEXT = multiprocessing.get_context("forkserver")  # one warm server imports torch, each parent is a fork of it
 CONTEXT.set_forkserver_preload(["headstart.run", "tests.test_lanes"])

@@ -17,8 +17,7 @@ from headstart.verdict.gather import runs_in
 from headstart.verdict.looks import Look, taken
 from headstart.verdict.statistics import crossed, obrien_fleming
 from headstart.voice import Silent
-
-from . import recompute, simulated
+from tests import recompute, simulated
 
 LOOKS = (3, 5, 8)
 COUNT = 2_000

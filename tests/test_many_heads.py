@@ -18,9 +18,8 @@ from headstart.use import diagnosis
 from headstart.use.predictor import Predictor
 from headstart.verdict.gather import read_run
 from headstart.voice import Silent
-
-from .boards import points
-from .trained import SETTINGS, trained
+from tests.boards import points
+from tests.trained import SETTINGS, trained
 
 ABOUT = {"cell": "frozen", "stage": "main", "budget": "2ep", "fraction": 1.0}
 FROZEN = {**SETTINGS, "source": "digits:4-7", "tuning": "frozen", "views": 2}

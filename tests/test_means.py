@@ -16,8 +16,7 @@ from headstart.record import write_json
 from headstart.verdict.gather import runs_in
 from headstart.watch import means, sinks
 from headstart.watch.scalars import scalars
-
-from .boards import Board
+from tests.boards import Board
 
 PER_EPOCH, EPOCHS = 4, 3
 LAYERS = ("conv1", "fc")

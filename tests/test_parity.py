@@ -12,8 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from headstart import loop
 from headstart.errors import DivergedError, HeadstartError
 from headstart.parts import augment
-
-from .runs import prepared
+from tests.runs import prepared
 
 IMAGENET_STEM = {"stem": "imagenet", "image_size": 32}
 

@@ -23,8 +23,7 @@ from headstart.settings import settle
 from headstart.terminal import Terminal
 from headstart.units import Duration
 from headstart.voice import Row, Silent, Table
-
-from . import recompute
+from tests import recompute
 
 ARMS = ("scratch", "scratch@adam")
 arms = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1000), min_size=1)

@@ -15,8 +15,7 @@ from headstart.errors import ResourceError, UsageError
 from headstart.record import read_lines
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent
-
-from .test_engines import begun, bits, own_cache
+from tests.test_engines import begun, bits, own_cache
 
 ray = pytest.importorskip("ray")
 

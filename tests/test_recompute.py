@@ -13,8 +13,7 @@ from headstart import study
 from headstart.engines.here import Here
 from headstart.question import declared
 from headstart.voice import Silent
-
-from . import recompute
+from tests import recompute
 
 SCRIPT = Path(recompute.__file__)
 PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "target": 0.5}

@@ -36,9 +36,8 @@ from headstart.verdict.gather import RunRecord, read_run, runs_at
 from headstart.verdict.history import History
 from headstart.verdict.words import arm_words
 from headstart.voice import Silent
-
-from . import browser
-from .browser import NARROW, WIDE, faults, keep, needs_browser, visits
+from tests import browser
+from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)

@@ -11,8 +11,7 @@ from headstart.record import read_json
 from headstart.report import page, records
 from headstart.verdict.gather import read_run
 from headstart.voice import Silent
-
-from .browser import NARROW, WIDE, faults, keep, needs_browser, visits
+from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]
 

@@ -19,8 +19,7 @@ from headstart.plan import Plan
 from headstart.report import charts, page, pictures, records, ridges
 from headstart.report.pictures import Gallery
 from headstart.verdict.gather import read_run
-
-from .browser import WIDE, needs_browser, visits
+from tests.browser import WIDE, needs_browser, visits
 
 MANY, LAYERS, STEPS, EPOCHS, LOOKS = 160, 54, 300, 30, 4  # seeds of each of two arms; of a ResNet-50
 ARMS = ("scratch", "imagenet")

@@ -21,9 +21,8 @@ from headstart.record import read_json
 from headstart.settings import settle
 from headstart.state import Parts, State
 from headstart.voice import Silent
-
-from .runs import SMALL, flags, metrics
-from .test_build import Ear
+from tests.runs import SMALL, flags, metrics
+from tests.test_build import Ear
 
 SETTINGS = {
     "network": "timm:test_resnet",  # half a million weights: the kills are what takes the time

@@ -21,8 +21,7 @@ from headstart.verdict.statistics import (
     time_to_target,
     wilson,
 )
-
-from .recompute import needed, squares
+from tests.recompute import needed, squares
 
 
 def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

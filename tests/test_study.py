@@ -22,8 +22,7 @@ from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import RunRecord, runs_in, tables
 from headstart.verdict.statistics import crossed
 from headstart.voice import Silent, Table
-
-from .test_bad_input import photos
+from tests.test_bad_input import photos
 
 TINY = {
     "batch_size": 8,

@@ -13,9 +13,8 @@ import pytest
 from headstart import run
 from headstart.cli import main
 from headstart.record import read_json, read_lines
-
-from .runs import metrics
-from .test_resume import CONTEXT, _door, wait
+from tests.runs import metrics
+from tests.test_resume import CONTEXT, _door, wait
 
 WORDS = [
     "compare", "digits:0-3", "--arm", "scratch", "--arm", "scratch@adam", "--network", "timm:test_resnet",

@@ -15,8 +15,7 @@ from headstart.declaration import read_study
 from headstart.record import read_json
 from headstart.verdict.ended import ended
 from headstart.verdict.gather import runs_in
-
-from .conftest import environment_for_processes
+from tests.conftest import environment_for_processes
 
 WORDS = [
     "compare", "digits:0-3", "--arm", "scratch", "--arm", "scratch@adam", "--network", "timm:test_resnet",

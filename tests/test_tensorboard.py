@@ -18,9 +18,8 @@ from headstart.plan import fields
 from headstart.record import read_json, read_lines
 from headstart.watch import sinks
 from headstart.watch.pictures import confusion_picture
-
-from .boards import Board, points
-from .runs import command, finish, flags
+from tests.boards import Board, points
+from tests.runs import command, finish, flags
 
 SMALL = {"source": "digits:0-1", "batch_size": 32, "precision": "fp32", "threads": 1, "image_size": 16}
 LAYERS = ["conv1", "fc"] + [

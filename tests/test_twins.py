@@ -15,9 +15,8 @@ from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict.gather import runs_in
 from headstart.voice import Silent, Voice
-
-from .test_build import photos
-from .test_health import FAST
+from tests.test_build import photos
+from tests.test_health import FAST
 
 
 def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> twins.Twin:

@@ -20,8 +20,7 @@ from headstart.use.opened import find_model
 from headstart.use.predictor import Predictor, require_read
 from headstart.use.printing import as_csv, as_table, printable
 from headstart.voice import Silent
-
-from .trained import SETTINGS, train, trained
+from tests.trained import SETTINGS, train, trained
 
 
 @pytest.fixture(scope="module")

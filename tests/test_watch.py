@@ -25,9 +25,8 @@ from headstart.watch.observer import Observer, confusion
 from headstart.watch.pictures import confusion_picture
 from headstart.watch.quantities import BINS, Look, histogram
 from headstart.watch.when import is_due, probe_is_due
-
-from .boards import CONFIGURATION, points
-from .runs import prepared
+from tests.boards import CONFIGURATION, points
+from tests.runs import prepared
 
 FINITE = arrays.arrays(
     np.float32,
