@@ -13,7 +13,7 @@ from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.errors import HeadstartError
 from headstart.parts import precision
-from headstart.voice import Silent
+from headstart.reporter import Silent
 
 COUNT = 100
 

@@ -13,8 +13,8 @@ import torch
 
 from headstart import build, loop, machine, many_heads, run_heads
 from headstart.parts import networks, precision
+from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.voice import Silent
 from headstart.watch.when import is_due
 
 RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)

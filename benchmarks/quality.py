@@ -20,8 +20,8 @@ import headstart
 from benchmarks import stock
 from headstart import build, loop, machine
 from headstart.parts import precision
+from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.voice import Silent
 
 RECIPE = {"size": 96, "batch": 32, "epochs": 8, "lr": 0.01}
 

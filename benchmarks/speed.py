@@ -9,8 +9,8 @@ from statistics import median
 from benchmarks import stock
 from headstart import run
 from headstart.record import read_json, read_lines
+from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.voice import Silent
 
 DEFAULT_EPOCHS = 10  # of `headstart train`
 

@@ -11,8 +11,8 @@ from headstart import build, machine
 from headstart.build import Prepared
 from headstart.parts import precision
 from headstart.record import read_lines, without_clock
+from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.voice import Silent
 from tests.conftest import environment_for_processes
 
 SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}

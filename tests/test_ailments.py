@@ -14,11 +14,11 @@ from headstart.engines import Engine
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.question import declared
+from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.use.diagnosis import diagnose, sentences
 from headstart.verdict.finding import Finding
 from headstart.verdict.gather import RunRecord, runs_in
-from headstart.voice import Silent
 from tests.boards import points
 from tests.runs import SMALL
 

@@ -12,10 +12,10 @@ from headstart.parts import starts
 from headstart.plan import Plan
 from headstart.protocol import Cell
 from headstart.record import read_json
+from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.verdict import sentences, words
 from headstart.verdict.conclude import grid_rows, rivals_of
-from headstart.voice import Silent
 from tests.test_bad_input import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.parts import augment, batches
-from headstart.parts.seed import stream, torch_stream
+from headstart.rng import stream, torch_stream
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -19,10 +19,10 @@ import pytest
 
 from headstart import cli, run
 from headstart.cli import app, main
+from headstart.console import Terminal
 from headstart.errors import ResourceError
 from headstart.plan import Plan, fields
 from headstart.settings import settle
-from headstart.terminal import Terminal
 from tests.conftest import environment_for_processes
 from tests.trained import SETTINGS
 
@@ -284,7 +284,7 @@ def test_no_color_and_a_terminal(tmp_path: Path) -> None:
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("headstart.terminal.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("headstart.console.time.monotonic", lambda: next(clock))
     with Terminal() as voice:
         for done in range(1, 11):
             voice.progress("training", done, 10)

@@ -19,8 +19,8 @@ from headstart.engines.parcel import pack, unpack
 from headstart.errors import UsageError
 from headstart.question import declared
 from headstart.record import locked, read_json
+from headstart.reporter import Silent
 from headstart.verdict.gather import runs_in
-from headstart.voice import Silent
 from tests.runs import metrics
 from tests.test_study import TINY
 

@@ -16,10 +16,10 @@ from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.eta import Price, fit, predicted
 from headstart.question import declared
+from headstart.reporter import Silent
 from headstart.units import seconds
 from headstart.verdict.decide import contrasts
 from headstart.verdict.gather import runs_in
-from headstart.voice import Silent
 
 
 def asked(**settings: object) -> Declared:

@@ -20,8 +20,8 @@ from headstart.errors import DataError
 from headstart.parts import networks
 from headstart.parts.gradcam import grad_cam
 from headstart.report import pictures
+from headstart.reporter import Silent
 from headstart.verdict.gather import predictions
-from headstart.voice import Silent
 from tests.test_build import Ear
 
 

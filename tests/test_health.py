@@ -23,11 +23,11 @@ from headstart import run
 from headstart.errors import DivergedError
 from headstart.parts import augment, networks
 from headstart.record import read_lines
+from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict import health
 from headstart.verdict.history import History
-from headstart.voice import Silent
 from headstart.watch.probe import Probe
 from tests.runs import command, finish, metrics, prepared
 from tests.test_cli import in_a_process

@@ -20,7 +20,7 @@ from headstart.engines.lanes import Lanes
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.question import declared
 from headstart.record import read_json
-from headstart.voice import Silent
+from headstart.reporter import Silent
 from tests.runs import metrics
 from tests.test_engines import ARMS, STUDY, begun, bits, children, own_cache
 

@@ -12,11 +12,11 @@ from headstart.declaration import read_study
 from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.question import declared
+from headstart.reporter import Silent
 from headstart.verdict import decide
 from headstart.verdict.gather import runs_in
 from headstart.verdict.looks import Look, taken
 from headstart.verdict.statistics import crossed, obrien_fleming
-from headstart.voice import Silent
 from tests import recompute, simulated
 
 LOOKS = (3, 5, 8)

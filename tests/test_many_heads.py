@@ -13,11 +13,11 @@ from headstart.parts.weights import model_weights
 from headstart.plan import Plan
 from headstart.record import read_json, read_lines
 from headstart.report import records, training
+from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.use.predictor import Predictor
 from headstart.verdict.gather import read_run
-from headstart.voice import Silent
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 

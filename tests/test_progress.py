@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from headstart import study
+from headstart.console import Terminal
 from headstart.declaration import Declared
 from headstart.engines.here import Here
 from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.progress import Progress, comparing, searching
 from headstart.question import declared
+from headstart.reporter import Row, Silent, Table
 from headstart.search import EXTENSIONS
 from headstart.settings import settle
-from headstart.terminal import Terminal
 from headstart.units import Duration
-from headstart.voice import Row, Silent, Table
 from tests import recompute
 
 ARMS = ("scratch", "scratch@adam")

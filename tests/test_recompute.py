@@ -12,7 +12,7 @@ import pytest
 from headstart import study
 from headstart.engines.here import Here
 from headstart.question import declared
-from headstart.voice import Silent
+from headstart.reporter import Silent
 from tests import recompute
 
 SCRIPT = Path(recompute.__file__)

@@ -30,12 +30,12 @@ from headstart.question import declared
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training
 from headstart.report import names as labels
+from headstart.reporter import Silent
 from headstart.use import diagnosis
 from headstart.use.plots import Plots
 from headstart.verdict.gather import RunRecord, read_run, runs_at
 from headstart.verdict.history import History
 from headstart.verdict.words import arm_words
-from headstart.voice import Silent
 from tests import browser
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 

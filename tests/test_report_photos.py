@@ -9,8 +9,8 @@ from headstart.engines.here import Here
 from headstart.question import declared
 from headstart.record import read_json
 from headstart.report import page, records
+from headstart.reporter import Silent
 from headstart.verdict.gather import read_run
-from headstart.voice import Silent
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]

@@ -18,9 +18,9 @@ from headstart import loop, run
 from headstart.cli import main
 from headstart.errors import UsageError
 from headstart.record import read_json
+from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.state import Parts, State
-from headstart.voice import Silent
 from tests.runs import SMALL, flags, metrics
 from tests.test_build import Ear
 

@@ -13,11 +13,12 @@ from scipy import stats
 
 from headstart import winner
 from headstart.errors import UsageError
+from headstart.text import counted, level_words
 from headstart.verdict import decide
 from headstart.verdict.conclude import rival_of
 from headstart.verdict.headline import headline_contrast, read_verdict, winner_of
 from headstart.verdict.sentences import known, sentences, settle
-from headstart.verdict.words import counted, level_words, paragraph
+from headstart.verdict.words import paragraph
 
 
 def verdict_of(

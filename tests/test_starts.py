@@ -23,7 +23,7 @@ from headstart import start_names
 from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
 from headstart.parts import fetch, heads, networks, starts
 from headstart.parts.initial import SCHEMES
-from headstart.parts.seed import torch_stream
+from headstart.rng import torch_stream
 
 SMALL = "timm:test_resnet"  # 0.4 M parameters, named like a ResNet-18's: the tests are about files, not about size
 USUAL = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}

@@ -17,11 +17,11 @@ from headstart.errors import DataError, DivergedError, InterruptedRunError, Usag
 from headstart.protocol import parse_arm
 from headstart.question import declared
 from headstart.record import read_json, write_json
+from headstart.reporter import Silent, Table
 from headstart.search import extended, search
 from headstart.verdict.conclude import conclude
 from headstart.verdict.gather import RunRecord, runs_in, tables
 from headstart.verdict.statistics import crossed
-from headstart.voice import Silent, Table
 from tests.test_bad_input import photos
 
 TINY = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart import interrupt
+from headstart import signals
 from headstart.declaration import read_study
 from headstart.record import read_json
 from headstart.verdict.ended import ended
@@ -98,15 +98,15 @@ def sigterm_ends() -> Iterator[None]:
 
 @pytest.mark.usefixtures("sigterm_ends")
 def test_sigterm_between_two_runs_is_raised_as_ctrl_c_is_and_only_there() -> None:
-    with pytest.raises(interrupt.Terminated), interrupt.raised():
+    with pytest.raises(signals.Terminated), signals.raised():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with pytest.raises(interrupt.Terminated), interrupt.raised(), interrupt.Wish() as wish:
+    with pytest.raises(signals.Terminated), signals.raised(), signals.Wish() as wish:
         os.kill(os.getpid(), signal.SIGTERM)  # noted, and raised when nobody has asked for it
         del wish
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append("own"))
-    with interrupt.raised():
+    with signals.raised():
         os.kill(os.getpid(), signal.SIGTERM)  # who hears it already goes on hearing it
     signal.signal(signal.SIGTERM, before)
     assert heard == ["own"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headstart import run
+from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.voice import Silent
 
 SETTINGS: dict[str, Any] = {
     "source": "digits:0-3",

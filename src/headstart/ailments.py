@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headstart.text import capital, counted
 from headstart.verdict.gather import RunRecord
-from headstart.verdict.words import capital, counted
 
 
 class Ailments:

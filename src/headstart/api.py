@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from headstart import run
+from headstart.console import Terminal
 from headstart.declaration import read_study
 from headstart.engines import checked, choice, require_listener
 from headstart.forecast import begin, settled
 from headstart.question import alone, declared
+from headstart.reporter import Silent, Voice
 from headstart.settings import interval, settle
 from headstart.study import carry_out
-from headstart.terminal import Terminal
 from headstart.use.diagnosis import Diagnosis
 from headstart.use.diagnosis import diagnose as _diagnose
 from headstart.use.evaluate import evaluate as _evaluate
@@ -22,7 +23,6 @@ from headstart.use.opened import Run
 from headstart.use.opened_study import Study
 from headstart.use.predictor import Prediction, Predictor
 from headstart.verdict.ended import ended
-from headstart.voice import Silent, Voice
 
 
 def train(

@@ -18,8 +18,8 @@ from headstart.data.split import Split, overlaps
 from headstart.declaration import Declared
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.plan import Plan, differences, read_plan, start_path
+from headstart.reporter import Silent, Voice
 from headstart.survey import Survey, take
-from headstart.voice import Silent, Voice
 
 OTHER_WAYS = (
     "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "

@@ -29,9 +29,9 @@ from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.parts.initial import fresh_head
 from headstart.phases import make_phases, numbers
 from headstart.plan import Network, Plan
+from headstart.reporter import Voice
 from headstart.state import Parts
 from headstart.survey import Survey, counts, take
-from headstart.voice import Voice
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from cyclopts import (
 )
 
 from headstart import start_names
+from headstart.console import Terminal
 from headstart.engines import checked, require_listener
 from headstart.errors import DataError, HeadstartError, UsageError, told
 from headstart.flags import switch, usage, with_plan_flags, with_study_flags
 from headstart.record import require_model
 from headstart.settings import interval, settle
-from headstart.terminal import Terminal
-from headstart.use.printing import as_csv, as_table, printable
+from headstart.text import printable
+from headstart.use.printing import as_csv, as_table
 
 if TYPE_CHECKING:
     from headstart.declaration import Declared

@@ -16,7 +16,8 @@ from headstart.errors import DataError, UsageError
 from headstart.plan import SECTIONS, Plan, anchored, fields
 from headstart.protocol import OF_AN_OPTIMIZER, Cell, Protocol, cells
 from headstart.record import SCHEMA, write_atomic
-from headstart.settings import nearest, read_toml
+from headstart.settings import read_toml
+from headstart.text import nearest
 from headstart.units import Duration
 
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else

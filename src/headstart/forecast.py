@@ -13,10 +13,10 @@ from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of,
 from headstart.parts.precision import usable_cores
 from headstart.plan import Plan
 from headstart.protocol import FEWEST_SEEDS, Protocol
+from headstart.reporter import Silent, Voice
+from headstart.text import counted, enumerated
 from headstart.units import seconds
 from headstart.verdict.statistics import LEVEL, MeanSquares
-from headstart.verdict.words import counted, enumerated
-from headstart.voice import Silent, Voice
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
 PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge

@@ -30,8 +30,8 @@ from headstart.parts.precision import place, repeatable
 from headstart.plan import Plan, read_plan
 from headstart.record import read_json, write_atomic
 from headstart.report import pictures
+from headstart.reporter import Silent, Voice
 from headstart.verdict.gather import predictions
-from headstart.voice import Silent, Voice
 
 SIDE = 96  # px of a thumbnail
 OF_CELL, OF_LIST = 12, 24  # pictures of a cell of the confusion; of the worst mistakes, and of the least sure

@@ -23,7 +23,7 @@ from headstart.errors import DivergedError, HeadstartError
 from headstart.features import PLAIN
 from headstart.parts import augment, heads, networks, optimizers, precision
 from headstart.parts.batches import Photos, plain_batches
-from headstart.parts.seed import torch_stream
+from headstart.rng import torch_stream
 from headstart.state import Parts, Progress, State
 
 

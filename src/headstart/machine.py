@@ -21,7 +21,7 @@ from headstart.errors import UsageError
 from headstart.parts import convolution, precision
 from headstart.plan import Plan
 from headstart.record import write_json
-from headstart.voice import Voice
+from headstart.reporter import Voice
 
 
 def settle(draft: Plan) -> Plan:

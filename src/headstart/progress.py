@@ -12,11 +12,11 @@ from headstart.declaration import Declared
 from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
 from headstart.plan import Plan
 from headstart.protocol import Protocol
+from headstart.reporter import Row, Table
+from headstart.text import counted
 from headstart.units import seconds
 from headstart.verdict.gather import RunRecord
 from headstart.verdict.statistics import time_to_target
-from headstart.verdict.words import counted
-from headstart.voice import Row, Table
 
 Condition = tuple[str, float]  # budget, fraction
 About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart import start_names
 from headstart.plan import Arm, Plan, Recipe, Section, anchored, anchored_start, fields, listed, short_start, start_path
-from headstart.settings import nearest
+from headstart.text import nearest
 from headstart.units import Duration, seconds
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)

@@ -15,16 +15,16 @@ from headstart import build, checkpoint, evidence, gallery, judgement, loop, mac
 from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
-from headstart.interrupt import Wish
 from headstart.model_folder import epoch_of, write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, read_plan
+from headstart.reporter import Voice
 from headstart.scribe import Scribe, called, settings_of
+from headstart.signals import Wish
 from headstart.state import State
 from headstart.units import Duration
 from headstart.verdict import health
 from headstart.verdict.history import History
-from headstart.voice import Voice
 from headstart.watch import sinks
 from headstart.watch.observer import Observer, epoch_sentence
 from headstart.watch.probe import Probe

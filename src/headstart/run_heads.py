@@ -25,15 +25,15 @@ from headstart.build import Prepared
 from headstart.checkpoint import tensor_bytes
 from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
-from headstart.interrupt import Wish
 from headstart.many_heads import Member, Moment, Trained
 from headstart.model_folder import write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Plan
+from headstart.reporter import Voice
 from headstart.scribe import Scribe
+from headstart.signals import Wish
 from headstart.verdict import health
 from headstart.verdict.history import History
-from headstart.voice import Voice
 from headstart.watch.observer import Observer, proof_line
 from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
 from headstart.watch.when import is_due

@@ -5,9 +5,7 @@ All errors are reported at once, and an unknown key names the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 
 from headstart.errors import HeadstartError, UsageError
 from headstart.plan import SECTIONS, Plan, fields
+from headstart.text import nearest
 from headstart.units import Duration
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -114,12 +113,6 @@ def _read_file(path: Path) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean 'optimizer'?` where a known name comes near, else nothing."""
-    close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _sentence(error: Any) -> str:

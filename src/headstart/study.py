@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, gallery, interrupt, jobs, leftovers, machine, record, run, winner
+from headstart import build, gallery, jobs, leftovers, machine, record, run, signals, winner
 from headstart.ailments import Ailments
 from headstart.arms import (
     as_judged,
@@ -35,12 +35,12 @@ from headstart.plan import Plan
 from headstart.progress import Progress, comparing, searching
 from headstart.protocol import Protocol
 from headstart.report import page
+from headstart.reporter import Silent, Voice
 from headstart.search import Trial, search
 from headstart.survey import Survey
+from headstart.text import capital
 from headstart.verdict.conclude import conclude, stopped
 from headstart.verdict.gather import RunRecord, read_run, runs_in
-from headstart.verdict.words import capital
-from headstart.voice import Silent, Voice
 from headstart.watch import means
 
 
@@ -86,11 +86,11 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """
     declared = read_study(folder)
     study = _Study(folder, declared, engine, voice, Progress(declared))
-    with record.locked(folder), interrupt.raised():
+    with record.locked(folder), signals.raised():
         try:
             return _carry_out(study)
         except KeyboardInterrupt as stop:
-            number = stop.number if isinstance(stop, interrupt.Terminated) else signal.SIGINT
+            number = stop.number if isinstance(stop, signals.Terminated) else signal.SIGINT
             raise _stopped(study, number) from None
         except InterruptedRunError as stop:  # a run or an engine does not know which study it works for
             raise _stopped(study, signal.Signals(stop.exit_code - 128)) from None

@@ -12,7 +12,7 @@ from headstart.data import pixels, split
 from headstart.data.listing import Listing
 from headstart.errors import DataError
 from headstart.plan import Plan
-from headstart.voice import Voice
+from headstart.reporter import Voice
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,16 @@ from headstart.engines import checked, choice
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.plan import Plan
 from headstart.protocol import FEWEST_SEEDS
+from headstart.reporter import Silent, Voice
 from headstart.settings import settle
 from headstart.start_names import FORMS
+from headstart.text import capital, counted, points
 from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.gradients import VANISHED, flow_kept
 from headstart.verdict.health import findings
 from headstart.verdict.history import EARLY, HEALTHY, read
 from headstart.verdict.statistics import crossed, over_images
-from headstart.verdict.words import capital, counted, length_words, points
-from headstart.voice import Silent, Voice
+from headstart.verdict.words import length_words
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")

@@ -9,7 +9,8 @@ from typing import Any
 from headstart import record
 from headstart.errors import UsageError
 from headstart.model_folder import make_whole
-from headstart.verdict.words import counted, judged, paragraph, splits
+from headstart.text import counted
+from headstart.verdict.words import judged, paragraph, splits
 
 
 def export(folder: Path, verdict: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from scipy.sparse.csgraph import connected_components
 
 from headstart.data.listing import SPLITS, Listing
 from headstart.errors import DataError
-from headstart.parts.seed import stream
-from headstart.verdict.words import counted
+from headstart.rng import stream
+from headstart.text import counted
 
 Indices = npt.NDArray[np.int64]
 SHARE = 0.15  # of all images, each for val and test

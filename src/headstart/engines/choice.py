@@ -11,8 +11,8 @@ from headstart.engines import Engine, checked
 from headstart.engines.here import Here
 from headstart.parts import precision
 from headstart.plan import Plan
-from headstart.verdict.words import counted
-from headstart.voice import Silent, Voice
+from headstart.reporter import Silent, Voice
+from headstart.text import counted
 
 
 def settled(declared: Declared, name: str, voice: Voice) -> Declared:

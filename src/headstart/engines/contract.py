@@ -26,9 +26,9 @@ from headstart.engines import Engine
 from headstart.errors import DataError
 from headstart.parts import precision
 from headstart.plan import Plan
+from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.verdict.gather import runs_in
-from headstart.voice import Silent
 
 STEPS = 3
 _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from headstart import jobs as work
-from headstart.interrupt import Wish
-from headstart.voice import Voice
+from headstart.reporter import Voice
+from headstart.signals import Wish
 
 
 class Here:

@@ -14,8 +14,8 @@ import time
 from queue import SimpleQueue
 from typing import IO, Any
 
-from headstart import interrupt
-from headstart.voice import Silent
+from headstart import signals
+from headstart.reporter import Silent
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def _listen(messages: IO[bytes], waiting: SimpleQueue[dict[str, Any]]) -> None:
     for line in messages:
         message = json.loads(line)
         if "stop" in message:
-            interrupt.ask(signal.Signals(message["stop"]))
+            signals.ask(signal.Signals(message["stop"]))
         else:
             waiting.put(message)
     os._exit(0)  # in the midst of a run, too: what is on the disk is whole at any moment

@@ -22,8 +22,8 @@ from headstart import jobs as work
 from headstart.engines import GRACE, LOST
 from headstart.engines.order import soonest
 from headstart.errors import InterruptedRunError, ResourceError
-from headstart.interrupt import SIGNALS, Wish
-from headstart.voice import Voice
+from headstart.reporter import Voice
+from headstart.signals import SIGNALS, Wish
 
 _LANE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.lane import main; main()"
 

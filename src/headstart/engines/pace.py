@@ -24,8 +24,8 @@ from headstart.errors import ResourceError
 from headstart.parts import precision, starts
 from headstart.plan import Network, Plan
 from headstart.record import write_json
-from headstart.verdict.words import counted
-from headstart.voice import Voice
+from headstart.reporter import Voice
+from headstart.text import counted
 
 WINDOW = 2.0  # seconds that are timed, after a step to warm up
 _PATIENCE = 180.0  # seconds that a lane may take to answer

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
-from headstart.parts.seed import stream
+from headstart.rng import stream
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from headstart.parts import augment
-from headstart.parts.seed import stream
+from headstart.rng import stream
 
 
 class Store(Protocol):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from headstart.errors import UsageError
 from headstart.parts.initial import fresh_head
 from headstart.parts.networks import head_name, in_part, stages
-from headstart.parts.seed import torch_stream
 from headstart.parts.starts import Start
+from headstart.rng import torch_stream
 
 WIDEST = 65_536
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.parts.networks import ResNet, block_names, head_name, in_part
-from headstart.parts.seed import torch_stream
+from headstart.rng import torch_stream
 
 SCHEMES = {
     "kaiming": "normal, variance 2 / fan-out (He et al. 2015, as torchvision)",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headstart.errors import UsageError
 from headstart.parts.convolution import Convolution
-from headstart.parts.seed import torch_stream
+from headstart.rng import torch_stream
 
 NORMS = ("batch", "none")
 STEMS = ("imagenet", "small")

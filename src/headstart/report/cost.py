@@ -10,7 +10,8 @@ from typing import Any
 from headstart.report import charts
 from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section, by_arm
-from headstart.verdict.words import arm_words, capital, counted, judged, metric_words
+from headstart.text import capital, counted
+from headstart.verdict.words import arm_words, judged, metric_words
 
 COSTS = {
     "minutes": ("minutes of training per run", "mean minutes that a run trained and validated"),

@@ -8,7 +8,8 @@ from typing import Any
 from headstart.report import charts
 from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section
-from headstart.verdict.words import arm_words, capital, counted, enumerated, judged, length_words, metric_words, splits
+from headstart.text import capital, counted, enumerated
+from headstart.verdict.words import arm_words, judged, length_words, metric_words, splits
 
 
 def searched(verdict: Mapping[str, Any]) -> Section | None:

@@ -15,8 +15,9 @@ from headstart.record import read_json
 from headstart.report.names import isolated
 from headstart.report.records import Drawn
 from headstart.settings import settle
+from headstart.text import enumerated
 from headstart.verdict.gather import RunRecord, runs_in
-from headstart.verdict.words import arm_words, enumerated, length_words
+from headstart.verdict.words import arm_words, length_words
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
 SEARCH_HEAD = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")

@@ -18,9 +18,10 @@ from headstart.report.pictures import Gallery
 from headstart.report.records import Drawn
 from headstart.report.ridges import Shown
 from headstart.report.story import Section
+from headstart.text import capital, counted, points
 from headstart.verdict.gather import runs_at
 from headstart.verdict.headline import headline_contrast, read_verdict
-from headstart.verdict.words import MORE, arm_words, capital, counted, length_words, points, splits
+from headstart.verdict.words import MORE, arm_words, length_words, splits
 
 NAME = "report.html"
 MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly

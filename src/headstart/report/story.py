@@ -14,18 +14,9 @@ from scipy import stats
 
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band
+from headstart.text import capital, enumerated, level_words, points
 from headstart.verdict.headline import headline_contrast
-from headstart.verdict.words import (
-    arm_words,
-    capital,
-    enumerated,
-    judged,
-    length_words,
-    level_words,
-    metric_words,
-    points,
-    splits,
-)
+from headstart.verdict.words import arm_words, judged, length_words, metric_words, splits
 
 MOST_COLOURS = 6
 GREY, BLUE = 0, 1  # scratch, the arm that val chose

@@ -18,9 +18,9 @@ from headstart.errors import DataError, UsageError
 from headstart.evidence import summary
 from headstart.loop import score
 from headstart.parts.precision import usable_cores
+from headstart.reporter import Voice
+from headstart.text import printable
 from headstart.use.predictor import BATCH, Predictor
-from headstart.use.printing import printable
-from headstart.voice import Voice
 
 SPLITS = ("auto", "train", "val", "test", "all")
 OWN = {

@@ -16,8 +16,8 @@ from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
 from headstart.model_folder import Model, read_model
 from headstart.parts import augment, precision
+from headstart.reporter import Silent, Voice
 from headstart.use.opened import find_model
-from headstart.voice import Silent, Voice
 
 BATCH = 32
 CPU = torch.device("cpu")

@@ -11,14 +11,7 @@ from headstart.verdict.words import splits
 
 if TYPE_CHECKING:
     from headstart.use.predictor import Prediction
-
-
-def printable(text: str) -> str:
-    """The text on one line, as a terminal may safely show it: what cannot be printed is written as an escape.
-
-    Names of files and classes come from strangers; a newline or a terminal's control sequence in one does no harm.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+from headstart.text import printable
 
 
 def as_table(predictions: Sequence[Prediction]) -> str:

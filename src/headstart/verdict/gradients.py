@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
+from headstart.text import counted
 from headstart.verdict.finding import Finding, number, switches, when
 from headstart.verdict.history import HARDLY, History, Line
-from headstart.verdict.words import counted
 
 VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
 EXPLODED = 1e4

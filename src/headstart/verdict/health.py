@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from headstart.text import capital, counted
 from headstart.verdict import gradients, rates
 from headstart.verdict.finding import Finding, number, share
 from headstart.verdict.history import HEALTHY, History, Line
-from headstart.verdict.words import capital, counted
 
 _CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 

@@ -7,23 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.protocol import FEWEST_SEEDS
+from headstart.text import capital, counted, enumerated, level_words, per_cent, points
 from headstart.verdict.headline import beaten_by, headline_contrast, turned
-from headstart.verdict.words import (
-    Verdict,
-    arm_words,
-    bare_start,
-    capital,
-    counted,
-    enumerated,
-    interval,
-    judged,
-    length_words,
-    level_words,
-    metric_words,
-    per_cent,
-    points,
-    splits,
-)
+from headstart.verdict.words import Verdict, arm_words, bare_start, interval, judged, length_words, metric_words, splits
 
 SHOWN = 5  # class names in a sentence
 

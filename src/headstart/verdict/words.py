@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from headstart.text import level_words, points
 
 Verdict = Mapping[str, Any]
 MORE = ("budgets", "rows", "looks", "time", "labels", "width", "settle")  # sentences after headline and evidence
@@ -35,38 +37,6 @@ def _part_words(part: str) -> str:
     if kind == "stages":
         return f"last {number} stages fine-tuned"
     return {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}.get(part, f"with the head {part}")
-
-
-def enumerated(names: Iterable[str]) -> str:
-    """`a, b and c`; where a name has commas of its own, `a, b; c; and d`. Wants one name or more."""
-    *before, last = names
-    if any("," in name for name in (*before, last)):
-        return "; ".join([*before, f"and {last}" if before else last])
-    return " and ".join([", ".join(before), last] if before else [last])
-
-
-def points(value: float, *, signed: bool = False) -> str:
-    """A difference of accuracies in points, one decimal."""
-    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-    return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
-
-
-def counted(number: int, what: str) -> str:
-    """`1 seed`, `3 seeds`, `1,200 images`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def level_words(level: float) -> str:
-    """`95 %` of a level of 0.95; as many digits as it takes to stay below 100."""
-    digits = 3
-    while float(f"{100 * level:.{digits}g}") >= 100 and digits < 12:
-        digits += 1
-    return f"{100 * level:.{digits}g} %"
-
-
-def per_cent(value: float) -> str:
-    """An accuracy in per cent, one decimal."""
-    return f"{100 * value:.1f} %"
 
 
 def splits(verdict: Verdict) -> tuple[str, str]:
@@ -101,11 +71,6 @@ def length_words(length: str) -> str:
 def paragraph(said: Mapping[str, Any]) -> str:
     """The verdict as one paragraph, for the terminal."""
     return " ".join(said[key] for key in ("headline", "evidence", *MORE, "limits") if key in said)
-
-
-def capital(text: str) -> str:
-    """With a capital first letter, for the beginning of a sentence."""
-    return text[:1].upper() + text[1:]
 
 
 def network_words(network: Mapping[str, Any]) -> str:

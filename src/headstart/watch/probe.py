@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from headstart.parts import augment, networks
-from headstart.parts.seed import torch_stream
+from headstart.rng import torch_stream
 from headstart.state import Parts
 from headstart.watch.quantities import relative_change
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as Grid
 from rich.text import Text
 
-from headstart.use.printing import printable
-from headstart.voice import Table
+from headstart.reporter import Table
+from headstart.text import printable
 
 PATIENCE = 10.0  # seconds between two plain lines of progress
 

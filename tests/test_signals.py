@@ -11,9 +11,9 @@ import pytest
 
 from headstart import api, jobs, judgement
 from headstart.engines.here import Here
-from headstart.interrupt import Wish
 from headstart.record import read_json
-from headstart.voice import Silent
+from headstart.reporter import Silent
+from headstart.signals import Wish
 
 
 def test_blocks_within_each_other_are_all_told() -> None:
@@ -52,7 +52,7 @@ def test_a_signal_that_comes_when_a_run_is_done_does_not_undo_it(
 
 def test_outside_a_block_signals_mean_what_they_meant() -> None:
     script = (
-        "import os, signal\nfrom headstart.interrupt import Wish\n"
+        "import os, signal\nfrom headstart.signals import Wish\n"
         "with Wish():\n    os.kill(os.getpid(), signal.SIGTERM)\n    print('whole', flush=True)\nprint('never')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
