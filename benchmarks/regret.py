@@ -19,9 +19,9 @@ import numpy as np
 from scipy import stats
 
 import headstart
+from headstart.analysis.run_records import runs_in, tables
+from headstart.analysis.statistics import crossed
 from headstart.protocol import GRID
-from headstart.verdict.gather import runs_in, tables
-from headstart.verdict.statistics import crossed
 
 
 def studies(source: str, arms: Sequence[str], runs: Path, settings: dict[str, Any]) -> tuple[Path, Path]:

@@ -10,6 +10,7 @@ import pytest
 
 from headstart import run, study
 from headstart.ailments import Ailments
+from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.engines import Engine
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
@@ -18,7 +19,6 @@ from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.use.diagnosis import diagnose, sentences
 from headstart.verdict.finding import Finding
-from headstart.verdict.gather import RunRecord, runs_in
 from tests.boards import points
 from tests.runs import SMALL
 

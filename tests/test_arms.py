@@ -7,6 +7,8 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
 from headstart import arms, build, machine, run
+from headstart.analysis import sentences, wording
+from headstart.analysis.verdict import grid_rows, rivals_of
 from headstart.declaration import declare
 from headstart.parts import starts
 from headstart.plan import Plan
@@ -14,8 +16,6 @@ from headstart.protocol import Cell
 from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.verdict import sentences, words
-from headstart.verdict.conclude import grid_rows, rivals_of
 from tests.test_bad_input import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
@@ -102,7 +102,7 @@ def test_images_that_a_run_was_trained_on_are_counted_while_they_are_what_they_w
 
 def test_a_declared_val_that_judges_is_called_val() -> None:
     told = {
-        declared: words.splits({"judge": {"declared": declared}}) for declared in ("train+val", "none", "train+test")
+        declared: wording.splits({"judge": {"declared": declared}}) for declared in ("train+val", "none", "train+test")
     }
     usual = ("val", "test")
     assert told == {"train+val": ("a part of train", "val"), "none": usual, "train+test": usual}

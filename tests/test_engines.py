@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headstart import jobs, study
+from headstart.analysis.run_records import runs_in
 from headstart.engines import Engine, checked, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
@@ -20,7 +21,6 @@ from headstart.errors import UsageError
 from headstart.question import declared
 from headstart.record import locked, read_json
 from headstart.reporter import Silent
-from headstart.verdict.gather import runs_in
 from tests.runs import metrics
 from tests.test_study import TINY
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart import forecast, study
+from headstart.analysis.contrasts import contrasts
+from headstart.analysis.run_records import runs_in
 from headstart.cli import main
 from headstart.declaration import Declared, read_study
 from headstart.engines.here import Here
@@ -18,8 +20,6 @@ from headstart.eta import Price, fit, predicted
 from headstart.question import declared
 from headstart.reporter import Silent
 from headstart.units import seconds
-from headstart.verdict.decide import contrasts
-from headstart.verdict.gather import runs_in
 
 
 def asked(**settings: object) -> Declared:

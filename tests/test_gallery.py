@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart import api, gallery
+from headstart.analysis import confusion
+from headstart.analysis.correctness import predictions
 from headstart.errors import DataError
 from headstart.parts import networks
 from headstart.parts.gradcam import grad_cam
 from headstart.report import pictures
 from headstart.reporter import Silent
-from headstart.verdict.gather import predictions
 from tests.test_build import Ear
 
 
@@ -67,7 +68,7 @@ def test_each_list_has_what_it_says(classes: int, count: int, seed: int) -> None
 def test_pictures_are_not_without_number() -> None:
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 60, 9000), rng.normal(size=(9000, 60)).astype(np.float32)
-    most = max(gallery.MOST, pictures.MOST_CLASSES * (pictures.MOST_CLASSES - 1))
+    most = max(gallery.MOST, confusion.MOST_CLASSES * (confusion.MOST_CLASSES - 1))
     assert sum(map(len, gallery.chosen(labels, logits)["cells"].values())) <= most
 
 
@@ -85,7 +86,7 @@ def confused(classes: int, count: int, boost: float) -> tuple[np.ndarray, np.nda
 def test_of_each_kind_of_mistake_that_is_shown_there_is_a_photo(classes: int, count: int, boost: float) -> None:
     labels, logits, counts = confused(classes, count, boost)
     cells = gallery.chosen(labels, logits)["cells"]
-    shown = pictures.shown_classes(counts.tolist())
+    shown = confusion.shown_classes(counts.tolist())
     wrong = {(true, said) for true in shown for said in shown if true != said and counts[true, said]}
     assert wrong <= set(cells) and all(true in shown and said in shown for true, said in cells)
     assert sum(map(len, cells.values())) <= max(gallery.MOST, len(wrong))
@@ -101,7 +102,7 @@ def test_cells_that_nobody_can_choose_take_no_room() -> None:
         rows.setdefault("{}-{}".format(*cell), []).append(at)
     photos = [{"key": str(at), "true": 0, "said": 1, "sure": 1.0, "src": "s" * 1000} for at in range(2000)]
     whole = pictures.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], photos, {})
-    shown = pictures.shown_classes(counts.tolist())
+    shown = confusion.shown_classes(counts.tolist())
     wrong = [f"{true}-{said}" for true in shown for said in shown if true != said and counts[true, said]]
     found = pictures.that_fit(whole, 2000 * len(wrong))
     assert all(found.cells[cell] for cell in wrong) and found.kept < 1.2 * len(wrong)
@@ -123,8 +124,8 @@ def test_a_confusion_shows_all_classes_or_those_confused_most(classes: int, wron
     rng = np.random.default_rng(seed)
     counts = np.diag(rng.integers(0, 9, classes))
     np.add.at(counts, (rng.integers(0, classes, wrong), rng.integers(0, classes, wrong)), 1)
-    shown = pictures.shown_classes(counts.tolist())
-    assert shown == sorted(set(shown)) and len(shown) == min(classes, pictures.MOST_CLASSES)
+    shown = confusion.shown_classes(counts.tolist())
+    assert shown == sorted(set(shown)) and len(shown) == min(classes, confusion.MOST_CLASSES)
     off = counts - np.diag(np.diag(counts))
     most = np.maximum(off.max(axis=0), off.max(axis=1))  # of a class: its largest confusion, either way
     left = [at for at in range(classes) if at not in shown]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from headstart import build, jobs, judgement, machine, many_heads, run, run_heads
+from headstart.analysis.run_records import read_run
 from headstart.model_folder import make_whole
 from headstart.parts import precision
 from headstart.parts.weights import model_weights
@@ -17,7 +18,6 @@ from headstart.reporter import Silent
 from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.use.predictor import Predictor
-from headstart.verdict.gather import read_run
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from headstart.analysis.run_records import runs_in
 from headstart.declaration import Declared, write_study
 from headstart.question import declared
 from headstart.record import write_json
-from headstart.verdict.gather import runs_in
 from headstart.watch import means, sinks
 from headstart.watch.scalars import scalars
 from tests.boards import Board

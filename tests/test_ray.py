@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from headstart import jobs, study
+from headstart.analysis.run_records import runs_in
 from headstart.engines import contract
 from headstart.engines.here import Here
 from headstart.engines.ray import Ray
 from headstart.errors import ResourceError, UsageError
 from headstart.record import read_lines
 from headstart.reporter import Silent
-from headstart.verdict.gather import runs_in
 from tests.test_engines import begun, bits, own_cache
 
 ray = pytest.importorskip("ray")

@@ -22,6 +22,8 @@ from scipy import stats
 
 import headstart
 from headstart import study
+from headstart.analysis.run_records import RunRecord, read_run, runs_at
+from headstart.analysis.wording import arm_words
 from headstart.cli import main
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
@@ -33,9 +35,7 @@ from headstart.report import names as labels
 from headstart.reporter import Silent
 from headstart.use import diagnosis
 from headstart.use.plots import Plots
-from headstart.verdict.gather import RunRecord, read_run, runs_at
 from headstart.verdict.history import History
-from headstart.verdict.words import arm_words
 from tests import browser
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from headstart import study
+from headstart.analysis.run_records import read_run
 from headstart.engines.here import Here
 from headstart.question import declared
 from headstart.record import read_json
 from headstart.report import page, records
 from headstart.reporter import Silent
-from headstart.verdict.gather import read_run
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.utils import htmlsafe_json_dumps
 
+from headstart.analysis.run_records import read_run
 from headstart.plan import Plan
 from headstart.report import charts, page, pictures, records, ridges
 from headstart.report.pictures import Gallery
-from headstart.verdict.gather import read_run
 from tests.browser import WIDE, needs_browser, visits
 
 MANY, LAYERS, STEPS, EPOCHS, LOOKS = 160, 54, 300, 30, 4  # seeds of each of two arms; of a ResNet-50

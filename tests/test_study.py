@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from headstart import jobs, study
+from headstart.analysis.run_records import RunRecord, runs_in, tables
+from headstart.analysis.statistics import crossed
+from headstart.analysis.verdict import conclude
 from headstart.declaration import read_study, write_study
 from headstart.engines.here import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
@@ -19,9 +22,6 @@ from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table
 from headstart.search import extended, search
-from headstart.verdict.conclude import conclude
-from headstart.verdict.gather import RunRecord, runs_in, tables
-from headstart.verdict.statistics import crossed
 from tests.test_bad_input import photos
 
 TINY = {

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from headstart import signals
+from headstart.analysis.run_records import runs_in
+from headstart.analysis.status import ended
 from headstart.declaration import read_study
 from headstart.record import read_json
-from headstart.verdict.ended import ended
-from headstart.verdict.gather import runs_in
 from tests.conftest import environment_for_processes
 
 WORDS = [

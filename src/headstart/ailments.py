@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headstart.analysis.run_records import RunRecord
 from headstart.text import capital, counted
-from headstart.verdict.gather import RunRecord
 
 
 class Ailments:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import run
+from headstart.analysis.status import ended
 from headstart.console import Terminal
 from headstart.declaration import read_study
 from headstart.engines import checked, choice, require_listener
@@ -22,7 +23,6 @@ from headstart.use.evaluate import evaluate as _evaluate
 from headstart.use.opened import Run
 from headstart.use.opened_study import Study
 from headstart.use.predictor import Prediction, Predictor
-from headstart.verdict.ended import ended
 
 
 def train(

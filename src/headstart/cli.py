@@ -336,8 +336,8 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.
 
 def _finished(study: Path) -> dict[str, Any] | None:
     """The verdict of a study of which nothing is left to do, and a word on that; None for one to go on with."""
+    from headstart.analysis.status import ended
     from headstart.declaration import read_study
-    from headstart.verdict.ended import ended
 
     if verdict := ended(study, read_study(study)):
         with Terminal() as voice:
@@ -367,8 +367,8 @@ def _varied(text: str) -> tuple[str, list[str]]:
 
 
 def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
+    from headstart.analysis.wording import paragraph
     from headstart.use.printing import study_table
-    from headstart.verdict.words import paragraph
 
     if as_json:
         _print_json({"folder": str(folder), **verdict})

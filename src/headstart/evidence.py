@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from headstart.analysis.statistics import wilson
 from headstart.build import Prepared
 from headstart.loop import Score, evaluate, score
 from headstart.parts.batches import Photos
 from headstart.record import write_atomic
 from headstart.state import Parts
-from headstart.verdict.statistics import wilson
 from headstart.watch.observer import confusion, score_line
 
 SAMPLES = 32  # photos in the picture of training samples

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart import arms, build, machine, study
+from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.declaration import Declared
 from headstart.engines import choice
 from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of, span_words, trials, tuned_images
@@ -16,7 +17,6 @@ from headstart.protocol import FEWEST_SEEDS, Protocol
 from headstart.reporter import Silent, Voice
 from headstart.text import counted, enumerated
 from headstart.units import seconds
-from headstart.verdict.statistics import LEVEL, MeanSquares
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
 PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge

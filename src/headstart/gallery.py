@@ -22,6 +22,8 @@ from PIL import Image
 from torch import nn
 
 from headstart import build
+from headstart.analysis import confusion
+from headstart.analysis.correctness import predictions
 from headstart.errors import told
 from headstart.model_folder import Model, read_model
 from headstart.parts import augment, networks
@@ -29,9 +31,7 @@ from headstart.parts.gradcam import grad_cam
 from headstart.parts.precision import place, repeatable
 from headstart.plan import Plan, read_plan
 from headstart.record import read_json, write_atomic
-from headstart.report import pictures
 from headstart.reporter import Silent, Voice
-from headstart.verdict.gather import predictions
 
 SIDE = 96  # px of a thumbnail
 OF_CELL, OF_LIST = 12, 24  # pictures of a cell of the confusion; of the worst mistakes, and of the least sure
@@ -118,10 +118,10 @@ def chosen(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, Any]:
     counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
     np.add.at(counts, (labels, said), 1)
     of_cell: dict[tuple[int, int], Rows] = {}
-    for true, guess in pictures.shown_cells(counts.tolist()):
+    for true, guess in confusion.shown_cells(counts.tolist()):
         rows = np.flatnonzero((labels == true) & (said == guess))
         of_cell[true, guess] = rows[np.argsort(-sure[rows], kind="stable")][:OF_CELL]
-    in_turn = pictures.in_turn({cell: rows.tolist() for cell, rows in of_cell.items()})
+    in_turn = confusion.in_turn({cell: rows.tolist() for cell, rows in of_cell.items()})
     mistaken = sum(true != guess for true, guess in of_cell)
     most = Counter(cell for cell, _ in islice(in_turn, max(MOST, mistaken)))
     wrong = np.flatnonzero(said != labels)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from headstart import errors, machine, record, run, run_heads
+from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.cache import cache_root, write_whole
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
 from headstart.plan import Plan
 from headstart.reporter import Voice
 from headstart.scribe import called
-from headstart.verdict.gather import RunRecord, read_run, runs_in
 
 Asked = tuple[Plan, dict[str, Any]]  # a complete plan and what the run is there for
 PATIENCE = 60.0  # seconds that a run is waited for which another process has

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from headstart.analysis.run_records import runs_in
 from headstart.cache import sweep
-from headstart.verdict.gather import runs_in
 
 
 def clear_half_made(folder: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from headstart.analysis.run_records import RunRecord
+from headstart.analysis.statistics import time_to_target
 from headstart.declaration import Declared
 from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
 from headstart.plan import Plan
@@ -15,8 +17,6 @@ from headstart.protocol import Protocol
 from headstart.reporter import Row, Table
 from headstart.text import counted
 from headstart.units import seconds
-from headstart.verdict.gather import RunRecord
-from headstart.verdict.statistics import time_to_target
 
 Condition = tuple[str, float]  # budget, fraction
 About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.verdict.gather import RunRecord, epoch_score
+from headstart.analysis.run_records import RunRecord, epoch_score
 
 EXTENSIONS = 2
 Score = tuple[float, float]  # of val: the metric, and minus the loss, which breaks ties

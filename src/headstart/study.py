@@ -16,6 +16,8 @@ from typing import Any
 
 from headstart import build, gallery, jobs, leftovers, machine, record, run, signals, winner
 from headstart.ailments import Ailments
+from headstart.analysis.run_records import RunRecord, read_run, runs_in
+from headstart.analysis.verdict import conclude, stopped
 from headstart.arms import (
     as_judged,
     borne_by_all,
@@ -39,8 +41,6 @@ from headstart.reporter import Silent, Voice
 from headstart.search import Trial, search
 from headstart.survey import Survey
 from headstart.text import capital
-from headstart.verdict.conclude import conclude, stopped
-from headstart.verdict.gather import RunRecord, read_run, runs_in
 from headstart.watch import means
 
 

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 
 from headstart import build, jobs, machine, record
+from headstart.analysis.run_records import RunRecord, runs_in
+from headstart.analysis.statistics import crossed, over_images
+from headstart.analysis.wording import length_words
 from headstart.arms import borne_by_all
 from headstart.engines import checked, choice
 from headstart.errors import DataError, InterruptedRunError, UsageError
@@ -28,12 +31,9 @@ from headstart.reporter import Silent, Voice
 from headstart.settings import settle
 from headstart.start_names import FORMS
 from headstart.text import capital, counted, points
-from headstart.verdict.gather import RunRecord, runs_in
 from headstart.verdict.gradients import VANISHED, flow_kept
 from headstart.verdict.health import findings
 from headstart.verdict.history import EARLY, HEALTHY, read
-from headstart.verdict.statistics import crossed, over_images
-from headstart.verdict.words import length_words
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")

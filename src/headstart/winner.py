@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart import record
+from headstart.analysis.wording import judged, paragraph, splits
 from headstart.errors import UsageError
 from headstart.model_folder import make_whole
 from headstart.text import counted
-from headstart.verdict.words import judged, paragraph, splits
 
 
 def export(folder: Path, verdict: dict[str, Any]) -> None:

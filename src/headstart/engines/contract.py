@@ -22,13 +22,13 @@ from typing import Any
 import torch
 
 from headstart import build, jobs, machine
+from headstart.analysis.run_records import runs_in
 from headstart.engines import Engine
 from headstart.errors import DataError
 from headstart.parts import precision
 from headstart.plan import Plan
 from headstart.reporter import Silent
 from headstart.settings import settle
-from headstart.verdict.gather import runs_in
 
 STEPS = 3
 _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from headstart import jobs as work
+from headstart.analysis.run_records import runs_in
 from headstart.engines import GRACE, LOST
 from headstart.engines.parcel import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
 from headstart.reporter import Silent, Voice
 from headstart.signals import Wish
-from headstart.verdict.gather import runs_in
 
 Answer = tuple[str, bytes]  # the answer's text, and run folders that do not lie where the study is
 _ELSEWHERE = json.dumps({"elsewhere": True})  # the node does not see the study's folder

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from headstart.analysis.wording import arm_words, judged, metric_words
 from headstart.report import charts
 from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section, by_arm
 from headstart.text import capital, counted
-from headstart.verdict.words import arm_words, judged, metric_words
 
 COSTS = {
     "minutes": ("minutes of training per run", "mean minutes that a run trained and validated"),

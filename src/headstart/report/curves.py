@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.analysis.wording import arm_words, metric_words, splits
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section, by_arm, legend
 from headstart.text import capital, counted, enumerated
-from headstart.verdict.words import arm_words, metric_words, splits
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_NAMES, MOST_ROWS = 12, 1000  # lines that each have a name, and rows of a table of loose runs

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
 from headstart.report import charts
 from headstart.report.records import Drawn
 from headstart.report.story import Figure, Section
 from headstart.text import capital, counted, enumerated
-from headstart.verdict.words import arm_words, judged, length_words, metric_words, splits
 
 
 def searched(verdict: Mapping[str, Any]) -> Section | None:

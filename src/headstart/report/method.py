@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.analysis.run_records import RunRecord, runs_in
+from headstart.analysis.wording import arm_words, length_words
 from headstart.declaration import Declared, read_study
 from headstart.errors import HeadstartError
 from headstart.plan import Facts, Plan, fields, read_plan
@@ -16,8 +18,6 @@ from headstart.report.names import isolated
 from headstart.report.records import Drawn
 from headstart.settings import settle
 from headstart.text import enumerated
-from headstart.verdict.gather import RunRecord, runs_in
-from headstart.verdict.words import arm_words, length_words
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
 SEARCH_HEAD = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")

@@ -11,6 +11,10 @@ from typing import Any
 
 import jinja2
 
+from headstart.analysis import confusion
+from headstart.analysis.headline import headline_contrast, read_verdict
+from headstart.analysis.run_records import runs_at
+from headstart.analysis.wording import MORE, arm_words, length_words, splits
 from headstart.record import write_atomic
 from headstart.report import charts, cost, curves, grids, method, pictures, records, ridges, story, training
 from headstart.report.names import isolated
@@ -19,9 +23,6 @@ from headstart.report.records import Drawn
 from headstart.report.ridges import Shown
 from headstart.report.story import Section
 from headstart.text import capital, counted, points
-from headstart.verdict.gather import runs_at
-from headstart.verdict.headline import headline_contrast, read_verdict
-from headstart.verdict.words import MORE, arm_words, length_words, splits
 
 NAME = "report.html"
 MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly
@@ -174,7 +175,7 @@ def _there(sections: Sequence[Section | None]) -> list[Section]:
 def _gallery(found: Gallery, run: str) -> dict[str, Any]:
     """The confusion as a table of buttons, the most confused pairs in words, and the lists of photos."""
     table = []
-    shown = pictures.shown_classes(found.counts)
+    shown = confusion.shown_classes(found.counts)
     for true in shown:
         row, name = found.counts[true], isolated(found.classes[true])
         total = max(sum(row), 1)

@@ -6,11 +6,11 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,12 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import escape
 from PIL import Image
 
+from headstart.analysis.confusion import _confused, in_turn, shown_cells
+from headstart.analysis.correctness import predictions
 from headstart.errors import DataError
 from headstart.report.names import isolated
-from headstart.verdict.gather import predictions
 
-K = TypeVar("K")
-V = TypeVar("V")
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
-MOST_CLASSES = 30  # that a confusion shows
 MOST_BYTES, MOST_PATHS = 2_200_000, 300_000  # of all photos on a page, and of the paths of others
 OF_PHOTO = 500  # bytes on a page beside a photo and its words
 LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive does not fill the memory
@@ -133,36 +131,6 @@ def _that_fit_in(keys: Iterable[str], room: int) -> list[str]:
 def _size_of(key: str) -> int:
     """Bytes of a path on a page: as JSON, or as an item of a list."""
     return max(len(htmlsafe_json_dumps(key)), len(str(escape(key)).encode()) + 4) + 6
-
-
-def in_turn(lists: Mapping[K, Sequence[V]]) -> Iterator[tuple[K, V]]:
-    """The first of each list with the list's name, then the second of each, and so on."""
-    for at in range(max(map(len, lists.values()), default=0)):
-        yield from ((name, some[at]) for name, some in lists.items() if at < len(some))
-
-
-def shown_classes(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Which classes a confusion `counts[true][said]` shows, in order: all, or of very many those confused most."""
-    confused = (at for _, true, said in _confused(counts) for at in (true, said))
-    return sorted(list(dict.fromkeys([*confused, *range(len(counts))]))[:MOST_CLASSES])
-
-
-def shown_cells(counts: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The cells (true, said) that a confusion shows and that have images: mistakes first, the most frequent first."""
-    shown = shown_classes(counts)
-    wrong = [(true, said) for _, true, said in _confused(counts) if true in shown and said in shown]
-    return [*wrong, *((at, at) for at in shown if counts[at][at])]
-
-
-def _confused(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
-    """(how many, true, said) of what is not right, the most first."""
-    pairs = [
-        (count, true, said)
-        for true, row in enumerate(counts)
-        for said, count in enumerate(row)
-        if count and true != said
-    ]
-    return sorted(pairs, key=lambda pair: -pair[0])
 
 
 def read(run: Path) -> Gallery | None:

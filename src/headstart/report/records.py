@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from headstart.analysis.run_records import RunRecord, epoch_score
+from headstart.analysis.wording import arm_words, length_words
 from headstart.record import read_lines
-from headstart.verdict.gather import RunRecord, epoch_score
 from headstart.verdict.history import History
-from headstart.verdict.words import arm_words, length_words
 
 
 @dataclass

@@ -12,11 +12,11 @@ from typing import Any
 from markupsafe import Markup
 from scipy import stats
 
+from headstart.analysis.headline import headline_contrast
+from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
 from headstart.report import charts
 from headstart.report.records import Drawn, mean_and_band
 from headstart.text import capital, enumerated, level_words, points
-from headstart.verdict.headline import headline_contrast
-from headstart.verdict.words import arm_words, judged, length_words, metric_words, splits
 
 MOST_COLOURS = 6
 GREY, BLUE = 0, 1  # scratch, the arm that val chose

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
+from headstart.analysis.wording import arm_words, length_words, network_words
 from headstart.report import charts
 from headstart.report.charts import thinned
 from headstart.report.records import Drawn, mean_and_band
@@ -14,7 +15,6 @@ from headstart.text import capital, counted, enumerated
 from headstart.verdict.finding import Finding
 from headstart.verdict.health import findings, unprobed
 from headstart.verdict.history import HEALTHY
-from headstart.verdict.words import arm_words, length_words, network_words
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 12  # runs whose gradients are drawn, and epochs of each

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from headstart.analysis.headline import read_verdict, turned
+from headstart.analysis.run_records import runs_in
+from headstart.analysis.wording import arm_words, paragraph
 from headstart.declaration import read_study
 from headstart.errors import UsageError
 from headstart.text import enumerated
 from headstart.use.opened import Run
 from headstart.use.plots import Plots
-from headstart.verdict.gather import runs_in
-from headstart.verdict.headline import read_verdict, turned
-from headstart.verdict.words import arm_words, paragraph
 
 
 class Verdict(dict[str, Any]):

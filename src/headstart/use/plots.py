@@ -10,13 +10,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from headstart.analysis import confusion
+from headstart.analysis.run_records import runs_in
+from headstart.analysis.wording import arm_words, splits
 from headstart.errors import UsageError
 from headstart.record import read_json
 from headstart.report import charts, curves, grids, pictures, records, story, training
 from headstart.report.records import Drawn
 from headstart.report.story import Section
-from headstart.verdict.gather import runs_in
-from headstart.verdict.words import arm_words, splits
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
@@ -77,7 +78,7 @@ class Plots:
     def confusion(self) -> Chart:
         """What the exported model takes for what, on the images that judge."""
         counts = read_json(self._exported / "result.json")["test"]["confusion"]
-        shown = pictures.shown_classes(counts)
+        shown = confusion.shown_classes(counts)
         names = [self._verdict["classes"][at] for at in shown]
         rows = [([counts[true][said] for said in shown], max(sum(counts[true]), 1)) for true in shown]
         shares = [[count / total for count in row] for row, total in rows]

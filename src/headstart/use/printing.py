@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from headstart.verdict.words import splits
+from headstart.analysis.wording import splits
 
 if TYPE_CHECKING:
     from headstart.use.predictor import Prediction

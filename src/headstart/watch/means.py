@@ -28,9 +28,9 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars
 
+from headstart.analysis.run_records import RunRecord, compared
 from headstart.declaration import Declared
 from headstart.record import mark, read_lines, slug
-from headstart.verdict.gather import RunRecord, compared
 from headstart.watch.event_file import EventFile
 from headstart.watch.scalars import scalars
 from headstart.watch.sinks import retire

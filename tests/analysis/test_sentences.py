@@ -12,13 +12,13 @@ import pytest
 from scipy import stats
 
 from headstart import winner
+from headstart.analysis import contrasts
+from headstart.analysis.headline import headline_contrast, read_verdict, winner_of
+from headstart.analysis.sentences import known, sentences, settle
+from headstart.analysis.verdict import rival_of
+from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
 from headstart.text import counted, level_words
-from headstart.verdict import decide
-from headstart.verdict.conclude import rival_of
-from headstart.verdict.headline import headline_contrast, read_verdict, winner_of
-from headstart.verdict.sentences import known, sentences, settle
-from headstart.verdict.words import paragraph
 
 
 def verdict_of(
@@ -45,13 +45,13 @@ def verdict_of(
         arms.append({**arm, "to_target": {"epochs": passed}, "seeds": rows})
     chosen = max(names, key=lambda name: val[name])
     primary = (names[0], names[-1])
-    wanted = decide.pairs(names, names[-1], primary)
+    wanted = contrasts.pairs(names, names[-1], primary)
     found = {
         "metric": "accuracy", "tie": tie, "target": 0.75 if reached is not None else 0.0, "network": "resnet18",
         "budget": "1ep", "fraction": 1.0, "judge": {"split": "test", "images": m, "declared": "none"}, "n": n,
         "one_split": False, "arms": arms, "primary": list(primary), "chosen": chosen,
         "rival": rival_of(chosen, primary, []), "grid_rows": [], "looks": [], "labels": None, "conditions": [],
-        "contrasts": [asdict(one) for one in decide.contrasts(right, wanted, tie=tie)] if n > 1 else [],
+        "contrasts": [asdict(one) for one in contrasts.contrasts(right, wanted, tie=tie)] if n > 1 else [],
         "search": {}, "known": {}, "overlaps": [],
     }  # fmt: skip
     return {**found, "winner": winner_of(found)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from headstart.analysis.statistics import ROUNDING
+from headstart.analysis.wording import Verdict
 from headstart.errors import DataError
 from headstart.record import read_json
-from headstart.verdict.statistics import ROUNDING
-from headstart.verdict.words import Verdict
 
 
 def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from tests import recompute, simulated
 
 from headstart import study
+from headstart.analysis import contrasts
+from headstart.analysis.interim import Look, taken
+from headstart.analysis.run_records import runs_in
+from headstart.analysis.statistics import crossed, obrien_fleming
 from headstart.declaration import read_study
 from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.question import declared
 from headstart.reporter import Silent
-from headstart.verdict import decide
-from headstart.verdict.gather import runs_in
-from headstart.verdict.looks import Look, taken
-from headstart.verdict.statistics import crossed, obrien_fleming
-from tests import recompute, simulated
 
 LOOKS = (3, 5, 8)
 COUNT = 2_000
@@ -37,13 +37,13 @@ def judged(seed: int, *, taste: float, gain: float = 0.0, count: int = COUNT) ->
             looks = taken(arms, ("a", "b"), LOOKS)
             seen = {name: table[: looks[-1].n] for name, table in arms.items()}
             level = 1 - looks[-1].boundary
-            yield looks, decide.contrasts(seen, [("a", "b")], tie=0.01, primary_level=level)[0].outcome
+            yield looks, contrasts.contrasts(seen, [("a", "b")], tie=0.01, primary_level=level)[0].outcome
 
 
 @pytest.fixture
 def no_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would settle an undecided contrast is no part of the decision, and takes most of the time."""
-    monkeypatch.setattr(decide, "need", lambda *_: None)
+    monkeypatch.setattr(contrasts, "need", lambda *_: None)
 
 
 @pytest.mark.usefixtures("no_needs")

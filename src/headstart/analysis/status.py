@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from headstart.analysis.run_records import compared
 from headstart.declaration import Declared
 from headstart.errors import DataError
 from headstart.record import SCHEMA, read_json
-from headstart.verdict.gather import compared
 
 
 def ended(folder: Path, declared: Declared) -> dict[str, Any] | None:

@@ -6,10 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from headstart.analysis.headline import beaten_by, headline_contrast, turned
+from headstart.analysis.wording import (
+    Verdict,
+    arm_words,
+    bare_start,
+    interval,
+    judged,
+    length_words,
+    metric_words,
+    splits,
+)
 from headstart.protocol import FEWEST_SEEDS
 from headstart.text import capital, counted, enumerated, level_words, per_cent, points
-from headstart.verdict.headline import beaten_by, headline_contrast, turned
-from headstart.verdict.words import Verdict, arm_words, bare_start, interval, judged, length_words, metric_words, splits
 
 SHOWN = 5  # class names in a sentence
 

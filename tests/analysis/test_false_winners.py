@@ -17,12 +17,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from scipy import stats
-
-from headstart.protocol import Cell
-from headstart.verdict import decide
-from headstart.verdict.conclude import rival_of, rivals_of, with_rivals
-from headstart.verdict.headline import key_contrast, turned
 from tests import simulated
+
+from headstart.analysis import contrasts as contrasts_module
+from headstart.analysis.headline import key_contrast, turned
+from headstart.analysis.verdict import rival_of, rivals_of, with_rivals
+from headstart.protocol import Cell
 
 COUNT = 2_000
 PAIRS = 5_000  # two arms are quick: more studies, and a closer limit
@@ -32,7 +32,7 @@ NULLS = [0.0, 2.0]
 @pytest.fixture(autouse=True)
 def _no_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would settle an undecided contrast is no part of the decision, and takes most of the time."""
-    monkeypatch.setattr(decide, "need", lambda *_: None)
+    monkeypatch.setattr(contrasts_module, "need", lambda *_: None)
 
 
 def upper(count: int, total: int) -> float:
@@ -55,11 +55,11 @@ def drawn(seed: int, copies: int, count: int = COUNT, *, taste: float = 0.0, gai
             yield from world.studies(count // len(worlds), copies, rng, taste=taste, shift=shift)
 
 
-def contrasts(correct: np.ndarray) -> list[decide.Contrast]:
+def contrasts(correct: np.ndarray) -> list[contrasts_module.Contrast]:
     """All pairs of the copies, the first against the last declared as the primary contrast."""
     names = [chr(ord("a") + i) for i in range(len(correct))]
-    wanted = decide.pairs(names, names[-1], (names[0], names[-1]))
-    return decide.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
+    wanted = contrasts_module.pairs(names, names[-1], (names[0], names[-1]))
+    return contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
 
 
 @pytest.mark.parametrize("taste", NULLS, ids=["copies", "taste"])
@@ -96,7 +96,7 @@ def test_a_grid_of_equal_rates_seldom_has_a_headline(rows: int, rates: int) -> N
         scores = dict(zip(names, val, strict=True))
         chosen = max(names, key=lambda name: scores[name])
         wanted = with_rivals(names, (names[1], names[0]), chosen, rivals_of(chosen, cells, scores))
-        found = decide.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
+        found = contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
         one = next(one for one in found if {one.first, one.second} == {chosen, rivals_of(chosen, cells, scores)[0]})
         false += one.outcome in ("better", "worse")
     print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper(false, COUNT):.4f}")

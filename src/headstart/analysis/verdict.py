@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from headstart.analysis.contrasts import contrasts, pairs
+from headstart.analysis.correctness import Judged
+from headstart.analysis.data_efficiency import data_efficiency
+from headstart.analysis.headline import winner_of
+from headstart.analysis.interim import taken
+from headstart.analysis.run_records import RunRecord, common_seeds, compared, runs_in, tables
+from headstart.analysis.sentences import sentences
+from headstart.analysis.statistics import time_to_target
 from headstart.declaration import Declared
 from headstart.protocol import Cell
 from headstart.record import SCHEMA, read_json
-from headstart.verdict.decide import contrasts, pairs
-from headstart.verdict.gather import Judged, RunRecord, common_seeds, compared, runs_in, tables
-from headstart.verdict.headline import winner_of
-from headstart.verdict.labels import data_efficiency
-from headstart.verdict.looks import taken
-from headstart.verdict.sentences import sentences
-from headstart.verdict.statistics import time_to_target
 
 JUDGE = "test"
 

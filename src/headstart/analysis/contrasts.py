@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from headstart.analysis.statistics import ROUNDING, Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
 from headstart.protocol import FEWEST_SEEDS
-from headstart.verdict.statistics import ROUNDING, Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Table = npt.NDArray[np.int8]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.verdict.labels import crossover, data_efficiency, worth
-from headstart.verdict.sentences import labels_words
+from headstart.analysis.data_efficiency import crossover, data_efficiency, worth
+from headstart.analysis.sentences import labels_words
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 

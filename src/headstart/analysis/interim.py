@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from headstart.verdict.statistics import balance, crossed, obrien_fleming
+from headstart.analysis.statistics import balance, crossed, obrien_fleming
 
 
 @dataclass(frozen=True)

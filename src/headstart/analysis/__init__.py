@@ -1,0 +1,1 @@
+"""What the numbers say: statistics, decision and words. numpy and scipy, no torch."""
