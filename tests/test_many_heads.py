@@ -8,7 +8,7 @@ import torch
 
 from headstart import build, jobs, judgement, machine, many_heads, run, run_heads
 from headstart.analysis.run_records import read_run
-from headstart.model_folder import make_whole
+from headstart.artifacts.model_folder import make_whole
 from headstart.parts import precision
 from headstart.parts.weights import model_weights
 from headstart.plan import Plan

@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from headstart import evidence, loop
+from headstart import loop
+from headstart.artifacts import predictions
 from headstart.parts import networks
 from headstart.record import Journal, write_json
 from headstart.state import State
@@ -372,7 +373,7 @@ def test_a_confusion_picture_of_any_size(classes: int) -> None:
 
 def test_sample_pictures_are_the_photos_of_the_first_batch(tmp_path: Path) -> None:
     made = prepared(image_size=24)
-    assert evidence.write_samples(tmp_path, evidence.samples(made.parts)) == "evidence/samples.jpg"
+    assert predictions.write_samples(tmp_path, predictions.samples(made.parts)) == "evidence/samples.jpg"
     photos, _ = made.parts.batches.batch(0, 0)
     picture = np.asarray(Image.open(io.BytesIO((tmp_path / "evidence/samples.jpg").read_bytes())))
     assert photos.shape == (8, 3, 24, 24) and picture.shape == (50, 8 * 50, 3)  # each twice its size, and a gap

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart import evidence, loop, record
+from headstart import loop, record
+from headstart.artifacts import predictions
 from headstart.build import Prepared
 from headstart.plan import Plan
 from headstart.scribe import Scribe
@@ -27,8 +28,8 @@ def judged(
     scribe: Scribe, prepared: Prepared, scores: dict[str, loop.Score], step: int, epoch: int, best_epoch: int
 ) -> dict[str, Any]:
     """Leave the judgement in the record and as evidence; returns what result.json says of it."""
-    evidence.write_predictions(scribe.folder, prepared, scores)
-    results = {name: evidence.summary(found, prepared.judging[name].labels) for name, found in scores.items()}
+    predictions.write_predictions(scribe.folder, prepared, scores)
+    results = {name: predictions.summary(found, prepared.judging[name].labels) for name, found in scores.items()}
     scribe.write({"kind": "end", "step": step, "epoch": epoch, **results})
     return {**results, "best_epoch": best_epoch, "judge": prepared.split.judge}
 

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, evidence, gallery, judgement, loop, machine, record
+from headstart import build, checkpoint, judgement, loop, machine, record
+from headstart.artifacts import gallery, predictions
+from headstart.artifacts.model_folder import epoch_of, write_model
 from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
-from headstart.model_folder import epoch_of, write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Facts, Plan, anchored, differences, read_plan
 from headstart.reporter import Voice
@@ -164,7 +165,7 @@ def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration |
                 life.remember()
             else:
                 scribe.write({"kind": "begin", "step": 0, "time": time.time()})
-                picture = evidence.write_samples(folder, evidence.samples(parts))
+                picture = predictions.write_samples(folder, predictions.samples(parts))
                 scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
             try:
                 if not known:
@@ -310,7 +311,7 @@ class _Life:
         precision.place(network, parts.device)
         scores: dict[str, loop.Score] = {}
         for name, split in prepared.judging.items():
-            for found in evidence.judge(network, split, parts):
+            for found in predictions.judge(network, split, parts):
                 if found is None:
                     self.obey()
                 elif not math.isfinite(found.loss):

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart import build, evidence, judgement, loop, many_heads, record, run
+from headstart import build, judgement, loop, many_heads, record, run
+from headstart.artifacts import predictions
+from headstart.artifacts.model_folder import write_model
 from headstart.build import Prepared
 from headstart.checkpoint import tensor_bytes
 from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
 from headstart.many_heads import Member, Moment, Trained
-from headstart.model_folder import write_model
 from headstart.parts import heads, networks, precision
 from headstart.plan import Plan
 from headstart.reporter import Voice
@@ -251,7 +252,7 @@ class _Shared:
         seconds = {"training": sum(e.train_seconds + e.val_seconds for e in trained.epochs), "watching": 0.0}
         with record.locked(folder), Scribe(folder, prepared.plan, 0) as scribe:
             scribe.write({"kind": "begin", "step": 0, "time": time.time()})
-            picture = evidence.write_samples(folder, self._picture(prepared))
+            picture = predictions.write_samples(folder, self._picture(prepared))
             scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
             for line in head.lines.made:
                 scribe.write(line)
@@ -283,7 +284,7 @@ class _Shared:
     def _picture(self, prepared: Prepared) -> bytes:
         seed = prepared.plan.chance.seed
         if seed not in self._samples:
-            self._samples[seed] = evidence.samples(prepared.parts)
+            self._samples[seed] = predictions.samples(prepared.parts)
         return self._samples[seed]
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, gallery, jobs, leftovers, machine, record, run, signals, winner
+from headstart import build, jobs, leftovers, machine, record, run, signals, winner
 from headstart.ailments import Ailments
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
@@ -29,6 +29,7 @@ from headstart.arms import (
     source_plan,
     write_met,
 )
+from headstart.artifacts import gallery
 from headstart.declaration import Declared, read_study, write_study
 from headstart.engines import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError

@@ -8,8 +8,8 @@ from typing import Any
 
 from headstart import record
 from headstart.analysis.wording import judged, paragraph, splits
+from headstart.artifacts.model_folder import make_whole
 from headstart.errors import UsageError
-from headstart.model_folder import make_whole
 from headstart.text import counted
 
 

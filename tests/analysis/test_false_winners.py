@@ -17,12 +17,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from scipy import stats
-from tests import simulated
 
 from headstart.analysis import contrasts as contrasts_module
 from headstart.analysis.headline import key_contrast, turned
 from headstart.analysis.verdict import rival_of, rivals_of, with_rivals
 from headstart.protocol import Cell
+from tests import simulated
 
 COUNT = 2_000
 PAIRS = 5_000  # two arms are quick: more studies, and a closer limit

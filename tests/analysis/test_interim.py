@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from tests import recompute, simulated
 
 from headstart import study
 from headstart.analysis import contrasts
@@ -18,6 +17,7 @@ from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.question import declared
 from headstart.reporter import Silent
+from tests import recompute, simulated
 
 LOOKS = (3, 5, 8)
 COUNT = 2_000

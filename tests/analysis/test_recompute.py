@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests import recompute
 
 from headstart import study
 from headstart.engines.here import Here
 from headstart.question import declared
 from headstart.reporter import Silent
+from tests import recompute
 
 SCRIPT = Path(recompute.__file__)
 PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "target": 0.5}

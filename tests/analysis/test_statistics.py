@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from tests.recompute import needed, squares
 
 from headstart.analysis.contrasts import contrasts, decide, pairs
 from headstart.analysis.statistics import (
@@ -22,6 +21,7 @@ from headstart.analysis.statistics import (
     time_to_target,
     wilson,
 )
+from tests.recompute import needed, squares
 
 
 def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from headstart import data
+from headstart.artifacts.predictions import summary
 from headstart.data import pixels
 from headstart.data.listing import Listing, nearest
 from headstart.data.split import divide
 from headstart.errors import DataError, UsageError
-from headstart.evidence import summary
 from headstart.loop import score
 from headstart.parts.precision import usable_cores
 from headstart.reporter import Voice

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from headstart.artifacts.model_folder import Model, read_model
 from headstart.data import pixels
 from headstart.data.decode import quiet
 from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
-from headstart.model_folder import Model, read_model
 from headstart.parts import augment, precision
 from headstart.reporter import Silent, Voice
 from headstart.use.opened import find_model

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
+from headstart.artifacts.model_folder import read_model
 from headstart.data import read
 from headstart.errors import ModelFileError
-from headstart.model_folder import read_model
 from headstart.use.predictor import Predictor
 from tests.trained import SETTINGS, train, trained
 

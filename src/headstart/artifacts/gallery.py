@@ -24,8 +24,8 @@ from torch import nn
 from headstart import build
 from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
+from headstart.artifacts.model_folder import Model, read_model
 from headstart.errors import told
-from headstart.model_folder import Model, read_model
 from headstart.parts import augment, networks
 from headstart.parts.gradcam import grad_cam
 from headstart.parts.precision import place, repeatable

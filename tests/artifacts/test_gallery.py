@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart import api, gallery
+from headstart import api
 from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
+from headstart.artifacts import gallery
 from headstart.errors import DataError
 from headstart.parts import networks
 from headstart.parts.gradcam import grad_cam
