@@ -35,7 +35,7 @@ def peak(source: str, size: int, classes: str) -> int:
             "--runs",
             f"{scratch}/runs",
         ]
-        run = "from headstart.cli import main; main()"
+        run = "from headstart.cli.main import main; main()"
         environment = {**os.environ, "HEADSTART_CACHE": f"{scratch}/cache"}  # nothing is decoded or measured yet
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen([sys.executable, "-c", run, *words], env=environment, **quiet)

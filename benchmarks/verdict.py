@@ -78,7 +78,7 @@ def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> 
     words += ["--runs", str(runs)]
     clock = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "from headstart.cli import main; main()", *words],
+        [sys.executable, "-c", "from headstart.cli.main import main; main()", *words],
         env={**os.environ, "HEADSTART_CACHE": str(cache)},
         check=True,
         stdout=subprocess.DEVNULL,

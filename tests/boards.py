@@ -61,7 +61,7 @@ class Board:
             *flags,
         ]
         if ours:
-            words = ["-c", "from headstart.cli import main; main()", "board", str(folder)]
+            words = ["-c", "from headstart.cli.main import main; main()", "board", str(folder)]
         self.process = subprocess.Popen(
             [sys.executable, *words, "--port", "0"],
             stdout=subprocess.PIPE,

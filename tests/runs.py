@@ -28,7 +28,7 @@ def prepared(**settings: Any) -> Prepared:
 def command(*words: str | Path) -> subprocess.Popen[str]:
     """`headstart WORDS…` as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from headstart.cli import main; main()", *map(str, words)],
+        [sys.executable, "-c", "from headstart.cli.main import main; main()", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

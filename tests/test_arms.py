@@ -16,7 +16,7 @@ from headstart.protocol import Cell
 from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.settings import settle
-from tests.test_bad_input import photos
+from tests.cli.test_train_errors import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
 PLAN = {"image_size": 16, "stem": "small", "store_scale": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}

@@ -12,7 +12,7 @@ from PIL import Image
 from headstart import forecast, study
 from headstart.analysis.contrasts import contrasts
 from headstart.analysis.run_records import runs_in
-from headstart.cli import main
+from headstart.cli.main import main
 from headstart.declaration import Declared, read_study
 from headstart.engines.here import Here
 from headstart.errors import UsageError

@@ -29,8 +29,8 @@ from headstart.use import diagnosis
 from headstart.verdict import health
 from headstart.verdict.history import History
 from headstart.watch.probe import Probe
+from tests.cli.test_main import in_a_process
 from tests.runs import command, finish, metrics, prepared
-from tests.test_cli import in_a_process
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
 FEW = {**FAST, "fraction": 0.4}  # 25 steps an epoch, more or less
@@ -265,7 +265,7 @@ def test_what_reads_a_finished_run_is_quick_and_needs_no_torch(
 ) -> None:
     folder = request.getfixturevalue(record)
     code = (
-        "import atexit, sys; from headstart.cli import main\n"
+        "import atexit, sys; from headstart.cli.main import main\n"
         "heavy = {'torch', 'torchvision', 'timm', 'tensorboard'}\n"
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & heavy)))\n"
         f"main({[verb, str(folder)]})\n"

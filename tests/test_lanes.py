@@ -13,7 +13,7 @@ import pytest
 
 import headstart
 from headstart import jobs, study
-from headstart.cli import main
+from headstart.cli.main import main
 from headstart.engines import LOST, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes

@@ -24,7 +24,7 @@ import headstart
 from headstart import study
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
 from headstart.analysis.wording import arm_words
-from headstart.cli import main
+from headstart.cli.main import main
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.plan import Facts, Plan, read_plan

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from headstart import loop, run
-from headstart.cli import main
+from headstart.cli.main import main
 from headstart.errors import UsageError
 from headstart.record import read_json
 from headstart.reporter import Silent

@@ -22,7 +22,7 @@ from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table
 from headstart.search import extended, search
-from tests.test_bad_input import photos
+from tests.cli.test_train_errors import photos
 
 TINY = {
     "batch_size": 8,

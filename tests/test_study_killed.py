@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headstart import run
-from headstart.cli import main
+from headstart.cli.main import main
 from headstart.record import read_json, read_lines
 from tests.runs import metrics
 from tests.test_resume import CONTEXT, _door, wait

@@ -22,9 +22,7 @@ WORDS = [
     "--batch-size", "8", "--precision", "fp32", "--threads", "1", "--epochs", "120st", "--search", "off",
     "--seeds", "3",
 ]  # fmt: skip
-MAIN = (
-    "import atexit, sys; from headstart.cli import main\natexit.register(lambda: print('torch' in sys.modules))\nmain()"
-)
+MAIN = "import atexit, sys; from headstart.cli.main import main\natexit.register(lambda: print('torch' in sys.modules))\nmain()"
 
 
 def process(*words: str, **environment: str) -> subprocess.Popen[str]:

@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from headstart.cli import main
+from headstart.cli.main import main
+from headstart.cli.render import as_csv, as_table
 from headstart.data import read
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.reporter import Silent
@@ -20,7 +21,6 @@ from headstart.text import printable
 from headstart.use.evaluate import evaluate, sentences
 from headstart.use.opened import find_model
 from headstart.use.predictor import Predictor, require_read
-from headstart.use.printing import as_csv, as_table
 from tests.trained import SETTINGS, train, trained
 
 

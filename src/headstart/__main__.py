@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line; Ctrl-C while it is being imported ends it without a traceback."""
     try:
-        from headstart.cli import main as command
+        from headstart.cli.main import main as command
 
         command()
     except KeyboardInterrupt:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from headstart.cli import main
+from headstart.cli.main import main
 from headstart.declaration import read_study
 from headstart.engines import choice
 from headstart.question import declared
 from headstart.record import read_json
-from tests.test_bad_input import failure, photos
+from tests.cli.test_train_errors import failure, photos
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]
 PLAN += ["--threads", "1", "--precision", "fp32", "--store-scale", "1"]

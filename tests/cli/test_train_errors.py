@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from headstart import record
-from headstart.cli import main
+from headstart.cli.main import main
 from tests.trained import trained
 
 SMALL = ["--image-size", "16", "--stem", "small", "--epochs", "1st", "--batch-size", "4", "--threads", "1"]

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from headstart import cli, run
-from headstart.cli import app, main
+from headstart import run
+from headstart.cli import main
+from headstart.cli.main import app, main
 from headstart.console import Terminal
 from headstart.errors import ResourceError
 from headstart.plan import Plan, fields
@@ -53,7 +54,7 @@ def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[s
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from headstart.cli import main\n"
+        "import sys; from headstart.cli.main import main\n"
         f"for words in ([], ['--help'], ['--version'], *([c, '--help'] for c in {COMMANDS}), ['train', '--dry-run']):\n"
         "    main(words)\n"
         "import headstart; headstart.UsageError; dir(headstart)\n"
@@ -75,7 +76,7 @@ def test_help_imports_nothing_heavy() -> None:
 )  # fmt: skip
 def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[str]) -> None:
     found = in_a_process(
-        "import atexit, sys; from headstart.cli import main\n"
+        "import atexit, sys; from headstart.cli.main import main\n"
         f"atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & set({HEAVY}))))\n"
         f"main({words})\n"
     )
@@ -104,7 +105,7 @@ def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[s
 )
 def test_what_is_not_there_is_told_before_torch_is_imported(words: list[str], code: int) -> None:
     found = in_a_process(
-        "import atexit, sys; from headstart.cli import main\n"
+        "import atexit, sys; from headstart.cli.main import main\n"
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & {'torch', 'timm'})))\n"
         f"main({words})\n"
     )
@@ -127,7 +128,7 @@ def test_every_command_has_help(command: str, capsys) -> None:
     main([command, "--help"])
     said = capsys.readouterr().out
     assert said.startswith(f"Usage: headstart {command}")
-    assert inspect.getdoc(getattr(cli, command)).split()[0] in said
+    assert inspect.getdoc(getattr(main, command)).split()[0] in said
 
 
 def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_default(capsys) -> None:
@@ -259,7 +260,7 @@ def on_a_terminal(words: list[str], **environment: str) -> tuple[int, str]:
     """`headstart WORDS…` with a terminal as its stdout and stderr: exit code and what stood on it."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from headstart.cli import main; main()", *words],
+        [sys.executable, "-c", "from headstart.cli.main import main; main()", *words],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -307,7 +308,7 @@ def test_a_fault_of_ours_is_one_sentence_and_a_traceback_with_debug(monkeypatch,
     assert "--debug" in lines[-1] and "Traceback" not in "".join(lines)
     with pytest.raises(ZeroDivisionError):
         main([*small("--runs", str(tmp_path)), "--debug"])
-    with pytest.raises(cli.UsageError):
+    with pytest.raises(main.UsageError):
         main(["--debug", "train", "--lr", "-1"])
 
 
@@ -336,7 +337,7 @@ def test_foreign_errors_get_our_exit_codes(error, code: int, word: str, monkeypa
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
     code = (
-        "import os, sys; from headstart.cli import main\n"
+        "import os, sys; from headstart.cli.main import main\n"
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
         "main(['train', '--dry-run'])\n"
     )
@@ -347,7 +348,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
 def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
     (tmp_path / "study" / "search" / "trial").mkdir(parents=True)
     process = subprocess.Popen(
-        [sys.executable, "-c", "from headstart.cli import main; main()", "board", str(tmp_path), "--port", "0"],
+        [sys.executable, "-c", "from headstart.cli.main import main; main()", "board", str(tmp_path), "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

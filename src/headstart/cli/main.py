@@ -17,14 +17,14 @@ from cyclopts import (
 )
 
 from headstart import start_names
+from headstart.cli.options import switch, usage, with_plan_flags, with_study_flags
+from headstart.cli.render import as_csv, as_table
 from headstart.console import Terminal
 from headstart.engines import checked, require_listener
 from headstart.errors import DataError, HeadstartError, UsageError, told
-from headstart.flags import switch, usage, with_plan_flags, with_study_flags
 from headstart.record import require_model
 from headstart.settings import interval, settle
 from headstart.text import printable
-from headstart.use.printing import as_csv, as_table
 
 if TYPE_CHECKING:
     from headstart.declaration import Declared
@@ -262,7 +262,7 @@ def board(
     """Open TensorBoard on a folder of runs; Ctrl-C ends it."""
     from contextlib import suppress
 
-    from headstart.use.board import legend, serve
+    from headstart.cli.tensorboard import legend, serve
 
     with suppress(KeyboardInterrupt):
         for line in legend(folder):
@@ -368,7 +368,7 @@ def _varied(text: str) -> tuple[str, list[str]]:
 
 def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
     from headstart.analysis.wording import paragraph
-    from headstart.use.printing import study_table
+    from headstart.cli.render import study_table
 
     if as_json:
         _print_json({"folder": str(folder), **verdict})
