@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from headstart import build, loop, machine, many_heads, run_heads
+from headstart.config.resolve import settle
 from headstart.parts import networks, precision
 from headstart.reporter import Silent
-from headstart.settings import settle
 from headstart.watch.when import is_due
 
 RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)

@@ -19,9 +19,9 @@ from scipy import stats
 import headstart
 from benchmarks import stock
 from headstart import build, loop, machine
+from headstart.config.resolve import settle
 from headstart.parts import precision
 from headstart.reporter import Silent
-from headstart.settings import settle
 
 RECIPE = {"size": 96, "batch": 32, "epochs": 8, "lr": 0.01}
 

@@ -21,7 +21,7 @@ from scipy import stats
 import headstart
 from headstart.analysis.run_records import runs_in, tables
 from headstart.analysis.statistics import crossed
-from headstart.protocol import GRID
+from headstart.config.study_config import GRID
 
 
 def studies(source: str, arms: Sequence[str], runs: Path, settings: dict[str, Any]) -> tuple[Path, Path]:

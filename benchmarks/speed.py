@@ -8,9 +8,9 @@ from statistics import median
 
 from benchmarks import stock
 from headstart import run
+from headstart.config.resolve import settle
 from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
-from headstart.settings import settle
 
 DEFAULT_EPOCHS = 10  # of `headstart train`
 

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import stock
-from headstart.protocol import parse_arm
+from headstart.config.arm_spec import parse_arm
 from headstart.record import read_json
 
 EPOCHS, SEEDS, SEARCH_SEEDS, KEPT, HEAD_SHARE = 8, 5, 2, 2, 0.3

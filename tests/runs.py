@@ -9,10 +9,10 @@ import torch
 
 from headstart import build, machine
 from headstart.build import Prepared
+from headstart.config.resolve import settle
 from headstart.parts import precision
 from headstart.record import read_lines, without_clock
 from headstart.reporter import Silent
-from headstart.settings import settle
 from tests.conftest import environment_for_processes
 
 SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart import compare, evaluate, run
+from headstart.config.resolve import settle
 from headstart.errors import ResourceError, told
 from headstart.parts import networks, precision
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
-from headstart.settings import settle
 from headstart.watch import quantities
 from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
 from tests.test_resume import outcome

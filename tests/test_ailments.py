@@ -11,12 +11,12 @@ import pytest
 from headstart import run, study
 from headstart.ailments import Ailments
 from headstart.analysis.run_records import RunRecord, runs_in
+from headstart.config.resolve import settle
+from headstart.config.study_request import declared
 from headstart.engines import Engine
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
-from headstart.question import declared
 from headstart.reporter import Silent
-from headstart.settings import settle
 from headstart.use.diagnosis import diagnose, sentences
 from headstart.verdict.finding import Finding
 from tests.boards import points

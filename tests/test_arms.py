@@ -9,13 +9,13 @@ from torchvision.models import ResNet18_Weights, resnet18
 from headstart import arms, build, machine, run
 from headstart.analysis import sentences, wording
 from headstart.analysis.verdict import grid_rows, rivals_of
-from headstart.declaration import declare
+from headstart.config.resolve import settle
+from headstart.config.run_config import Plan
+from headstart.config.study_config import Cell
+from headstart.config.study_file import declare
 from headstart.parts import starts
-from headstart.plan import Plan
-from headstart.protocol import Cell
 from headstart.record import read_json
 from headstart.reporter import Silent
-from headstart.settings import settle
 from tests.cli.test_train_errors import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]

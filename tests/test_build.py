@@ -10,9 +10,9 @@ from PIL import Image
 
 from headstart import build, machine
 from headstart.cache import cache_root
+from headstart.config.resolve import settle
 from headstart.errors import DataError, UsageError
 from headstart.parts import precision
-from headstart.settings import settle
 from tests.runs import SMALL, prepared
 
 

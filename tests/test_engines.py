@@ -13,12 +13,12 @@ import pytest
 
 from headstart import jobs, study
 from headstart.analysis.run_records import runs_in
+from headstart.config.study_request import declared
 from headstart.engines import Engine, checked, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.engines.parcel import pack, unpack
 from headstart.errors import UsageError
-from headstart.question import declared
 from headstart.record import locked, read_json
 from headstart.reporter import Silent
 from tests.runs import metrics

@@ -13,13 +13,13 @@ from headstart import forecast, study
 from headstart.analysis.contrasts import contrasts
 from headstart.analysis.run_records import runs_in
 from headstart.cli.main import main
-from headstart.declaration import Declared, read_study
+from headstart.config.duration import seconds
+from headstart.config.study_file import Declared, read_study
+from headstart.config.study_request import declared
 from headstart.engines.here import Here
 from headstart.errors import UsageError
 from headstart.eta import Price, fit, predicted
-from headstart.question import declared
 from headstart.reporter import Silent
-from headstart.units import seconds
 
 
 def asked(**settings: object) -> Declared:

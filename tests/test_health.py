@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from scipy import stats
 
 from headstart import run
+from headstart.config.resolve import settle
 from headstart.errors import DivergedError
 from headstart.parts import augment, networks
 from headstart.record import read_lines
 from headstart.reporter import Silent
-from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.verdict import health
 from headstart.verdict.history import History

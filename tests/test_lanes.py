@@ -14,11 +14,11 @@ import pytest
 import headstart
 from headstart import jobs, study
 from headstart.cli.main import main
+from headstart.config.study_request import declared
 from headstart.engines import LOST, choice, contract, pace
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.errors import InterruptedRunError, ResourceError
-from headstart.question import declared
 from headstart.record import read_json
 from headstart.reporter import Silent
 from tests.runs import metrics

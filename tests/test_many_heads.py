@@ -9,13 +9,13 @@ import torch
 from headstart import build, jobs, judgement, machine, many_heads, run, run_heads
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import make_whole
+from headstart.config.resolve import settle
+from headstart.config.run_config import Plan
 from headstart.parts import precision
 from headstart.parts.weights import model_weights
-from headstart.plan import Plan
 from headstart.record import read_json, read_lines
 from headstart.report import records, training
 from headstart.reporter import Silent
-from headstart.settings import settle
 from headstart.use import diagnosis
 from headstart.use.predictor import Predictor
 from tests.boards import points

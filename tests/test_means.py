@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headstart.analysis.run_records import runs_in
-from headstart.declaration import Declared, write_study
-from headstart.question import declared
+from headstart.config.study_file import Declared, write_study
+from headstart.config.study_request import declared
 from headstart.record import write_json
 from headstart.watch import means, sinks
 from headstart.watch.scalars import scalars

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from headstart import study
+from headstart.config.duration import Duration
+from headstart.config.resolve import settle
+from headstart.config.study_file import Declared
+from headstart.config.study_request import declared
 from headstart.console import Terminal
-from headstart.declaration import Declared
 from headstart.engines.here import Here
 from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.progress import Progress, comparing, searching
-from headstart.question import declared
 from headstart.reporter import Row, Silent, Table
 from headstart.search import EXTENSIONS
-from headstart.settings import settle
-from headstart.units import Duration
 from tests import recompute
 
 ARMS = ("scratch", "scratch@adam")

@@ -25,10 +25,10 @@ from headstart import study
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
 from headstart.analysis.wording import arm_words
 from headstart.cli.main import main
+from headstart.config.run_config import Facts, Plan, read_plan
+from headstart.config.study_request import declared
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
-from headstart.plan import Facts, Plan, read_plan
-from headstart.question import declared
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training
 from headstart.report import names as labels

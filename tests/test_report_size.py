@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jinja2.utils import htmlsafe_json_dumps
 
 from headstart.analysis.run_records import read_run
-from headstart.plan import Plan
+from headstart.config.run_config import Plan
 from headstart.report import charts, page, pictures, records, ridges
 from headstart.report.pictures import Gallery
 from tests.browser import WIDE, needs_browser, visits

@@ -16,10 +16,10 @@ import pytest
 
 from headstart import loop, run
 from headstart.cli.main import main
+from headstart.config.resolve import settle
 from headstart.errors import UsageError
 from headstart.record import read_json
 from headstart.reporter import Silent
-from headstart.settings import settle
 from headstart.state import Parts, State
 from tests.runs import SMALL, flags, metrics
 from tests.test_build import Ear

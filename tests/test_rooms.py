@@ -156,7 +156,11 @@ def test_these_rooms_import_no_torch() -> None:
 
 
 def test_parts_never_see_a_plan() -> None:
-    wrong = [p for p in files() if room_of(p) == "parts" and any("headstart.plan" in n for n in imports(p, lazy=True))]
+    wrong = [
+        p
+        for p in files()
+        if room_of(p) == "parts" and any("headstart.config.run_config" in n for n in imports(p, lazy=True))
+    ]
     assert wrong == []
 
 

@@ -19,7 +19,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from headstart import start_names
+from headstart.config import start_spec
 from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
 from headstart.parts import fetch, heads, networks, starts
 from headstart.parts.initial import SCHEMES
@@ -757,7 +757,7 @@ def test_hugging_faces_own_switch_is_respected(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_names_that_are_told_without_torch_are_those_that_can_be_read() -> None:
-    *plain, timm, file, run, stats = start_names.FORMS
+    *plain, timm, file, run, stats = start_spec.FORMS
     assert plain == ["scratch", *(f"scratch:{scheme}" for scheme in SCHEMES), "imagenet"]
     assert [form.partition(":")[0] for form in (timm, file, run, stats)] == list(starts._READERS)
-    assert not any(map(start_names.fault, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))
+    assert not any(map(start_spec.fault, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))

@@ -14,11 +14,11 @@ from headstart import jobs, study
 from headstart.analysis.run_records import RunRecord, runs_in, tables
 from headstart.analysis.statistics import crossed
 from headstart.analysis.verdict import conclude
-from headstart.declaration import read_study, write_study
+from headstart.config.arm_spec import parse_arm
+from headstart.config.study_file import read_study, write_study
+from headstart.config.study_request import declared
 from headstart.engines.here import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
-from headstart.protocol import parse_arm
-from headstart.question import declared
 from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table
 from headstart.search import extended, search

@@ -13,7 +13,7 @@ import pytest
 from headstart import signals
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.status import ended
-from headstart.declaration import read_study
+from headstart.config.study_file import read_study
 from headstart.record import read_json
 from tests.conftest import environment_for_processes
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart.plan import fields
+from headstart.config.run_config import fields
 from headstart.record import read_json, read_lines
 from headstart.watch import sinks
 from headstart.watch.pictures import confusion_picture

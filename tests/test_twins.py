@@ -10,10 +10,10 @@ from scipy import stats
 
 from headstart import jobs, twins
 from headstart.analysis.run_records import runs_in
+from headstart.config.resolve import settle
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.record import read_json
 from headstart.reporter import Silent, Voice
-from headstart.settings import settle
 from headstart.use import diagnosis
 from tests.test_build import photos
 from tests.test_health import FAST

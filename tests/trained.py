@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headstart import run
+from headstart.config.resolve import settle
 from headstart.reporter import Silent
-from headstart.settings import settle
 
 SETTINGS: dict[str, Any] = {
     "source": "digits:0-3",

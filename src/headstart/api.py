@@ -9,13 +9,13 @@ from typing import Any
 
 from headstart import run
 from headstart.analysis.status import ended
+from headstart.config.resolve import interval, settle
+from headstart.config.study_file import read_study
+from headstart.config.study_request import alone, declared
 from headstart.console import Terminal
-from headstart.declaration import read_study
 from headstart.engines import checked, choice, require_listener
 from headstart.forecast import begin, settled
-from headstart.question import alone, declared
 from headstart.reporter import Silent, Voice
-from headstart.settings import interval, settle
 from headstart.study import carry_out
 from headstart.use.diagnosis import Diagnosis
 from headstart.use.diagnosis import diagnose as _diagnose

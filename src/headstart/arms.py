@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from headstart import build, data, record
+from headstart.config.run_config import Plan, differences, read_plan
+from headstart.config.start_spec import start_path
+from headstart.config.study_file import Declared
 from headstart.data import pixels
 from headstart.data.split import Split, overlaps
-from headstart.declaration import Declared
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
-from headstart.plan import Plan, differences, read_plan, start_path
 from headstart.reporter import Silent, Voice
 from headstart.survey import Survey, take
 

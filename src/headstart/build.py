@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from headstart import data
+from headstart.config.run_config import Network, Plan
 from headstart.data import pixels, split
 from headstart.data.listing import Listing
 from headstart.errors import UsageError
@@ -28,7 +29,6 @@ from headstart.parts.augment import Augmentation
 from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.parts.initial import fresh_head
 from headstart.phases import make_phases, numbers
-from headstart.plan import Network, Plan
 from headstart.reporter import Voice
 from headstart.state import Parts
 from headstart.survey import Survey, counts, take

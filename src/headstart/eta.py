@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from headstart.declaration import Declared
+from headstart.config.duration import Duration
+from headstart.config.run_config import Plan
+from headstart.config.study_config import FEWEST_SEEDS, Protocol
+from headstart.config.study_file import Declared
 from headstart.errors import UsageError
-from headstart.plan import Plan
-from headstart.protocol import FEWEST_SEEDS, Protocol
-from headstart.units import Duration
 
 EPOCH = Duration(1, "ep")
 MOSTLY = 0.5  # an epoch of lp-ft counts as fine-tuning where so much of it is

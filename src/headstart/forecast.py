@@ -8,15 +8,15 @@ from pathlib import Path
 
 from headstart import arms, build, machine, study
 from headstart.analysis.statistics import LEVEL, MeanSquares
-from headstart.declaration import Declared
+from headstart.config.duration import seconds
+from headstart.config.run_config import Plan
+from headstart.config.study_config import FEWEST_SEEDS, Protocol
+from headstart.config.study_file import Declared
 from headstart.engines import choice
 from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of, span_words, trials, tuned_images
 from headstart.parts.precision import usable_cores
-from headstart.plan import Plan
-from headstart.protocol import FEWEST_SEEDS, Protocol
 from headstart.reporter import Silent, Voice
 from headstart.text import counted, enumerated
-from headstart.units import seconds
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
 PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge

@@ -19,8 +19,8 @@ from typing import Any
 from headstart import errors, machine, record, run, run_heads
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.cache import cache_root, write_whole
+from headstart.config.run_config import Plan
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
-from headstart.plan import Plan
 from headstart.reporter import Voice
 from headstart.scribe import called
 

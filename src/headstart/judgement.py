@@ -9,7 +9,7 @@ import numpy as np
 from headstart import loop, record
 from headstart.artifacts import predictions
 from headstart.build import Prepared
-from headstart.plan import Plan
+from headstart.config.run_config import Plan
 from headstart.scribe import Scribe
 
 MEANT = 2.0  # percent of the training time that watching may cost without a word

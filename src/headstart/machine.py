@@ -17,9 +17,9 @@ import torchvision
 from torch import nn
 
 from headstart.cache import cache_root
+from headstart.config.run_config import Plan
 from headstart.errors import UsageError
 from headstart.parts import convolution, precision
-from headstart.plan import Plan
 from headstart.record import write_json
 from headstart.reporter import Voice
 

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import nn
 
+from headstart.config.duration import Duration
+from headstart.config.run_config import Plan, Recipe
 from headstart.errors import UsageError
 from headstart.parts import networks, optimizers, schedules, starts
-from headstart.plan import Plan, Recipe
 from headstart.state import Phase
-from headstart.units import Duration
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
 # Milestones count from the phase's beginning, warm-up included.

@@ -10,13 +10,13 @@ from typing import Any
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.statistics import time_to_target
-from headstart.declaration import Declared
+from headstart.config.duration import seconds
+from headstart.config.run_config import Plan
+from headstart.config.study_config import Protocol
+from headstart.config.study_file import Declared
 from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
-from headstart.plan import Plan
-from headstart.protocol import Protocol
 from headstart.reporter import Row, Table
 from headstart.text import counted
-from headstart.units import seconds
 
 Condition = tuple[str, float]  # budget, fraction
 About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction

@@ -16,14 +16,14 @@ from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import epoch_of, write_model
 from headstart.build import Prepared
 from headstart.cache import sweep
+from headstart.config.duration import Duration
+from headstart.config.run_config import Facts, Plan, anchored, differences, read_plan
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.parts import heads, networks, precision
-from headstart.plan import Facts, Plan, anchored, differences, read_plan
 from headstart.reporter import Voice
 from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
 from headstart.state import State
-from headstart.units import Duration
 from headstart.verdict import health
 from headstart.verdict.history import History
 from headstart.watch import sinks

@@ -25,11 +25,11 @@ from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.build import Prepared
 from headstart.checkpoint import tensor_bytes
+from headstart.config.run_config import Plan
 from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
 from headstart.many_heads import Member, Moment, Trained
 from headstart.parts import heads, networks, precision
-from headstart.plan import Plan
 from headstart.reporter import Voice
 from headstart.scribe import Scribe
 from headstart.signals import Wish

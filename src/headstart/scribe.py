@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import record
-from headstart.plan import Plan, fields
+from headstart.config.run_config import Plan, fields
 from headstart.watch import sinks
 
 

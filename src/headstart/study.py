@@ -30,13 +30,13 @@ from headstart.arms import (
     write_met,
 )
 from headstart.artifacts import gallery
-from headstart.declaration import Declared, read_study, write_study
+from headstart.config.run_config import Plan
+from headstart.config.study_config import Protocol
+from headstart.config.study_file import Declared, read_study, write_study
 from headstart.engines import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.eta import asked_images, rung_epochs, tuned_images
-from headstart.plan import Plan
 from headstart.progress import Progress, comparing, searching
-from headstart.protocol import Protocol
 from headstart.report import page
 from headstart.reporter import Silent, Voice
 from headstart.search import Trial, search

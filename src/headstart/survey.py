@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 
 from headstart import data
+from headstart.config.run_config import Plan
 from headstart.data import pixels, split
 from headstart.data.listing import Listing
 from headstart.errors import DataError
-from headstart.plan import Plan
 from headstart.reporter import Voice
 
 

@@ -23,13 +23,13 @@ from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
 from headstart.arms import borne_by_all
+from headstart.config.resolve import settle
+from headstart.config.run_config import Plan
+from headstart.config.start_spec import FORMS
+from headstart.config.study_config import FEWEST_SEEDS
 from headstart.engines import checked, choice
 from headstart.errors import DataError, InterruptedRunError, UsageError
-from headstart.plan import Plan
-from headstart.protocol import FEWEST_SEEDS
 from headstart.reporter import Silent, Voice
-from headstart.settings import settle
-from headstart.start_names import FORMS
 from headstart.text import capital, counted, points
 from headstart.verdict.gradients import VANISHED, flow_kept
 from headstart.verdict.health import findings

@@ -21,7 +21,7 @@ from scipy import stats
 from headstart.analysis import contrasts as contrasts_module
 from headstart.analysis.headline import key_contrast, turned
 from headstart.analysis.verdict import rival_of, rivals_of, with_rivals
-from headstart.protocol import Cell
+from headstart.config.study_config import Cell
 from tests import simulated
 
 COUNT = 2_000

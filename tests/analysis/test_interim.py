@@ -12,10 +12,10 @@ from headstart.analysis import contrasts
 from headstart.analysis.interim import Look, taken
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed, obrien_fleming
-from headstart.declaration import read_study
+from headstart.config.study_file import read_study
+from headstart.config.study_request import declared
 from headstart.engines.here import Here
 from headstart.errors import UsageError
-from headstart.question import declared
 from headstart.reporter import Silent
 from tests import recompute, simulated
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from headstart import study
+from headstart.config.study_request import declared
 from headstart.engines.here import Here
-from headstart.question import declared
 from headstart.reporter import Silent
 from tests import recompute
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from headstart.cli.main import main
-from headstart.declaration import read_study
+from headstart.config.study_file import read_study
+from headstart.config.study_request import declared
 from headstart.engines import choice
-from headstart.question import declared
 from headstart.record import read_json
 from tests.cli.test_train_errors import failure, photos
 

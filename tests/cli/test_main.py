@@ -20,10 +20,10 @@ import pytest
 from headstart import run
 from headstart.cli import main
 from headstart.cli.main import app, main
+from headstart.config.resolve import settle
+from headstart.config.run_config import Plan, fields
 from headstart.console import Terminal
 from headstart.errors import ResourceError
-from headstart.plan import Plan, fields
-from headstart.settings import settle
 from tests.conftest import environment_for_processes
 from tests.trained import SETTINGS
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.statistics import ROUNDING, Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
-from headstart.protocol import FEWEST_SEEDS
+from headstart.config.study_config import FEWEST_SEEDS
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Table = npt.NDArray[np.int8]

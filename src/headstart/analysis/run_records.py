@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.correctness import Judged, predictions
+from headstart.config.run_config import Plan, differences
 from headstart.errors import DataError
-from headstart.plan import Plan, differences
 from headstart.record import read_json, read_lines
 from headstart.verdict import health, history
 from headstart.verdict.finding import Finding

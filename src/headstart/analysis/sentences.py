@@ -17,7 +17,7 @@ from headstart.analysis.wording import (
     metric_words,
     splits,
 )
-from headstart.protocol import FEWEST_SEEDS
+from headstart.config.study_config import FEWEST_SEEDS
 from headstart.text import capital, counted, enumerated, level_words, per_cent, points
 
 SHOWN = 5  # class names in a sentence

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import compared
-from headstart.declaration import Declared
+from headstart.config.study_file import Declared
 from headstart.errors import DataError
 from headstart.record import SCHEMA, read_json
 

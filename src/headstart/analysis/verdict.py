@@ -18,8 +18,8 @@ from headstart.analysis.interim import taken
 from headstart.analysis.run_records import RunRecord, common_seeds, compared, runs_in, tables
 from headstart.analysis.sentences import sentences
 from headstart.analysis.statistics import time_to_target
-from headstart.declaration import Declared
-from headstart.protocol import Cell
+from headstart.config.study_config import Cell
+from headstart.config.study_file import Declared
 from headstart.record import SCHEMA, read_json
 
 JUDGE = "test"

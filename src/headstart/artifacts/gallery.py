@@ -25,11 +25,11 @@ from headstart import build
 from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
 from headstart.artifacts.model_folder import Model, read_model
+from headstart.config.run_config import Plan, read_plan
 from headstart.errors import told
 from headstart.parts import augment, networks
 from headstart.parts.gradcam import grad_cam
 from headstart.parts.precision import place, repeatable
-from headstart.plan import Plan, read_plan
 from headstart.record import read_json, write_atomic
 from headstart.reporter import Silent, Voice
 

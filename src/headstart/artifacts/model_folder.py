@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from headstart.build import Prepared, make_network
 from headstart.checkpoint import tensor_bytes
+from headstart.config.run_config import Network
+from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
 from headstart.parts import networks
 from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
-from headstart.plan import Network, short_start
 from headstart.record import link, write_atomic, write_json
 
 NOT_WHOLE = """

@@ -16,18 +16,18 @@ from cyclopts import (
     Parameter,
 )
 
-from headstart import start_names
 from headstart.cli.options import switch, usage, with_plan_flags, with_study_flags
 from headstart.cli.render import as_csv, as_table
+from headstart.config import start_spec
+from headstart.config.resolve import interval, settle
 from headstart.console import Terminal
 from headstart.engines import checked, require_listener
 from headstart.errors import DataError, HeadstartError, UsageError, told
 from headstart.record import require_model
-from headstart.settings import interval, settle
 from headstart.text import printable
 
 if TYPE_CHECKING:
-    from headstart.declaration import Declared
+    from headstart.config.study_file import Declared
 
 app = App(
     name="headstart",
@@ -88,8 +88,8 @@ def compare(
     **settings: Any,
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
-    from headstart.declaration import read_study
-    from headstart.question import alone, declared
+    from headstart.config.study_file import read_study
+    from headstart.config.study_request import alone, declared
 
     checked(engine, address)
     varied = dict(_varied(text) for text in vary or ())
@@ -146,7 +146,7 @@ def train(
     from headstart.data import require
 
     require(draft.plan.data.source)  # before torch is imported: a wrong path is told at once
-    start_names.require(draft.plan.arm.start)
+    start_spec.require(draft.plan.arm.start)
     from headstart import run
 
     with Terminal() as voice:
@@ -337,7 +337,7 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.
 def _finished(study: Path) -> dict[str, Any] | None:
     """The verdict of a study of which nothing is left to do, and a word on that; None for one to go on with."""
     from headstart.analysis.status import ended
-    from headstart.declaration import read_study
+    from headstart.config.study_file import read_study
 
     if verdict := ended(study, read_study(study)):
         with Terminal() as voice:
@@ -355,7 +355,7 @@ def _require_there(declared: Declared) -> None:
         if start.startswith("source:"):
             require(start.removeprefix("source:"))
         else:
-            start_names.require(start)
+            start_spec.require(start)
 
 
 def _varied(text: str) -> tuple[str, list[str]]:

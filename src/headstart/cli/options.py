@@ -17,8 +17,8 @@ from cyclopts import (
 )
 from pydantic_core import PydanticUndefined
 
-from headstart.plan import SECTIONS, fields
-from headstart.protocol import Protocol
+from headstart.config.run_config import SECTIONS, fields
+from headstart.config.study_config import Protocol
 
 PROTOCOL = Group("Protocol", sort_key=0.5)
 GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}

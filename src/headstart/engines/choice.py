@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headstart import machine
-from headstart.declaration import Declared
+from headstart.config.run_config import Plan
+from headstart.config.study_file import Declared
 from headstart.engines import Engine, checked
 from headstart.engines.here import Here
 from headstart.parts import precision
-from headstart.plan import Plan
 from headstart.reporter import Silent, Voice
 from headstart.text import counted
 

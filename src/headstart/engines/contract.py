@@ -23,12 +23,12 @@ import torch
 
 from headstart import build, jobs, machine
 from headstart.analysis.run_records import runs_in
+from headstart.config.resolve import settle
+from headstart.config.run_config import Plan
 from headstart.engines import Engine
 from headstart.errors import DataError
 from headstart.parts import precision
-from headstart.plan import Plan
 from headstart.reporter import Silent
-from headstart.settings import settle
 
 STEPS = 3
 _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}

@@ -204,7 +204,7 @@ def _answer(job: str, token: str, parcel: bytes | None) -> Answer:
 
 def _hashes(content: dict[str, Any]) -> set[str]:
     """The hashes of a job's plans."""
-    from headstart.plan import Plan
+    from headstart.config.run_config import Plan
 
     return {Plan.model_validate(item["plan"]).hash for item in content["runs"]}
 

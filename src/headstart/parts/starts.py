@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from headstart import start_names
+from headstart.config import start_spec
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.parts.initial import SCHEMES, draw_trunk, fresh_head
 from headstart.parts.networks import FAMILY, build, head_name, in_part, timm_config
@@ -112,7 +112,7 @@ def resolve(name: str, *, network: str, shortcut: bool, norm: str, stem: str, nu
         return _imagenet(target)
     if kind in _READERS and colon and rest:
         return _READERS[kind](rest, target)
-    raise start_names.unknown(start_names.fault(name) or f"there is no start {name!r}")
+    raise start_spec.unknown(start_spec.fault(name) or f"there is no start {name!r}")
 
 
 def default_network(name: str) -> str | None:

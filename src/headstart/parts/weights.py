@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from headstart.config.start_spec import not_there
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.parts.fetch import sha256_of
 from headstart.parts.networks import head_name
-from headstart.start_names import not_there
 
 WHOLE, HEAD, TRUNK = "model.safetensors", "head.safetensors", "trunk.safetensors"  # of a model folder
 LARGEST_HEADER = 10_000_000  # bytes of JSON in a safetensors file; a ResNet-50 has 30,000

@@ -10,13 +10,13 @@ from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words
-from headstart.declaration import Declared, read_study
+from headstart.config.resolve import settle
+from headstart.config.run_config import Facts, Plan, fields, read_plan
+from headstart.config.study_file import Declared, read_study
 from headstart.errors import HeadstartError
-from headstart.plan import Facts, Plan, fields, read_plan
 from headstart.record import read_json
 from headstart.report.names import isolated
 from headstart.report.records import Drawn
-from headstart.settings import settle
 from headstart.text import enumerated
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")

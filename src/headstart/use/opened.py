@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from headstart.artifacts.model_folder import read_model
+from headstart.config.run_config import read_plan
 from headstart.errors import ModelFileError
 from headstart.judgement import result_sentences
-from headstart.plan import read_plan
 from headstart.record import read_json, read_lines, require_model
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from headstart.analysis.headline import read_verdict, turned
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, paragraph
-from headstart.declaration import read_study
+from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.text import enumerated
 from headstart.use.opened import Run

@@ -29,7 +29,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars
 
 from headstart.analysis.run_records import RunRecord, compared
-from headstart.declaration import Declared
+from headstart.config.study_file import Declared
 from headstart.record import mark, read_lines, slug
 from headstart.watch.event_file import EventFile
 from headstart.watch.scalars import scalars

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.declaration import Declared, declare, read_study
+from headstart.config.resolve import settle
+from headstart.config.study_config import OF_AN_OPTIMIZER, Protocol
+from headstart.config.study_file import Declared, declare, read_study
+from headstart.config.toml import read_toml
 from headstart.errors import UsageError
-from headstart.protocol import OF_AN_OPTIMIZER, Protocol
-from headstart.settings import read_toml, settle
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
 OF_A_STUDY = {  # fields of the plan that a study decides by itself, by section; and what to use instead

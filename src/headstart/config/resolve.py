@@ -5,24 +5,18 @@ All errors are reported at once, and an unknown key names the nearest known one.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from headstart.errors import HeadstartError, UsageError
-from headstart.plan import SECTIONS, Plan, fields
+from headstart.config.duration import Duration
+from headstart.config.presets import _for_digits, _preset
+from headstart.config.run_config import SECTIONS, Plan, fields
+from headstart.config.toml import read_toml
+from headstart.errors import UsageError
 from headstart.text import nearest
-from headstart.units import Duration
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"image_size": 16, "stem": "small", "store_scale": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
-    "demo": {"epochs": "2ep"},
-    "quick": {"image_size": 64, "epochs": "3ep"},
-    "lab": {"image_size": 128, "optimizer": "sgd", "lr": 0.01, "schedule": "constant", "epochs": "15ep"},
-}
 
 
 @dataclass(frozen=True)
@@ -73,32 +67,6 @@ def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | Non
     if unknown:
         raise _usage(unknown)
     return Settings(plan, origins)
-
-
-def _for_digits(given: dict[str, Any]) -> dict[str, Any]:
-    """The preset of the built-in digits; a network or start that brings its own stem keeps it."""
-    brings_stem = ("timm:", "imagenet", "stats:imagenet", "stats:timm:")
-    if any(str(given.get(name, "")).startswith(brings_stem) for name in ("network", "start")):
-        return {name: value for name, value in PRESETS["digits"].items() if name != "stem"}
-    return PRESETS["digits"]
-
-
-def _preset(name: str) -> dict[str, Any]:
-    if name not in PRESETS:
-        raise UsageError(
-            f"There is no preset {name!r}{nearest(name, list(PRESETS)) or '.'}", f"Choose one of: {', '.join(PRESETS)}."
-        )
-    return PRESETS[name]
-
-
-def read_toml(path: Path, what: str, unreadable: type[HeadstartError]) -> dict[str, Any]:
-    """The content of a TOML file, which errors call `what`. Raises `unreadable`, or UsageError where it is no TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unreadable(f"The {what} {path} cannot be read ({error.strerror}).", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The {what} {path} is not TOML ({error}).", "Mend that line.") from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.units import Duration
+from headstart.config.duration import Duration
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["ep", "st", "%"]))

@@ -10,23 +10,19 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headstart import start_names
-from headstart.plan import Arm, Plan, Recipe, Section, anchored, anchored_start, fields, listed, short_start, start_path
+from headstart.config.arm_spec import _anchored_arm, _called, arm_text, parse_arm
+from headstart.config.duration import Duration, seconds
+from headstart.config.run_config import Plan, Recipe, Section, anchored, fields, listed
 from headstart.text import nearest
-from headstart.units import Duration, seconds
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
 FEWEST_SEEDS = 3  # fewer decide nothing
 OF_AN_OPTIMIZER = ("lr", "weight_decay")  # each optimizer has defaults of its own for them
-_OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
-_TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 _FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
 
 _INSTEAD = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
@@ -185,77 +181,6 @@ class Cell:
         for section, values in by_section.items():
             base = base.changed(section, **values)
         return anchored(base)
-
-
-def parse_arm(text: str) -> dict[str, str]:
-    """The fields that `START[+TUNING][+HEAD][@OPTIMIZER]` sets. A path may hold + and @: it is read from the right."""
-    found: dict[str, str] = {}
-    rest, at, last = text.strip().rpartition("@")
-    if at and last in _OPTIMIZERS:
-        found["optimizer"] = last
-    elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        near = nearest(last, _OPTIMIZERS)
-        raise ValueError(f"the arm {text!r} names no optimizer after @{near or ': use ' + ', '.join(_OPTIMIZERS)}")
-    else:
-        rest = text.strip()
-    while "+" in rest:
-        before, _, last = rest.rpartition("+")
-        if _TUNING.fullmatch(last) and "tuning" not in found:
-            found["tuning"] = last
-        elif _HEAD.fullmatch(last) and "head" not in found:
-            found["head"] = last
-        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest) and not _cut_short(rest, before):
-            break  # part of a path
-        else:
-            near = nearest(last, ("full", "frozen", "lp-ft", "linear"))
-            raise ValueError(f"the arm {text!r} has a part {last!r} that is no tuning and no head{near}")
-        rest = before
-    if not rest:
-        raise ValueError(f"the arm {text!r} names no start")
-    if told := start_names.fault(rest):
-        raise ValueError(told)
-    return {"start": rest, **found}
-
-
-def _cut_short(whole: str, before: str) -> bool:
-    """Whether there is nothing at the path of a start, and something at the path before its last `+`."""
-    whole_path, path = start_path(whole), start_path(before)
-    return whole_path is not None and path is not None and path.exists() and not whole_path.exists()
-
-
-def _anchored_arm(text: str) -> str:
-    """An arm with its path made absolute; what cannot be read stays, and is told later."""
-    try:
-        start = parse_arm(text)["start"]
-    except ValueError:
-        return text
-    return text.strip().replace(start, anchored_start(start), 1)
-
-
-def _called(starts: Iterable[str]) -> dict[str, str]:
-    """What each start is called: with as much of its path as tells it apart, numbered where all of it does not."""
-    shown = dict.fromkeys(starts, 1)
-    whole = {start: short_start(start, len(start)) for start in shown}
-    while True:
-        names = {start: short_start(start, parts) for start, parts in shown.items()}
-        alike = [a for a in names for b in names if names[a] == names[b] and whole[a] != whole[b]]
-        if not alike:
-            break
-        for start in set(alike):
-            shown[start] += 1
-    seen: Counter[str] = Counter()
-    for start, name in names.items():
-        seen[name] += 1
-        names[start] = name if seen[name] == 1 else f"{name}-{seen[name]}"
-    return names
-
-
-def arm_text(changes: dict[str, str], start: str) -> str:
-    """How a study calls an arm: what its start is called, and `parse_arm`'s fields without what is usual."""
-    said = [start]
-    said += [changes[name] for name, usual in (("tuning", "full"), ("head", "linear")) if name in changes
-             and changes[name] != usual]  # fmt: skip
-    return "+".join(said) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
 
 
 def cells(protocol: Protocol) -> tuple[Cell, ...]:

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from headstart.config.presets import PRESETS
+from headstart.config.resolve import settle
+from headstart.config.run_config import SECTIONS, Plan, anchored, differences, fields, read_plan
 from headstart.errors import DataError, UsageError
-from headstart.plan import SECTIONS, Plan, anchored, differences, fields, read_plan
-from headstart.settings import PRESETS, settle
 
 recipes = st.fixed_dictionaries(
     {

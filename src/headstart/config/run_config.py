@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,13 +16,12 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from headstart.config.duration import Duration
+from headstart.config.start_spec import _absolute, anchored_start, short_start
 from headstart.errors import DataError
 from headstart.record import SCHEMA, read_json
-from headstart.units import Duration
 
 Switch = Literal["on", "off"]
-_START_PATH = re.compile(r"((?:stats:)?(?:file|run|source):)(.+)")
-_BUILTIN = re.compile(r"digits(?::.*)?")
 
 # What each optimizer gets when nobody says otherwise: (learning rate, weight decay).
 OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
@@ -251,37 +249,6 @@ def anchored(plan: Plan) -> Plan:
     """The plan with absolute paths: a run can be gone on with from any folder."""
     plan = plan.changed("data", source=_absolute(plan.data.source))
     return plan.changed("arm", start=anchored_start(plan.arm.start))
-
-
-def anchored_start(start: str) -> str:
-    """A start with its path made absolute."""
-    match = _START_PATH.fullmatch(start)
-    return start if match is None else match[1] + _absolute(match[2])
-
-
-def _absolute(path: str) -> str:
-    """The path made absolute; the built-in digits are none."""
-    return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
-
-
-def short_start(start: str, parts: int = 1) -> str:
-    """A start with so many last parts of its path. `file:../w/cifar+1.pth` is `file:cifar-1`: + and @ part an arm.
-
-    With two parts it is `file:w/cifar-1.pth`; `parts` beyond the length of the absolute path change nothing.
-    """
-    match = _START_PATH.fullmatch(start)
-    if match is None or _BUILTIN.fullmatch(match[2]):
-        return re.sub(r"[+@,]+", "-", start)
-    shown = "/".join(Path(_absolute(match[2])).parts[1:][-parts:])
-    if parts == 1:
-        shown = re.sub(r"[.](safetensors|pth|pt)$", "", shown)
-    return match[1] + re.sub(r"[+@,]+", "-", shown)
-
-
-def start_path(start: str) -> Path | None:
-    """The path that a start names; None where it names none."""
-    match = _START_PATH.fullmatch(start)
-    return None if match is None or _BUILTIN.fullmatch(match[2]) else Path(_absolute(match[2]))
 
 
 # The sections a user fills; facts are found, never set.

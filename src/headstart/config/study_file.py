@@ -12,13 +12,13 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from headstart.config.duration import Duration
+from headstart.config.run_config import SECTIONS, Plan, anchored, fields
+from headstart.config.study_config import OF_AN_OPTIMIZER, Cell, Protocol, cells
+from headstart.config.toml import read_toml
 from headstart.errors import DataError, UsageError
-from headstart.plan import SECTIONS, Plan, anchored, fields
-from headstart.protocol import OF_AN_OPTIMIZER, Cell, Protocol, cells
 from headstart.record import SCHEMA, write_atomic
-from headstart.settings import read_toml
 from headstart.text import nearest
-from headstart.units import Duration
 
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
 

@@ -54,3 +54,38 @@ def unknown(told: str) -> UsageError:
 def not_there(path: Path, reason: str) -> DataError:
     """The error of a file of weights that cannot be opened."""
     return DataError(f"{path} cannot be opened ({reason}).", "Name a weights file that is there.")
+
+
+_START_PATH = re.compile(r"((?:stats:)?(?:file|run|source):)(.+)")
+_BUILTIN = re.compile(r"digits(?::.*)?")
+
+
+def anchored_start(start: str) -> str:
+    """A start with its path made absolute."""
+    match = _START_PATH.fullmatch(start)
+    return start if match is None else match[1] + _absolute(match[2])
+
+
+def _absolute(path: str) -> str:
+    """The path made absolute; the built-in digits are none."""
+    return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
+
+
+def short_start(start: str, parts: int = 1) -> str:
+    """A start with so many last parts of its path. `file:../w/cifar+1.pth` is `file:cifar-1`: + and @ part an arm.
+
+    With two parts it is `file:w/cifar-1.pth`; `parts` beyond the length of the absolute path change nothing.
+    """
+    match = _START_PATH.fullmatch(start)
+    if match is None or _BUILTIN.fullmatch(match[2]):
+        return re.sub(r"[+@,]+", "-", start)
+    shown = "/".join(Path(_absolute(match[2])).parts[1:][-parts:])
+    if parts == 1:
+        shown = re.sub(r"[.](safetensors|pth|pt)$", "", shown)
+    return match[1] + re.sub(r"[+@,]+", "-", shown)
+
+
+def start_path(start: str) -> Path | None:
+    """The path that a start names; None where it names none."""
+    match = _START_PATH.fullmatch(start)
+    return None if match is None or _BUILTIN.fullmatch(match[2]) else Path(_absolute(match[2]))
