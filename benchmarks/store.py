@@ -41,7 +41,7 @@ def enlarge(source: Path, target: Path, side: int) -> None:
 def measure(folder: Path, side: int, threads: int, repeats: int) -> list[tuple[float, float, float]]:
     """Images/s of (Pillow, store, hashing the files), for each repeat."""
     from headstart.data import read
-    from headstart.data.pixels import hash_files, open_store
+    from headstart.data.pixel_store import hash_files, open_store
 
     listing = read(str(folder))
     rates = []

@@ -21,8 +21,9 @@ from scipy import stats
 
 from headstart import run
 from headstart.config.resolve import settle
+from headstart.data import transforms
 from headstart.errors import DivergedError
-from headstart.parts import augment, networks
+from headstart.parts import networks
 from headstart.record import read_lines
 from headstart.reporter import Silent
 from headstart.use import diagnosis
@@ -48,7 +49,7 @@ def test_the_probe_measures_what_plain_torch_measures(settings: dict[str, Any]) 
     line = probe.line(3, 1)
     photos = parts.batches.photos
     rows = np.linspace(0, len(photos) - 1, 8).round().astype(int)
-    images = augment.normalise(augment.plain_batch(photos.pixels(rows), 24), parts.mean, parts.std, parts.device)
+    images = transforms.normalise(transforms.plain_batch(photos.pixels(rows), 24), parts.mean, parts.std, parts.device)
     outputs: dict[str, torch.Tensor] = {}
     for name in networks.block_names(twin):
         twin.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out))

@@ -10,8 +10,8 @@ import torchvision
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from headstart import loop
+from headstart.data import mixup, transforms
 from headstart.errors import DivergedError, HeadstartError
-from headstart.parts import augment
 from tests.runs import prepared
 
 IMAGENET_STEM = {"stem": "imagenet", "image_size": 32}
@@ -42,7 +42,7 @@ def plain_torch(
             group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
         epoch, within = divmod(step, batches.steps_per_epoch)
         images, labels = batches.batch(epoch, within)
-        images = augment.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
+        images = transforms.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
         loss = F.cross_entropy(network(images), labels, weight=weight, label_smoothing=smoothing)
         loss.backward()
         if clip:
@@ -104,8 +104,8 @@ def test_arms_share_their_batches_and_their_heads_init() -> None:
 def test_mixup_against_its_own_definition() -> None:
     made = prepared(mixup=0.4, epochs="1st")
     images, labels = made.parts.batches.batch(0, 0)
-    images = augment.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
-    mix = augment.mixup(8, 0.4, 0, 0, 0)
+    images = transforms.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
+    mix = mixup.mixup(8, 0.4, 0, 0, 0)
     targets = mix.share * F.one_hot(labels, 4) + (1 - mix.share) * F.one_hot(labels[mix.partner], 4)
     mixed = mix.share * images + (1 - mix.share) * images[mix.partner]
     made.network.train()

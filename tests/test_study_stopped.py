@@ -22,7 +22,11 @@ WORDS = [
     "--batch-size", "8", "--precision", "fp32", "--threads", "1", "--epochs", "120st", "--search", "off",
     "--seeds", "3",
 ]  # fmt: skip
-MAIN = "import atexit, sys; from headstart.cli.main import main\natexit.register(lambda: print('torch' in sys.modules))\nmain()"
+MAIN = (
+    "import atexit, sys; from headstart.cli.main import main\n"
+    "atexit.register(lambda: print('torch' in sys.modules))\n"
+    "main()"
+)
 
 
 def process(*words: str, **environment: str) -> subprocess.Popen[str]:

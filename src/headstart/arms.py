@@ -16,11 +16,11 @@ from headstart import build, data, record
 from headstart.config.run_config import Plan, differences, read_plan
 from headstart.config.start_spec import start_path
 from headstart.config.study_file import Declared
-from headstart.data import pixels
-from headstart.data.split import Split, overlaps
+from headstart.data import pixel_store
+from headstart.data.dataset import Survey, take
+from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.reporter import Silent, Voice
-from headstart.survey import Survey, take
 
 OTHER_WAYS = (
     "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
@@ -143,7 +143,7 @@ def _learned(start: str) -> tuple[set[str], bool]:
         survey, parted = take(plan, listing, Silent())
     except (HeadstartError, OSError):
         return set(), False
-    if pixels.fingerprint(survey.listing, survey.contents) != plan.facts.fingerprint:
+    if pixel_store.fingerprint(survey.listing, survey.contents) != plan.facts.fingerprint:
         return set(), False
     before, all_before = _learned(plan.arm.start)
     return before | _trained_on(survey, parted), all_before

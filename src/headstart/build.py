@@ -18,20 +18,20 @@ from torch import nn
 
 from headstart import data
 from headstart.config.run_config import Network, Plan
-from headstart.data import pixels, split
-from headstart.data.listing import Listing
+from headstart.data import pixel_store, splits
+from headstart.data.dataset import Survey, counts, take
+from headstart.data.image_index import Listing
+from headstart.data.loader import Ahead, Photos, TrainingBatches
+from headstart.data.transforms import Augmentation
 from headstart.errors import UsageError
 from headstart.features import Trunk
 from headstart.machine import batch_shape, environment, measure, warm
 from headstart.many_heads import Member
 from headstart.parts import heads, networks, optimizers, precision, starts
-from headstart.parts.augment import Augmentation
-from headstart.parts.batches import Ahead, Photos, TrainingBatches
 from headstart.parts.initial import fresh_head
 from headstart.phases import make_phases, numbers
 from headstart.reporter import Voice
 from headstart.state import Parts
-from headstart.survey import Survey, counts, take
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prepared:
     parts: Parts
     start: starts.Start
     listing: Listing
-    split: split.Split
+    split: splits.Split
     test: Photos
     flops: tuple[float, ...]  # of one training photo, per phase
     peak: float  # FLOP/s of this machine in the plan's precision
@@ -65,7 +65,7 @@ class Complete:
     plan: Plan
     start: starts.Start
     survey: Survey
-    split: split.Split
+    split: splits.Split
     network: nn.Module
     peak: float  # FLOP/s of this machine in the plan's precision
     step_seconds: float  # of one training step, measured
@@ -104,7 +104,7 @@ def complete(draft: Plan, voice: Voice) -> Complete:
     if start.state is None and plan.arm.tuning == "frozen":
         voice.say("The trunk is random and stays so: only a head is trained on top. Is --start missing?")
     survey, parted = take(plan, listing, voice)
-    for note in (*start.notes, *survey.store.notes, *split.overlaps(survey.listing, parted, survey.contents)):
+    for note in (*start.notes, *survey.store.notes, *splits.overlaps(survey.listing, parted, survey.contents)):
         voice.say(note)
     plan = plan.changed("recipe", flip=_flip(plan, survey.listing))
     plan = _with_facts(plan, survey, parted, start)
@@ -199,10 +199,10 @@ def _flip(plan: Plan, listing: Listing) -> str:
     return "on" if listing.flip else "off"
 
 
-def _with_facts(plan: Plan, survey: Survey, parted: split.Split, start: starts.Start) -> Plan:
+def _with_facts(plan: Plan, survey: Survey, parted: splits.Split, start: starts.Start) -> Plan:
     return plan.changed(
         "facts",
-        fingerprint=pixels.fingerprint(survey.listing, survey.contents),
+        fingerprint=pixel_store.fingerprint(survey.listing, survey.contents),
         class_names=survey.listing.classes,
         counts=counts(parted),
         images=survey.per_class(),
@@ -212,7 +212,7 @@ def _with_facts(plan: Plan, survey: Survey, parted: split.Split, start: starts.S
     )
 
 
-def _photos(store: pixels.PixelStore, listing: Listing, indices: np.ndarray) -> Photos:
+def _photos(store: pixel_store.PixelStore, listing: Listing, indices: np.ndarray) -> Photos:
     return Photos(store, indices, listing.labels[indices])
 
 
@@ -220,9 +220,9 @@ def _parts(
     plan: Plan,
     network: nn.Module,
     start: starts.Start,
-    store: pixels.PixelStore,
+    store: pixel_store.PixelStore,
     listing: Listing,
-    parted: split.Split,
+    parted: splits.Split,
     trunk: Trunk | None = None,
 ) -> Parts:
     """`trunk` is one that is there already and fits."""

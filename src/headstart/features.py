@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from headstart.cache import cache_root
+from headstart.data import transforms
+from headstart.data.loader import Photos, TrainingBatches, training_rows
 from headstart.errors import ResourceError
-from headstart.parts import augment, heads, networks, precision
-from headstart.parts.batches import Photos, TrainingBatches, training_rows
+from headstart.parts import heads, networks, precision
 from headstart.record import fsync_folder, mark, require_space
 
 LARGEST = 65_536  # numbers for each photo; a head that takes more is not worth a cache
@@ -149,11 +150,11 @@ class Trunk:
         padded = [int(i) for i in np.resize(rows, size)]
         pixels = [photos.store[i] for i in padded]
         if view == PLAIN:
-            images = augment.plain_batch(pixels, how.size)
+            images = transforms.plain_batch(pixels, how.size)
         else:
             number = int(view.removeprefix("view-"))
-            images = augment.training_batch(pixels, padded, how, self.batches.view_seed, number)
-        normal = augment.normalise(images, self._mean, self._std, self._device)
+            images = transforms.training_batch(pixels, padded, how, self.batches.view_seed, number)
+        normal = transforms.normalise(images, self._mean, self._std, self._device)
         with precision.autocast(self._how, self._device):
             found = head_input(self.network, normal)
         return found[: len(rows)].cpu().numpy()

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from headstart.data import mixup, transforms
+from headstart.data.loader import Photos, plain_batches
 from headstart.errors import DivergedError, HeadstartError
 from headstart.features import PLAIN
-from headstart.parts import augment, heads, networks, optimizers, precision
-from headstart.parts.batches import Photos, plain_batches
+from headstart.parts import heads, networks, optimizers, precision
 from headstart.rng import torch_stream
 from headstart.state import Parts, Progress, State
 
@@ -142,7 +143,7 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
         inputs, labels = trunk.batch(parts.batches, progress.epoch, step_in_epoch, phase.views)
     else:
         photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
-        inputs = augment.normalise(photos, parts.mean, parts.std, parts.device)
+        inputs = transforms.normalise(photos, parts.mean, parts.std, parts.device)
     labels = labels.to(parts.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
     optimizers.set_rates(optimizer, rate)
@@ -176,7 +177,7 @@ def _loss(parts: Parts, state: State, module: nn.Module, images: Tensor, labels:
     progress = state.progress
     mix = None
     if parts.mixup:
-        mix = augment.mixup(len(images), parts.mixup, parts.batches.seed, progress.epoch, progress.step)
+        mix = mixup.mixup(len(images), parts.mixup, parts.batches.seed, progress.epoch, progress.step)
         images = images.lerp(images[mix.partner], 1 - mix.share)
     dropout = torch_stream(parts.batches.seed, "dropout", progress.epoch, progress.step)
     with dropout, precision.autocast(parts.precision, parts.device):
@@ -277,7 +278,7 @@ def evaluate(network: nn.Module, photos: Photos, parts: Parts, how: str) -> Iter
     """Logits of a split in its own order, float32 [n, classes] batch by batch, in precision `how`."""
     network.eval()
     for batch, count in plain_batches(photos, parts.batches.batch_size, parts.batches.how.size):
-        images = augment.normalise(batch, parts.mean, parts.std, parts.device)
+        images = transforms.normalise(batch, parts.mean, parts.std, parts.device)
         with torch.no_grad(), precision.autocast(how, parts.device):
             logits = network(images)
         yield logits[:count].float().cpu().numpy()

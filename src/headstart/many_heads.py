@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart import loop
+from headstart.data.loader import training_rows
 from headstart.errors import DivergedError
 from headstart.features import PLAIN, Trunk
 from headstart.loop import Epoch, Pulse, Score
 from headstart.parts import optimizers
-from headstart.parts.batches import training_rows
 from headstart.state import Parts, Phase
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from headstart.data.loader import Photos, TrainingBatches
 from headstart.features import Trunk
-from headstart.parts.batches import Photos, TrainingBatches
 from headstart.parts.schedules import Schedule
 
 

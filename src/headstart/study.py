@@ -33,6 +33,7 @@ from headstart.artifacts import gallery
 from headstart.config.run_config import Plan
 from headstart.config.study_config import Protocol
 from headstart.config.study_file import Declared, read_study, write_study
+from headstart.data.dataset import Survey
 from headstart.engines import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.eta import asked_images, rung_epochs, tuned_images
@@ -40,7 +41,6 @@ from headstart.progress import Progress, comparing, searching
 from headstart.report import page
 from headstart.reporter import Silent, Voice
 from headstart.search import Trial, search
-from headstart.survey import Survey
 from headstart.text import capital
 from headstart.watch import means
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from headstart import run
-from headstart.cli import main
 from headstart.cli.main import app, main
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan, fields

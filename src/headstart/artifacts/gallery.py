@@ -26,8 +26,9 @@ from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
 from headstart.artifacts.model_folder import Model, read_model
 from headstart.config.run_config import Plan, read_plan
+from headstart.data import transforms
 from headstart.errors import told
-from headstart.parts import augment, networks
+from headstart.parts import networks
 from headstart.parts.gradcam import grad_cam
 from headstart.parts.precision import place, repeatable
 from headstart.record import read_json, write_atomic
@@ -89,7 +90,7 @@ def _made(run: Path, plan: Plan) -> bytes:
     }
     files: dict[str, bytes] = {}
     for number, row in enumerate(wanted):
-        thumbnail = augment.plain_batch([photos[row]], model.size)[0].permute(1, 2, 0).numpy()
+        thumbnail = transforms.plain_batch([photos[row]], model.size)[0].permute(1, 2, 0).numpy()
         files[f"{number}.webp"] = _webp(thumbnail)
         said = int(logits[row].argmax())
         about = {
@@ -145,8 +146,8 @@ def _maps(model: Model, photos: Sequence[npt.NDArray[np.uint8]], classes: Rows) 
     place(model.network, CPU)
     found = []
     for begin in range(0, len(photos), BATCH):
-        batch = augment.plain_batch(photos[begin : begin + BATCH], model.size)
-        images = augment.normalise(batch, model.mean, model.std, CPU)
+        batch = transforms.plain_batch(photos[begin : begin + BATCH], model.size)
+        images = transforms.normalise(batch, model.mean, model.std, CPU)
         maps = grad_cam(model.network, blocks[-1], images, torch.from_numpy(classes[begin : begin + BATCH]))
         if maps is None:
             return None

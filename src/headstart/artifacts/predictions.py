@@ -16,8 +16,8 @@ from torch import nn
 
 from headstart.analysis.statistics import wilson
 from headstart.build import Prepared
+from headstart.data.loader import Photos
 from headstart.loop import Score, evaluate, score
-from headstart.parts.batches import Photos
 from headstart.record import write_atomic
 from headstart.state import Parts
 from headstart.watch.observer import confusion, score_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.data.listing import Listing, checked, nearest
+from headstart.data.image_index import Listing, checked, nearest
 from headstart.errors import DataError
 
 __all__ = ["Listing", "checked", "read", "require", "require_images"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from headstart.cache import cache_root, scratch_folder, settle
 from headstart.data import folder
-from headstart.data.listing import Listing
+from headstart.data.image_index import Listing
 from headstart.errors import UsageError
 
 _COUNT = 1797

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from headstart.data.listing import SPLIT_NAMES, SUFFIXES, Listing, assemble, natural
+from headstart.data.image_index import SPLIT_NAMES, SUFFIXES, Listing, assemble, natural
 from headstart.errors import DataError
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})

@@ -14,7 +14,7 @@ from stat import S_ISREG
 import pandas as pd
 
 from headstart.data.folder import inside
-from headstart.data.listing import SPLIT_NAMES, Listing, assemble, nearest
+from headstart.data.image_index import SPLIT_NAMES, Listing, assemble, nearest
 from headstart.errors import DataError, UsageError
 
 _REQUIRED, _KNOWN = ("path", "label"), ("path", "label", "split", "group")

@@ -31,7 +31,8 @@ LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive doe
 
 @dataclass(frozen=True)
 class Gallery:
-    """Photos that a model was judged on, some of them, as `photos` with an address each; see headstart.artifacts.gallery.
+    """Photos that a model was judged on, some of them, as `photos` with an address each;
+    see headstart.artifacts.gallery.
 
     `keys` are the paths of all images of each cell, as far as the run has them; on a page, of those without a photo
     there, and `more` those of mistakes that are not in their list.

@@ -12,9 +12,9 @@ import numpy as np
 
 from headstart import data
 from headstart.artifacts.predictions import summary
-from headstart.data import pixels
-from headstart.data.listing import Listing, nearest
-from headstart.data.split import divide
+from headstart.data import pixel_store
+from headstart.data.image_index import Listing, nearest
+from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.loop import score
 from headstart.parts.precision import usable_cores
@@ -67,7 +67,7 @@ def evaluate(
         raise UsageError(f"There is no split {split!r}.", f"Choose one of {', '.join(SPLITS)}.")
     predictor = Predictor(model)
     open_store = partial(
-        pixels.open_store,
+        pixel_store.open_store,
         side=predictor.model.store_side,
         skip_bad=skip_bad,
         progress=partial(voice.progress, "decoding photos"),
@@ -85,7 +85,7 @@ def evaluate(
     return {"split": judges.name, "own": judges.own, "classes": list(predictor.classes), **found}
 
 
-def _logits(predictor: Predictor, store: pixels.PixelStore, rows: np.ndarray, voice: Voice) -> np.ndarray:
+def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, voice: Voice) -> np.ndarray:
     logits = []
     for begin in range(0, len(rows), BATCH):
         logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + BATCH]]))
@@ -98,7 +98,7 @@ def _judges(
     listing: Listing,
     split: str,
     classes: Sequence[str],
-    open_store: Callable[[Listing, Sequence[str]], pixels.PixelStore] | None,
+    open_store: Callable[[Listing, Sequence[str]], pixel_store.PixelStore] | None,
 ) -> _Judges:
     """Choose the photos; `open_store` is given where the undecodable ones are to be left out."""
     _require_classes(predictor, listing, classes)
@@ -129,7 +129,7 @@ def _judges(
 
 
 def _recognise(
-    predictor: Predictor, listing: Listing, open_store: Callable[..., pixels.PixelStore] | None
+    predictor: Predictor, listing: Listing, open_store: Callable[..., pixel_store.PixelStore] | None
 ) -> tuple[Listing, Sequence[str], bool, tuple[str, ...]]:
     """The listing, its content hashes, whether it is what the model was trained on, and keys of what was left out.
 
@@ -142,14 +142,14 @@ def _recognise(
         found = _recognise(predictor, listing.pick(theirs), open_store)
         if found[2]:
             return found
-    hashes = pixels.hash_files(listing)
-    own = pixels.fingerprint(listing, hashes) == trained_on
+    hashes = pixel_store.hash_files(listing)
+    own = pixel_store.fingerprint(listing, hashes) == trained_on
     if own or open_store is None:
         return listing, hashes, own, ()
     bad = set(open_store(listing, hashes).bad)
     good, kept = listing.without(bad), [content for i, content in enumerate(hashes) if i not in bad]
     left_out = tuple(listing.keys[i] for i in sorted(bad))
-    return good, kept, pixels.fingerprint(good, kept) == trained_on, left_out
+    return good, kept, pixel_store.fingerprint(good, kept) == trained_on, left_out
 
 
 def _require_classes(predictor: Predictor, listing: Listing, classes: Sequence[str]) -> None:

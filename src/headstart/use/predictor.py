@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from headstart.artifacts.model_folder import Model, read_model
-from headstart.data import pixels
+from headstart.data import pixel_store, transforms
 from headstart.data.decode import quiet
 from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
-from headstart.parts import augment, precision
+from headstart.parts import precision
 from headstart.reporter import Silent, Voice
 from headstart.use.opened import find_model
 
@@ -64,13 +64,13 @@ class Predictor:
 
     def photo(self, source: Path | bytes) -> np.ndarray:
         """One image as the store would hold it: uint8 [h, w, 3]. Raises DataError for one that cannot be decoded."""
-        return pixels.decode(source, self.model.store_side)
+        return pixel_store.decode(source, self.model.store_side)
 
     @torch.no_grad()
     def logits(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Logits, float32 [n, classes], of photos uint8 [h, w, 3] of any sizes."""
-        batch = augment.plain_batch(photos, self.model.size)
-        images = augment.normalise(batch, self.model.mean, self.model.std, CPU)
+        batch = transforms.plain_batch(photos, self.model.size)
+        images = transforms.normalise(batch, self.model.mean, self.model.std, CPU)
         return np.asarray(self.model.network(images).numpy())
 
     def predict(self, paths: Sequence[Path], voice: Voice | None = None) -> Iterator[Prediction]:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from headstart.parts import augment, networks
+from headstart.data import transforms
+from headstart.parts import networks
 from headstart.rng import torch_stream
 from headstart.state import Parts
 from headstart.watch.quantities import relative_change
@@ -34,8 +35,8 @@ class Probe:
         """`parts.network` has the values that it starts with: distances are measured from them."""
         photos = parts.batches.photos
         rows = np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).round().astype(int)
-        plain = augment.plain_batch(photos.pixels(rows), parts.batches.how.size)
-        self._images = augment.normalise(plain, parts.mean, parts.std, parts.device)
+        plain = transforms.plain_batch(photos.pixels(rows), parts.batches.how.size)
+        self._images = transforms.normalise(plain, parts.mean, parts.std, parts.device)
         self._labels = torch.from_numpy(photos.labels[rows]).to(parts.device)
         self._network = parts.network
         self._modules = dict(parts.network.named_modules())

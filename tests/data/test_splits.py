@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headstart.data.listing import Listing, assemble
-from headstart.data.split import Split, divide, overlaps
+from headstart.data.image_index import Listing, assemble
+from headstart.data.splits import Split, divide, overlaps
 from headstart.errors import DataError
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

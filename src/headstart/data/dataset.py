@@ -9,8 +9,8 @@ import numpy as np
 
 from headstart import data
 from headstart.config.run_config import Plan
-from headstart.data import pixels, split
-from headstart.data.listing import Listing
+from headstart.data import pixel_store, splits
+from headstart.data.image_index import Listing
 from headstart.errors import DataError
 from headstart.reporter import Voice
 
@@ -21,9 +21,9 @@ class Survey:
 
     listing: Listing
     contents: tuple[str, ...]
-    store: pixels.PixelStore
+    store: pixel_store.PixelStore
 
-    def split(self, plan: Plan) -> split.Split:
+    def split(self, plan: Plan) -> splits.Split:
         """The split of a plan over these photos."""
         return _divide(plan, self.listing, self.contents)
 
@@ -38,12 +38,12 @@ class Survey:
         return dict(zip(self.listing.classes, found.tolist(), strict=True))
 
 
-def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Split]:
+def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, splits.Split]:
     """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
-    contents = pixels.hash_files(listing, progress=partial(voice.progress, "reading photos"))
+    contents = pixel_store.hash_files(listing, progress=partial(voice.progress, "reading photos"))
     parted = _divide(plan, listing, contents)
     decode = partial(
-        pixels.open_store,
+        pixel_store.open_store,
         side=round(plan.recipe.image_size * plan.data.store_scale),
         skip_bad=plan.data.skip_bad,
         progress=partial(voice.progress, "decoding photos"),
@@ -70,8 +70,8 @@ def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, split.Spli
     return Survey(listing, contents, store), parted
 
 
-def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> split.Split:
-    return split.divide(
+def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> splits.Split:
+    return splits.divide(
         listing,
         contents=contents,
         seed=plan.chance.seed,
@@ -81,6 +81,6 @@ def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> split.Sp
     )
 
 
-def counts(parted: split.Split) -> dict[str, int]:
+def counts(parted: splits.Split) -> dict[str, int]:
     """Photos of each split."""
     return {name: len(getattr(parted, name)) for name in ("train", "val", "test")}

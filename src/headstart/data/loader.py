@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headstart.parts import augment
+from headstart.data import transforms
 from headstart.rng import stream
 
 
@@ -64,7 +64,7 @@ class TrainingBatches:
 
     photos: Photos
     batch_size: int
-    how: augment.Augmentation
+    how: transforms.Augmentation
     seed: int
     view_seed: int = 0  # of a frozen trunk's views, which all seeds of a study share
 
@@ -77,7 +77,7 @@ class TrainingBatches:
         rows = training_rows(len(self.photos), self.batch_size, self.seed, epoch, step)
         view, seed = (epoch % views, self.view_seed) if views else (epoch, self.seed)
         indices = [int(i) for i in self.photos.indices[rows]]
-        images = augment.training_batch(self.photos.pixels(rows), indices, self.how, seed, view)
+        images = transforms.training_batch(self.photos.pixels(rows), indices, self.how, seed, view)
         return images, torch.from_numpy(self.photos.labels[rows])
 
 
@@ -120,4 +120,4 @@ def plain_batches(photos: Photos, batch_size: int, size: int) -> Iterator[tuple[
     for begin in range(0, len(photos), batch_size):
         rows = list(range(begin, min(begin + batch_size, len(photos))))
         padded = rows + rows[:1] * (batch_size - len(rows))
-        yield augment.plain_batch(photos.pixels(padded), size), len(rows)
+        yield transforms.plain_batch(photos.pixels(padded), size), len(rows)

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from headstart import cache
-from headstart.data import Listing, pixels, read
+from headstart.data import Listing, pixel_store, read
 from headstart.data.decode import MAX_PIXELS, decode, quiet
-from headstart.data.pixels import fingerprint, hash_files, open_store
+from headstart.data.pixel_store import fingerprint, hash_files, open_store
 from headstart.errors import DataError, ResourceError
 
 
@@ -242,13 +242,13 @@ def test_bombs_are_refused_before_decoding(side: int) -> None:
 
 def test_hashes_are_remembered_and_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = photos(tmp_path / "photos")
-    monkeypatch.setattr("headstart.data.contents._RECENT", -(10**12))  # as if the files were old
+    monkeypatch.setattr("headstart.data.hashing._RECENT", -(10**12))  # as if the files were old
     told: list[tuple[int, int]] = []
     first = hash_files(listing, lambda done, total: told.append((done, total)))
     assert told[-1] == (12, 12) and len(set(first)) == 12 and {len(h) for h in first} == {32}
     opened: list[Path] = []
-    original = sys.modules["headstart.data.contents"].opened  # type: ignore[attr-defined]
-    monkeypatch.setattr("headstart.data.contents.opened", lambda path: (opened.append(path), original(path))[1])
+    original = sys.modules["headstart.data.hashing"].opened  # type: ignore[attr-defined]
+    monkeypatch.setattr("headstart.data.hashing.opened", lambda path: (opened.append(path), original(path))[1])
     assert hash_files(listing) == first and opened == []
     status = listing.paths[3].stat()
     data = bytearray(listing.paths[3].read_bytes())
@@ -419,7 +419,7 @@ def test_interrupted_building_leaves_nothing(tmp_path: Path, root: Path, blow: t
 def test_killed_building_leaves_nothing_that_counts(tmp_path: Path, root: Path) -> None:
     listing = photos(tmp_path / "photos")
     script = (
-        "import os, signal, sys; from headstart.data import read; from headstart.data.pixels import *\n"
+        "import os, signal, sys; from headstart.data import read; from headstart.data.pixel_store import *\n"
         "def stop(done, total):\n    if done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "l = read(sys.argv[1]); open_store(l, hash_files(l), side=32, threads=2, progress=stop)"
     )
@@ -479,8 +479,8 @@ def test_a_changed_byte_is_told_when_its_picture_is_asked_for(tmp_path: Path, ro
 def test_full_disk_is_told_before_the_work(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = photos(tmp_path / "photos")
     contents = hash_files(listing)
-    usage = pixels.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = pixel_store.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ResourceError, match=r"needs about 0\.1 GB, and .* has 0\.0 GB free"):
         open_store(listing, contents, side=32, threads=2)
     assert list(root.iterdir()) == []

@@ -105,17 +105,3 @@ def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device
     scale = torch.tensor(std, device=device).mul(255).view(1, 3, 1, 1)
     on_device = batch.to(device)
     return on_device.to(torch.float32, memory_format=torch.channels_last).sub_(shift).div_(scale)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """A batch's mixup: row i is `share` of itself and 1 - share of row `partner[i]` (Zhang et al. 2018, eq. 1)."""
-
-    partner: Tensor
-    share: float
-
-
-def mixup(size: int, alpha: float, seed: int, epoch: int, step: int) -> Mix:
-    """The mix of step `step`: share from Beta(alpha, alpha), partners a permutation."""
-    draws = stream(seed, "mixup", epoch, step)
-    return Mix(torch.from_numpy(draws.permutation(size)), float(draws.beta(alpha, alpha)))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from headstart.data.listing import SPLITS, Listing
+from headstart.data.image_index import SPLITS, Listing
 from headstart.errors import DataError
 from headstart.rng import stream
 from headstart.text import counted

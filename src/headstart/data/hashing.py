@@ -15,8 +15,8 @@ import numpy as np
 
 from headstart.cache import cache_root, write_whole
 from headstart.data.decode import opened
-from headstart.data.listing import Listing
-from headstart.data.ordered import in_order
+from headstart.data.image_index import Listing
+from headstart.data.parallel import in_order
 from headstart.errors import DataError
 
 Stamp = tuple[int, int, int]  # size, time of change of the bytes, time of change of the entry, in nanoseconds

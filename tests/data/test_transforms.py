@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart.parts import augment, batches
+from headstart.data import loader, mixup, transforms
 from headstart.rng import stream, torch_stream
 
 
@@ -41,8 +41,8 @@ def test_torch_streams_leave_torchs_own_generator_alone() -> None:
 @given(st.integers(1, 300), st.integers(1, 300), st.floats(0.01, 1.0), st.integers(0, 1000))
 def test_boxes_lie_within_the_photo(height: int, width: int, smallest: float, index: int) -> None:
     for box in (
-        augment.random_box(height, width, smallest, stream(0, "t", 0, index)),
-        augment.centre_box(height, width),
+        transforms.random_box(height, width, smallest, stream(0, "t", 0, index)),
+        transforms.centre_box(height, width),
     ):
         top, left, h, w = box
         assert 0 <= top <= top + h <= height
@@ -57,14 +57,14 @@ def test_random_boxes_are_distributed_as_torchvisions() -> None:
     image = torch.zeros(3, 120, 160)
     with torch_stream(0, "reference"):
         reference = np.array([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])
-    ours = np.array([augment.random_box(120, 160, 0.08, stream(0, "t", 0, i)) for i in range(3000)])
+    ours = np.array([transforms.random_box(120, 160, 0.08, stream(0, "t", 0, i)) for i in range(3000)])
     for column in range(4):
         assert ks_2samp(ours[:, column], reference[:, column]).pvalue > 1e-3
 
 
 def test_cutting_is_torchvisions_resized_crop() -> None:
     picture = photo(97, 140)
-    found = augment.cut(picture, (5, 11, 80, 93), 48)
+    found = transforms.cut(picture, (5, 11, 80, 93), 48)
     expected = TF.resized_crop(
         torch.from_numpy(picture.copy()).permute(2, 0, 1), 5, 11, 80, 93, [48, 48], antialias=True
     )
@@ -73,7 +73,7 @@ def test_cutting_is_torchvisions_resized_crop() -> None:
 
 def test_cutting_is_pillows_antialiased_resize() -> None:
     picture = photo(200, 200)
-    found = augment.cut(picture, (0, 0, 200, 200), 64)[0].permute(1, 2, 0).numpy()
+    found = transforms.cut(picture, (0, 0, 200, 200), 64)[0].permute(1, 2, 0).numpy()
     expected = np.asarray(Image.fromarray(picture).resize((64, 64), Image.Resampling.BILINEAR))
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
 
@@ -81,57 +81,57 @@ def test_cutting_is_pillows_antialiased_resize() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 50), st.integers(0, 20), st.integers(0, 10**6), st.floats(0, 1))
 def test_a_training_photo_depends_on_nothing_but_seed_epoch_and_index(seed, epoch, index, jitter) -> None:
-    how = augment.Augmentation(32, jitter=jitter)
-    one = augment.training_photo(photo(40, 50), how, seed, epoch, index)
+    how = transforms.Augmentation(32, jitter=jitter)
+    one = transforms.training_photo(photo(40, 50), how, seed, epoch, index)
     pictures = [photo(60, 40), photo(40, 50), photo(33, 90)]
-    many = augment.training_batch(pictures, [7, index, 9], how, seed, epoch)
+    many = transforms.training_batch(pictures, [7, index, 9], how, seed, epoch)
     assert torch.equal(one[0], many[1])
     assert many.shape == (3, 3, 32, 32) and many.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_photos_of_a_batch_are_drawn_apart() -> None:
-    batch = augment.training_batch([photo(64, 64)] * 8, range(8), augment.Augmentation(32), 0, 0)
+    batch = transforms.training_batch([photo(64, 64)] * 8, range(8), transforms.Augmentation(32), 0, 0)
     assert len({row.numpy().tobytes() for row in batch}) == 8
 
 
 def test_flip_can_be_switched_off_and_is_fair_when_on() -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
     picture[:, 4:] = 255  # the right half is white
-    off, on = (augment.Augmentation(8, crop=1.0, flip=f) for f in (False, True))
-    right = [bool(augment.training_photo(picture, off, 0, 0, i)[0, 0, 4, 7] > 128) for i in range(400)]
-    flipped = [bool(augment.training_photo(picture, on, 0, 0, i)[0, 0, 4, 7] < 128) for i in range(400)]
+    off, on = (transforms.Augmentation(8, crop=1.0, flip=f) for f in (False, True))
+    right = [bool(transforms.training_photo(picture, off, 0, 0, i)[0, 0, 4, 7] > 128) for i in range(400)]
+    flipped = [bool(transforms.training_photo(picture, on, 0, 0, i)[0, 0, 4, 7] < 128) for i in range(400)]
     assert all(right)
     assert 160 <= sum(flipped) <= 240
 
 
 def test_jitter_moves_colours_only_when_asked() -> None:
-    plain, jittered = (augment.Augmentation(32, jitter=j) for j in (0.0, 0.4))
-    a, b = (augment.training_photo(photo(40, 40), how, 0, 0, 1) for how in (plain, jittered))
+    plain, jittered = (transforms.Augmentation(32, jitter=j) for j in (0.0, 0.4))
+    a, b = (transforms.training_photo(photo(40, 40), how, 0, 0, 1) for how in (plain, jittered))
     assert not torch.equal(a, b)
 
 
 def test_normalise_is_torchvisions() -> None:
-    batch = augment.plain_batch([photo(40, 50), photo(60, 33)], 32)
+    batch = transforms.plain_batch([photo(40, 50), photo(60, 33)], 32)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    found = augment.normalise(batch, mean, std, torch.device("cpu"))
+    found = transforms.normalise(batch, mean, std, torch.device("cpu"))
     expected = TF.normalize(batch.float() / 255, list(mean), list(std))
     assert torch.allclose(found, expected, atol=1e-6)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_mixup_is_a_permutation_with_a_share() -> None:
-    mixes = [augment.mixup(16, 0.4, 0, 1, step) for step in range(300)]
+    mixes = [mixup.mixup(16, 0.4, 0, 1, step) for step in range(300)]
     assert all(sorted(m.partner.tolist()) == list(range(16)) for m in mixes)
     assert all(0 <= m.share <= 1 for m in mixes)
     assert np.mean([m.share for m in mixes]) == pytest.approx(0.5, abs=0.06)  # Beta(a, a) has mean 1/2
-    again = augment.mixup(16, 0.4, 0, 1, 7)
+    again = mixup.mixup(16, 0.4, 0, 1, 7)
     assert again.share == mixes[7].share and torch.equal(again.partner, mixes[7].partner)
 
 
 @given(st.integers(1, 100), st.integers(2, 40), st.integers(0, 5))
 def test_an_epoch_holds_every_photo_and_all_batches_have_one_size(count: int, size: int, epoch: int) -> None:
     steps = -(-count // size)
-    rows = [batches.training_rows(count, size, 3, epoch, step) for step in range(steps)]
+    rows = [loader.training_rows(count, size, 3, epoch, step) for step in range(steps)]
     assert {len(r) for r in rows} == {size}
     flat = np.concatenate(rows)
     assert sorted(flat[:count]) == list(range(count))
@@ -140,17 +140,17 @@ def test_an_epoch_holds_every_photo_and_all_batches_have_one_size(count: int, si
 
 def test_plain_batches_show_every_photo_once() -> None:
     pictures = [photo(20, 20, seed) for seed in range(7)]
-    photos = batches.Photos(pictures, np.array([6, 2, 4, 0, 1]), np.zeros(5, np.int64))
-    found = list(batches.plain_batches(photos, 2, 16))
+    photos = loader.Photos(pictures, np.array([6, 2, 4, 0, 1]), np.zeros(5, np.int64))
+    found = list(loader.plain_batches(photos, 2, 16))
     assert [count for _, count in found] == [2, 2, 1]
     assert {tuple(batch.shape) for batch, _ in found} == {(2, 3, 16, 16)}
     together = torch.cat([batch[:count] for batch, count in found])
-    assert torch.equal(together, augment.plain_batch([pictures[i] for i in (6, 2, 4, 0, 1)], 16))
+    assert torch.equal(together, transforms.plain_batch([pictures[i] for i in (6, 2, 4, 0, 1)], 16))
 
 
 def test_a_frozen_trunk_sees_so_many_views_and_no_more() -> None:
-    photos = batches.Photos([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
-    training = batches.TrainingBatches(photos, 4, augment.Augmentation(16), seed=0)
+    photos = loader.Photos([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
+    training = loader.TrainingBatches(photos, 4, transforms.Augmentation(16), seed=0)
 
     def looks(epoch: int, views: int) -> dict[int, bytes]:
         images, labels = training.batch(epoch, 0, views)
@@ -163,9 +163,9 @@ def test_a_frozen_trunk_sees_so_many_views_and_no_more() -> None:
 @pytest.mark.parametrize("threads", [1, 3, 16])
 @pytest.mark.parametrize("count", [7, 3])  # four batches and two, which is fewer than are made ahead
 def test_batches_made_ahead_are_the_same_batches(threads: int, count: int) -> None:
-    photos = batches.Photos([photo(40, 40, s) for s in range(count)], np.arange(count), np.arange(count))
-    training = batches.TrainingBatches(photos, 2, augment.Augmentation(16), seed=0)
-    ahead = batches.Ahead(training, threads)
+    photos = loader.Photos([photo(40, 40, s) for s in range(count)], np.arange(count), np.arange(count))
+    training = loader.TrainingBatches(photos, 2, transforms.Augmentation(16), seed=0)
+    ahead = loader.Ahead(training, threads)
     last = training.steps_per_epoch - 1
     for asked in [(0, 0, 0), (0, 1, 0), (0, last, 0), (1, 0, 0), (1, last, 0), (1, last, 2), (2, 0, 2), (0, 0, 0)]:
         for made, plain in zip(ahead.batch(*asked), training.batch(*asked), strict=True):
