@@ -13,12 +13,12 @@ from headstart.ailments import Ailments
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.config.resolve import settle
 from headstart.config.study_request import declared
+from headstart.diagnostics.finding import Finding
 from headstart.engines import Engine
 from headstart.engines.here import Here
 from headstart.engines.lanes import Lanes
 from headstart.reporter import Silent
 from headstart.use.diagnosis import diagnose, sentences
-from headstart.verdict.finding import Finding
 from tests.boards import points
 from tests.runs import SMALL
 

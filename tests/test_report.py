@@ -27,6 +27,7 @@ from headstart.analysis.wording import arm_words
 from headstart.cli.main import main
 from headstart.config.run_config import Facts, Plan, read_plan
 from headstart.config.study_request import declared
+from headstart.diagnostics.history import History
 from headstart.engines.here import Here
 from headstart.errors import DataError, UsageError
 from headstart.record import read_json, read_lines
@@ -35,7 +36,6 @@ from headstart.report import names as labels
 from headstart.reporter import Silent
 from headstart.use import diagnosis
 from headstart.use.plots import Plots
-from headstart.verdict.history import History
 from tests import browser
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 

@@ -15,8 +15,8 @@ from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.record import read_json
 from headstart.reporter import Silent, Voice
 from headstart.use import diagnosis
+from tests.diagnostics.test_checks import FAST
 from tests.test_build import photos
-from tests.test_health import FAST
 
 
 def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> twins.Twin:

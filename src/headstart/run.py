@@ -18,14 +18,14 @@ from headstart.build import Prepared
 from headstart.cache import sweep
 from headstart.config.duration import Duration
 from headstart.config.run_config import Facts, Plan, anchored, differences, read_plan
+from headstart.diagnostics import checks
+from headstart.diagnostics.history import History
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.parts import heads, networks, precision
 from headstart.reporter import Voice
 from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
 from headstart.state import State
-from headstart.verdict import health
-from headstart.verdict.history import History
 from headstart.watch import sinks
 from headstart.watch.observer import Observer, epoch_sentence
 from headstart.watch.probe import Probe
@@ -225,7 +225,7 @@ class _Life:
         `state` is `finished` or `diverged` at the end, when it is also told what has gone.
         """
         self.history.state = state
-        for line in health.news(self.history, self.noticed):
+        for line in checks.news(self.history, self.noticed):
             self.scribe.write({**line, "step": self.state.progress.step})
             self.voice.say(f"{line['name'].capitalize()}: {line['sentence']}")
 

@@ -26,6 +26,8 @@ from headstart.artifacts.model_folder import write_model
 from headstart.build import Prepared
 from headstart.checkpoint import tensor_bytes
 from headstart.config.run_config import Plan
+from headstart.diagnostics import checks
+from headstart.diagnostics.history import History
 from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
 from headstart.many_heads import Member, Moment, Trained
@@ -33,8 +35,6 @@ from headstart.parts import heads, networks, precision
 from headstart.reporter import Voice
 from headstart.scribe import Scribe
 from headstart.signals import Wish
-from headstart.verdict import health
-from headstart.verdict.history import History
 from headstart.watch.observer import Observer, proof_line
 from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
 from headstart.watch.when import is_due
@@ -161,7 +161,7 @@ class _Lines:
     def notice(self, state: str = "") -> list[dict[str, Any]]:
         """Lines of findings that are new; `state` is `finished` or `diverged` at the end."""
         self._history.state = state
-        return [{**line, "step": self._steps} for line in health.news(self._history, self._noticed)]
+        return [{**line, "step": self._steps} for line in checks.news(self._history, self._noticed)]
 
     def _add(self, *lines: dict[str, Any]) -> None:
         self.made += lines

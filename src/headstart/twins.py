@@ -27,13 +27,13 @@ from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
 from headstart.config.start_spec import FORMS
 from headstart.config.study_config import FEWEST_SEEDS
+from headstart.diagnostics.checks import findings
+from headstart.diagnostics.gradients import VANISHED, flow_kept
+from headstart.diagnostics.history import EARLY, HEALTHY, read
 from headstart.engines import checked, choice
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.reporter import Silent, Voice
 from headstart.text import capital, counted, points
-from headstart.verdict.gradients import VANISHED, flow_kept
-from headstart.verdict.health import findings
-from headstart.verdict.history import EARLY, HEALTHY, read
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from headstart.analysis.correctness import Judged, predictions
 from headstart.config.run_config import Plan, differences
+from headstart.diagnostics import checks, history
+from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
 from headstart.record import read_json, read_lines
-from headstart.verdict import health, history
-from headstart.verdict.finding import Finding
 
 Numbers = npt.NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class RunRecord:
     @cached_property
     def ailments(self) -> list[Finding]:
         """What is wrong with it as it stands, in `diagnose`'s words; what passed while it was trained is not."""
-        return health.ailments(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
+        return checks.ailments(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
 
     @property
     def can_go_on(self) -> bool:

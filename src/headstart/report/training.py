@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from headstart.analysis.wording import arm_words, length_words, network_words
+from headstart.diagnostics.checks import findings, unprobed
+from headstart.diagnostics.finding import Finding
+from headstart.diagnostics.history import HEALTHY
 from headstart.report import charts
 from headstart.report.charts import thinned
 from headstart.report.records import Drawn, mean_and_band
 from headstart.report.story import Figure, Section, legend
 from headstart.text import capital, counted, enumerated
-from headstart.verdict.finding import Finding
-from headstart.verdict.health import findings, unprobed
-from headstart.verdict.history import HEALTHY
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 12  # runs whose gradients are drawn, and epochs of each

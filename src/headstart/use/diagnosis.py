@@ -12,11 +12,11 @@ from typing import Any
 from headstart.analysis.run_records import RunRecord, runs_at
 from headstart.analysis.wording import arm_words, length_words, network_words
 from headstart.config.duration import Duration
+from headstart.diagnostics.checks import findings, healthy_words
+from headstart.diagnostics.finding import Finding
+from headstart.diagnostics.history import read
 from headstart.record import read_lines
 from headstart.text import capital, enumerated, printable
-from headstart.verdict.finding import Finding
-from headstart.verdict.health import findings, healthy_words
-from headstart.verdict.history import read
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
+from headstart.diagnostics.finding import Finding, number, switches, when
+from headstart.diagnostics.history import HARDLY, History, Line
 from headstart.text import counted
-from headstart.verdict.finding import Finding, number, switches, when
-from headstart.verdict.history import HARDLY, History, Line
 
 VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
 EXPLODED = 1e4

@@ -22,13 +22,13 @@ from scipy import stats
 from headstart import run
 from headstart.config.resolve import settle
 from headstart.data import transforms
+from headstart.diagnostics import checks
+from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
 from headstart.parts import networks
 from headstart.record import read_lines
 from headstart.reporter import Silent
 from headstart.use import diagnosis
-from headstart.verdict import health
-from headstart.verdict.history import History
 from headstart.watch.probe import Probe
 from tests.cli.test_main import in_a_process
 from tests.runs import command, finish, metrics, prepared
@@ -315,13 +315,13 @@ def test_any_record_has_at_most_one_ailment_with_sound_words(
         history.take({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "flow": flow, "zeros": dead,
                       "dead": dead, "distance": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
         history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
-    ailments = [one for one in health.findings(history) if one.ailment]
+    ailments = [one for one in checks.findings(history) if one.ailment]
     assert len(ailments) <= 1
     for one in ailments:
         assert one.sentence.endswith(".") and "nan" not in one.sentence and "None" not in one.sentence
         json.dumps(one.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
-    assert health.healthy_words(history).startswith("Healthy" if learning else "Too early to say")
+    assert checks.healthy_words(history).startswith("Healthy" if learning else "Too early to say")
 
 
 @pytest.mark.parametrize(("optimizer", "most"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
@@ -335,7 +335,7 @@ def test_no_rate_is_advised_that_nobody_would_take(optimizer: str, most: float, 
         history.take(
             {"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}}
         )
-    (found,) = health.findings(history)
+    (found,) = checks.findings(history)
     assert found.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
     advised = re.search(r"Try --lr (\S+)[.]$", found.advice)
     if advised is None:
@@ -370,7 +370,7 @@ def epochs_of(
 
 
 def names_of(history: History) -> list[str]:
-    return [one.name for one in health.findings(history)]
+    return [one.name for one in checks.findings(history)]
 
 
 UNEQUAL = {**PLAN, "facts": {"class_names": ["a", "b", "c", "d"], "images": {"a": 254, "b": 504, "c": 271, "d": 822}}}
@@ -381,26 +381,26 @@ def test_a_network_that_has_learned_the_class_shares_alone_is_not_healthy() -> N
     """Losses as plain networks without a norm had them on photos of four unequal classes."""
     for losses in ([1.297, 1.235, 1.219], [1.309, 1.243, 1.239], [1.293, 1.232, 1.212]):
         history = epochs_of(losses, UNEQUAL, "finished", ratio=1e-3, confusion=ONE_ANSWER, kept=0.002)
-        (found,) = health.findings(history)
+        (found,) = checks.findings(history)
         assert found.name == "degradation without vanishing"
         assert "all get one answer" in found.evidence and "is 0.002 of that" in found.evidence
     late = epochs_of([3.53, 2.21, 1.48], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
-    assert names_of(late) == [] and "Too early" in health.healthy_words(late)  # it is on its way
+    assert names_of(late) == [] and "Too early" in checks.healthy_words(late)  # it is on its way
     stays = epochs_of([1.31, 1.243, 1.239], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
     assert names_of(stays) == ["degradation without vanishing"]
     blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", ratio=1e-3, confusion=ONE_ANSWER, kept=0.1)
-    assert names_of(blind) == [] and "Too early" in health.healthy_words(blind)
+    assert names_of(blind) == [] and "Too early" in checks.healthy_words(blind)
     single = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], kept=0.1)
-    assert "Healthy" in health.healthy_words(single)  # all val images are of one class
+    assert "Healthy" in checks.healthy_words(single)  # all val images are of one class
     learns = epochs_of([1.35, 1.2, 1.0], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
-    assert names_of(learns) == [] and "Healthy" in health.healthy_words(learns)
+    assert names_of(learns) == [] and "Healthy" in checks.healthy_words(learns)
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_are_given_time(losses: list[float]) -> None:
     plan = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)]}}
     history = epochs_of(losses, plan, "finished", ratio=1e-3, kept=0.5)
-    assert names_of(history) == [] and health.healthy_words(history).startswith("Too early to say")
+    assert names_of(history) == [] and checks.healthy_words(history).startswith("Too early to say")
     stuck = epochs_of([4.65] * 30, plan, "finished", ratio=1e-3, kept=0.5)
     assert names_of(stuck) == ["degradation without vanishing"]
 
@@ -426,7 +426,7 @@ def test_a_loss_far_above_that_of_guessing_is_told_at_once() -> None:
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
 def test_a_tenth_is_tried_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
     plan = {**PLAN, "recipe": {"optimizer": "adam", "lr": rate}}
-    (found,) = health.findings(epochs_of([2.0, 1.9, 1.9], plan, "finished", ratio=ratio))
+    (found,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, "finished", ratio=ratio))
     assert found.advice == f"Try --lr {min(advised, 0.01):g}."
 
 
@@ -447,19 +447,19 @@ def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
     history, noticed = History(plan), set[str]()
     probe = {"kind": "probe", "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
     history.take({**probe, "step": 0, "epoch": 0, "loss": 6.2})
-    (told,) = health.news(history, noticed)
+    (told,) = checks.news(history, noticed)
     assert told["name"] == "exploding gradients" and not told["withdrawn"] and noticed == {"exploding gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
         history.take(
             {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}}
         )
     history.take({**probe, "step": 150, "epoch": 3, "loss": 0.5})
-    assert health.news(history, noticed) == []  # it may come back
+    assert checks.news(history, noticed) == []  # it may come back
     history.state = "finished"
-    (gone,) = health.news(history, noticed)
-    assert gone["name"] == "exploding gradients" and gone["withdrawn"] and health.ailments(history) == []
+    (gone,) = checks.news(history, noticed)
+    assert gone["name"] == "exploding gradients" and gone["withdrawn"] and checks.ailments(history) == []
     history.state = "diverged"  # what another cause would hide is looked for all the same
-    lines = health.news(history, {"exploding gradients"})
+    lines = checks.news(history, {"exploding gradients"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("learning rate too high", False), ("exploding gradients", True),
     ]  # fmt: skip
@@ -472,7 +472,7 @@ def test_what_another_cause_hides_at_the_end_is_not_withdrawn() -> None:
     wild = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
     probe = {"kind": "probe", "epoch": 3, "step": 150, "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
     wild.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
-    lines = health.news(wild, {"learning rate too high", "dead filters"})
+    lines = checks.news(wild, {"learning rate too high", "dead filters"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("exploding gradients", False), ("dead filters", True),
     ]  # fmt: skip
@@ -484,16 +484,16 @@ def test_what_another_cause_hides_at_the_end_is_not_withdrawn() -> None:
             {**faded, "dead": {"layer2": share}},
         ]
         assert names_of(stuck) == [told]
-        assert not any(line["withdrawn"] for line in health.news(stuck, {"vanishing gradients"}))
+        assert not any(line["withdrawn"] for line in checks.news(stuck, {"vanishing gradients"}))
 
 
 def test_a_run_that_still_gets_better_is_left_in_peace() -> None:
-    assert [one.name for one in health.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
-    assert health.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
-    assert [one.name for one in health.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
-    assert health.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, "finished")) == []
-    assert health.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
-    assert health.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
+    assert [one.name for one in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
+    assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
+    assert [one.name for one in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
+    assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, "finished")) == []
+    assert checks.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
+    assert checks.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
 
 
 def test_one_who_guesses_knows_the_shares_of_the_classes() -> None:
@@ -509,6 +509,6 @@ def test_flow_is_judged_from_the_first_block_to_the_last(ratio: float, name: str
     history.take(
         {"kind": "probe", "step": 0, "epoch": 0, "loss": 1.1, "flow": flow, "zeros": {}, "dead": {}, "distance": {}}
     )
-    found = health.findings(history)
+    found = checks.findings(history)
     assert [one.name for one in found] == ([name] if name else [])
     assert not found or (found[0].layer == "layer1.0" and found[0].value == pytest.approx(ratio))

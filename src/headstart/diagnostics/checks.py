@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from headstart.diagnostics import gradients, learning_rate
+from headstart.diagnostics.finding import Finding, number, share
+from headstart.diagnostics.history import HEALTHY, History, Line
 from headstart.text import capital, counted
-from headstart.verdict import gradients, rates
-from headstart.verdict.finding import Finding, number, share
-from headstart.verdict.history import HEALTHY, History, Line
 
 _CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 
@@ -36,9 +36,9 @@ def _causes(history: History) -> Iterator[Finding]:
     late = history.has_had_time and history.settled and not history.has_learned
     checks: Sequence[Callable[[], Finding | None]] = (
         *(lambda check=check: _lasting(history, check) for check in _CHECKS),
-        lambda: rates.too_high(history),
+        lambda: learning_rate.too_high(history),
         *(lambda check=check: check(history, last) if late and last else None for check in _CHECKS),
-        lambda: rates.too_low(history),
+        lambda: learning_rate.too_low(history),
         lambda: gradients.not_learning(history),
     )
     yield from (found for check in checks if (found := check()) is not None)

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headstart.verdict.history import History, Line
+from headstart.diagnostics.history import History, Line
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from headstart.diagnostics.finding import Finding, share, switches
+from headstart.diagnostics.gradients import dead, flow_kept
+from headstart.diagnostics.history import History
 from headstart.text import counted
-from headstart.verdict.finding import Finding, share, switches
-from headstart.verdict.gradients import dead, flow_kept
-from headstart.verdict.history import History
 
 THUMB = 1e-3  # |Δw|/|w| per step, the median over layers: a rule of thumb, that of SGD; Adam has more
 SMALL_UPDATE = 3e-5

@@ -1,0 +1,1 @@
+"""Health checks on the records of a run (no torch)."""
