@@ -9,8 +9,8 @@ from pathlib import Path
 
 from headstart import jobs
 from headstart.engines import Engine
-from headstart.engines.here import Here
-from headstart.engines.lanes import Lanes
+from headstart.engines.local import Here
+from headstart.engines.processes import Lanes
 from headstart.errors import HeadstartError
 from headstart.parts import precision
 from headstart.reporter import Silent

@@ -15,8 +15,8 @@ from headstart.config.resolve import settle
 from headstart.config.study_request import declared
 from headstart.diagnostics.finding import Finding
 from headstart.engines import Engine
-from headstart.engines.here import Here
-from headstart.engines.lanes import Lanes
+from headstart.engines.local import Here
+from headstart.engines.processes import Lanes
 from headstart.reporter import Silent
 from headstart.use.diagnosis import diagnose, sentences
 from tests.boards import points

@@ -16,7 +16,7 @@ from headstart.cli.main import main
 from headstart.config.duration import seconds
 from headstart.config.study_file import Declared, read_study
 from headstart.config.study_request import declared
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.errors import UsageError
 from headstart.eta import Price, fit, predicted
 from headstart.reporter import Silent

@@ -18,7 +18,7 @@ from headstart.config.resolve import settle
 from headstart.config.study_file import Declared
 from headstart.config.study_request import declared
 from headstart.console import Terminal
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.progress import Progress, comparing, searching
 from headstart.reporter import Row, Silent, Table

@@ -28,7 +28,7 @@ from headstart.cli.main import main
 from headstart.config.run_config import Facts, Plan, read_plan
 from headstart.config.study_request import declared
 from headstart.diagnostics.history import History
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.errors import DataError, UsageError
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training

@@ -7,7 +7,7 @@ import pytest
 from headstart import study
 from headstart.analysis.run_records import read_run
 from headstart.config.study_request import declared
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.record import read_json
 from headstart.report import page, records
 from headstart.reporter import Silent

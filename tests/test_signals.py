@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart import api, jobs, judgement
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.signals import Wish

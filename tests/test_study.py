@@ -17,7 +17,7 @@ from headstart.analysis.verdict import conclude
 from headstart.config.arm_spec import parse_arm
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import declared
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table

@@ -13,7 +13,7 @@ from headstart.config.resolve import interval, settle
 from headstart.config.study_file import read_study
 from headstart.config.study_request import alone, declared
 from headstart.console import Terminal
-from headstart.engines import checked, choice, require_listener
+from headstart.engines import checked, factory, require_listener
 from headstart.forecast import begin, settled
 from headstart.reporter import Silent, Voice
 from headstart.study import carry_out
@@ -96,7 +96,7 @@ def compare(
             require_listener(address)
             found = settled(wanted, engine, voice)
             folder = begin(found, settings if study is None else None, Path(runs), voice, engine)
-        with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
+        with factory.opened(engine, read_study(folder).plan, voice, address) as chosen:
             carry_out(folder, chosen, voice)
         return Study(folder)
 

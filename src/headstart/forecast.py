@@ -12,7 +12,7 @@ from headstart.config.duration import seconds
 from headstart.config.run_config import Plan
 from headstart.config.study_config import FEWEST_SEEDS, Protocol
 from headstart.config.study_file import Declared
-from headstart.engines import choice
+from headstart.engines import factory
 from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of, span_words, trials, tuned_images
 from headstart.parts.precision import usable_cores
 from headstart.reporter import Silent, Voice
@@ -27,7 +27,7 @@ MARGIN = 1.15  # on the measured steps, for validation, saving and judging
 def settled(declared: Declared, engine: str, voice: Voice) -> Declared:
     """As `choice.settled`, which may measure; what an arm lacks is told before."""
     arms.meet(declared)
-    return choice.settled(declared, engine, voice)
+    return factory.settled(declared, engine, voice)
 
 
 def begin(declared: Declared, given: Container[str] | None, runs: Path, voice: Voice, engine: str = "auto") -> Path:

@@ -30,7 +30,7 @@ from headstart.config.study_config import FEWEST_SEEDS
 from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import VANISHED, flow_kept
 from headstart.diagnostics.history import EARLY, HEALTHY, read
-from headstart.engines import checked, choice
+from headstart.engines import checked, factory
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.reporter import Silent, Voice
 from headstart.text import capital, counted, points
@@ -159,7 +159,7 @@ def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engin
     try:
         with (
             record.locked(folder),
-            choice.opened(engine, asked[0][0], voice) as chosen,
+            factory.opened(engine, asked[0][0], voice) as chosen,
             closing(chosen.run(texts)) as made,
         ):
             for count, (index, answer) in enumerate(made, 1):

@@ -14,7 +14,7 @@ from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed, obrien_fleming
 from headstart.config.study_file import read_study
 from headstart.config.study_request import declared
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.errors import UsageError
 from headstart.reporter import Silent
 from tests import recompute, simulated

@@ -11,7 +11,7 @@ import pytest
 
 from headstart import study
 from headstart.config.study_request import declared
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.reporter import Silent
 from tests import recompute
 

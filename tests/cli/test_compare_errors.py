@@ -8,7 +8,7 @@ import pytest
 from headstart.cli.main import main
 from headstart.config.study_file import read_study
 from headstart.config.study_request import declared
-from headstart.engines import choice
+from headstart.engines import factory
 from headstart.record import read_json
 from tests.cli.test_train_errors import failure, photos
 
@@ -114,7 +114,7 @@ WRITTEN = {
 def test_what_an_arm_lacks_is_told_before_the_machine_is_measured(
     name: str, place: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr(choice, "settled", lambda *_: pytest.fail("it was measured first"))
+    monkeypatch.setattr(factory, "settled", lambda *_: pytest.fail("it was measured first"))
     source, arms, expected, _ = DECLARED[name]
     words = [source, *arms, "--network", "resnet18", "--runs", str(tmp_path / "runs")]
     assert failure(["compare", *(word.replace("@/", f"{place}/") for word in words)], capsys)[0] == expected

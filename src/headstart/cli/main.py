@@ -105,7 +105,7 @@ def compare(
         require_listener(address)
         from headstart import forecast
         from headstart import study as studies
-        from headstart.engines import choice
+        from headstart.engines import factory
 
         with Terminal() as voice:
             if wanted is not None:
@@ -115,7 +115,7 @@ def compare(
                     print("\n".join(forecast.foretell(wanted, asked, voice, engine)))
                     return
                 folder = forecast.begin(wanted, asked, runs, voice, engine)
-            with choice.opened(engine, read_study(folder).plan, voice, address) as chosen:
+            with factory.opened(engine, read_study(folder).plan, voice, address) as chosen:
                 verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
     if require_winner:

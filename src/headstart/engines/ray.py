@@ -23,7 +23,7 @@ from typing import Any
 from headstart import jobs as work
 from headstart.analysis.run_records import runs_in
 from headstart.engines import GRACE, LOST
-from headstart.engines.parcel import pack, unpack
+from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
 from headstart.reporter import Silent, Voice
 from headstart.signals import Wish

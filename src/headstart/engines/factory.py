@@ -9,7 +9,7 @@ from headstart import machine
 from headstart.config.run_config import Plan
 from headstart.config.study_file import Declared
 from headstart.engines import Engine, checked
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.parts import precision
 from headstart.reporter import Silent, Voice
 from headstart.text import counted
@@ -20,10 +20,10 @@ def settled(declared: Declared, name: str, voice: Voice) -> Declared:
     plan = declared.plan
     if plan.machine.threads or name == "here" or machine.settle(plan).machine.device != "cpu":
         return declared
-    from headstart.engines import pace
+    from headstart.engines import throughput
 
     first = declared.cells[0].plan(plan)
-    threads = pace.threads_per_run(first, voice, side_by_side=name == "lanes")
+    threads = throughput.threads_per_run(first, voice, side_by_side=name == "lanes")
     return Declared(declared.protocol, plan.changed("machine", threads=threads))
 
 
@@ -45,7 +45,7 @@ def _made(name: str, plan: Plan, voice: Voice, address: str) -> Engine:
         return Ray(address, voice, threads=threads, gpus=int(device.startswith("cuda")))
     count = precision.usable_cores() // max(threads, 1) if device == "cpu" else 1
     if name == "lanes" or (name == "auto" and count > 1):
-        from headstart.engines.lanes import Lanes
+        from headstart.engines.processes import Lanes
 
         voice.say(f"{max(count, 1)} runs at a time, each with {counted(threads, 'thread')}.")
         return Lanes(max(count, 1), voice)

@@ -20,12 +20,12 @@ from typing import Any
 
 from headstart import jobs as work
 from headstart.engines import GRACE, LOST
-from headstart.engines.order import soonest
+from headstart.engines.scheduling import soonest
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.reporter import Voice
 from headstart.signals import SIGNALS, Wish
 
-_LANE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.lane import main; main()"
+_LANE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.worker import main; main()"
 
 
 class Lane:

@@ -14,10 +14,10 @@ import pytest
 from headstart import jobs, study
 from headstart.analysis.run_records import runs_in
 from headstart.config.study_request import declared
-from headstart.engines import Engine, checked, choice, contract, pace
-from headstart.engines.here import Here
-from headstart.engines.lanes import Lanes
-from headstart.engines.parcel import pack, unpack
+from headstart.engines import Engine, checked, contract, factory, throughput
+from headstart.engines.local import Here
+from headstart.engines.processes import Lanes
+from headstart.engines.transfer import pack, unpack
 from headstart.errors import UsageError
 from headstart.record import locked, read_json
 from headstart.reporter import Silent
@@ -132,7 +132,7 @@ def test_runs_travel_as_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cores", "counts"), [(1, [1]), (2, [2, 1]), (6, [6, 3, 1]), (8, [8, 4, 2, 1])])
 def test_each_candidate_makes_about_twice_as_many_lanes(cores: int, counts: list[int]) -> None:
-    assert pace.candidates(cores) == counts
+    assert throughput.candidates(cores) == counts
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_each_candidate_makes_about_twice_as_many_lanes(cores: int, counts: list
     [({4: 100.0, 2: 110.0, 1: 90.0}, 2, 2), ({4: 100.0, 2: 99.0}, 4, 2), ({4: 100.0}, 4, 4), ({}, 4, 4)],
 )
 def test_threads_follow_the_measured_rates(rates, auto: int, lanes: int, monkeypatch) -> None:
-    monkeypatch.setattr(pace, "_rates", lambda *_: rates)
+    monkeypatch.setattr(throughput, "_rates", lambda *_: rates)
     monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 4)
     plan = contract.plan(0)
-    assert pace.threads_per_run(plan, Silent()) == auto
-    assert pace.threads_per_run(plan, Silent(), side_by_side=True) == lanes
+    assert throughput.threads_per_run(plan, Silent()) == auto
+    assert throughput.threads_per_run(plan, Silent(), side_by_side=True) == lanes
 
 
 def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
@@ -152,7 +152,7 @@ def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
     plan = contract.plan(0)
 
     def made(name: str, threads: int) -> Engine:
-        with choice.opened(name, plan.changed("machine", threads=threads), Silent()) as engine:
+        with factory.opened(name, plan.changed("machine", threads=threads), Silent()) as engine:
             return engine
 
     assert isinstance(made("auto", 4), Here) and isinstance(made("here", 1), Here)

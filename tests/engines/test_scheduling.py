@@ -6,7 +6,7 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.engines.order import TAIL, WORTH, soonest
+from headstart.engines.scheduling import TAIL, WORTH, soonest
 
 
 def end(seconds: list[float], order, lanes: int) -> float:

@@ -20,7 +20,7 @@ from torch import nn
 from headstart import build, machine
 from headstart.cache import cache_root
 from headstart.config.run_config import Network, Plan
-from headstart.engines.lanes import Lane
+from headstart.engines.processes import Lane
 from headstart.errors import ResourceError
 from headstart.parts import precision, starts
 from headstart.record import write_json

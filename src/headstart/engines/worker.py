@@ -29,9 +29,9 @@ def main() -> None:
     while True:
         message = waiting.get()
         if "pace" in message:
-            from headstart.engines import pace
+            from headstart.engines import throughput
 
-            answer = pace.work(message["pace"])
+            answer = throughput.work(message["pace"])
         else:
             answer = jobs.work_apart(message["job"], Silent())
         answers.write(answer.encode() + b"\n")

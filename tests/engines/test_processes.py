@@ -15,17 +15,17 @@ import headstart
 from headstart import jobs, study
 from headstart.cli.main import main
 from headstart.config.study_request import declared
-from headstart.engines import LOST, choice, contract, pace
-from headstart.engines.here import Here
-from headstart.engines.lanes import Lanes
+from headstart.engines import LOST, contract, factory, throughput
+from headstart.engines.local import Here
+from headstart.engines.processes import Lanes
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.record import read_json
 from headstart.reporter import Silent
+from tests.engines.test_contract import ARMS, STUDY, begun, bits, children, own_cache
 from tests.runs import metrics
-from tests.test_engines import ARMS, STUDY, begun, bits, children, own_cache
 
 CONTEXT = multiprocessing.get_context("forkserver")  # one warm server imports torch, each parent is a fork of it
-CONTEXT.set_forkserver_preload(["headstart.run", "tests.test_lanes"])
+CONTEXT.set_forkserver_preload(["headstart.run", "tests.engines.test_processes"])
 
 
 def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None
 
 
 def test_a_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("headstart.engines.lanes._LANE", "import sys; sys.stdin.readline(); sys.exit(7)")
+    monkeypatch.setattr("headstart.engines.processes._LANE", "import sys; sys.stdin.readline(); sys.exit(7)")
     said: list[str] = []
     voice = Silent()
     voice.say = said.append  # type: ignore[method-assign]
@@ -118,19 +118,19 @@ def test_lanes_end_with_their_parent(how: str, count: int, tmp_path: Path) -> No
 
 
 def test_the_measurement_is_made_once_and_its_threads_stand_in_the_study(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "WINDOW", 0.05)
+    monkeypatch.setattr(throughput, "WINDOW", 0.05)
     monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 2)
     wanted = declared("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
     before = children()
     with own_cache(tmp_path):
-        found = choice.settled(wanted, "lanes", Silent())
+        found = factory.settled(wanted, "lanes", Silent())
         assert found.plan.machine.threads == 1 and children() == before
         (kept,) = (tmp_path / "machine").glob("lanes-*.json")
         rates = read_json(kept)["rates"]
         assert set(rates) == {"1", "2"} and min(rates.values()) > 0
-        monkeypatch.setattr(pace, "measured", None)  # asked again, it is read
-        assert choice.settled(wanted, "lanes", Silent()) == found
-    assert choice.settled(wanted, "here", Silent()) == wanted
+        monkeypatch.setattr(throughput, "measured", None)  # asked again, it is read
+        assert factory.settled(wanted, "lanes", Silent()) == found
+    assert factory.settled(wanted, "here", Silent()) == wanted
 
 
 def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pytest
 from headstart import jobs, study
 from headstart.analysis.run_records import runs_in
 from headstart.engines import contract
-from headstart.engines.here import Here
+from headstart.engines.local import Here
 from headstart.engines.ray import Ray
 from headstart.errors import ResourceError, UsageError
 from headstart.record import read_lines
 from headstart.reporter import Silent
-from tests.test_engines import begun, bits, own_cache
+from tests.engines.test_contract import begun, bits, own_cache
 
 ray = pytest.importorskip("ray")
 
