@@ -21,7 +21,6 @@ from PIL import Image
 from scipy import stats
 
 import headstart
-from headstart import study
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
 from headstart.analysis.wording import arm_words
 from headstart.cli.main import main
@@ -30,6 +29,7 @@ from headstart.config.study_request import declared
 from headstart.diagnostics.history import History
 from headstart.engines.local import Here
 from headstart.errors import DataError, UsageError
+from headstart.experiment import study
 from headstart.record import read_json, read_lines
 from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training
 from headstart.report import names as labels

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from headstart import study
 from headstart.analysis.run_records import read_run
 from headstart.config.study_request import declared
 from headstart.engines.local import Here
+from headstart.experiment import study
 from headstart.record import read_json
 from headstart.report import page, records
 from headstart.reporter import Silent

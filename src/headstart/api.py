@@ -14,9 +14,9 @@ from headstart.config.study_file import read_study
 from headstart.config.study_request import alone, declared
 from headstart.console import Terminal
 from headstart.engines import checked, factory, require_listener
-from headstart.forecast import begin, settled
+from headstart.experiment.planning import begin, settled
+from headstart.experiment.study import carry_out
 from headstart.reporter import Silent, Voice
-from headstart.study import carry_out
 from headstart.use.diagnosis import Diagnosis
 from headstart.use.diagnosis import diagnose as _diagnose
 from headstart.use.evaluate import evaluate as _evaluate

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headstart import study
 from headstart.analysis import contrasts
 from headstart.analysis.interim import Look, taken
 from headstart.analysis.run_records import runs_in
@@ -16,6 +15,7 @@ from headstart.config.study_file import read_study
 from headstart.config.study_request import declared
 from headstart.engines.local import Here
 from headstart.errors import UsageError
+from headstart.experiment import study
 from headstart.reporter import Silent
 from tests import recompute, simulated
 

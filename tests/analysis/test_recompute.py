@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import study
 from headstart.config.study_request import declared
 from headstart.engines.local import Here
+from headstart.experiment import study
 from headstart.reporter import Silent
 from tests import recompute
 

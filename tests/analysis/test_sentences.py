@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headstart import winner
 from headstart.analysis import contrasts
 from headstart.analysis.headline import headline_contrast, read_verdict, winner_of
 from headstart.analysis.sentences import known, sentences, settle
 from headstart.analysis.verdict import rival_of
 from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
+from headstart.experiment import best_model
 from headstart.text import counted, level_words
 
 
@@ -70,7 +70,7 @@ def test_the_winner_is_what_beat_the_other_and_the_chosen_is_vals() -> None:
     assert said["headline"] == "Start from scratch:a." and said["evidence"].startswith(
         "It beat scratch:b on 3 of 3 paired seeds: +40.0"
     )
-    winner.require(agreed)
+    best_model.require(agreed)
 
     against = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
     assert (against["chosen"], against["winner"], against["rival"]) == ("scratch:b", "scratch:a", "scratch:a")
@@ -78,14 +78,14 @@ def test_the_winner_is_what_beat_the_other_and_the_chosen_is_vals() -> None:
     assert said["headline"] == "Start from scratch:a, although val chose scratch:b: val and test disagree."
     assert said["evidence"].startswith("Scratch:a beat scratch:b on 3 of 3 paired seeds: +40.0 points (95 % interval ")
     with pytest.raises(UsageError, match="lost on test"):
-        winner.require({**against, "sentences": said})
+        best_model.require({**against, "sentences": said})
 
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near
         a, b = rights(*shares, n=n)
         open_ = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
         assert open_["chosen"] == "scratch:a" and open_["winner"] is None
         with pytest.raises(UsageError, match="no winner"):
-            winner.require(open_)
+            best_model.require(open_)
     a, b = rights(0.9, 0.9, m=2000)
     equal = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     assert (equal["contrasts"][0]["outcome"], equal["winner"]) == ("equal", None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart import jobs, study
+from headstart import jobs
 from headstart.analysis.run_records import runs_in
 from headstart.config.study_request import declared
 from headstart.engines import Engine, checked, contract, factory, throughput
@@ -19,10 +19,11 @@ from headstart.engines.local import Here
 from headstart.engines.processes import Lanes
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import UsageError
+from headstart.experiment import study
 from headstart.record import locked, read_json
 from headstart.reporter import Silent
+from tests.experiment.test_study import TINY
 from tests.runs import metrics
-from tests.test_study import TINY
 
 ARMS = ("scratch", "scratch@adam")
 STUDY = {**TINY, "network": "timm:test_resnet", "search": "off", "lr": 0.01, "seeds": 3}

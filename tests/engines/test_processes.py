@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 import headstart
-from headstart import jobs, study
+from headstart import jobs
 from headstart.cli.main import main
 from headstart.config.study_request import declared
 from headstart.engines import LOST, contract, factory, throughput
 from headstart.engines.local import Here
 from headstart.engines.processes import Lanes
 from headstart.errors import InterruptedRunError, ResourceError
+from headstart.experiment import study
 from headstart.record import read_json
 from headstart.reporter import Silent
 from tests.engines.test_contract import ARMS, STUDY, begun, bits, children, own_cache

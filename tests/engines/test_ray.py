@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from headstart import jobs, study
+from headstart import jobs
 from headstart.analysis.run_records import runs_in
 from headstart.engines import contract
 from headstart.engines.local import Here
 from headstart.engines.ray import Ray
 from headstart.errors import ResourceError, UsageError
+from headstart.experiment import study
 from headstart.record import read_lines
 from headstart.reporter import Silent
 from tests.engines.test_contract import begun, bits, own_cache

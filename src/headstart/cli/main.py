@@ -103,25 +103,25 @@ def compare(
         _require_there(wanted)
     if verdict is None:
         require_listener(address)
-        from headstart import forecast
-        from headstart import study as studies
         from headstart.engines import factory
+        from headstart.experiment import planning
+        from headstart.experiment import study as studies
 
         with Terminal() as voice:
             if wanted is not None:
-                wanted = forecast.settled(wanted, engine, voice)
+                wanted = planning.settled(wanted, engine, voice)
                 asked = given if study is None else None
                 if dry_run:
-                    print("\n".join(forecast.foretell(wanted, asked, voice, engine)))
+                    print("\n".join(planning.foretell(wanted, asked, voice, engine)))
                     return
-                folder = forecast.begin(wanted, asked, runs, voice, engine)
+                folder = planning.begin(wanted, asked, runs, voice, engine)
             with factory.opened(engine, read_study(folder).plan, voice, address) as chosen:
                 verdict = studies.carry_out(folder, chosen, voice)
     _print_study(folder, verdict, json)
     if require_winner:
-        from headstart import winner
+        from headstart.experiment import best_model
 
-        winner.require(verdict)
+        best_model.require(verdict)
 
 
 @app.command(sort_key=1)
@@ -299,7 +299,7 @@ def diagnose(
     if (folder is None) == (twins is None):
         raise UsageError("diagnose wants a folder, or --twins and photos.", "Try `headstart diagnose runs/NAME`.")
     if twins is not None:
-        from headstart import twins as factorial
+        from headstart.experiment import ablation as factorial
 
         with Terminal() as voice:
             found = factorial.compare(twins, given, runs, voice, engine=engine, seeds=seeds)
@@ -325,7 +325,7 @@ def diagnose(
 def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.")], /) -> None:
     """Make the TensorBoard files of a run, or of a study's runs and means, anew from the records."""
     if (folder / "study.toml").is_file():
-        from headstart import study
+        from headstart.experiment import study
 
         print("\n".join(map(str, study.repair(folder))))
         return

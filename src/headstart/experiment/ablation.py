@@ -22,7 +22,6 @@ from headstart import build, jobs, machine, record
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
-from headstart.arms import borne_by_all
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
 from headstart.config.start_spec import FORMS
@@ -32,6 +31,7 @@ from headstart.diagnostics.gradients import VANISHED, flow_kept
 from headstart.diagnostics.history import EARLY, HEALTHY, read
 from headstart.engines import checked, factory
 from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.experiment.preflight import borne_by_all
 from headstart.reporter import Silent, Voice
 from headstart.text import capital, counted, points
 

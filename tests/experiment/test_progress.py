@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from headstart import study
 from headstart.config.duration import Duration
 from headstart.config.resolve import settle
 from headstart.config.study_file import Declared
 from headstart.config.study_request import declared
 from headstart.console import Terminal
 from headstart.engines.local import Here
-from headstart.eta import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
-from headstart.progress import Progress, comparing, searching
+from headstart.experiment import study
+from headstart.experiment.lr_search import EXTENSIONS
+from headstart.experiment.progress import Progress, comparing, searching
+from headstart.experiment.workload import Spent, left_words, run_images, rung_epochs, seconds_left, span_words, workload
 from headstart.reporter import Row, Silent, Table
-from headstart.search import EXTENSIONS
 from tests import recompute
 
 ARMS = ("scratch", "scratch@adam")

@@ -6,13 +6,14 @@ import pytest
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
-from headstart import arms, build, machine, run
+from headstart import build, machine, run
 from headstart.analysis import sentences, wording
 from headstart.analysis.verdict import grid_rows, rivals_of
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
 from headstart.config.study_config import Cell
 from headstart.config.study_file import declare
+from headstart.experiment import preflight
 from headstart.parts import starts
 from headstart.record import read_json
 from headstart.reporter import Silent
@@ -36,15 +37,15 @@ PLAN = {"image_size": 16, "stem": "small", "store_scale": 1.0, "epochs": "1ep", 
     ],
 )
 def test_a_class_is_known_by_its_name_or_the_end_of_it(name: str, known: bool) -> None:
-    assert bool(arms.in_common([name], [*CATEGORIES, "t-shirt"])) == known
+    assert bool(preflight.in_common([name], [*CATEGORIES, "t-shirt"])) == known
 
 
 def test_numbers_are_no_names() -> None:
-    assert arms.in_common(["0", "12"], ["0", "12", "digit 0"]) == ()
+    assert preflight.in_common(["0", "12"], ["0", "12", "digit 0"]) == ()
 
 
 def test_all_of_imagenet_knows_itself() -> None:
-    assert arms.in_common(CATEGORIES, CATEGORIES) == tuple(CATEGORIES)
+    assert preflight.in_common(CATEGORIES, CATEGORIES) == tuple(CATEGORIES)
 
 
 def test_a_file_tells_its_classes(tmp_path: Path) -> None:
@@ -64,8 +65,8 @@ def test_images_that_judge_and_that_a_source_was_trained_on_are_counted(tmp_path
     plan = settle({"source": "digits:5-7", **PLAN}).plan
     declared = declare({"arms": ("scratch", "source:digits:0-6", "source:digits:0-4"), "search": "off"}, plan)
     declared = type(declared)(declared.protocol, machine.settle(declared.plan))
-    checked, sources = arms.check(declared, Silent())
-    arms.write_met(tmp_path, declared, checked, sources)
+    checked, sources = preflight.check(declared, Silent())
+    preflight.write_met(tmp_path, declared, checked, sources)
     met = read_json(tmp_path / "cells.json")
     arm, source = checked[0], sources["digits:0-6"]
     trained = {source.survey.contents[int(i)] for i in source.split.train}
@@ -85,15 +86,15 @@ def test_images_that_a_run_was_trained_on_are_counted_while_they_are_what_they_w
     def counted(plan: Plan) -> list[int | None]:
         declared = declare({"arms": ("scratch", f"run:{trained}"), "search": "off"}, plan)
         declared = type(declared)(declared.protocol, machine.settle(declared.plan))
-        checked, sources = arms.check(declared, Silent())
-        arms.write_met(tmp_path, declared, checked, sources)
+        checked, sources = preflight.check(declared, Silent())
+        preflight.write_met(tmp_path, declared, checked, sources)
         return [met["known_images"] for met in read_json(tmp_path / "cells.json").values()]
 
     prepared = build.complete(machine.settle(first), Silent())
     contents = prepared.survey.contents
     learned = {contents[int(i)] for i in prepared.split.train}
     other = first.changed("chance", test_seed=5)
-    judged = build.complete(arms.as_judged(machine.settle(other)), Silent()).split.test
+    judged = build.complete(preflight.as_judged(machine.settle(other)), Silent()).split.test
     expected = sum(contents[int(i)] in learned for i in judged)
     assert counted(other) == [0, expected] and expected > 0
     (tmp_path / "seen").rename(tmp_path / "moved")

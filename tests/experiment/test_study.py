@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import jobs, study
+from headstart import jobs
 from headstart.analysis.run_records import RunRecord, runs_in, tables
 from headstart.analysis.statistics import crossed
 from headstart.analysis.verdict import conclude
@@ -19,9 +19,10 @@ from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import declared
 from headstart.engines.local import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
+from headstart.experiment import study
+from headstart.experiment.lr_search import extended, search
 from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table
-from headstart.search import extended, search
 from tests.cli.test_train_errors import photos
 
 TINY = {

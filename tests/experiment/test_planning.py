@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart import forecast, study
 from headstart.analysis.contrasts import contrasts
 from headstart.analysis.run_records import runs_in
 from headstart.cli.main import main
@@ -18,7 +17,8 @@ from headstart.config.study_file import Declared, read_study
 from headstart.config.study_request import declared
 from headstart.engines.local import Here
 from headstart.errors import UsageError
-from headstart.eta import Price, fit, predicted
+from headstart.experiment import planning, study
+from headstart.experiment.workload import Price, fit, predicted
 from headstart.reporter import Silent
 
 
@@ -94,20 +94,20 @@ TINY = {"precision": "fp32", "threads": 1, "grid": "0.01", "keep": 1, "search_se
 
 
 def test_seeds_and_epochs_stand_in_study_toml_with_what_was_asked(tmp_path: Path) -> None:
-    folder = forecast.begin(asked(**TINY), {"time_budget"}, tmp_path, Silent())
+    folder = planning.begin(asked(**TINY), {"time_budget"}, tmp_path, Silent())
     rules = tomllib.loads((folder / "study.toml").read_text())["protocol"]
     assert (rules["time_budget"], rules["seeds"]) == ("1000h", 10)
-    again = forecast.begin(read_study(folder / "study.toml"), None, tmp_path, Silent())  # a declared one stays as it is
+    again = planning.begin(read_study(folder / "study.toml"), None, tmp_path, Silent())  # a declared one stays as it is
     assert read_study(again) == read_study(folder)
     without = {**TINY, "time_budget": "", "seeds": 10}
     assert read_study(folder).hash == Declared(asked(**without).protocol, read_study(folder).plan).hash
-    lines = forecast.foretell(asked(**TINY, seeds=4), {"seeds"}, Silent())
+    lines = planning.foretell(asked(**TINY, seeds=4), {"seeds"}, Silent())
     assert "4 seeds" in lines[0] and " images in all: about " in lines[-1]
     before = list(tmp_path.iterdir())
     with pytest.raises(UsageError, match=r"1 s are not enough: 3 seeds of 2ep take about"):
-        forecast.begin(asked(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, Silent())
+        planning.begin(asked(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, Silent())
     with pytest.raises(UsageError, match=r"5 seeds of 8ep take about"):
-        forecast.foretell(asked(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, Silent())
+        planning.foretell(asked(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, Silent())
     assert list(tmp_path.iterdir()) == before
 
 
@@ -116,8 +116,8 @@ def test_what_is_foretold_is_what_is_done(tmp_path: Path) -> None:
     rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "keep": 2, "seeds": 3, "epochs": "2ep"}
     wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
                       {**rules, "network": "timm:test_resnet", "batch_size": 64})  # fmt: skip
-    lines = "\n".join(forecast.foretell(wanted, set(), Silent(), "here"))
-    folder = forecast.begin(wanted, set(), tmp_path, Silent(), "here")
+    lines = "\n".join(planning.foretell(wanted, set(), Silent(), "here"))
+    folder = planning.begin(wanted, set(), tmp_path, Silent(), "here")
     study.carry_out(folder, Here(Silent()), Silent())
     searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
     added = [run for run in searched if run.plan["recipe"]["lr"] not in wanted.protocol.grid]  # at the grid's edge
@@ -131,21 +131,21 @@ def test_what_is_foretold_is_what_is_done(tmp_path: Path) -> None:
 
 
 def test_one_after_the_other_takes_as_long_as_all_lanes_together(monkeypatch) -> None:
-    monkeypatch.setattr(forecast, "usable_cores", lambda: 8)
+    monkeypatch.setattr(planning, "usable_cores", lambda: 8)
     wanted = asked(precision="fp32", threads=2, search="off")
-    alone, together = (forecast._within(wanted, set(), Silent(), engine).seconds for engine in ("here", "lanes"))
+    alone, together = (planning._within(wanted, set(), Silent(), engine).seconds for engine in ("here", "lanes"))
     assert alone == pytest.approx(4 * together)
 
 
 def test_a_tie_out_of_reach_is_told() -> None:
     """No pair of 5 x m answers can be called equal, not even two that never differ."""
     for images in (20, 205, 1000):
-        said = forecast.out_of_reach(asked().protocol, images)
+        said = planning.out_of_reach(asked().protocol, images)
         same = np.ones((5, images), dtype=np.int8)
         (found,) = contrasts({"a": same, "b": same}, [("a", "b")], tie=0.01)
         assert bool(said) == (found.outcome != "equal"), images
-    assert "More images or a wider --tie" in forecast.out_of_reach(asked().protocol, 205)[0]
-    assert forecast.out_of_reach(asked(seeds=2).protocol, 10**6) == [
+    assert "More images or a wider --tie" in planning.out_of_reach(asked().protocol, 205)[0]
+    assert planning.out_of_reach(asked(seeds=2).protocol, 10**6) == [
         "Fewer than 3 seeds decide nothing: the verdict will be undecided."
     ]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headstart import jobs, twins
+from headstart import jobs
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import settle
 from headstart.errors import DataError, InterruptedRunError, UsageError
+from headstart.experiment import ablation
 from headstart.record import read_json
 from headstart.reporter import Silent, Voice
 from headstart.use import diagnosis
@@ -19,16 +20,16 @@ from tests.diagnostics.test_checks import FAST
 from tests.test_build import photos
 
 
-def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> twins.Twin:
+def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> ablation.Twin:
     answers = (np.arange(200) < 200 * right).astype(int)[None]
-    return twins.Twin(network, shortcut, norm, answers, (kept, kept), ())
+    return ablation.Twin(network, shortcut, norm, answers, (kept, kept), ())
 
 
 def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
     plan = settle(FAST).plan
     cells = [twin(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
-             for depth in twins.DEPTHS for n in twins.NORMS for s in twins.SWITCHES]  # fmt: skip
-    said = twins.told(cells, plan)
+             for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SWITCHES]  # fmt: skip
+    said = ablation.told(cells, plan)
     of = {(e["network"], e["norm"]): e for e in said["effects"] if e["switch"] == "shortcut"}
     words = {twin: effect["sentence"] for twin, effect in of.items()}
     assert of["resnet18", "batch"]["orders"] == 0 and of["resnet50", "none"]["orders"] == pytest.approx(18)
@@ -39,9 +40,9 @@ def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
 
 def meaning(on: tuple[float, float], off: tuple[float, float], *findings: str) -> str:
     """What is said of shortcuts, from the shares that are kept with and without them at the start and the end."""
-    cells = [twins.Twin(depth, s, n, np.ones((1, 200), int), on if s == "on" else off, findings if s == "on" else ())
-             for depth in twins.DEPTHS for n in twins.NORMS for s in twins.SWITCHES]  # fmt: skip
-    return str(twins.told(cells, settle(FAST).plan)["effects"][0]["sentence"])
+    cells = [ablation.Twin(depth, s, n, np.ones((1, 200), int), on if s == "on" else off, findings if s == "on" else ())
+             for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SWITCHES]  # fmt: skip
+    return str(ablation.told(cells, settle(FAST).plan)["effects"][0]["sentence"])
 
 
 def test_twins_say_what_the_table_beside_them_says() -> None:
@@ -59,28 +60,30 @@ def test_twins_say_what_the_table_beside_them_says() -> None:
 
 def test_twins_that_answer_alike_leave_room_for_images_that_were_not_drawn() -> None:
     answers = np.arange(205) < 71
-    low, high = (twins._difference((answers - answers.astype(float))[None])[at] for at in (1, 2))
+    low, high = (ablation._difference((answers - answers.astype(float))[None])[at] for at in (1, 2))
     assert low == -high and 0.005 < high < 0.03
     apart = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 205)
-    mean, *ends = twins._difference(apart[None])
-    assert ends == pytest.approx(stats.ttest_1samp(apart, 0).confidence_interval(twins.LEVEL)) and mean == apart.mean()
+    mean, *ends = ablation._difference(apart[None])
+    assert (
+        ends == pytest.approx(stats.ttest_1samp(apart, 0).confidence_interval(ablation.LEVEL)) and mean == apart.mean()
+    )
 
 
 def test_twins_may_begin_as_a_network_written_by_hand_and_with_no_weights_of_others(tmp_path: Path) -> None:
-    assert "scratch:torch" in twins.STARTS and "imagenet" not in twins.STARTS
+    assert "scratch:torch" in ablation.STARTS and "imagenet" not in ablation.STARTS
     with pytest.raises(UsageError, match="random weights"):
-        twins.compare("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", Silent())
+        ablation.compare("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", Silent())
 
 
 def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
     source = settings.pop("source")
-    first = twins.compare(source, settings, tmp_path, Silent(), engine="here")
+    first = ablation.compare(source, settings, tmp_path, Silent(), engine="here")
     made = sorted(path.parent for path in Path(first["folder"]).glob("*/plan.json"))
     assert len(made) == 4 and all((folder / "result.json").exists() for folder in made)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in made]
-    assert twins.compare(source, settings, tmp_path, Silent(), engine="here") == first
+    assert ablation.compare(source, settings, tmp_path, Silent(), engine="here") == first
     assert [(folder / "result.json").stat().st_mtime_ns for folder in made] == stamps
     right = {(t["shortcut"], t["norm"]): t["accuracy"] for t in first["twins"]}
     results = [read_json(folder / "result.json") for folder in made]
@@ -91,7 +94,7 @@ def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to take over
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
     source = settings.pop("source")
@@ -108,14 +111,14 @@ def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, mon
     begun: list[str] = []
     monkeypatch.setattr(jobs, "work", stopping)
     for measured in ("fp32", "bf16"):  # when the machine is measured anew, it may come out another way
-        monkeypatch.setattr(twins, "borne_by_all", lambda met, measured=measured: measured)
+        monkeypatch.setattr(ablation, "borne_by_all", lambda met, measured=measured: measured)
         with pytest.raises(InterruptedRunError) as stop:
-            twins.compare(source, settings, tmp_path, Silent(), engine="here")
-        assert stop.value.cure == twins.CURE and stop.value.exit_code == 130
+            ablation.compare(source, settings, tmp_path, Silent(), engine="here")
+        assert stop.value.cure == ablation.CURE and stop.value.exit_code == 130
     monkeypatch.setattr(jobs, "work", work)
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("twins-*/*/result.json")}
     assert len(begun) == 4 and len(made) == 2
-    found = twins.compare(source, settings, tmp_path, Silent(), engine="here")
+    found = ablation.compare(source, settings, tmp_path, Silent(), engine="here")
     (folder,) = tmp_path.glob("twins-*")
     assert found["folder"] == str(folder)
     runs = list(runs_in(folder))
@@ -128,9 +131,9 @@ def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, mon
 def test_a_twin_is_as_healthy_as_its_run(
     fraction: float, health: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
-    found = twins.compare(settings.pop("source"), settings, tmp_path, Silent(), engine="here")
+    found = ablation.compare(settings.pop("source"), settings, tmp_path, Silent(), engine="here")
     runs = {
         (run.plan["network"]["shortcut"], run.plan["network"]["norm"]): run.folder
         for run in runs_in(Path(found["folder"]))
@@ -144,20 +147,20 @@ def test_a_twin_is_as_healthy_as_its_run(
 
 
 def test_twins_are_judged_on_val_where_no_photo_is_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "DEPTHS", ("resnet18",))
+    monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     plan = {**FAST, "epochs": "1ep", "batch_size": 8}
     del plan["source"]
     counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
     source = photos(tmp_path / "photos", counts)
-    found = twins.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
+    found = ablation.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
     assert "judged on 8 images of val, which also chose each twin's epoch" in found["sentences"][0]
     source = photos(tmp_path / "one", counts | {"test/dark": 1})
     with pytest.raises(DataError, match="One image cannot judge twins"):
-        twins.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
+        ablation.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_twins_of_no_seed_are_refused(seeds: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Use --seeds 1 or more"):
-        twins.compare("digits:0-3", {}, tmp_path / "runs", Silent(), seeds=seeds)
+        ablation.compare("digits:0-3", {}, tmp_path / "runs", Silent(), seeds=seeds)
     assert not (tmp_path / "runs").exists()

@@ -6,14 +6,25 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart import arms, build, machine, study
+from headstart import build, machine
 from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.config.duration import seconds
 from headstart.config.run_config import Plan
 from headstart.config.study_config import FEWEST_SEEDS, Protocol
 from headstart.config.study_file import Declared
 from headstart.engines import factory
-from headstart.eta import Price, asked_images, fit, passes, predicted, rungs_of, span_words, trials, tuned_images
+from headstart.experiment import preflight, study
+from headstart.experiment.workload import (
+    Price,
+    asked_images,
+    fit,
+    passes,
+    predicted,
+    rungs_of,
+    span_words,
+    trials,
+    tuned_images,
+)
 from headstart.parts.precision import usable_cores
 from headstart.reporter import Silent, Voice
 from headstart.text import counted, enumerated
@@ -26,7 +37,7 @@ MARGIN = 1.15  # on the measured steps, for validation, saving and judging
 
 def settled(declared: Declared, engine: str, voice: Voice) -> Declared:
     """As `choice.settled`, which may measure; what an arm lacks is told before."""
-    arms.meet(declared)
+    preflight.meet(declared)
     return factory.settled(declared, engine, voice)
 
 
@@ -91,7 +102,7 @@ class Forecast:
 
 def _within(declared: Declared, given: Container[str] | None, voice: Voice, engine: str) -> Forecast:
     declared = Declared(declared.protocol, machine.settle(declared.plan))
-    checked, others = arms.check(declared, voice)
+    checked, others = preflight.check(declared, voice)
     prices, sources = [price(arm) for arm in checked], [price(source) for source in others.values()]
     plan = declared.plan.machine
     lanes = max(1, usable_cores() // plan.threads) if plan.device == "cpu" and engine != "here" else 1

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from headstart import run, study
-from headstart.ailments import Ailments
+from headstart import run
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.config.resolve import settle
 from headstart.config.study_request import declared
@@ -17,6 +16,8 @@ from headstart.diagnostics.finding import Finding
 from headstart.engines import Engine
 from headstart.engines.local import Here
 from headstart.engines.processes import Lanes
+from headstart.experiment import study
+from headstart.experiment.health_summary import Ailments
 from headstart.reporter import Silent
 from headstart.use.diagnosis import diagnose, sentences
 from tests.boards import points

@@ -14,7 +14,7 @@ from headstart.config.duration import seconds
 from headstart.config.run_config import Plan
 from headstart.config.study_config import Protocol
 from headstart.config.study_file import Declared
-from headstart.eta import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
+from headstart.experiment.workload import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
 from headstart.reporter import Row, Table
 from headstart.text import counted
 

@@ -14,11 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, leftovers, machine, record, run, signals, winner
-from headstart.ailments import Ailments
+from headstart import build, jobs, machine, record, run, signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
-from headstart.arms import (
+from headstart.artifacts import gallery
+from headstart.config.run_config import Plan
+from headstart.config.study_config import Protocol
+from headstart.config.study_file import Declared, read_study, write_study
+from headstart.data.dataset import Survey
+from headstart.engines import Engine
+from headstart.errors import DataError, DivergedError, InterruptedRunError
+from headstart.experiment import best_model, cleanup
+from headstart.experiment.health_summary import Ailments
+from headstart.experiment.lr_search import Trial, search
+from headstart.experiment.preflight import (
     as_judged,
     borne_by_all,
     check,
@@ -29,18 +38,10 @@ from headstart.arms import (
     source_plan,
     write_met,
 )
-from headstart.artifacts import gallery
-from headstart.config.run_config import Plan
-from headstart.config.study_config import Protocol
-from headstart.config.study_file import Declared, read_study, write_study
-from headstart.data.dataset import Survey
-from headstart.engines import Engine
-from headstart.errors import DataError, DivergedError, InterruptedRunError
-from headstart.eta import asked_images, rung_epochs, tuned_images
-from headstart.progress import Progress, comparing, searching
+from headstart.experiment.progress import Progress, comparing, searching
+from headstart.experiment.workload import asked_images, rung_epochs, tuned_images
 from headstart.report import page
 from headstart.reporter import Silent, Voice
-from headstart.search import Trial, search
 from headstart.text import capital
 from headstart.watch import means
 
@@ -109,7 +110,7 @@ def _stopped(study: _Study, number: signal.Signals) -> InterruptedRunError:
 
 def _carry_out(study: _Study) -> dict[str, Any]:
     folder, declared, voice = study.folder, study.declared, study.voice
-    leftovers.clear_half_made(folder)
+    cleanup.clear_half_made(folder)
     _prepare(study)
     study.progress.expect(study.plans)
     found = _search(study)
@@ -117,7 +118,7 @@ def _carry_out(study: _Study) -> dict[str, Any]:
     _compare(study, found)
     means.rebuild(folder, declared)
     verdict = conclude(folder, declared, found)
-    winner.export(folder, verdict)
+    best_model.export(folder, verdict)
     record.write_json(folder / "verdict.json", verdict)
     gallery.illustrate(folder / verdict["exported"]["run"], voice)
     page.write(folder)
@@ -183,7 +184,7 @@ def _search(study: _Study) -> dict[str, Any]:
             for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
                 found[key].setdefault(budget, {})[name] = value
             found["grid"].setdefault(budget, {})[name] = outcome.grid
-    leftovers.drop_rungs(study.folder / "search")
+    cleanup.drop_rungs(study.folder / "search")
     return found
 
 
