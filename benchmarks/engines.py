@@ -12,7 +12,7 @@ from headstart.engines import Engine
 from headstart.engines.local import Here
 from headstart.engines.processes import Lanes
 from headstart.errors import HeadstartError
-from headstart.parts import precision
+from headstart.hardware import devices
 from headstart.reporter import Silent
 
 COUNT = 100
@@ -28,7 +28,7 @@ def table() -> list[str]:
 
     made: dict[str, Callable[[], Engine]] = {
         "here": lambda: Here(Silent()),
-        "lanes": lambda: Lanes(precision.usable_cores(), Silent()),
+        "lanes": lambda: Lanes(devices.usable_cores(), Silent()),
         "ray": ray,
     }
     rows = [f"{'engine':<10}{'s / empty job':>16}{'first answer s':>18}"]
@@ -51,7 +51,7 @@ def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
         try:
             list(engine.run([empty]))
             first = time.perf_counter() - begin
-            list(engine.run([empty] * 4 * precision.usable_cores()))  # every worker has been asked once
+            list(engine.run([empty] * 4 * devices.usable_cores()))  # every worker has been asked once
             begin = time.perf_counter()
             assert len(list(engine.run([empty] * COUNT))) == COUNT
             return (time.perf_counter() - begin) / COUNT, first

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
-from headstart import build, loop, machine, many_heads, run_heads
+from headstart import build, loop, many_heads, run_heads
 from headstart.config.resolve import settle
-from headstart.parts import networks, precision
+from headstart.hardware import calibration, precision
+from headstart.parts import networks
 from headstart.reporter import Silent
 from headstart.watch.when import is_due
 
@@ -26,7 +27,7 @@ NUDGE = 1e-6
 def table(source: str, weights: Path, size: int) -> list[str]:
     """Five learning rates x three optimizers x four seeds for 20 epochs, on features that are there already."""
     given = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
-    draft = machine.settle(settle(given).plan)
+    draft = calibration.settle(settle(given).plan)
     first = build.complete(draft, Silent())
     plans = []
     for optimizer in OPTIMIZERS:

@@ -18,9 +18,9 @@ from scipy import stats
 
 import headstart
 from benchmarks import stock
-from headstart import build, loop, machine
+from headstart import build, loop
 from headstart.config.resolve import settle
-from headstart.parts import precision
+from headstart.hardware import calibration, precision
 from headstart.reporter import Silent
 
 RECIPE = {"size": 96, "batch": 32, "epochs": 8, "lr": 0.01}
@@ -38,7 +38,7 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
         "lr": RECIPE["lr"],
         "seed": seed,
     }
-    draft = machine.settle(settle(settings).plan)
+    draft = calibration.settle(settle(settings).plan)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         made = build.prepare(draft, Silent())
         state = loop.begin(made.parts)

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from headstart import build, machine
+from headstart import build
 from headstart.build import Prepared
 from headstart.config.resolve import settle
-from headstart.parts import precision
+from headstart.hardware import calibration, precision
 from headstart.record import read_lines, without_clock
 from headstart.reporter import Silent
 from tests.conftest import environment_for_processes
@@ -20,7 +20,7 @@ SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads"
 
 def prepared(**settings: Any) -> Prepared:
     """Everything before the first step of a small run."""
-    draft = machine.settle(settle({**SMALL, **settings}).plan)
+    draft = calibration.settle(settle({**SMALL, **settings}).plan)
     with precision.repeatable(torch.device("cpu"), draft.machine.threads):
         return build.prepare(draft, Silent())
 

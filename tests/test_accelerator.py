@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from headstart import compare, evaluate, run
 from headstart.config.resolve import settle
 from headstart.errors import ResourceError, told
-from headstart.parts import networks, precision
+from headstart.hardware import devices, precision
+from headstart.parts import networks
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
@@ -23,7 +24,7 @@ from headstart.watch import quantities
 from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
 from tests.test_resume import outcome
 
-DEVICE = precision.pick_device("auto")
+DEVICE = devices.pick_device("auto")
 pytestmark = pytest.mark.skipif(DEVICE.type == "cpu", reason="there is no accelerator")
 
 SMALL: dict[str, Any] = {
@@ -82,7 +83,7 @@ def test_networks_are_bit_equal_to_torchvisions_there(name: str) -> None:
     images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     with precision.repeatable(DEVICE, 1):
         for network in (ours, theirs):
-            precision.place(network, DEVICE)
+            devices.place(network, DEVICE)
         for mode in (True, False):
             logits = [network.train(mode)(images) for network in (ours, theirs)]
             assert torch.equal(*logits)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart import build, machine
+from headstart import build
 from headstart.cache import cache_root
 from headstart.config.resolve import settle
 from headstart.errors import DataError, UsageError
-from headstart.parts import precision
+from headstart.hardware import calibration, precision
 from tests.runs import SMALL, prepared
 
 
@@ -40,7 +40,7 @@ def photos(root: Path, counts: dict[str, int]) -> Path:
 
 
 def prepare(**settings) -> tuple[build.Prepared, Ear]:
-    draft = machine.settle(settle({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
+    draft = calibration.settle(settle({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
     ear = Ear()
     with precision.repeatable(torch.device("cpu"), 1):
         return build.prepare(draft, ear), ear
@@ -116,12 +116,12 @@ def test_what_was_measured_on_a_busy_machine_is_measured_again(monkeypatch) -> N
     busy = {p: value / 10 for p, value in known["peak"].items()}
     path.write_text(json.dumps({**known, "peak": busy}))
     assert not any("busy" in s for s in prepare(batch_size=9, precision="auto")[1].said)
-    monkeypatch.setattr(machine, "_trusted", set())  # as in another process
+    monkeypatch.setattr(calibration, "_trusted", set())  # as in another process
     made, ear = prepare(batch_size=9, precision="auto")
     assert any("busy" in s for s in ear.said)
     assert made.peak > 2 * busy[made.plan.machine.precision]
-    monkeypatch.setattr(machine, "_trusted", set())
-    monkeypatch.setattr(machine, "BUSY", 4.0)  # the machine of these tests may be busy too
+    monkeypatch.setattr(calibration, "_trusted", set())
+    monkeypatch.setattr(calibration, "BUSY", 4.0)  # the machine of these tests may be busy too
     assert not any("Measuring" in s for s in prepare(batch_size=9, precision="auto")[1].said)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from headstart import build, jobs, judgement, machine, many_heads, run, run_heads
+from headstart import build, jobs, judgement, many_heads, run, run_heads
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import make_whole
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
-from headstart.parts import precision
+from headstart.hardware import calibration, precision
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.report import records, training
@@ -38,7 +38,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def plan(**settings: object) -> Plan:
     """A complete plan of a head on the shared trunk."""
-    draft = machine.settle(settle({**FROZEN, **settings}).plan)
+    draft = calibration.settle(settle({**FROZEN, **settings}).plan)
     return build.complete(draft, Silent()).plan
 
 

@@ -25,9 +25,11 @@ from headstart.data.loader import Ahead, Photos, TrainingBatches
 from headstart.data.transforms import Augmentation
 from headstart.errors import UsageError
 from headstart.features import Trunk
-from headstart.machine import batch_shape, environment, measure, warm
+from headstart.hardware import benchmark, devices, precision
+from headstart.hardware.calibration import batch_shape, measure, warm
+from headstart.hardware.environment import environment
 from headstart.many_heads import Member
-from headstart.parts import heads, networks, optimizers, precision, starts
+from headstart.parts import heads, networks, optimizers, starts
 from headstart.parts.initial import fresh_head
 from headstart.phases import make_phases, numbers
 from headstart.reporter import Voice
@@ -109,7 +111,7 @@ def complete(draft: Plan, voice: Voice) -> Complete:
     plan = plan.changed("recipe", flip=_flip(plan, survey.listing))
     plan = _with_facts(plan, survey, parted, start)
     device = torch.device(plan.machine.device)
-    precision.place(network, device)
+    devices.place(network, device)
     plan, peak, seconds = measure(plan, network, batch_shape(plan), device, voice)
     return Complete(plan, start, survey, parted, network, peak, seconds)
 
@@ -288,7 +290,7 @@ def _flops(parts: Parts, plan: Plan, network: nn.Module) -> tuple[float, ...]:
         key = (*about, str(parts.batches.how.size), phase.tuning)
         if key not in _counted:
             heads.freeze(network, heads.trainable(network, phase.tuning))
-            _counted[key] = precision.training_flops(network, parts.batches.how.size)
+            _counted[key] = benchmark.training_flops(network, parts.batches.how.size)
         found.append(_counted[key])
     heads.freeze(network, heads.trainable(network, "full"))
     return tuple(found)

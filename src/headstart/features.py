@@ -24,7 +24,8 @@ from headstart.cache import cache_root
 from headstart.data import transforms
 from headstart.data.loader import Photos, TrainingBatches, training_rows
 from headstart.errors import ResourceError
-from headstart.parts import heads, networks, precision
+from headstart.hardware import precision
+from headstart.parts import heads, networks
 from headstart.record import fsync_folder, mark, require_space
 
 LARGEST = 65_536  # numbers for each photo; a head that takes more is not worth a cache

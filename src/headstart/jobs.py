@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import errors, machine, record, run, run_heads
+from headstart import errors, record, run, run_heads
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.cache import cache_root, write_whole
 from headstart.config.run_config import Plan
 from headstart.errors import DivergedError, HeadstartError, InterruptedRunError
+from headstart.hardware import environment
 from headstart.reporter import Voice
 from headstart.scribe import called
 
@@ -188,7 +189,7 @@ def _trunk_lock(group: str) -> str:
 def _key(plan: Plan, until: int | None = None) -> Path:
     """Where the cache keeps the place of the run of this plan in this environment, or of its first epochs."""
     text = json.dumps(
-        [plan.hash, machine.environment(plan.machine.device)] + [until] * (until is not None), sort_keys=True
+        [plan.hash, environment.environment(plan.machine.device)] + [until] * (until is not None), sort_keys=True
     )
     return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 

@@ -23,7 +23,8 @@ from headstart.data import mixup, transforms
 from headstart.data.loader import Photos, plain_batches
 from headstart.errors import DivergedError, HeadstartError
 from headstart.features import PLAIN
-from headstart.parts import heads, networks, optimizers, precision
+from headstart.hardware import precision
+from headstart.parts import heads, networks, optimizers
 from headstart.rng import torch_stream
 from headstart.state import Parts, Progress, State
 

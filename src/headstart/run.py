@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, judgement, loop, machine, record
+from headstart import build, checkpoint, judgement, loop, record
 from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import epoch_of, write_model
 from headstart.build import Prepared
@@ -21,7 +21,8 @@ from headstart.config.run_config import Facts, Plan, anchored, differences, read
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
-from headstart.parts import heads, networks, precision
+from headstart.hardware import calibration, devices, environment, precision
+from headstart.parts import heads, networks
 from headstart.reporter import Voice
 from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
@@ -50,7 +51,7 @@ def start(
     resumed) and every error that a bad plan or bad data meets.
     """
     record.require_writable(runs)
-    draft = machine.settle(anchored(draft))
+    draft = calibration.settle(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = replace(build.prepare(draft, voice), blind=is_blind(about))
         folder = make_folder(prepared.plan, runs, about)
@@ -69,7 +70,7 @@ def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
     """A new run folder under `runs` with its plan.json."""
     folder = record.create_run(runs, called(plan, about), plan.chance.seed)
     content = {"schema": record.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
-    content |= {"environment": machine.environment(plan.machine.device)} | ({"study": about} if about else {})
+    content |= {"environment": environment.environment(plan.machine.device)} | ({"study": about} if about else {})
     record.write_json(folder / "plan.json", content)
     return folder
 
@@ -83,7 +84,7 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
     if (folder / "result.json").exists():
         ended = "is finished" if record.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
         raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
-    machine.settle(plan)  # the device must still be there
+    calibration.settle(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
         prepared = replace(build.prepare(plan, voice), blind=is_blind(content.get("study")))
         changes = differences(plan.identity(), prepared.plan.identity())
@@ -92,8 +93,8 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
                 f"The data or the weights are not those the run began with: {'; '.join(changes)}.",
                 "Put them back, or start a new run with --force-new.",
             )
-        if content["environment"] != machine.environment(plan.machine.device):
-            changes = differences(content["environment"], machine.environment(plan.machine.device))
+        if content["environment"] != environment.environment(plan.machine.device):
+            changes = differences(content["environment"], environment.environment(plan.machine.device))
             voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
             _require_its_best(folder)
         _live(folder, prepared, voice, save_every, until)
@@ -308,7 +309,7 @@ class _Life:
         prepared, parts = self.prepared, self.prepared.parts
         network = build.make_network(prepared.plan.network, prepared.plan.arm.head, len(prepared.listing.classes), 0)
         network.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
-        precision.place(network, parts.device)
+        devices.place(network, parts.device)
         scores: dict[str, loop.Score] = {}
         for name, split in prepared.judging.items():
             for found in predictions.judge(network, split, parts):

@@ -30,8 +30,9 @@ from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
+from headstart.hardware import precision
 from headstart.many_heads import Member, Moment, Trained
-from headstart.parts import heads, networks, precision
+from headstart.parts import heads, networks
 from headstart.reporter import Voice
 from headstart.scribe import Scribe
 from headstart.signals import Wish

@@ -142,14 +142,14 @@ def test_each_candidate_makes_about_twice_as_many_lanes(cores: int, counts: list
 )
 def test_threads_follow_the_measured_rates(rates, auto: int, lanes: int, monkeypatch) -> None:
     monkeypatch.setattr(throughput, "_rates", lambda *_: rates)
-    monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
     plan = contract.plan(0)
     assert throughput.threads_per_run(plan, Silent()) == auto
     assert throughput.threads_per_run(plan, Silent(), side_by_side=True) == lanes
 
 
 def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
-    monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
     plan = contract.plan(0)
 
     def made(name: str, threads: int) -> Engine:

@@ -120,7 +120,7 @@ def test_lanes_end_with_their_parent(how: str, count: int, tmp_path: Path) -> No
 
 def test_the_measurement_is_made_once_and_its_threads_stand_in_the_study(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(throughput, "WINDOW", 0.05)
-    monkeypatch.setattr("headstart.parts.precision.usable_cores", lambda: 2)
+    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 2)
     wanted = declared("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
     before = children()
     with own_cache(tmp_path):

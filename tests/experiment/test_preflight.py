@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
-from headstart import build, machine, run
+from headstart import build, run
 from headstart.analysis import sentences, wording
 from headstart.analysis.verdict import grid_rows, rivals_of
 from headstart.config.resolve import settle
@@ -14,6 +14,7 @@ from headstart.config.run_config import Plan
 from headstart.config.study_config import Cell
 from headstart.config.study_file import declare
 from headstart.experiment import preflight
+from headstart.hardware import calibration
 from headstart.parts import starts
 from headstart.record import read_json
 from headstart.reporter import Silent
@@ -64,7 +65,7 @@ def test_a_file_tells_its_classes(tmp_path: Path) -> None:
 def test_images_that_judge_and_that_a_source_was_trained_on_are_counted(tmp_path: Path) -> None:
     plan = settle({"source": "digits:5-7", **PLAN}).plan
     declared = declare({"arms": ("scratch", "source:digits:0-6", "source:digits:0-4"), "search": "off"}, plan)
-    declared = type(declared)(declared.protocol, machine.settle(declared.plan))
+    declared = type(declared)(declared.protocol, calibration.settle(declared.plan))
     checked, sources = preflight.check(declared, Silent())
     preflight.write_met(tmp_path, declared, checked, sources)
     met = read_json(tmp_path / "cells.json")
@@ -85,16 +86,16 @@ def test_images_that_a_run_was_trained_on_are_counted_while_they_are_what_they_w
 
     def counted(plan: Plan) -> list[int | None]:
         declared = declare({"arms": ("scratch", f"run:{trained}"), "search": "off"}, plan)
-        declared = type(declared)(declared.protocol, machine.settle(declared.plan))
+        declared = type(declared)(declared.protocol, calibration.settle(declared.plan))
         checked, sources = preflight.check(declared, Silent())
         preflight.write_met(tmp_path, declared, checked, sources)
         return [met["known_images"] for met in read_json(tmp_path / "cells.json").values()]
 
-    prepared = build.complete(machine.settle(first), Silent())
+    prepared = build.complete(calibration.settle(first), Silent())
     contents = prepared.survey.contents
     learned = {contents[int(i)] for i in prepared.split.train}
     other = first.changed("chance", test_seed=5)
-    judged = build.complete(preflight.as_judged(machine.settle(other)), Silent()).split.test
+    judged = build.complete(preflight.as_judged(calibration.settle(other)), Silent()).split.test
     expected = sum(contents[int(i)] in learned for i in judged)
     assert counted(other) == [0, expected] and expected > 0
     (tmp_path / "seen").rename(tmp_path / "moved")

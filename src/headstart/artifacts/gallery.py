@@ -28,9 +28,10 @@ from headstart.artifacts.model_folder import Model, read_model
 from headstart.config.run_config import Plan, read_plan
 from headstart.data import transforms
 from headstart.errors import told
+from headstart.hardware.devices import place
+from headstart.hardware.precision import repeatable
 from headstart.parts import networks
 from headstart.parts.gradcam import grad_cam
-from headstart.parts.precision import place, repeatable
 from headstart.record import read_json, write_atomic
 from headstart.reporter import Silent, Voice
 

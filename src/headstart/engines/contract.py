@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from headstart import build, jobs, machine
+from headstart import build, jobs
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
 from headstart.engines import Engine
 from headstart.errors import DataError
-from headstart.parts import precision
+from headstart.hardware import calibration, precision
 from headstart.reporter import Silent
 
 STEPS = 3
@@ -37,7 +37,7 @@ _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
 def plan(seed: int, steps: int = STEPS, **settings: Any) -> Plan:
     """A complete plan of a small run."""
-    draft = machine.settle(settle({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan)
+    draft = calibration.settle(settle({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         return build.complete(draft, Silent()).plan
 

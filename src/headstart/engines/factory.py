@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headstart import machine
 from headstart.config.run_config import Plan
 from headstart.config.study_file import Declared
 from headstart.engines import Engine, checked
 from headstart.engines.local import Here
-from headstart.parts import precision
+from headstart.hardware import calibration, devices
 from headstart.reporter import Silent, Voice
 from headstart.text import counted
 
@@ -18,7 +17,7 @@ from headstart.text import counted
 def settled(declared: Declared, name: str, voice: Voice) -> Declared:
     """What was declared, with its threads per run: they are hashed, so they are chosen before the study is written."""
     plan = declared.plan
-    if plan.machine.threads or name == "here" or machine.settle(plan).machine.device != "cpu":
+    if plan.machine.threads or name == "here" or calibration.settle(plan).machine.device != "cpu":
         return declared
     from headstart.engines import throughput
 
@@ -43,7 +42,7 @@ def _made(name: str, plan: Plan, voice: Voice, address: str) -> Engine:
         from headstart.engines.ray import Ray
 
         return Ray(address, voice, threads=threads, gpus=int(device.startswith("cuda")))
-    count = precision.usable_cores() // max(threads, 1) if device == "cpu" else 1
+    count = devices.usable_cores() // max(threads, 1) if device == "cpu" else 1
     if name == "lanes" or (name == "auto" and count > 1):
         from headstart.engines.processes import Lanes
 

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstart import build, machine
+from headstart import build
 from headstart.cache import cache_root
 from headstart.config.run_config import Network, Plan
 from headstart.engines.processes import Lane
 from headstart.errors import ResourceError
-from headstart.parts import precision, starts
+from headstart.hardware import benchmark, calibration, devices, environment, precision
+from headstart.parts import starts
 from headstart.record import write_json
 from headstart.reporter import Voice
 from headstart.text import counted
@@ -38,7 +39,7 @@ def threads_per_run(plan: Plan, voice: Voice, *, side_by_side: bool = False) -> 
     `plan` is a draft for the CPU. All usable cores, where one process is the fastest; with `side_by_side` there are
     two lanes at least, where there are two cores.
     """
-    cores = precision.usable_cores()
+    cores = devices.usable_cores()
     if cores < 2:
         return 1
     rates = _rates(plan, cores, voice)
@@ -66,10 +67,10 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
     if plan.network.network == "auto":
         name = starts.default_network(plan.arm.start) or "resnet18"
         plan = plan.changed("network", network=name)
-    shape = list(machine.batch_shape(plan))
+    shape = list(calibration.batch_shape(plan))
     asked: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
     key = {
-        "machine": [platform.machine(), machine.processor(), cores, torch.__version__, precision.NUMERICS],
+        "machine": [platform.machine(), environment.processor(), cores, torch.__version__, precision.NUMERICS],
         "network": [plan.network.model_dump_json(), shape, asked],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -143,11 +144,11 @@ def work(asked: dict[str, Any]) -> str:
         with precision.repeatable(device, asked["threads"]):
             if key not in _networks:
                 made = build.make_network(Network.model_validate(asked["network"]), "linear", 10, 0)
-                _networks[key] = precision.place(made, device).train()
+                _networks[key] = devices.place(made, device).train()
             batch = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
             steps, begin = 0, time.perf_counter()
             while not steps or time.perf_counter() - begin < asked["seconds"]:
-                precision.training_step(_networks[key], batch, asked["precision"])
+                benchmark.training_step(_networks[key], batch, asked["precision"])
                 steps += 1
             return json.dumps({"rate": steps / (time.perf_counter() - begin)})
     except Exception:  # a kernel that refuses bf16, no memory, a network that the study will refuse in words

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import build, jobs, machine, record
+from headstart import build, jobs, record
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
@@ -32,6 +32,7 @@ from headstart.diagnostics.history import EARLY, HEALTHY, read
 from headstart.engines import checked, factory
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment.preflight import borne_by_all
+from headstart.hardware import calibration
 from headstart.reporter import Silent, Voice
 from headstart.text import capital, counted, points
 
@@ -112,7 +113,7 @@ def compare(
     checked(engine)
     draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
     record.require_writable(runs)
-    draft = machine.settle(draft)
+    draft = calibration.settle(draft)
     asked: list[tuple[Plan, dict[str, Any]]] = []
     met: list[tuple[str, build.Complete]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):

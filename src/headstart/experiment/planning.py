@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart import build, machine
+from headstart import build
 from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.config.duration import seconds
 from headstart.config.run_config import Plan
@@ -25,7 +25,8 @@ from headstart.experiment.workload import (
     trials,
     tuned_images,
 )
-from headstart.parts.precision import usable_cores
+from headstart.hardware import calibration
+from headstart.hardware.devices import usable_cores
 from headstart.reporter import Silent, Voice
 from headstart.text import counted, enumerated
 
@@ -101,7 +102,7 @@ class Forecast:
 
 
 def _within(declared: Declared, given: Container[str] | None, voice: Voice, engine: str) -> Forecast:
-    declared = Declared(declared.protocol, machine.settle(declared.plan))
+    declared = Declared(declared.protocol, calibration.settle(declared.plan))
     checked, others = preflight.check(declared, voice)
     prices, sources = [price(arm) for arm in checked], [price(source) for source in others.values()]
     plan = declared.plan.machine

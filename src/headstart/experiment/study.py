@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, machine, record, run, signals
+from headstart import build, jobs, record, run, signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
 from headstart.artifacts import gallery
@@ -40,6 +40,7 @@ from headstart.experiment.preflight import (
 )
 from headstart.experiment.progress import Progress, comparing, searching
 from headstart.experiment.workload import asked_images, rung_epochs, tuned_images
+from headstart.hardware import calibration
 from headstart.report import page
 from headstart.reporter import Silent, Voice
 from headstart.text import capital
@@ -70,7 +71,7 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
     Raises every error that an arm, its weights or the data can meet.
     """
     record.require_writable(runs)
-    declared = Declared(declared.protocol, machine.settle(declared.plan))
+    declared = Declared(declared.protocol, calibration.settle(declared.plan))
     arms, sources = check(declared, voice)
     plan = declared.plan.changed("machine", precision=borne_by_all([*arms, *sources.values()]))
     source = record.slug(Path(declared.plan.data.source).stem)

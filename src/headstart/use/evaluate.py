@@ -16,8 +16,8 @@ from headstart.data import pixel_store
 from headstart.data.image_index import Listing, nearest
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
+from headstart.hardware.devices import usable_cores
 from headstart.loop import score
-from headstart.parts.precision import usable_cores
 from headstart.reporter import Voice
 from headstart.text import printable
 from headstart.use.predictor import BATCH, Predictor

@@ -15,7 +15,7 @@ from headstart.data import pixel_store, transforms
 from headstart.data.decode import quiet
 from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
-from headstart.parts import precision
+from headstart.hardware import devices
 from headstart.reporter import Silent, Voice
 from headstart.use.opened import find_model
 
@@ -48,7 +48,7 @@ class Predictor:
         """Open a run, a model folder or a folder of runs. Raises ModelFileError when there is no usable model."""
         self.named, self.folder = Path(path), find_model(Path(path))
         self.model: Model = read_model(self.folder)
-        precision.place(self.model.network, CPU)
+        devices.place(self.model.network, CPU)
 
     @property
     def who(self) -> str:

@@ -1,0 +1,42 @@
+"""Select a device and place networks on it."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first of cuda, mps and cpu that is there. Raises ValueError for a device that is not."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
+        raise ValueError(f"no device {name} on this machine")
+    return device
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and a container's CPU quota (which libomp does not see)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123
+            quota, period = file.read().split()
+        return min(cores, max(1, int(quota) // int(period))) if quota != "max" else cores
+    except (OSError, ValueError):
+        return cores
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on `device` in channels_last order, always: the layout that convolutions are fastest in."""
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,48 @@
+"""Describe the machine and the installed packages."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import PIL.features
+import torch
+import torchvision
+
+from headstart.hardware import precision
+from headstart.parts import convolution
+
+
+def accelerator(device: torch.device) -> str:
+    """The device with the name of its model, where it has one."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it, and those of its instructions that decide bits."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if convolution.has_tiles() else ''}"
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """What else decides bits and speed: versions and machine."""
+    return {
+        "headstart": version("headstart"),
+        "numerics": precision.NUMERICS,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": version("timm"),
+        "numpy": version("numpy"),
+        "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",
+        "system": platform.platform(),
+        "processor": processor(),
+        "device": accelerator(torch.device(device)),
+    }
