@@ -12,12 +12,12 @@ from headstart.artifacts.model_folder import make_whole
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
 from headstart.hardware import calibration, precision
+from headstart.inference.predictor import Predictor
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.report import records, training
 from headstart.reporter import Silent
 from headstart.use import diagnosis
-from headstart.use.predictor import Predictor
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 

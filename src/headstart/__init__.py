@@ -17,9 +17,9 @@ if TYPE_CHECKING:
         ResourceError,
         UsageError,
     )
+    from headstart.inference.predictor import Prediction, Predictor
     from headstart.use.opened import Run
     from headstart.use.opened_study import Study
-    from headstart.use.predictor import Prediction, Predictor
 
 __version__ = version("headstart")
 __all__ = [

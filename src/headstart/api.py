@@ -16,13 +16,13 @@ from headstart.console import Terminal
 from headstart.engines import checked, factory, require_listener
 from headstart.experiment.planning import begin, settled
 from headstart.experiment.study import carry_out
+from headstart.inference.evaluate import evaluate as _evaluate
+from headstart.inference.predictor import Prediction, Predictor
 from headstart.reporter import Silent, Voice
 from headstart.use.diagnosis import Diagnosis
 from headstart.use.diagnosis import diagnose as _diagnose
-from headstart.use.evaluate import evaluate as _evaluate
 from headstart.use.opened import Run
 from headstart.use.opened_study import Study
-from headstart.use.predictor import Prediction, Predictor
 
 
 def train(

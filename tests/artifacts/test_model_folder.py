@@ -18,7 +18,7 @@ from timm.data import resolve_data_config
 from headstart.artifacts.model_folder import read_model
 from headstart.data import read
 from headstart.errors import ModelFileError
-from headstart.use.predictor import Predictor
+from headstart.inference.predictor import Predictor
 from tests.trained import SETTINGS, train, trained
 
 CLASSES = ["0", "1", "2", "3"]

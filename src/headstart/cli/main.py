@@ -206,7 +206,7 @@ def predict(
 
     require_model(model)  # before torch is imported: a wrong path is told at once
     require_images(images)
-    from headstart.use.predictor import Predictor, require_read
+    from headstart.inference.predictor import Predictor, require_read
 
     predictor = Predictor(model)
     with Terminal() as voice:
@@ -240,7 +240,7 @@ def evaluate(
 
     require_model(model)  # before torch is imported: a wrong path is told at once
     require(data)
-    from headstart.use import evaluate as evaluation
+    from headstart.inference import evaluate as evaluation
 
     chosen = [name.strip() for name in (classes or "").split(",") if name.strip()]
     how: dict[str, Any] = {"split": split, "classes": chosen, "skip_bad": skip_bad, "allow_outside": allow_outside}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.analysis.wording import splits
 
 if TYPE_CHECKING:
-    from headstart.use.predictor import Prediction
+    from headstart.inference.predictor import Prediction
 from headstart.text import printable
 
 

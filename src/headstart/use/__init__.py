@@ -1,1 +1,1 @@
-"""A trained model at work: predict, evaluate, and open runs."""
+"""Modules that have not moved yet."""

@@ -16,11 +16,11 @@ from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
 from headstart.data import read
 from headstart.errors import DataError, ModelFileError, UsageError
+from headstart.inference.evaluate import evaluate, sentences
+from headstart.inference.predictor import Predictor, require_read
 from headstart.reporter import Silent
 from headstart.text import printable
-from headstart.use.evaluate import evaluate, sentences
 from headstart.use.opened import find_model
-from headstart.use.predictor import Predictor, require_read
 from tests.trained import SETTINGS, train, trained
 
 
@@ -183,7 +183,7 @@ def test_a_file_name_that_is_no_text_is_predicted_too(folder, digits, tmp_path: 
 
 
 def test_classes_called_like_columns_do_not_hide_them() -> None:
-    from headstart.use.predictor import Prediction
+    from headstart.inference.predictor import Prediction
 
     found = [Prediction("a.png", "image", 0.75, (0.25, 0.75))]
     (row,) = csv.DictReader(io.StringIO(as_csv(found, ["error", "image"])))
