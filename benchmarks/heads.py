@@ -14,7 +14,7 @@ import torch
 from headstart import build, loop, many_heads, run_heads
 from headstart.config.resolve import settle
 from headstart.hardware import calibration, precision
-from headstart.parts import networks
+from headstart.models import structure
 from headstart.reporter import Silent
 from headstart.watch.when import is_due
 
@@ -78,7 +78,7 @@ def _alone(
     prepared: build.Prepared, member: many_heads.Member, trained: many_heads.Trained, nudge: float = 0.0
 ) -> dict[str, torch.Tensor]:
     """The head that the loop trains from the same first weights, at the epoch that was best among the many."""
-    head = prepared.network.get_submodule(networks.head_name(prepared.network))
+    head = prepared.network.get_submodule(structure.head_name(prepared.network))
     head.load_state_dict({name: tensor * (1 + nudge) for name, tensor in member.head.state_dict().items()})
     best: dict[str, torch.Tensor] = {}
     for event in loop.train(prepared.parts, loop.begin(prepared.parts)):

@@ -16,7 +16,7 @@ from headstart import compare, evaluate, run
 from headstart.config.resolve import settle
 from headstart.errors import ResourceError, told
 from headstart.hardware import devices, precision
-from headstart.parts import networks
+from headstart.models import factory
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
@@ -78,7 +78,7 @@ def test_a_run_begins_as_it_does_on_a_cpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_networks_are_bit_equal_to_torchvisions_there(name: str) -> None:
     theirs = torchvision.models.get_model(name, num_classes=5)
-    ours = networks.build(name, 5)
+    ours = factory.build(name, 5)
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     with precision.repeatable(DEVICE, 1):

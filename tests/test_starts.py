@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from headstart.config import start_spec
 from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
-from headstart.parts import fetch, heads, networks, starts
+from headstart.models import factory, heads, structure
+from headstart.parts import fetch, starts
 from headstart.parts.initial import SCHEMES
 from headstart.rng import torch_stream
 
@@ -38,7 +39,7 @@ def filled(name: str | starts.Start, *, seed: int = 0, **changed: object) -> nn.
     """A network that was built, given a head and initialised, as a run does it."""
     wanted = {**USUAL, **changed}
     classes = wanted.pop("num_classes")
-    network = networks.build(wanted.pop("network"), classes, **wanted)
+    network = factory.build(wanted.pop("network"), classes, **wanted)
     heads.attach(network, "linear", classes, seed=seed)
     starts.initialise(network, resolve(name, **changed) if isinstance(name, str) else name, seed=seed)
     return network
@@ -47,7 +48,7 @@ def filled(name: str | starts.Start, *, seed: int = 0, **changed: object) -> nn.
 def state(classes: int = 10, name: str = SMALL, **switches: object) -> dict[str, Tensor]:
     """A plausible trained state dict: odd values everywhere, BatchNorm statistics included."""
     generator = torch.Generator().manual_seed(5)
-    values = networks.build(name, classes, **switches).state_dict()
+    values = factory.build(name, classes, **switches).state_dict()
     for key, tensor in values.items():
         if tensor.is_floating_point():
             tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.1 + ("var" in key))
@@ -96,7 +97,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 )
 def test_random_starts_repeat_themselves_whatever_was_there_before(name: str, network: str) -> None:
     first, other = filled(name, seed=3, network=network), filled(name, seed=4, network=network)
-    used = networks.build(network, 4)
+    used = factory.build(network, 4)
     used.load_state_dict(state(4, network))
     starts.initialise(used, resolve(name, network=network), seed=3)
     assert equal(first.state_dict(), used.state_dict()), "no tensor keeps what was there"
@@ -121,7 +122,7 @@ def test_schemes_are_what_their_papers_say() -> None:
     weight = filled("scratch:xavier").layer4[0].conv2.weight
     assert weight.std().item() == pytest.approx((2 / (2 * 96 * 9)) ** 0.5, rel=0.02)
     zero = filled("scratch:zero-gamma", network="resnet18")
-    for name in networks.block_names(zero):
+    for name in structure.block_names(zero):
         block = zero.get_submodule(name)
         assert (block.bn2.weight == 0).all()
         assert (block.bn1.weight == 1).all()
@@ -514,7 +515,7 @@ def test_stats_draws_each_tensor_with_the_scale_of_its_model(tmp_path: Path) -> 
     assert (start.sha256, start.mean, start.init) == (model.sha256, model.mean, "stats")
     network = filled(start, seed=1)
     assert equal(network.state_dict(), filled(start, seed=1).state_dict())
-    for name in networks.layer_names(network)[:-1]:
+    for name in structure.layer_names(network)[:-1]:
         drawn, given = network.get_submodule(name).weight, model.state[f"{name}.weight"]
         error = 5 / given.numel() ** 0.5
         assert drawn.mean().item() == pytest.approx(given.mean().item(), abs=error * given.std().item())
@@ -528,7 +529,7 @@ def test_stats_draws_each_tensor_with_the_scale_of_its_model(tmp_path: Path) -> 
 def test_initialise_refuses_a_start_of_another_network(tmp_path: Path) -> None:
     start = resolve(f"file:{written(tmp_path, state(), 'safetensors')}")
     with pytest.raises(ModelFileError, match="another network"):
-        starts.initialise(networks.build("resnet18", 4), start, seed=0)
+        starts.initialise(factory.build("resnet18", 4), start, seed=0)
 
 
 @pytest.mark.photos

@@ -17,7 +17,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from headstart import loop
 from headstart.artifacts import predictions
-from headstart.parts import networks
+from headstart.models import structure
 from headstart.record import Journal, write_json
 from headstart.state import State
 from headstart.watch import sinks
@@ -127,7 +127,7 @@ def test_a_look_is_what_one_computes_by_hand() -> None:
     images, labels = torch.randn(6, 3, 8, 8), torch.arange(6) % 5
     optimizer = torch.optim.SGD(network.parameters(), rate)
     F.cross_entropy(network(images), labels).backward()
-    layers = networks.layer_names(network)
+    layers = structure.layer_names(network)
     assert layers == ["0", "3"]
     before = {name: network.get_parameter(f"{name}.weight").detach().double().numpy().copy() for name in layers}
     grads = {name: network.get_parameter(f"{name}.weight").grad.double().numpy().copy() for name in layers}
@@ -196,7 +196,7 @@ def test_when_to_probe(per_epoch: int, batch: int, epochs: int) -> None:
 
 def observer(made) -> Observer:
     return Observer(
-        networks.layer_names(made.network),
+        structure.layer_names(made.network),
         labels=made.parts.val.labels,
         steps_per_epoch=made.parts.batches.steps_per_epoch,
         total=made.parts.steps,
@@ -241,7 +241,7 @@ def test_the_lines_of_a_run() -> None:
     kinds = [line["kind"] for line in lines]
     assert kinds.count("step") == 12 and kinds.count("epoch") == 2 and kinds.count("proof") == 1
     look = next(line for line in lines if line["kind"] == "look")
-    assert list(look["weights"]) == networks.layer_names(state.network)
+    assert list(look["weights"]) == structure.layer_names(state.network)
     assert list(look["gradients"]) == list(look["ratio"]) == ["fc"]
     epoch = next(line for line in lines if line["kind"] == "epoch")
     assert np.sum(epoch["confusion"]) == epoch["val"]["n"] == len(made.parts.val)

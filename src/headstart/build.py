@@ -29,8 +29,9 @@ from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.calibration import batch_shape, measure, warm
 from headstart.hardware.environment import environment
 from headstart.many_heads import Member
-from headstart.parts import heads, networks, optimizers, starts
-from headstart.parts.initial import fresh_head
+from headstart.models import factory, freezing, heads, structure
+from headstart.models.heads import fresh_head
+from headstart.parts import optimizers, starts
 from headstart.phases import make_phases, numbers
 from headstart.reporter import Voice
 from headstart.state import Parts
@@ -100,7 +101,7 @@ def complete(draft: Plan, voice: Voice) -> Complete:
         voice.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
     plan = _trainable(plan, network, voice)
-    heads.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
+    freezing.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
     starts.initialise(network, start, seed=plan.chance.seed)
 
     if start.state is None and plan.arm.tuning == "frozen":
@@ -131,7 +132,7 @@ def prepare(draft: Plan, voice: Voice) -> Prepared:
 def prepare_heads(plans: Sequence[Plan], voice: Voice) -> list[tuple[Prepared, Member]]:
     """As `prepare`, for complete plans of heads on one frozen trunk: it is read and placed once."""
     found = complete(plans[0], voice)
-    network, name = found.network, networks.head_name(found.network)
+    network, name = found.network, structure.head_name(found.network)
     made: list[tuple[Prepared, Member]] = []
     trunk: Trunk | None = None
     for plan in plans:
@@ -160,8 +161,8 @@ def judging_trunk(prepared: Prepared) -> Trunk:
 def _trainable(plan: Plan, network: nn.Module, voice: Voice) -> Plan:
     """The plan with fp32 where bf16 would train on garbage. Raises UsageError for a size that the network refuses."""
     size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
-    if networks.fixed_size(network) not in (None, size):
-        wanted = networks.fixed_size(network)
+    if structure.fixed_size(network) not in (None, size):
+        wanted = structure.fixed_size(network)
         what = f"{name} takes images of {wanted} px only, the plan says {size}."
         raise UsageError(what, f"Use --image-size {wanted}, or another network.")
     try:
@@ -184,7 +185,7 @@ def _trainable(plan: Plan, network: nn.Module, voice: Voice) -> Plan:
 
 def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn.Module:
     """The network of a plan with its head, not yet initialised from a start."""
-    made = networks.build(
+    made = factory.build(
         network.network,
         num_classes,
         shortcut=network.shortcut == "on",
@@ -283,14 +284,14 @@ def _flops(parts: Parts, plan: Plan, network: nn.Module) -> tuple[float, ...]:
     found = []
     for number, phase in enumerate(parts.phases):
         if parts.kept(number) is not None:  # the head alone: two products for each of its weights
-            head = network.get_submodule(networks.head_name(network))
+            head = network.get_submodule(structure.head_name(network))
             found.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
             continue
         about = (plan.network.model_dump_json(), plan.arm.head, str(len(plan.facts.class_names)))
         key = (*about, str(parts.batches.how.size), phase.tuning)
         if key not in _counted:
-            heads.freeze(network, heads.trainable(network, phase.tuning))
+            freezing.freeze(network, freezing.trainable(network, phase.tuning))
             _counted[key] = benchmark.training_flops(network, parts.batches.how.size)
         found.append(_counted[key])
-    heads.freeze(network, heads.trainable(network, "full"))
+    freezing.freeze(network, freezing.trainable(network, "full"))
     return tuple(found)

@@ -25,7 +25,7 @@ from headstart.data import transforms
 from headstart.data.loader import Photos, TrainingBatches, training_rows
 from headstart.errors import ResourceError
 from headstart.hardware import precision
-from headstart.parts import heads, networks
+from headstart.models import freezing, structure
 from headstart.record import fsync_folder, mark, require_space
 
 LARGEST = 65_536  # numbers for each photo; a head that takes more is not worth a cache
@@ -36,7 +36,7 @@ def head_input(network: nn.Module, images: Tensor) -> Tensor:
     """What `network` in eval mode feeds its head for `images` [n, 3, h, w]: float32 [n, …]; modes stay as they are."""
     caught: list[Tensor] = []
     modes = {module: module.training for module in network.modules()}
-    head = network.get_submodule(networks.head_name(network))
+    head = network.get_submodule(structure.head_name(network))
     handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     try:
         with torch.no_grad():
@@ -66,7 +66,7 @@ class Trunk:
         """`contents` identifies the store's photos, `how` is the precision, `machine` is whatever else decides bits."""
         self.network, self.batches = network, batches
         self._how, self._device, self._mean, self._std = how, device, mean, std
-        frozen = heads.frozen_digest(network, heads.trainable(network, "frozen"))
+        frozen = freezing.frozen_digest(network, freezing.trainable(network, "frozen"))
         key = [frozen, contents, how, str(device), mean, std, batches.batch_size, batches.view_seed]
         text = json.dumps([*key, asdict(batches.how), torch.__version__, *machine])
         self._folder = cache_root() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]

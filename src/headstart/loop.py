@@ -24,7 +24,8 @@ from headstart.data.loader import Photos, plain_batches
 from headstart.errors import DivergedError, HeadstartError
 from headstart.features import PLAIN
 from headstart.hardware import precision
-from headstart.parts import heads, networks, optimizers
+from headstart.models import freezing, structure
+from headstart.parts import optimizers
 from headstart.rng import torch_stream
 from headstart.state import Parts, Progress, State
 
@@ -171,7 +172,7 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
 
 
 def _head(network: nn.Module) -> nn.Module:
-    return network.get_submodule(networks.head_name(network))
+    return network.get_submodule(structure.head_name(network))
 
 
 def _loss(parts: Parts, state: State, module: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,16 +216,16 @@ def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
         progress.stale = 0
         tuning = parts.phases[index].tuning
         if tuning != "full":
-            progress.frozen_digest = heads.frozen_digest(state.network, heads.trainable(state.network, tuning))
+            progress.frozen_digest = freezing.frozen_digest(state.network, freezing.trainable(state.network, tuning))
     elif not state.network.training:  # it has just been validated
-        heads.train_mode(state.network, parts.phases[index].tuning)
+        freezing.train_mode(state.network, parts.phases[index].tuning)
 
 
 def enter(parts: Parts, state: State, index: int) -> None:
     """Make phase `index` the current one: what is trained, the mode of each layer, and a new optimizer."""
     phase = parts.phases[index]
-    heads.freeze(state.network, heads.trainable(state.network, phase.tuning))
-    heads.train_mode(state.network, phase.tuning)
+    freezing.freeze(state.network, freezing.trainable(state.network, phase.tuning))
+    freezing.train_mode(state.network, phase.tuning)
     state.optimizer = phase.make_optimizer(state.network)
     state.progress.phase = index
 
@@ -235,8 +236,8 @@ def _finish_phase(parts: Parts, state: State) -> Iterator[Event]:
     if not progress.frozen_digest:
         return
     phase = parts.phases[progress.phase]
-    names = heads.trainable(state.network, phase.tuning)
-    before, after = progress.frozen_digest, heads.frozen_digest(state.network, names)
+    names = freezing.trainable(state.network, phase.tuning)
+    before, after = progress.frozen_digest, freezing.frozen_digest(state.network, names)
     if after != before:
         raise HeadstartError(
             f"A frozen tensor changed in the phase {phase.name}.", "Please report this: it is a fault of headstart."

@@ -11,7 +11,8 @@ from torch import nn
 from headstart.config.duration import Duration
 from headstart.config.run_config import Plan, Recipe
 from headstart.errors import UsageError
-from headstart.parts import networks, optimizers, schedules, starts
+from headstart.models import structure
+from headstart.parts import optimizers, schedules, starts
 from headstart.state import Phase
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
@@ -78,9 +79,9 @@ def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
 
 
 def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
-    head = [networks.head_name(network)]
+    head = [structure.head_name(network)]
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    trunk = {name for name, _ in named if not networks.in_part(name, head)}
+    trunk = {name for name, _ in named if not structure.in_part(name, head)}
     found = optimizers.groups(
         named,
         weight_decay=recipe.weight_decay,

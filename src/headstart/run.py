@@ -22,7 +22,7 @@ from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
-from headstart.parts import heads, networks
+from headstart.models import freezing, structure
 from headstart.reporter import Voice
 from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
@@ -202,8 +202,8 @@ class _Life:
         """Probe the network as it starts: some ailments are there before the first step."""
         clock = time.perf_counter()
         tuning = self.prepared.parts.phases[0].tuning  # as the loop will have it when it begins
-        heads.freeze(self.state.network, heads.trainable(self.state.network, tuning))
-        heads.train_mode(self.state.network, tuning)
+        freezing.freeze(self.state.network, freezing.trainable(self.state.network, tuning))
+        freezing.train_mode(self.state.network, tuning)
         self.write(self.probe.line(0, 0))
         self.notice()
         self.seconds["watching"] += time.perf_counter() - clock
@@ -238,7 +238,7 @@ class _Life:
         parts = self.prepared.parts
         epochs = -(-parts.steps // parts.batches.steps_per_epoch)
         observer = Observer(
-            networks.layer_names(self.state.network),
+            structure.layer_names(self.state.network),
             labels=parts.val.labels,
             steps_per_epoch=parts.batches.steps_per_epoch,
             total=parts.steps,

@@ -32,7 +32,7 @@ from headstart.errors import InterruptedRunError
 from headstart.features import PLAIN, Trunk
 from headstart.hardware import precision
 from headstart.many_heads import Member, Moment, Trained
-from headstart.parts import heads, networks
+from headstart.models import freezing, structure
 from headstart.reporter import Voice
 from headstart.scribe import Scribe
 from headstart.signals import Wish
@@ -91,8 +91,8 @@ def carry_out(
         if member.parts.trunk is None or not many_heads.stackable(member.head):
             return {}
         per_epoch, steps = member.parts.batches.steps_per_epoch, member.parts.steps
-        names = heads.trainable(first.network, "frozen")
-        before = heads.frozen_digest(first.network, names)
+        names = freezing.trainable(first.network, "frozen")
+        before = freezing.frozen_digest(first.network, names)
         due = functools.partial(is_due, steps_per_epoch=per_epoch, total=steps)
         trunk: dict[str, Any] = {}
         lines = [_Lines(prepared, trunk) for prepared, _ in pairs]
@@ -102,7 +102,7 @@ def carry_out(
             for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
         ]
         judge = _Judge(found, obey)
-        proof = loop.Proof("frozen", steps, len(names), before, heads.frozen_digest(first.network, names))
+        proof = loop.Proof("frozen", steps, len(names), before, freezing.frozen_digest(first.network, names))
         shared = _Shared(parent, proof, _trunk_file(parent, first, before))
         folders: dict[str, Path] = {}
         for (_, about), head in zip(asked, found, strict=True):
@@ -171,10 +171,10 @@ class _Lines:
 
     def _look(self, moment: Moment, *, whole: bool) -> Lines:
         """With `whole` also the trunk's weights: it stands still, and is shown at both ends."""
-        name, lines = networks.head_name(self._network), no_lines()
+        name, lines = structure.head_name(self._network), no_lines()
         modules = dict(self._network.named_modules())
-        for layer in networks.layer_names(self._network):
-            if networks.in_part(layer, [name]):
+        for layer in structure.layer_names(self._network):
+            if structure.in_part(layer, [name]):
                 key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
                 measure_gradient(lines, layer, moment.gradients[key])
                 lines["weights"][layer] = histogram(moment.after[key])
@@ -209,8 +209,8 @@ def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
     """The frozen tensors as a file that the models of all heads share."""
     path = parent / "trunks" / f"{digest[:32]}.safetensors"
     if not path.exists():
-        head = [networks.head_name(prepared.network)]
-        state = {k: t for k, t in prepared.network.state_dict().items() if not networks.in_part(k, head)}
+        head = [structure.head_name(prepared.network)]
+        state = {k: t for k, t in prepared.network.state_dict().items() if not structure.in_part(k, head)}
         path.parent.mkdir(parents=True, exist_ok=True)
         record.write_atomic(path, tensor_bytes(state))
     return path
@@ -264,7 +264,7 @@ class _Shared:
                 scribe.write(line)
             best = trained.best_epoch
             if best is not None:
-                name = networks.head_name(prepared.network)
+                name = structure.head_name(prepared.network)
                 state = {f"{name}.{key}": value for key, value in trained.best.items()}
                 write_model(folder / "model", state, prepared, best, self._trunk)
             result = judgement.judged(

@@ -20,8 +20,8 @@ from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
 from headstart.artifacts import gallery
 from headstart.errors import DataError
-from headstart.parts import networks
-from headstart.parts.gradcam import grad_cam
+from headstart.models import factory, structure
+from headstart.models.gradcam import grad_cam
 from headstart.report import pictures
 from headstart.reporter import Silent
 from tests.test_build import Ear
@@ -29,11 +29,11 @@ from tests.test_build import Ear
 
 def test_grad_cam_is_its_equations() -> None:
     torch.manual_seed(0)
-    network = networks.build("resnet18", 3).eval()
+    network = factory.build("resnet18", 3).eval()
     with torch.no_grad():
         network.fc.weight.abs_()  # so that something speaks for each class
     images, classes = torch.randn(2, 3, 64, 64), torch.tensor([0, 2])
-    found = grad_cam(network, networks.block_names(network)[-1], images, classes)
+    found = grad_cam(network, structure.block_names(network)[-1], images, classes)
     for number in range(2):
         x = images[number : number + 1]
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):

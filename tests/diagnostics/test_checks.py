@@ -25,7 +25,7 @@ from headstart.data import transforms
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
-from headstart.parts import networks
+from headstart.models import factory, structure
 from headstart.record import read_lines
 from headstart.reporter import Silent
 from headstart.use import diagnosis
@@ -42,7 +42,7 @@ def test_the_probe_measures_what_plain_torch_measures(settings: dict[str, Any]) 
     parts = prepared(image_size=24, **settings).parts
     probe = Probe(parts)
     twin = copy.deepcopy(parts.network)
-    first = networks.layer_names(twin)[0]
+    first = structure.layer_names(twin)[0]
     with torch.no_grad():
         parts.network.get_submodule(first).weight.mul_(1.5)
         twin.get_submodule(first).weight.mul_(1.5)
@@ -51,7 +51,7 @@ def test_the_probe_measures_what_plain_torch_measures(settings: dict[str, Any]) 
     rows = np.linspace(0, len(photos) - 1, 8).round().astype(int)
     images = transforms.normalise(transforms.plain_batch(photos.pixels(rows), 24), parts.mean, parts.std, parts.device)
     outputs: dict[str, torch.Tensor] = {}
-    for name in networks.block_names(twin):
+    for name in structure.block_names(twin):
         twin.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out))
     loss = F.cross_entropy(twin(images), torch.from_numpy(photos.labels[rows]))
     for output in outputs.values():
@@ -106,8 +106,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Starts with an ailment, as files."""
     place = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    dead = networks.build("resnet18", 4, stem="small")
-    exploding = networks.build("resnet18", 4, stem="small", norm="none")
+    dead = factory.build("resnet18", 4, stem="small")
+    exploding = factory.build("resnet18", 4, stem="small", norm="none")
     with torch.no_grad():
         dead.layer3[0].bn1.bias.fill_(-10)
         for module in exploding.modules():
@@ -119,10 +119,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for module in monstrous.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.mul_(100)
-    plain = networks.build("resnet50", 4, stem="small", norm="none", shortcut=False)  # torch's default init
-    closed, closed_plain = (
-        networks.build("resnet18", 4, stem="small", shortcut=shortcut) for shortcut in (True, False)
-    )
+    plain = factory.build("resnet50", 4, stem="small", norm="none", shortcut=False)  # torch's default init
+    closed, closed_plain = (factory.build("resnet18", 4, stem="small", shortcut=shortcut) for shortcut in (True, False))
     with torch.no_grad():
         closed.layer3[0].bn2.bias.fill_(-10)  # the gradient behind the blocks before it vanishes, and that is not why
         for block in (closed_plain.layer1[1], closed_plain.layer2[1], closed_plain.layer3[1]):

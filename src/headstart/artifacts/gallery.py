@@ -30,8 +30,8 @@ from headstart.data import transforms
 from headstart.errors import told
 from headstart.hardware.devices import place
 from headstart.hardware.precision import repeatable
-from headstart.parts import networks
-from headstart.parts.gradcam import grad_cam
+from headstart.models import structure
+from headstart.models.gradcam import grad_cam
 from headstart.record import read_json, write_atomic
 from headstart.reporter import Silent, Voice
 
@@ -141,7 +141,7 @@ def _ids(rows: Sequence[int] | Rows, wanted: list[int]) -> list[int]:
 
 def _maps(model: Model, photos: Sequence[npt.NDArray[np.uint8]], classes: Rows) -> npt.NDArray[np.float32] | None:
     """Grad-CAM of the classes that the model named; None where it has no maps to weigh."""
-    blocks = networks.block_names(model.network)
+    blocks = structure.block_names(model.network)
     if not blocks or not photos:
         return None
     place(model.network, CPU)

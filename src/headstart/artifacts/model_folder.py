@@ -22,7 +22,7 @@ from headstart.config.run_config import Network
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
-from headstart.parts import networks
+from headstart.models import structure
 from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
 from headstart.record import link, write_atomic, write_json
 
@@ -176,14 +176,14 @@ def _config(prepared: Prepared, epoch: int) -> dict[str, Any]:
         "pretrained_cfg": {
             "num_classes": len(plan.facts.class_names),
             "input_size": [3, size, size],
-            "fixed_input_size": networks.fixed_size(prepared.network) is not None,
+            "fixed_input_size": structure.fixed_size(prepared.network) is not None,
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
             "mean": list(prepared.start.mean),
             "std": list(prepared.start.std),
             "first_conv": published.get("first_conv"),
-            "classifier": networks.head_name(prepared.network),
+            "classifier": structure.head_name(prepared.network),
             "license": prepared.start.licence,
         },
         "headstart": {

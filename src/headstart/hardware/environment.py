@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from headstart.hardware import precision
-from headstart.parts import convolution
+from headstart.models import convolution
 
 
 def accelerator(device: torch.device) -> str:

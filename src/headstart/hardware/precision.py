@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from headstart.parts.convolution import Convolution
+from headstart.models.convolution import Convolution
 
 NUMERICS = 4  # raised whenever a change in this project gives other bits, or another speed, for the same plan
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

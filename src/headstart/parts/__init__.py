@@ -1,1 +1,1 @@
-"""Torch pieces that take plain values and never see a plan."""
+"""Modules that have not moved yet."""

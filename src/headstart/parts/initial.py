@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from headstart.parts.networks import ResNet, block_names, head_name, in_part
+from headstart.models.heads import LAYERS
+from headstart.models.resnet import ResNet
+from headstart.models.structure import block_names, head_name, in_part
 from headstart.rng import torch_stream
 
 SCHEMES = {
@@ -19,23 +20,7 @@ SCHEMES = {
     "zero-gamma": "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
     "torch": "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
 }
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-
-
-def fresh_head(network: nn.Module, *, seed: int) -> None:
-    """Draw the head's values, in place: torch's own initialisation (uniform, ±1/√fan-in), from (seed, "head").
-
-    They depend on the seed and the head's shape only, so that all arms with one head share its first values, on any
-    device.
-    """
-    head = network.get_submodule(head_name(network))
-    drawn = copy.deepcopy(head).cpu()  # every device has random numbers of its own
-    with torch_stream(seed, "head"):
-        for module in drawn.modules():
-            if isinstance(module, LAYERS):
-                module.reset_parameters()
-    head.load_state_dict(drawn.state_dict())
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ import torch
 
 from headstart.cache import cache_root
 from headstart.errors import ModelFileError, UsageError
+from headstart.models.factory import timm_config
 from headstart.parts.fetch import check_hash, fetch
-from headstart.parts.networks import timm_config
 from headstart.parts.weights import WeightsFile
 from headstart.record import write_atomic
 

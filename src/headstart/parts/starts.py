@@ -21,8 +21,11 @@ from torch import Tensor, nn
 
 from headstart.config import start_spec
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.parts.initial import SCHEMES, draw_trunk, fresh_head
-from headstart.parts.networks import FAMILY, build, head_name, in_part, timm_config
+from headstart.models.factory import build, timm_config
+from headstart.models.heads import fresh_head
+from headstart.models.resnet import FAMILY
+from headstart.models.structure import head_name, in_part
+from headstart.parts.initial import SCHEMES, draw_trunk
 from headstart.parts.pretrained import find_timm, find_torchvision, load_timm
 from headstart.parts.weights import HEAD, WHOLE, WeightsFile, fit, model_weights, read_weights
 
@@ -281,3 +284,14 @@ def _triple(values: Any) -> Triple | None:
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
         return None
     return float(values[0]), float(values[1]), float(values[2])
+
+
+def pretrained_names(network: nn.Module, start: Start) -> list[str]:
+    """Names of the parameters that `start` brought, for a learning rate of their own: all but the head, or none.
+
+    A `stats:` start counts as bringing them: it is the control of its model and must be treated alike.
+    """
+    if start.state is None:
+        return []
+    head = [head_name(network)]
+    return [name for name, _ in network.named_parameters() if not in_part(name, head)]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from headstart.data import transforms
-from headstart.parts import networks
+from headstart.models import structure
 from headstart.rng import torch_stream
 from headstart.state import Parts
 from headstart.watch.quantities import relative_change
@@ -40,8 +40,8 @@ class Probe:
         self._labels = torch.from_numpy(photos.labels[rows]).to(parts.device)
         self._network = parts.network
         self._modules = dict(parts.network.named_modules())
-        self._layers = networks.layer_names(parts.network)
-        self._blocks = networks.block_names(parts.network) or self._layers
+        self._layers = structure.layer_names(parts.network)
+        self._blocks = structure.block_names(parts.network) or self._layers
         self._origin = {name: self._weight(name).clone() for name in self._layers}
 
     def line(self, step: int, epoch: int) -> dict[str, Any]:

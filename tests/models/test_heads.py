@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from headstart.errors import UsageError
-from headstart.parts import heads, networks, starts
+from headstart.models import factory, freezing, heads, structure
+from headstart.parts import starts
 
 SWITCHES = {"shortcut": True, "norm": "batch", "stem": "small"}
 
 
 def resnet(classes: int = 3) -> nn.Module:
-    return networks.build("resnet18", classes, **SWITCHES)
+    return factory.build("resnet18", classes, **SWITCHES)
 
 
 def scratch(network: str = "resnet18") -> starts.Start:
@@ -22,9 +23,9 @@ def scratch(network: str = "resnet18") -> starts.Start:
 
 def steps(network: nn.Module, tuning: str, count: int = 1, size: int = 8) -> None:
     """Some steps of SGD on noise, as the loop would take them."""
-    names = heads.trainable(network, tuning)
-    heads.freeze(network, names)
-    heads.train_mode(network, tuning)
+    names = freezing.trainable(network, tuning)
+    freezing.freeze(network, names)
+    freezing.train_mode(network, tuning)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     generator = torch.Generator().manual_seed(3)
     for _ in range(count):
@@ -52,7 +53,7 @@ def test_mlp_head_has_numbered_keys_and_is_replaced_by_another() -> None:
     shapes = {k: tuple(v.shape) for k, v in network.state_dict().items() if k.startswith("fc")}
     assert shapes == {"fc.0.weight": (16, 512), "fc.0.bias": (16,), "fc.2.weight": (3, 16), "fc.2.bias": (3,)}
     assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
-    assert networks.layer_names(network)[-2:] == ["fc.0", "fc.2"]
+    assert structure.layer_names(network)[-2:] == ["fc.0", "fc.2"]
     heads.attach(network, "mlp:8", 5, seed=1)
     assert network.fc[2].weight.shape == (5, 8)
     heads.attach(network, "linear", 3, seed=1)
@@ -61,7 +62,7 @@ def test_mlp_head_has_numbered_keys_and_is_replaced_by_another() -> None:
 
 @pytest.mark.parametrize(("name", "key"), [("timm:test_vit", "head"), ("timm:test_convnext", "head.fc")])
 def test_timm_heads_are_replaced_in_place(name: str, key: str) -> None:
-    network = networks.build(name, 3)
+    network = factory.build(name, 3)
     heads.attach(network, "mlp:8", 4, seed=0)
     assert f"{key}.2.weight" in network.state_dict()
     size = network.pretrained_cfg["input_size"][-1]
@@ -77,7 +78,7 @@ def test_a_bad_head_is_refused(head: str) -> None:
 @pytest.mark.parametrize("head", ["linear", "mlp:16"])
 def test_head_values_depend_on_the_seed_and_the_head_alone(head: str) -> None:
     def values(seed: int, name: str = "resnet18") -> list[torch.Tensor]:
-        network = networks.build(name, 9)
+        network = factory.build(name, 9)
         heads.attach(network, head, 3, seed=seed)
         return [p.detach().clone() for p in network.fc.parameters()]
 
@@ -94,15 +95,15 @@ def test_head_values_depend_on_the_seed_and_the_head_alone(head: str) -> None:
 def test_trainable_names() -> None:
     network = resnet()
     everything = [n for n, _ in network.named_parameters()]
-    assert heads.trainable(network, "full") == everything
-    assert heads.trainable(network, "frozen") == ["fc.weight", "fc.bias"]
-    assert heads.trainable(network, "stages:1") == [n for n in everything if n.startswith(("layer4", "fc"))]
-    assert heads.trainable(network, "stages:4") == [n for n in everything if not n.startswith(("conv1", "bn1"))]
+    assert freezing.trainable(network, "full") == everything
+    assert freezing.trainable(network, "frozen") == ["fc.weight", "fc.bias"]
+    assert freezing.trainable(network, "stages:1") == [n for n in everything if n.startswith(("layer4", "fc"))]
+    assert freezing.trainable(network, "stages:4") == [n for n in everything if not n.startswith(("conv1", "bn1"))]
 
 
 def test_trainable_names_of_a_timm_network() -> None:
-    network = networks.build("timm:test_vit", 3)
-    names = heads.trainable(network, "stages:1")
+    network = factory.build("timm:test_vit", 3)
+    names = freezing.trainable(network, "stages:1")
     assert {n.split(".")[0] for n in names} == {"blocks", "norm", "head"}
     assert all(n.startswith("blocks.5") for n in names if n.startswith("blocks"))
 
@@ -110,20 +111,20 @@ def test_trainable_names_of_a_timm_network() -> None:
 @pytest.mark.parametrize("tuning", ["stages:0", "stages:5", "stages:x", "stages:", "frosen", "lp-ft"])
 def test_a_bad_tuning_is_refused_with_the_range(tuning: str) -> None:
     with pytest.raises(UsageError, match="N from 1 to 4"):
-        heads.trainable(resnet(), tuning)
+        freezing.trainable(resnet(), tuning)
 
 
 def test_freeze_sets_exactly_these() -> None:
     network = resnet()
     network(torch.zeros(2, 3, 8, 8)).sum().backward()
-    heads.freeze(network, ["layer4.1.bn2.weight", "fc.bias"])
+    freezing.freeze(network, ["layer4.1.bn2.weight", "fc.bias"])
     assert [n for n, p in network.named_parameters() if p.requires_grad] == ["layer4.1.bn2.weight", "fc.bias"]
     assert network.conv1.weight.grad is None
     assert network.fc.bias.grad is not None
-    heads.freeze(network, heads.trainable(network, "full"))
+    freezing.freeze(network, freezing.trainable(network, "full"))
     assert all(p.requires_grad for p in network.parameters())
     with pytest.raises(ValueError, match="fc2"):
-        heads.freeze(network, ["fc2.weight"])
+        freezing.freeze(network, ["fc2.weight"])
 
 
 @pytest.mark.parametrize(
@@ -132,11 +133,11 @@ def test_freeze_sets_exactly_these() -> None:
 def test_frozen_stays_frozen_and_the_rest_moves(tuning: str, head: str) -> None:
     network = resnet()
     heads.attach(network, head, 3, seed=0)
-    names = heads.trainable(network, tuning)
-    before, digest = {k: v.clone() for k, v in network.state_dict().items()}, heads.frozen_digest(network, names)
+    names = freezing.trainable(network, tuning)
+    before, digest = {k: v.clone() for k, v in network.state_dict().items()}, freezing.frozen_digest(network, names)
     steps(network, tuning)
     after = network.state_dict()
-    assert heads.frozen_digest(network, names) == digest
+    assert freezing.frozen_digest(network, names) == digest
     moved = {k for k in before if not torch.equal(before[k], after[k])}
     buffers = {n for n, _ in network.named_buffers() if any(n.startswith(m.split(".")[0]) for m in names)}
     assert moved == set(names) | buffers, "all that is trained moves, statistics included, and nothing else"
@@ -144,59 +145,59 @@ def test_frozen_stays_frozen_and_the_rest_moves(tuning: str, head: str) -> None:
 
 def test_a_frozen_batchnorm_left_in_train_mode_is_found_out() -> None:
     network = resnet()
-    names = heads.trainable(network, "frozen")
-    digest = heads.frozen_digest(network, names)
+    names = freezing.trainable(network, "frozen")
+    digest = freezing.frozen_digest(network, names)
     network.train()
     network(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
-    assert heads.frozen_digest(network, names) != digest
+    assert freezing.frozen_digest(network, names) != digest
 
 
 @pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.downsample.1.running_var", "bn1.num_batches_tracked"])
 def test_the_digest_sees_every_frozen_tensor(key: str) -> None:
     network = resnet()
-    names = heads.trainable(network, "stages:1")
+    names = freezing.trainable(network, "stages:1")
     nn.init.zeros_(network.conv1.weight)  # so that adding and taking away is exact
-    digest = heads.frozen_digest(network, names)
-    assert heads.frozen_digest(network.to(memory_format=torch.channels_last), names) == digest
+    digest = freezing.frozen_digest(network, names)
+    assert freezing.frozen_digest(network.to(memory_format=torch.channels_last), names) == digest
     nudge(network, key, 1)
-    assert heads.frozen_digest(network, names) != digest
+    assert freezing.frozen_digest(network, names) != digest
     nudge(network, key, -1)
-    assert heads.frozen_digest(network, names) == digest
+    assert freezing.frozen_digest(network, names) == digest
     for free in ("layer4.1.bn1.running_mean", "layer4.0.conv1.weight", "fc.bias"):
         nudge(network, free, 1)
-    assert heads.frozen_digest(network, names) == digest
+    assert freezing.frozen_digest(network, names) == digest
 
 
 def test_the_digest_covers_all_of_a_network_that_is_not_trained_at_all() -> None:
     network = resnet()
-    digest = heads.frozen_digest(network, [])
+    digest = freezing.frozen_digest(network, [])
     network.bn1.running_mean += 1
-    assert heads.frozen_digest(network, []) != digest
+    assert freezing.frozen_digest(network, []) != digest
 
 
 def test_train_mode_is_train_where_something_is_trained() -> None:
     network = resnet()
-    heads.train_mode(network, "stages:1")
+    freezing.train_mode(network, "stages:1")
     assert not network.bn1.training
     assert not network.layer3.training
     assert not network.layer3[0].bn1.training
     assert network.layer4[0].bn1.training
     assert network.training
-    heads.train_mode(network, "full")
+    freezing.train_mode(network, "full")
     assert all(m.training for m in network.modules())
 
 
 def test_dropout_of_a_frozen_trunk_is_off() -> None:
-    network = networks.build("timm:test_vit", 3)
+    network = factory.build("timm:test_vit", 3)
     network.blocks[0].mlp.drop1 = nn.Dropout(0.5)
-    heads.train_mode(network, "frozen")
+    freezing.train_mode(network, "frozen")
     assert not network.blocks[0].mlp.drop1.training
     assert network.head.training
 
 
 def test_pretrained_names_are_the_trunk_of_a_start_from_a_file() -> None:
     network = resnet()
-    assert heads.pretrained_names(network, scratch()) == []
+    assert starts.pretrained_names(network, scratch()) == []
     brought = starts.Start("file:x", {}, "", (0.0,) * 3, (1.0,) * 3, "", "", "", ())
-    names = heads.pretrained_names(network, brought)
+    names = starts.pretrained_names(network, brought)
     assert set(names) == {n for n, _ in network.named_parameters()} - {"fc.weight", "fc.bias"}

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from headstart.parts import convolution, networks
-from headstart.parts.convolution import PLAIN, TILES, Convolution, unfolded, weight_gradient
+from headstart.models import convolution, factory
+from headstart.models.convolution import PLAIN, TILES, Convolution, unfolded, weight_gradient
 
 
 def channels_last(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -128,7 +128,7 @@ def test_fp32_and_evaluation_are_torchs_to_the_bit() -> None:
 @pytest.mark.parametrize("kind", [PLAIN, TILES])
 def test_a_step_of_a_network_in_bf16_uses_it_where_few_positions_are_left(kind, monkeypatch, counted) -> None:
     monkeypatch.setattr(convolution, "reach", lambda: kind)
-    network = networks.build("resnet18", 3).to(memory_format=torch.channels_last).train()
+    network = factory.build("resnet18", 3).to(memory_format=torch.channels_last).train()
     x = channels_last(8, 3, 64, 64, seed=6, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         loss = network(x).float().square().mean()

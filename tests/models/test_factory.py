@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from headstart.errors import UsageError
-from headstart.parts import heads, networks
+from headstart.models import factory, freezing, resnet, structure
 
 NAMES = ("resnet18", "resnet34", "resnet50")
 TIMM = "timm:test_vit"
@@ -23,7 +23,7 @@ def images(count: int = 2, size: int = 32, seed: int = 0) -> torch.Tensor:
 @pytest.fixture(scope="module", params=NAMES)
 def twins(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     """(ours, torchvision's) with the same state dict, whose BatchNorm statistics are not the trivial ones."""
-    ours = networks.build(request.param, 7)
+    ours = factory.build(request.param, 7)
     theirs = torchvision.models.get_model(request.param, weights=None, num_classes=7)
     generator = torch.Generator().manual_seed(1)
     for name, buffer in theirs.named_buffers():
@@ -67,16 +67,16 @@ def test_timm_knows_the_same_network() -> None:
     import timm
 
     theirs = timm.create_model("resnet18", num_classes=3).eval()
-    ours = networks.build("resnet18", 3).eval()
+    ours = factory.build("resnet18", 3).eval()
     ours.load_state_dict(theirs.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(ours(images()), theirs(images()), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.sampled_from(NAMES[:2]), st.booleans(), st.sampled_from(networks.NORMS), st.sampled_from(networks.STEMS))
+@given(st.sampled_from(NAMES[:2]), st.booleans(), st.sampled_from(resnet.NORMS), st.sampled_from(resnet.STEMS))
 def test_every_switch_gives_a_network(name: str, shortcut: bool, norm: str, stem: str) -> None:
-    network = networks.build(name, 5, shortcut=shortcut, norm=norm, stem=stem).eval()
+    network = factory.build(name, 5, shortcut=shortcut, norm=norm, stem=stem).eval()
     keys = list(network.state_dict())
     assert any("downsample" in k for k in keys) is shortcut
     assert any("bn1" in k for k in keys) is (norm == "batch")
@@ -90,8 +90,8 @@ def test_every_switch_gives_a_network(name: str, shortcut: bool, norm: str, stem
 
 
 def test_the_shortcut_is_what_it_says() -> None:
-    block = networks.BasicBlock(4, 4).eval()
-    plain = networks.BasicBlock(4, 4, shortcut=False).eval()
+    block = resnet.BasicBlock(4, 4).eval()
+    plain = resnet.BasicBlock(4, 4, shortcut=False).eval()
     plain.load_state_dict(block.state_dict())
     nn.init.zeros_(block.bn2.weight)
     nn.init.zeros_(plain.bn2.weight)
@@ -102,15 +102,15 @@ def test_the_shortcut_is_what_it_says() -> None:
 
 
 def test_bottleneck_strides_on_its_3x3() -> None:
-    block = networks.Bottleneck(8, 4, 2)
+    block = resnet.Bottleneck(8, 4, 2)
     assert [block.conv1.stride, block.conv2.stride, block.conv3.stride] == [(1, 1), (2, 2), (1, 1)]
     assert block(torch.zeros(2, 8, 6, 6)).shape == (2, 16, 3, 3)
 
 
 def test_building_leaves_the_global_generator_alone_and_repeats_itself() -> None:
     before = torch.get_rng_state()
-    first, second = networks.build("resnet18", 3), networks.build("resnet18", 3)
-    networks.build(TIMM, 3)
+    first, second = factory.build("resnet18", 3), factory.build("resnet18", 3)
+    factory.build(TIMM, 3)
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
@@ -131,48 +131,48 @@ def test_building_leaves_the_global_generator_alone_and_repeats_itself() -> None
 )
 def test_unknown_names_are_refused_with_the_nearest(name: str, switches: dict[str, object], hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        networks.build(name, 3, **switches)
+        factory.build(name, 3, **switches)
     assert hint in caught.value.cure
 
 
 def test_a_network_without_timms_groups_has_a_trunk_and_a_head() -> None:
-    network = networks.build("timm:poolformer_s12", 3)
-    (_, trunk), (name, head) = networks.stages(network)
+    network = factory.build("timm:poolformer_s12", 3)
+    (_, trunk), (name, head) = structure.stages(network)
     names = [name for name, _ in network.named_parameters()]
-    assert name == "head" and all(networks.in_part(n, trunk) != networks.in_part(n, head) for n in names)
-    assert heads.trainable(network, "frozen") == [n for n in names if n.startswith("head.fc.")]
+    assert name == "head" and all(structure.in_part(n, trunk) != structure.in_part(n, head) for n in names)
+    assert freezing.trainable(network, "frozen") == [n for n in names if n.startswith("head.fc.")]
     with pytest.raises(UsageError, match="no stages:1"):
-        heads.trainable(network, "stages:1")
+        freezing.trainable(network, "stages:1")
 
 
 @pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])
 def test_stages_hold_every_parameter_once_and_end_with_the_head(name: str) -> None:
-    network = networks.build(name, 3)
-    parts = networks.stages(network)
+    network = factory.build(name, 3)
+    parts = structure.stages(network)
     labels = [label for label, _ in parts]
     assert labels[0] == "stem"
     assert labels[-1] == "head"
     assert len(set(labels)) == len(labels) > 3
-    assert parts[-1][1] == [networks.head_name(network)]
+    assert parts[-1][1] == [structure.head_name(network)]
     for parameter, _ in network.named_parameters():
-        assert sum(networks.in_part(parameter, prefixes) for _, prefixes in parts) == 1, parameter
+        assert sum(structure.in_part(parameter, prefixes) for _, prefixes in parts) == 1, parameter
 
 
 def test_a_resnet_is_described_in_order() -> None:
-    network = networks.build("resnet18", 3)
-    assert [s for s, _ in networks.stages(network)] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
-    layers = networks.layer_names(network)
+    network = factory.build("resnet18", 3)
+    assert [s for s, _ in structure.stages(network)] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    layers = structure.layer_names(network)
     assert layers[:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
     assert layers[-1] == "fc"
     assert len(layers) == 20 + 1
-    assert networks.block_names(network) == [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
-    assert len(networks.block_names(networks.build("resnet50", 3))) == 16
+    assert structure.block_names(network) == [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
+    assert len(structure.block_names(factory.build("resnet50", 3))) == 16
 
 
 def test_a_timm_network_is_described_by_timm() -> None:
-    network = networks.build(TIMM, 3)
-    assert networks.head_name(network) == "head"
-    assert networks.block_names(network) == [f"blocks.{i}" for i in range(6)]
-    assert networks.layer_names(network)[0] == "patch_embed.proj"
-    assert networks.layer_names(network)[-1] == "head"
-    assert "norm.weight" in dict(networks.stages(network))["blocks.5"], "what follows the last block belongs to it"
+    network = factory.build(TIMM, 3)
+    assert structure.head_name(network) == "head"
+    assert structure.block_names(network) == [f"blocks.{i}" for i in range(6)]
+    assert structure.layer_names(network)[0] == "patch_embed.proj"
+    assert structure.layer_names(network)[-1] == "head"
+    assert "norm.weight" in dict(structure.stages(network))["blocks.5"], "what follows the last block belongs to it"

@@ -1,0 +1,1 @@
+"""Torch pieces that take plain values and never see a plan."""

@@ -1,0 +1,98 @@
+"""Find the head, stages, blocks and layers of a network by name."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import nn
+
+from headstart.models.resnet import ResNet
+
+
+def fixed_size(network: nn.Module) -> int | None:
+    """The only side in px that the network takes (timm's vision transformers), or None where any will do."""
+    config = getattr(network, "pretrained_cfg", None) or {}
+    return int(config["input_size"][-1]) if config.get("fixed_input_size") else None
+
+
+def head_name(network: nn.Module) -> str:
+    """Name of the head's module: `fc`, or what timm calls the classifier."""
+    if isinstance(network, ResNet):
+        return "fc"
+    return str(cast(Any, network).pretrained_cfg["classifier"])
+
+
+def in_part(name: str, prefixes: list[str]) -> bool:
+    """Whether the parameter or module `name` is one of `prefixes` or lies below one."""
+    return any(name == p or name.startswith(p + ".") for p in prefixes)
+
+
+def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
+    """The network's parts from input to output, head last: (name, prefixes of parameter names, see `in_part`).
+
+    A ResNet has stem, layer1 to layer4, head; a timm network has timm's coarse groups (`group_matcher`), named by what
+    their parameters have in common. What stands between the last group and the head (a final norm, say) belongs to
+    the last group. A network that timm knows no groups of has a trunk and a head.
+    """
+    if isinstance(network, ResNet):
+        layers = [(f"layer{i}", [f"layer{i}"]) for i in (1, 2, 3, 4)]
+        return [("stem", ["conv1", "bn1"]), *layers, ("head", ["fc"])]
+    from timm.models import group_parameters
+
+    head, timm_network = head_name(network), cast(Any, network)
+    try:
+        groups = group_parameters(timm_network, timm_network.group_matcher(coarse=True))
+    except (AttributeError, AssertionError):
+        names = [name for name, _ in network.named_parameters() if not in_part(name, [head])]
+        return [("trunk", names), ("head", [head])]
+    *parts, last = [groups[key] for key in sorted(groups)]
+    named: dict[str, list[str]] = {}
+    for i, names in enumerate(parts):
+        name = _common_name(names) if i else "stem"
+        named[name if name and name not in named else f"part{i}"] = list(names)
+    rest = [n for n in last if not in_part(n, [head])]
+    if len(rest) == len(last) or not named:  # the head is somewhere else
+        named["tail"] = rest
+    else:
+        named[next(reversed(named))] += rest
+    trunk = [(name, [n for n in names if not in_part(n, [head])]) for name, names in named.items()]
+    return [*trunk, ("head", [head])]
+
+
+def _common_name(names: list[str]) -> str:
+    """`stages.0` for stages.0.blocks.0.weight and stages.0.blocks.1.weight: what is shared, up to its last number."""
+    paths = [n.split(".")[:-1] for n in names if n.split(".")[0] == names[0].split(".")[0]]
+    shared: list[str] = []
+    for level in zip(*paths, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    while shared and not shared[-1][-1].isdigit():
+        shared.pop()
+    return ".".join(shared)
+
+
+def layer_names(network: nn.Module) -> list[str]:
+    """Module names of every convolution and linear layer, the head's included, in network order."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    return [name for name, module in network.named_modules() if isinstance(module, kinds)]
+
+
+def block_names(network: nn.Module) -> list[str]:
+    """Module names of the residual blocks in network order.
+
+    A block is a member of a list of composite modules that holds no further such list: `layer1.0` in a ResNet,
+    `stages.0.blocks.0` in timm's ConvNeXt. A network that keeps no such lists (VGG) has none.
+    """
+    lists = {name: module for name, module in network.named_modules() if _is_list_of_blocks(module)}
+    outer = {name for name in lists for other in lists if other.startswith(name + ".")}
+    return [f"{name}.{i}" for name, module in lists.items() if name not in outer for i, _ in module.named_children()]
+
+
+def _is_list_of_blocks(module: nn.Module) -> bool:
+    children = list(module.children())
+    return (
+        isinstance(module, nn.Sequential | nn.ModuleList)
+        and bool(children)
+        and all(any(True for _ in child.children()) for child in children)
+    )
