@@ -31,7 +31,8 @@ from headstart.hardware.environment import environment
 from headstart.many_heads import Member
 from headstart.models import factory, freezing, heads, structure
 from headstart.models.heads import fresh_head
-from headstart.parts import optimizers, starts
+from headstart.optim import optimizers
+from headstart.parts import starts
 from headstart.phases import make_phases, numbers
 from headstart.reporter import Voice
 from headstart.state import Parts

@@ -25,7 +25,7 @@ from headstart.errors import DivergedError, HeadstartError
 from headstart.features import PLAIN
 from headstart.hardware import precision
 from headstart.models import freezing, structure
-from headstart.parts import optimizers
+from headstart.optim import param_groups
 from headstart.rng import torch_stream
 from headstart.state import Parts, Progress, State
 
@@ -148,7 +148,7 @@ def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
         inputs = transforms.normalise(photos, parts.mean, parts.std, parts.device)
     labels = labels.to(parts.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
-    optimizers.set_rates(optimizer, rate)
+    param_groups.set_rates(optimizer, rate)
 
     module = _head(state.network) if trunk is not None else state.network
     loss, logits = _loss(parts, state, module, inputs, labels)
@@ -203,7 +203,7 @@ def rates_used(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict
                 f"the plan says {rate * group['factor']}.",
                 "Do not change the optimizer from outside.",
             )
-    return optimizers.rates(optimizer)
+    return param_groups.rates(optimizer)
 
 
 def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
@@ -272,7 +272,7 @@ def _finish_epoch(parts: Parts, state: State, seconds: float, images: dict[int, 
         progress.best_score, progress.best_loss, progress.best_epoch = rank[0], val.loss, progress.epoch
     progress.loss_sum, progress.correct, progress.seen = 0.0, 0, 0
     val_seconds = time.perf_counter() - clock
-    rates = optimizers.rates(state.optimizer) if state.optimizer is not None else {}
+    rates = param_groups.rates(state.optimizer) if state.optimizer is not None else {}
     yield Epoch(progress.epoch, progress.step, train_score, val, better, seconds, val_seconds, images, rates)
 
 

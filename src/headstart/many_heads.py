@@ -23,7 +23,7 @@ from headstart.data.loader import training_rows
 from headstart.errors import DivergedError
 from headstart.features import PLAIN, Trunk
 from headstart.loop import Epoch, Pulse, Score
-from headstart.parts import optimizers
+from headstart.optim import param_groups
 from headstart.state import Parts, Phase
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -165,7 +165,7 @@ class _Together:
         rates = []
         for member, optimizer in zip(self.of_recipe, self.optimizers, strict=True):
             rates.append(member.phase.rate * member.phase.schedule(self.step))
-            optimizers.set_rates(optimizer, rates[-1])
+            param_groups.set_rates(optimizer, rates[-1])
         loss.sum().backward()
         self.step += 1
         looked = due(self.step)

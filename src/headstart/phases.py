@@ -12,7 +12,8 @@ from headstart.config.duration import Duration
 from headstart.config.run_config import Plan, Recipe
 from headstart.errors import UsageError
 from headstart.models import structure
-from headstart.parts import optimizers, schedules, starts
+from headstart.optim import optimizers, param_groups, schedules
+from headstart.parts import starts
 from headstart.state import Phase
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
@@ -82,7 +83,7 @@ def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.op
     head = [structure.head_name(network)]
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     trunk = {name for name, _ in named if not structure.in_part(name, head)}
-    found = optimizers.groups(
+    found = param_groups.groups(
         named,
         weight_decay=recipe.weight_decay,
         trunk=trunk,

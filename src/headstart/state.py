@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from headstart.data.loader import Photos, TrainingBatches
 from headstart.features import Trunk
-from headstart.parts.schedules import Schedule
+from headstart.optim.schedules import Schedule
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.parts import optimizers
+from headstart.optim import optimizers, param_groups
 
 PLAIN = {
     "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True, foreach=False),
@@ -32,7 +32,7 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.T
 def test_the_table_is_torchs(name: str) -> None:
     ours, plain = network(), network()
     decay = 0.1 if name == "adamw" else 0.0
-    found = optimizers.groups(ours.named_parameters(), weight_decay=decay, trunk=set(), trunk_factor=1.0)
+    found = param_groups.groups(ours.named_parameters(), weight_decay=decay, trunk=set(), trunk_factor=1.0)
     made = optimizers.OPTIMIZERS[name](found, optimizers.Numbers(0.05, 0.8, nesterov=True))
     if name == "adamw":  # plain torch, told by hand to spare the norm and the biases
         decayed = [p for p in plain.parameters() if p.ndim > 1]
@@ -54,7 +54,7 @@ def test_the_order_of_memory_gives_the_same_bits(name: str) -> None:
         net = nn.Sequential(*network()[:3], nn.Linear(4 * 36, 2)).to(memory_format=torch.channels_last)
         net.load_state_dict(network().state_dict())
         assert not net[0].weight.is_contiguous()
-        found = optimizers.groups(net.named_parameters(), weight_decay=0.1, trunk=set(), trunk_factor=1.0)
+        found = param_groups.groups(net.named_parameters(), weight_decay=0.1, trunk=set(), trunk_factor=1.0)
         numbers = optimizers.Numbers(0.05, 0.8, nesterov=True)
         made = optimizers.make(name, found, numbers) if by_views else optimizers.OPTIMIZERS[name](found, numbers)
         states.append(train(net, made))
@@ -71,7 +71,7 @@ def test_the_order_of_memory_gives_the_same_bits(name: str) -> None:
 
 def test_groups_hold_every_parameter_once_and_spare_norms_and_biases() -> None:
     net = network()
-    found = optimizers.groups(
+    found = param_groups.groups(
         net.named_parameters(), weight_decay=0.1, trunk={"0.weight", "1.weight", "1.bias"}, trunk_factor=0.1
     )
     assert [g["name"] for g in found] == ["trunk", "trunk-no-decay", "head", "head-no-decay"]
@@ -79,5 +79,5 @@ def test_groups_hold_every_parameter_once_and_spare_norms_and_biases() -> None:
     together = [id(p) for g in found for p in g["params"]]
     assert sorted(together) == sorted(id(p) for p in net.parameters())
     optimizer = optimizers.OPTIMIZERS["sgd"](found, optimizers.Numbers(1.0))
-    optimizers.set_rates(optimizer, 0.5)
-    assert optimizers.rates(optimizer) == {"trunk": 0.05, "head": 0.5}
+    param_groups.set_rates(optimizer, 0.5)
+    assert param_groups.rates(optimizer) == {"trunk": 0.05, "head": 0.5}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from headstart.parts import schedules
+from headstart.optim import schedules
 
 TOTAL = 60
 
