@@ -15,7 +15,7 @@ from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
-from headstart.report import records, training
+from headstart.report import health, series
 from headstart.reporter import Silent
 from headstart.use import diagnosis
 from tests.boards import points
@@ -122,7 +122,7 @@ def test_heads_say_why_no_gradients_at_blocks_are_known(start: str, tmp_path: Pa
         f"and {last:.2g} at step {looks[-1]['step']}"
     )
     assert told in "\n".join(diagnosis.sentences(diagnosis.diagnose(folder)))
-    section = training.health([records.read(read_run(folder))])
+    section = health.health([series.read(read_run(folder))])
     assert not section.figures and [note.partition(", seed 0: ")[2] for note in section.notes] == [f"{told}."]
 
 

@@ -22,7 +22,7 @@ from headstart.artifacts import gallery
 from headstart.errors import DataError
 from headstart.models import factory, structure
 from headstart.models.gradcam import grad_cam
-from headstart.report import pictures
+from headstart.report import photos as photos_module
 from headstart.reporter import Silent
 from tests.test_build import Ear
 
@@ -102,12 +102,12 @@ def test_cells_that_nobody_can_choose_take_no_room() -> None:
     for at, cell in enumerate(zip(labels, logits.argmax(1), strict=True)):
         rows.setdefault("{}-{}".format(*cell), []).append(at)
     photos = [{"key": str(at), "true": 0, "said": 1, "sure": 1.0, "src": "s" * 1000} for at in range(2000)]
-    whole = pictures.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], photos, {})
+    whole = photos_module.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], photos, {})
     shown = confusion.shown_classes(counts.tolist())
     wrong = [f"{true}-{said}" for true in shown for said in shown if true != said and counts[true, said]]
-    found = pictures.that_fit(whole, 2000 * len(wrong))
+    found = photos_module.that_fit(whole, 2000 * len(wrong))
     assert all(found.cells[cell] for cell in wrong) and found.kept < 1.2 * len(wrong)
-    less = pictures.that_fit(whole, 1000 * len(wrong))
+    less = photos_module.that_fit(whole, 1000 * len(wrong))
     frequent = [counts[tuple(map(int, cell.split("-")))] for cell in wrong if less.cells[cell]]
     rare = [counts[tuple(map(int, cell.split("-")))] for cell in wrong if not less.cells[cell]]
     assert rare and min(frequent) >= max(rare)
@@ -135,7 +135,7 @@ def test_a_confusion_shows_all_classes_or_those_confused_most(classes: int, wron
 
 
 def test_a_run_ends_with_its_gallery(run: Path) -> None:
-    found = pictures.read(run)
+    found = photos_module.read(run)
     confusion = json.loads((run / "result.json").read_text())["test"]["confusion"]
     assert found is not None and found.counts == confusion and found.split == "test"
     with np.load(run / "evidence" / "predictions.npz") as arrays:
@@ -165,14 +165,14 @@ def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     path = tmp_path / "run" / "evidence" / "gallery.zip"
     path.write_bytes(path.read_bytes()[:200])
-    assert pictures.read(tmp_path / "run") is None
+    assert photos_module.read(tmp_path / "run") is None
     for wrong in ([], {"photos": [{}]}, {"split": "test", "classes": ["a"], "counts": [["x"]], "cells": {"0-0": [7]},
                                          "lists": {"mistakes": [], "unsure": []}, "photos": []}):  # fmt: skip
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("index.json", json.dumps(wrong))
-        assert pictures.read(tmp_path / "run") is None
+        assert photos_module.read(tmp_path / "run") is None
     path.unlink()
-    assert pictures.read(tmp_path / "run") is None
+    assert photos_module.read(tmp_path / "run") is None
     (tmp_path / "run" / "evidence" / "predictions.npz").unlink()
     gallery.illustrate(tmp_path / "run", Silent())  # a run stands without its pictures
     assert not path.exists()
@@ -202,8 +202,8 @@ def test_damaged_predictions_are_told_or_whole(run: Path, data: st.DataObject) -
 def test_a_picture_of_filters_has_every_filter_in_its_colours() -> None:
     weights = np.zeros((3, 3, 2, 2), dtype=np.float32)
     weights[0, 0], weights[1, 1], weights[2, 2] = 1, -1, 0.5
-    picture = np.asarray(Image.open(io.BytesIO(pictures.filter_picture(weights))))
-    step = 2 * pictures.LARGER + pictures.GAP
+    picture = np.asarray(Image.open(io.BytesIO(photos_module.filter_picture(weights))))
+    step = 2 * photos_module.LARGER + photos_module.GAP
     assert picture.shape == (step, 3 * step, 3)
     assert picture[0, 0].tolist() == [255, 128, 128]
     assert picture[0, step].tolist() == [128, 0, 128] and picture[0, 2 * step].tolist() == [128, 128, 191]

@@ -16,12 +16,14 @@ from headstart.analysis.headline import headline_contrast, read_verdict
 from headstart.analysis.run_records import runs_at
 from headstart.analysis.wording import MORE, arm_words, length_words, splits
 from headstart.record import write_atomic
-from headstart.report import charts, cost, curves, grids, method, pictures, records, ridges, story, training
+from headstart.report import charts, cost, curves, health, heatmaps, histograms, provenance, series
+from headstart.report import photos as photos_module
+from headstart.report import sections as sections_module
+from headstart.report.histograms import Shown
 from headstart.report.names import isolated
-from headstart.report.pictures import Gallery
-from headstart.report.records import Drawn
-from headstart.report.ridges import Shown
-from headstart.report.story import Section
+from headstart.report.photos import Gallery
+from headstart.report.sections import Section
+from headstart.report.series import Drawn
 from headstart.text import capital, counted, points
 
 NAME = "report.html"
@@ -37,17 +39,17 @@ def write(folder: Path) -> Path:
     every = runs_at(folder)
     compared = [run for run in every if run.about.get("stage", "main") == "main"]
     found = compared if compared and (folder / "study.toml").exists() else every
-    runs = records.told_apart([records.read(run) for run in found])
+    runs = series.told_apart([series.read(run) for run in found])
     verdict = read_verdict(folder) if (folder / "verdict.json").exists() else None
     content = _study(folder, verdict, runs) if verdict else _loose(folder, runs)
     content |= {
         "style": charts.style(),
-        "declared": method.protocol(folder),
-        "tables": method.runs(runs, folder),
-        "environment": method.environment(runs),
+        "declared": provenance.protocol(folder),
+        "tables": provenance.runs(runs, folder),
+        "environment": provenance.environment(runs),
     }
     shown = folder / verdict["exported"]["run"] if verdict else found[0].folder
-    gallery = pictures.read(shown) if verdict or len(found) == 1 else None
+    gallery = photos_module.read(shown) if verdict or len(found) == 1 else None
     write_atomic(folder / NAME, _that_fits(content, gallery, shown.name, runs, _first(verdict)))
     return folder / NAME
 
@@ -58,9 +60,9 @@ def _that_fits(
     """The page with as many photos and then histograms as it has room for beside everything else."""
     page = _rendered(content, None, run, Shown([]))
     if gallery:
-        gallery = pictures.that_fit(gallery, MOST_BYTES - SPARE - len(page.encode()))
+        gallery = photos_module.that_fit(gallery, MOST_BYTES - SPARE - len(page.encode()))
         page = _rendered(content, gallery, run, Shown([]))
-    looks = ridges.shown(runs, first, min(ridges.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
+    looks = histograms.shown(runs, first, min(histograms.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
     return _rendered(content, gallery, run, looks)
 
 
@@ -88,29 +90,29 @@ def _first(verdict: Mapping[str, Any] | None) -> list[str]:
 
 def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, Any]:
     said = verdict["sentences"]
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+    colour = sections_module.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     sections = [
-        story.arms(verdict, colour),
+        sections_module.arms(verdict, colour),
         curves.learning(runs, verdict, colour),
         curves.target(runs, verdict, colour),
-        *story.conditions(verdict, colour),
-        grids.compared(verdict),
-        grids.searched(verdict),
+        *sections_module.conditions(verdict, colour),
+        heatmaps.compared(verdict),
+        heatmaps.searched(verdict),
         cost.cost(runs, verdict, colour),
-        training.rates(runs, colour),
+        health.rates(runs, colour),
     ]
-    judged = list(chain(*story.by_arm(runs, verdict).values()))
+    judged = list(chain(*sections_module.by_arm(runs, verdict).values()))
     return {
         "title": f"{said['headline']} headstart",
         "kind": "An experiment with",
         "subject": Path(verdict["source"]).name,
         "headline": said["headline"],
         "lead": said["evidence"],
-        "difference": story.difference(verdict, colour),
+        "difference": sections_module.difference(verdict, colour),
         "settle": [said[key] for key in MORE if key in said],
         "three": _three(verdict),
         "sections": _there(sections),
-        "training": _there([training.health(runs), training.distance(judged, colour)]),
+        "training": _there([health.health(runs), health.distance(judged, colour)]),
         "protocol": f"{len(verdict['arms'])} arms, {_seeds(verdict)}, {length_words(verdict['budget'])}",
         "told": said.get("notes", ()),
         "again": "The same study again",
@@ -120,7 +122,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
 
 
 def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
-    colour = story.colours(list(dict.fromkeys(run.arm for run in runs)), "")
+    colour = sections_module.colours(list(dict.fromkeys(run.arm for run in runs)), "")
     what, lead = f"{len(runs)} runs, which are no study: there is no verdict", ""
     if unfinished := (folder / "study.toml").exists():
         what = f"{len(runs)} run{'s' if len(runs) > 1 else ''} of a study that has not come to its verdict"
@@ -132,7 +134,7 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
     again, command = "This page again", f"headstart report {shlex.quote(str(folder))}"
     if unfinished:
         again, command = "To go on", f"headstart resume {shlex.quote(str(folder))}"
-    elif len(runs) == 1 and (train := method.train_command(runs[0].run.folder)):
+    elif len(runs) == 1 and (train := provenance.train_command(runs[0].run.folder)):
         again, command = "The same run again", train
     return {
         "title": f"{folder.name} headstart",
@@ -143,8 +145,8 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "difference": None,
         "settle": [],
         "three": [],
-        "sections": _there([curves.loose(runs, colour), grids.loose(runs), training.rates(runs, colour)]),
-        "training": _there([training.health(runs), training.distance(runs, colour)]),
+        "sections": _there([curves.loose(runs, colour), heatmaps.loose(runs), health.rates(runs, colour)]),
+        "training": _there([health.health(runs), health.distance(runs, colour)]),
         "protocol": "As was declared" if unfinished else "As the plan of each run says",
         "told": [],
         "again": again,

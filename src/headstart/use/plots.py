@@ -15,9 +15,11 @@ from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, splits
 from headstart.errors import UsageError
 from headstart.record import read_json
-from headstart.report import charts, curves, grids, pictures, records, story, training
-from headstart.report.records import Drawn
-from headstart.report.story import Section
+from headstart.report import charts, curves, heatmaps, sections, series
+from headstart.report import health as health_module
+from headstart.report import photos as photos_module
+from headstart.report.sections import Section
+from headstart.report.series import Drawn
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
@@ -61,7 +63,7 @@ class Plots:
 
     def grid(self) -> Chart:
         """Accuracy by arm and learning rate: the rates that were compared, or those of every search, one by one."""
-        section = grids.compared(self._verdict) or grids.searched(self._verdict)
+        section = heatmaps.compared(self._verdict) or heatmaps.searched(self._verdict)
         if section is None:
             raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
         drawn = [
@@ -71,7 +73,7 @@ class Plots:
 
     def health(self) -> Chart:
         """What is wrong with the training of any run, and how gradients reach each block of a run of each arm."""
-        section = training.health(self._runs)
+        section = health_module.health(self._runs)
         lead, notes = (Markup("").join(map(Markup("<p>{}</p>").format, some)) for some in (section.lead, section.notes))
         return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)) + notes)
 
@@ -90,14 +92,14 @@ class Plots:
             how += f" Shown are the classes that are confused most; {len(counts) - len(shown)} others are left out."
         chart = charts.heat_map(grid, label=title, columns="predicted")
         table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-        return Chart(title, _figure(story.Figure(chart, how, ["", *names], table)))
+        return Chart(title, _figure(sections.Figure(chart, how, ["", *names], table)))
 
     def mistakes(self) -> Chart:
         """The worst mistakes of the exported model, with what spoke for its answers (Grad-CAM).
 
         Where nothing is wrong, what it was least sure of.
         """
-        found = pictures.read(self._exported)
+        found = photos_module.read(self._exported)
         if found is None:
             raise UsageError("The study has kept no pictures.", f"Resume it: headstart resume {self._folder}.")
         photos = [found.shown(index) for index in found.mistakes or found.unsure]
@@ -110,11 +112,11 @@ class Plots:
     @cached_property
     def _runs(self) -> Sequence[Drawn]:
         main = [run for run in runs_in(self._folder) if run.about.get("stage") == "main"]
-        return records.told_apart([records.read(run) for run in main])
+        return series.told_apart([series.read(run) for run in main])
 
     @property
     def _colours(self) -> Mapping[str, int]:
-        return story.colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["chosen"])
+        return sections.colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["chosen"])
 
     @property
     def _exported(self) -> Path:
@@ -125,7 +127,7 @@ def _chart(section: Section, at: int) -> Chart:
     return Chart(section.finding, _figure(section.figures[at]))
 
 
-def _figure(figure: story.Figure) -> Markup:
+def _figure(figure: sections.Figure) -> Markup:
     return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
         figure.chart, figure.how, _numbers(figure.head, figure.rows) if figure.rows else ""
     )

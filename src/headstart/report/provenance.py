@@ -16,7 +16,7 @@ from headstart.config.study_file import Declared, read_study
 from headstart.errors import HeadstartError
 from headstart.record import read_json
 from headstart.report.names import isolated
-from headstart.report.records import Drawn
+from headstart.report.series import Drawn
 from headstart.text import enumerated
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")

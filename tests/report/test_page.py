@@ -31,8 +31,10 @@ from headstart.engines.local import Here
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
 from headstart.record import read_json, read_lines
-from headstart.report import charts, cost, curves, grids, page, pictures, records, ridges, story, training
+from headstart.report import charts, cost, curves, health, heatmaps, histograms, page, sections
 from headstart.report import names as labels
+from headstart.report import photos as photos_module
+from headstart.report import series as series_module
 from headstart.reporter import Silent
 from headstart.use import diagnosis
 from headstart.use.plots import Plots
@@ -210,7 +212,7 @@ def test_names_in_wide_letters_stay_in_the_chart(name: str) -> None:
 @needs_browser
 def test_a_name_from_right_to_left_does_not_reorder_its_sentence() -> None:
     names = "\u05d7\u05d5\u05dc\u05e6\u05d4", "\u0642\u0645\u064a\u0635"
-    gallery = pictures.Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
+    gallery = photos_module.Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
                                [{"true": 0, "said": 1, "sure": 0.5, "src": "", "key": ""}], {})  # fmt: skip
     sentences = [page._pair_words(gallery.pairs[0]), gallery.shown(0)["text"]]
     script = """words => [...document.querySelectorAll("p")].map((p, at) => words[at].map(word => {
@@ -241,7 +243,7 @@ def test_a_run_without_an_epoch_has_no_line() -> None:
 
 def test_the_band_is_the_t_interval_of_scipy() -> None:
     paths = [[(1.0, 0.2), (2.0, 0.5)], [(1.0, 0.4), (2.0, 0.7)], [(1.0, 0.3), (2.0, 0.9)]]
-    mean, band = records.mean_and_band(paths)
+    mean, band = series_module.mean_and_band(paths)
     for at, (x, low, high) in enumerate(band):
         seen = [path[at][1] for path in paths]
         assert (x, mean[at][1]) == (paths[0][at][0], pytest.approx(np.mean(seen)))
@@ -252,7 +254,7 @@ def test_the_band_is_the_t_interval_of_scipy() -> None:
 @given(st.lists(st.lists(st.tuples(st.floats(0.1, 9), values), max_size=8), max_size=5))
 def test_the_mean_goes_on_over_the_runs_that_are_left(steps: list[list[tuple[float, float]]]) -> None:
     paths = [list(zip(np.cumsum([x for x, _ in run]).tolist(), [y for _, y in run], strict=True)) for run in steps]
-    mean, band = records.mean_and_band(paths)
+    mean, band = series_module.mean_and_band(paths)
     longest = max(map(len, paths), default=0)
     assert len(mean) == longest and [x for x, _ in mean] == sorted(x for x, _ in mean)
     for at in range(longest):
@@ -263,7 +265,7 @@ def test_the_mean_goes_on_over_the_runs_that_are_left(steps: list[list[tuple[flo
     assert len(band) == sum(sum(len(path) > at for path in paths) > 1 for at in range(longest))
 
 
-def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> records.Drawn:
+def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> series_module.Drawn:
     """A finished run with that accuracy on val after each epoch; `more` goes into its record's `about`, or its plan."""
     about = {"cell": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
     plan = {"chance": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
@@ -279,10 +281,10 @@ def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> recor
                       "speed": {"train_seconds": 1.0, "val_seconds": 0.1, "mfu": 0.1}})  # fmt: skip
     folder = Path("-".join(map(str, (arm, seed, about["budget"], about["fraction"]))))
     run = RunRecord(folder, plan, "hash", about, {"state": "finished"})
-    return records.Drawn(run, f"{arm}, seed {seed}", arm, history=history)
+    return series_module.Drawn(run, f"{arm}, seed {seed}", arm, history=history)
 
 
-def verdict_on(runs: list[records.Drawn], chosen: str) -> dict[str, object]:
+def verdict_on(runs: list[series_module.Drawn], chosen: str) -> dict[str, object]:
     """As much of a verdict as the curves ask for; it rests on runs of ten epochs with all labels."""
     arms: dict[str, list[dict[str, object]]] = {}
     for run in runs:
@@ -294,7 +296,7 @@ def verdict_on(runs: list[records.Drawn], chosen: str) -> dict[str, object]:
             "judge": {"declared": "none", "images": 100}}  # fmt: skip
 
 
-def learned(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> story.Section:
+def learned(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> sections.Section:
     runs = [drawn(arm, seed, one) for arm, some in (("imagenet", fast), ("scratch", slow))
             for seed, one in enumerate(some)]  # fmt: skip
     return curves.learning(runs, verdict_on(runs, chosen), {"imagenet": 1, "scratch": 0})
@@ -338,7 +340,7 @@ def test_the_title_of_the_curves_tells_of_arms_that_end_before_the_others() -> N
     assert said.endswith("is ahead on val in 5 of 10 epochs (from epoch 6 on against fewer arms)")
 
 
-def probed(run: records.Drawn, flows: list[dict[str, float | None]], far: float = 0.1) -> records.Drawn:
+def probed(run: series_module.Drawn, flows: list[dict[str, float | None]], far: float = 0.1) -> series_module.Drawn:
     """The run with a probe for each of `flows`, by the last of which its layers have come `far`."""
     for epoch, flow in enumerate(flows):
         moved = far * epoch / max(len(flows) - 1, 1)
@@ -362,17 +364,17 @@ def test_health_counts_the_runs_that_are_long_enough_to_judge(long: int, short: 
     runs = [drawn("a", seed, [0.9] * (5 if seed < long else 1)) for seed in range(long + short)]
     for run in runs[long:]:
         run.history.epochs[0]["step"] = 10
-    assert training.health(runs).finding == words
+    assert health.health(runs).finding == words
 
 
 def test_how_far_layers_move_is_of_the_runs_that_the_verdict_rests_on() -> None:
     conditions = [("10ep", 1.0, 0.5), ("1ep", 1.0, 0.1), ("10ep", 0.1, 0.2)]
     runs = [probed(drawn("scratch", seed, [0.5] * 2, budget=budget, fraction=share), [{}, {}], far)
             for seed in range(2) for budget, share, far in conditions]  # fmt: skip
-    counted = [run for of_arm in story.by_arm(runs, verdict_on(runs, "scratch")).values() for run in of_arm]
-    section = training.distance(counted, {"scratch": 0})
+    counted = [run for of_arm in sections.by_arm(runs, verdict_on(runs, "scratch")).values() for run in of_arm]
+    section = health.distance(counted, {"scratch": 0})
     assert section is not None and [row[2] for row in section.figures[0].rows] == ["50", "100"]
-    loose = training.distance(runs, {"scratch": 0})  # without a verdict each condition has a line of its own
+    loose = health.distance(runs, {"scratch": 0})  # without a verdict each condition has a line of its own
     assert loose is not None
     assert {(row[0], row[2]) for row in loose.figures[0].rows if row[1] == "conv1"} == {
         (f"scratch, {length}, {share} % of the labels", far)
@@ -383,7 +385,7 @@ def test_how_far_layers_move_is_of_the_runs_that_the_verdict_rests_on() -> None:
 def test_layers_of_two_networks_have_no_mean_in_common() -> None:
     runs = [probed(drawn("scratch", 0, [0.5] * 2, network=network), [{}, {}], far)
             for network, far in (("resnet18", 0.5), ("resnet34", 0.1))]  # fmt: skip
-    section = training.distance(runs, {"scratch": 0})
+    section = health.distance(runs, {"scratch": 0})
     assert section is not None
     assert {(row[0], row[2]) for row in section.figures[0].rows if row[1] == "conv1"} == {
         ("scratch, resnet18", "50"), ("scratch, resnet34", "10"),
@@ -391,15 +393,15 @@ def test_layers_of_two_networks_have_no_mean_in_common() -> None:
     _, other = runs
     other.run.plan["network"]["network"] = "resnet18"  # by its name; its layers are others all the same
     other.history.probes[-1]["distance"]["layer9"] = 0.1
-    assert training.distance(runs, {"scratch": 0}) is None
+    assert health.distance(runs, {"scratch": 0}) is None
 
 
 def shades(chart: object) -> list[str]:
     return re.findall(r'class="cell (\w+)"', str(chart))
 
 
-def flow_of(*flows: dict[str, float | None]) -> story.Figure:
-    (figure,) = training.health([probed(drawn("a", 0, [0.9] * 2), list(flows))]).figures
+def flow_of(*flows: dict[str, float | None]) -> sections.Figure:
+    (figure,) = health.health([probed(drawn("a", 0, [0.9] * 2), list(flows))]).figures
     return figure
 
 
@@ -428,7 +430,7 @@ def test_colours_of_gradients_have_one_scale_for_all_runs(last: float, powers: l
 
 def test_a_layer_that_was_never_finite_is_not_called_frozen() -> None:
     lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 9}
-    found = ridges.ridges([{"step": 1, "epoch": 1, "gradients": {"conv1": lost}}], "gradients")
+    found = histograms.ridges([{"step": 1, "epoch": 1, "gradients": {"conv1": lost}}], "gradients")
     assert found == {"conv1": None}
 
 
@@ -446,19 +448,19 @@ def test_ridges_share_one_scale_and_hold_each_look() -> None:
     looks = [{"step": 1, "epoch": 1, "weights": {"conv1": narrow}}, {"step": 9, "epoch": 2, "weights": {"conv1": wide}}]
     lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 64}
     looks.append({"step": 19, "epoch": 3, "weights": {"conv1": lost}})
-    found = ridges.ridges(looks, "weights")["conv1"]
+    found = histograms.ridges(looks, "weights")["conv1"]
     assert (found["low"], found["high"], found["steps"], found["epochs"]) == (-1.0, 1.0, [1, 9], [1, 2])
     assert found["lost"] == 1
-    rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, ridges.BINS)
-    half = ridges.BINS // 2
+    rows = np.frombuffer(base64.b64decode(found["rows"]), dtype=np.uint8).reshape(2, histograms.BINS)
+    half = histograms.BINS // 2
     assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice as dense on half of the scale
     assert (rows[1] == round(255 / np.sqrt(2))).all()
 
 
 def test_what_val_chose_is_blue_and_scratch_grey() -> None:
-    found = story.colours(["scratch", "a", "b", "scratch@adam"], "b")
+    found = sections.colours(["scratch", "a", "b", "scratch@adam"], "b")
     assert found == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
-    assert max(story.colours([f"arm{i}" for i in range(20)], "arm3").values()) < story.MOST_COLOURS
+    assert max(sections.colours([f"arm{i}" for i in range(20)], "arm3").values()) < sections.MOST_COLOURS
 
 
 @pytest.fixture(scope="module")
@@ -552,7 +554,7 @@ def test_an_arm_that_diverged_at_once_is_not_the_cheapest(made: Path) -> None:
     verdict = json.loads((made / "verdict.json").read_text(encoding="utf-8"))
     for run in verdict["arms"][0]["seeds"]:
         run["seconds"] = 0.0
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    colour = sections.colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
     assert cost.cost([], verdict, colour).finding.startswith("A run of scratch, with adam is the cheapest")
 
 
@@ -594,8 +596,8 @@ def test_a_contrast_is_found_by_the_names_in_the_sentences(made: Path) -> None:
 
 def test_cost_is_shown_in_minutes_images_and_use_of_the_machine(made: Path) -> None:
     verdict = read_json(made / "verdict.json")
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
-    runs = [records.read(read_run(plan.parent)) for plan in sorted(made.glob("*/plan.json"))]
+    colour = sections.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+    runs = [series_module.read(read_run(plan.parent)) for plan in sorted(made.glob("*/plan.json"))]
     section = cost.cost(runs, verdict, colour)
     assert [one.choice for one in section.figures] == ["minutes", "images", "MFU"]
     for row, arm in zip(section.figures[0].rows, verdict["arms"], strict=True):
@@ -629,7 +631,7 @@ def searched_twice(groups: tuple[str, ...]) -> dict[str, object]:
 @pytest.mark.parametrize("groups", [("shared",), ("seed 0", "seed 1")])
 def test_every_search_has_a_heat_map(groups: tuple[str, ...]) -> None:
     verdict = searched_twice(groups)
-    section = grids.searched(verdict)
+    section = heatmaps.searched(verdict)
     assert section is not None and section.finding == "The best rate of scratch lies at the edge of the grid"
     wanted = [f"{budget}{'' if group == 'shared' else f', {group}'}" for budget in ("2 epochs", "1 epoch")
               for group in groups]  # fmt: skip
@@ -658,14 +660,14 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     text = (grid / "report.html").read_text(encoding="utf-8")
     runs = [path.parent.name for path in grid.glob("*/plan.json")]
     assert len(runs) == 8 and all(run in text for run in runs)
-    read = records.told_apart([records.read(read_run(grid / run)) for run in runs])
+    read = series_module.told_apart([series_module.read(read_run(grid / run)) for run in runs])
     assert len({run.name for run in read}) == 8 and any("50 % of the labels" in run.name for run in read)
-    section = grids.compared(verdict)
+    section = heatmaps.compared(verdict)
     assert section is not None and section.figures[0].head[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
-    colour = story.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
-    assert [one.anchor for one in story.conditions(verdict, colour)] == ["labels", "budgets"]
-    assert curves.target([], verdict, colour) is None and grids.searched(verdict) is None
+    colour = sections.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+    assert [one.anchor for one in sections.conditions(verdict, colour)] == ["labels", "budgets"]
+    assert curves.target([], verdict, colour) is None and heatmaps.searched(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
     assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
@@ -683,7 +685,7 @@ def test_a_run_and_loose_runs_have_a_page_without_a_verdict(made: Path, tmp_path
     one = page.write(tmp_path / "copied" / runs[0].name).read_text(encoding="utf-8")
     assert "One run." in one and runs[1].name not in one
     test = read_json(runs[0] / "result.json")["test"]
-    name = records.read(read_run(runs[0])).name
+    name = series_module.read(read_run(runs[0])).name
     assert f"<h1>{name[0].upper()}{name[1:]}: {100 * test['accuracy']:.1f} % on {test['n']} test images.</h1>" in one
     with pytest.raises(DataError, match="no runs"):
         page.write(tmp_path)
@@ -713,7 +715,7 @@ def test_what_no_flag_can_say_has_no_command(made: Path, tmp_path: Path) -> None
 
 def test_each_chart_says_of_how_many_runs_and_images_it_is(made: Path, tmp_path: Path) -> None:
     verdict, text = read_json(made / "verdict.json"), (made / "report.html").read_text(encoding="utf-8")
-    runs = [records.read(read_run(plan.parent)) for plan in made.glob("*/plan.json")]
+    runs = [series_module.read(read_run(plan.parent)) for plan in made.glob("*/plan.json")]
     images = read_plan(runs[0].run.folder).facts.counts
     told = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
             for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
@@ -779,8 +781,8 @@ def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path
                    if line["kind"] == "epoch")  # fmt: skip
         wanted.setdefault((recipe["optimizer"], f"{recipe['lr']:g}"), []).append(100 * best)
     assert {"sgd", "adam"} == {optimizer for optimizer, _ in wanted} and len({rate for _, rate in wanted}) > 1
-    runs = [records.read(run) for run in runs_at(tmp_path)]
-    section = grids.loose(runs)
+    runs = [series_module.read(run) for run in runs_at(tmp_path)]
+    section = heatmaps.loose(runs)
     assert section is not None
     found = {(row, rate): (value, count) for row, rate, value, count in section.figures[0].rows}
     assert found == {at: (f"{np.mean(some):.1f}", str(len(some))) for at, some in wanted.items()}
@@ -790,7 +792,7 @@ def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path
     assert section.finding.endswith(f" the highest val accuracy, {highest:.1f} %")
     text = page.write(tmp_path).read_text(encoding="utf-8")
     assert section.finding in text.replace("\u00a0", " ") and f"<summary>Every run ({len(runs)})" in text
-    assert grids.loose(runs[:1]) is None
+    assert heatmaps.loose(runs[:1]) is None
 
 
 @pytest.mark.parametrize(
@@ -803,7 +805,7 @@ def test_loose_runs_have_a_heat_map_of_optimizers_and_rates(made: Path, tmp_path
     ],
 )
 def test_the_best_of_a_row_is_outlined_and_marked_at_an_edge(row: list, taken: int, edge: bool) -> None:
-    best, edges = grids.best_of_rows([row])
+    best, edges = heatmaps.best_of_rows([row])
     assert (best, edges) == ({(0, taken)}, {(0, taken)} if edge else set())
 
 
@@ -842,12 +844,12 @@ def test_in_a_browser(made: Path) -> None:
         tab.get_by_text("training images", exact=True).first.click()
         assert shown.count() == 1 and "training images" in shown.locator("svg.wide").get_attribute("aria-label")
         run = read_run(next(path.parent for path in sorted(made.glob("*-s1/plan.json"))))
-        tab.locator("#pick-run").select_option(label=records.read(run).name)
+        tab.locator("#pick-run").select_option(label=series_module.read(run).name)
         tab.locator("#pick-layer").select_option(index=0)
-        looks = len(records.read(run).looks)
+        looks = len(series_module.read(run).looks)
         assert tab.locator("#ridges polygon").count() == looks > 2
         weights = tab.locator("#ridges svg").inner_html()
-        layer, last = tab.locator("#pick-layer option:checked").inner_text(), records.read(run).looks[-1]
+        layer, last = tab.locator("#pick-layer option:checked").inner_text(), series_module.read(run).looks[-1]
         assert f"epoch {last['epoch']}, step {last['step']}" in tab.locator("#ridges text").all_text_contents()
         tab.locator("#bins summary").click()
         bins = tab.locator("#bins tr").evaluate_all(

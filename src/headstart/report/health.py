@@ -12,8 +12,8 @@ from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY
 from headstart.report import charts
 from headstart.report.charts import thinned
-from headstart.report.records import Drawn, mean_and_band
-from headstart.report.story import Figure, Section, legend
+from headstart.report.sections import Figure, Section, legend
+from headstart.report.series import Drawn, mean_and_band
 from headstart.text import capital, counted, enumerated
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart.report.charts import thinned
-from headstart.report.records import Drawn
+from headstart.report.series import Drawn
 
 KINDS = ("weights", "gradients")
 BINS = 48

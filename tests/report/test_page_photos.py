@@ -9,7 +9,7 @@ from headstart.config.study_request import declared
 from headstart.engines.local import Here
 from headstart.experiment import study
 from headstart.record import read_json
-from headstart.report import page, records
+from headstart.report import page, series
 from headstart.reporter import Silent
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
@@ -38,9 +38,9 @@ def test_a_study_of_photos_is_read_in_a_browser(clothing: Path, cifar_weights: P
             assert "epochs" in shown.get_attribute("aria-label")
             tab.locator("#curves label", has_text="seconds of training").click()
             assert "seconds of training" in shown.get_attribute("aria-label")
-            tab.locator("#pick-run").select_option(label=records.read(frozen).name)
+            tab.locator("#pick-run").select_option(label=series.read(frozen).name)
             tab.locator("#pick-layer").select_option(label="fc")
-            assert tab.locator("#ridges polygon").count() == len(records.read(frozen).looks)
+            assert tab.locator("#ridges polygon").count() == len(series.read(frozen).looks)
             assert (
                 "gradients at the blocks were not probed, since all blocks are frozen"
                 in tab.locator("#health").inner_text()

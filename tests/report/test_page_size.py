@@ -17,8 +17,9 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from headstart.analysis.run_records import read_run
 from headstart.config.run_config import Plan
-from headstart.report import charts, page, pictures, records, ridges
-from headstart.report.pictures import Gallery
+from headstart.report import charts, histograms, page, series
+from headstart.report import photos as photos_module
+from headstart.report.photos import Gallery
 from tests.browser import WIDE, needs_browser, visits
 
 MANY, LAYERS, STEPS, EPOCHS, LOOKS = 160, 54, 300, 30, 4  # seeds of each of two arms; of a ResNet-50
@@ -38,7 +39,7 @@ def record() -> str:
     ]
     lines += [
         {"kind": "look", "step": 10 * look, "epoch": 1, "ratio": dict.fromkeys(layers, 0.001),
-         **{kind: {layer: histogram(look) for layer in layers} for kind in ridges.KINDS}}
+         **{kind: {layer: histogram(look) for layer in layers} for kind in histograms.KINDS}}
         for look in range(1, LOOKS + 1)
     ]  # fmt: skip
     lines += [
@@ -124,14 +125,14 @@ def test_a_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path:
     exported = conclude(tmp_path, runs) if study else runs[0]
     text = page.write(tmp_path).read_text(encoding="utf-8")
     assert len(text.encode()) <= page.MOST_BYTES == 5_000_000
-    looks = records.read(read_run(tmp_path / exported)).looks
-    least = sum(len(json.dumps(ridges.ridges(looks, kind, ridges.FEWEST_LOOKS))) for kind in ridges.KINDS)
+    looks = series.read(read_run(tmp_path / exported)).looks
+    least = sum(len(json.dumps(histograms.ridges(looks, kind, histograms.FEWEST_LOOKS))) for kind in histograms.KINDS)
     assert least * len(runs) > page.MOST_BYTES  # all runs' histograms alone would be too much
     table = text.partition(f"<summary>Every run ({2 * MANY})")[2].partition("</table>")[0]
     assert all(f"<td>{run}</td>" in table for run in runs)
     assert "There is room for one run of each arm. The records of all 320 runs hold theirs" in text
     drawn = holding(text, "looks")
-    chosen = records.told_apart([records.read(read_run(tmp_path / exported))])[0].name
+    chosen = series.told_apart([series.read(read_run(tmp_path / exported))])[0].name
     assert len(drawn) == len(ARMS) and chosen in {one["name"] for one in drawn}
     assert all(len(layer["steps"]) == LOOKS for one in drawn for layer in one["weights"].values())
     if study:
@@ -158,13 +159,13 @@ def test_the_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
 
 @given(st.integers(0, 400_000), st.sampled_from(["scratch", "<img>&'\"", "\u6df1\u0001\\"]))
 def test_histograms_stay_in_the_room_they_are_given(room: int, name: str) -> None:
-    look = {kind: {f"{name}{at}": histogram(1.0 / (at + 1)) for at in range(9)} for kind in ridges.KINDS}
+    look = {kind: {f"{name}{at}": histogram(1.0 / (at + 1)) for at in range(9)} for kind in histograms.KINDS}
     looks = [{"step": 100_000 + step, "epoch": 1000 + step, **look} for step in range(30)]
-    runs = [records.Drawn(Named(f"{name} {at}"), f"{name} {at}", str(at // 4), looks=looks) for at in range(8)]
-    shown = ridges.shown(runs, room=room)
+    runs = [series.Drawn(Named(f"{name} {at}"), f"{name} {at}", str(at // 4), looks=looks) for at in range(8)]
+    shown = histograms.shown(runs, room=room)
     assert len(htmlsafe_json_dumps(shown.runs)) <= max(room, 2)
-    counts = {len(layer["steps"]) for run in shown.runs for kind in ridges.KINDS for layer in run[kind].values()}
-    assert len(counts) <= 1 and all(ridges.FEWEST_LOOKS <= count <= ridges.MOST_LOOKS for count in counts)
+    counts = {len(layer["steps"]) for run in shown.runs for kind in histograms.KINDS for layer in run[kind].values()}
+    assert len(counts) <= 1 and all(histograms.FEWEST_LOOKS <= count <= histograms.MOST_LOOKS for count in counts)
     assert len(shown.runs) == 8 or (len(shown.runs) <= 2 and shown.left_out)
 
 
@@ -181,13 +182,13 @@ def test_photos_stay_in_the_room_they_are_given(room: int) -> None:
               for at in range(40)]  # fmt: skip
     whole = Gallery("test", ["a", "b"], [[1, 2], [3, 4]], {"0-1": list(range(20)), "1-1": list(range(20, 40))},
                     [0, 1, 2], [3, 4], photos, {})  # fmt: skip
-    found = pictures.that_fit(whole, room)
+    found = photos_module.that_fit(whole, room)
     in_lists, in_cells = [*found.mistakes, *found.unsure], [id for ids in found.cells.values() for id in ids]
     assert 1500 * len(in_lists) + 1000 * len(in_cells) <= room
     assert abs(len(found.cells["0-1"]) - len(found.cells["1-1"])) <= 1
     assert not in_cells or (found.mistakes, found.unsure) == (whole.mistakes, whole.unsure)
     assert set(found.cells) == set(whole.cells)
-    assert pictures.that_fit(whole, 1_000_000) == whole
+    assert photos_module.that_fit(whole, 1_000_000) == whole
 
 
 @given(st.integers(0, 40_000), st.sampled_from(["a/b", "<img>&'\"", "\u6df1\u0001\\"]))
@@ -196,7 +197,7 @@ def test_paths_stay_in_the_room_they_are_given(room: int, name: str) -> None:
     photos = [{"key": f"{name}{at}", "true": 0, "said": 1, "sure": 1.0, "src": "s", "map_src": ""} for at in range(2)]
     keys = {"0-1": [f"{name}{at}" for at in range(40)], "1-1": [f"{name}{at}" for at in range(40, 300)]}
     whole = Gallery("test", ["a", "b"], [[0, 40], [0, 260]], {"0-1": [0, 1]}, [0], [], photos, {}, keys)
-    found = pictures.that_fit(whole, room)
+    found = photos_module.that_fit(whole, room)
     html_of = "".join(f"<li>{html.escape(path)}</li>" for path in found.more)
     assert len(html_of.encode()) + len(htmlsafe_json_dumps(found.keys)) <= max(room, 2) + 40
     shown = [photos[at]["key"] for at in (*found.mistakes, *found.cells["0-1"])]
@@ -204,7 +205,7 @@ def test_paths_stay_in_the_room_they_are_given(room: int, name: str) -> None:
     for cell, some in found.keys.items():
         wanted = [key for key in keys[cell] if cell == "1-1" or key not in shown[len(found.mistakes) :]]
         assert some == wanted[: len(some)]
-    whole_page = pictures.that_fit(whole, 1_000_000)
+    whole_page = photos_module.that_fit(whole, 1_000_000)
     assert whole_page.keys == {"0-1": keys["0-1"][2:], "1-1": keys["1-1"]} and whole_page.more == keys["0-1"][1:]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
 from headstart.report import charts
-from headstart.report.records import Drawn
-from headstart.report.story import Figure, Section
+from headstart.report.sections import Figure, Section
+from headstart.report.series import Drawn
 from headstart.text import capital, counted, enumerated
 
 
