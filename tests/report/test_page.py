@@ -31,10 +31,10 @@ from headstart.engines.local import Here
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
 from headstart.record import read_json, read_lines
-from headstart.report import charts, cost, curves, health, heatmaps, histograms, page, sections
-from headstart.report import names as labels
+from headstart.report import cost, curves, health, heatmaps, histograms, page, sections
 from headstart.report import photos as photos_module
 from headstart.report import series as series_module
+from headstart.report.svg import charts, labels
 from headstart.reporter import Silent
 from headstart.use import diagnosis
 from headstart.use.plots import Plots

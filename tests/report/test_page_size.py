@@ -17,9 +17,10 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from headstart.analysis.run_records import read_run
 from headstart.config.run_config import Plan
-from headstart.report import charts, histograms, page, series
+from headstart.report import histograms, page, series
 from headstart.report import photos as photos_module
 from headstart.report.photos import Gallery
+from headstart.report.svg import charts
 from tests.browser import WIDE, needs_browser, visits
 
 MANY, LAYERS, STEPS, EPOCHS, LOOKS = 160, 54, 300, 30, 4  # seeds of each of two arms; of a ResNet-50

@@ -8,9 +8,9 @@ from statistics import median
 from typing import Any
 
 from headstart.analysis.wording import arm_words, judged, metric_words
-from headstart.report import charts
 from headstart.report.sections import Figure, Section, by_arm
 from headstart.report.series import Drawn
+from headstart.report.svg import charts
 from headstart.text import capital, counted
 
 COSTS = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.analysis.wording import arm_words, metric_words, splits
-from headstart.report import charts
 from headstart.report.sections import Figure, Section, by_arm, legend
 from headstart.report.series import Drawn, mean_and_band
+from headstart.report.svg import charts
 from headstart.text import capital, counted, enumerated
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}

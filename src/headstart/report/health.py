@@ -10,10 +10,10 @@ from headstart.analysis.wording import arm_words, length_words, network_words
 from headstart.diagnostics.checks import findings, unprobed
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY
-from headstart.report import charts
-from headstart.report.charts import thinned
 from headstart.report.sections import Figure, Section, legend
 from headstart.report.series import Drawn, mean_and_band
+from headstart.report.svg import charts
+from headstart.report.svg.charts import thinned
 from headstart.text import capital, counted, enumerated
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
-from headstart.report import charts
 from headstart.report.sections import Figure, Section
 from headstart.report.series import Drawn
+from headstart.report.svg import charts
 from headstart.text import capital, counted, enumerated
 
 

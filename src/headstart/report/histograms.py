@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart.report.charts import thinned
 from headstart.report.series import Drawn
+from headstart.report.svg.charts import thinned
 
 KINDS = ("weights", "gradients")
 BINS = 48

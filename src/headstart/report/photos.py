@@ -21,7 +21,7 @@ from PIL import Image
 from headstart.analysis.confusion import _confused, in_turn, shown_cells
 from headstart.analysis.correctness import predictions
 from headstart.errors import DataError
-from headstart.report.names import isolated
+from headstart.report.svg.labels import isolated
 
 COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
 MOST_BYTES, MOST_PATHS = 2_200_000, 300_000  # of all photos on a page, and of the paths of others

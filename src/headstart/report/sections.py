@@ -14,8 +14,8 @@ from scipy import stats
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
-from headstart.report import charts
 from headstart.report.series import Drawn, mean_and_band
+from headstart.report.svg import charts
 from headstart.text import capital, enumerated, level_words, points
 
 MOST_COLOURS = 6

@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 from markupsafe import Markup
 
-from headstart.report import names
-from headstart.report.axes import Axis, number, of_shares, padded
-from headstart.report.names import LETTER, LINE, STRONG
+from headstart.report.svg import labels as labels_module
+from headstart.report.svg.axes import Axis, number, of_shares, padded
+from headstart.report.svg.labels import LETTER, LINE, STRONG
 
 T = TypeVar("T")
 WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
@@ -142,7 +142,7 @@ def curves(
     With `shares` y is in per cent, and no band is drawn beyond what can be. Lines are thinned to what the page has room
     for.
     """
-    right = 16 + SAMPLE + max((names.letters(one.name) for one in series), default=0) * STRONG
+    right = 16 + SAMPLE + max((labels_module.letters(one.name) for one in series), default=0) * STRONG
     right = min(right, 0.36 * WIDTH)
     lines = sum(len(one.paths) for one in series)
     each = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
@@ -182,13 +182,13 @@ def _named_ends(series: Sequence[Series], up: Axis, right: float) -> list[Markup
     """The names of lines at their ends, each with a sample of its line, in the `right` units of the chart."""
     drawn = []
     named = [one for one in series if one.name and (one.mean or one.paths)]
-    labels = names.in_lines([one.name for one in named], right - SAMPLE - 12, (HEIGHT - 44 - TOP) / LINE)
+    labels = labels_module.in_lines([one.name for one in named], right - SAMPLE - 12, (HEIGHT - 44 - TOP) / LINE)
     ends = [
         (up.at((one.mean or one.paths[0])[-1][1]), (one, label_lines))
         for one, label_lines in zip(named, labels, strict=True)
     ]
     left, most = WIDTH - right + 8, max(map(len, labels), default=1)
-    for y_end, (one, label_lines) in names.apart(ends, TOP, HEIGHT - 44, most):
+    for y_end, (one, label_lines) in labels_module.apart(ends, TOP, HEIGHT - 44, most):
         drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
         for at, line in enumerate(label_lines):
             drawn.append(_text(left + SAMPLE, y_end + 4 + at * LINE, line, "start", "strong"))
@@ -217,7 +217,7 @@ def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
 
 def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
     """Cells shaded by their value, each with its text, in two lines if need be."""
-    left = min(16 + max(map(names.letters, grid.rows)) * LETTER, 0.4 * WIDTH)
+    left = min(16 + max(map(labels_module.letters, grid.rows)) * LETTER, 0.4 * WIDTH)
     wide, top = (WIDTH - left - 8) / len(grid.columns), 30
     tall = min(34.0, max(16.0, wide))
     known = [v for row in grid.values for v in row if v is not None and math.isfinite(v)]
@@ -229,13 +229,13 @@ def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
         return _tag("rect", "", x=x, y=y, width=round(wide - 1, 1), height=round(tall - 1, 1), cls=style)
 
     for index, name in enumerate(grid.columns):
-        drawn.append(_text(left + (index + 0.5) * wide, top - 4, names.cut(name, wide + 4), "middle", "note"))
-    for row, name in enumerate(names.cut_apart(grid.rows, left - 10)):
+        drawn.append(_text(left + (index + 0.5) * wide, top - 4, labels_module.cut(name, wide + 4), "middle", "note"))
+    for row, name in enumerate(labels_module.cut_apart(grid.rows, left - 10)):
         drawn.append(_text(left - 8, top + (row + 0.5) * tall + 4, name, "end", "note"))
         for column, value in enumerate(grid.values[row]):
             style, x, y = _shade(value, low, high), left + (column + 0.5) * wide, top + (row + 0.5) * tall + 4
             drawn.append(box(row, column, f"cell {style}"))
-            lines = names.lines_in(grid.texts[row][column], wide, int(tall / 14))
+            lines = labels_module.lines_in(grid.texts[row][column], wide, int(tall / 14))
             drawn += [_text(x, y + 13 * (at - (len(lines) - 1) / 2), line, "middle", f"in {style}")
                       for at, line in enumerate(lines)]  # fmt: skip
     drawn += [box(*cell, "outline edge" if cell in grid.edges else "outline") for cell in sorted(grid.taken)]
@@ -258,8 +258,10 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
     drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
     dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
     drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
-    for y_label, (name, colour, one, other) in names.apart([(up.at(row[3]), row) for row in rows], TOP, HEIGHT - 44):
-        own, wide, moved = across.at(one), names.letters(name) * STRONG, abs(up.at(other) - y_label) >= 6
+    for y_label, (name, colour, one, other) in labels_module.apart(
+        [(up.at(row[3]), row) for row in rows], TOP, HEIGHT - 44
+    ):
+        own, wide, moved = across.at(one), labels_module.letters(name) * STRONG, abs(up.at(other) - y_label) >= 6
         beside = [dot for dot in dots if abs(dot[1] - y_label) < 12]
         before = own - 10 - wide
         if own + 10 + wide > WIDTH and before > 60 and not any(before < dot[0] < own for dot in beside):
@@ -273,7 +275,7 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
         if left > own + 10 or moved:
             drawn.append(_dot(left + 5, y_label, 4, f"mean f{colour}"))
             left += 14
-        drawn.append(_text(left, y_label + 4, names.cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
+        drawn.append(_text(left, y_label + 4, labels_module.cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
     return _svg(HEIGHT + 6, label, drawn)
 
 
