@@ -17,7 +17,7 @@ from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.report import health, series
 from headstart.reporter import Silent
-from headstart.use import diagnosis
+from headstart.results import diagnosis
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from headstart.inference.predictor import Prediction, Predictor
-    from headstart.use.opened import Run
-    from headstart.use.opened_study import Study
+    from headstart.results.run import Run
+    from headstart.results.study import Study
 
 __version__ = version("headstart")
 __all__ = [

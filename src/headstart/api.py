@@ -19,10 +19,10 @@ from headstart.experiment.study import carry_out
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.predictor import Prediction, Predictor
 from headstart.reporter import Silent, Voice
-from headstart.use.diagnosis import Diagnosis
-from headstart.use.diagnosis import diagnose as _diagnose
-from headstart.use.opened import Run
-from headstart.use.opened_study import Study
+from headstart.results.diagnosis import Diagnosis
+from headstart.results.diagnosis import diagnose as _diagnose
+from headstart.results.run import Run
+from headstart.results.study import Study
 
 
 def train(

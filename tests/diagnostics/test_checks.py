@@ -28,7 +28,7 @@ from headstart.errors import DivergedError
 from headstart.models import factory, structure
 from headstart.record import read_lines
 from headstart.reporter import Silent
-from headstart.use import diagnosis
+from headstart.results import diagnosis
 from headstart.watch.probe import Probe
 from tests.cli.test_main import in_a_process
 from tests.runs import command, finish, metrics, prepared

@@ -15,7 +15,7 @@ from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation
 from headstart.record import read_json
 from headstart.reporter import Silent, Voice
-from headstart.use import diagnosis
+from headstart.results import diagnosis
 from tests.diagnostics.test_checks import FAST
 from tests.test_build import photos
 

@@ -19,7 +19,7 @@ from headstart.engines.processes import Lanes
 from headstart.experiment import study
 from headstart.experiment.health_summary import Ailments
 from headstart.reporter import Silent
-from headstart.use.diagnosis import diagnose, sentences
+from headstart.results.diagnosis import diagnose, sentences
 from tests.boards import points
 from tests.runs import SMALL
 

@@ -19,8 +19,8 @@ from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.inference.evaluate import evaluate, sentences
 from headstart.inference.predictor import Predictor, require_read
 from headstart.reporter import Silent
+from headstart.results.run import find_model
 from headstart.text import printable
-from headstart.use.opened import find_model
 from tests.trained import SETTINGS, train, trained
 
 

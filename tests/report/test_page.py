@@ -36,8 +36,8 @@ from headstart.report import photos as photos_module
 from headstart.report import series as series_module
 from headstart.report.svg import charts, labels
 from headstart.reporter import Silent
-from headstart.use import diagnosis
-from headstart.use.plots import Plots
+from headstart.results import diagnosis
+from headstart.results.plots import Plots
 from tests import browser
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 

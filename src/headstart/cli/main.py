@@ -311,7 +311,7 @@ def diagnose(
     usual = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
     if odd := [*given, *(name for name, (value, default) in usual.items() if value != default)]:
         raise UsageError(f"--{odd[0].replace('_', '-')} belongs to --twins.", "Leave it out.")
-    from headstart.use import diagnosis
+    from headstart.results import diagnosis
 
     assert folder is not None  # noqa: S101  (one of the two was given)
     diagnoses = diagnosis.diagnose(folder)
@@ -381,8 +381,8 @@ def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_run(folder: Path, as_json: bool) -> None:
-    from headstart.judgement import result_sentences
     from headstart.record import read_json
+    from headstart.results.summary import result_sentences
 
     result = read_json(folder / "result.json")
     if as_json:

@@ -17,7 +17,7 @@ from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
 from headstart.reporter import Silent, Voice
-from headstart.use.opened import find_model
+from headstart.results.run import find_model
 
 BATCH = 32
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, paragraph
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
+from headstart.results.plots import Plots
+from headstart.results.run import Run
 from headstart.text import enumerated
-from headstart.use.opened import Run
-from headstart.use.plots import Plots
 
 
 class Verdict(dict[str, Any]):

@@ -12,8 +12,8 @@ import pandas as pd
 from headstart.artifacts.model_folder import read_model
 from headstart.config.run_config import read_plan
 from headstart.errors import ModelFileError
-from headstart.judgement import result_sentences
 from headstart.record import read_json, read_lines, require_model
+from headstart.results.summary import result_sentences
 
 
 class Run:
