@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from headstart import jobs
 from headstart.engines import Engine
 from headstart.engines.local import Here
 from headstart.engines.processes import Lanes
 from headstart.errors import HeadstartError
 from headstart.hardware import devices
 from headstart.reporter import Silent
+from headstart.runs import job_protocol
 
 COUNT = 100
 
@@ -45,7 +45,7 @@ def table() -> list[str]:
 def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
     """Of one of `COUNT` empty jobs, and from nothing to the first answer."""
     with tempfile.TemporaryDirectory() as parent:
-        empty = jobs.text(Path(parent), [])
+        empty = job_protocol.text(Path(parent), [])
         begin = time.perf_counter()
         engine = make()
         try:

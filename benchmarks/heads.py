@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
-from headstart import build, loop, many_heads, run_heads
+from headstart import build, loop, many_heads
 from headstart.config.resolve import settle
 from headstart.hardware import calibration, precision
 from headstart.models import structure
 from headstart.reporter import Silent
+from headstart.runs import heads_runner
 from headstart.watch.when import is_due
 
 RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)
@@ -47,7 +48,7 @@ def table(source: str, weights: Path, size: int) -> list[str]:
         assert isinstance(trained, list)
         clock = time.perf_counter()
         asked = [(plan, {"cell": "frozen", "stage": "main", "budget": "20ep", "fraction": 1.0}) for plan in plans]
-        run_heads.carry_out(asked, Path(place), Silent(), left={})
+        heads_runner.carry_out(asked, Path(place), Silent(), left={})
         whole = time.perf_counter() - clock
         chosen = range(0, len(pairs), 7)
         apart = {number: _apart(*pairs[number], trained[number]) for number in chosen}

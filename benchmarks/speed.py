@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import stock
-from headstart import run
 from headstart.config.resolve import settle
 from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
+from headstart.runs import runner
 
 DEFAULT_EPOCHS = 10  # of `headstart train`
 
@@ -27,7 +27,7 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
             "lr": 0.01,
         }
     ).plan
-    folder = run.start(plan, runs, Silent())
+    folder = runner.start(plan, runs, Silent())
     lines = list(read_lines(folder / "metrics.jsonl"))
     clock = next(line["time"] for line in lines if line["kind"] == "begin")
     found = []

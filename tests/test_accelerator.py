@@ -12,7 +12,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart import compare, evaluate, run
+from headstart import compare, evaluate
 from headstart.config.resolve import settle
 from headstart.errors import ResourceError, told
 from headstart.hardware import devices, precision
@@ -20,9 +20,10 @@ from headstart.models import factory
 from headstart.parts.weights import model_weights
 from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
+from headstart.runs import runner
 from headstart.watch import quantities
+from tests.runs.test_resume import outcome
 from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
-from tests.test_resume import outcome
 
 DEVICE = devices.pick_device("auto")
 pytestmark = pytest.mark.skipif(DEVICE.type == "cpu", reason="there is no accelerator")
@@ -49,7 +50,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def begin(runs: Path, until: int | None = None, **wanted: Any) -> Path:
-    return run.start(settle({**SMALL, **wanted}).plan, runs, Silent(), until=until)
+    return runner.start(settle({**SMALL, **wanted}).plan, runs, Silent(), until=until)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,7 +63,7 @@ def test_the_same_plan_gives_the_same_bits_also_when_stopped_and_gone_on_with(ki
     assert outcome(again) == wanted
     stopped = begin(tmp_path / "stopped", until=2, **KINDS[kind])
     assert not (stopped / "result.json").exists()
-    run.resume(stopped, Silent())
+    runner.resume(stopped, Silent())
     assert outcome(stopped) == wanted
 
 

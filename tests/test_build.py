@@ -13,7 +13,7 @@ from headstart.cache import cache_root
 from headstart.config.resolve import settle
 from headstart.errors import DataError, UsageError
 from headstart.hardware import calibration, precision
-from tests.runs import SMALL, prepared
+from tests.short_runs import SMALL, prepared
 
 
 class Ear:

@@ -12,7 +12,7 @@ import torch
 from headstart import checkpoint, loop
 from headstart.errors import ModelFileError, ResourceError
 from headstart.state import Parts, Progress, State
-from tests.runs import prepared
+from tests.short_runs import prepared
 
 SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
 

@@ -8,7 +8,7 @@ import torch
 
 from headstart import loop
 from headstart.features import PLAIN, head_input
-from tests.runs import prepared
+from tests.short_runs import prepared
 from tests.trained import trained
 
 FROZEN = {"tuning": "frozen", "epochs": "3ep", "views": 2, "batch_size": 16}

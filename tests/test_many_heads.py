@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headstart import build, jobs, judgement, many_heads, run, run_heads
+from headstart import build, many_heads
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import make_whole
 from headstart.config.resolve import settle
@@ -18,6 +18,7 @@ from headstart.record import read_json, read_lines
 from headstart.report import health, series
 from headstart.reporter import Silent
 from headstart.results import diagnosis
+from headstart.runs import execute, heads_runner, job_protocol, result, runner
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 
@@ -50,8 +51,8 @@ def plans(start: str, head: str = "linear") -> list[Plan]:
 
 def together(asked: list[Plan], parent: Path) -> list[Path]:
     parent.mkdir(exist_ok=True)
-    (bundle,) = jobs.bundles([(plan, ABOUT) for plan in asked])
-    return jobs.folders(jobs.work(jobs.text(parent, bundle), Silent()))
+    (bundle,) = execute.bundles([(plan, ABOUT) for plan in asked])
+    return job_protocol.folders(execute.work(job_protocol.text(parent, bundle), Silent()))
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:8"])
@@ -62,7 +63,7 @@ def test_each_head_is_the_head_trained_alone(
     asked = plans(start, head)
     found = together(asked, tmp_path / "together")
     for wanted, folder in zip(asked, found, strict=True):
-        alone = run.start(wanted, tmp_path / "alone", Silent(), about=ABOUT)
+        alone = runner.start(wanted, tmp_path / "alone", Silent(), about=ABOUT)
         assert read_json(folder / "plan.json")["hash"] == read_json(alone / "plan.json")["hash"] == wanted.hash
         mine, its = model_weights(folder / "model").state, model_weights(alone / "model").state
         assert mine.keys() == its.keys()
@@ -145,7 +146,7 @@ def test_what_is_done_is_kept_and_what_is_missing_is_made_to_the_same_bits(
     asked = [plan(start=start, seed=seed) for seed in (1, 2, 3)]
     whole = together(asked, tmp_path / "whole")
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to adopt
-    monkeypatch.setattr(judgement, "conclude", _dies_after(judgement.conclude, 1))
+    monkeypatch.setattr(result, "conclude", _dies_after(result.conclude, 1))
     with pytest.raises(KeyboardInterrupt):
         together(asked, tmp_path / "killed")
     monkeypatch.undo()
@@ -177,24 +178,24 @@ def test_a_head_that_diverges_ends_alone(start: str, tmp_path: Path) -> None:
     asked = [plan(start=start, seed=seed, lr=lr) for lr in (0.01, 1e30) for seed in (1, 2)]
     states = [read_json(folder / "result.json") for folder in together(asked, tmp_path)]
     assert [state["state"] for state in states] == ["finished", "finished", "diverged", "diverged"]
-    alone = run_heads.carry_out([(asked[0], ABOUT)], tmp_path / "alone", Silent(), left={})
+    alone = heads_runner.carry_out([(asked[0], ABOUT)], tmp_path / "alone", Silent(), left={})
     lines = list(read_lines(alone[asked[0].hash] / "metrics.jsonl"))
     assert lines[-1]["val"]["accuracy"] == states[0]["val"]["accuracy"]
 
 
 def test_only_frozen_heads_on_one_trunk_are_put_together(start: str) -> None:
     base = plan(start=start)
-    key = run_heads.group(base)
+    key = heads_runner.group(base)
     assert key is not None
-    assert run_heads.group(base.changed("recipe", lr=0.5, optimizer="adam")) == key
-    assert run_heads.group(base.changed("chance", seed=9)) == key
-    assert run_heads.group(base.changed("recipe", batch_size=16)) != key
-    assert run_heads.group(base.changed("chance", test_seed=9)) != key
+    assert heads_runner.group(base.changed("recipe", lr=0.5, optimizer="adam")) == key
+    assert heads_runner.group(base.changed("chance", seed=9)) == key
+    assert heads_runner.group(base.changed("recipe", batch_size=16)) != key
+    assert heads_runner.group(base.changed("chance", test_seed=9)) != key
     for other in ({"mixup": 0.2}, {"ema": 0.9}, {"patience": 2}):
-        assert run_heads.group(base.changed("recipe", **other)) is None
-    assert run_heads.group(base.changed("arm", tuning="full")) is None
+        assert heads_runner.group(base.changed("recipe", **other)) is None
+    assert heads_runner.group(base.changed("arm", tuning="full")) is None
     random = base.changed("arm", start="scratch")
-    assert run_heads.group(random) != run_heads.group(random.changed("chance", seed=9))
+    assert heads_runner.group(random) != heads_runner.group(random.changed("chance", seed=9))
 
 
 @pytest.mark.parametrize(("weights", "smoothing"), [(False, 0.0), (True, 0.0), (False, 0.2), (True, 0.2)])
@@ -219,6 +220,6 @@ def test_the_loss_is_torchs(weights: bool, smoothing: float) -> None:
 def test_threads_and_determinism_are_those_of_the_plan(start: str, tmp_path: Path) -> None:
     asked = plan(start=start)
     with precision.repeatable(torch.device("cpu"), 1):
-        first = run_heads.carry_out([(asked, ABOUT)], tmp_path / "a", Silent(), left={})[asked.hash]
-    second = run_heads.carry_out([(asked, ABOUT)], tmp_path / "b", Silent(), left={})[asked.hash]
+        first = heads_runner.carry_out([(asked, ABOUT)], tmp_path / "a", Silent(), left={})[asked.hash]
+    second = heads_runner.carry_out([(asked, ABOUT)], tmp_path / "b", Silent(), left={})[asked.hash]
     assert (first / "model/head.safetensors").read_bytes() == (second / "model/head.safetensors").read_bytes()

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from headstart import loop
 from headstart.data import mixup, transforms
 from headstart.errors import DivergedError, HeadstartError
-from tests.runs import prepared
+from tests.short_runs import prepared
 
 IMAGENET_STEM = {"stem": "imagenet", "image_size": 32}
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from headstart import api, jobs, judgement
+from headstart import api
 from headstart.engines.local import Here
 from headstart.record import read_json
 from headstart.reporter import Silent
+from headstart.runs import execute, job_protocol, result
 from headstart.signals import Wish
 
 
@@ -42,8 +43,8 @@ def test_a_signal_that_comes_when_a_run_is_done_does_not_undo_it(
         concluded(*args)
         os.kill(os.getpid(), signal.SIGINT)
 
-    concluded = judgement.conclude
-    monkeypatch.setattr(judgement, "conclude", late)
+    concluded = result.conclude
+    monkeypatch.setattr(result, "conclude", late)
     made = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
     assert read_json(made.folder / "result.json")["state"] == "finished"
     with Wish() as later:
@@ -69,9 +70,9 @@ def test_a_signal_too_late_for_one_run_ends_the_next_before_it_begins(monkeypatc
             os.kill(os.getpid(), signal.SIGTERM)  # after the last moment at which this run asks
         return json.dumps({"folders": []})
 
-    monkeypatch.setattr(jobs, "work", work)
+    monkeypatch.setattr(execute, "work", work)
     answers = list(Here(Silent()).run(["first", "second", "third"]))
     assert begun == ["first"]
     assert [index for index, _ in answers] == [0, 1]
-    assert jobs.folders(answers[0][1]) == []
-    assert jobs.stopped(answers[1][1])
+    assert job_protocol.folders(answers[0][1]) == []
+    assert job_protocol.stopped(answers[1][1])

@@ -19,7 +19,7 @@ from headstart.record import read_json, read_lines
 from headstart.watch import sinks
 from headstart.watch.pictures import confusion_picture
 from tests.boards import Board, points
-from tests.runs import command, finish, flags
+from tests.short_runs import command, finish, flags
 
 SMALL = {"source": "digits:0-1", "batch_size": 32, "precision": "fp32", "threads": 1, "image_size": 16}
 LAYERS = ["conv1", "fc"] + [

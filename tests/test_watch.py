@@ -27,7 +27,7 @@ from headstart.watch.pictures import confusion_picture
 from headstart.watch.quantities import BINS, Look, histogram
 from headstart.watch.when import is_due, probe_is_due
 from tests.boards import CONFIGURATION, points
-from tests.runs import prepared
+from tests.short_runs import prepared
 
 FINITE = arrays.arrays(
     np.float32,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from headstart import run
 from headstart.config.resolve import settle
 from headstart.reporter import Silent
+from headstart.runs import runner
 
 SETTINGS: dict[str, Any] = {
     "source": "digits:0-3",
@@ -25,7 +25,7 @@ _made: dict[str, Path] = {}
 
 def train(runs: Path, **settings: Any) -> Path:
     """Train a run with these settings and return its folder."""
-    return run.start(settle(settings).plan, runs, Silent())
+    return runner.start(settle(settings).plan, runs, Silent())
 
 
 def trained(factory: pytest.TempPathFactory) -> Path:

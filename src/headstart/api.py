@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart import run
 from headstart.analysis.status import ended
 from headstart.config.resolve import interval, settle
 from headstart.config.study_file import read_study
@@ -23,6 +22,7 @@ from headstart.results.diagnosis import Diagnosis
 from headstart.results.diagnosis import diagnose as _diagnose
 from headstart.results.run import Run
 from headstart.results.study import Study
+from headstart.runs import runner
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     plan = settle(given, file=file, preset=preset).plan
     every = interval(save_every)
     with _voice(quiet) as voice:
-        return Run(run.start(plan, Path(runs), voice, save_every=every))
+        return Run(runner.start(plan, Path(runs), voice, save_every=every))
 
 
 def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = False) -> Run:
@@ -56,7 +56,7 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
     """
     every = interval(save_every)
     with _voice(quiet) as voice:
-        return Run(run.resume(Path(folder), voice, save_every=every))
+        return Run(runner.resume(Path(folder), voice, save_every=every))
 
 
 def compare(

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from headstart import run
 from headstart.cli.main import app, main
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan, fields
 from headstart.console import Terminal
 from headstart.errors import ResourceError
+from headstart.runs import runner
 from tests.conftest import environment_for_processes
 from tests.trained import SETTINGS
 
@@ -300,7 +300,7 @@ def test_a_fault_of_ours_is_one_sentence_and_a_traceback_with_debug(monkeypatch,
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(run, "start", fail)
+    monkeypatch.setattr(runner, "start", fail)
     code, lines = refused(small("--runs", str(tmp_path)), capsys)
     assert code == 1
     assert lines[-2] == "headstart failed in a way it did not expect (ZeroDivisionError: first second)."
@@ -329,7 +329,7 @@ def test_foreign_errors_get_our_exit_codes(error, code: int, word: str, monkeypa
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(run, "repair", fail)
+    monkeypatch.setattr(runner, "repair", fail)
     found, lines = refused(["repair", "x"], capsys)
     assert found == code and len(lines) == 2 and word in lines[0]
 

@@ -278,6 +278,6 @@ def test_a_full_disk_in_the_middle_of_a_run(place: Path, tmp_path: Path, capsys,
     def full(*_: object) -> Callable[..., None]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("headstart.run.write_model", full)
+    monkeypatch.setattr("headstart.runs.runner.write_model", full)
     code, what, cure = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
     assert code == 5 and "space" in what and "resume" in cure

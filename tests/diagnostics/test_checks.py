@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
 
-from headstart import run
 from headstart.config.resolve import settle
 from headstart.data import transforms
 from headstart.diagnostics import checks
@@ -29,9 +28,10 @@ from headstart.models import factory, structure
 from headstart.record import read_lines
 from headstart.reporter import Silent
 from headstart.results import diagnosis
+from headstart.runs import runner
 from headstart.watch.probe import Probe
 from tests.cli.test_main import in_a_process
-from tests.runs import command, finish, metrics, prepared
+from tests.short_runs import command, finish, metrics, prepared
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
 FEW = {**FAST, "fraction": 0.4}  # 25 steps an epoch, more or less
@@ -92,7 +92,7 @@ def test_the_probe_leaves_everything_as_it_was() -> None:
 
 def carried_out(place: Path, **settings: Any) -> Path:
     try:
-        return run.start(settle({**FEW, **settings}).plan, place, Silent())
+        return runner.start(settle({**FEW, **settings}).plan, place, Silent())
     except DivergedError:
         return next(place.glob("*/plan.json")).parent
 
@@ -218,8 +218,8 @@ def test_no_false_alarm_on_photos(
 
 def test_a_run_stopped_and_gone_on_with_tells_a_finding_once(tmp_path: Path) -> None:
     plan = settle({**FEW, "lr": 1e-5, "epochs": "4ep"}).plan
-    folder = run.start(plan, tmp_path, Silent(), until=2)
-    run.resume(folder, Silent())
+    folder = runner.start(plan, tmp_path, Silent(), until=2)
+    runner.resume(folder, Silent())
     lines = list(read_lines(folder / "metrics.jsonl"))
     assert [line["kind"] for line in lines].count("finding") == 1
     assert [line["epoch"] for line in lines if line["kind"] == "probe"] == [0, 4]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from headstart import jobs
 from headstart.analysis.run_records import runs_in
 from headstart.config.study_request import declared
 from headstart.engines import Engine, checked, contract, factory, throughput
@@ -22,8 +21,9 @@ from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.record import locked, read_json
 from headstart.reporter import Silent
+from headstart.runs import execute, job_protocol
 from tests.experiment.test_study import TINY
-from tests.runs import metrics
+from tests.short_runs import metrics
 
 ARMS = ("scratch", "scratch@adam")
 STUDY = {**TINY, "network": "timm:test_resnet", "search": "off", "lr": 0.01, "seeds": 3}
@@ -109,16 +109,16 @@ def test_the_contract_finds_an_engine_that_breaks_it(check, tmp_path: Path) -> N
 
 def test_one_process_at_a_time_does_a_plan(tmp_path: Path, monkeypatch) -> None:
     asked = contract.plan(0)
-    monkeypatch.setattr(jobs, "PATIENCE", 0.2)
+    monkeypatch.setattr(execute, "PATIENCE", 0.2)
     with locked(tmp_path, f".{asked.hash[:16]}.lock"):
-        answer = jobs.work(contract.job(tmp_path, asked), Silent())
+        answer = execute.work(contract.job(tmp_path, asked), Silent())
     with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
-        jobs.folders(answer)
+        job_protocol.folders(answer)
     assert list(runs_in(tmp_path)) == []
 
 
 def test_runs_travel_as_bytes(tmp_path: Path) -> None:
-    (run,) = jobs.folders(jobs.work(contract.job(tmp_path / "a", contract.plan(0)), Silent()))
+    (run,) = job_protocol.folders(execute.work(contract.job(tmp_path / "a", contract.plan(0)), Silent()))
     (run / "lock").touch()
     parcel = pack([run])
     placed = unpack(parcel, tmp_path / "b")

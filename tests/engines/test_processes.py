@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import headstart
-from headstart import jobs
 from headstart.cli.main import main
 from headstart.config.study_request import declared
 from headstart.engines import LOST, contract, factory, throughput
@@ -22,11 +21,12 @@ from headstart.errors import InterruptedRunError, ResourceError
 from headstart.experiment import study
 from headstart.record import read_json
 from headstart.reporter import Silent
+from headstart.runs import job_protocol
 from tests.engines.test_contract import ARMS, STUDY, begun, bits, children, own_cache
-from tests.runs import metrics
+from tests.short_runs import metrics
 
 CONTEXT = multiprocessing.get_context("forkserver")  # one warm server imports torch, each parent is a fork of it
-CONTEXT.set_forkserver_preload(["headstart.run", "tests.engines.test_processes"])
+CONTEXT.set_forkserver_preload(["headstart.runs.runner", "tests.engines.test_processes"])
 
 
 def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tm
     engine.close()
     assert index == 0 and len(said) == LOST - 1
     with pytest.raises(ResourceError, match="small seed 4 ended with exit code 7") as lost:
-        jobs.folders(answer)
+        job_protocol.folders(answer)
     assert lost.value.exit_code == 5
 
 
@@ -77,7 +77,7 @@ def _parent(folder: str, count: int, log: str) -> None:
     engine = Lanes(count, Silent())
     try:
         for _, answer in engine.run([contract.job(Path(folder), contract.plan(seed, 100_000)) for seed in range(3)]):
-            jobs.folders(answer)
+            job_protocol.folders(answer)
     except InterruptedRunError as stop:
         engine.close()
         os._exit(stop.exit_code)
@@ -142,7 +142,7 @@ def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     ((_, answer),) = answers
     with pytest.raises(InterruptedRunError) as stop:
-        jobs.folders(answer)
+        job_protocol.folders(answer)
     assert stop.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == before
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from headstart import jobs
 from headstart.analysis.run_records import runs_in
 from headstart.engines import contract
 from headstart.engines.local import Here
@@ -16,6 +15,7 @@ from headstart.errors import ResourceError, UsageError
 from headstart.experiment import study
 from headstart.record import read_lines
 from headstart.reporter import Silent
+from headstart.runs import job_protocol
 from tests.engines.test_contract import begun, bits, own_cache
 
 ray = pytest.importorskip("ray")
@@ -57,11 +57,11 @@ def test_runs_come_back_from_a_node_that_does_not_see_the_study(cluster, engine:
     asked = contract.plan(50, 60)
     paused = json.loads(contract.job(tmp_path, asked)) | {"until": 1}
     ((_, answer),) = away.run([json.dumps(paused)])
-    (folder,) = jobs.folders(answer)
+    (folder,) = job_protocol.folders(answer)
     (rung,) = runs_in(tmp_path)
     assert rung.folder == folder and len(rung.epochs) == 1 and not rung.done
     ((_, answer),) = away.run([contract.job(tmp_path, asked)])  # it goes on from the checkpoint that came back
-    assert jobs.folders(answer) == [folder]
+    assert job_protocol.folders(answer) == [folder]
     (run,) = runs_in(tmp_path)
     steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
     assert run.done and steps == list(range(1, 61))

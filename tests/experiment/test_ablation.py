@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headstart import jobs
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import settle
 from headstart.errors import DataError, InterruptedRunError, UsageError
@@ -16,6 +15,7 @@ from headstart.experiment import ablation
 from headstart.record import read_json
 from headstart.reporter import Silent, Voice
 from headstart.results import diagnosis
+from headstart.runs import execute, job_protocol
 from tests.diagnostics.test_checks import FAST
 from tests.test_build import photos
 
@@ -98,24 +98,24 @@ def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, mon
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # nothing to take over
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
     source = settings.pop("source")
-    work = jobs.work
+    work = execute.work
 
     def stopping(text: str, voice: Voice) -> str:
-        begun.append(jobs.title(text))
+        begun.append(job_protocol.title(text))
         if len(begun) < 3:
             return work(text, voice)
         if len(begun) == 3:  # in the midst of a run, which says how to go on with itself
-            return jobs.failed(InterruptedRunError(signal.SIGINT, "Go on with `headstart resume RUN`."))
+            return job_protocol.failed(InterruptedRunError(signal.SIGINT, "Go on with `headstart resume RUN`."))
         raise KeyboardInterrupt
 
     begun: list[str] = []
-    monkeypatch.setattr(jobs, "work", stopping)
+    monkeypatch.setattr(execute, "work", stopping)
     for measured in ("fp32", "bf16"):  # when the machine is measured anew, it may come out another way
         monkeypatch.setattr(ablation, "borne_by_all", lambda met, measured=measured: measured)
         with pytest.raises(InterruptedRunError) as stop:
             ablation.compare(source, settings, tmp_path, Silent(), engine="here")
         assert stop.value.cure == ablation.CURE and stop.value.exit_code == 130
-    monkeypatch.setattr(jobs, "work", work)
+    monkeypatch.setattr(execute, "work", work)
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("twins-*/*/result.json")}
     assert len(begun) == 4 and len(made) == 2
     found = ablation.compare(source, settings, tmp_path, Silent(), engine="here")

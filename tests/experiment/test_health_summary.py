@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from headstart import run
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.config.resolve import settle
 from headstart.config.study_request import declared
@@ -20,8 +19,9 @@ from headstart.experiment import study
 from headstart.experiment.health_summary import Ailments
 from headstart.reporter import Silent
 from headstart.results.diagnosis import diagnose, sentences
+from headstart.runs import runner
 from tests.boards import points
-from tests.runs import SMALL
+from tests.short_runs import SMALL
 
 
 class Listener(Silent):
@@ -57,7 +57,7 @@ def test_each_ailment_of_an_arm_is_told_once_and_counted_at_the_end() -> None:
 
 def test_what_has_passed_by_the_end_is_not_told(tmp_path: Path) -> None:
     """A run whose record has a finding of an early epoch, which by its end is none: healthy, as `diagnose` says."""
-    run.start(settle({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, Silent())
+    runner.start(settle({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, Silent())
     (folder,) = tmp_path.iterdir()
     told = {"kind": "finding", "step": 3, "name": "learning rate too high", "sentence": "It was."}
     with (folder / "metrics.jsonl").open("a") as record_of_it:
@@ -71,7 +71,7 @@ def test_what_has_passed_by_the_end_is_not_told(tmp_path: Path) -> None:
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose learning rate is too low."""
     tiny = {**SMALL, "network": "timm:test_resnet", "epochs": "66st", "lr": 1e-7}
-    return run.start(settle(tiny).plan, tmp_path_factory.mktemp("slow"), Silent())
+    return runner.start(settle(tiny).plan, tmp_path_factory.mktemp("slow"), Silent())
 
 
 def copied(slow: Path, place: Path, runs: list[dict[str, Any]]) -> list[str]:

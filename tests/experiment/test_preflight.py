@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
-from headstart import build, run
+from headstart import build
 from headstart.analysis import sentences, wording
 from headstart.analysis.verdict import grid_rows, rivals_of
 from headstart.config.resolve import settle
@@ -18,6 +18,7 @@ from headstart.hardware import calibration
 from headstart.parts import starts
 from headstart.record import read_json
 from headstart.reporter import Silent
+from headstart.runs import runner
 from tests.cli.test_train_errors import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
@@ -82,7 +83,7 @@ def test_images_that_judge_and_that_a_source_was_trained_on_are_counted(tmp_path
 def test_images_that_a_run_was_trained_on_are_counted_while_they_are_what_they_were(tmp_path: Path) -> None:
     photos(tmp_path / "seen", cat=12, dog=12)
     first = settle({"source": str(tmp_path / "seen"), **PLAN}).plan
-    trained = run.start(first, tmp_path / "runs", Silent())
+    trained = runner.start(first, tmp_path / "runs", Silent())
 
     def counted(plan: Plan) -> list[int | None]:
         declared = declare({"arms": ("scratch", f"run:{trained}"), "search": "off"}, plan)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import jobs
 from headstart.analysis.run_records import RunRecord, runs_in, tables
 from headstart.analysis.statistics import crossed
 from headstart.analysis.verdict import conclude
@@ -23,6 +22,7 @@ from headstart.experiment import study
 from headstart.experiment.lr_search import extended, search
 from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table
+from headstart.runs import job_protocol
 from tests.cli.test_train_errors import photos
 
 TINY = {
@@ -286,7 +286,7 @@ class OneJob(Here):
 
     def run(self, texts: Sequence[str]):
         yield from super().run(texts[:1])
-        yield len(texts) - 1, jobs.interrupted(signal.SIGINT)
+        yield len(texts) - 1, job_protocol.interrupted(signal.SIGINT)
 
 
 SHORT = {**TINY, "network": "timm:test_resnet", "budgets": "4st", "search": "off"}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from headstart import run
 from headstart.cli.main import main
 from headstart.record import read_json, read_lines
-from tests.runs import metrics
-from tests.test_resume import CONTEXT, _door, wait
+from headstart.runs import runner
+from tests.runs.test_resume import CONTEXT, _door, wait
+from tests.short_runs import metrics
 
 WORDS = [
     "compare", "digits:0-3", "--arm", "scratch", "--arm", "scratch@adam", "--network", "timm:test_resnet",
@@ -113,14 +113,14 @@ def test_a_run_that_was_killed_before_its_plan_was_written_leaves_nothing(tmp_pa
     """Killed between making a run's folder and writing its plan: what is there is no run, and goes."""
     words = [*WORDS, "--search", "off", "--engine", "here", "--runs", str(tmp_path)]
     words[words.index("--seeds") + 1] = "1"
-    real = run.record.create_run
+    real = runner.record.create_run
 
     def killed(parent: Path, *rest: Any) -> Path:
         (real(parent, *rest) / ".plan.json.tmp-1-here").write_text("half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(run.record, "create_run", killed)
+        patch.setattr(runner.record, "create_run", killed)
         main(words)
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.rglob("*.tmp-*"))) == 1

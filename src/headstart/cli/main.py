@@ -147,12 +147,12 @@ def train(
 
     require(draft.plan.data.source)  # before torch is imported: a wrong path is told at once
     start_spec.require(draft.plan.arm.start)
-    from headstart import run
+    from headstart.runs import runner
 
     with Terminal() as voice:
         for name, value, origin in draft.table():
             voice.say(f"  {name} = {value} ({origin})")
-        folder = run.start(draft.plan, runs, voice, save_every=every)
+        folder = runner.start(draft.plan, runs, voice, save_every=every)
     _print_run(folder, json)
 
 
@@ -180,13 +180,13 @@ def resume(
     if engine != "auto" or address:
         raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Leave it out.")
     every = interval(save_every)
-    from headstart import run
+    from headstart.runs import runner
 
     with Terminal() as voice:
         if force_new:
-            folder = run.start(run.plan_of(folder), folder.absolute().parent, voice, save_every=every)
+            folder = runner.start(runner.plan_of(folder), folder.absolute().parent, voice, save_every=every)
         else:
-            run.resume(folder, voice, save_every=every)
+            runner.resume(folder, voice, save_every=every)
     _print_run(folder, json)
 
 
@@ -329,9 +329,9 @@ def repair(folder: Annotated[Path, Parameter(help="A run's folder, or a study's.
 
         print("\n".join(map(str, study.repair(folder))))
         return
-    from headstart import run
+    from headstart.runs import runner
 
-    print(run.repair(folder))
+    print(runner.repair(folder))
 
 
 def _finished(study: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from headstart import build, jobs
+from headstart import build
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
@@ -29,6 +29,7 @@ from headstart.engines import Engine
 from headstart.errors import DataError
 from headstart.hardware import calibration, precision
 from headstart.reporter import Silent
+from headstart.runs import job_protocol
 
 STEPS = 3
 _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}
@@ -45,7 +46,7 @@ def plan(seed: int, steps: int = STEPS, **settings: Any) -> Plan:
 def job(parent: Path, *plans: Plan) -> str:
     """A job of these plans, as a study would ask for them."""
     about = {"cell": "small", "stage": "main", "budget": "", "fraction": 1.0}
-    return jobs.text(parent, [(asked, about) for asked in plans])
+    return job_protocol.text(parent, [(asked, about) for asked in plans])
 
 
 def every_job_is_answered_once(engine: Engine, folder: Path) -> None:
@@ -56,7 +57,7 @@ def every_job_is_answered_once(engine: Engine, folder: Path) -> None:
     _require(sorted(index for index, _ in answers) == [0, 1, 2], "each job is answered once")
     found = dict(answers)
     for index, wanted in ((0, plans[:1]), (1, []), (2, plans[1:])):
-        hashes = [json.loads((run / "plan.json").read_text())["hash"] for run in jobs.folders(found[index])]
+        hashes = [json.loads((run / "plan.json").read_text())["hash"] for run in job_protocol.folders(found[index])]
         _require(hashes == [one.hash for one in wanted], "an answer names the runs of its plans, in order")
     _require(all(run.done for run in runs_in(folder)), "what is answered is done")
 
@@ -65,7 +66,7 @@ def nothing_is_asked_for_nothing(engine: Engine, folder: Path) -> None:
     """No jobs have no answers; a job without plans has an empty one."""
     _require(list(engine.run([])) == [], "no jobs have no answers")
     ((index, answer),) = engine.run([job(folder)])
-    _require((index, jobs.folders(answer)) == (0, []), "an empty job is answered with no folders")
+    _require((index, job_protocol.folders(answer)) == (0, []), "an empty job is answered with no folders")
 
 
 def an_error_is_an_answer(engine: Engine, folder: Path) -> None:
@@ -73,12 +74,12 @@ def an_error_is_an_answer(engine: Engine, folder: Path) -> None:
     asked, lost = plan(0), plan(_fresh()).changed("data", source=str(folder / "nowhere"))
     found = dict(engine.run([job(folder, lost), job(folder, asked)]))
     try:
-        jobs.folders(found[0])
+        job_protocol.folders(found[0])
     except DataError as error:
         _require("nowhere" in error.what, "an error says what it said where it came up")
     else:
         _require(False, "an error comes up as its own class")
-    _require(len(jobs.folders(found[1])) == 1, "an error leaves the other jobs alone")
+    _require(len(job_protocol.folders(found[1])) == 1, "an error leaves the other jobs alone")
 
 
 def what_is_done_stays(engine: Engine, folder: Path) -> None:
@@ -87,7 +88,7 @@ def what_is_done_stays(engine: Engine, folder: Path) -> None:
     ((_, first),) = engine.run([asked])
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     ((_, second),) = engine.run([asked])
-    _require(jobs.folders(first) == jobs.folders(second), "a run that is done is found")
+    _require(job_protocol.folders(first) == job_protocol.folders(second), "a run that is done is found")
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     _require(before == after and len(before) == 1, "a run that is done is not run again")
 
@@ -100,7 +101,7 @@ def a_closed_run_leaves_no_run_behind(engine: Engine, folder: Path) -> None:
     answers.close()
     sizes = _sizes(folder)
     ((_, answer),) = engine.run([job(folder)])
-    _require(jobs.folders(answer) == [] and _sizes(folder) == sizes, "a run nobody waits for has ended")
+    _require(job_protocol.folders(answer) == [] and _sizes(folder) == sizes, "a run nobody waits for has ended")
 
 
 def a_lost_workers_run_goes_on(engine: Engine, folder: Path) -> None:
@@ -115,7 +116,7 @@ def a_lost_workers_run_goes_on(engine: Engine, folder: Path) -> None:
     ((_, answer),) = engine.run([job(folder, asked)])
     watcher.join()
     _require(len(killed) == 1, "the run had a worker with a checkpoint, which could be killed")
-    (run,) = jobs.folders(answer)
+    (run,) = job_protocol.folders(answer)
     _require([found.folder for found in runs_in(folder)] == [run], "the run goes on in its folder")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if line["kind"] == "step"]

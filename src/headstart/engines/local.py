@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from headstart import jobs as work
 from headstart.reporter import Voice
+from headstart.runs import execute as work
+from headstart.runs import job_protocol
 from headstart.signals import Wish
 
 
@@ -20,7 +21,7 @@ class Here:
         with Wish() as wish:
             for index, job in enumerate(jobs):
                 if number := wish.heard():
-                    yield index, work.interrupted(number)
+                    yield index, job_protocol.interrupted(number)
                     return
                 yield index, work.work(job, self._voice)
 

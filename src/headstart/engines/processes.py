@@ -18,11 +18,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from headstart import jobs as work
 from headstart.engines import GRACE, LOST
 from headstart.engines.scheduling import soonest
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.reporter import Voice
+from headstart.runs import job_protocol
 from headstart.signals import SIGNALS, Wish
 
 _LANE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.worker import main; main()"
@@ -89,7 +89,7 @@ class Lanes:
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
         """So many at a time, in the order that ends soonest; answers come as runs end."""
-        waiting, lost = deque(soonest([work.seconds(job) for job in jobs], self.count)), Counter[int]()
+        waiting, lost = deque(soonest([job_protocol.seconds(job) for job in jobs], self.count)), Counter[int]()
         with Wish() as wish:
             try:
                 while waiting or any(lane.index is not None for lane in self._lanes):
@@ -104,13 +104,13 @@ class Lanes:
                         yield index, answer
                         continue
                     lost[index] += 1
-                    how = f"The process of {work.title(jobs[index])} ended {lane.close()}"
+                    how = f"The process of {job_protocol.title(jobs[index])} ended {lane.close()}"
                     if lost[index] < LOST:
                         self._voice.say(f"{how}; the run goes on in another.")
                         waiting.appendleft(index)
                     else:
                         cure = "See whether the memory is enough, then go on with `headstart resume`."
-                        yield index, work.failed(ResourceError(f"{how}, {LOST} times in a row.", cure))
+                        yield index, job_protocol.failed(ResourceError(f"{how}, {LOST} times in a row.", cure))
             finally:
                 self._stop(signal.SIGTERM)
 
@@ -150,12 +150,12 @@ class Lanes:
         """What is still answered after a signal: runs that came to their end, then one that did not."""
         broken = list(waiting)
         for index, answer in self._stop(number):
-            if answer is None or work.stopped(answer):
+            if answer is None or job_protocol.stopped(answer):
                 broken.append(index)
             else:
                 yield index, answer
         if broken:
-            yield broken[-1], work.interrupted(number)
+            yield broken[-1], job_protocol.interrupted(number)
         else:  # all came to their end, and yet the wish stands
             raise InterruptedRunError(number, "Go on with `headstart resume`.")
 

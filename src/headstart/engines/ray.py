@@ -20,12 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headstart import jobs as work
 from headstart.analysis.run_records import runs_in
 from headstart.engines import GRACE, LOST
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
 from headstart.reporter import Silent, Voice
+from headstart.runs import execute as work
+from headstart.runs import job_protocol
 from headstart.signals import Wish
 
 Answer = tuple[str, bytes]  # the answer's text, and run folders that do not lie where the study is
@@ -104,16 +105,16 @@ class Ray:
             try:
                 yield index, self._ray.get(ref)
             except self._ray.exceptions.TaskCancelledError:
-                yield index, (work.interrupted(signal.SIGTERM), b"")
+                yield index, (job_protocol.interrupted(signal.SIGTERM), b"")
             except self._ray.exceptions.RayTaskError as error:
                 reason = " ".join(str(error.cause).split())
-                what = f"The task of {work.title(jobs[index])} failed ({type(error.cause).__name__}: {reason})."
+                what = f"The task of {job_protocol.title(jobs[index])} failed ({type(error.cause).__name__}: {reason})."
                 cure = "See whether every node has this version of headstart."
-                yield index, (work.failed(HeadstartError(what, cure), str(error)), b"")
+                yield index, (job_protocol.failed(HeadstartError(what, cure), str(error)), b"")
             except self._ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
-                what = f"The worker of {work.title(jobs[index])} was lost {LOST} times ({reason})."
-                yield index, (work.failed(ResourceError(what, _CURE)), b"")
+                what = f"The worker of {job_protocol.title(jobs[index])} was lost {LOST} times ({reason})."
+                yield index, (job_protocol.failed(ResourceError(what, _CURE)), b"")
 
     def _stopped(
         self, number: signal.Signals, running: dict[Any, int], jobs: Sequence[str]
@@ -122,7 +123,7 @@ class Ray:
         broken = -1
         for index, (text, parcel) in self._cancel(running, jobs):
             answer = text if text == _ELSEWHERE else _arrived(jobs[index], text, parcel)
-            if answer == _ELSEWHERE or work.stopped(answer):
+            if answer == _ELSEWHERE or job_protocol.stopped(answer):
                 broken = index
             else:
                 yield index, answer
@@ -131,7 +132,7 @@ class Ray:
         running.clear()
         if broken < 0:
             raise InterruptedRunError(number, "Go on with `headstart resume`.")
-        yield broken, work.interrupted(number)
+        yield broken, job_protocol.interrupted(number)
 
     def _cancel(self, running: dict[Any, int], jobs: Sequence[str] = ()) -> list[tuple[int, Answer]]:
         """Stop what is running as Ctrl-C does, and wait for checkpoints; returns what was answered meanwhile."""

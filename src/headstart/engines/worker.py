@@ -24,7 +24,7 @@ def main() -> None:
     waiting: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(messages, waiting), daemon=True).start()
     threading.Thread(target=_watch_parent, daemon=True).start()
-    from headstart import jobs  # brings torch: three seconds in which a closed pipe must be heard
+    from headstart.runs import execute  # brings torch: three seconds in which a closed pipe must be heard
 
     while True:
         message = waiting.get()
@@ -33,7 +33,7 @@ def main() -> None:
 
             answer = throughput.work(message["pace"])
         else:
-            answer = jobs.work_apart(message["job"], Silent())
+            answer = execute.work_apart(message["job"], Silent())
         answers.write(answer.encode() + b"\n")
         answers.flush()
 

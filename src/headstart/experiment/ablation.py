@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import build, jobs, record
+from headstart import build, record
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
@@ -34,6 +34,7 @@ from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment.preflight import borne_by_all
 from headstart.hardware import calibration
 from headstart.reporter import Silent, Voice
+from headstart.runs import job_protocol
 from headstart.text import capital, counted, points
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
@@ -156,7 +157,7 @@ def _place(runs: Path, draft: Plan, met: Sequence[build.Complete]) -> tuple[Path
 
 def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engine: str, voice: Voice) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [jobs.text(folder, [one]) for one in asked]
+    texts = [job_protocol.text(folder, [one]) for one in asked]
     try:
         with (
             record.locked(folder),
@@ -164,7 +165,7 @@ def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engin
             closing(chosen.run(texts)) as made,
         ):
             for count, (index, answer) in enumerate(made, 1):
-                jobs.folders(answer)
+                job_protocol.folders(answer)
                 voice.say(f"{count} of {len(asked)}: {asked[index][1]['cell']}")
     except KeyboardInterrupt:
         raise InterruptedRunError(signal.SIGINT, CURE) from None

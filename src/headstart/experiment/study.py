@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, jobs, record, run, signals
+from headstart import build, record, signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
 from headstart.artifacts import gallery
@@ -43,6 +43,7 @@ from headstart.experiment.workload import asked_images, rung_epochs, tuned_image
 from headstart.hardware import calibration
 from headstart.report import page
 from headstart.reporter import Silent, Voice
+from headstart.runs import execute, job_protocol, reuse, runner
 from headstart.text import capital
 from headstart.watch import means
 
@@ -270,10 +271,10 @@ def _run(
     for plan, about in asked:
         if plan.hash in records:
             study.ailments.count(about, records[plan.hash])
-    bundles = [some for some in jobs.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
+    bundles = [some for some in execute.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
     texts = [
-        jobs.text(
+        job_protocol.text(
             parent,
             some,
             until=some[0][1]["rung"] if rung else None,
@@ -283,7 +284,7 @@ def _run(
     ]
     with closing(study.engine.run(texts)) as answers:
         for _, answer in answers:
-            _note(study, [read_run(folder) for folder in jobs.folders(answer)], missing, records)
+            _note(study, [read_run(folder) for folder in job_protocol.folders(answer)], missing, records)
     if any(plan.hash not in records for plan, _ in asked):
         raise DataError("The photos or the weights changed while the study ran.", "Put them back, then resume it.")
     return [records[plan.hash] for plan, _ in asked]
@@ -299,7 +300,7 @@ def _adopt(
 ) -> None:
     """Take over into `records` what is done elsewhere, and tell it, so that nobody takes it for trained anew."""
     open_ones = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in {*records, *begun}}
-    taken = [read_run(folder) for folder in jobs.adopt(parent, list(open_ones.values()))]
+    taken = [read_run(folder) for folder in reuse.adopt(parent, list(open_ones.values()))]
     records |= {found.hash: found for found in taken}
     if not taken:
         return
@@ -338,4 +339,4 @@ def _note(
 def repair(folder: Path) -> list[Path]:
     """Make the TensorBoard files of a study anew, of its runs and their means; returns the folders."""
     with record.locked(folder):
-        return [*(run.repair(found.folder) for found in runs_in(folder)), *means.rebuild(folder, read_study(folder))]
+        return [*(runner.repair(found.folder) for found in runs_in(folder)), *means.rebuild(folder, read_study(folder))]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart import build, judgement, loop, many_heads, record, run
+from headstart import build, loop, many_heads, record
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.build import Prepared
@@ -34,6 +34,8 @@ from headstart.hardware import precision
 from headstart.many_heads import Member, Moment, Trained
 from headstart.models import freezing, structure
 from headstart.reporter import Voice
+from headstart.runs import result as result_module
+from headstart.runs import runner
 from headstart.scribe import Scribe
 from headstart.signals import Wish
 from headstart.watch.observer import Observer, proof_line
@@ -98,7 +100,7 @@ def carry_out(
         lines = [_Lines(prepared, trunk) for prepared, _ in pairs]
         trained = _train(many_heads.train([m for _, m in pairs], due), lines, obey)
         found = [
-            _Head(replace(p, blind=run.is_blind(about)), m, t, made)
+            _Head(replace(p, blind=runner.is_blind(about)), m, t, made)
             for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
         ]
         judge = _Judge(found, obey)
@@ -112,7 +114,7 @@ def carry_out(
                 if (begun := left.get(plan.hash)) is not None:
                     for part in ("model", "evidence", "checkpoints"):
                         shutil.rmtree(begun / part, ignore_errors=True)
-                folder = folders[plan.hash] = begun or run.make_folder(plan, parent, about)
+                folder = folders[plan.hash] = begun or runner.make_folder(plan, parent, about)
                 shared.write(folder, head, judge.scores(head))
     return folders
 
@@ -267,10 +269,10 @@ class _Shared:
                 name = structure.head_name(prepared.network)
                 state = {f"{name}.{key}": value for key, value in trained.best.items()}
                 write_model(folder / "model", state, prepared, best, self._trunk)
-            result = judgement.judged(
+            result = result_module.judged(
                 scribe,
                 prepared,
-                scores or judgement.of_nothing(prepared),
+                scores or result_module.of_nothing(prepared),
                 len(trained.losses),
                 len(trained.epochs),
                 best.epoch if best is not None else 0,
@@ -280,7 +282,7 @@ class _Shared:
                 reason = trained.diverged.what if trained.diverged else "The best model's loss is not finite."
                 state_words = {"state": "diverged", "reason": reason}
             seconds["watching"] = time.perf_counter() - clock
-            judgement.conclude(scribe, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
+            result_module.conclude(scribe, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
 
     def _picture(self, prepared: Prepared) -> bytes:
         seed = prepared.plan.chance.seed

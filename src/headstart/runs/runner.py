@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, judgement, loop, record
+from headstart import build, checkpoint, loop, record
 from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import epoch_of, write_model
 from headstart.build import Prepared
@@ -24,6 +24,7 @@ from headstart.errors import DataError, DivergedError, InterruptedRunError, Usag
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.models import freezing, structure
 from headstart.reporter import Voice
+from headstart.runs import result as result_module
 from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
 from headstart.state import State
@@ -328,16 +329,16 @@ class _Life:
                 return self.judge()
         except DivergedError:
             pass
-        return self._judged(judgement.of_nothing(self.prepared))
+        return self._judged(result_module.of_nothing(self.prepared))
 
     def _judged(self, scores: dict[str, loop.Score]) -> dict[str, Any]:
         progress = self.state.progress
         where = (progress.step, progress.epoch, progress.best_epoch)
-        return judgement.judged(self.scribe, self.prepared, scores, *where)
+        return result_module.judged(self.scribe, self.prepared, scores, *where)
 
     def conclude(self, result: dict[str, Any]) -> None:
         """Write result.json, once."""
-        judgement.conclude(self.scribe, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
+        result_module.conclude(self.scribe, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
 
 
 SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}

@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import loop, run
+from headstart import loop
 from headstart.cli.main import main
 from headstart.config.resolve import settle
 from headstart.errors import UsageError
 from headstart.record import read_json
 from headstart.reporter import Silent
+from headstart.runs import runner
 from headstart.state import Parts, State
-from tests.runs import SMALL, flags, metrics
+from tests.short_runs import SMALL, flags, metrics
 from tests.test_build import Ear
 
 SETTINGS = {
@@ -34,7 +35,7 @@ SETTINGS = {
     "ema": 0.9,
 }
 CONTEXT = multiprocessing.get_context("forkserver")  # one warm server imports torch, each run is a fork of it
-CONTEXT.set_forkserver_preload(["headstart.run", "tests.test_resume"])
+CONTEXT.set_forkserver_preload(["headstart.runs.runner", "tests.runs.test_resume"])
 
 
 def _door(words: list[str], log: str) -> None:
@@ -332,7 +333,7 @@ def test_a_run_is_gone_on_with_from_any_folder(stopped: Path, tmp_path: Path, mo
         ]
     )
     monkeypatch.chdir("/")
-    plan = run.plan_of(only_run(tmp_path))
+    plan = runner.plan_of(only_run(tmp_path))
     assert plan.data.source == str(stopped / "photos")
 
 
@@ -363,10 +364,10 @@ def test_a_best_model_that_other_bits_may_not_make_again_is_not_judged(tmp_path:
     """It came after the checkpoint: here it would be made again, elsewhere perhaps not, and judged all the same."""
     plan = settle({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
     ear = Ear()
-    stopped = run.start(plan, tmp_path, Silent(), until=2)
+    stopped = runner.start(plan, tmp_path, Silent(), until=2)
     with pytest.raises(UsageError, match="is of epoch 3, after the checkpoint"):
-        run.resume(elsewhere(stopped, best_epoch=3), ear)
+        runner.resume(elsewhere(stopped, best_epoch=3), ear)
     assert not (stopped / "result.json").exists()
-    run.resume(elsewhere(stopped, best_epoch=2), ear)
+    runner.resume(elsewhere(stopped, best_epoch=2), ear)
     assert any("Not comparable bit for bit" in sentence for sentence in ear.said)
     assert read_json(stopped / "result.json")["state"] == "finished"
