@@ -8,9 +8,10 @@ from statistics import median
 
 from benchmarks import stock
 from headstart.config.resolve import settle
-from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
 from headstart.runs import runner
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 
 DEFAULT_EPOCHS = 10  # of `headstart train`
 

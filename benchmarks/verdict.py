@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import stock
 from headstart.config.arm_spec import parse_arm
-from headstart.record import read_json
+from headstart.storage.files import read_json
 
 EPOCHS, SEEDS, SEARCH_SEEDS, KEPT, HEAD_SHARE = 8, 5, 2, 2, 0.3
 

@@ -11,8 +11,8 @@ from headstart import build
 from headstart.build import Prepared
 from headstart.config.resolve import settle
 from headstart.hardware import calibration, precision
-from headstart.record import read_lines, without_clock
 from headstart.reporter import Silent
+from headstart.storage.journal import read_lines, without_clock
 from tests.conftest import environment_for_processes
 
 SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}

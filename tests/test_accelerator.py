@@ -18,9 +18,10 @@ from headstart.errors import ResourceError, told
 from headstart.hardware import devices, precision
 from headstart.models import factory
 from headstart.parts.weights import model_weights
-from headstart.record import read_json, read_lines
 from headstart.reporter import Silent
 from headstart.runs import runner
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from headstart.watch import quantities
 from tests.runs.test_resume import outcome
 from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import headstart
-from headstart.record import read_lines
+from headstart.storage.journal import read_lines
 from tests.trained import SETTINGS, trained
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from headstart import build
-from headstart.cache import cache_root
 from headstart.config.resolve import settle
 from headstart.errors import DataError, UsageError
 from headstart.hardware import calibration, precision
+from headstart.storage.cache import cache_root
 from tests.short_runs import SMALL, prepared
 
 

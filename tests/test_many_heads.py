@@ -14,11 +14,12 @@ from headstart.config.run_config import Plan
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
 from headstart.parts.weights import model_weights
-from headstart.record import read_json, read_lines
 from headstart.report import health, series
 from headstart.reporter import Silent
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, result, runner
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 

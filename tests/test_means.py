@@ -13,7 +13,7 @@ from scipy import stats
 from headstart.analysis.run_records import runs_in
 from headstart.config.study_file import Declared, write_study
 from headstart.config.study_request import declared
-from headstart.record import write_json
+from headstart.storage.files import write_json
 from headstart.watch import means, sinks
 from headstart.watch.scalars import scalars
 from tests.boards import Board

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import headstart
-from headstart.record import read_lines
+from headstart.storage.journal import read_lines
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]
 

@@ -11,10 +11,10 @@ import pytest
 
 from headstart import api
 from headstart.engines.local import Here
-from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.runs import execute, job_protocol, result
 from headstart.signals import Wish
+from headstart.storage.files import read_json
 
 
 def test_blocks_within_each_other_are_all_told() -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 
 import headstart
 from headstart.config.run_config import fields
-from headstart.record import read_json, read_lines
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from headstart.watch import sinks
 from headstart.watch.pictures import confusion_picture
 from tests.boards import Board, points

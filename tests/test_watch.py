@@ -18,8 +18,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from headstart import loop
 from headstart.artifacts import predictions
 from headstart.models import structure
-from headstart.record import Journal, write_json
 from headstart.state import State
+from headstart.storage.files import write_json
+from headstart.storage.journal import Journal
 from headstart.watch import sinks
 from headstart.watch.event_file import EventFile
 from headstart.watch.observer import Observer, confusion

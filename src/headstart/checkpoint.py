@@ -20,8 +20,9 @@ from torch import Tensor
 
 from headstart.errors import ModelFileError, ResourceError
 from headstart.loop import enter
-from headstart.record import fsync_folder, require_space
 from headstart.state import Parts, Progress, State
+from headstart.storage.files import fsync_folder
+from headstart.storage.folders import require_space
 
 KEEP = 2
 MEMORY = "memory"  # the order of a slot's dimensions, as parts/optimizers.py makes them

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headstart.cache import cache_root
 from headstart.data import transforms
 from headstart.data.loader import Photos, TrainingBatches, training_rows
 from headstart.errors import ResourceError
 from headstart.hardware import precision
 from headstart.models import freezing, structure
-from headstart.record import fsync_folder, mark, require_space
+from headstart.storage.cache import cache_root
+from headstart.storage.files import fsync_folder, mark
+from headstart.storage.folders import require_space
 
 LARGEST = 65_536  # numbers for each photo; a head that takes more is not worth a cache
 PLAIN = "plain"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headstart import record
 from headstart.config.run_config import Plan, fields
+from headstart.storage import journal
 from headstart.watch import sinks
 
 
@@ -16,7 +16,7 @@ class Scribe:
     def __init__(self, folder: Path, plan: Plan, size: int) -> None:
         """Go on with the record from its first `size` bytes; TensorBoard's files are made anew from them."""
         self.folder = folder
-        self.journal = record.Journal(folder / "metrics.jsonl", size)
+        self.journal = journal.Journal(folder / "metrics.jsonl", size)
         self.board = sinks.rebuild(folder, settings_of(plan))
 
     def write(self, line: dict[str, Any]) -> None:

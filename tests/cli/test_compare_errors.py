@@ -9,7 +9,7 @@ from headstart.cli.main import main
 from headstart.config.study_file import read_study
 from headstart.config.study_request import declared
 from headstart.engines import factory
-from headstart.record import read_json
+from headstart.storage.files import read_json
 from tests.cli.test_train_errors import failure, photos
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]

@@ -14,8 +14,8 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from headstart import record
 from headstart.cli.main import main
+from headstart.storage import files, folders
 from tests.trained import trained
 
 SMALL = ["--image-size", "16", "--stem", "small", "--epochs", "1st", "--batch-size", "4", "--threads", "1"]
@@ -259,13 +259,13 @@ def test_a_disk_too_small_for_checkpoints_is_told_before_the_first_step(
     place: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    real = record.require_space
+    real = folders.require_space
 
     def nearly_full(folder: Path, needed: int) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
         real(folder, needed)
 
-    monkeypatch.setattr(record, "require_space", nearly_full)
+    monkeypatch.setattr(files, "require_space", nearly_full)
     code, what, cure = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
     assert code == 5 and "0.4 GB are needed" in what and "Free some space" in cure
     assert not (only_run(tmp_path) / "metrics.jsonl").exists()

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from headstart import cache
 from headstart.data import Listing, pixel_store, read
 from headstart.data.decode import MAX_PIXELS, decode, quiet
 from headstart.data.pixel_store import fingerprint, hash_files, open_store
 from headstart.errors import DataError, ResourceError
+from headstart.storage import cache
 
 
 @pytest.fixture(autouse=True)

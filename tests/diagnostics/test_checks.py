@@ -25,10 +25,10 @@ from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
 from headstart.models import factory, structure
-from headstart.record import read_lines
 from headstart.reporter import Silent
 from headstart.results import diagnosis
 from headstart.runs import runner
+from headstart.storage.journal import read_lines
 from headstart.watch.probe import Probe
 from tests.cli.test_main import in_a_process
 from tests.short_runs import command, finish, metrics, prepared

@@ -19,9 +19,10 @@ from headstart.engines.processes import Lanes
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import UsageError
 from headstart.experiment import study
-from headstart.record import locked, read_json
 from headstart.reporter import Silent
 from headstart.runs import execute, job_protocol
+from headstart.storage.files import read_json
+from headstart.storage.locks import locked
 from tests.experiment.test_study import TINY
 from tests.short_runs import metrics
 

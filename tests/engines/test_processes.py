@@ -19,9 +19,9 @@ from headstart.engines.local import Here
 from headstart.engines.processes import Lanes
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.experiment import study
-from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.runs import job_protocol
+from headstart.storage.files import read_json
 from tests.engines.test_contract import ARMS, STUDY, begun, bits, children, own_cache
 from tests.short_runs import metrics
 

@@ -13,9 +13,9 @@ from headstart.engines.local import Here
 from headstart.engines.ray import Ray
 from headstart.errors import ResourceError, UsageError
 from headstart.experiment import study
-from headstart.record import read_lines
 from headstart.reporter import Silent
 from headstart.runs import job_protocol
+from headstart.storage.journal import read_lines
 from tests.engines.test_contract import begun, bits, own_cache
 
 ray = pytest.importorskip("ray")

@@ -12,10 +12,10 @@ from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import settle
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation
-from headstart.record import read_json
 from headstart.reporter import Silent, Voice
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
+from headstart.storage.files import read_json
 from tests.diagnostics.test_checks import FAST
 from tests.test_build import photos
 

@@ -16,9 +16,9 @@ from headstart.config.study_file import declare
 from headstart.experiment import preflight
 from headstart.hardware import calibration
 from headstart.parts import starts
-from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.runs import runner
+from headstart.storage.files import read_json
 from tests.cli.test_train_errors import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]

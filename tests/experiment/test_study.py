@@ -20,9 +20,9 @@ from headstart.engines.local import Here
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.experiment import study
 from headstart.experiment.lr_search import extended, search
-from headstart.record import read_json, write_json
 from headstart.reporter import Silent, Table
 from headstart.runs import job_protocol
+from headstart.storage.files import read_json, write_json
 from tests.cli.test_train_errors import photos
 
 TINY = {

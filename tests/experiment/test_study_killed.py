@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from headstart.cli.main import main
-from headstart.record import read_json, read_lines
 from headstart.runs import runner
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from tests.runs.test_resume import CONTEXT, _door, wait
 from tests.short_runs import metrics
 

@@ -14,7 +14,7 @@ from headstart import signals
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.status import ended
 from headstart.config.study_file import read_study
-from headstart.record import read_json
+from headstart.storage.files import read_json
 from tests.conftest import environment_for_processes
 
 WORDS = [

@@ -30,7 +30,6 @@ from headstart.diagnostics.history import History
 from headstart.engines.local import Here
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
-from headstart.record import read_json, read_lines
 from headstart.report import cost, curves, health, heatmaps, histograms, page, sections
 from headstart.report import photos as photos_module
 from headstart.report import series as series_module
@@ -38,6 +37,8 @@ from headstart.report.svg import charts, labels
 from headstart.reporter import Silent
 from headstart.results import diagnosis
 from headstart.results.plots import Plots
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from tests import browser
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 

@@ -8,9 +8,9 @@ from headstart.analysis.run_records import read_run
 from headstart.config.study_request import declared
 from headstart.engines.local import Here
 from headstart.experiment import study
-from headstart.record import read_json
 from headstart.report import page, series
 from headstart.reporter import Silent
+from headstart.storage.files import read_json
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]

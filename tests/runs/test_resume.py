@@ -18,10 +18,10 @@ from headstart import loop
 from headstart.cli.main import main
 from headstart.config.resolve import settle
 from headstart.errors import UsageError
-from headstart.record import read_json
 from headstart.reporter import Silent
 from headstart.runs import runner
 from headstart.state import Parts, State
+from headstart.storage.files import read_json
 from tests.short_runs import SMALL, flags, metrics
 from tests.test_build import Ear
 

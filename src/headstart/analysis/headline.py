@@ -8,7 +8,7 @@ from typing import Any
 from headstart.analysis.statistics import ROUNDING
 from headstart.analysis.wording import Verdict
 from headstart.errors import DataError
-from headstart.record import read_json
+from headstart.storage.files import read_json
 
 
 def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from headstart.config.run_config import Plan, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
-from headstart.record import read_json, read_lines
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 
 Numbers = npt.NDArray[np.float64]
 

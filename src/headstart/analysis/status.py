@@ -8,7 +8,7 @@ from typing import Any
 from headstart.analysis.run_records import compared
 from headstart.config.study_file import Declared
 from headstart.errors import DataError
-from headstart.record import SCHEMA, read_json
+from headstart.storage.files import SCHEMA, read_json
 
 
 def ended(folder: Path, declared: Declared) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from headstart.analysis.sentences import sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import Cell
 from headstart.config.study_file import Declared
-from headstart.record import SCHEMA, read_json
+from headstart.storage.files import SCHEMA, read_json
 
 JUDGE = "test"
 

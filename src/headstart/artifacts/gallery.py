@@ -32,8 +32,8 @@ from headstart.hardware.devices import place
 from headstart.hardware.precision import repeatable
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
-from headstart.record import read_json, write_atomic
 from headstart.reporter import Silent, Voice
+from headstart.storage.files import read_json, write_atomic
 
 SIDE = 96  # px of a thumbnail
 OF_CELL, OF_LIST = 12, 24  # pictures of a cell of the confusion; of the worst mistakes, and of the least sure

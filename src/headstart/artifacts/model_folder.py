@@ -24,7 +24,7 @@ from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.loop import Epoch
 from headstart.models import structure
 from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
-from headstart.record import link, write_atomic, write_json
+from headstart.storage.files import link, write_atomic, write_json
 
 NOT_WHOLE = """
 The weights lie in two files, `trunk.safetensors` (frozen) and `head.safetensors`; together they are the state dict.

@@ -18,8 +18,8 @@ from headstart.analysis.statistics import wilson
 from headstart.build import Prepared
 from headstart.data.loader import Photos
 from headstart.loop import Score, evaluate, score
-from headstart.record import write_atomic
 from headstart.state import Parts
+from headstart.storage.files import write_atomic
 from headstart.watch.observer import confusion, score_line
 
 SAMPLES = 32  # photos in the picture of training samples

@@ -23,7 +23,7 @@ from headstart.config.resolve import interval, settle
 from headstart.console import Terminal
 from headstart.engines import checked, require_listener
 from headstart.errors import DataError, HeadstartError, UsageError, told
-from headstart.record import require_model
+from headstart.storage.folders import require_model
 from headstart.text import printable
 
 if TYPE_CHECKING:
@@ -381,8 +381,8 @@ def _print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_run(folder: Path, as_json: bool) -> None:
-    from headstart.record import read_json
     from headstart.results.summary import result_sentences
+    from headstart.storage.files import read_json
 
     result = read_json(folder / "result.json")
     if as_json:

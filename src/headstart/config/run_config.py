@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from headstart.config.duration import Duration
 from headstart.config.start_spec import _absolute, anchored_start, short_start
 from headstart.errors import DataError
-from headstart.record import SCHEMA, read_json
+from headstart.storage.files import SCHEMA, read_json
 
 Switch = Literal["on", "off"]
 

@@ -17,7 +17,7 @@ from headstart.config.run_config import SECTIONS, Plan, anchored, fields
 from headstart.config.study_config import OF_AN_OPTIMIZER, Cell, Protocol, cells
 from headstart.config.toml import read_toml
 from headstart.errors import DataError, UsageError
-from headstart.record import SCHEMA, write_atomic
+from headstart.storage.files import SCHEMA, write_atomic
 from headstart.text import nearest
 
 SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else

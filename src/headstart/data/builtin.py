@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.cache import cache_root, scratch_folder, settle
 from headstart.data import folder
 from headstart.data.image_index import Listing
 from headstart.errors import UsageError
+from headstart.storage.cache import cache_root, scratch_folder, settle
 
 _COUNT = 1797
 _DEFAULT = ("6", "7", "8", "9")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.cache import cache_root, write_whole
 from headstart.data.decode import opened
 from headstart.data.image_index import Listing
 from headstart.data.parallel import in_order
 from headstart.errors import DataError
+from headstart.storage.cache import cache_root, write_whole
 
 Stamp = tuple[int, int, int]  # size, time of change of the bytes, time of change of the entry, in nanoseconds
 UNREADABLE = "unreadable-"

@@ -25,12 +25,12 @@ import numpy.typing as npt
 import PIL
 from PIL import features
 
-from headstart.cache import cache_root, scratch_folder, settle, write_whole
 from headstart.data.decode import VERSION, Pixels, UndecodableError, decode, decode_file, decoded_bytes, opened, quiet
 from headstart.data.hashing import UNREADABLE, fingerprint, hash_file, hash_files
 from headstart.data.image_index import Listing
 from headstart.data.parallel import in_order
 from headstart.errors import DataError, ResourceError
+from headstart.storage.cache import cache_root, scratch_folder, settle, write_whole
 
 __all__ = ["PixelStore", "decode", "fingerprint", "hash_files", "open_store"]
 

@@ -185,7 +185,7 @@ def _answer(job: str, token: str, parcel: bytes | None) -> Answer:
         return work.work_apart(job, Silent()), b""
     if parcel is None:
         return _ELSEWHERE, b""
-    from headstart.cache import cache_root
+    from headstart.storage.cache import cache_root
 
     content = json.loads(job)
     hashes = sorted(_hashes(content))

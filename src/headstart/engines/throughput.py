@@ -18,14 +18,14 @@ import torch
 from torch import nn
 
 from headstart import build
-from headstart.cache import cache_root
 from headstart.config.run_config import Network, Plan
 from headstart.engines.processes import Lane
 from headstart.errors import ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
 from headstart.parts import starts
-from headstart.record import write_json
 from headstart.reporter import Voice
+from headstart.storage.cache import cache_root
+from headstart.storage.files import write_json
 from headstart.text import counted
 
 WINDOW = 2.0  # seconds that are timed, after a step to warm up

@@ -9,7 +9,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.record import link, make_folder, mark, read_json
+from headstart.storage.files import link, mark, read_json
+from headstart.storage.folders import make_folder
 
 _LEFT = ("lock",)  # whose it is says nothing elsewhere
 _LINKS = "links.json"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import build, record
+from headstart import build
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
@@ -35,6 +35,7 @@ from headstart.experiment.preflight import borne_by_all
 from headstart.hardware import calibration
 from headstart.reporter import Silent, Voice
 from headstart.runs import job_protocol
+from headstart.storage import folders, journal, locks
 from headstart.text import capital, counted, points
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
@@ -113,7 +114,7 @@ def compare(
         )
     checked(engine)
     draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
-    record.require_writable(runs)
+    folders.require_writable(runs)
     draft = calibration.settle(draft)
     asked: list[tuple[Plan, dict[str, Any]]] = []
     met: list[tuple[str, build.Complete]] = []
@@ -150,7 +151,7 @@ def _place(runs: Path, draft: Plan, met: Sequence[build.Complete]) -> tuple[Path
     precision, first = borne_by_all(met), met[0].plan
     measured = draft.machine.precision == "auto"
     named = first.changed("machine", precision="fp32" if measured else precision)
-    folder = runs / f"twins-{record.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
+    folder = runs / f"twins-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
     begun = next(runs_in(folder), None) if measured else None
     return folder, begun.plan["machine"]["precision"] if begun is not None else precision
 
@@ -160,7 +161,7 @@ def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engin
     texts = [job_protocol.text(folder, [one]) for one in asked]
     try:
         with (
-            record.locked(folder),
+            locks.locked(folder),
             factory.opened(engine, asked[0][0], voice) as chosen,
             closing(chosen.run(texts)) as made,
         ):
@@ -177,7 +178,7 @@ def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engin
 def _twin(runs: Sequence[RunRecord]) -> Twin:
     """The runs of one cell, one for each seed."""
     network = runs[0].plan["network"]
-    histories = [read(run.plan, record.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
+    histories = [read(run.plan, journal.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
     start = _middle([flow_kept(history.probes[0]) for history in histories if history.probes])
     after = [history.probes[-1] for history in histories if len(history.probes) > 1 and history.state == "finished"]
     end = _middle([flow_kept(probe) for probe in after]) if len(after) == len(runs) else math.nan

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from headstart import record
 from headstart.analysis.wording import judged, paragraph, splits
 from headstart.artifacts.model_folder import make_whole
 from headstart.errors import UsageError
+from headstart.storage import files
 from headstart.text import counted
 
 
@@ -21,7 +21,7 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
     if not source.is_dir():
         return
-    scratch = target.with_name(f"model{record.mark()}")
+    scratch = target.with_name(f"model{files.mark()}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
     make_whole(scratch)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
-from headstart.cache import sweep
+from headstart.storage.cache import sweep
 
 
 def clear_half_made(folder: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart import build, data, record
+from headstart import build, data
 from headstart.config.run_config import Plan, differences, read_plan
 from headstart.config.start_spec import start_path
 from headstart.config.study_file import Declared
@@ -21,6 +21,7 @@ from headstart.data.dataset import Survey, take
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.reporter import Silent, Voice
+from headstart.storage import files
 
 OTHER_WAYS = (
     "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
@@ -124,7 +125,7 @@ def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sour
             "known_classes": list(in_common(arm.survey.listing.classes, known)),
             "known_images": count if count or all_of_it else None,
         }
-    record.write_json(folder / "cells.json", cells)
+    files.write_json(folder / "cells.json", cells)
 
 
 def _learned(start: str) -> tuple[set[str], bool]:
@@ -168,7 +169,7 @@ def met_by_source(complete: Plan) -> dict[str, Any]:
 def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
     """Raise DataError where an arm meets other photos or weights than when the study in `folder` began."""
     path = folder / "cells.json"
-    began = record.read_json(path).get(cell, now) if path.exists() else now
+    began = files.read_json(path).get(cell, now) if path.exists() else now
     if told := differences({name: began.get(name, now[name]) for name in now}, now):
         raise DataError(
             f"The data or the weights of {cell} are not those the study began with: {'; '.join(told)}.",

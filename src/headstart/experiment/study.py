@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, record, signals
+from headstart import build, signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
 from headstart.artifacts import gallery
@@ -44,6 +44,7 @@ from headstart.hardware import calibration
 from headstart.report import page
 from headstart.reporter import Silent, Voice
 from headstart.runs import execute, job_protocol, reuse, runner
+from headstart.storage import files, folders, locks
 from headstart.text import capital
 from headstart.watch import means
 
@@ -71,12 +72,12 @@ def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
 
     Raises every error that an arm, its weights or the data can meet.
     """
-    record.require_writable(runs)
+    folders.require_writable(runs)
     declared = Declared(declared.protocol, calibration.settle(declared.plan))
     arms, sources = check(declared, voice)
     plan = declared.plan.changed("machine", precision=borne_by_all([*arms, *sources.values()]))
-    source = record.slug(Path(declared.plan.data.source).stem)
-    folder = record.make_folder(runs, f"{record.stamp()}_compare-{source}")
+    source = folders.slug(Path(declared.plan.data.source).stem)
+    folder = folders.make_folder(runs, f"{folders.stamp()}_compare-{source}")
     declared = Declared(declared.protocol, plan)
     write_met(folder, declared, arms, sources)
     write_study(folder, declared)
@@ -90,7 +91,7 @@ def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
     """
     declared = read_study(folder)
     study = _Study(folder, declared, engine, voice, Progress(declared))
-    with record.locked(folder), signals.raised():
+    with locks.locked(folder), signals.raised():
         try:
             return _carry_out(study)
         except KeyboardInterrupt as stop:
@@ -116,17 +117,17 @@ def _carry_out(study: _Study) -> dict[str, Any]:
     _prepare(study)
     study.progress.expect(study.plans)
     found = _search(study)
-    record.write_json(folder / "search.json", found)
+    files.write_json(folder / "search.json", found)
     _compare(study, found)
     means.rebuild(folder, declared)
     verdict = conclude(folder, declared, found)
     best_model.export(folder, verdict)
-    record.write_json(folder / "verdict.json", verdict)
+    files.write_json(folder / "verdict.json", verdict)
     gallery.illustrate(folder / verdict["exported"]["run"], voice)
     page.write(folder)
     if told := study.progress.overrun(_added(declared, found)):
         voice.say(told)
-    return dict(record.read_json(folder / "verdict.json"))
+    return dict(files.read_json(folder / "verdict.json"))
 
 
 def _prepare(study: _Study) -> None:
@@ -338,5 +339,5 @@ def _note(
 
 def repair(folder: Path) -> list[Path]:
     """Make the TensorBoard files of a study anew, of its runs and their means; returns the folders."""
-    with record.locked(folder):
+    with locks.locked(folder):
         return [*(runner.repair(found.folder) for found in runs_in(folder)), *means.rebuild(folder, read_study(folder))]

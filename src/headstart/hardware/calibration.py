@@ -10,13 +10,13 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from headstart.cache import cache_root
 from headstart.config.run_config import Plan
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import accelerator, processor
-from headstart.record import write_json
 from headstart.reporter import Voice
+from headstart.storage.cache import cache_root
+from headstart.storage.files import write_json
 
 
 def settle(draft: Plan) -> Plan:

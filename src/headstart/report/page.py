@@ -15,7 +15,6 @@ from headstart.analysis import confusion
 from headstart.analysis.headline import headline_contrast, read_verdict
 from headstart.analysis.run_records import runs_at
 from headstart.analysis.wording import MORE, arm_words, length_words, splits
-from headstart.record import write_atomic
 from headstart.report import cost, curves, health, heatmaps, histograms, provenance, series
 from headstart.report import photos as photos_module
 from headstart.report import sections as sections_module
@@ -25,6 +24,7 @@ from headstart.report.sections import Section
 from headstart.report.series import Drawn
 from headstart.report.svg import charts
 from headstart.report.svg.labels import isolated
+from headstart.storage.files import write_atomic
 from headstart.text import capital, counted, points
 
 NAME = "report.html"

@@ -14,9 +14,9 @@ from headstart.config.resolve import settle
 from headstart.config.run_config import Facts, Plan, fields, read_plan
 from headstart.config.study_file import Declared, read_study
 from headstart.errors import HeadstartError
-from headstart.record import read_json
 from headstart.report.series import Drawn
 from headstart.report.svg.labels import isolated
+from headstart.storage.files import read_json
 from headstart.text import enumerated
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")

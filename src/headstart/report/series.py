@@ -13,7 +13,7 @@ from scipy import stats
 from headstart.analysis.run_records import RunRecord, epoch_score
 from headstart.analysis.wording import arm_words, length_words
 from headstart.diagnostics.history import History
-from headstart.record import read_lines
+from headstart.storage.journal import read_lines
 
 
 @dataclass

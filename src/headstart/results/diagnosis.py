@@ -15,7 +15,7 @@ from headstart.config.duration import Duration
 from headstart.diagnostics.checks import findings, healthy_words
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read
-from headstart.record import read_lines
+from headstart.storage.journal import read_lines
 from headstart.text import capital, enumerated, printable
 
 

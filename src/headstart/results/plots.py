@@ -14,13 +14,13 @@ from headstart.analysis import confusion
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, splits
 from headstart.errors import UsageError
-from headstart.record import read_json
 from headstart.report import curves, heatmaps, sections, series
 from headstart.report import health as health_module
 from headstart.report import photos as photos_module
 from headstart.report.sections import Section
 from headstart.report.series import Drawn
 from headstart.report.svg import charts
+from headstart.storage.files import read_json
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')

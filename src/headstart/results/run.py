@@ -12,8 +12,10 @@ import pandas as pd
 from headstart.artifacts.model_folder import read_model
 from headstart.config.run_config import read_plan
 from headstart.errors import ModelFileError
-from headstart.record import read_json, read_lines, require_model
 from headstart.results.summary import result_sentences
+from headstart.storage.files import read_json
+from headstart.storage.folders import require_model
+from headstart.storage.journal import read_lines
 
 
 class Run:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import errors, record
+from headstart import errors
 from headstart.analysis.run_records import runs_in
 from headstart.config.run_config import Plan
 from headstart.errors import DivergedError, HeadstartError
@@ -20,6 +20,7 @@ from headstart.reporter import Voice
 from headstart.runs import heads_runner, runner
 from headstart.runs.job_protocol import Asked, failed
 from headstart.runs.reuse import PATIENCE, _adopted, _lock, _own, _remember, _trunk_lock
+from headstart.storage import locks
 
 
 def carry_out(job: dict[str, Any], voice: Voice) -> list[Path]:
@@ -70,7 +71,7 @@ def _heads(parent: Path, key: str, asked: Sequence[Asked], voice: Voice) -> dict
     Where one is missing all are trained, and only it is written: a stack of other heads would round differently.
     """
     made: dict[str, Path] = {}
-    with record.locked(parent, _trunk_lock(key), PATIENCE):
+    with locks.locked(parent, _trunk_lock(key), PATIENCE):
         known = {found.hash: found for found in runs_in(parent)}
         for plan, about in asked:
             if plan.hash in known and known[plan.hash].done:
@@ -89,7 +90,7 @@ def _heads(parent: Path, key: str, asked: Sequence[Asked], voice: Voice) -> dict
 
 def _one(parent: Path, plan: Plan, about: dict[str, Any], until: int | None, voice: Voice) -> Path:
     """One run. Only one process at a time does it, also where a worker that counts as lost still works on it."""
-    with record.locked(parent, _lock(plan), PATIENCE):
+    with locks.locked(parent, _lock(plan), PATIENCE):
         found = next((other for other in runs_in(parent) if other.hash == plan.hash), None)
         if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
             return found.folder

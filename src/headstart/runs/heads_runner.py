@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart import build, loop, many_heads, record
+from headstart import build, loop, many_heads
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.build import Prepared
@@ -38,6 +38,7 @@ from headstart.runs import result as result_module
 from headstart.runs import runner
 from headstart.scribe import Scribe
 from headstart.signals import Wish
+from headstart.storage import files, locks
 from headstart.watch.observer import Observer, proof_line
 from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
 from headstart.watch.when import is_due
@@ -214,7 +215,7 @@ def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
         head = [structure.head_name(prepared.network)]
         state = {k: t for k, t in prepared.network.state_dict().items() if not structure.in_part(k, head)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        record.write_atomic(path, tensor_bytes(state))
+        files.write_atomic(path, tensor_bytes(state))
     return path
 
 
@@ -253,7 +254,7 @@ class _Shared:
         prepared, trained = head.prepared, head.trained
         clock = time.perf_counter()
         seconds = {"training": sum(e.train_seconds + e.val_seconds for e in trained.epochs), "watching": 0.0}
-        with record.locked(folder), Scribe(folder, prepared.plan, 0) as scribe:
+        with locks.locked(folder), Scribe(folder, prepared.plan, 0) as scribe:
             scribe.write({"kind": "begin", "step": 0, "time": time.time()})
             picture = predictions.write_samples(folder, self._picture(prepared))
             scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})

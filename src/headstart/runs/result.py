@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from headstart import loop, record
+from headstart import loop
 from headstart.artifacts import predictions
 from headstart.build import Prepared
 from headstart.config.run_config import Plan
 from headstart.scribe import Scribe
+from headstart.storage import files
 
 
 def of_nothing(prepared: Prepared) -> dict[str, loop.Score]:
@@ -35,5 +36,5 @@ def judged(
 def conclude(scribe: Scribe, plan: Plan, result: dict[str, Any], epochs: int, seconds: dict[str, float]) -> None:
     """Write result.json, once."""
     scribe.sync()
-    about = {"schema": record.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
-    record.write_json(scribe.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})
+    about = {"schema": files.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
+    files.write_json(scribe.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})

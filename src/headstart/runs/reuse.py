@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import record
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.cache import cache_root, write_whole
 from headstart.config.run_config import Plan
 from headstart.errors import HeadstartError
 from headstart.hardware import environment
 from headstart.runs import heads_runner, runner
 from headstart.runs.job_protocol import Asked
 from headstart.scribe import called
+from headstart.storage import files, folders, locks
+from headstart.storage.cache import cache_root, write_whole
 
 PATIENCE = 60.0  # seconds that a run is waited for which another process has
 
@@ -29,7 +29,7 @@ def adopt(parent: Path, asked: Sequence[Asked]) -> list[Path]:
     for plan, about in asked:
         if _key(plan).exists():
             name = _trunk_lock(group) if (group := heads_runner.group(plan)) is not None else _lock(plan)
-            with record.locked(parent, name, PATIENCE):
+            with locks.locked(parent, name, PATIENCE):
                 there = any(other.hash == plan.hash for other in runs_in(parent))
                 if not there and (folder := _adopted(parent, plan, about)) is not None:
                     found.append(folder)
@@ -71,9 +71,9 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None 
     source = _finished(plan, about) or (None if until is None else _rung(plan, until))
     if source is None:
         return None
-    folder = record.create_run(parent, called(plan, about), plan.chance.seed)
+    folder = folders.create_run(parent, called(plan, about), plan.chance.seed)
     try:
-        content = record.read_json(source / "plan.json")
+        content = files.read_json(source / "plan.json")
         _take_over(source, folder)
         gone = source not in (_finished(plan, about), until is not None and _rung(plan, until))  # or gone on
     except (HeadstartError, OSError):
@@ -81,7 +81,7 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None 
     if gone:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    record.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
+    files.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
     _remember(folder, plan, until)
     return folder
 
@@ -90,8 +90,8 @@ def _finished(plan: Plan, about: dict[str, Any]) -> Path | None:
     """Where the finished run of a plan lies, judged as far as it is asked for."""
     try:
         source = _noted(plan)
-        content = record.read_json(source / "plan.json")
-        result = record.read_json(source / "result.json")
+        content = files.read_json(source / "plan.json")
+        result = files.read_json(source / "result.json")
         read_run(source).judged("val")
     except Exception:  # whatever is wrong with a hint: then the run is made
         return None
@@ -119,8 +119,8 @@ def _noted(plan: Plan, until: int | None = None) -> Path:
 def _own(found: RunRecord) -> None:
     """A rung that was taken over and goes on is trained here, from its first step: nothing of it is another study's."""
     if found.made_in:
-        content = record.read_json(found.folder / "plan.json")
-        record.write_json(found.folder / "plan.json", {name: content[name] for name in content if name != "made_in"})
+        content = files.read_json(found.folder / "plan.json")
+        files.write_json(found.folder / "plan.json", {name: content[name] for name in content if name != "made_in"})
 
 
 def _take_over(source: Path, folder: Path) -> None:
@@ -132,4 +132,4 @@ def _take_over(source: Path, folder: Path) -> None:
         if path.is_dir():
             place.mkdir(exist_ok=True)
         elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
-            (record.link if path.parent.name == "model" else shutil.copyfile)(path, place)
+            (files.link if path.parent.name == "model" else shutil.copyfile)(path, place)

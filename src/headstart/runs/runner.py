@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, loop, record
+from headstart import build, checkpoint, loop
 from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import epoch_of, write_model
 from headstart.build import Prepared
-from headstart.cache import sweep
 from headstart.config.duration import Duration
 from headstart.config.run_config import Facts, Plan, anchored, differences, read_plan
 from headstart.diagnostics import checks
@@ -28,6 +27,8 @@ from headstart.runs import result as result_module
 from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
 from headstart.state import State
+from headstart.storage import files, folders, journal, locks
+from headstart.storage.cache import sweep
 from headstart.watch import sinks
 from headstart.watch.observer import Observer, epoch_sentence
 from headstart.watch.probe import Probe
@@ -51,7 +52,7 @@ def start(
     with a checkpoint and no result; `resume` goes on. Raises DivergedError, InterruptedRunError (the run can be
     resumed) and every error that a bad plan or bad data meets.
     """
-    record.require_writable(runs)
+    folders.require_writable(runs)
     draft = calibration.settle(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
         prepared = replace(build.prepare(draft, voice), blind=is_blind(about))
@@ -69,10 +70,10 @@ def is_blind(about: dict[str, Any] | None) -> bool:
 
 def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
     """A new run folder under `runs` with its plan.json."""
-    folder = record.create_run(runs, called(plan, about), plan.chance.seed)
-    content = {"schema": record.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
+    folder = folders.create_run(runs, called(plan, about), plan.chance.seed)
+    content = {"schema": files.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
     content |= {"environment": environment.environment(plan.machine.device)} | ({"study": about} if about else {})
-    record.write_json(folder / "plan.json", content)
+    files.write_json(folder / "plan.json", content)
     return folder
 
 
@@ -83,7 +84,7 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
     """
     plan, content = _unchanged_plan(folder)
     if (folder / "result.json").exists():
-        ended = "is finished" if record.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
+        ended = "is finished" if files.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
         raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
     calibration.settle(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
@@ -117,7 +118,7 @@ def _require_its_best(folder: Path) -> None:
 
 def _unchanged_plan(folder: Path) -> tuple[Plan, dict[str, Any]]:
     """The plan of a run and the content of its plan.json. Raises UsageError, with the difference, for a changed one."""
-    content = record.read_json(folder / "plan.json")
+    content = files.read_json(folder / "plan.json")
     began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
     told = "; ".join(differences(began, content.get("plan", {}))) if began else "there is no checkpoint to compare with"
     try:
@@ -142,7 +143,7 @@ def plan_of(folder: Path) -> Plan:
 def repair(folder: Path) -> Path:
     """Make a run's TensorBoard files anew from its record; returns the folder."""
     plan = read_plan(folder)
-    with record.locked(folder):
+    with locks.locked(folder):
         sinks.rebuild(folder, settings_of(plan)).close()
     return folder
 
@@ -150,14 +151,14 @@ def repair(folder: Path) -> Path:
 def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None, until: int | None) -> None:
     parts, state = prepared.parts, loop.begin(prepared.parts)
     probe = Probe(parts)  # before a checkpoint is loaded: it measures how far the weights come
-    with record.locked(folder), Wish() as wish:
+    with locks.locked(folder), Wish() as wish:
         for part in (folder, folder / "model", folder / "evidence"):
             sweep(part)  # what a crash left half-written
         known, warnings = checkpoint.load_state(folder / "checkpoints", parts, state)
         for warning in warnings:
             voice.say(warning)
         if not known:  # on a full disk it would end with its first checkpoint
-            record.require_space(folder, checkpoint.room(state))
+            folders.require_space(folder, checkpoint.room(state))
         how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
         voice.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
         with Scribe(folder, prepared.plan, known["bytes"] if known else 0) as scribe:
@@ -216,7 +217,7 @@ class _Life:
 
     def remember(self) -> None:
         """Take up what the record of a resumed run says of its health."""
-        for line in record.read_lines(self.folder / "metrics.jsonl"):
+        for line in journal.read_lines(self.folder / "metrics.jsonl"):
             self.history.take(line)
             if line["kind"] == "finding":
                 (self.noticed.discard if line.get("withdrawn") else self.noticed.add)(line["name"])

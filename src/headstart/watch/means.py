@@ -30,7 +30,9 @@ from torch.utils.tensorboard.summary import custom_scalars
 
 from headstart.analysis.run_records import RunRecord, compared
 from headstart.config.study_file import Declared
-from headstart.record import mark, read_lines, slug
+from headstart.storage.files import mark
+from headstart.storage.folders import slug
+from headstart.storage.journal import read_lines
 from headstart.watch.event_file import EventFile
 from headstart.watch.scalars import scalars
 from headstart.watch.sinks import retire

@@ -23,7 +23,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
-from headstart.record import read_json, read_lines
+from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from headstart.watch.event_file import EventFile
 from headstart.watch.pictures import confusion_picture
 from headstart.watch.scalars import scalars

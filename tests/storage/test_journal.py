@@ -7,61 +7,62 @@ from pathlib import Path
 
 import pytest
 
-from headstart import record
 from headstart.errors import DataError, ResourceError, UsageError
+from headstart.storage import files, folders, locks
+from headstart.storage.journal import Journal, read_lines
 
 
 def test_the_name_of_a_run_folder(tmp_path: Path) -> None:
     when = datetime(2026, 10, 20, 14, 44, 12)
-    folder = record.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when)
+    folder = folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when)
     assert re.fullmatch(r"Oct20_14-44-12_[A-Za-z0-9.+@-]+-file-cifar10\+frozen@sgd-s3", folder.name)
-    assert record.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when).name == folder.name + "-2"
+    assert folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when).name == folder.name + "-2"
 
 
 def test_names_cannot_leave_the_folder() -> None:
     for name in ("../../etc", "a/b", "..", "", "con\x00", "a" * 500, "файл"):
-        slug = record.slug(name)
+        slug = folders.slug(name)
         assert slug and "/" not in slug and slug not in (".", "..") and len(slug) <= 80
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
-        record.create_run(tmp_path / "file", "x", 0)
+        folders.create_run(tmp_path / "file", "x", 0)
 
 
 def test_a_journal_is_cut_where_the_checkpoint_was(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    with record.Journal(path) as journal:
+    with Journal(path) as journal:
         journal.append({"step": 1})
         size = journal.sync()
         journal.append({"step": 2})
-    with record.Journal(path, size) as journal:
+    with Journal(path, size) as journal:
         journal.append({"step": 2, "again": True})
-    assert list(record.read_lines(path)) == [{"step": 1}, {"step": 2, "again": True}]
+    assert list(read_lines(path)) == [{"step": 1}, {"step": 2, "again": True}]
 
 
 def test_a_journal_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("{}\n")
     with pytest.raises(DataError, match="3 bytes"):
-        record.Journal(tmp_path / "m", 100)
+        Journal(tmp_path / "m", 100)
 
 
 def test_a_last_line_cut_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "m").write_text('{"a":1}\n{"a":')
-    assert list(record.read_lines(tmp_path / "m")) == [{"a": 1}]
+    assert list(read_lines(tmp_path / "m")) == [{"a": 1}]
 
 
 def test_floats_come_back_exactly(tmp_path: Path) -> None:
-    with record.Journal(tmp_path / "m") as journal:
+    with Journal(tmp_path / "m") as journal:
         journal.append({"x": 0.1 + 0.2})
-    assert next(record.read_lines(tmp_path / "m"))["x"] == 0.1 + 0.2
+    assert next(read_lines(tmp_path / "m"))["x"] == 0.1 + 0.2
 
 
 @pytest.mark.parametrize("nth", range(3))
 def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     path = tmp_path / "result.json"
-    record.write_json(path, {"old": 1})
+    files.write_json(path, {"old": 1})
     calls = iter(range(100))
 
     def fails(real):
@@ -75,18 +76,18 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "fsync", fails(os.fsync))
     monkeypatch.setattr(Path, "replace", fails(Path.replace))
     with pytest.raises(OSError, match="No space"):
-        record.write_json(path, {"new": 1})
+        files.write_json(path, {"new": 1})
     assert json.loads(path.read_text()) in ({"old": 1}, {"new": 1})
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_nan_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
-        record.write_json(tmp_path / "x.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "x.json", {"loss": float("nan")})
 
 
 def _hold(folder: str, ready, done) -> None:
-    with record.locked(Path(folder)):
+    with locks.locked(Path(folder)):
         ready.set()
         done.wait(30)
 
@@ -97,21 +98,21 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> No
     holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(UsageError, match=f"process {holder.pid} on "), record.locked(tmp_path):
+    with pytest.raises(UsageError, match=f"process {holder.pid} on "), locks.locked(tmp_path):
         pass
     holder.kill()  # a dead process's lock is taken over
     holder.join()
-    with record.locked(tmp_path):
+    with locks.locked(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
     assert not (tmp_path / "lock").exists()
 
 
 def test_too_little_space_is_told_before(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="GB are needed"):
-        record.require_space(tmp_path, 1 << 60)
+        folders.require_space(tmp_path, 1 << 60)
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "m").write_text('{"a":1}\n{"a":\n{"a":3}\n')
     with pytest.raises(DataError, match=r"Line 2 of .*m is damaged"):
-        list(record.read_lines(tmp_path / "m"))
+        list(read_lines(tmp_path / "m"))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.errors import ResourceError
-from headstart.record import mark, write_atomic
+from headstart.storage.files import mark, write_atomic
 
 _WEEK = 7 * 24 * 3600
 _one_at_a_time = threading.Lock()
