@@ -17,7 +17,7 @@ from headstart.hardware import calibration, precision
 from headstart.models import structure
 from headstart.reporter import Silent
 from headstart.runs import heads_runner
-from headstart.watch.when import is_due
+from headstart.telemetry.cadence import is_due
 
 RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)
 OPTIMIZERS = ("sgd", "adam", "rmsprop")

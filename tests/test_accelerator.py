@@ -22,7 +22,7 @@ from headstart.reporter import Silent
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
-from headstart.watch import quantities
+from headstart.telemetry import tensor_stats
 from tests.runs.test_resume import outcome
 from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
 
@@ -134,7 +134,7 @@ def test_many_heads_are_the_heads_trained_alone_there(
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200))
 def test_histograms_count_the_same_there(values: list[float]) -> None:
     tensor = torch.tensor(values)
-    here, there = quantities.histogram(tensor), quantities.histogram(tensor.to(DEVICE))
+    here, there = tensor_stats.histogram(tensor), tensor_stats.histogram(tensor.to(DEVICE))
     assert (here["low"], here["high"], here["n"]) == (there["low"], there["high"], there["n"])
     assert sum(there["counts"]) == len(values)
     assert there["sum"] == pytest.approx(here["sum"], rel=1e-4, abs=1e-2 * max(map(abs, values), default=0))

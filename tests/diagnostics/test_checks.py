@@ -29,7 +29,7 @@ from headstart.reporter import Silent
 from headstart.results import diagnosis
 from headstart.runs import runner
 from headstart.storage.journal import read_lines
-from headstart.watch.probe import Probe
+from headstart.telemetry.probe import Probe
 from tests.cli.test_main import in_a_process
 from tests.short_runs import command, finish, metrics, prepared
 

@@ -20,7 +20,7 @@ from headstart.data.loader import Photos
 from headstart.loop import Score, evaluate, score
 from headstart.state import Parts
 from headstart.storage.files import write_atomic
-from headstart.watch.observer import confusion, score_line
+from headstart.telemetry.observer import confusion, score_line
 
 SAMPLES = 32  # photos in the picture of training samples
 LEGIBLE = 64  # px of a photo in it, at least

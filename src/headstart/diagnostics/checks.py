@@ -5,7 +5,7 @@ learning rate that is much too high also kills filters, and a network without gr
 docs/health.md says on which runs the thresholds rest.
 
 What is measured: at the output of every block |∂L/∂h|, behind every ReLU the filters that are zero on all probed photos
-(`headstart.watch.probe`), of every layer |Δw|/|w| of an update, and the loss.
+(`headstart.telemetry.probe`), of every layer |Δw|/|w| of an update, and the loss.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ from headstart.report import page
 from headstart.reporter import Silent, Voice
 from headstart.runs import execute, job_protocol, reuse, runner
 from headstart.storage import files, folders, locks
+from headstart.telemetry import seed_means
 from headstart.text import capital
-from headstart.watch import means
 
 
 @dataclass
@@ -119,7 +119,7 @@ def _carry_out(study: _Study) -> dict[str, Any]:
     found = _search(study)
     files.write_json(folder / "search.json", found)
     _compare(study, found)
-    means.rebuild(folder, declared)
+    seed_means.rebuild(folder, declared)
     verdict = conclude(folder, declared, found)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict)
@@ -334,10 +334,13 @@ def _note(
             if about["stage"] == "main":
                 conditions.add((about["cell"], about["budget"], about["fraction"]))
     for condition in sorted(conditions):
-        means.rebuild(study.folder, study.declared, condition)
+        seed_means.rebuild(study.folder, study.declared, condition)
 
 
 def repair(folder: Path) -> list[Path]:
     """Make the TensorBoard files of a study anew, of its runs and their means; returns the folders."""
     with locks.locked(folder):
-        return [*(runner.repair(found.folder) for found in runs_in(folder)), *means.rebuild(folder, read_study(folder))]
+        return [
+            *(runner.repair(found.folder) for found in runs_in(folder)),
+            *seed_means.rebuild(folder, read_study(folder)),
+        ]

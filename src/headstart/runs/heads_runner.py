@@ -36,12 +36,12 @@ from headstart.models import freezing, structure
 from headstart.reporter import Voice
 from headstart.runs import result as result_module
 from headstart.runs import runner
-from headstart.scribe import Scribe
 from headstart.signals import Wish
 from headstart.storage import files, locks
-from headstart.watch.observer import Observer, proof_line
-from headstart.watch.quantities import Lines, histogram, measure_gradient, measure_update, no_lines
-from headstart.watch.when import is_due
+from headstart.telemetry.cadence import is_due
+from headstart.telemetry.observer import Observer, proof_line
+from headstart.telemetry.run_logger import Scribe
+from headstart.telemetry.tensor_stats import Lines, histogram, measure_gradient, measure_update, no_lines
 
 # What heads on one trunk may differ in; everything else must be equal.
 OWN = {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "trunk_lr", "schedule", "warmup", "step_every",

@@ -10,8 +10,8 @@ from headstart import loop
 from headstart.artifacts import predictions
 from headstart.build import Prepared
 from headstart.config.run_config import Plan
-from headstart.scribe import Scribe
 from headstart.storage import files
+from headstart.telemetry.run_logger import Scribe
 
 
 def of_nothing(prepared: Prepared) -> dict[str, loop.Score]:

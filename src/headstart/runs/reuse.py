@@ -16,9 +16,9 @@ from headstart.errors import HeadstartError
 from headstart.hardware import environment
 from headstart.runs import heads_runner, runner
 from headstart.runs.job_protocol import Asked
-from headstart.scribe import called
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_whole
+from headstart.telemetry.run_logger import called
 
 PATIENCE = 60.0  # seconds that a run is waited for which another process has
 

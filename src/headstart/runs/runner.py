@@ -24,14 +24,14 @@ from headstart.hardware import calibration, devices, environment, precision
 from headstart.models import freezing, structure
 from headstart.reporter import Voice
 from headstart.runs import result as result_module
-from headstart.scribe import Scribe, called, settings_of
 from headstart.signals import Wish
 from headstart.state import State
 from headstart.storage import files, folders, journal, locks
 from headstart.storage.cache import sweep
-from headstart.watch import sinks
-from headstart.watch.observer import Observer, epoch_sentence
-from headstart.watch.probe import Probe
+from headstart.telemetry import tensorboard
+from headstart.telemetry.observer import Observer, epoch_sentence
+from headstart.telemetry.probe import Probe
+from headstart.telemetry.run_logger import Scribe, called, settings_of
 
 SAVING_SHARE = 0.01  # of the time may go into checkpoints between epochs
 
@@ -144,7 +144,7 @@ def repair(folder: Path) -> Path:
     """Make a run's TensorBoard files anew from its record; returns the folder."""
     plan = read_plan(folder)
     with locks.locked(folder):
-        sinks.rebuild(folder, settings_of(plan)).close()
+        tensorboard.rebuild(folder, settings_of(plan)).close()
     return folder
 
 

@@ -21,12 +21,12 @@ from headstart.models import structure
 from headstart.state import State
 from headstart.storage.files import write_json
 from headstart.storage.journal import Journal
-from headstart.watch import sinks
-from headstart.watch.event_file import EventFile
-from headstart.watch.observer import Observer, confusion
-from headstart.watch.pictures import confusion_picture
-from headstart.watch.quantities import BINS, Look, histogram
-from headstart.watch.when import is_due, probe_is_due
+from headstart.telemetry import tensorboard
+from headstart.telemetry.cadence import is_due, probe_is_due
+from headstart.telemetry.confusion_image import confusion_picture
+from headstart.telemetry.event_file import EventFile
+from headstart.telemetry.observer import Observer, confusion
+from headstart.telemetry.tensor_stats import BINS, Look, histogram
 from tests.boards import CONFIGURATION, points
 from tests.short_runs import prepared
 
@@ -281,12 +281,12 @@ END = [{"kind": "end", "step": 12, "epoch": 2, "val": SCORE, "test": {**SCORE, "
 
 def test_the_same_lines_always_give_the_same_points(tmp_path: Path, watched: list[dict]) -> None:
     folder = run_folder(tmp_path / "run", [*BEGIN, *watched, *END])
-    with sinks.TensorBoard(folder, {"lr": 0.1, "flip": True, "start": "scratch"}) as live:
+    with tensorboard.TensorBoard(folder, {"lr": 0.1, "flip": True, "start": "scratch"}) as live:
         for line in [*BEGIN, *watched, *END]:
             live.write(line)
     first = points(folder)
     for _ in range(2):
-        sinks.rebuild(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
+        tensorboard.rebuild(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
         assert points(folder) == first
     plain = [(tag, step) for tag, step, _, plugin, _ in first if plugin not in CONFIGURATION]
     assert len(plain) == len(set(plain)) > 200
@@ -311,9 +311,9 @@ def test_event_files_are_those_of_tensorboards_own_writer(records: list[bytes]) 
 
 def test_a_record_cut_short_is_a_board_cut_short(tmp_path: Path, watched: list[dict]) -> None:
     folder = run_folder(tmp_path / "run", [*BEGIN, *watched])
-    sinks.rebuild(folder, {}).close()
+    tensorboard.rebuild(folder, {}).close()
     whole = points(folder)
-    sinks.rebuild(folder, {}, [*BEGIN, *watched][:9]).close()
+    tensorboard.rebuild(folder, {}, [*BEGIN, *watched][:9]).close()
     part = points(folder)
     assert part == whole[: len(part)] and len(part) < len(whole)
 
@@ -326,7 +326,7 @@ def test_histogram_buckets_span_what_was_counted(tmp_path: Path) -> None:
         for step, tensor in enumerate([values, torch.ones(7), torch.empty(0)])
     ]  # fmt: skip
     folder = run_folder(tmp_path / "run", lines)
-    sinks.rebuild(folder, {}).close()
+    tensorboard.rebuild(folder, {}).close()
     found = [(step, np.array(eval(content))) for tag, step, _, _, content in points(folder) if tag == "weights/w"]
     assert [step for step, _ in found] == [0, 1]  # nothing to draw of an empty one
     (_, buckets), (_, single) = found
@@ -338,7 +338,7 @@ def test_histogram_buckets_span_what_was_counted(tmp_path: Path) -> None:
 
 
 def test_an_empty_record_is_an_empty_board(tmp_path: Path) -> None:
-    sinks.rebuild(tmp_path, {"lr": 0.1}).close()
+    tensorboard.rebuild(tmp_path, {"lr": 0.1}).close()
     assert {plugin for _, _, _, plugin, _ in points(tmp_path)} == {"hparams", "custom_scalars"}
 
 

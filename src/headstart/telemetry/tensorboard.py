@@ -25,9 +25,9 @@ from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
-from headstart.watch.event_file import EventFile
-from headstart.watch.pictures import confusion_picture
-from headstart.watch.scalars import scalars
+from headstart.telemetry.confusion_image import confusion_picture
+from headstart.telemetry.event_file import EventFile
+from headstart.telemetry.scalars import scalars
 
 LAYOUT = {
     "train beside val": {

@@ -17,8 +17,8 @@ import headstart
 from headstart.config.run_config import fields
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
-from headstart.watch import sinks
-from headstart.watch.pictures import confusion_picture
+from headstart.telemetry import tensorboard
+from headstart.telemetry.confusion_image import confusion_picture
 from tests.boards import Board, points
 from tests.short_runs import command, finish, flags
 
@@ -265,13 +265,13 @@ def test_a_board_that_is_looking_follows_a_record_made_anew(tmp_path: Path, load
     folder = tmp_path / "run"
     folder.mkdir()
     lines = [{"kind": "step", "step": n, "loss": n / 8, "lr": {"head": 0.1}, "time": 1e9 + n} for n in range(1, 40)]
-    sinks.rebuild(folder, {}, lines[:20]).close()
+    tensorboard.rebuild(folder, {}, lines[:20]).close()
     with Board(tmp_path, "--load_fast", loader) as board:
         board.until(lambda b: len(served(b, "run")) == 20)
         for length in (30, 39):
             time.sleep(1.1)  # event files are named by the second, and read in that order
             again = [{**line, "loss": line["loss"] + length} for line in lines[:length]]
-            sinks.rebuild(folder, {}, again).close()
+            tensorboard.rebuild(folder, {}, again).close()
             board.until(lambda b, lines=again: served(b, "run") == [(n["time"], n["step"], n["loss"]) for n in lines])
     assert len(list(folder.glob("events.out.tfevents.*"))) == 2  # no more of them, however often
 

@@ -14,8 +14,8 @@ from headstart.analysis.run_records import runs_in
 from headstart.config.study_file import Declared, write_study
 from headstart.config.study_request import declared
 from headstart.storage.files import write_json
-from headstart.watch import means, sinks
-from headstart.watch.scalars import scalars
+from headstart.telemetry import seed_means, tensorboard
+from headstart.telemetry.scalars import scalars
 from tests.boards import Board
 
 PER_EPOCH, EPOCHS = 4, 3
@@ -56,7 +56,7 @@ def put_run(study: Path, cell: str, seed: int, *, state: str = "finished", **len
     write_json(folder / "plan.json", {"plan": plan, "hash": f"{cell}{seed}", "study": about})
     lines = list(record(seed + 100 * len(cell), **length))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    sinks.rebuild(folder, {}, lines).close()
+    tensorboard.rebuild(folder, {}, lines).close()
     if state:
         write_json(folder / "result.json", {"state": state})
     return folder
@@ -85,7 +85,7 @@ def board(study: Path) -> Iterator[Board]:
     with Board(study) as started:
         started.until(lambda b: len(b.get("plugin/scalars/tags")) == 6)
         for _ in range(2):
-            assert [folder.name for folder in means.rebuild(study, protocol())] == [
+            assert [folder.name for folder in seed_means.rebuild(study, protocol())] == [
                 "mean-scratch", "mean-scratch+frozen"
             ]  # fmt: skip
             started.until(
@@ -165,20 +165,20 @@ def test_a_mean_run_is_no_run_and_is_made_anew_to_the_same_bytes(study: Path, bo
     assert not list(study.glob("mean-*/plan.json"))
     (file,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     before = file.read_bytes()
-    assert "mean-scratch" in [folder.name for folder in means.rebuild(study, protocol())]
+    assert "mean-scratch" in [folder.name for folder in seed_means.rebuild(study, protocol())]
     (again,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     assert again.name > file.name and again.read_bytes() == before
     going_on = ("scratch", "10ep", 1.0)
-    assert [folder.name for folder in means.rebuild(study, protocol(), going_on)] == ["mean-scratch"]
+    assert [folder.name for folder in seed_means.rebuild(study, protocol(), going_on)] == ["mean-scratch"]
     (one,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     assert b"accuracy/test" in before and b"accuracy/test" not in one.read_bytes()  # test is not shown before the end
     assert b"accuracy/val/low" in one.read_bytes()
-    means.rebuild(study, protocol())
+    seed_means.rebuild(study, protocol())
 
 
 def test_seeds_of_other_lengths_are_matched_by_epoch() -> None:
     lines = [list(record(seed, per_epoch=length)) for seed, length in ((1, 4), (2, 5))]
-    epochs = [moment for moment in means.gather(lines) if "seeds" in moment.values]
+    epochs = [moment for moment in seed_means.gather(lines) if "seeds" in moment.values]
     assert [moment.step for moment in epochs] == [5, 10, 15]
     for number, moment in enumerate(epochs):
         wanted = [[line for line in run if line["kind"] == "epoch"][number]["val"]["loss"] for run in lines]
@@ -187,16 +187,16 @@ def test_seeds_of_other_lengths_are_matched_by_epoch() -> None:
 
 def test_conditions_and_arms_have_folders_of_their_own() -> None:
     several = protocol(budgets="3ep,10ep", fractions="0.1,1")
-    found = means.names(several)
+    found = seed_means.names(several)
     assert len(found) == len(set(found.values())) == 8
     assert found["scratch+frozen", "3ep", 0.1] == "mean-scratch+frozen-3ep-0.1"
     alike = declared("digits", ("file:a/x.pth", "file:a/x.pth@adam"), {"lr": [0.1, 0.2]}, None, None, None, {})
-    assert len(set(means.names(alike).values())) == 4
+    assert len(set(seed_means.names(alike).values())) == 4
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
 def test_a_band_is_scipys(values: list[float]) -> None:
-    low, high = means.band(values)
+    low, high = seed_means.band(values)
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     half = stats.t.ppf(0.975, len(values) - 1) * error
     scale = 1e-9 * max(1.0, *map(abs, values))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from headstart.loop import Backward, Epoch, Event, Proof, Score, Step
-from headstart.watch.quantities import Look
-from headstart.watch.when import is_due, probe_is_due
+from headstart.telemetry.cadence import is_due, probe_is_due
+from headstart.telemetry.tensor_stats import Look
 
 
 class Observer:

@@ -7,7 +7,7 @@ from typing import Any
 
 from headstart.config.run_config import Plan, fields
 from headstart.storage import journal
-from headstart.watch import sinks
+from headstart.telemetry import tensorboard
 
 
 class Scribe:
@@ -17,7 +17,7 @@ class Scribe:
         """Go on with the record from its first `size` bytes; TensorBoard's files are made anew from them."""
         self.folder = folder
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
-        self.board = sinks.rebuild(folder, settings_of(plan))
+        self.board = tensorboard.rebuild(folder, settings_of(plan))
 
     def write(self, line: dict[str, Any]) -> None:
         self.journal.append(line)

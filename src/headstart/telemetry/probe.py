@@ -22,7 +22,7 @@ from headstart.data import transforms
 from headstart.models import structure
 from headstart.rng import torch_stream
 from headstart.state import Parts
-from headstart.watch.quantities import relative_change
+from headstart.telemetry.tensor_stats import relative_change
 
 PHOTOS = 8
 SIDE_PATH = "downsample"  # ResNets call the convolution on a shortcut so; what follows it belongs to the block

@@ -33,9 +33,9 @@ from headstart.config.study_file import Declared
 from headstart.storage.files import mark
 from headstart.storage.folders import slug
 from headstart.storage.journal import read_lines
-from headstart.watch.event_file import EventFile
-from headstart.watch.scalars import scalars
-from headstart.watch.sinks import retire
+from headstart.telemetry.event_file import EventFile
+from headstart.telemetry.scalars import scalars
+from headstart.telemetry.tensorboard import retire
 
 LEVEL = 0.95
 CHARTS = ("accuracy/val", "loss/val", "accuracy/train", "loss/train")
