@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from headstart import build, loop, many_heads
 from headstart.config.resolve import settle
 from headstart.hardware import calibration, precision
 from headstart.models import structure
 from headstart.reporter import Silent
 from headstart.runs import heads_runner
 from headstart.telemetry.cadence import is_due
+from headstart.training import batched_heads, events, loop, setup
 
 RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)
 OPTIMIZERS = ("sgd", "adam", "rmsprop")
@@ -29,7 +29,7 @@ def table(source: str, weights: Path, size: int) -> list[str]:
     """Five learning rates x three optimizers x four seeds for 20 epochs, on features that are there already."""
     given = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
     draft = calibration.settle(settle(given).plan)
-    first = build.complete(draft, Silent())
+    first = setup.complete(draft, Silent())
     plans = []
     for optimizer in OPTIMIZERS:
         for rate in RATES:
@@ -38,12 +38,12 @@ def table(source: str, weights: Path, size: int) -> list[str]:
                 plans.append(first.survey.recounted(own))
     threads = first.plan.machine.threads
     with precision.repeatable(torch.device(first.plan.machine.device), threads), tempfile.TemporaryDirectory() as place:
-        pairs = build.prepare_heads(plans, Silent())
+        pairs = setup.prepare_heads(plans, Silent())
         parts = pairs[0][0].parts
         due = functools.partial(is_due, steps_per_epoch=parts.batches.steps_per_epoch, total=parts.steps)
-        list(many_heads.train([member for _, member in pairs], due))  # the features are computed here
+        list(batched_heads.train([member for _, member in pairs], due))  # the features are computed here
         clock = time.perf_counter()
-        trained = list(many_heads.train([member for _, member in pairs], due))[-1]
+        trained = list(batched_heads.train([member for _, member in pairs], due))[-1]
         training = time.perf_counter() - clock
         assert isinstance(trained, list)
         clock = time.perf_counter()
@@ -65,25 +65,25 @@ def table(source: str, weights: Path, size: int) -> list[str]:
     ]
 
 
-def _apart(prepared: build.Prepared, member: many_heads.Member, trained: many_heads.Trained) -> float:
+def _apart(prepared: setup.Prepared, member: batched_heads.Member, trained: batched_heads.Trained) -> float:
     """The largest difference of a final weight, relative to the largest weight, to the head trained by the loop."""
     return _difference(_alone(prepared, member, trained), trained.best)
 
 
-def _nudged(prepared: build.Prepared, member: many_heads.Member, trained: many_heads.Trained) -> float:
+def _nudged(prepared: setup.Prepared, member: batched_heads.Member, trained: batched_heads.Trained) -> float:
     """The same of two heads trained by the loop, one of which begins a rounding away: what a recipe makes of those."""
     return _difference(_alone(prepared, member, trained), _alone(prepared, member, trained, NUDGE))
 
 
 def _alone(
-    prepared: build.Prepared, member: many_heads.Member, trained: many_heads.Trained, nudge: float = 0.0
+    prepared: setup.Prepared, member: batched_heads.Member, trained: batched_heads.Trained, nudge: float = 0.0
 ) -> dict[str, torch.Tensor]:
     """The head that the loop trains from the same first weights, at the epoch that was best among the many."""
     head = prepared.network.get_submodule(structure.head_name(prepared.network))
     head.load_state_dict({name: tensor * (1 + nudge) for name, tensor in member.head.state_dict().items()})
     best: dict[str, torch.Tensor] = {}
     for event in loop.train(prepared.parts, loop.begin(prepared.parts)):
-        if isinstance(event, loop.Epoch) and trained.best_epoch and event.epoch == trained.best_epoch.epoch:
+        if isinstance(event, events.Epoch) and trained.best_epoch and event.epoch == trained.best_epoch.epoch:
             best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     return best
 

@@ -18,10 +18,10 @@ from scipy import stats
 
 import headstart
 from benchmarks import stock
-from headstart import build, loop
 from headstart.config.resolve import settle
 from headstart.hardware import calibration, precision
 from headstart.reporter import Silent
+from headstart.training import loop, setup
 
 RECIPE = {"size": 96, "batch": 32, "epochs": 8, "lr": 0.01}
 
@@ -40,7 +40,7 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
     }
     draft = calibration.settle(settle(settings).plan)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        made = build.prepare(draft, Silent())
+        made = setup.prepare(draft, Silent())
         state = loop.begin(made.parts)
         for _ in loop.train(made.parts, state):
             pass

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from headstart import build
-from headstart.build import Prepared
 from headstart.config.resolve import settle
 from headstart.hardware import calibration, precision
 from headstart.reporter import Silent
 from headstart.storage.journal import read_lines, without_clock
+from headstart.training import setup
+from headstart.training.setup import Prepared
 from tests.conftest import environment_for_processes
 
 SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
@@ -22,7 +22,7 @@ def prepared(**settings: Any) -> Prepared:
     """Everything before the first step of a small run."""
     draft = calibration.settle(settle({**SMALL, **settings}).plan)
     with precision.repeatable(torch.device("cpu"), draft.machine.threads):
-        return build.prepare(draft, Silent())
+        return setup.prepare(draft, Silent())
 
 
 def command(*words: str | Path) -> subprocess.Popen[str]:

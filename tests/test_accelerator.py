@@ -24,7 +24,9 @@ from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.telemetry import tensor_stats
 from tests.runs.test_resume import outcome
-from tests.test_many_heads import test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone
+from tests.training.test_batched_heads import (
+    test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone,
+)
 
 DEVICE = devices.pick_device("auto")
 pytestmark = pytest.mark.skipif(DEVICE.type == "cpu", reason="there is no accelerator")
@@ -112,7 +114,7 @@ def test_frozen_means_frozen_there(tuning: str, tmp_path: Path) -> None:
 def test_a_kept_trunk_trains_the_head_as_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = {"tuning": "frozen", "views": 2, "precision": "fp32"}
     kept = begin(tmp_path / "kept", **kind)
-    monkeypatch.setattr("headstart.features.LARGEST", 0)
+    monkeypatch.setattr("headstart.training.feature_cache.LARGEST", 0)
     anew = begin(tmp_path / "anew", **kind)
     first, second = (model_weights(folder / "model").state for folder in (kept, anew))
     for key, tensor in second.items():
@@ -125,7 +127,7 @@ def test_many_heads_are_the_heads_trained_alone_there(
 ) -> None:
     start = f"run:{begin(tmp_path / 'start')}"
     monkeypatch.setattr(
-        "tests.test_many_heads.FROZEN", {**SMALL, "source": "digits:4-7", "tuning": "frozen", "views": 2}
+        "tests.training.test_batched_heads.FROZEN", {**SMALL, "source": "digits:4-7", "tuning": "frozen", "views": 2}
     )
     _each_head_is_the_head_trained_alone(head, start, tmp_path, monkeypatch)
 

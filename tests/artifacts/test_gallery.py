@@ -24,7 +24,7 @@ from headstart.models import factory, structure
 from headstart.models.gradcam import grad_cam
 from headstart.report import photos as photos_module
 from headstart.reporter import Silent
-from tests.test_build import Ear
+from tests.training.test_setup import Ear
 
 
 def test_grad_cam_is_its_equations() -> None:

@@ -17,7 +17,7 @@ from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
 from tests.diagnostics.test_checks import FAST
-from tests.test_build import photos
+from tests.training.test_setup import photos
 
 
 def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> ablation.Twin:

@@ -6,7 +6,6 @@ import pytest
 from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
-from headstart import build
 from headstart.analysis import sentences, wording
 from headstart.analysis.verdict import grid_rows, rivals_of
 from headstart.config.resolve import settle
@@ -19,6 +18,7 @@ from headstart.parts import starts
 from headstart.reporter import Silent
 from headstart.runs import runner
 from headstart.storage.files import read_json
+from headstart.training import setup
 from tests.cli.test_train_errors import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
@@ -92,11 +92,11 @@ def test_images_that_a_run_was_trained_on_are_counted_while_they_are_what_they_w
         preflight.write_met(tmp_path, declared, checked, sources)
         return [met["known_images"] for met in read_json(tmp_path / "cells.json").values()]
 
-    prepared = build.complete(calibration.settle(first), Silent())
+    prepared = setup.complete(calibration.settle(first), Silent())
     contents = prepared.survey.contents
     learned = {contents[int(i)] for i in prepared.split.train}
     other = first.changed("chance", test_seed=5)
-    judged = build.complete(preflight.as_judged(calibration.settle(other)), Silent()).split.test
+    judged = setup.complete(preflight.as_judged(calibration.settle(other)), Silent()).split.test
     expected = sum(contents[int(i)] in learned for i in judged)
     assert counted(other) == [0, expected] and expected > 0
     (tmp_path / "seen").rename(tmp_path / "moved")

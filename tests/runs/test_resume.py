@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart import loop
 from headstart.cli.main import main
 from headstart.config.resolve import settle
 from headstart.errors import UsageError
 from headstart.reporter import Silent
 from headstart.runs import runner
-from headstart.state import Parts, State
 from headstart.storage.files import read_json
+from headstart.training import loop
+from headstart.training.state import Parts, State
 from tests.short_runs import SMALL, flags, metrics
-from tests.test_build import Ear
+from tests.training.test_setup import Ear
 
 SETTINGS = {
     "network": "timm:test_resnet",  # half a million weights: the kills are what takes the time

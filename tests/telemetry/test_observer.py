@@ -15,18 +15,19 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from headstart import loop
 from headstart.artifacts import predictions
 from headstart.models import structure
-from headstart.state import State
 from headstart.storage.files import write_json
 from headstart.storage.journal import Journal
 from headstart.telemetry import tensorboard
 from headstart.telemetry.cadence import is_due, probe_is_due
 from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
-from headstart.telemetry.observer import Observer, confusion
+from headstart.telemetry.observer import Observer
 from headstart.telemetry.tensor_stats import BINS, Look, histogram
+from headstart.training import loop, scoring
+from headstart.training.scoring import confusion
+from headstart.training.state import State
 from tests.boards import CONFIGURATION, points
 from tests.short_runs import prepared
 
@@ -253,7 +254,7 @@ def test_the_lines_of_a_run() -> None:
 
 def test_confusion_counts_true_by_predicted() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
-    found = loop.Score(0.0, 0.5, 4, logits)
+    found = scoring.Score(0.0, 0.5, 4, logits)
     assert confusion(found, np.array([0, 0, 1, 1])) == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 

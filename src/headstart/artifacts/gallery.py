@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from headstart import build
 from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
 from headstart.artifacts.model_folder import Model, read_model
@@ -34,6 +33,7 @@ from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import Silent, Voice
 from headstart.storage.files import read_json, write_atomic
+from headstart.training import setup
 
 SIDE = 96  # px of a thumbnail
 OF_CELL, OF_LIST = 12, 24  # pictures of a cell of the confusion; of the worst mistakes, and of the least sure
@@ -66,7 +66,7 @@ def write(run: Path) -> None:
 
 
 def _made(run: Path, plan: Plan) -> bytes:
-    found = build.complete(plan, Silent())
+    found = setup.complete(plan, Silent())
     result = read_json(run / "result.json")
     judge = result["judge"]
     judged = predictions(run, judge)

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.build import Prepared, make_network
-from headstart.checkpoint import tensor_bytes
 from headstart.config.run_config import Network
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.loop import Epoch
 from headstart.models import structure
 from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
 from headstart.storage.files import link, write_atomic, write_json
+from headstart.training.checkpoint import tensor_bytes
+from headstart.training.events import Epoch
+from headstart.training.setup import Prepared, make_network
 
 NOT_WHOLE = """
 The weights lie in two files, `trunk.safetensors` (frozen) and `head.safetensors`; together they are the state dict.

@@ -15,12 +15,12 @@ from PIL import Image
 from torch import nn
 
 from headstart.analysis.statistics import wilson
-from headstart.build import Prepared
 from headstart.data.loader import Photos
-from headstart.loop import Score, evaluate, score
-from headstart.state import Parts
 from headstart.storage.files import write_atomic
-from headstart.telemetry.observer import confusion, score_line
+from headstart.training.loop import evaluate
+from headstart.training.scoring import Score, confusion, score, score_line
+from headstart.training.setup import Prepared
+from headstart.training.state import Parts
 
 SAMPLES = 32  # photos in the picture of training samples
 LEGIBLE = 64  # px of a photo in it, at least

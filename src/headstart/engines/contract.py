@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from headstart import build
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
@@ -30,6 +29,7 @@ from headstart.errors import DataError
 from headstart.hardware import calibration, precision
 from headstart.reporter import Silent
 from headstart.runs import job_protocol
+from headstart.training import setup
 
 STEPS = 3
 _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}
@@ -40,7 +40,7 @@ def plan(seed: int, steps: int = STEPS, **settings: Any) -> Plan:
     """A complete plan of a small run."""
     draft = calibration.settle(settle({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan)
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        return build.complete(draft, Silent()).plan
+        return setup.complete(draft, Silent()).plan
 
 
 def job(parent: Path, *plans: Plan) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstart import build
 from headstart.config.run_config import Network, Plan
 from headstart.engines.processes import Lane
 from headstart.errors import ResourceError
@@ -27,6 +26,7 @@ from headstart.reporter import Voice
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
 from headstart.text import counted
+from headstart.training import setup
 
 WINDOW = 2.0  # seconds that are timed, after a step to warm up
 _PATIENCE = 180.0  # seconds that a lane may take to answer
@@ -143,7 +143,7 @@ def work(asked: dict[str, Any]) -> str:
     try:
         with precision.repeatable(device, asked["threads"]):
             if key not in _networks:
-                made = build.make_network(Network.model_validate(asked["network"]), "linear", 10, 0)
+                made = setup.make_network(Network.model_validate(asked["network"]), "linear", 10, 0)
                 _networks[key] = devices.place(made, device).train()
             batch = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
             steps, begin = 0, time.perf_counter()

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from headstart import build
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
@@ -37,6 +36,7 @@ from headstart.reporter import Silent, Voice
 from headstart.runs import job_protocol
 from headstart.storage import folders, journal, locks
 from headstart.text import capital, counted, points
+from headstart.training import setup
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")
@@ -117,12 +117,12 @@ def compare(
     folders.require_writable(runs)
     draft = calibration.settle(draft)
     asked: list[tuple[Plan, dict[str, Any]]] = []
-    met: list[tuple[str, build.Complete]] = []
+    met: list[tuple[str, setup.Complete]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
         cell = f"{start},network={network},norm={norm},shortcut={shortcut}"
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
                                            "shortcut": shortcut})  # fmt: skip
-        met.append((cell, build.complete(plan, Silent())))
+        met.append((cell, setup.complete(plan, Silent())))
     counts = met[0][1].plan.facts.counts
     if (counts["test"] or counts["val"]) < 2:
         raise DataError("One image cannot judge twins.", "Let test have two images at least, or val without a test.")
@@ -142,7 +142,7 @@ def compare(
     return told(found, asked[0][0]) | {"folder": str(folder)}
 
 
-def _place(runs: Path, draft: Plan, met: Sequence[build.Complete]) -> tuple[Path, str]:
+def _place(runs: Path, draft: Plan, met: Sequence[setup.Complete]) -> tuple[Path, str]:
     """The factorial's folder, and the precision that all twins have.
 
     One that was left to be measured is that of the twins which are there already: the machine may be measured anew,

@@ -6,7 +6,6 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart import build
 from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.config.duration import seconds
 from headstart.config.run_config import Plan
@@ -29,6 +28,7 @@ from headstart.hardware import calibration
 from headstart.hardware.devices import usable_cores
 from headstart.reporter import Silent, Voice
 from headstart.text import counted, enumerated
+from headstart.training import setup
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
 PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge
@@ -125,7 +125,7 @@ def _within(declared: Declared, given: Container[str] | None, voice: Voice, engi
     return Forecast(declared, cost(declared), passes(declared, prices, sources), counts["test"] or counts["val"])
 
 
-def price(found: build.Complete) -> Price:
+def price(found: setup.Complete) -> Price:
     """What this arm costs at most: its measured step, and of a frozen trunk one pass for each view, for all runs."""
     plan = found.plan
     share, photos = _trained_share(plan), plan.facts.counts["train"]

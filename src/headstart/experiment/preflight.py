@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart import build, data
+from headstart import data
 from headstart.config.run_config import Plan, differences, read_plan
 from headstart.config.start_spec import start_path
 from headstart.config.study_file import Declared
@@ -22,6 +22,7 @@ from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.reporter import Silent, Voice
 from headstart.storage import files
+from headstart.training import setup
 
 OTHER_WAYS = (
     "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
@@ -34,29 +35,29 @@ def meet(declared: Declared) -> None:
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := source_of(plan):
-            build.meet(source_plan(declared, source))
+            setup.meet(source_plan(declared, source))
             plan = plan.changed("arm", start="scratch")
         with _other_ways():
-            build.meet(plan)
+            setup.meet(plan)
 
 
-def check(declared: Declared, voice: Voice) -> tuple[list[build.Complete], dict[str, build.Complete]]:
+def check(declared: Declared, voice: Voice) -> tuple[list[setup.Complete], dict[str, setup.Complete]]:
     """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
 
     `declared` has its machine settled.
     """
-    found: list[build.Complete] = []
-    sources: dict[str, build.Complete] = {}
+    found: list[setup.Complete] = []
+    sources: dict[str, setup.Complete] = {}
     seen: dict[tuple[str, str], str] = {}
     told: set[tuple[str, str]] = set()
     for cell in declared.cells:
         plan = cell.plan(declared.plan)
         if source := source_of(plan):
             if source not in sources:
-                sources[source] = build.complete(source_plan(declared, source), Silent())
+                sources[source] = setup.complete(source_plan(declared, source), Silent())
             plan = plan.changed("arm", start="scratch")
         with _other_ways():
-            completed = build.complete(as_judged(plan), voice if not found else Silent())
+            completed = setup.complete(as_judged(plan), voice if not found else Silent())
         notes = {(completed.plan.arm.start, note) for note in completed.start.notes}
         for _, note in sorted(notes - told) if found else ():
             voice.say(f"{cell.name}: {note}")
@@ -108,7 +109,7 @@ def source_plan(declared: Declared, source: str) -> Plan:
     return plan.changed("recipe", epochs=declared.source_epochs)
 
 
-def write_met(folder: Path, declared: Declared, arms: list[build.Complete], sources: dict[str, build.Complete]) -> None:
+def write_met(folder: Path, declared: Declared, arms: list[setup.Complete], sources: dict[str, setup.Complete]) -> None:
     """Keep what the arms met, cell by cell, as the study's cells.json."""
     cells = {}
     for cell, arm in zip(declared.cells, arms, strict=True):
@@ -177,7 +178,7 @@ def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
         )
 
 
-def borne_by_all(found: Iterable[build.Complete]) -> str:
+def borne_by_all(found: Iterable[setup.Complete]) -> str:
     """The precision of a study: the first arm's, but fp32 where an arm or a source must be, or is faster, in that."""
     chosen = [complete.plan.machine.precision for complete in found]
     return "fp32" if "fp32" in chosen else chosen[0]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart import build, signals
+from headstart import signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
 from headstart.artifacts import gallery
@@ -47,6 +47,7 @@ from headstart.runs import execute, job_protocol, reuse, runner
 from headstart.storage import files, folders, locks
 from headstart.telemetry import seed_means
 from headstart.text import capital
+from headstart.training import setup
 
 
 @dataclass
@@ -139,7 +140,7 @@ def _prepare(study: _Study) -> None:
             if source not in made:
                 made[source] = _source(study, cell.name, source)
             plan = plan.changed("arm", start=f"run:{made[source]}")
-        completed_cell = build.complete(plan, Silent())
+        completed_cell = setup.complete(plan, Silent())
         require_unchanged(study.folder, cell.name, met(cell.plan(study.declared.plan), completed_cell.plan))
         study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
         study.paces[cell.name] = completed_cell.step_seconds / completed_cell.plan.recipe.batch_size
@@ -150,7 +151,7 @@ def _source(study: _Study, cell: str, source: str) -> Path:
 
     Raises DataError where its photos have changed, DivergedError where it has nothing to teach.
     """
-    plan = build.complete(source_plan(study.declared, source), Silent()).plan
+    plan = setup.complete(source_plan(study.declared, source), Silent()).plan
     require_unchanged(study.folder, cell, met_by_source(plan))
     about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
     words = f"source of {plan.recipe.epochs}"

@@ -18,9 +18,9 @@ from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.inference.predictor import BATCH, Predictor
-from headstart.loop import score
 from headstart.reporter import Voice
 from headstart.text import printable
+from headstart.training.scoring import score
 
 SPLITS = ("auto", "train", "val", "test", "all")
 OWN = {

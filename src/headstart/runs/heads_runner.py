@@ -20,18 +20,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart import build, loop, many_heads
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
-from headstart.build import Prepared
-from headstart.checkpoint import tensor_bytes
 from headstart.config.run_config import Plan
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import InterruptedRunError
-from headstart.features import PLAIN, Trunk
 from headstart.hardware import precision
-from headstart.many_heads import Member, Moment, Trained
 from headstart.models import freezing, structure
 from headstart.reporter import Voice
 from headstart.runs import result as result_module
@@ -42,6 +37,11 @@ from headstart.telemetry.cadence import is_due
 from headstart.telemetry.observer import Observer, proof_line
 from headstart.telemetry.run_logger import Scribe
 from headstart.telemetry.tensor_stats import Lines, histogram, measure_gradient, measure_update, no_lines
+from headstart.training import batched_heads, events, scoring, setup
+from headstart.training.batched_heads import Member, Moment, Trained
+from headstart.training.checkpoint import tensor_bytes
+from headstart.training.feature_cache import PLAIN, Trunk
+from headstart.training.setup import Prepared
 
 # What heads on one trunk may differ in; everything else must be equal.
 OWN = {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "trunk_lr", "schedule", "warmup", "step_every",
@@ -89,9 +89,9 @@ def carry_out(
     machine = asked[0][0].machine
     with precision.repeatable(torch.device(machine.device), machine.threads), Wish() as wish:
         obey = functools.partial(_obey, wish)
-        pairs = build.prepare_heads([plan for plan, _ in asked], voice)
+        pairs = setup.prepare_heads([plan for plan, _ in asked], voice)
         first, member = pairs[0]
-        if member.parts.trunk is None or not many_heads.stackable(member.head):
+        if member.parts.trunk is None or not batched_heads.stackable(member.head):
             return {}
         per_epoch, steps = member.parts.batches.steps_per_epoch, member.parts.steps
         names = freezing.trainable(first.network, "frozen")
@@ -99,13 +99,13 @@ def carry_out(
         due = functools.partial(is_due, steps_per_epoch=per_epoch, total=steps)
         trunk: dict[str, Any] = {}
         lines = [_Lines(prepared, trunk) for prepared, _ in pairs]
-        trained = _train(many_heads.train([m for _, m in pairs], due), lines, obey)
+        trained = _train(batched_heads.train([m for _, m in pairs], due), lines, obey)
         found = [
             _Head(replace(p, blind=runner.is_blind(about)), m, t, made)
             for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
         ]
         judge = _Judge(found, obey)
-        proof = loop.Proof("frozen", steps, len(names), before, freezing.frozen_digest(first.network, names))
+        proof = events.Proof("frozen", steps, len(names), before, freezing.frozen_digest(first.network, names))
         shared = _Shared(parent, proof, _trunk_file(parent, first, before))
         folders: dict[str, Path] = {}
         for (_, about), head in zip(asked, found, strict=True):
@@ -148,7 +148,7 @@ class _Lines:
         losses = trained.losses[self._steps :]
         for step, loss in enumerate(losses, self._steps + 1):
             epoch = (step - 1) // self._per_epoch + 1
-            event = loop.Step(step, epoch, loss, trained.rates[step - 1], self._network)
+            event = events.Step(step, epoch, loss, trained.rates[step - 1], self._network)
             self._add(*self._observer.lines(event))
             if step in trained.moments:
                 look = self._look(trained.moments[step], whole=step in (1, self._last))
@@ -195,7 +195,7 @@ def _obey(wish: Wish) -> None:
 
 
 def _train(
-    events: Iterator[loop.Pulse | list[Trained]], lines: Sequence[_Lines], obey: Callable[[], None]
+    events: Iterator[events.Pulse | list[Trained]], lines: Sequence[_Lines], obey: Callable[[], None]
 ) -> list[Trained]:
     """Follow the training to its end; returns what became of the heads."""
     found: list[Trained] = []
@@ -223,13 +223,13 @@ class _Judge:
     """Scores of the best heads in fp32, on what the frozen trunk made of val and test."""
 
     def __init__(self, found: Sequence[_Head], obey: Callable[[], None]) -> None:
-        self._trunk: Trunk = build.judging_trunk(found[0].prepared)
+        self._trunk: Trunk = setup.judging_trunk(found[0].prepared)
         for head in found:
             for photos in head.prepared.judging.values():
                 for _ in self._trunk.fill(PLAIN, photos):
                     obey()
 
-    def scores(self, head: _Head) -> dict[str, loop.Score] | None:
+    def scores(self, head: _Head) -> dict[str, scoring.Score] | None:
         """By split; None where the head has no epoch, or numbers that are not finite."""
         if head.trained.best_epoch is None:
             return None
@@ -238,18 +238,18 @@ class _Judge:
             rows = self._trunk.rows(PLAIN, photos.indices)
             with torch.no_grad():
                 logits = functional_call(head.member.head.to(rows.device), head.trained.best, (rows,))
-            found[name] = loop.score(logits.float().cpu().numpy(), photos.labels)
+            found[name] = scoring.score(logits.float().cpu().numpy(), photos.labels)
         return found if all(math.isfinite(score.loss) for score in found.values()) else None
 
 
 class _Shared:
     """Writes the folders; what all heads have in common is made once."""
 
-    def __init__(self, parent: Path, proof: loop.Proof, trunk: Path) -> None:
+    def __init__(self, parent: Path, proof: events.Proof, trunk: Path) -> None:
         self._proof, self._trunk = proof_line(proof), trunk
         self._samples: dict[int, bytes] = {}
 
-    def write(self, folder: Path, head: _Head, scores: dict[str, loop.Score] | None) -> None:
+    def write(self, folder: Path, head: _Head, scores: dict[str, scoring.Score] | None) -> None:
         """Everything that a run leaves behind."""
         prepared, trained = head.prepared, head.trained
         clock = time.perf_counter()

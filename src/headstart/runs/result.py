@@ -6,25 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from headstart import loop
 from headstart.artifacts import predictions
-from headstart.build import Prepared
 from headstart.config.run_config import Plan
 from headstart.storage import files
 from headstart.telemetry.run_logger import Scribe
+from headstart.training import scoring
+from headstart.training.setup import Prepared
 
 
-def of_nothing(prepared: Prepared) -> dict[str, loop.Score]:
+def of_nothing(prepared: Prepared) -> dict[str, scoring.Score]:
     """The scores of logits of 0, by split."""
     found = {}
     for name, photos in prepared.judging.items():
         logits = np.zeros((len(photos), len(prepared.listing.classes)), dtype=np.float32)
-        found[name] = loop.score(logits, photos.labels)
+        found[name] = scoring.score(logits, photos.labels)
     return found
 
 
 def judged(
-    scribe: Scribe, prepared: Prepared, scores: dict[str, loop.Score], step: int, epoch: int, best_epoch: int
+    scribe: Scribe, prepared: Prepared, scores: dict[str, scoring.Score], step: int, epoch: int, best_epoch: int
 ) -> dict[str, Any]:
     """Leave the judgement in the record and as evidence; returns what result.json says of it."""
     predictions.write_predictions(scribe.folder, prepared, scores)

@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from headstart import build, checkpoint, loop
 from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import epoch_of, write_model
-from headstart.build import Prepared
 from headstart.config.duration import Duration
 from headstart.config.run_config import Facts, Plan, anchored, differences, read_plan
 from headstart.diagnostics import checks
@@ -25,13 +23,15 @@ from headstart.models import freezing, structure
 from headstart.reporter import Voice
 from headstart.runs import result as result_module
 from headstart.signals import Wish
-from headstart.state import State
 from headstart.storage import files, folders, journal, locks
 from headstart.storage.cache import sweep
 from headstart.telemetry import tensorboard
 from headstart.telemetry.observer import Observer, epoch_sentence
 from headstart.telemetry.probe import Probe
 from headstart.telemetry.run_logger import Scribe, called, settings_of
+from headstart.training import checkpoint, events, loop, scoring, setup
+from headstart.training.setup import Prepared
+from headstart.training.state import State
 
 SAVING_SHARE = 0.01  # of the time may go into checkpoints between epochs
 
@@ -55,7 +55,7 @@ def start(
     folders.require_writable(runs)
     draft = calibration.settle(anchored(draft))
     with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        prepared = replace(build.prepare(draft, voice), blind=is_blind(about))
+        prepared = replace(setup.prepare(draft, voice), blind=is_blind(about))
         folder = make_folder(prepared.plan, runs, about)
         _live(folder, prepared, voice, save_every, until)
         if about is None:  # a study draws the run whose model it exports
@@ -88,7 +88,7 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
         raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
     calibration.settle(plan)  # the device must still be there
     with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
-        prepared = replace(build.prepare(plan, voice), blind=is_blind(content.get("study")))
+        prepared = replace(setup.prepare(plan, voice), blind=is_blind(content.get("study")))
         changes = differences(plan.identity(), prepared.plan.identity())
         if changes:
             raise DataError(
@@ -258,11 +258,11 @@ class _Life:
                 if line["kind"] == "epoch":
                     self.notice()
             self.seconds["watching"] += time.perf_counter() - clock
-            if isinstance(event, loop.Backward):  # in the middle of a step: nothing to save, no moment to stop
+            if isinstance(event, events.Backward):  # in the middle of a step: nothing to save, no moment to stop
                 continue
-            if isinstance(event, loop.Step):
+            if isinstance(event, events.Step):
                 self.voice.progress("training", event.step, parts.steps)
-            elif isinstance(event, loop.Epoch):
+            elif isinstance(event, events.Epoch):
                 self.seconds["training"] += event.train_seconds + event.val_seconds
                 if event.best:
                     write_model(self.folder / "model", self.state.judged.state_dict(), self.prepared, event)
@@ -273,16 +273,20 @@ class _Life:
                 self.save()
             if asked is not None:
                 self.obey()
-            if isinstance(event, loop.Epoch) and event.epoch == until and not loop.finished(parts, self.state.progress):
+            if (
+                isinstance(event, events.Epoch)
+                and event.epoch == until
+                and not loop.finished(parts, self.state.progress)
+            ):
                 self.save()
                 return False
         return True
 
-    def _is_time(self, event: loop.Event, save_steps: int) -> bool:
-        if isinstance(event, loop.Epoch) and (save_steps or loop.finished(self.prepared.parts, self.state.progress)):
+    def _is_time(self, event: events.Event, save_steps: int) -> bool:
+        if isinstance(event, events.Epoch) and (save_steps or loop.finished(self.prepared.parts, self.state.progress)):
             return True
         if save_steps:
-            return isinstance(event, loop.Step) and event.step % save_steps == 0
+            return isinstance(event, events.Step) and event.step % save_steps == 0
         return not self.saved or time.perf_counter() - self.saved >= self.saving / SAVING_SHARE
 
     def save(self) -> None:
@@ -309,10 +313,10 @@ class _Life:
     def judge(self) -> dict[str, Any]:
         """Open the best model, score it on val once more and, for the first and only time, on test."""
         prepared, parts = self.prepared, self.prepared.parts
-        network = build.make_network(prepared.plan.network, prepared.plan.arm.head, len(prepared.listing.classes), 0)
+        network = setup.make_network(prepared.plan.network, prepared.plan.arm.head, len(prepared.listing.classes), 0)
         network.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
         devices.place(network, parts.device)
-        scores: dict[str, loop.Score] = {}
+        scores: dict[str, scoring.Score] = {}
         for name, split in prepared.judging.items():
             for found in predictions.judge(network, split, parts):
                 if found is None:
@@ -332,7 +336,7 @@ class _Life:
             pass
         return self._judged(result_module.of_nothing(self.prepared))
 
-    def _judged(self, scores: dict[str, loop.Score]) -> dict[str, Any]:
+    def _judged(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:
         progress = self.state.progress
         where = (progress.step, progress.epoch, progress.best_epoch)
         return result_module.judged(self.scribe, self.prepared, scores, *where)

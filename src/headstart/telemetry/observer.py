@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from headstart.loop import Backward, Epoch, Event, Proof, Score, Step
 from headstart.telemetry.cadence import is_due, probe_is_due
 from headstart.telemetry.tensor_stats import Look
+from headstart.training.events import Backward, Epoch, Event, Proof, Step
+from headstart.training.scoring import confusion, score_line
 
 
 class Observer:
@@ -91,19 +92,6 @@ class Observer:
 def _now() -> float:
     """Seconds since 1970, to the millisecond."""
     return round(time.time(), 3)
-
-
-def score_line(score: Score) -> dict[str, Any]:
-    return {"loss": score.loss, "accuracy": score.accuracy, "n": score.n}
-
-
-def confusion(score: Score, labels: np.ndarray) -> list[list[int]]:
-    """Counts [true][predicted] of an evaluation."""
-    assert score.logits is not None  # noqa: S101
-    classes = score.logits.shape[1]
-    flat = labels * classes + score.logits.argmax(axis=1)
-    counts = np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
-    return [[int(c) for c in row] for row in counts]
 
 
 def proof_line(event: Proof) -> dict[str, Any]:

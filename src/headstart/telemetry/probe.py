@@ -21,8 +21,8 @@ from torch.func import functional_call
 from headstart.data import transforms
 from headstart.models import structure
 from headstart.rng import torch_stream
-from headstart.state import Parts
 from headstart.telemetry.tensor_stats import relative_change
+from headstart.training.state import Parts
 
 PHOTOS = 8
 SIDE_PATH = "downsample"  # ResNets call the convolution on a shortcut so; what follows it belongs to the block

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart import build
 from headstart.config.resolve import settle
 from headstart.errors import DataError, UsageError
 from headstart.hardware import calibration, precision
 from headstart.storage.cache import cache_root
+from headstart.training import setup
 from tests.short_runs import SMALL, prepared
 
 
@@ -39,11 +39,11 @@ def photos(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def prepare(**settings) -> tuple[build.Prepared, Ear]:
+def prepare(**settings) -> tuple[setup.Prepared, Ear]:
     draft = calibration.settle(settle({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
     ear = Ear()
     with precision.repeatable(torch.device("cpu"), 1):
-        return build.prepare(draft, ear), ear
+        return setup.prepare(draft, ear), ear
 
 
 def test_a_prepared_plan_is_complete_and_prepares_to_itself() -> None:
@@ -51,7 +51,7 @@ def test_a_prepared_plan_is_complete_and_prepares_to_itself() -> None:
     assert made.plan.open_fields == ()
     draft = made.plan.changed("facts", fingerprint="", class_names=(), counts={})
     with precision.repeatable(torch.device("cpu"), 1):
-        again = build.prepare(draft, Ear())
+        again = setup.prepare(draft, Ear())
     assert again.plan == made.plan and again.plan.hash == made.plan.hash
 
 

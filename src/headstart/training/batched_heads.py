@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headstart import loop
 from headstart.data.loader import training_rows
 from headstart.errors import DivergedError
-from headstart.features import PLAIN, Trunk
-from headstart.loop import Epoch, Pulse, Score
 from headstart.optim import param_groups
-from headstart.state import Parts, Phase
+from headstart.training import loop, scoring
+from headstart.training.events import Epoch, Pulse
+from headstart.training.feature_cache import PLAIN, Trunk
+from headstart.training.scoring import Score
+from headstart.training.state import Parts, Phase
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -244,7 +245,7 @@ class _Together:
             if bad is not None:
                 trained.diverged = loop.diverged("training", own[bad], self.step - len(own) + bad + 1)
                 continue
-            val = loop.score(logits[seed][recipe], self.of_seed[seed].val.labels)
+            val = scoring.score(logits[seed][recipe], self.of_seed[seed].val.labels)
             if not math.isfinite(val.loss):
                 trained.diverged = loop.diverged("validation", val.loss, self.step)
                 continue

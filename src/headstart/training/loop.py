@@ -11,7 +11,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,77 +21,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from headstart.data import mixup, transforms
 from headstart.data.loader import Photos, plain_batches
 from headstart.errors import DivergedError, HeadstartError
-from headstart.features import PLAIN
 from headstart.hardware import precision
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
-from headstart.state import Parts, Progress, State
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean loss and accuracy over n photos.
-
-    An evaluation also has its logits, float32 [n, classes], and the mean of the classes' accuracies.
-    """
-
-    loss: float
-    accuracy: float
-    n: int
-    logits: np.ndarray | None = None
-    balanced: float = 0.0
-
-    def rank(self, by: str) -> tuple[float, float]:
-        """What epochs are compared by: the accuracy, or the `balanced` one; of equals the lower loss."""
-        return (self.balanced if by == "balanced" else self.accuracy, -self.loss)
-
-
-@dataclass(frozen=True)
-class Backward:
-    step: int  # the step under way, from 1
-    network: nn.Module
-
-
-@dataclass(frozen=True)
-class Step:
-    step: int
-    epoch: int
-    loss: float
-    rates: dict[str, float]
-    network: nn.Module
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """A batch of an evaluation, or of a frozen trunk's pass over the photos, is done."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The digests of everything that was frozen in a phase, before and after it (equal, or the run has failed)."""
-
-    phase: str
-    step: int
-    trained: int  # how many tensors were not frozen
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Epoch:
-    epoch: int  # from 1
-    step: int
-    train: Score
-    val: Score
-    best: bool
-    train_seconds: float
-    val_seconds: float
-    images: dict[int, int]  # by phase: trained on in train_seconds
-    rates: dict[str, float]  # of the epoch's last step
-
-
-Event = Backward | Step | Pulse | Proof | Epoch
+from headstart.training.events import Backward, Epoch, Event, Proof, Pulse, Step
+from headstart.training.feature_cache import PLAIN
+from headstart.training.scoring import Score, score
+from headstart.training.state import Parts, Progress, State
 
 
 def begin(parts: Parts) -> State:
@@ -284,14 +220,6 @@ def evaluate(network: nn.Module, photos: Photos, parts: Parts, how: str) -> Iter
         with torch.no_grad(), precision.autocast(how, parts.device):
             logits = network(images)
         yield logits[:count].float().cpu().numpy()
-
-
-def score(logits: np.ndarray, labels: np.ndarray) -> Score:
-    """Mean cross-entropy and accuracies of logits [n, classes] against labels [n]."""
-    loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
-    right = logits.argmax(1) == labels
-    balanced = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
-    return Score(loss, float(right.mean()), len(labels), logits, balanced)
 
 
 def diverged(where: str, value: float, step: int) -> DivergedError:

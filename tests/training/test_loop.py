@@ -9,9 +9,9 @@ import torch.nn.functional as F
 import torchvision
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from headstart import loop
 from headstart.data import mixup, transforms
 from headstart.errors import DivergedError, HeadstartError
+from headstart.training import events, loop, scoring
 from tests.short_runs import prepared
 
 IMAGENET_STEM = {"stem": "imagenet", "image_size": 32}
@@ -59,7 +59,7 @@ def ours(made):
     state = loop.begin(made.parts)
     losses = []
     for event in loop.train(made.parts, state):
-        if isinstance(event, loop.Step):
+        if isinstance(event, events.Step):
             losses.append(event.loss)
     return state, losses
 
@@ -119,7 +119,7 @@ def test_mixup_against_its_own_definition() -> None:
 
 def test_the_schedule_is_followed_and_read_back() -> None:
     made = prepared(epochs="10st", schedule="cosine", warmup="2st", trunk_lr=0.5)
-    rates = [e.rates for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, loop.Step)]
+    rates = [e.rates for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, events.Step)]
     lr = made.plan.recipe.lr
     expected = [lr / 3, 2 * lr / 3] + [lr * 0.5 * (1 + math.cos(math.pi * s / 8)) for s in range(8)]
     assert [r["head"] for r in rates] == pytest.approx(expected)
@@ -131,7 +131,7 @@ def test_a_learning_rate_changed_from_outside_is_found() -> None:
     state = loop.begin(made.parts)
     with pytest.raises(HeadstartError, match="the plan says"):
         for event in loop.train(made.parts, state):
-            if isinstance(event, loop.Backward) and event.step == 2:
+            if isinstance(event, events.Backward) and event.step == 2:
                 state.optimizer.param_groups[0]["lr"] = 0.5
 
 
@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_ends_the_run(value: float) -> None:
     state = loop.begin(made.parts)
     with pytest.raises(DivergedError, match=r"at step 3") as caught:
         for event in loop.train(made.parts, state):
-            if isinstance(event, loop.Step) and event.step == 2:
+            if isinstance(event, events.Step) and event.step == 2:
                 with torch.no_grad():
                     state.network.fc.bias.fill_(value)
     assert caught.value.exit_code == 4
@@ -152,21 +152,21 @@ def test_nan_in_validation_only_is_divergence_too() -> None:
     state = loop.begin(made.parts)
     with pytest.raises(DivergedError, match="validation"):
         for event in loop.train(made.parts, state):
-            if isinstance(event, loop.Step) and event.step == 3:
+            if isinstance(event, events.Step) and event.step == 3:
                 state.network.bn1.running_var.fill_(float("nan"))
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> None:
     """Validation finds these accuracies, epoch by epoch."""
     waiting = iter(accuracies)
-    real = loop.score
+    real = scoring.score
     monkeypatch.setattr(loop, "score", lambda *args: dataclasses.replace(real(*args), accuracy=next(waiting)))
 
 
 def test_early_stopping_ends_after_so_many_epochs_without_a_better_one(monkeypatch) -> None:
     made = prepared(epochs="8ep", patience=2, source="digits:0-1", batch_size=64, network="timm:test_resnet")
     scripted(monkeypatch, [0.5, 0.6, 0.6, 0.7, 0.5, 0.6, 0.9, 0.9])
-    epochs = [e for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, loop.Epoch)]
+    epochs = [e for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, events.Epoch)]
     assert len(epochs) == 6
     assert max(e.epoch for e in epochs if e.best) == 4
 
@@ -176,7 +176,7 @@ def test_early_stopping_never_skips_the_second_phase_of_lp_ft(monkeypatch) -> No
     made = prepared(epochs="8ep", patience=1, tuning="lp-ft", head_epochs="50%", **settings)
     scripted(monkeypatch, [0.9, 0.5, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5])
     state = loop.begin(made.parts)
-    epochs = [e for e in loop.train(made.parts, state) if isinstance(e, loop.Epoch)]
+    epochs = [e for e in loop.train(made.parts, state) if isinstance(e, events.Epoch)]
     assert state.progress.phase == 1
     assert 5 <= len(epochs) < 8
 
@@ -208,7 +208,7 @@ def test_what_is_pretrained_gets_its_own_rate(tmp_path) -> None:
     save_file({k: v.contiguous() for k, v in source.network.state_dict().items()}, tmp_path / "w.safetensors")
     made = prepared(start=f"file:{tmp_path / 'w.safetensors'}", trunk_lr=0.1, epochs="2st", schedule="constant")
     state = loop.begin(made.parts)
-    (first, _) = [e.rates for e in loop.train(made.parts, state) if isinstance(e, loop.Step)]
+    (first, _) = [e.rates for e in loop.train(made.parts, state) if isinstance(e, events.Step)]
     assert first == {"trunk": pytest.approx(0.001), "head": pytest.approx(0.01)}
     in_head = {p.data_ptr() for p in made.network.fc.parameters()}  # the optimizer's are views of them
     for group in state.optimizer.param_groups:
@@ -223,9 +223,9 @@ def test_frozen_means_frozen(tuning: str) -> None:
     state = loop.begin(made.parts)
     after_head = None
     for event in loop.train(made.parts, state):
-        if isinstance(event, loop.Proof):
+        if isinstance(event, events.Proof):
             proofs.append(event)
-        if isinstance(event, loop.Step) and event.step == 3:
+        if isinstance(event, events.Step) and event.step == 3:
             after_head = {k: v.clone() for k, v in made.network.state_dict().items()}
     assert [p.before == p.after for p in proofs] == [True]
     moved = {k for k, v in made.network.state_dict().items() if not torch.equal(v, before[k])}
@@ -242,5 +242,5 @@ def test_a_frozen_tensor_that_moves_is_found() -> None:
     made = prepared(tuning="frozen", epochs="3st")
     with pytest.raises(HeadstartError, match="frozen tensor changed"):
         for event in loop.train(made.parts, loop.begin(made.parts)):
-            if isinstance(event, loop.Step) and event.step == 2:
+            if isinstance(event, events.Step) and event.step == 2:
                 made.network.bn1.running_mean.add_(1e-7)

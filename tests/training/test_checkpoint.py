@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from headstart import checkpoint, loop
 from headstart.errors import ModelFileError, ResourceError
-from headstart.state import Parts, Progress, State
+from headstart.training import checkpoint, events, loop
+from headstart.training.state import Parts, Progress, State
 from tests.short_runs import prepared
 
 SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
@@ -33,11 +33,11 @@ def events(parts: Parts, state: State) -> list[tuple]:
     """What a run tells of itself, less the clock."""
     found = []
     for event in loop.train(parts, state):
-        if isinstance(event, loop.Step):
+        if isinstance(event, Step):
             found.append((event.step, event.epoch, event.loss, tuple(event.rates.items())))
-        elif isinstance(event, loop.Epoch):
+        elif isinstance(event, Epoch):
             found.append((event.epoch, event.train, event.val.loss, event.val.accuracy, event.best))
-        elif isinstance(event, loop.Proof):
+        elif isinstance(event, Proof):
             found.append((event.phase, event.before, event.after))
     return found
 
@@ -56,14 +56,14 @@ def test_resumed_is_unbroken(tmp_path: Path, where: str) -> None:
     told = []
     for event in loop.train(first.parts, half):
         step, epoch = half.progress.step, half.progress.epoch
-        if isinstance(event, loop.Step):
+        if isinstance(event, Step):
             told.append(1)
         stop = {
-            "mid-epoch": isinstance(event, loop.Step) and step == 5,
-            "last step of epoch": isinstance(event, loop.Step) and step == per_epoch,
-            "before validation": isinstance(event, loop.Pulse) and step == per_epoch,
-            "after epoch": isinstance(event, loop.Epoch) and epoch == 1,
-            "the end": isinstance(event, loop.Epoch) and epoch == 2,
+            "mid-epoch": isinstance(event, Step) and step == 5,
+            "last step of epoch": isinstance(event, Step) and step == per_epoch,
+            "before validation": isinstance(event, Pulse) and step == per_epoch,
+            "after epoch": isinstance(event, Epoch) and epoch == 1,
+            "the end": isinstance(event, Epoch) and epoch == 2,
         }[where]
         if stop:
             checkpoint.save_state(tmp_path / "c", half, {"bytes": 7})
@@ -87,7 +87,7 @@ def test_every_optimizer_comes_back(tmp_path: Path, optimizer: str) -> None:
     a, b = loop.begin(unbroken.parts), loop.begin(broken.parts)
     events(unbroken.parts, a)
     for event in loop.train(broken.parts, b):
-        if isinstance(event, loop.Step) and event.step == 3:
+        if isinstance(event, Step) and event.step == 3:
             checkpoint.save_state(tmp_path / "c", b, {})
             break
     again = prepared(**settings)
@@ -103,7 +103,7 @@ def small():
     made = prepared(epochs="9st")
     state = loop.begin(made.parts)
     for event in loop.train(made.parts, state):
-        if isinstance(event, loop.Step) and event.step == 2:
+        if isinstance(event, Step) and event.step == 2:
             break
     return made.parts, state
 

@@ -14,7 +14,7 @@ from headstart.errors import UsageError
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
 from headstart.parts import starts
-from headstart.state import Phase
+from headstart.training.state import Phase
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
 # Milestones count from the phase's beginning, warm-up included.

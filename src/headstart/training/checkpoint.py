@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from headstart.errors import ModelFileError, ResourceError
-from headstart.loop import enter
-from headstart.state import Parts, Progress, State
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
+from headstart.training.loop import enter
+from headstart.training.state import Parts, Progress, State
 
 KEEP = 2
 MEMORY = "memory"  # the order of a slot's dimensions, as parts/optimizers.py makes them

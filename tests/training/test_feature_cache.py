@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from headstart import loop
-from headstart.features import PLAIN, head_input
+from headstart.training import events, loop
+from headstart.training.feature_cache import PLAIN, head_input
 from tests.short_runs import prepared
 from tests.trained import trained
 
@@ -17,7 +17,7 @@ FROZEN = {"tuning": "frozen", "epochs": "3ep", "views": 2, "batch_size": 16}
 def weights(made, *, kept: bool) -> tuple[dict[str, torch.Tensor], list[float]]:
     parts = made.parts if kept else dataclasses.replace(made.parts, trunk=None)
     state = loop.begin(parts)
-    losses = [event.loss for event in loop.train(parts, state) if isinstance(event, loop.Step)]
+    losses = [event.loss for event in loop.train(parts, state) if isinstance(event, events.Step)]
     return state.network.state_dict(), losses
 
 
@@ -61,7 +61,7 @@ def test_views_are_shared_by_seeds_and_come_from_the_disk_the_second_time(
     assert (left[0] if left else 0) <= missing
     assert torch.equal(first.trunk.rows("view-0", indices), second.trunk.rows("view-0", indices))
     third = prepared(**FROZEN, **start, seed=12).parts
-    monkeypatch.setattr("headstart.features.Trunk._compute", None)  # nothing is left to compute
+    monkeypatch.setattr("headstart.training.feature_cache.Trunk._compute", None)  # nothing is left to compute
     assert list(third.trunk.fill("view-0", third.batches.photos)) == []
 
 
@@ -85,10 +85,10 @@ def test_two_processes_that_fill_one_view_at_once_lose_nothing(monkeypatch: pyte
     slow, quick, later = (prepared(**FROZEN, test_seed=77).parts.trunk for _ in range(3))
     photos = slow.batches.photos
     halves = [dataclasses.replace(photos, indices=photos.indices[i::2], labels=photos.labels[i::2]) for i in (0, 1)]
-    monkeypatch.setattr("headstart.features.mark", lambda: ".tmp-1-slow")
+    monkeypatch.setattr("headstart.training.feature_cache.mark", lambda: ".tmp-1-slow")
     filling = slow.fill("view-0", halves[0])
     next(filling)
-    monkeypatch.setattr("headstart.features.mark", lambda: ".tmp-2-quick")
+    monkeypatch.setattr("headstart.training.feature_cache.mark", lambda: ".tmp-2-quick")
     list(quick.fill("view-0", halves[1]))
     assert list(filling)
     for trunk, half in ((slow, halves[0]), (quick, halves[1])):

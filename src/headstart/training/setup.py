@@ -24,18 +24,18 @@ from headstart.data.image_index import Listing
 from headstart.data.loader import Ahead, Photos, TrainingBatches
 from headstart.data.transforms import Augmentation
 from headstart.errors import UsageError
-from headstart.features import Trunk
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.calibration import batch_shape, measure, warm
 from headstart.hardware.environment import environment
-from headstart.many_heads import Member
 from headstart.models import factory, freezing, heads, structure
 from headstart.models.heads import fresh_head
 from headstart.optim import optimizers
 from headstart.parts import starts
-from headstart.phases import make_phases, numbers
 from headstart.reporter import Voice
-from headstart.state import Parts
+from headstart.training.batched_heads import Member
+from headstart.training.feature_cache import Trunk
+from headstart.training.phases import make_phases, numbers
+from headstart.training.state import Parts
 
 
 @dataclass(frozen=True)

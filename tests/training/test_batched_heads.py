@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from headstart import build, many_heads
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import make_whole
 from headstart.config.resolve import settle
@@ -20,6 +19,7 @@ from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, result, runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
+from headstart.training import batched_heads, setup
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 
@@ -41,7 +41,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 def plan(**settings: object) -> Plan:
     """A complete plan of a head on the shared trunk."""
     draft = calibration.settle(settle({**FROZEN, **settings}).plan)
-    return build.complete(draft, Silent()).plan
+    return setup.complete(draft, Silent()).plan
 
 
 def plans(start: str, head: str = "linear") -> list[Plan]:
@@ -203,7 +203,7 @@ def test_only_frozen_heads_on_one_trunk_are_put_together(start: str) -> None:
 def test_the_loss_is_torchs(weights: bool, smoothing: float) -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 8, 4), torch.randint(4, (2, 1, 8))
-    stack = many_heads._Together.__new__(many_heads._Together)
+    stack = batched_heads._Together.__new__(batched_heads._Together)
     stack.weights = torch.rand(2, 3, 4) + 0.1 if weights else torch.ones(2, 3, 4)
     stack.smoothing = torch.full((1, 3, 1), smoothing)
     found = stack._loss(logits, labels)

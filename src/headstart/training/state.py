@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from headstart.data.loader import Photos, TrainingBatches
-from headstart.features import Trunk
 from headstart.optim.schedules import Schedule
+from headstart.training.feature_cache import Trunk
 
 
 @dataclass(frozen=True)
