@@ -30,7 +30,7 @@ def own() -> bool:
 CHROMIUM = on_path()
 WIDE, NARROW = 1280, 390
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # kept, so that somebody looks at them
-AUDIT = (Path(__file__).parent / "data" / "audit.js").read_text(encoding="utf-8")
+AUDIT = (Path(__file__).parent / "fixtures" / "audit.js").read_text(encoding="utf-8")
 needs_browser = pytest.mark.skipif(
     find_spec("playwright") is None or not (CHROMIUM or own()),
     reason="no browser to look at pages with: pip install playwright, and install chromium or google-chrome, "

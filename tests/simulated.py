@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize
 
-RECORDS = Path(__file__).parent / "data" / "records.npz"
+RECORDS = Path(__file__).parent / "fixtures" / "records.npz"
 VAL_IMAGES = 165
 
 

@@ -17,12 +17,12 @@ from headstart.config.resolve import settle
 from headstart.errors import ResourceError, told
 from headstart.hardware import devices, precision
 from headstart.models import factory
-from headstart.parts.weights import model_weights
 from headstart.reporter import Silent
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.telemetry import tensor_stats
+from headstart.weights.files import model_weights
 from tests.runs.test_resume import outcome
 from tests.training.test_batched_heads import (
     test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone,

@@ -14,11 +14,11 @@ from headstart.config.study_config import Cell
 from headstart.config.study_file import declare
 from headstart.experiment import preflight
 from headstart.hardware import calibration
-from headstart.parts import starts
 from headstart.reporter import Silent
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.training import setup
+from headstart.weights import starts
 from tests.cli.test_train_errors import photos
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]

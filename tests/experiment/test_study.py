@@ -216,7 +216,7 @@ def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path
     assert read_study(folder).protocol == wanted.protocol
     verdict = study.carry_out(folder, Here(Silent()), Silent())
     assert verdict == json.loads((folder / "verdict.json").read_text())
-    described = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    described = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
     for part in (verdict, verdict["arms"][0], verdict["arms"][0]["seeds"][0], verdict["contrasts"][0]):
         assert [name for name in part if f"`{name}`" not in described] == []
     runs = [run for run in runs_in(folder) if run.about["stage"] == "main"]

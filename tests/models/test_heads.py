@@ -8,7 +8,7 @@ from torch import nn
 
 from headstart.errors import UsageError
 from headstart.models import factory, freezing, heads, structure
-from headstart.parts import starts
+from headstart.weights import starts
 
 SWITCHES = {"shortcut": True, "norm": "batch", "stem": "small"}
 

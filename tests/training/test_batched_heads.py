@@ -12,7 +12,6 @@ from headstart.config.resolve import settle
 from headstart.config.run_config import Plan
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
-from headstart.parts.weights import model_weights
 from headstart.report import health, series
 from headstart.reporter import Silent
 from headstart.results import diagnosis
@@ -20,6 +19,7 @@ from headstart.runs import execute, heads_runner, job_protocol, result, runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.training import batched_heads, setup
+from headstart.weights.files import model_weights
 from tests.boards import points
 from tests.trained import SETTINGS, trained
 

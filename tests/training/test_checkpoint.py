@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from headstart.errors import ModelFileError, ResourceError
-from headstart.training import checkpoint, events, loop
+from headstart.training import checkpoint, loop
+from headstart.training.events import Epoch, Proof, Pulse, Step
 from headstart.training.state import Parts, Progress, State
 from tests.short_runs import prepared
 

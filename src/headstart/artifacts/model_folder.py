@@ -20,11 +20,11 @@ from headstart.config.run_config import Network
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.models import structure
-from headstart.parts.weights import HEAD, TRUNK, WHOLE, model_weights
 from headstart.storage.files import link, write_atomic, write_json
 from headstart.training.checkpoint import tensor_bytes
 from headstart.training.events import Epoch
 from headstart.training.setup import Prepared, make_network
+from headstart.weights.files import HEAD, TRUNK, WHOLE, model_weights
 
 NOT_WHOLE = """
 The weights lie in two files, `trunk.safetensors` (frozen) and `head.safetensors`; together they are the state dict.

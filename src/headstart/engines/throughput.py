@@ -21,12 +21,12 @@ from headstart.config.run_config import Network, Plan
 from headstart.engines.processes import Lane
 from headstart.errors import ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
-from headstart.parts import starts
 from headstart.reporter import Voice
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
 from headstart.text import counted
 from headstart.training import setup
+from headstart.weights import starts
 
 WINDOW = 2.0  # seconds that are timed, after a step to warm up
 _PATIENCE = 180.0  # seconds that a lane may take to answer

@@ -13,8 +13,8 @@ from headstart.config.run_config import Plan, Recipe
 from headstart.errors import UsageError
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
-from headstart.parts import starts
 from headstart.training.state import Phase
+from headstart.weights import starts
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
 # Milestones count from the phase's beginning, warm-up included.

@@ -30,12 +30,12 @@ from headstart.hardware.environment import environment
 from headstart.models import factory, freezing, heads, structure
 from headstart.models.heads import fresh_head
 from headstart.optim import optimizers
-from headstart.parts import starts
 from headstart.reporter import Voice
 from headstart.training.batched_heads import Member
 from headstart.training.feature_cache import Trunk
 from headstart.training.phases import make_phases, numbers
 from headstart.training.state import Parts
+from headstart.weights import starts
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 
 from headstart.errors import ModelFileError, UsageError
 from headstart.models.factory import timm_config
-from headstart.parts.fetch import check_hash, fetch
-from headstart.parts.weights import WeightsFile
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_atomic
+from headstart.weights.download import check_hash, fetch
+from headstart.weights.files import WeightsFile
 
 Triple = tuple[float, float, float]
 IMAGENET_CLASSES = 1000

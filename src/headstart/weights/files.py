@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from headstart.config.start_spec import not_there
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.models.structure import head_name
-from headstart.parts.fetch import sha256_of
+from headstart.weights.download import sha256_of
 
 WHOLE, HEAD, TRUNK = "model.safetensors", "head.safetensors", "trunk.safetensors"  # of a model folder
 LARGEST_HEADER = 10_000_000  # bytes of JSON in a safetensors file; a ResNet-50 has 30,000

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from headstart.config import start_spec
 from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
 from headstart.models import factory, heads, structure
-from headstart.parts import fetch, starts
-from headstart.parts.initial import SCHEMES
 from headstart.rng import torch_stream
+from headstart.weights import download, starts
+from headstart.weights.init import SCHEMES
 
 SMALL = "timm:test_resnet"  # 0.4 M parameters, named like a ResNet-18's: the tests are about files, not about size
 USUAL = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
-REAL = Path(__file__).parents[2] / "shared" / "weights" / "cifar10-resnet18.safetensors"
+REAL = Path(__file__).parents[3] / "shared" / "weights" / "cifar10-resnet18.safetensors"
 
 
 def resolve(name: str, **changed: object) -> starts.Start:
@@ -633,9 +633,9 @@ def test_timm_weights_that_were_downloaded_are_hashed_before_each_use(
     def fetched(url: str, path: Path, *, sha256: str = "") -> str:
         path.parent.mkdir(parents=True)
         save_file(state(1000), path)
-        return fetch.sha256_of(path)
+        return download.sha256_of(path)
 
-    monkeypatch.setattr("headstart.parts.pretrained.fetch", fetched)
+    monkeypatch.setattr("headstart.weights.hub.fetch", fetched)
     began = resolve(SMALL)
     assert resolve(SMALL).sha256 == began.sha256
     (path,) = (tmp_path / "cache" / "weights" / "timm").glob("*.safetensors")
@@ -717,7 +717,7 @@ def shelf() -> Iterator[str]:
 @pytest.mark.parametrize(("page", "sha256"), [("/file", _Shelf.tag[:8]), ("/file", ""), ("/named", "")])
 def test_a_download_is_whole_and_hashed(shelf: str, tmp_path: Path, page: str, sha256: str) -> None:
     path = tmp_path / "deep" / "w.pth"
-    assert fetch.fetch(shelf + page, path, sha256=sha256) == _Shelf.tag
+    assert download.fetch(shelf + page, path, sha256=sha256) == _Shelf.tag
     assert path.read_bytes() == _Shelf.content
     assert list(path.parent.iterdir()) == [path]
 
@@ -735,20 +735,20 @@ def test_a_bad_download_leaves_nothing(
     shelf: str, tmp_path: Path, page: str, sha256: str, error: type[HeadstartError]
 ) -> None:
     with pytest.raises(error):
-        fetch.fetch(shelf + page, tmp_path / "w.pth", sha256=sha256)
+        download.fetch(shelf + page, tmp_path / "w.pth", sha256=sha256)
     assert not list(tmp_path.glob("w.pth*"))
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fetch, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match="timed out"):
-        fetch.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "w.pth")
+        download.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "w.pth")
 
 
 def test_a_cache_that_cannot_be_written_is_named(shelf: str, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(ResourceError, match="HEADSTART_CACHE"):
-        fetch.fetch(f"{shelf}/file", tmp_path / "cache" / "w.pth")
+        download.fetch(f"{shelf}/file", tmp_path / "cache" / "w.pth")
 
 
 def test_hugging_faces_own_switch_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

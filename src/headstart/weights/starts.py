@@ -25,9 +25,9 @@ from headstart.models.factory import build, timm_config
 from headstart.models.heads import fresh_head
 from headstart.models.resnet import FAMILY
 from headstart.models.structure import head_name, in_part
-from headstart.parts.initial import SCHEMES, draw_trunk
-from headstart.parts.pretrained import find_timm, find_torchvision, load_timm
-from headstart.parts.weights import HEAD, WHOLE, WeightsFile, fit, model_weights, read_weights
+from headstart.weights.files import HEAD, WHOLE, WeightsFile, fit, model_weights, read_weights
+from headstart.weights.hub import find_timm, find_torchvision, load_timm
+from headstart.weights.init import SCHEMES, draw_trunk
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)

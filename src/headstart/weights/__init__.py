@@ -1,0 +1,1 @@
+"""Initial weights: where they come from and how they are read."""
