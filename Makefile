@@ -29,6 +29,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet src tests benchmarks examples
 	$(BIN)/ruff format --quiet --check src tests benchmarks examples
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	$(BIN)/deptry . --no-ansi >/dev/null 2>&1 || $(BIN)/deptry . --no-ansi
 
 slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie beside the checkout
 	$(BIN)/python -m pytest -m slow

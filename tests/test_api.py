@@ -179,3 +179,7 @@ def test_errors_are_ours(settings, error, tmp_path: Path, capsys) -> None:
         headstart.train(**{"data": "digits", "runs": tmp_path, **settings})
     assert isinstance(caught.value, headstart.HeadstartError) and caught.value.what and caught.value.cure
     assert list(tmp_path.iterdir()) == []
+
+
+def test_type_checkers_find_our_types() -> None:
+    assert (Path(headstart.__file__).parent / "py.typed").is_file()
