@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headstart.engines import Engine
-from headstart.engines.local import Here
-from headstart.engines.processes import Lanes
+from headstart.engines.local import LocalEngine
+from headstart.engines.processes import ProcessEngine
 from headstart.errors import HeadstartError
 from headstart.hardware import devices
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 
 COUNT = 100
@@ -22,13 +22,13 @@ def table() -> list[str]:
     """Rows by engine: seconds for an empty job, and until the first one is answered."""
 
     def ray() -> Engine:
-        from headstart.engines.ray import Ray
+        from headstart.engines.ray import RayEngine
 
-        return Ray("", Silent())
+        return RayEngine("", NullReporter())
 
     made: dict[str, Callable[[], Engine]] = {
-        "here": lambda: Here(Silent()),
-        "lanes": lambda: Lanes(devices.usable_cores(), Silent()),
+        "local": lambda: LocalEngine(NullReporter()),
+        "processes": lambda: ProcessEngine(devices.usable_cores(), NullReporter()),
         "ray": ray,
     }
     rows = [f"{'engine':<10}{'s / empty job':>16}{'first answer s':>18}"]
@@ -36,7 +36,7 @@ def table() -> list[str]:
         try:
             each, first = seconds(make)
         except HeadstartError as error:
-            rows.append(f"{name:<10}{error.what}")
+            rows.append(f"{name:<10}{error.message}")
         else:
             rows.append(f"{name:<10}{each:>16.4f}{first:>18.2f}")
     return rows

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.hardware import calibration, precision
 from headstart.models import structure
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import heads_runner
 from headstart.telemetry.cadence import is_due
 from headstart.training import batched_heads, events, loop, setup
@@ -28,17 +28,20 @@ NUDGE = 1e-6
 def table(source: str, weights: Path, size: int) -> list[str]:
     """Five learning rates x three optimizers x four seeds for 20 epochs, on features that are there already."""
     given = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
-    draft = calibration.settle(settle(given).plan)
-    first = setup.complete(draft, Silent())
+    draft = calibration.resolve_machine(resolve_settings(given).plan)
+    first = setup.complete(draft, NullReporter())
     plans = []
     for optimizer in OPTIMIZERS:
         for rate in RATES:
             for seed in SEEDS:
-                own = first.plan.changed("recipe", optimizer=optimizer, lr=rate).changed("chance", seed=seed)
-                plans.append(first.survey.recounted(own))
+                own = first.plan.changed("recipe", optimizer=optimizer, lr=rate).changed("seeding", seed=seed)
+                plans.append(first.dataset.recounted(own))
     threads = first.plan.machine.threads
-    with precision.repeatable(torch.device(first.plan.machine.device), threads), tempfile.TemporaryDirectory() as place:
-        pairs = setup.prepare_heads(plans, Silent())
+    with (
+        precision.deterministic(torch.device(first.plan.machine.device), threads),
+        tempfile.TemporaryDirectory() as place,
+    ):
+        pairs = setup.prepare_heads(plans, NullReporter())
         parts = pairs[0][0].parts
         due = functools.partial(is_due, steps_per_epoch=parts.batches.steps_per_epoch, total=parts.steps)
         list(batched_heads.train([member for _, member in pairs], due))  # the features are computed here
@@ -47,8 +50,8 @@ def table(source: str, weights: Path, size: int) -> list[str]:
         training = time.perf_counter() - clock
         assert isinstance(trained, list)
         clock = time.perf_counter()
-        asked = [(plan, {"cell": "frozen", "stage": "main", "budget": "20ep", "fraction": 1.0}) for plan in plans]
-        heads_runner.carry_out(asked, Path(place), Silent(), left={})
+        asked = [(plan, {"variant": "frozen", "stage": "main", "budget": "20ep", "fraction": 1.0}) for plan in plans]
+        heads_runner.run_heads(asked, Path(place), NullReporter(), left={})
         whole = time.perf_counter() - clock
         chosen = range(0, len(pairs), 7)
         apart = {number: _apart(*pairs[number], trained[number]) for number in chosen}
@@ -65,18 +68,18 @@ def table(source: str, weights: Path, size: int) -> list[str]:
     ]
 
 
-def _apart(prepared: setup.Prepared, member: batched_heads.Member, trained: batched_heads.Trained) -> float:
+def _apart(prepared: setup.TrainingSetup, member: batched_heads.HeadSpec, trained: batched_heads.HeadResult) -> float:
     """The largest difference of a final weight, relative to the largest weight, to the head trained by the loop."""
     return _difference(_alone(prepared, member, trained), trained.best)
 
 
-def _nudged(prepared: setup.Prepared, member: batched_heads.Member, trained: batched_heads.Trained) -> float:
+def _nudged(prepared: setup.TrainingSetup, member: batched_heads.HeadSpec, trained: batched_heads.HeadResult) -> float:
     """The same of two heads trained by the loop, one of which begins a rounding away: what a recipe makes of those."""
     return _difference(_alone(prepared, member, trained), _alone(prepared, member, trained, NUDGE))
 
 
 def _alone(
-    prepared: setup.Prepared, member: batched_heads.Member, trained: batched_heads.Trained, nudge: float = 0.0
+    prepared: setup.TrainingSetup, member: batched_heads.HeadSpec, trained: batched_heads.HeadResult, nudge: float = 0.0
 ) -> dict[str, torch.Tensor]:
     """The head that the loop trains from the same first weights, at the epoch that was best among the many."""
     head = prepared.network.get_submodule(structure.head_name(prepared.network))

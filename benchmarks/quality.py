@@ -18,9 +18,9 @@ from scipy import stats
 
 import headstart
 from benchmarks import stock
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.hardware import calibration, precision
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.training import loop, setup
 
 RECIPE = {"size": 96, "batch": 32, "epochs": 8, "lr": 0.01}
@@ -38,9 +38,9 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
         "lr": RECIPE["lr"],
         "seed": seed,
     }
-    draft = calibration.settle(settle(settings).plan)
-    with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        made = setup.prepare(draft, Silent())
+    draft = calibration.resolve_machine(resolve_settings(settings).plan)
+    with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
+        made = setup.prepare(draft, NullReporter())
         state = loop.begin(made.parts)
         for _ in loop.train(made.parts, state):
             pass

@@ -28,7 +28,13 @@ COMMON = ("--threads", "1", "--precision", "fp32", "--device", "cpu", "--epochs"
 CLOCK_KEYS = {"seconds"}  # measured by the clock
 
 # Keys of verdict.json that were renamed, old to new.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS = {
+    "tie": "margin",
+    "by_less_than_tie": "by_less_than_margin",
+    "looks": "interim",
+    "judge": "evaluation",
+    "cell": "variant",
+}
 # Names of the engine that runs one job after the other, newest first.
 LOCAL_ENGINES = ("local", "here")
 

@@ -29,7 +29,7 @@ def studies(source: str, arms: Sequence[str], runs: Path, settings: dict[str, An
     common: dict[str, Any] = {"grid": GRID, "search_seeds": 2, "seeds": 5, **settings}
     found = []
     for name, keep in (("rungs", 2), ("exhaustive", 100)):
-        made = headstart.compare(source, arms=arms, runs=runs / name, quiet=True, **{**common, "keep": keep})
+        made = headstart.compare(source, arms=arms, runs=runs / name, quiet=True, **{**common, "survivors": keep})
         found.append(made.folder)
     return found[0], found[1]
 
@@ -39,8 +39,8 @@ def regret(rungs: Path, exhaustive: Path) -> list[str]:
     seen = []
     for folder in (rungs, exhaustive):
         runs = [run for run in runs_in(folder) if run.about["stage"] == "main"]
-        val = {(run.about["cell"], run.seed): run.val_score("accuracy") for run in runs}
-        rates = {run.about["cell"]: run.rate for run in runs}
+        val = {(run.about["variant"], run.seed): run.val_score("accuracy") for run in runs}
+        rates = {run.about["variant"]: run.rate for run in runs}
         seen.append((rates, val, tables(runs, "test")[0]))
     (first, first_val, first_right), (second, second_val, second_right) = seen
     rows = []

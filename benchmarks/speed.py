@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import stock
-from headstart.config.resolve import settle
-from headstart.reporter import Silent
+from headstart.config.resolve import resolve_settings
+from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
@@ -18,7 +18,7 @@ DEFAULT_EPOCHS = 10  # of `headstart train`
 
 def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device: str) -> list[dict[str, float]]:
     """One real run, record, TensorBoard, checkpoints and all: seconds of each epoch, from the clock of its record."""
-    plan = settle(
+    plan = resolve_settings(
         {
             "source": source,
             "device": device,
@@ -28,7 +28,7 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
             "lr": 0.01,
         }
     ).plan
-    folder = runner.start(plan, runs, Silent())
+    folder = runner.start(plan, runs, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
     clock = next(line["time"] for line in lines if line["kind"] == "begin")
     found = []
@@ -36,7 +36,7 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
     for line in lines:
         if line["kind"] == "epoch":
             found.append(
-                {"wall": line["time"] - clock, "watching": seconds["watching"] / seconds["training"], **line["speed"]}
+                {"wall": line["time"] - clock, "logging": seconds["logging"] / seconds["training"], **line["speed"]}
             )
             clock = line["time"]
     return found
@@ -83,7 +83,7 @@ def table(
                 first.append(mine[0]["wall"] / median(e["wall"] for e in mine[1:]))
                 epochs["headstart"] += [(e["images_per_second"], e["wall"]) for e in mine[1:]]
                 mfu += [e["mfu"] for e in mine[1:]]
-                watching = mine[0]["watching"]
+                watching = mine[0]["logging"]
     rows = _rows(epochs, f"resnet18, {size} px, batch {batch}, {device}, each loop one process")
     rows.append(f"first epoch / a later one, after the kernels are warmed up: {median(first):.2f}")
     share = f"watching {100 * watching:.1f} % of a run of {DEFAULT_EPOCHS} epochs"

@@ -63,7 +63,7 @@ def runs_of(place: Path) -> list[Run]:
         lines = map(json.loads, (path.parent / "metrics.jsonl").read_text().splitlines())
         about, plan = content["study"], content["plan"]
         found.append(
-            Run(about["cell"], about["stage"], (about["budget"], about["fraction"]), plan["chance"]["seed"],
+            Run(about["variant"], about["stage"], (about["budget"], about["fraction"]), plan["seeding"]["seed"],
                 plan["recipe"]["lr"], state in ("finished", "diverged"), state,
                 [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], rung_of(plan),
                 path.parent)
@@ -99,7 +99,7 @@ def stated_val(run: Run, metric: str) -> float:
 
 def answers(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, np.ndarray]:
     """Of the images of a split: ids, labels, and who was right."""
-    with np.load(run.folder / "evidence" / "predictions.npz", allow_pickle=False) as arrays:
+    with np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False) as arrays:
         here = arrays["split"] == split
         right = arrays["logits"][here].argmax(1) == arrays["label"][here]
         return arrays["image"][here].tolist(), arrays["label"][here], right.astype(float)
@@ -130,7 +130,7 @@ def searched(runs: list[Run], protocol: dict[str, Any], cells: list[str], seeds:
     for extension in range(EXTENSIONS + 1):
         edges = {}
         for cell in cells:
-            for rate in sorted(points, key=lambda rate: rung(cell, rate), reverse=True)[: protocol["keep"]]:
+            for rate in sorted(points, key=lambda rate: rung(cell, rate), reverse=True)[: protocol["survivors"]]:
                 means[cell][rate] = float(np.mean([val_score(whole[cell, rate, seed], metric) for seed in seeds]))
             best = max(means[cell], key=lambda rate: (means[cell][rate], -rate))
             if best in (points[0], points[-1]) and all(whole[cell, best, s].state == "finished" for s in seeds):
@@ -189,7 +189,7 @@ def hidden(m: Any, level: float, most: float) -> Any:
     return most * -np.expm1(np.log((1 - level) / 2) / m)
 
 
-def contrast(d: np.ndarray, level: float, tie: float, most: float) -> dict[str, Any]:
+def contrast(d: np.ndarray, level: float, margin: float, most: float) -> dict[str, Any]:
     """One pair, from who was right and who was not [n, m] (weighted already where the metric is balanced)."""
     n, m = d.shape
     a, b, c = squares(d)
@@ -200,13 +200,13 @@ def contrast(d: np.ndarray, level: float, tie: float, most: float) -> dict[str, 
     outcome = "undecided"
     if n >= 3:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
-        outcome = "equal" if -tie <= low and high <= tie and hidden(m, level, most) <= tie else outcome
+        outcome = "equal" if -margin <= low and high <= margin and hidden(m, level, most) <= margin else outcome
     of_images = max((b - c) / (n * m), (most / (m + 2)) ** 2)
-    wanted = tie if half > tie else tie / 2
+    wanted = margin if half > margin else margin / 2
     flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
-    near = {"better": low < tie, "worse": high > -tie}.get(outcome, False)
+    near = {"better": low < margin, "worse": high > -margin}.get(outcome, False)
     return {
-        "outcome": outcome, "by_less_than_tie": near, "mean": mean, "low": low, "high": high, "level": level,
+        "outcome": outcome, "by_less_than_margin": near, "mean": mean, "low": low, "high": high, "level": level,
         "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
         "endless_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
@@ -242,13 +242,13 @@ def recompute(study: Path) -> dict[str, Any]:
     for condition in wanted:
         here = [run for run in main if run.condition == condition]
         if here:
-            looks = protocol.get("looks", []) if condition == wanted[-1] else []
+            looks = protocol.get("interim", []) if condition == wanted[-1] else []
             conditions.append(_condition(here, condition, protocol, cells, search, looks))
     places = {"search": study / "search", "main": study, "source": study / "sources"}
     cost = {stage: runs_of(place) for stage, place in places.items()}
     return {
         **conditions[-1],
-        "tie": float(protocol["tie"].removesuffix("pt")) / 100,
+        "margin": float(protocol["margin"].removesuffix("pt")) / 100,
         "target": protocol["target"],
         "conditions": conditions[:-1],
         "search": search,
@@ -295,7 +295,7 @@ def _grid_rows(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str
             rate for rate in protocol["vary"]["lr"] if val[row[rate]] == max(val[cell] for cell in row.values())
         )
         edge = {rates[0]: "low", rates[-1]: "high"}.get(best) if len(rates) > 1 else None
-        found.append({"cell": row[best], "lr": float(best), "edge": edge})
+        found.append({"variant": row[best], "lr": float(best), "edge": edge})
     return found
 
 
@@ -337,7 +337,7 @@ def _condition(
     search: dict[str, Any],
     declared_looks: list[int],
 ) -> dict[str, Any]:
-    metric, tie = protocol["metric"], float(protocol["tie"].removesuffix("pt")) / 100
+    metric, margin = protocol["metric"], float(protocol["margin"].removesuffix("pt")) / 100
     by = {(run.cell, run.seed): run for run in runs}
     seeds = sorted(s for s in {r.seed for r in runs} if all((cell, s) in by for cell in cells))
     said = {key: answers(run) for key, run in by.items() if key[1] in seeds}
@@ -362,13 +362,13 @@ def _condition(
     level = 1 - looks[-1]["boundary"] if looks else 0.95
     rival = (rivals or [first if chosen["name"] == second else second])[0]
     pairs = [(chosen["name"], r) for r in rivals]
-    contrasts = _contrasts(tables, cells, (first, second), pairs, tie, level, most) if len(seeds) > 1 else []
+    contrasts = _contrasts(tables, cells, (first, second), pairs, margin, level, most) if len(seeds) > 1 else []
     return {
-        "budget": about[0], "fraction": about[1], "n": len(seeds), "judge": {"split": "test", "images": len(images)},
+        "budget": about[0], "fraction": about[1], "n": len(seeds), "evaluation": {"split": "test", "images": len(images)},
         "arms": arms, "primary": [first, second], "chosen": chosen["name"],
         "winner": _winner(contrasts, {chosen["name"], rival}), "grid_rows": rows, "rival": rival,
         "exported": {"run": best["run"], "seed": best["seed"]},
-        **({"looks": looks} if declared_looks else {}),
+        **({"interim": looks} if declared_looks else {}),
         "contrasts": contrasts,
     }  # fmt: skip
 
@@ -400,11 +400,11 @@ def _looks(d: np.ndarray, declared: list[int], most: float) -> list[dict[str, An
     shares = np.array(declared) / declared[-1]
     together = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
 
-    def chance(c: float) -> float:
+    def seeding(c: float) -> float:
         edges, rng = c / np.sqrt(shares), np.random.default_rng(0)
         return 1 - float(stats.multivariate_normal.cdf(edges, cov=together, lower_limit=-edges, abseps=1e-6, rng=rng))
 
-    c = float(optimize.brentq(lambda c: chance(c) - 0.05, 1.5, 4, xtol=1e-6))
+    c = float(optimize.brentq(lambda c: seeding(c) - 0.05, 1.5, 4, xtol=1e-6))
     found: list[dict[str, Any]] = []
     for n, share in zip(declared, shares, strict=True):
         if n <= len(d) and not (found and found[-1]["stopped"]):
@@ -418,7 +418,7 @@ def _contrasts(
     cells: list[str],
     declared: tuple[str, str],
     more: list[tuple[str, str]],
-    tie: float,
+    margin: float,
     primary: float,
     most: float,
 ) -> list[Any]:
@@ -432,7 +432,7 @@ def _contrasts(
     found = []
     for number, pair in enumerate([(first, second), *others]):
         level = primary if number == 0 else 1 - (1 - primary) / len(others)
-        found.append(contrast(tables[pair[0]] - tables[pair[1]], level, tie, most))
+        found.append(contrast(tables[pair[0]] - tables[pair[1]], level, margin, most))
         found[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
     for one, p in zip(found, [found[0]["p"], *stepped_down([f["p"] for f in found[1:]])], strict=True):
         one["p_adjusted"] = p
@@ -519,16 +519,16 @@ def _shown_pair(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
 def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
     """For each kind of sentence, the values it may show."""
     arms = {arm["name"]: arm for arm in found["arms"]}
-    tie = Named("tie", 100 * found["tie"])
+    margin = Named("margin", 100 * found["margin"])
     chosen = arms[found["chosen"]]
     budget = re.match(r"[\d.]+", str(found["budget"]))
     known = {
         "notes": [Named(key, 100 * chosen[key]) for key in ("val", "test")],
         "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
     }
-    known["rows"] = [Named("val", 100 * arms[row["cell"]]["val"]) for row in found["grid_rows"]]
-    known["looks"] = [Named(key, look[key]) for look in found.get("looks", []) for key in ("n", "p", "boundary")]
-    known["settle"] = [
+    known["rows"] = [Named("val", 100 * arms[row["variant"]]["val"]) for row in found["grid_rows"]]
+    known["interim"] = [Named(key, look[key]) for look in found.get("interim", []) for key in ("n", "p", "boundary")]
+    known["next_steps"] = [
         Named("seeds that are missing", 3 - found["n"]),
         Named("fewest seeds", 3),
         Named("n", found["n"]),
@@ -540,14 +540,14 @@ def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
         known["notes"] += [Named("edge", rate) for rate in edges.values()]
         known["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
     known["notes"] += [Named("known images", met["images"] or 0) for met in found["known"].values()]
-    known["notes"] += [Named("judging images", found["judge"]["images"])]
+    known["notes"] += [Named("judging images", found["evaluation"]["images"])]
     known["notes"] += [Named("known classes", max(0, len(met["classes"]) - 5)) for met in found["known"].values()]
     if found["contrasts"]:
         one, sign = _shown_pair(found)
         shown = _of_pair(one, sign)
         times = [arms[one[side]]["to_target"]["epochs"] for side in ("first", "second")] if found["target"] else []
-        known |= {key: [*shown, tie] for key in ("evidence", "width")}
-        known["settle"] += shown
+        known |= {key: [*shown, margin] for key in ("evidence", "width")}
+        known["next_steps"] += shown
         known["notes"] += [Named("n", one["n"]), Named("least sign-flip p", 2 / 2 ** one["n"])]
         known["notes"] += [Named("sign-flip p", one["p_sign_flip"])] if one["p_sign_flip"] is not None else []
         for condition in found["conditions"]:

@@ -7,22 +7,22 @@ from typing import Any
 
 import torch
 
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.hardware import calibration, precision
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.storage.journal import read_lines, without_clock
 from headstart.training import setup
-from headstart.training.setup import Prepared
+from headstart.training.setup import TrainingSetup
 from tests.conftest import environment_for_processes
 
 SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
 
 
-def prepared(**settings: Any) -> Prepared:
+def prepared(**settings: Any) -> TrainingSetup:
     """Everything before the first step of a small run."""
-    draft = calibration.settle(settle({**SMALL, **settings}).plan)
-    with precision.repeatable(torch.device("cpu"), draft.machine.threads):
-        return setup.prepare(draft, Silent())
+    draft = calibration.resolve_machine(resolve_settings({**SMALL, **settings}).plan)
+    with precision.deterministic(torch.device("cpu"), draft.machine.threads):
+        return setup.prepare(draft, NullReporter())
 
 
 def command(*words: str | Path) -> subprocess.Popen[str]:

@@ -87,8 +87,8 @@ class World:
             correct, val = [], []
             for copy in range(copies):
                 searched = [pool.val.mean() + rng.normal(0, self.val_spread / np.sqrt(2)) for pool in self.pools]
-                chance = shares[int(np.argmax(searched))][where]
-                ease = np.log(chance / (1 - chance)) + rng.normal(0, taste, len(where)) + shift * (copy == 0)
+                seeding = shares[int(np.argmax(searched))][where]
+                ease = np.log(seeding / (1 - seeding)) + rng.normal(0, taste, len(where)) + shift * (copy == 0)
                 luck = rng.normal(0, self.luck, (n, 1))
                 right = rng.random((n, len(where))) < 1 / (1 + np.exp(-ease - luck))
                 correct.append(right[:, :m])

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart import compare, evaluate
-from headstart.config.resolve import settle
-from headstart.errors import ResourceError, told
+from headstart.config.resolve import resolve_settings
+from headstart.errors import ResourceError, as_headstart_error
 from headstart.hardware import devices, precision
 from headstart.models import factory
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
@@ -46,14 +46,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw, balanced": {"optimizer": "adamw", "lr": 1e-3, "class_weights": "balanced", "jitter": 0.2},
     "rmsprop": {"optimizer": "rmsprop", "lr": 1e-4},
     "head first": {"tuning": "lp-ft", "head_epochs": "1ep"},
-    "frozen": {"tuning": "frozen", "views": 2},
+    "frozen": {"tuning": "frozen", "augmented_views": 2},
     "without norm": {"norm": "none", "shortcut": "off", "lr": 1e-3},
     "resnet50": {"network": "resnet50"},
 }
 
 
 def begin(runs: Path, until: int | None = None, **wanted: Any) -> Path:
-    return runner.start(settle({**SMALL, **wanted}).plan, runs, Silent(), until=until)
+    return runner.start(resolve_settings({**SMALL, **wanted}).plan, runs, NullReporter(), until=until)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +66,7 @@ def test_the_same_plan_gives_the_same_bits_also_when_stopped_and_gone_on_with(ki
     assert outcome(again) == wanted
     stopped = begin(tmp_path / "stopped", until=2, **KINDS[kind])
     assert not (stopped / "result.json").exists()
-    runner.resume(stopped, Silent())
+    runner.resume(stopped, NullReporter())
     assert outcome(stopped) == wanted
 
 
@@ -85,7 +85,7 @@ def test_networks_are_bit_equal_to_torchvisions_there(name: str) -> None:
     ours = factory.build(name, 5)
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    with precision.repeatable(DEVICE, 1):
+    with precision.deterministic(DEVICE, 1):
         for network in (ours, theirs):
             devices.place(network, DEVICE)
         for mode in (True, False):
@@ -112,7 +112,7 @@ def test_frozen_means_frozen_there(tuning: str, tmp_path: Path) -> None:
 
 
 def test_a_kept_trunk_trains_the_head_as_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = {"tuning": "frozen", "views": 2, "precision": "fp32"}
+    kind = {"tuning": "frozen", "augmented_views": 2, "precision": "fp32"}
     kept = begin(tmp_path / "kept", **kind)
     monkeypatch.setattr("headstart.training.feature_cache.LARGEST", 0)
     anew = begin(tmp_path / "anew", **kind)
@@ -127,7 +127,8 @@ def test_many_heads_are_the_heads_trained_alone_there(
 ) -> None:
     start = f"run:{begin(tmp_path / 'start')}"
     monkeypatch.setattr(
-        "tests.training.test_batched_heads.FROZEN", {**SMALL, "source": "digits:4-7", "tuning": "frozen", "views": 2}
+        "tests.training.test_batched_heads.FROZEN",
+        {**SMALL, "source": "digits:4-7", "tuning": "frozen", "augmented_views": 2},
     )
     _each_head_is_the_head_trained_alone(head, start, tmp_path, monkeypatch)
 
@@ -145,7 +146,7 @@ def test_histograms_count_the_same_there(values: list[float]) -> None:
 def test_a_model_from_there_is_used_on_a_cpu(tmp_path: Path) -> None:
     """Trained in bf16 there, judged there in fp32; here fp32 gives the same logits to rounding."""
     folder = begin(tmp_path, precision="bf16")
-    there = np.load(folder / "evidence" / "predictions.npz")
+    there = np.load(folder / "artifacts" / "predictions.npz")
     theirs = torchvision.models.resnet18(num_classes=4)
     theirs.load_state_dict(model_weights(folder / "model").state)
     judged = evaluate(folder, "digits:0-3", split="test")
@@ -173,8 +174,8 @@ def test_what_does_not_fit_is_told_in_two_sentences(tmp_path: Path) -> None:
             begin(tmp_path, **large)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    error = told(caught.value)
-    assert isinstance(error, ResourceError) and "--batch-size" in error.cure
+    error = as_headstart_error(caught.value)
+    assert isinstance(error, ResourceError) and "--batch-size" in error.hint
 
 
 def test_the_loss_of_an_epoch_is_that_of_its_steps(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_model_is_the_best_one_ready_for_use(run: headstart.Run) -> None:
     model = run.model()
     assert isinstance(model, torch.nn.Module) and not model.training
     predictor = headstart.Predictor(run.folder)
-    written = np.load(run.folder / "evidence" / "predictions.npz", allow_pickle=False)
+    written = np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False)
     from headstart.data import read
 
     listing = read(SETTINGS["source"])
@@ -177,7 +177,7 @@ def test_a_run_that_has_not_begun_can_be_shown(run: headstart.Run, tmp_path: Pat
 def test_errors_are_ours(settings, error, tmp_path: Path, capsys) -> None:
     with pytest.raises(error) as caught:
         headstart.train(**{"data": "digits", "runs": tmp_path, **settings})
-    assert isinstance(caught.value, headstart.HeadstartError) and caught.value.what and caught.value.cure
+    assert isinstance(caught.value, headstart.HeadstartError) and caught.value.message and caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,27 +10,27 @@ from pathlib import Path
 import pytest
 
 from headstart import api
-from headstart.engines.local import Here
-from headstart.reporter import Silent
+from headstart.engines.local import LocalEngine
+from headstart.reporter import NullReporter
 from headstart.runs import execute, job_protocol, result
-from headstart.signals import Wish
+from headstart.signals import SignalGuard
 from headstart.storage.files import read_json
 
 
 def test_blocks_within_each_other_are_all_told() -> None:
-    with Wish() as outer:
-        with Wish() as inner:
+    with SignalGuard() as outer:
+        with SignalGuard() as inner:
             assert inner.heard() is None
             os.kill(os.getpid(), signal.SIGTERM)
             assert inner.heard() == outer.heard() == signal.SIGTERM
         assert outer.heard() == signal.SIGTERM
-    with Wish() as later:
+    with SignalGuard() as later:
         assert later.heard() is None
 
 
 def test_a_signal_that_nobody_asked_for_is_sent_again() -> None:
-    with pytest.raises(KeyboardInterrupt), Wish() as outer:
-        with Wish():
+    with pytest.raises(KeyboardInterrupt), SignalGuard() as outer:
+        with SignalGuard():
             os.kill(os.getpid(), signal.SIGINT)
         del outer
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -47,7 +47,7 @@ def test_a_signal_that_comes_when_a_run_is_done_does_not_undo_it(
     monkeypatch.setattr(result, "conclude", late)
     made = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
     assert read_json(made.folder / "result.json")["state"] == "finished"
-    with Wish() as later:
+    with SignalGuard() as later:
         assert later.heard() is None
 
 
@@ -64,14 +64,14 @@ def test_outside_a_block_signals_mean_what_they_meant() -> None:
 def test_a_signal_too_late_for_one_run_ends_the_next_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
-    def work(text: str, voice: Silent) -> str:
+    def work(text: str, reporter: NullReporter) -> str:
         begun.append(text)
-        with Wish():
+        with SignalGuard():
             os.kill(os.getpid(), signal.SIGTERM)  # after the last moment at which this run asks
         return json.dumps({"folders": []})
 
     monkeypatch.setattr(execute, "work", work)
-    answers = list(Here(Silent()).run(["first", "second", "third"]))
+    answers = list(LocalEngine(NullReporter()).run(["first", "second", "third"]))
     assert begun == ["first"]
     assert [index for index, _ in answers] == [0, 1]
     assert job_protocol.folders(answers[0][1]) == []

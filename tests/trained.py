@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from headstart.config.resolve import settle
-from headstart.reporter import Silent
+from headstart.config.resolve import resolve_settings
+from headstart.reporter import NullReporter
 from headstart.runs import runner
 
 SETTINGS: dict[str, Any] = {
@@ -25,7 +25,7 @@ _made: dict[str, Path] = {}
 
 def train(runs: Path, **settings: Any) -> Path:
     """Train a run with these settings and return its folder."""
-    return runner.start(settle(settings).plan, runs, Silent())
+    return runner.start(resolve_settings(settings).plan, runs, NullReporter())
 
 
 def trained(factory: pytest.TempPathFactory) -> Path:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.status import ended
-from headstart.config.resolve import interval, settle
+from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.study_file import read_study
-from headstart.config.study_request import alone, declared
-from headstart.console import Terminal
+from headstart.config.study_request import build_study_spec, reject_extra_options
+from headstart.console import ConsoleReporter
 from headstart.engines import checked, factory, require_listener
-from headstart.experiment.planning import begin, settled
-from headstart.experiment.study import carry_out
+from headstart.experiment.planning import begin, resolve_study
+from headstart.experiment.study import run_study
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.predictor import Prediction, Predictor
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.results.diagnosis import Diagnosis
 from headstart.results.diagnosis import diagnose as _diagnose
 from headstart.results.run import Run
@@ -43,10 +43,10 @@ def train(
     """
     file = Path(config) if config is not None else None
     given = {"source": None if data is None else str(data), **settings}
-    plan = settle(given, file=file, preset=preset).plan
-    every = interval(save_every)
-    with _voice(quiet) as voice:
-        return Run(runner.start(plan, Path(runs), voice, save_every=every))
+    plan = resolve_settings(given, file=file, preset=preset).plan
+    every = checkpoint_interval(save_every)
+    with _reporter(quiet) as reporter:
+        return Run(runner.start(plan, Path(runs), reporter, save_every=every))
 
 
 def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = False) -> Run:
@@ -54,9 +54,9 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
 
     Raises UsageError or DataError, with the difference, when its plan or its data have changed.
     """
-    every = interval(save_every)
-    with _voice(quiet) as voice:
-        return Run(runner.resume(Path(folder), voice, save_every=every))
+    every = checkpoint_interval(save_every)
+    with _reporter(quiet) as reporter:
+        return Run(runner.resume(Path(folder), reporter, save_every=every))
 
 
 def compare(
@@ -84,20 +84,20 @@ def compare(
     """
     checked(engine, address)
     arms = [arms] if isinstance(arms, str) else arms
-    with _voice(quiet) as voice:
+    with _reporter(quiet) as reporter:
         if study is not None and Path(study).is_dir():
-            alone(study, data, arms, vary, config, preset, settings)
+            reject_extra_options(study, data, arms, vary, config, preset, settings)
             folder = Path(study)
             if ended(folder, read_study(folder)):
                 return Study(folder)
             require_listener(address)
         else:
-            wanted = declared(data, arms, vary, study, config, preset, settings)
+            wanted = build_study_spec(data, arms, vary, study, config, preset, settings)
             require_listener(address)
-            found = settled(wanted, engine, voice)
-            folder = begin(found, settings if study is None else None, Path(runs), voice, engine)
-        with factory.opened(engine, read_study(folder).plan, voice, address) as chosen:
-            carry_out(folder, chosen, voice)
+            found = resolve_study(wanted, engine, reporter)
+            folder = begin(found, settings if study is None else None, Path(runs), reporter, engine)
+        with factory.opened(engine, read_study(folder).plan, reporter, address) as chosen:
+            run_study(folder, chosen, reporter)
         return Study(folder)
 
 
@@ -121,7 +121,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy with its interval, loss and confusion of a model on labelled photos; see `headstart evaluate --help`."""
     how: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
-    return _evaluate(model, str(data), Silent(), split=split, **how)
+    return _evaluate(model, str(data), NullReporter(), split=split, **how)
 
 
 def diagnose(folder: str | Path) -> list[Diagnosis]:
@@ -133,9 +133,9 @@ def diagnose(folder: str | Path) -> list[Diagnosis]:
 
 
 @contextmanager
-def _voice(quiet: bool) -> Iterator[Voice]:
+def _reporter(quiet: bool) -> Iterator[Reporter]:
     if quiet:
-        yield Silent()
+        yield NullReporter()
     else:
-        with Terminal() as terminal:
+        with ConsoleReporter() as terminal:
             yield terminal

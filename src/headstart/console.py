@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as Grid
 from rich.text import Text
 
-from headstart.reporter import Table
+from headstart.reporter import StudyStatus
 from headstart.text import printable
 
-PATIENCE = 10.0  # seconds between two plain lines of progress
+PROGRESS_INTERVAL_S = 10.0  # seconds between two plain lines of progress
 
 
-class Terminal:
+class ConsoleReporter:
     """Speaks on stderr; a context that takes its bar or table away at the end, also when something went wrong.
 
     Without a terminal (a log, a notebook), progress and what is left are a plain line at most every ten seconds.
@@ -31,7 +31,7 @@ class Terminal:
         self._what = ""
         self._last = time.monotonic()
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> ConsoleReporter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,7 +68,7 @@ class Terminal:
         if done >= total:
             self._leave()
 
-    def table(self, table: Table) -> None:
+    def table(self, table: StudyStatus) -> None:
         """Draw a study's table anew, below what is said; without a terminal, say what has ended and what is left."""
         if self._console.is_terminal:
             self._leave()
@@ -79,13 +79,13 @@ class Terminal:
             return
         if table.latest:
             self.say(table.latest)
-        if table.left and time.monotonic() - self._last >= PATIENCE:
+        if table.left and time.monotonic() - self._last >= PROGRESS_INTERVAL_S:
             self._last = time.monotonic()
             self.say(table.left)
 
     def _plain(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last >= PATIENCE and done < total:
+        if now - self._last >= PROGRESS_INTERVAL_S and done < total:
             self._last = now
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
 
@@ -95,7 +95,7 @@ class Terminal:
         self._bar = None
 
 
-def drawn(table: Table) -> Group:
+def drawn(table: StudyStatus) -> Group:
     """A study's table as the terminal shows it."""
     grid = Grid(title=printable(table.title), title_justify="left", title_style="bold")
     heads = ["arm", "state", "seeds", "mean val %"] + (

@@ -18,10 +18,10 @@ class HeadstartError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, cure: str) -> None:
-        super().__init__(f"{what} {cure}")
-        self.what = what
-        self.cure = cure
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message} {hint}")
+        self.message = message
+        self.hint = hint
 
 
 class UsageError(HeadstartError):
@@ -39,8 +39,8 @@ class DataError(HeadstartError):
 class MissingWeightsError(DataError):
     """Published weights that are neither on this disk nor to be fetched; `by_hand` says how to put them there."""
 
-    def __init__(self, what: str, cure: str, by_hand: str = "") -> None:
-        super().__init__(what, cure)
+    def __init__(self, message: str, hint: str, by_hand: str = "") -> None:
+        super().__init__(message, hint)
         self.by_hand = by_hand
 
 
@@ -65,8 +65,8 @@ class ModelFileError(HeadstartError):
 class InterruptedRunError(HeadstartError):
     """The user or the system asked the run to stop; it can be resumed."""
 
-    def __init__(self, number: signal.Signals, cure: str) -> None:
-        super().__init__(f"Stopped by {number.name}.", cure)
+    def __init__(self, number: signal.Signals, hint: str) -> None:
+        super().__init__(f"Stopped by {number.name}.", hint)
         self.exit_code = 128 + number
 
 
@@ -76,7 +76,7 @@ NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "Storage s
 REFUSED = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
 
 
-def told(error: Exception) -> HeadstartError:
+def as_headstart_error(error: Exception) -> HeadstartError:
     """Any error as one of ours: the border where foreign ones end."""
     if isinstance(error, HeadstartError):
         return error

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmStatus:
     """Where one arm of a study stands: seeds done of those asked, mean accuracy on val (never on test meanwhile).
 
     `to_target` is the median number of epochs until val passed the target, over the seeds that are done: runs under way
@@ -23,17 +23,17 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class StudyStatus:
     """Where a study stands: its arms, a line on the run that has just ended, and how long the rest will take."""
 
     title: str
     target: float  # 0: none
-    rows: tuple[Row, ...]
+    rows: tuple[ArmStatus, ...]
     latest: str
     left: str
 
 
-class Voice(Protocol):
+class Reporter(Protocol):
     """Somebody who passes on sentences and progress."""
 
     def say(self, sentence: str) -> None:
@@ -42,11 +42,11 @@ class Voice(Protocol):
     def progress(self, what: str, done: int, total: int) -> None:
         """Pass on that `done` of `total` pieces of `what` are finished."""
 
-    def table(self, table: Table) -> None:
+    def table(self, table: StudyStatus) -> None:
         """Pass on where a study stands."""
 
 
-class Silent:
+class NullReporter:
     """Passes on nothing."""
 
     def say(self, sentence: str) -> None:
@@ -55,5 +55,5 @@ class Silent:
     def progress(self, what: str, done: int, total: int) -> None:
         pass
 
-    def table(self, table: Table) -> None:
+    def table(self, table: StudyStatus) -> None:
         pass

@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked: list[signal.Signals] = []
 
 
-def ask(number: signal.Signals) -> None:
+def request_stop(number: signal.Signals) -> None:
     """Ask, from any thread, for what a signal asks for: the wish of now and those to come are told, and never twice.
 
     For a process that hears its parent's messages and no signals.
@@ -22,7 +22,7 @@ def ask(number: signal.Signals) -> None:
     _asked[:] = _asked or [number]
 
 
-class Terminated(KeyboardInterrupt):
+class TerminationRequested(KeyboardInterrupt):
     """SIGTERM, raised where Ctrl-C would be."""
 
     number = signal.SIGTERM
@@ -46,10 +46,10 @@ def raised() -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    raise TerminationRequested
 
 
-class Wish:
+class SignalGuard:
     """Within the block a signal is only noted; the work asks with `heard` and stops itself at a moment that is whole.
 
     Blocks may stand within each other, as a run's does within an engine's: all are told. A signal that nobody has asked
@@ -67,39 +67,39 @@ class Wish:
 
     def heard(self) -> signal.Signals | None:
         """The signal that came first, or None. Who has been told of one has to stop."""
-        if self._hears and Wish._noted:
-            Wish._told = True
-            return Wish._noted[0]
+        if self._hears and SignalGuard._noted:
+            SignalGuard._told = True
+            return SignalGuard._noted[0]
         return _asked[0] if _asked else None
 
     def complete(self) -> None:
         """The work is done: a signal that came too late for it is for the blocks around this one, if there are any."""
-        if self._hears and Wish._depth == 1:
-            Wish._told = True
+        if self._hears and SignalGuard._depth == 1:
+            SignalGuard._told = True
 
     @staticmethod
     def _note(number: int, frame: FrameType | None) -> None:
-        if Wish._noted:
+        if SignalGuard._noted:
             os._exit(128 + number)  # asked twice: what is on the disk is whole at any moment
-        Wish._noted.append(signal.Signals(number))
+        SignalGuard._noted.append(signal.Signals(number))
 
-    def __enter__(self) -> Wish:
+    def __enter__(self) -> SignalGuard:
         if self._hears:
-            if not Wish._depth:
-                Wish._before = {number: signal.signal(number, Wish._note) for number in SIGNALS}
-            Wish._depth += 1
+            if not SignalGuard._depth:
+                SignalGuard._before = {number: signal.signal(number, SignalGuard._note) for number in SIGNALS}
+            SignalGuard._depth += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._hears:
             return
-        Wish._depth -= 1
-        if Wish._depth:
+        SignalGuard._depth -= 1
+        if SignalGuard._depth:
             return
-        unheard = [] if Wish._told else list(Wish._noted)
-        Wish._noted.clear()
-        Wish._told = False
-        for number, handler in Wish._before.items():
+        unheard = [] if SignalGuard._told else list(SignalGuard._noted)
+        SignalGuard._noted.clear()
+        SignalGuard._told = False
+        for number, handler in SignalGuard._before.items():
             signal.signal(number, handler)
         if kind is None or issubclass(kind, GeneratorExit):  # an error on its way says more than a wish to stop
             for number in unheard:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
-def enumerated(names: Iterable[str]) -> str:
+def join_list(names: Iterable[str]) -> str:
     """`a, b and c`; where a name has commas of its own, `a, b; c; and d`. Wants one name or more."""
     *before, last = names
     if any("," in name for name in (*before, last)):
@@ -20,7 +20,7 @@ def points(value: float, *, signed: bool = False) -> str:
     return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
-def counted(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """`1 seed`, `3 seeds`, `1,200 images`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
@@ -33,12 +33,12 @@ def level_words(level: float) -> str:
     return f"{100 * level:.{digits}g} %"
 
 
-def per_cent(value: float) -> str:
+def percent(value: float) -> str:
     """An accuracy in per cent, one decimal."""
     return f"{100 * value:.1f} %"
 
 
-def capital(text: str) -> str:
+def capitalize(text: str) -> str:
     """With a capital first letter, for the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 

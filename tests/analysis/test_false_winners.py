@@ -19,9 +19,9 @@ import pytest
 from scipy import stats
 
 from headstart.analysis import contrasts as contrasts_module
-from headstart.analysis.headline import key_contrast, turned
+from headstart.analysis.headline import flip_contrast, key_contrast
 from headstart.analysis.verdict import rival_of, rivals_of, with_rivals
-from headstart.config.study_config import Cell
+from headstart.config.study_config import ArmVariant
 from tests import simulated
 
 COUNT = 2_000
@@ -59,7 +59,7 @@ def contrasts(correct: np.ndarray) -> list[contrasts_module.Contrast]:
     """All pairs of the copies, the first against the last declared as the primary contrast."""
     names = [chr(ord("a") + i) for i in range(len(correct))]
     wanted = contrasts_module.pairs(names, names[-1], (names[0], names[-1]))
-    return contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
+    return contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, margin=0.01)
 
 
 @pytest.mark.parametrize("taste", NULLS, ids=["copies", "taste"])
@@ -79,7 +79,9 @@ def test_three_copies_seldom_have_one_that_is_best_of_all_or_a_headline(taste: f
         chosen = "abc"[int(np.argmax(val))]
         verdict = {"chosen": chosen, "rival": rival_of(chosen, ("a", "c"), []), "contrasts": found}
         headline += key_contrast(verdict)["outcome"] in ("better", "worse")
-        seen = {name: [turned(one, name) for one in found if name in (one["first"], one["second"])] for name in "abc"}
+        seen = {
+            name: [flip_contrast(one, name) for one in found if name in (one["first"], one["second"])] for name in "abc"
+        }
         best += any(all(one["outcome"] == "better" for one in against) for against in seen.values())
     print(f"best of all: {best} of {COUNT}, upper limit {upper(best, COUNT):.4f}")
     print(f"headline: {headline} of {COUNT}, upper limit {upper(headline, COUNT):.4f}")
@@ -89,14 +91,16 @@ def test_three_copies_seldom_have_one_that_is_best_of_all_or_a_headline(taste: f
 @pytest.mark.parametrize(("rows", "rates"), [(1, 3), (2, 5), (4, 2)])
 def test_a_grid_of_equal_rates_seldom_has_a_headline(rows: int, rates: int) -> None:
     """Val chooses an arm and its rival among all cells; the test images judge them, in the family of all."""
-    cells = [Cell(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)]
+    cells = [
+        ArmVariant(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)
+    ]
     names = [cell.name for cell in cells]
     false = 0
     for correct, val in drawn(4, len(cells), taste=0.0, fixed=True):
         scores = dict(zip(names, val, strict=True))
         chosen = max(names, key=lambda name: scores[name])
         wanted = with_rivals(names, (names[1], names[0]), chosen, rivals_of(chosen, cells, scores))
-        found = contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, tie=0.01)
+        found = contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, margin=0.01)
         one = next(one for one in found if {one.first, one.second} == {chosen, rivals_of(chosen, cells, scores)[0]})
         false += one.outcome in ("better", "worse")
     print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper(false, COUNT):.4f}")

@@ -8,22 +8,24 @@ import pytest
 from scipy import stats
 
 from headstart.analysis import contrasts
-from headstart.analysis.interim import Look, taken
+from headstart.analysis.interim import InterimAnalysis, taken
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed, obrien_fleming
 from headstart.config.study_file import read_study
-from headstart.config.study_request import declared
-from headstart.engines.local import Here
+from headstart.config.study_request import build_study_spec
+from headstart.engines.local import LocalEngine
 from headstart.errors import UsageError
 from headstart.experiment import study
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from tests import recompute, simulated
 
 LOOKS = (3, 5, 8)
 COUNT = 2_000
 
 
-def judged(seed: int, *, taste: float, gain: float = 0.0, count: int = COUNT) -> Iterator[tuple[list[Look], str]]:
+def judged(
+    seed: int, *, taste: float, gain: float = 0.0, count: int = COUNT
+) -> Iterator[tuple[list[InterimAnalysis], str]]:
     """The looks and the final outcome of studies with up to 8 seeds, drawn as in tests/test_false_winners.py."""
     worlds = simulated.worlds()
     for number, world in enumerate(worlds.values()):
@@ -37,7 +39,7 @@ def judged(seed: int, *, taste: float, gain: float = 0.0, count: int = COUNT) ->
             looks = taken(arms, ("a", "b"), LOOKS)
             seen = {name: table[: looks[-1].n] for name, table in arms.items()}
             level = 1 - looks[-1].boundary
-            yield looks, contrasts.contrasts(seen, [("a", "b")], tie=0.01, primary_level=level)[0].outcome
+            yield looks, contrasts.contrasts(seen, [("a", "b")], margin=0.01, primary_level=level)[0].outcome
 
 
 @pytest.fixture
@@ -81,34 +83,38 @@ def test_a_look_is_the_crossed_p_of_the_seeds_so_far_and_the_interval_goes_with_
             assert (found.p <= boundary) == (found.low > 0 or found.high < 0)
 
 
-@pytest.mark.parametrize("looks", ["2,5", "3,3,5", "5,3", "3,4", "3,8"])
+@pytest.mark.parametrize("interim", ["2,5", "3,3,5", "5,3", "3,4", "3,8"])
 def test_looks_that_make_no_sense_are_told(looks: str) -> None:
     with pytest.raises(UsageError, match="Looks takes increasing numbers of seeds"):
-        declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {"seeds": 5, "looks": looks})
+        build_study_spec(
+            "digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {"seeds": 5, "interim": looks}
+        )
 
 
 def test_looks_at_a_grid_of_rates_need_a_contrast_that_is_declared() -> None:
     with pytest.raises(UsageError, match="say which with primary"):
-        declared("digits:0-3", ("scratch",), {"lr": ("0.1", "0.01")}, None, None, None, {"seeds": 4, "looks": "3,4"})
+        build_study_spec(
+            "digits:0-3", ("scratch",), {"lr": ("0.1", "0.01")}, None, None, None, {"seeds": 4, "interim": "3,4"}
+        )
 
 
 @pytest.mark.parametrize(("rates", "seeds"), [(("0.02", "0.00001"), 3), (("0.02", "0.021"), 4)])
 def test_a_study_ends_at_the_look_that_crosses(rates: tuple[str, str], seeds: int, tmp_path: Path) -> None:
     settings = {"network": "timm:test_resnet", "batch_size": 16, "precision": "fp32", "threads": 1, "epochs": "40st"}
     arms, vary = ("scratch",), {"lr": rates}
-    looked = {"seeds": 4, "looks": "3,4", "primary": f"scratch,lr={rates[1]} vs scratch,lr={rates[0]}"}
-    wanted = declared("digits:0-3", arms, vary, None, None, None, {**settings, **looked})
-    folder = study.begin(wanted, tmp_path, Silent())
-    assert read_study(folder).protocol.looks == (3, 4)
-    verdict = study.carry_out(folder, Here(Silent()), Silent())
+    looked = {"seeds": 4, "interim": "3,4", "primary": f"scratch,lr={rates[1]} vs scratch,lr={rates[0]}"}
+    wanted = build_study_spec("digits:0-3", arms, vary, None, None, None, {**settings, **looked})
+    folder = study.begin(wanted, tmp_path, NullReporter())
+    assert read_study(folder).protocol.interim == (3, 4)
+    verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     runs = list(runs_in(folder))
     assert sorted(run.seed for run in runs) == sorted(2 * list(range(seeds))) and verdict["n"] == seeds
-    assert [look["n"] for look in verdict["looks"]] == [3, 4][: seeds - 2]
-    assert verdict["contrasts"][0]["level"] == 1 - verdict["looks"][-1]["boundary"]
-    said = verdict["sentences"]["looks"]
+    assert [look["n"] for look in verdict["interim"]] == [3, 4][: seeds - 2]
+    assert verdict["contrasts"][0]["level"] == 1 - verdict["interim"][-1]["boundary"]
+    said = verdict["sentences"]["interim"]
     assert ("the study ended" in said) == (seeds == 3) and "looked at after 3" in said
-    assert study.carry_out(folder, Here(Silent()), Silent()) == verdict
+    assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
     assert list(runs_in(folder)) == runs  # going on adds nothing
     wrong, rows = recompute.check(folder)
     assert wrong == [] and [row for row in rows if row[3] is None] == []
-    assert [row for row in rows if row[0] == "looks"]
+    assert [row for row in rows if row[0] == "interim"]

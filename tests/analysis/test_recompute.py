@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.config.study_request import declared
-from headstart.engines.local import Here
+from headstart.config.study_request import build_study_spec
+from headstart.engines.local import LocalEngine
 from headstart.experiment import study
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from tests import recompute
 
 SCRIPT = Path(recompute.__file__)
 PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "target": 0.5}
 STUDIES = {
-    "a grid that is left": {"budgets": "66st", "grid": "0.003,0.001", "keep": 1, "seeds": 3},
+    "a grid that is left": {"budgets": "66st", "grid": "0.003,0.001", "survivors": 1, "seeds": 3},
     "balanced, two budgets, a search for each seed": {
-        "budgets": "9st,64st", "grid": "0.02,0.005", "keep": 1, "search": "per-seed", "metric": "balanced", "seeds": 3,
-        "primary": "scratch vs scratch@adam", "tie": "6pt",
+        "budgets": "9st,64st", "grid": "0.02,0.005", "survivors": 1, "search": "per-seed", "metric": "balanced", "seeds": 3,
+        "primary": "scratch vs scratch@adam", "margin": "6pt",
     },
     "learning rates compared, on images that a source has": {
         "arms": ("scratch", "source:digits:1-7"), "epochs": "40st", "seeds": 3,
@@ -37,9 +37,9 @@ def made(place: Path, **settings) -> Path:
     arms = ("scratch", "scratch:orthogonal" if "vary" in settings else "scratch@adam")
     arms = settings.pop("arms", arms)
     vary = settings.pop("vary", {})
-    wanted = declared("digits:0-3", arms, vary, None, None, None, {**PLAN, **settings})
-    folder = study.begin(wanted, place, Silent())
-    study.carry_out(folder, Here(Silent()), Silent())
+    wanted = build_study_spec("digits:0-3", arms, vary, None, None, None, {**PLAN, **settings})
+    folder = study.begin(wanted, place, NullReporter())
+    study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     return folder
 
 

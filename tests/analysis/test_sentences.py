@@ -13,19 +13,19 @@ from scipy import stats
 
 from headstart.analysis import contrasts
 from headstart.analysis.headline import headline_contrast, read_verdict, winner_of
-from headstart.analysis.sentences import known, sentences, settle
+from headstart.analysis.sentences import known, sentences, settling_sentence
 from headstart.analysis.verdict import rival_of
 from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
 from headstart.experiment import best_model
-from headstart.text import counted, level_words
+from headstart.text import level_words, pluralize
 
 
 def verdict_of(
     right: dict[str, np.ndarray],
     val: dict[str, float],
     *,
-    tie: float = 0.01,
+    margin: float = 0.01,
     reached: dict[str, list[int]] | None = None,
 ) -> dict[str, Any]:
     """The verdict on arms of which `right` [seeds, images] were right; the last one is the reference.
@@ -47,11 +47,11 @@ def verdict_of(
     primary = (names[0], names[-1])
     wanted = contrasts.pairs(names, names[-1], primary)
     found = {
-        "metric": "accuracy", "tie": tie, "target": 0.75 if reached is not None else 0.0, "network": "resnet18",
-        "budget": "1ep", "fraction": 1.0, "judge": {"split": "test", "images": m, "declared": "none"}, "n": n,
+        "metric": "accuracy", "margin": margin, "target": 0.75 if reached is not None else 0.0, "network": "resnet18",
+        "budget": "1ep", "fraction": 1.0, "evaluation": {"split": "test", "images": m, "declared": "none"}, "n": n,
         "one_split": False, "arms": arms, "primary": list(primary), "chosen": chosen,
-        "rival": rival_of(chosen, primary, []), "grid_rows": [], "looks": [], "labels": None, "conditions": [],
-        "contrasts": [asdict(one) for one in contrasts.contrasts(right, wanted, tie=tie)] if n > 1 else [],
+        "rival": rival_of(chosen, primary, []), "grid_rows": [], "interim": [], "labels": None, "conditions": [],
+        "contrasts": [asdict(one) for one in contrasts.contrasts(right, wanted, margin=margin)] if n > 1 else [],
         "search": {}, "known": {}, "overlaps": [],
     }  # fmt: skip
     return {**found, "winner": winner_of(found)}
@@ -141,13 +141,13 @@ def test_equal_to_the_bit() -> None:
     assert said["headline"].startswith("Undecided")  # inside the tie, and yet: the reader is told why
     assert said["evidence"].endswith("the tie is ±1.0, but so few test images may hide a difference that is larger.")
     enough = math.ceil(stats.t.ppf(0.975, 7) / 0.005 - 2)  # the floor's half-width
-    assert said["settle"] == f"To know it to ±0.5 it would take about {enough} test images."
+    assert said["next_steps"] == f"To know it to ±0.5 it would take about {enough} test images."
 
 
 def test_a_seed_that_is_level_is_counted_as_such() -> None:
     a, b = rights(0.6, 0.5, m=20)
     a[0] = b[0]
-    said = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, tie=0.2))[
+    said = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, margin=0.2))[
         "evidence"
     ]
     assert said.startswith("Scratch:a was ahead of scratch:b on 2 of 3 paired seeds, level with it on 1: +6.7 points")
@@ -234,7 +234,7 @@ def test_what_is_left_with_endless_seeds() -> None:
 def test_images_alone_are_not_advised_where_seeds_are_the_cause(endless: float, more: str) -> None:
     need = {"half_width": 0.01, "seeds": None, "images": [24_689, None]}
     seen = {"n": 3, "mean": 0.05, "low": -0.173, "high": 0.273, "endless_seeds": endless, "need": need}
-    said = settle({"judge": {"declared": "none"}}, seen)
+    said = settling_sentence({"evaluation": {"declared": "none"}}, seen)
     assert said == f"To know it to ±1 it would take about 24,689 or more test images{more}"
 
 
@@ -247,7 +247,7 @@ def test_no_level_is_rounded_to_100(level: float, words: str) -> None:
 
 
 def test_photos_that_nobody_knows_are_not_called_none() -> None:
-    verdict = {"judge": {"images": 9, "declared": "none"}, "known": {
+    verdict = {"evaluation": {"images": 9, "declared": "none"}, "known": {
         "scratch": {"classes": [], "images": 0}, "file:a": {"classes": [], "images": None},
         "file:a+frozen": {"classes": [], "images": None}, "run:b": {"classes": [], "images": 4},
     }}  # fmt: skip
@@ -258,7 +258,7 @@ def test_photos_that_nobody_knows_are_not_called_none() -> None:
 
 
 def test_one_has_no_plural() -> None:
-    assert [counted(k, "test image") for k in (0, 1, 1200)] == ["0 test images", "1 test image", "1,200 test images"]
+    assert [pluralize(k, "test image") for k in (0, 1, 1200)] == ["0 test images", "1 test image", "1,200 test images"]
 
 
 def test_a_verdict_from_before_chosen_is_still_read(tmp_path: Path) -> None:

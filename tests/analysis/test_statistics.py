@@ -112,7 +112,7 @@ def test_near_100_per_cent_equality_is_not_claimed_of_what_few_images_hide(m: in
         hard = rng.random(m) < gap / 0.95
         first = rng.random((5, m)) < 0.999
         second = np.where(hard, rng.random((5, m)) < 0.05, rng.random((5, m)) < 0.999)
-        found = contrasts({"a": first, "b": second}, [("a", "b")], tie=0.01)[0]
+        found = contrasts({"a": first, "b": second}, [("a", "b")], margin=0.01)[0]
         equal += found.outcome == "equal"
         covered += found.low <= gap <= found.high
     # Without the floor and the limit it is 20 % and 68 % at 54 images; nominal are 2.5 % and 95 %.
@@ -148,7 +148,7 @@ def test_bonferroni() -> None:
     assert bonferroni(0.95, 5) == pytest.approx(0.99) and bonferroni(0.95, 0) == 0.95
 
 
-@pytest.mark.parametrize(("looks", "c"), [(2, 1.977), (3, 2.004), (5, 2.040), (10, 2.087)])
+@pytest.mark.parametrize(("interim", "c"), [(2, 1.977), (3, 2.004), (5, 2.040), (10, 2.087)])
 def test_obrien_fleming_against_the_published_table(looks: int, c: float) -> None:
     """Constants of Jennison & Turnbull 2000, table 2.3 (alpha 0.05, two-sided)."""
     p = obrien_fleming([k / looks for k in range(1, looks + 1)])
@@ -215,13 +215,16 @@ def test_an_interval_cut_to_what_can_be_decides_as_the_whole_one(data, n: int, m
     rng = np.random.default_rng(seed)
     first, second = (rng.random((2, n, m)) < rng.random((2, 1, 1))).astype(int)
     labels = rng.integers(0, 3, m) if data.draw(st.booleans(), "balanced") else None
-    tie = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.9999]) | st.floats(0, 0.9999), "tie")
-    found = contrasts({"a": first, "b": second}, [("a", "b")], tie=tie, labels=labels)[0]
+    margin = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.9999]) | st.floats(0, 0.9999), "margin")
+    found = contrasts({"a": first, "b": second}, [("a", "b")], margin=margin, labels=labels)[0]
     weights = np.ones(1) if labels is None else balance(labels)
     squares = mean_squares((first - second) * weights, float(weights.max()))
     half = squares.half_width(0.95)
     low, high = found.mean - half, found.mean + half
-    assert decide(low, high, tie=tie, n=n, unseen=squares.unseen(0.95)) == (found.outcome, found.by_less_than_tie)
+    assert decide(low, high, margin=margin, n=n, unseen=squares.unseen(0.95)) == (
+        found.outcome,
+        found.by_less_than_margin,
+    )
     assert -1 <= found.low <= found.mean + 1e-12 and found.mean - 1e-12 <= found.high <= 1
     for shift in (-1, 1, found.mean):  # of all that can be true, both cover the same
         assert (low <= shift <= high) == (found.low <= shift <= found.high)
@@ -236,15 +239,15 @@ def test_few_seeds_and_images_tell_no_difference_of_more_than_100_points() -> No
 
 
 @given(st.floats(-0.05, 0.05), st.floats(0.0005, 0.05), st.integers(3, 9))
-def test_an_interval_of_half_the_tie_is_always_decided(mean: float, tie: float, n: int) -> None:
-    assert decide(mean - 0.499 * tie, mean + 0.499 * tie, tie=tie, n=n)[0] != "undecided"
+def test_an_interval_of_half_the_tie_is_always_decided(mean: float, margin: float, n: int) -> None:
+    assert decide(mean - 0.499 * margin, mean + 0.499 * margin, margin=margin, n=n)[0] != "undecided"
 
 
 def test_what_would_settle_it_is_more_than_there_is() -> None:
     rng = np.random.default_rng(12)
     for m in (205, 2000):
         a, b = (rng.random((5, m)) < share for share in (0.9, 0.893))
-        found = contrasts({"a": a, "b": b}, [("a", "b")], tie=0.02)[0]
+        found = contrasts({"a": a, "b": b}, [("a", "b")], margin=0.02)[0]
         if found.outcome == "undecided":
             assert found.need.half_width == (0.02 if found.high - found.low > 0.04 else 0.01)
             for have, wanted in ((5, found.need.seeds), (m, found.need.images)):
@@ -287,7 +290,7 @@ def test_more_images_do_not_help_against_the_luck_of_seeds() -> None:
     ],
 )
 def test_the_decision_in_its_order(low: float, high: float, n: int, outcome: tuple[str, bool]) -> None:
-    assert decide(low, high, tie=0.01, n=n) == outcome
+    assert decide(low, high, margin=0.01, n=n) == outcome
 
 
 def test_contrasts_primary_alone_others_as_a_family() -> None:
@@ -295,7 +298,7 @@ def test_contrasts_primary_alone_others_as_a_family() -> None:
     correct = {name: rng.integers(0, 2, (5, 90)) for name in ("scratch", "a", "b", "c")}
     wanted = pairs(list(correct), "scratch", ("a", "scratch"))
     assert wanted[0] == ("a", "scratch") and len(wanted) == 6 and len({frozenset(p) for p in wanted}) == 6
-    found = contrasts(correct, wanted, tie=0.01)
+    found = contrasts(correct, wanted, margin=0.01)
     assert [c.level for c in found] == [0.95] + [pytest.approx(0.99)] * 5
     alone = crossed(correct["a"] - correct["scratch"])
     assert (found[0].low, found[0].p_adjusted) == (alone.low, alone.p)

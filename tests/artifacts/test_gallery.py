@@ -23,7 +23,7 @@ from headstart.errors import DataError
 from headstart.models import factory, structure
 from headstart.models.gradcam import grad_cam
 from headstart.report import photos as photos_module
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from tests.training.test_setup import Ear
 
 
@@ -138,17 +138,17 @@ def test_a_run_ends_with_its_gallery(run: Path) -> None:
     found = photos_module.read(run)
     confusion = json.loads((run / "result.json").read_text())["test"]["confusion"]
     assert found is not None and found.counts == confusion and found.split == "test"
-    with np.load(run / "evidence" / "predictions.npz") as arrays:
+    with np.load(run / "artifacts" / "predictions.npz") as arrays:
         labels = dict(zip(arrays["image"].tolist(), arrays["label"].tolist(), strict=True))
     assert {photo["key"] for photo in found.photos} <= set(labels)
     assert all(labels[photo["key"]] == photo["true"] for photo in found.photos)
     assert sum(pair[2] for pair in found.pairs) == sum(map(sum, confusion)) - sum(confusion[i][i] for i in range(3))
     assert set(found.filters) == {"before", "after"} and found.filters["before"] != found.filters["after"]
-    with zipfile.ZipFile(run / "evidence" / "gallery.zip") as archive:
+    with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
         assert Image.open(io.BytesIO(archive.read("0.webp"))).size == (gallery.SIDE, gallery.SIDE)
-    before = (run / "evidence" / "gallery.zip").read_bytes()
+    before = (run / "artifacts" / "gallery.zip").read_bytes()
     gallery.write(run)
-    assert (run / "evidence" / "gallery.zip").read_bytes() == before
+    assert (run / "artifacts" / "gallery.zip").read_bytes() == before
 
 
 def test_ctrl_c_leaves_the_pictures_out_of_a_run_that_is_done(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_ctrl_c_leaves_the_pictures_out_of_a_run_that_is_done(run: Path, monkeyp
 
 def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
-    path = tmp_path / "run" / "evidence" / "gallery.zip"
+    path = tmp_path / "run" / "artifacts" / "gallery.zip"
     path.write_bytes(path.read_bytes()[:200])
     assert photos_module.read(tmp_path / "run") is None
     for wrong in ([], {"photos": [{}]}, {"split": "test", "classes": ["a"], "counts": [["x"]], "cells": {"0-0": [7]},
@@ -173,8 +173,8 @@ def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
         assert photos_module.read(tmp_path / "run") is None
     path.unlink()
     assert photos_module.read(tmp_path / "run") is None
-    (tmp_path / "run" / "evidence" / "predictions.npz").unlink()
-    gallery.illustrate(tmp_path / "run", Silent())  # a run stands without its pictures
+    (tmp_path / "run" / "artifacts" / "predictions.npz").unlink()
+    gallery.illustrate(tmp_path / "run", NullReporter())  # a run stands without its pictures
     assert not path.exists()
 
 
@@ -182,19 +182,19 @@ def test_a_damaged_gallery_is_none(run: Path, tmp_path: Path) -> None:
 @given(st.data())
 def test_damaged_predictions_are_told_or_whole(run: Path, data: st.DataObject) -> None:
     """A byte that has changed, or an end that is missing."""
-    content = bytearray((run / "evidence" / "predictions.npz").read_bytes())
+    content = bytearray((run / "artifacts" / "predictions.npz").read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans()):
         content[place] ^= data.draw(st.integers(1, 255))
     else:
         del content[place:]
     with TemporaryDirectory() as folder:
-        (Path(folder) / "evidence").mkdir()
-        (Path(folder) / "evidence" / "predictions.npz").write_bytes(content)
+        (Path(folder) / "artifacts").mkdir()
+        (Path(folder) / "artifacts" / "predictions.npz").write_bytes(content)
         try:
             found = predictions(Path(folder), "test")
         except DataError as error:
-            assert "cannot be read" in error.what and error.cure
+            assert "cannot be read" in error.message and error.hint
         else:
             assert len(found.images) == len(found.labels) == len(found.said)
 

@@ -46,7 +46,7 @@ def pixels_by_hand(path: Path, how: dict) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def judged(folder: Path) -> tuple[list[Path], np.ndarray]:
     """The run's test photos as files, and the logits it wrote down for them."""
-    found = np.load(folder / "evidence" / "predictions.npz", allow_pickle=False)
+    found = np.load(folder / "artifacts" / "predictions.npz", allow_pickle=False)
     rows = np.flatnonzero(found["split"] == "test")
     assert len(rows) > 50
     assert found["classes"].tolist() == CLASSES
@@ -124,7 +124,7 @@ def test_the_model_is_fp32_and_says_what_it_is(folder: Path) -> None:
 def test_other_networks_come_back_and_predict_the_same(settings, tmp_path: Path) -> None:
     folder = train(tmp_path, **{**SETTINGS, "epochs": "2st", **settings})
     model = Predictor(folder)
-    found = np.load(folder / "evidence" / "predictions.npz", allow_pickle=False)
+    found = np.load(folder / "artifacts" / "predictions.npz", allow_pickle=False)
     listing = read(SETTINGS["source"])
     path = dict(zip(listing.keys, listing.paths, strict=True))
     again = model.logits([model.photo(path[key]) for key in found["image"].tolist()[:40]])
@@ -263,8 +263,8 @@ def test_what_is_damaged_or_hostile_is_refused_in_one_sentence(name: str, folder
     with pytest.raises(ModelFileError) as caught:
         read_model(model)
     assert caught.value.exit_code == 6
-    assert word in caught.value.what
-    assert "\n" not in caught.value.what and caught.value.what.endswith(".")
+    assert word in caught.value.message
+    assert "\n" not in caught.value.message and caught.value.message.endswith(".")
     assert not (model / "canary").exists()
 
 

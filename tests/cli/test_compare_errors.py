@@ -7,13 +7,13 @@ import pytest
 
 from headstart.cli.main import main
 from headstart.config.study_file import read_study
-from headstart.config.study_request import declared
+from headstart.config.study_request import build_study_spec
 from headstart.engines import factory
 from headstart.storage.files import read_json
 from tests.cli.test_train_errors import failure, photos
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]
-PLAN += ["--threads", "1", "--precision", "fp32", "--store-scale", "1"]
+PLAN += ["--threads", "1", "--precision", "fp32", "--cache-resolution", "1"]
 ARMS = ["--arm", "scratch", "--arm", "scratch@adam"]
 
 
@@ -73,17 +73,17 @@ DECLARED: dict[str, tuple[str, list[str], int, list[str]]] = {
     "seeds in words": ("@/good", [*ARMS, "--seeds", "few"], 2, ["seeds = few"]),
     "grid in words": ("@/good", [*ARMS, "--grid", "small,large"], 2, ["grid = small", "grid = large"]),
     "grid of nothing": ("@/good", [*ARMS, "--grid", ","], 2, ["grid", "above 0"]),
-    "tie that nothing is outside of": ("@/good", [*ARMS, "--tie", "100pt"], 2, ["100pt", "less than 100pt"]),
-    "tie in words": ("@/good", [*ARMS, "--tie", "big"], 2, ["tie", "1pt"]),
+    "tie that nothing is outside of": ("@/good", [*ARMS, "--margin", "100pt"], 2, ["100pt", "less than 100pt"]),
+    "tie in words": ("@/good", [*ARMS, "--margin", "big"], 2, ["margin", "1pt"]),
     "target in per cent": ("@/good", [*ARMS, "--target", "75"], 2, ["target = 75", "less than 1"]),
     "primary of no arm": ("@/good", [*ARMS, "--primary", "scratch vs adam"], 2, ["scratch vs adam", "scratch@adam"]),
     "budget in per cent": ("@/good", [*ARMS, "--budgets", "20%"], 2, ["udgets", "10ep"]),
     "unknown search": ("@/good", [*ARMS, "--search", "shard"], 2, ["search = shard", "'shared'"]),
-    "keep none": ("@/good", [*ARMS, "--keep", "0"], 2, ["keep = 0"]),
+    "keep none": ("@/good", [*ARMS, "--survivors", "0"], 2, ["keep = 0"]),
     "misspelt flag": ("@/good", [*ARMS, "--sedes", "3"], 2, ["--sedes", "--seeds"]),
     "seed of a search": ("@/good", [*ARMS, "--seed", "1748392011"], 2, ["seed = 1748392011", "smaller --seed"]),
     "last seed of a search": ("@/good", [*ARMS, "--seed", "999999996"], 2, ["seed = 999999996", "smaller --seed"]),
-    "many faults": ("@/good", [*ARMS, "--seeds", "0", "--keep", "x", "--metric", "f1"], 2, ["seeds", "keep", "metric"]),
+    "many faults": ("@/good", [*ARMS, "--seeds", "0", "--survivors", "x", "--metric", "f1"], 2, ["seeds", "survivors", "metric"]),
 }  # fmt: skip
 
 
@@ -91,10 +91,10 @@ DECLARED: dict[str, tuple[str, list[str], int, list[str]]] = {
 def test_a_bad_study_is_refused_before_anything_trains(name: str, place: Path, tmp_path: Path, capsys) -> None:
     source, words, expected, named = DECLARED[name]
     given = [word.replace("@/", f"{place}/") for word in (source, *words)]
-    code, what, cure = failure(["compare", *given, *PLAN, "--runs", tmp_path / "runs"], capsys)
-    assert code == expected, (what, cure)
+    code, what, hint = failure(["compare", *given, *PLAN, "--runs", tmp_path / "runs"], capsys)
+    assert code == expected, (what, hint)
     for text in named:
-        assert text in f"{what} {cure}"
+        assert text in f"{what} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
@@ -123,10 +123,10 @@ def test_what_an_arm_lacks_is_told_before_the_machine_is_measured(
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_bad_study_file_is_refused(name: str, place: Path, tmp_path: Path, capsys) -> None:
     file, expected, named = WRITTEN[name]
-    code, what, cure = failure(["compare", "--study", place / file, "--runs", tmp_path / "runs"], capsys)
-    assert code == expected, (what, cure)
+    code, what, hint = failure(["compare", "--study", place / file, "--runs", tmp_path / "runs"], capsys)
+    assert code == expected, (what, hint)
     for text in named:
-        assert text in f"{what} {cure}"
+        assert text in f"{what} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
@@ -144,10 +144,10 @@ def test_a_rate_that_somebody_chose_is_not_searched(place: Path, tmp_path: Path)
     (tmp_path / "rate.toml").write_text("lr = 0.02\n")
     (tmp_path / "other.toml").write_text("momentum = 0.5\n")
     good = place / "good"
-    chosen = declared(good, arms, None, None, tmp_path / "rate.toml", None, {})
+    chosen = build_study_spec(good, arms, None, None, tmp_path / "rate.toml", None, {})
     assert not chosen.searched and chosen.plan.recipe.lr == 0.02
-    assert declared(good, arms, None, None, tmp_path / "other.toml", None, {}).searched
-    assert declared(good, arms, None, None, tmp_path / "rate.toml", None, {"search": "shared"}).searched
+    assert build_study_spec(good, arms, None, None, tmp_path / "other.toml", None, {}).searched
+    assert build_study_spec(good, arms, None, None, tmp_path / "rate.toml", None, {"search": "shared"}).searched
     text = 'schema = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
     (tmp_path / "study.toml").write_text(f"{text}[plan.recipe]\nlr = 0.02\n")
     assert not read_study(tmp_path / "study.toml").searched
@@ -162,7 +162,7 @@ def test_flags_of_a_run_and_of_a_study_are_not_mixed_up(place: Path, tmp_path: P
         code, what, _ = failure(["resume", tmp_path / "study", *words], capsys)
         assert code == 2 and f"{words[0]} belongs to a run" in what
     (tmp_path / "plan.json").write_text("{}")
-    code, what, _ = failure(["resume", tmp_path, "--engine", "lanes"], capsys)
+    code, what, _ = failure(["resume", tmp_path, "--engine", "processes"], capsys)
     assert code == 2 and "--engine belongs to a study" in what
 
 
@@ -177,8 +177,8 @@ def test_a_study_that_has_begun_keeps_to_what_was_declared(place: Path, tmp_path
     assert "seeds = 1\n" in written
     file.write_text(written.replace("seeds = 1\n", "seeds = 2\n"))
     for words in (["resume", folder], ["compare", "--study", folder]):
-        code, what, cure = failure(words, capsys)
-        assert code == 2 and "not what was declared" in what and f"--study {file}" in cure
+        code, what, hint = failure(words, capsys)
+        assert code == 2 and "not what was declared" in what and f"--study {file}" in hint
     assert read_json(folder / "verdict.json") == verdict and sorted(folder.glob("*/plan.json")) == runs
     assert read_study(file).protocol.seeds == 2  # as the cure says: a declaration of its own
     file.write_text(f"# a remark changes nothing\n{written}")

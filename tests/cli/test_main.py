@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from headstart.cli.main import app, main
-from headstart.config.resolve import settle
-from headstart.config.run_config import Plan, fields
-from headstart.console import Terminal
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig, fields
+from headstart.console import ConsoleReporter
 from headstart.errors import ResourceError
 from headstart.runs import runner
 from tests.conftest import environment_for_processes
@@ -70,7 +70,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "words",
     [["compare", "--arm", "scratch"], ["compare", "--engine", "rey"], ["compare", "--seeds", "none"],
-     ["train", "--lr", "-1"], ["train", "--save-every", "x"], ["diagnose", "runs", "--engine", "here"]],
+     ["train", "--lr", "-1"], ["train", "--save-every", "x"], ["diagnose", "runs", "--engine", "local"]],
     ids=" ".join,
 )  # fmt: skip
 def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[str]) -> None:
@@ -146,13 +146,13 @@ def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_defa
 
 
 VALUES = {
-    "classes": "1,2", "skip_bad": True, "allow_outside": True, "store_scale": 2.0, "network": "resnet34",
-    "fraction": 0.5, "val_judges": True,
+    "classes": "1,2", "skip_bad": True, "allow_outside": True, "cache_resolution": 2.0, "network": "resnet34",
+    "fraction": 0.5, "evaluate_on_val": True,
     "shortcut": "off", "norm": "none", "stem": "imagenet", "start": "scratch:xavier", "tuning": "stages:2", "head":
-    "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "trunk_lr":
+    "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "backbone_lr":
     0.5, "schedule": "multistep", "warmup": "2ep", "step_every": "10%", "milestones": "10%,20%", "gamma": 0.5,
     "epochs": "3ep", "head_epochs": "20%", "batch_size": 7, "image_size": 24, "crop": 0.5, "flip": "on", "jitter":
-    0.5, "mixup": 0.5, "views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5, "ema": 0.5,
+    0.5, "mixup": 0.5, "augmented_views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5, "ema": 0.5,
     "patience": 3, "select": "balanced", "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3,
     "test_seed": 4, "source": "digits:0-4",
 }  # fmt: skip
@@ -165,9 +165,9 @@ def test_every_flag_reaches_the_plan_and_dry_run_reads_back(tmp_path: Path, caps
         words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     main(words)
     printed = capsys.readouterr().out
-    plan = settle(VALUES).plan
-    assert Plan.from_toml(printed) == plan
-    unset = settle({"source": "digits"}).plan
+    plan = resolve_settings(VALUES).plan
+    assert RunConfig.from_toml(printed) == plan
+    unset = resolve_settings({"source": "digits"}).plan
     for name, (section, _) in fields().items():  # every one of them differs from what it would have been
         if name not in ("optimizer", "device"):
             assert getattr(getattr(plan, section), name) != getattr(getattr(unset, section), name), name
@@ -285,10 +285,10 @@ def test_no_color_and_a_terminal(tmp_path: Path) -> None:
 def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch) -> None:
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("headstart.console.time.monotonic", lambda: next(clock))
-    with Terminal() as voice:
+    with ConsoleReporter() as reporter:
         for done in range(1, 11):
-            voice.progress("training", done, 10)
-        voice.say("a [bold]name[/bold] :smile:\x1b[31m\nand more")
+            reporter.progress("training", done, 10)
+        reporter.say("a [bold]name[/bold] :smile:\x1b[31m\nand more")
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (

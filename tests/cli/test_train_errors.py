@@ -19,7 +19,7 @@ from headstart.storage import files, folders
 from tests.trained import trained
 
 SMALL = ["--image-size", "16", "--stem", "small", "--epochs", "1st", "--batch-size", "4", "--threads", "1"]
-SMALL += ["--precision", "fp32", "--store-scale", "1"]
+SMALL += ["--precision", "fp32", "--cache-resolution", "1"]
 
 
 def photos(root: Path, **counts: int) -> Path:
@@ -72,9 +72,9 @@ def failure(words: list[str | Path], capsys: pytest.CaptureFixture[str]) -> tupl
     said = capsys.readouterr()
     assert said.out == ""
     assert "Traceback" not in said.err
-    what, cure = said.err.splitlines()[-2:]
-    assert what.endswith((".", "?")) and cure.endswith((".", "?", ")")), (what, cure)  # ")" ends a line of Python
-    return left.value.code, what, cure
+    what, hint = said.err.splitlines()[-2:]
+    assert what.endswith((".", "?")) and hint.endswith((".", "?", ")")), (what, hint)  # ")" ends a line of Python
+    return left.value.code, what, hint
 
 
 # name -> (words of `train` after its source, exit code, what the two sentences name); `@` is the place of the files
@@ -151,17 +151,17 @@ def test_training_refuses(name: str, place: Path, tmp_path: Path, capsys) -> Non
             position = given.index(word)
             del given[position : position + 2]
     given += [word.replace("@", str(place)) for word in words]
-    code, what, cure = failure(["train", *given, "--runs", tmp_path / "runs"], capsys)
-    assert code == expected, (what, cure)
+    code, what, hint = failure(["train", *given, "--runs", tmp_path / "runs"], capsys)
+    assert code == expected, (what, hint)
     for text in named:
-        assert text in f"{what} {cure}"
+        assert text in f"{what} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there(place: Path, tmp_path: Path, capsys) -> None:
-    code, what, cure = failure(["train", place / "good", "--device", "cuda", "--runs", tmp_path / "runs"], capsys)
-    assert code == 2 and "cuda" in what and "--device cpu" in cure
+    code, what, hint = failure(["train", place / "good", "--device", "cuda", "--runs", tmp_path / "runs"], capsys)
+    assert code == 2 and "cuda" in what and "--device cpu" in hint
     assert not (tmp_path / "runs").exists()
 
 
@@ -170,18 +170,18 @@ def test_named_weights_without_a_network(start: str, place: Path, tmp_path: Path
     """The conftest lets nothing out; the answer comes at once, and says what to fetch and where to put it."""
     before = time.monotonic()
     words = ["train", place / "good", "--start", start, "--epochs", "1st", "--image-size", "32", "--threads", "1"]
-    code, what, cure = failure([*words, "--runs", tmp_path / "runs"], capsys)
+    code, what, hint = failure([*words, "--runs", tmp_path / "runs"], capsys)
     assert code == 3 and time.monotonic() - before < 30
-    assert "https://" in what and "sha256" in cure and os.sep in cure and "--start file:" in cure
+    assert "https://" in what and "sha256" in hint and os.sep in hint and "--start file:" in hint
     if start == "imagenet":
-        assert "f37072fd" in cure and "resnet18-f37072fd.pth" in cure
+        assert "f37072fd" in hint and "resnet18-f37072fd.pth" in hint
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_network_of_one_size(place: Path, tmp_path: Path, capsys) -> None:
     words = ["--network", "timm:vit_tiny_patch16_224", "--image-size", "32", "--epochs", "1st", "--threads", "1"]
-    code, what, cure = failure(["train", place / "good", *words, "--runs", tmp_path / "runs"], capsys)
-    assert code == 2 and "224" in f"{what} {cure}" and "image-size" in f"{what} {cure}"
+    code, what, hint = failure(["train", place / "good", *words, "--runs", tmp_path / "runs"], capsys)
+    assert code == 2 and "224" in f"{what} {hint}" and "image-size" in f"{what} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
@@ -196,8 +196,8 @@ def test_runs_where_none_can_be(where: str, place: Path, tmp_path: Path, capsys)
         runs.mkdir(mode=0o500)
     else:
         runs = Path("/proc/headstart")
-    code, what, cure = failure(["train", place / "good", *SMALL, "--runs", runs], capsys)
-    assert code == 5 and str(runs) in what and "--runs" in cure
+    code, what, hint = failure(["train", place / "good", *SMALL, "--runs", runs], capsys)
+    assert code == 5 and str(runs) in what and "--runs" in hint
     assert not list(runs.iterdir()) if runs.is_dir() else True
 
 
@@ -230,8 +230,8 @@ def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
 def test_other_commands_refuse(place: Path, run: Path, tmp_path: Path, capsys) -> None:
     before = sorted(run.rglob("*"))
     for name, (words, expected, named) in other_commands(place, run, tmp_path).items():
-        code, what, cure = failure(words, capsys)
-        assert code == expected, (name, code, what, cure)
+        code, what, hint = failure(words, capsys)
+        assert code == expected, (name, code, what, hint)
         assert named in what, (name, what)
     assert sorted(run.rglob("*")) == before
 
@@ -266,8 +266,8 @@ def test_a_disk_too_small_for_checkpoints_is_told_before_the_first_step(
         real(folder, needed)
 
     monkeypatch.setattr(files, "require_space", nearly_full)
-    code, what, cure = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
-    assert code == 5 and "0.4 GB are needed" in what and "Free some space" in cure
+    code, what, hint = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
+    assert code == 5 and "0.4 GB are needed" in what and "Free some space" in hint
     assert not (only_run(tmp_path) / "metrics.jsonl").exists()
     monkeypatch.undo()
     main(["resume", str(only_run(tmp_path))])
@@ -279,5 +279,5 @@ def test_a_full_disk_in_the_middle_of_a_run(place: Path, tmp_path: Path, capsys,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("headstart.runs.runner.write_model", full)
-    code, what, cure = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
-    assert code == 5 and "space" in what and "resume" in cure
+    code, what, hint = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
+    assert code == 5 and "space" in what and "resume" in hint

@@ -202,7 +202,7 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str, data: by
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError) as caught:
         decode(tmp_path / name, side)
-    assert name in caught.value.what and words in caught.value.what and caught.value.exit_code == 3
+    assert name in caught.value.message and words in caught.value.message and caught.value.exit_code == 3
 
 
 def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
@@ -349,9 +349,9 @@ def test_undecodable_files_are_all_named_or_left_out(tmp_path: Path, root: Path)
     for _ in range(2):
         with pytest.raises(DataError) as caught:
             open_store(listing, contents, side=32, threads=2, progress=lambda done, _: told.append(done))
-        assert caught.value.what.startswith("4 of the 16 images of ")
-        assert all(name in caught.value.what for name in ("empty.jpg", "page.jpg", "page2.jpg", "short.jpg"))
-        assert "--skip-bad" in caught.value.cure
+        assert caught.value.message.startswith("4 of the 16 images of ")
+        assert all(name in caught.value.message for name in ("empty.jpg", "page.jpg", "page2.jpg", "short.jpg"))
+        assert "--skip-bad" in caught.value.hint
     store = open_store(listing, contents, side=32, threads=2, skip_bad=True, progress=lambda done, _: told.append(done))
     names = ("a/empty.jpg", "b/page.jpg", "b/page2.jpg", "b/short.jpg")
     assert [listing.keys[i] for i in store.bad] == list(names)
@@ -439,10 +439,10 @@ def test_work_of_the_living_is_left_alone(tmp_path: Path) -> None:
     for path in (alive, elsewhere, own):
         path.mkdir()
     dead.touch()
-    cache.sweep(tmp_path)
+    cache.remove_stale(tmp_path)
     assert sorted(tmp_path.glob("*.tmp-*")) == sorted([alive, elsewhere])
     os.utime(elsewhere, (0, 0))
-    cache.sweep(tmp_path)
+    cache.remove_stale(tmp_path)
     assert list(tmp_path.glob("*.tmp-*")) == [alive]
 
 

@@ -34,8 +34,8 @@ def refused(source: Path | str, kind: type[HeadstartError] = DataError, **option
     with pytest.raises(kind) as caught:
         read(str(source), **options)  # type: ignore[arg-type]
     assert type(caught.value) is kind
-    assert caught.value.what.endswith((".", "?"))
-    assert caught.value.cure.endswith((".", "?"))
+    assert caught.value.message.endswith((".", "?"))
+    assert caught.value.hint.endswith((".", "?"))
     return str(caught.value)
 
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headstart.data.image_index import Listing, assemble
+from headstart.data.image_index import ImageIndex, assemble
 from headstart.data.splits import Split, divide, overlaps
 from headstart.errors import DataError
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def listing_of(labels: list[int], groups: list[str] | None = None, splits: list[str] | None = None) -> Listing:
+def listing_of(labels: list[int], groups: list[str] | None = None, splits: list[str] | None = None) -> ImageIndex:
     n = len(labels)
     keys = [f"{i:06d}.jpg" for i in range(n)]
     names = [f"class {label}" for label in labels]
@@ -29,7 +29,7 @@ def parts(split: Split) -> list[set[int]]:
     return [set(part.tolist()) for part in (split.train, split.val, split.test)]
 
 
-def check_partition(listing: Listing, split: Split) -> None:
+def check_partition(listing: ImageIndex, split: Split) -> None:
     every = np.concatenate([split.train, split.val, split.test])
     assert np.array_equal(np.sort(every), np.arange(len(listing)))
     for part in (split.train, split.val, split.test):
@@ -130,7 +130,7 @@ def test_rare_class_and_imbalance() -> None:
         divide(listing_of([0] * 9 + [1] * 9, ["", "", ""] * 3 + ["same"] * 9), seed=0)
 
 
-def declared(*names: str, n: int = 40) -> Listing:
+def declared(*names: str, n: int = 40) -> ImageIndex:
     return listing_of([0, 1] * (n * len(names) // 2), splits=[name for name in names for _ in range(n)])
 
 

@@ -140,7 +140,7 @@ def test_an_epoch_holds_every_photo_and_all_batches_have_one_size(count: int, si
 
 def test_plain_batches_show_every_photo_once() -> None:
     pictures = [photo(20, 20, seed) for seed in range(7)]
-    photos = loader.Photos(pictures, np.array([6, 2, 4, 0, 1]), np.zeros(5, np.int64))
+    photos = loader.ImageSubset(pictures, np.array([6, 2, 4, 0, 1]), np.zeros(5, np.int64))
     found = list(loader.plain_batches(photos, 2, 16))
     assert [count for _, count in found] == [2, 2, 1]
     assert {tuple(batch.shape) for batch, _ in found} == {(2, 3, 16, 16)}
@@ -149,11 +149,11 @@ def test_plain_batches_show_every_photo_once() -> None:
 
 
 def test_a_frozen_trunk_sees_so_many_views_and_no_more() -> None:
-    photos = loader.Photos([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
+    photos = loader.ImageSubset([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
     training = loader.TrainingBatches(photos, 4, transforms.Augmentation(16), seed=0)
 
-    def looks(epoch: int, views: int) -> dict[int, bytes]:
-        images, labels = training.batch(epoch, 0, views)
+    def looks(epoch: int, augmented_views: int) -> dict[int, bytes]:
+        images, labels = training.batch(epoch, 0, augmented_views)
         return {int(label): image.numpy().tobytes() for image, label in zip(images, labels, strict=True)}
 
     assert looks(0, 2) == looks(2, 2) != looks(1, 2)
@@ -163,9 +163,9 @@ def test_a_frozen_trunk_sees_so_many_views_and_no_more() -> None:
 @pytest.mark.parametrize("threads", [1, 3, 16])
 @pytest.mark.parametrize("count", [7, 3])  # four batches and two, which is fewer than are made ahead
 def test_batches_made_ahead_are_the_same_batches(threads: int, count: int) -> None:
-    photos = loader.Photos([photo(40, 40, s) for s in range(count)], np.arange(count), np.arange(count))
+    photos = loader.ImageSubset([photo(40, 40, s) for s in range(count)], np.arange(count), np.arange(count))
     training = loader.TrainingBatches(photos, 2, transforms.Augmentation(16), seed=0)
-    ahead = loader.Ahead(training, threads)
+    ahead = loader.Prefetcher(training, threads)
     last = training.steps_per_epoch - 1
     for asked in [(0, 0, 0), (0, 1, 0), (0, last, 0), (1, 0, 0), (1, last, 0), (1, last, 2), (2, 0, 2), (0, 0, 0)]:
         for made, plain in zip(ahead.batch(*asked), training.batch(*asked), strict=True):

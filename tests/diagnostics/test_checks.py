@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
 
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.data import transforms
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
 from headstart.models import factory, structure
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import runner
 from headstart.storage.journal import read_lines
@@ -92,7 +92,7 @@ def test_the_probe_leaves_everything_as_it_was() -> None:
 
 def carried_out(place: Path, **settings: Any) -> Path:
     try:
-        return runner.start(settle({**FEW, **settings}).plan, place, Silent())
+        return runner.start(resolve_settings({**FEW, **settings}).plan, place, NullReporter())
     except DivergedError:
         return next(place.glob("*/plan.json")).parent
 
@@ -173,7 +173,7 @@ def assert_healthy(folder: Path) -> None:
     """No finding at the end, none on the way, and enough of a run to say so."""
     (one,) = diagnosis.diagnose(folder)
     print(one.arm, one.healthy)
-    assert [finding.name for finding in one.findings if finding.ailment] == [] and one.healthy.startswith("Healthy")
+    assert [finding.name for finding in one.findings if finding.unhealthy] == [] and one.healthy.startswith("Healthy")
     assert [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"] == []
 
 
@@ -217,9 +217,9 @@ def test_no_false_alarm_on_photos(
 
 
 def test_a_run_stopped_and_gone_on_with_tells_a_finding_once(tmp_path: Path) -> None:
-    plan = settle({**FEW, "lr": 1e-5, "epochs": "4ep"}).plan
-    folder = runner.start(plan, tmp_path, Silent(), until=2)
-    runner.resume(folder, Silent())
+    plan = resolve_settings({**FEW, "lr": 1e-5, "epochs": "4ep"}).plan
+    folder = runner.start(plan, tmp_path, NullReporter(), until=2)
+    runner.resume(folder, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
     assert [line["kind"] for line in lines].count("finding") == 1
     assert [line["epoch"] for line in lines if line["kind"] == "probe"] == [0, 4]
@@ -285,8 +285,8 @@ def test_diagnose_tells_a_finding_and_refuses_what_makes_no_sense(slow_learner: 
     assert code == 0 and "Learning rate too low" in out and "Try --lr" in out, err
     seen = json.loads(finish(command("diagnose", folder, "--json"))[1])
     assert seen[0]["findings"][0]["name"] == "learning rate too low"
-    for words in (["diagnose"], ["diagnose", folder, "--twins", "digits"], ["diagnose", folder, "--lr", "1"],
-                  ["diagnose", tmp_path / "nothing"], ["diagnose", "--twins", "digits", "--norm", "none"]):  # fmt: skip
+    for words in (["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
+                  ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"]):  # fmt: skip
         code, out, err = finish(command(*words))
         assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)
 
@@ -308,14 +308,14 @@ def test_any_record_has_at_most_one_ailment_with_sound_words(
     for epoch, (low, high, ratio, share) in enumerate(found):
         step = 20 * epoch
         history.take({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
-        history.take({"kind": "look", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.take({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
         flow, dead = {"layer1.0": low, "layer4.1": high}, {"conv1": share}
         history.take({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "flow": flow, "zeros": dead,
                       "dead": dead, "distance": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
         history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
-    ailments = [one for one in checks.findings(history) if one.ailment]
-    assert len(ailments) <= 1
-    for one in ailments:
+    unhealthy_findings = [one for one in checks.findings(history) if one.unhealthy]
+    assert len(unhealthy_findings) <= 1
+    for one in unhealthy_findings:
         assert one.sentence.endswith(".") and "nan" not in one.sentence and "None" not in one.sentence
         json.dumps(one.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
@@ -329,7 +329,7 @@ def test_no_rate_is_advised_that_nobody_would_take(optimizer: str, most: float, 
     history = History({**PLAN, "recipe": {"optimizer": optimizer, "lr": rate}}, state="finished")
     for epoch in range(1, 5):
         history.take({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
-        history.take({"kind": "look", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.take({"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
         history.take(
             {"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}}
         )
@@ -357,7 +357,7 @@ def epochs_of(
     for epoch, loss in enumerate(losses, 1):
         step = 50 * epoch
         history.take({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": plan["recipe"]["lr"]}})
-        history.take({"kind": "look", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.take({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
         history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss},
                       "confusion": confusion or []})  # fmt: skip
     if kept is not None:
@@ -432,7 +432,7 @@ def test_a_rate_that_is_still_warming_up_is_not_called_low() -> None:
     history = History(PLAN)  # SGD at 0.01, of which a one-cycle schedule has come to a twentieth
     for epoch in (1, 2):
         history.take({"kind": "step", "step": 50 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": 0.002}})
-        history.take({"kind": "look", "step": 50 * epoch, "epoch": epoch, "ratio": {"conv1": 2e-5, "fc": 2e-5}})
+        history.take({"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "ratio": {"conv1": 2e-5, "fc": 2e-5}})
         history.take(
             {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}}
         )
@@ -445,19 +445,19 @@ def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
     history, noticed = History(plan), set[str]()
     probe = {"kind": "probe", "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
     history.take({**probe, "step": 0, "epoch": 0, "loss": 6.2})
-    (told,) = checks.news(history, noticed)
+    (told,) = checks.new_findings(history, noticed)
     assert told["name"] == "exploding gradients" and not told["withdrawn"] and noticed == {"exploding gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
         history.take(
             {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}}
         )
     history.take({**probe, "step": 150, "epoch": 3, "loss": 0.5})
-    assert checks.news(history, noticed) == []  # it may come back
+    assert checks.new_findings(history, noticed) == []  # it may come back
     history.state = "finished"
-    (gone,) = checks.news(history, noticed)
-    assert gone["name"] == "exploding gradients" and gone["withdrawn"] and checks.ailments(history) == []
+    (gone,) = checks.new_findings(history, noticed)
+    assert gone["name"] == "exploding gradients" and gone["withdrawn"] and checks.unhealthy_findings(history) == []
     history.state = "diverged"  # what another cause would hide is looked for all the same
-    lines = checks.news(history, {"exploding gradients"})
+    lines = checks.new_findings(history, {"exploding gradients"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("learning rate too high", False), ("exploding gradients", True),
     ]  # fmt: skip
@@ -470,7 +470,7 @@ def test_what_another_cause_hides_at_the_end_is_not_withdrawn() -> None:
     wild = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
     probe = {"kind": "probe", "epoch": 3, "step": 150, "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
     wild.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
-    lines = checks.news(wild, {"learning rate too high", "dead filters"})
+    lines = checks.new_findings(wild, {"learning rate too high", "dead filters"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("exploding gradients", False), ("dead filters", True),
     ]  # fmt: skip
@@ -482,7 +482,7 @@ def test_what_another_cause_hides_at_the_end_is_not_withdrawn() -> None:
             {**faded, "dead": {"layer2": share}},
         ]
         assert names_of(stuck) == [told]
-        assert not any(line["withdrawn"] for line in checks.news(stuck, {"vanishing gradients"}))
+        assert not any(line["withdrawn"] for line in checks.new_findings(stuck, {"vanishing gradients"}))
 
 
 def test_a_run_that_still_gets_better_is_left_in_peace() -> None:
@@ -496,8 +496,8 @@ def test_a_run_that_still_gets_better_is_left_in_peace() -> None:
 
 def test_one_who_guesses_knows_the_shares_of_the_classes() -> None:
     shares = {**PLAN, "facts": {"class_names": ["a", "b"], "images": {"a": 95, "b": 5}}}
-    assert History(shares).guessing == pytest.approx(stats.entropy([0.95, 0.05]))
-    assert History(PLAN).guessing == pytest.approx(math.log(3))
+    assert History(shares).prior_entropy == pytest.approx(stats.entropy([0.95, 0.05]))
+    assert History(PLAN).prior_entropy == pytest.approx(math.log(3))
 
 
 @pytest.mark.parametrize(("ratio", "name"), [(1e-2, None), (1e-4, "vanishing gradients"), (1e5, "exploding gradients")])

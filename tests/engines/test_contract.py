@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from headstart.analysis.run_records import runs_in
-from headstart.config.study_request import declared
+from headstart.config.study_request import build_study_spec
 from headstart.engines import Engine, checked, contract, factory, throughput
-from headstart.engines.local import Here
-from headstart.engines.processes import Lanes
+from headstart.engines.local import LocalEngine
+from headstart.engines.processes import ProcessEngine
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import UsageError
 from headstart.experiment import study
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
 from headstart.storage.locks import locked
@@ -43,8 +43,8 @@ def children() -> set[int]:
 
 
 def begun(parent: Path, **settings) -> Path:
-    wanted = declared("digits:0-3", ARMS, None, None, None, None, {**STUDY, **settings})
-    return study.begin(wanted, parent, Silent())
+    wanted = build_study_spec("digits:0-3", ARMS, None, None, None, None, {**STUDY, **settings})
+    return study.begin(wanted, parent, NullReporter())
 
 
 def bits(folder: Path) -> dict:
@@ -58,7 +58,7 @@ def bits(folder: Path) -> dict:
 
 
 def judged(verdict: dict) -> dict:
-    return {key: verdict[key] for key in ("contrasts", "chosen", "winner", "n", "judge")} | {
+    return {key: verdict[key] for key in ("contrasts", "chosen", "winner", "n", "evaluation")} | {
         "arms": [{k: v for k, v in arm.items() if k in ("name", "val", "test")} for arm in verdict["arms"]]
     }
 
@@ -72,23 +72,23 @@ def own_cache(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessEngine]:
     """Two lanes, kept warm for the module, whose runs are not taken over from elsewhere."""
     with own_cache(tmp_path_factory.mktemp("cache")):
-        engine = Lanes(2, Silent())
+        engine = ProcessEngine(2, NullReporter())
         yield engine
         engine.close()
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 def test_here_keeps_the_contract(check, tmp_path: Path) -> None:
-    check(Here(Silent()), tmp_path)
+    check(LocalEngine(NullReporter()), tmp_path)
     assert list(tmp_path.glob(".*")) == []  # no lock is left
 
 
 @pytest.mark.parametrize("check", contract.CHECKS + contract.CHECKS_OF_WORKERS, ids=lambda check: check.__name__)
-def test_lanes_keep_the_contract(check, lanes: Lanes, tmp_path: Path) -> None:
-    check(lanes, tmp_path)
+def test_lanes_keep_the_contract(check, workers: ProcessEngine, tmp_path: Path) -> None:
+    check(workers, tmp_path)
     assert list(tmp_path.glob(".*")) == []
 
 
@@ -112,14 +112,14 @@ def test_one_process_at_a_time_does_a_plan(tmp_path: Path, monkeypatch) -> None:
     asked = contract.plan(0)
     monkeypatch.setattr(execute, "PATIENCE", 0.2)
     with locked(tmp_path, f".{asked.hash[:16]}.lock"):
-        answer = execute.work(contract.job(tmp_path, asked), Silent())
+        answer = execute.work(contract.job(tmp_path, asked), NullReporter())
     with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
         job_protocol.folders(answer)
     assert list(runs_in(tmp_path)) == []
 
 
 def test_runs_travel_as_bytes(tmp_path: Path) -> None:
-    (run,) = job_protocol.folders(execute.work(contract.job(tmp_path / "a", contract.plan(0)), Silent()))
+    (run,) = job_protocol.folders(execute.work(contract.job(tmp_path / "a", contract.plan(0)), NullReporter()))
     (run / "lock").touch()
     parcel = pack([run])
     placed = unpack(parcel, tmp_path / "b")
@@ -138,15 +138,15 @@ def test_each_candidate_makes_about_twice_as_many_lanes(cores: int, counts: list
 
 
 @pytest.mark.parametrize(
-    ("rates", "auto", "lanes"),
+    ("rates", "auto", "processes"),
     [({4: 100.0, 2: 110.0, 1: 90.0}, 2, 2), ({4: 100.0, 2: 99.0}, 4, 2), ({4: 100.0}, 4, 4), ({}, 4, 4)],
 )
-def test_threads_follow_the_measured_rates(rates, auto: int, lanes: int, monkeypatch) -> None:
+def test_threads_follow_the_measured_rates(rates, auto: int, workers: int, monkeypatch) -> None:
     monkeypatch.setattr(throughput, "_rates", lambda *_: rates)
     monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
     plan = contract.plan(0)
-    assert throughput.threads_per_run(plan, Silent()) == auto
-    assert throughput.threads_per_run(plan, Silent(), side_by_side=True) == lanes
+    assert throughput.threads_per_run(plan, NullReporter()) == auto
+    assert throughput.threads_per_run(plan, NullReporter(), side_by_side=True) == workers
 
 
 def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
@@ -154,33 +154,33 @@ def test_the_engine_follows_from_name_cores_and_threads(monkeypatch) -> None:
     plan = contract.plan(0)
 
     def made(name: str, threads: int) -> Engine:
-        with factory.opened(name, plan.changed("machine", threads=threads), Silent()) as engine:
+        with factory.opened(name, plan.changed("machine", threads=threads), NullReporter()) as engine:
             return engine
 
-    assert isinstance(made("auto", 4), Here) and isinstance(made("here", 1), Here)
-    for name, threads, count in (("auto", 2, 2), ("auto", 1, 4), ("lanes", 4, 1), ("lanes", 3, 1)):
+    assert isinstance(made("auto", 4), LocalEngine) and isinstance(made("local", 1), LocalEngine)
+    for name, threads, count in (("auto", 2, 2), ("auto", 1, 4), ("processes", 4, 1), ("processes", 3, 1)):
         engine = made(name, threads)
-        assert isinstance(engine, Lanes) and engine.count == count
+        assert isinstance(engine, ProcessEngine) and engine.count == count
     with pytest.raises(UsageError, match="no engine 'rey'"):
         checked("rey")
     with pytest.raises(UsageError, match="Ray cluster"):
-        checked("lanes", "somewhere:6379")
+        checked("processes", "somewhere:6379")
 
 
 def test_a_trunk_that_runs_share_travels_once(tmp_path: Path) -> None:
-    trunk = tmp_path / "trunk"
-    trunk.write_bytes(b"x" * 100_000)
+    backbone = tmp_path / "backbone"
+    backbone.write_bytes(b"x" * 100_000)
     runs = [tmp_path / "a" / name for name in ("one", "two")]
     for run in runs:
         (run / "model").mkdir(parents=True)
         (run / "plan.json").write_text(json.dumps({"hash": run.name}))
-        os.link(trunk, run / "model" / "trunk.safetensors")
+        os.link(backbone, run / "model" / "backbone.safetensors")
     parcel = pack(runs)
     assert len(parcel) < 110_000
     placed = unpack(parcel, tmp_path / "b")
-    found = [placed[run.name] / "model" / "trunk.safetensors" for run in runs]
-    assert all(path.read_bytes() == trunk.read_bytes() for path in found)
-    assert found[0].stat().st_ino == found[1].stat().st_ino != trunk.stat().st_ino
+    found = [placed[run.name] / "model" / "backbone.safetensors" for run in runs]
+    assert all(path.read_bytes() == backbone.read_bytes() for path in found)
+    assert found[0].stat().st_ino == found[1].stat().st_ino != backbone.stat().st_ino
 
 
 def test_links_of_a_parcel_cannot_lead_out_of_it(tmp_path: Path) -> None:

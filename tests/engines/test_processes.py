@@ -13,13 +13,13 @@ import pytest
 
 import headstart
 from headstart.cli.main import main
-from headstart.config.study_request import declared
+from headstart.config.study_request import build_study_spec
 from headstart.engines import LOST, contract, factory, throughput
-from headstart.engines.local import Here
-from headstart.engines.processes import Lanes
+from headstart.engines.local import LocalEngine
+from headstart.engines.processes import ProcessEngine
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.experiment import study
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.storage.files import read_json
 from tests.engines.test_contract import ARMS, STUDY, begun, bits, children, own_cache
@@ -30,10 +30,10 @@ CONTEXT.set_forkserver_preload(["headstart.runs.runner", "tests.engines.test_pro
 
 
 def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None:
-    lanes, at_first = Lanes(2, Silent()), children()
+    workers, at_first = ProcessEngine(2, NullReporter()), children()
     with own_cache(tmp_path / "cache"):
         whole = begun(tmp_path / "whole", budgets="30st")
-        study.carry_out(whole, Here(Silent()), Silent())
+        study.run_study(whole, LocalEngine(NullReporter()), NullReporter())
     folder = begun(tmp_path / "killed", budgets="30st")
     killed: list[int] = []
 
@@ -41,7 +41,7 @@ def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None
         """Kills the lane of a run in progress when the first answer is in."""
 
         def run(self, asked):
-            for index, answer in lanes.run(asked):
+            for index, answer in workers.run(asked):
                 yield index, answer
                 if not killed and len(asked) == 6:
                     contract.kill_a_worker(folder, killed)
@@ -49,19 +49,19 @@ def test_a_study_with_a_killed_lane_has_the_bits_of_here(tmp_path: Path) -> None
         def close(self) -> None:
             pass
 
-    study.carry_out(folder, Reaper(), Silent())
+    study.run_study(folder, Reaper(), NullReporter())
     assert len(killed) == 1 and len(children()) == len(at_first) + 2
-    lanes.close()
+    workers.close()
     assert children() == at_first and list(folder.glob(".*")) == []
     assert bits(folder) == bits(whole) and len(bits(folder)["runs"]) == 6
 
 
 def test_a_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("headstart.engines.processes._LANE", "import sys; sys.stdin.readline(); sys.exit(7)")
+    monkeypatch.setattr("headstart.engines.processes._WORKER_COMMAND", "import sys; sys.stdin.readline(); sys.exit(7)")
     said: list[str] = []
-    voice = Silent()
-    voice.say = said.append  # type: ignore[method-assign]
-    engine = Lanes(1, voice)
+    reporter = NullReporter()
+    reporter.say = said.append  # type: ignore[method-assign]
+    engine = ProcessEngine(1, reporter)
     ((index, answer),) = engine.run([contract.job(tmp_path, contract.plan(4))])
     engine.close()
     assert index == 0 and len(said) == LOST - 1
@@ -74,7 +74,7 @@ def _parent(folder: str, count: int, log: str) -> None:
     """A process that has `count` lanes at work on runs that would take hours, and ends as the command line does."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 2)
-    engine = Lanes(count, Silent())
+    engine = ProcessEngine(count, NullReporter())
     try:
         for _, answer in engine.run([contract.job(Path(folder), contract.plan(seed, 100_000)) for seed in range(3)]):
             job_protocol.folders(answer)
@@ -121,23 +121,23 @@ def test_lanes_end_with_their_parent(how: str, count: int, tmp_path: Path) -> No
 def test_the_measurement_is_made_once_and_its_threads_stand_in_the_study(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(throughput, "WINDOW", 0.05)
     monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 2)
-    wanted = declared("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
+    wanted = build_study_spec("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
     before = children()
     with own_cache(tmp_path):
-        found = factory.settled(wanted, "lanes", Silent())
+        found = factory.resolve_engine(wanted, "processes", NullReporter())
         assert found.plan.machine.threads == 1 and children() == before
         (kept,) = (tmp_path / "machine").glob("lanes-*.json")
         rates = read_json(kept)["rates"]
         assert set(rates) == {"1", "2"} and min(rates.values()) > 0
         monkeypatch.setattr(throughput, "measured", None)  # asked again, it is read
-        assert factory.settled(wanted, "lanes", Silent()) == found
-    assert factory.settled(wanted, "here", Silent()) == wanted
+        assert factory.resolve_engine(wanted, "processes", NullReporter()) == found
+    assert factory.resolve_engine(wanted, "local", NullReporter()) == wanted
 
 
 def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
-    lanes, before = Lanes(1, Silent()), signal.getsignal(signal.SIGTERM)
+    workers, before = ProcessEngine(1, NullReporter()), signal.getsignal(signal.SIGTERM)
     asked = [contract.job(tmp_path, contract.plan(seed, 100_000)) for seed in (0, 1)]
-    answers = lanes.run([contract.job(tmp_path), *asked])
+    answers = workers.run([contract.job(tmp_path), *asked])
     assert next(answers)[0] == 0
     os.kill(os.getpid(), signal.SIGTERM)
     ((_, answer),) = answers
@@ -148,14 +148,14 @@ def test_stopped_lanes_say_so_once(tmp_path: Path) -> None:
 
 def test_the_doors_take_an_engine(tmp_path: Path, capsys) -> None:
     settings = {**STUDY, "seeds": 1, "budgets": None, "epochs": "2st"}
-    done = headstart.compare("digits:0-1", arms=ARMS, runs=tmp_path, engine="lanes", quiet=True, **settings)
+    done = headstart.compare("digits:0-1", arms=ARMS, runs=tmp_path, engine="processes", quiet=True, **settings)
     assert (done.folder / "verdict.json").is_file()
     before = {path: path.stat().st_mtime_ns for path in done.folder.rglob("result.json")}
-    main(["resume", str(done.folder), "--engine", "here", "--json"])
+    main(["resume", str(done.folder), "--engine", "local", "--json"])
     assert json.loads(capsys.readouterr().out)["folder"] == str(done.folder)
     assert {path: path.stat().st_mtime_ns for path in done.folder.rglob("result.json")} == before and len(before) == 2
     with pytest.raises(SystemExit) as left:
-        main(["compare", "digits:0-1", "--engine", "lanes", "--address", "somewhere:6379"])
+        main(["compare", "digits:0-1", "--engine", "processes", "--address", "somewhere:6379"])
     assert left.value.code == 2 and "Ray cluster" in capsys.readouterr().err
 
 

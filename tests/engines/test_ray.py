@@ -9,11 +9,11 @@ import pytest
 
 from headstart.analysis.run_records import runs_in
 from headstart.engines import contract
-from headstart.engines.local import Here
-from headstart.engines.ray import Ray
+from headstart.engines.local import LocalEngine
+from headstart.engines.ray import RayEngine
 from headstart.errors import ResourceError, UsageError
 from headstart.experiment import study
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.storage.journal import read_lines
 from tests.engines.test_contract import begun, bits, own_cache
@@ -39,21 +39,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
 
 
 @pytest.fixture(scope="module")
-def engine(cluster) -> Iterator[Ray]:
-    made = Ray(cluster.address, Silent())
+def engine(cluster) -> Iterator[RayEngine]:
+    made = RayEngine(cluster.address, NullReporter())
     yield made
     made.close()
     assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("check", contract.CHECKS + contract.CHECKS_OF_WORKERS, ids=lambda check: check.__name__)
-def test_ray_keeps_the_contract(check, engine: Ray, tmp_path: Path) -> None:
+def test_ray_keeps_the_contract(check, engine: RayEngine, tmp_path: Path) -> None:
     check(engine, tmp_path)
     assert list(tmp_path.glob(".*")) == []  # no token and no lock is left
 
 
-def test_runs_come_back_from_a_node_that_does_not_see_the_study(cluster, engine: Ray, tmp_path: Path) -> None:
-    away = Ray(cluster.address, Silent(), shared=False)
+def test_runs_come_back_from_a_node_that_does_not_see_the_study(cluster, engine: RayEngine, tmp_path: Path) -> None:
+    away = RayEngine(cluster.address, NullReporter(), shared=False)
     asked = contract.plan(50, 60)
     paused = json.loads(contract.job(tmp_path, asked)) | {"until": 1}
     ((_, answer),) = away.run([json.dumps(paused)])
@@ -70,21 +70,21 @@ def test_runs_come_back_from_a_node_that_does_not_see_the_study(cluster, engine:
     assert ray.is_initialized()  # the connection was another's
 
 
-def test_what_the_cluster_cannot_do_is_told(cluster, engine: Ray, monkeypatch) -> None:
+def test_what_the_cluster_cannot_do_is_told(cluster, engine: RayEngine, monkeypatch) -> None:
     with pytest.raises(ResourceError, match="64 CPUs"):
-        Ray(cluster.address, Silent(), threads=64)
+        RayEngine(cluster.address, NullReporter(), threads=64)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UsageError, match="not installed") as missing:
-        Ray("", Silent())
-    assert "pip install 'headstart[ray]'" in missing.value.cure
+        RayEngine("", NullReporter())
+    assert "pip install 'headstart[ray]'" in missing.value.hint
 
 
 @pytest.mark.slow
-def test_a_study_survives_the_loss_of_a_node(cluster, engine: Ray, tmp_path: Path) -> None:
+def test_a_study_survives_the_loss_of_a_node(cluster, engine: RayEngine, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1)
     with own_cache(tmp_path / "cache"):
         whole = begun(tmp_path / "whole", budgets="60st")
-        study.carry_out(whole, Here(Silent()), Silent())
+        study.run_study(whole, LocalEngine(NullReporter()), NullReporter())
     folder = begun(tmp_path / "ray", budgets="60st")
     before: dict[Path, int] = {}
 
@@ -103,6 +103,6 @@ def test_a_study_survives_the_loss_of_a_node(cluster, engine: Ray, tmp_path: Pat
         def close(self) -> None:
             pass
 
-    study.carry_out(folder, Losing(), Silent())
+    study.run_study(folder, Losing(), NullReporter())
     assert before and any(not Path(f"/proc/{pid}").exists() for pid in before.values())
     assert bits(folder) == bits(whole) and len(bits(folder)["runs"]) == 6

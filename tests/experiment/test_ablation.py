@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from headstart.analysis.run_records import runs_in
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
@@ -20,16 +20,16 @@ from tests.diagnostics.test_checks import FAST
 from tests.training.test_setup import photos
 
 
-def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> ablation.Twin:
+def twin(shortcut: str, norm: str, kept: float, right: float, network: str = "resnet18") -> ablation.FactorialCell:
     answers = (np.arange(200) < 200 * right).astype(int)[None]
-    return ablation.Twin(network, shortcut, norm, answers, (kept, kept), ())
+    return ablation.FactorialCell(network, shortcut, norm, answers, (kept, kept), ())
 
 
 def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
-    plan = settle(FAST).plan
+    plan = resolve_settings(FAST).plan
     cells = [twin(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
              for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SWITCHES]  # fmt: skip
-    said = ablation.told(cells, plan)
+    said = ablation.ablation_summary(cells, plan)
     of = {(e["network"], e["norm"]): e for e in said["effects"] if e["switch"] == "shortcut"}
     words = {twin: effect["sentence"] for twin, effect in of.items()}
     assert of["resnet18", "batch"]["orders"] == 0 and of["resnet50", "none"]["orders"] == pytest.approx(18)
@@ -40,9 +40,9 @@ def test_twins_claim_a_rescue_only_where_the_numbers_show_it() -> None:
 
 def meaning(on: tuple[float, float], off: tuple[float, float], *findings: str) -> str:
     """What is said of shortcuts, from the shares that are kept with and without them at the start and the end."""
-    cells = [ablation.Twin(depth, s, n, np.ones((1, 200), int), on if s == "on" else off, findings if s == "on" else ())
+    cells = [ablation.FactorialCell(depth, s, n, np.ones((1, 200), int), on if s == "on" else off, findings if s == "on" else ())
              for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SWITCHES]  # fmt: skip
-    return str(ablation.told(cells, settle(FAST).plan)["effects"][0]["sentence"])
+    return str(ablation.ablation_summary(cells, resolve_settings(FAST).plan)["effects"][0]["sentence"])
 
 
 def test_twins_say_what_the_table_beside_them_says() -> None:
@@ -72,20 +72,20 @@ def test_twins_that_answer_alike_leave_room_for_images_that_were_not_drawn() -> 
 def test_twins_may_begin_as_a_network_written_by_hand_and_with_no_weights_of_others(tmp_path: Path) -> None:
     assert "scratch:torch" in ablation.STARTS and "imagenet" not in ablation.STARTS
     with pytest.raises(UsageError, match="random weights"):
-        ablation.compare("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", Silent())
+        ablation.compare("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", NullReporter())
 
 
 def test_twins_are_trained_once_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
     source = settings.pop("source")
-    first = ablation.compare(source, settings, tmp_path, Silent(), engine="here")
+    first = ablation.compare(source, settings, tmp_path, NullReporter(), engine="local")
     made = sorted(path.parent for path in Path(first["folder"]).glob("*/plan.json"))
     assert len(made) == 4 and all((folder / "result.json").exists() for folder in made)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in made]
-    assert ablation.compare(source, settings, tmp_path, Silent(), engine="here") == first
+    assert ablation.compare(source, settings, tmp_path, NullReporter(), engine="local") == first
     assert [(folder / "result.json").stat().st_mtime_ns for folder in made] == stamps
-    right = {(t["shortcut"], t["norm"]): t["accuracy"] for t in first["twins"]}
+    right = {(t["shortcut"], t["norm"]): t["accuracy"] for t in first["cells"]}
     results = [read_json(folder / "result.json") for folder in made]
     assert sorted(right.values()) == pytest.approx(sorted(result["test"]["accuracy"] for result in results))
     effect = next(e for e in first["effects"] if e["switch"] == "shortcut" and e["norm"] == "batch")
@@ -100,10 +100,10 @@ def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, mon
     source = settings.pop("source")
     work = execute.work
 
-    def stopping(text: str, voice: Voice) -> str:
+    def stopping(text: str, reporter: Reporter) -> str:
         begun.append(job_protocol.title(text))
         if len(begun) < 3:
-            return work(text, voice)
+            return work(text, reporter)
         if len(begun) == 3:  # in the midst of a run, which says how to go on with itself
             return job_protocol.failed(InterruptedRunError(signal.SIGINT, "Go on with `headstart resume RUN`."))
         raise KeyboardInterrupt
@@ -113,12 +113,12 @@ def test_twins_that_were_stopped_go_on_with_the_same_command(tmp_path: Path, mon
     for measured in ("fp32", "bf16"):  # when the machine is measured anew, it may come out another way
         monkeypatch.setattr(ablation, "borne_by_all", lambda met, measured=measured: measured)
         with pytest.raises(InterruptedRunError) as stop:
-            ablation.compare(source, settings, tmp_path, Silent(), engine="here")
-        assert stop.value.cure == ablation.CURE and stop.value.exit_code == 130
+            ablation.compare(source, settings, tmp_path, NullReporter(), engine="local")
+        assert stop.value.hint == ablation.HINT and stop.value.exit_code == 130
     monkeypatch.setattr(execute, "work", work)
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("twins-*/*/result.json")}
     assert len(begun) == 4 and len(made) == 2
-    found = ablation.compare(source, settings, tmp_path, Silent(), engine="here")
+    found = ablation.compare(source, settings, tmp_path, NullReporter(), engine="local")
     (folder,) = tmp_path.glob("twins-*")
     assert found["folder"] == str(folder)
     runs = list(runs_in(folder))
@@ -133,16 +133,16 @@ def test_a_twin_is_as_healthy_as_its_run(
 ) -> None:
     monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
-    found = ablation.compare(settings.pop("source"), settings, tmp_path, Silent(), engine="here")
+    found = ablation.compare(settings.pop("source"), settings, tmp_path, NullReporter(), engine="local")
     runs = {
         (run.plan["network"]["shortcut"], run.plan["network"]["norm"]): run.folder
         for run in runs_in(Path(found["folder"]))
     }
-    for one in found["twins"]:
+    for one in found["cells"]:
         (run,) = diagnosis.diagnose(runs[one["shortcut"], one["norm"]])
         assert one["findings"] == [finding.name for finding in run.findings]
         assert one["health"] == (", ".join(one["findings"]) or run.healthy.partition(":")[0].lower())
-    assert health in {one["health"] for one in found["twins"]}
+    assert health in {one["health"] for one in found["cells"]}
     assert sum(line.endswith(health) for line in found["sentences"]) >= 1
 
 
@@ -152,15 +152,15 @@ def test_twins_are_judged_on_val_where_no_photo_is_unseen(tmp_path: Path, monkey
     del plan["source"]
     counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
     source = photos(tmp_path / "photos", counts)
-    found = ablation.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
+    found = ablation.compare(str(source), plan, tmp_path / "runs", NullReporter(), engine="local")
     assert "judged on 8 images of val, which also chose each twin's epoch" in found["sentences"][0]
     source = photos(tmp_path / "one", counts | {"test/dark": 1})
     with pytest.raises(DataError, match="One image cannot judge twins"):
-        ablation.compare(str(source), plan, tmp_path / "runs", Silent(), engine="here")
+        ablation.compare(str(source), plan, tmp_path / "runs", NullReporter(), engine="local")
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_twins_of_no_seed_are_refused(seeds: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Use --seeds 1 or more"):
-        ablation.compare("digits:0-3", {}, tmp_path / "runs", Silent(), seeds=seeds)
+        ablation.compare("digits:0-3", {}, tmp_path / "runs", NullReporter(), seeds=seeds)
     assert not (tmp_path / "runs").exists()

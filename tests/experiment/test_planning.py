@@ -13,25 +13,25 @@ from headstart.analysis.contrasts import contrasts
 from headstart.analysis.run_records import runs_in
 from headstart.cli.main import main
 from headstart.config.duration import seconds
-from headstart.config.study_file import Declared, read_study
-from headstart.config.study_request import declared
-from headstart.engines.local import Here
+from headstart.config.study_file import StudySpec, read_study
+from headstart.config.study_request import build_study_spec
+from headstart.engines.local import LocalEngine
 from headstart.errors import UsageError
 from headstart.experiment import planning, study
-from headstart.experiment.workload import Price, fit, predicted
-from headstart.reporter import Silent
+from headstart.experiment.workload import RunCost, fit, predicted
+from headstart.reporter import NullReporter
 
 
-def asked(**settings: object) -> Declared:
-    return declared("digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, settings)
+def asked(**settings: object) -> StudySpec:
+    return build_study_spec("digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, settings)
 
 
-prices = st.builds(Price, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1), each=st.floats(0, 10))
+prices = st.builds(RunCost, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1), each=st.floats(0, 10))
 limits = st.floats(1, 1e6)
 kept = st.fixed_dictionaries({"keep_seeds": st.booleans(), "keep_epochs": st.booleans()})
 
 
-def chosen(wanted: Declared, price: list[Price], limit: float, how: dict[str, bool]) -> tuple[int, float] | None:
+def chosen(wanted: StudySpec, price: list[RunCost], limit: float, how: dict[str, bool]) -> tuple[int, float] | None:
     """(seeds, epochs) of what results; None where nothing fits."""
     try:
         found = fit(wanted, lambda d: predicted(d, price), limit, **how)
@@ -62,7 +62,7 @@ def test_nothing_longer_would_have_fitted(price, limit, epochs) -> None:
 
 
 def test_budgets_and_lengths_in_steps_are_kept_and_a_source_is_counted() -> None:
-    price = [Price(80, 8, 1.0)] * 2
+    price = [RunCost(80, 8, 1.0)] * 2
     for settings in ({"budgets": "2ep,4ep"}, {"epochs": "40st"}):
         wanted = asked(search="off", **settings)
         cost = predicted(asked(search="off", seeds=3, **settings), price)
@@ -70,11 +70,11 @@ def test_budgets_and_lengths_in_steps_are_kept_and_a_source_is_counted() -> None
         assert found.protocol.seeds == 3 and (found.budgets, found.plan) == (wanted.budgets, wanted.plan)
         with pytest.raises(UsageError, match="not enough"):
             fit(wanted, lambda d: predicted(d, price), cost - 1, keep_seeds=False, keep_epochs=False)
-    slow = [Price(80, 8, 1.0, each=2.0)] * 2
-    wanted = asked(epochs="2ep", seeds=4, grid="0.1,0.01", keep=1, search_seeds=2)  # of each arm 2 + 2 + 4 runs
+    slow = [RunCost(80, 8, 1.0, each=2.0)] * 2
+    wanted = asked(epochs="2ep", seeds=4, grid="0.1,0.01", survivors=1, search_seeds=2)  # of each arm 2 + 2 + 4 runs
     assert predicted(wanted, slow) == predicted(wanted, price) + 2 * 8 * 2.0
     wanted = asked(epochs="2ep", source_epochs="3ep")
-    assert predicted(wanted, price, [Price(16, 8, 2.0)]) == predicted(wanted, price) + 3 * 16 * 2.0
+    assert predicted(wanted, price, [RunCost(16, 8, 2.0)]) == predicted(wanted, price) + 3 * 16 * 2.0
 
 
 @pytest.mark.parametrize(
@@ -90,35 +90,37 @@ def test_what_is_no_time_is_told(text: str) -> None:
         asked(time_budget=text)
 
 
-TINY = {"precision": "fp32", "threads": 1, "grid": "0.01", "keep": 1, "search_seeds": 1, "time_budget": "1000h"}
+TINY = {"precision": "fp32", "threads": 1, "grid": "0.01", "survivors": 1, "search_seeds": 1, "time_budget": "1000h"}
 
 
 def test_seeds_and_epochs_stand_in_study_toml_with_what_was_asked(tmp_path: Path) -> None:
-    folder = planning.begin(asked(**TINY), {"time_budget"}, tmp_path, Silent())
+    folder = planning.begin(asked(**TINY), {"time_budget"}, tmp_path, NullReporter())
     rules = tomllib.loads((folder / "study.toml").read_text())["protocol"]
     assert (rules["time_budget"], rules["seeds"]) == ("1000h", 10)
-    again = planning.begin(read_study(folder / "study.toml"), None, tmp_path, Silent())  # a declared one stays as it is
+    again = planning.begin(
+        read_study(folder / "study.toml"), None, tmp_path, NullReporter()
+    )  # a declared one stays as it is
     assert read_study(again) == read_study(folder)
     without = {**TINY, "time_budget": "", "seeds": 10}
-    assert read_study(folder).hash == Declared(asked(**without).protocol, read_study(folder).plan).hash
-    lines = planning.foretell(asked(**TINY, seeds=4), {"seeds"}, Silent())
+    assert read_study(folder).hash == StudySpec(asked(**without).protocol, read_study(folder).plan).hash
+    lines = planning.describe_plan(asked(**TINY, seeds=4), {"seeds"}, NullReporter())
     assert "4 seeds" in lines[0] and " images in all: about " in lines[-1]
     before = list(tmp_path.iterdir())
     with pytest.raises(UsageError, match=r"1 s are not enough: 3 seeds of 2ep take about"):
-        planning.begin(asked(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, Silent())
+        planning.begin(asked(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, NullReporter())
     with pytest.raises(UsageError, match=r"5 seeds of 8ep take about"):
-        planning.foretell(asked(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, Silent())
+        planning.describe_plan(asked(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, NullReporter())
     assert list(tmp_path.iterdir()) == before
 
 
 def test_what_is_foretold_is_what_is_done(tmp_path: Path) -> None:
     """Runs and images of a dry run beside those that the study has made."""
-    rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "keep": 2, "seeds": 3, "epochs": "2ep"}
-    wanted = declared("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
+    rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "survivors": 2, "seeds": 3, "epochs": "2ep"}
+    wanted = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
                       {**rules, "network": "timm:test_resnet", "batch_size": 64})  # fmt: skip
-    lines = "\n".join(planning.foretell(wanted, set(), Silent(), "here"))
-    folder = planning.begin(wanted, set(), tmp_path, Silent(), "here")
-    study.carry_out(folder, Here(Silent()), Silent())
+    lines = "\n".join(planning.describe_plan(wanted, set(), NullReporter(), "local"))
+    folder = planning.begin(wanted, set(), tmp_path, NullReporter(), "local")
+    study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
     added = [run for run in searched if run.plan["recipe"]["lr"] not in wanted.protocol.grid]  # at the grid's edge
     asked_for = [run for run in searched if run not in added]
@@ -133,7 +135,9 @@ def test_what_is_foretold_is_what_is_done(tmp_path: Path) -> None:
 def test_one_after_the_other_takes_as_long_as_all_lanes_together(monkeypatch) -> None:
     monkeypatch.setattr(planning, "usable_cores", lambda: 8)
     wanted = asked(precision="fp32", threads=2, search="off")
-    alone, together = (planning._within(wanted, set(), Silent(), engine).seconds for engine in ("here", "lanes"))
+    alone, together = (
+        planning._within(wanted, set(), NullReporter(), engine).seconds for engine in ("local", "processes")
+    )
     assert alone == pytest.approx(4 * together)
 
 
@@ -142,9 +146,9 @@ def test_a_tie_out_of_reach_is_told() -> None:
     for images in (20, 205, 1000):
         said = planning.out_of_reach(asked().protocol, images)
         same = np.ones((5, images), dtype=np.int8)
-        (found,) = contrasts({"a": same, "b": same}, [("a", "b")], tie=0.01)
+        (found,) = contrasts({"a": same, "b": same}, [("a", "b")], margin=0.01)
         assert bool(said) == (found.outcome != "equal"), images
-    assert "More images or a wider --tie" in planning.out_of_reach(asked().protocol, 205)[0]
+    assert "More images or a wider --margin" in planning.out_of_reach(asked().protocol, 205)[0]
     assert planning.out_of_reach(asked(seeds=2).protocol, 10**6) == [
         "Fewer than 3 seeds decide nothing: the verdict will be undecided."
     ]
@@ -161,10 +165,10 @@ def test_without_arms_missing_weights_name_the_file_and_the_other_ways(tmp_path:
     words = ["--image-size", "32", "--batch-size", "4", "--threads", "1", "--precision", "fp32", "--epochs", "1ep"]
     with pytest.raises(SystemExit) as left:
         main(["compare", str(tmp_path / "photos"), *words, "--runs", str(tmp_path / "runs")])
-    *_, what, cure = capsys.readouterr().err.splitlines()
+    *_, what, hint = capsys.readouterr().err.splitlines()
     assert left.value.code == 3
     assert "resnet18-f37072fd.pth could not be fetched" in what
     for text in ("checkpoints/resnet18-f37072fd.pth", "sha256 begins with f37072fd", "--arm file:", "source:"):
-        assert text in cure
-    assert "--arm scratch" in cure and "--start" not in cure
+        assert text in hint
+    assert "--arm scratch" in hint and "--start" not in hint
     assert not (tmp_path / "runs").exists()

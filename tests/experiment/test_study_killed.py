@@ -20,7 +20,7 @@ from tests.short_runs import metrics
 WORDS = [
     "compare", "digits:0-3", "--arm", "scratch", "--arm", "scratch@adam", "--network", "timm:test_resnet",
     "--batch-size", "8", "--precision", "fp32", "--threads", "1", "--epochs", "66st", "--grid", "0.01,0.002",
-    "--keep", "1", "--search-seeds", "1", "--seeds", "3",
+    "--survivors", "1", "--search-seeds", "1", "--seeds", "3",
 ]  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_a_study_killed_ten_times_ends_as_if_it_had_not_been(tmp_path: Path, unb
 
 def test_a_run_that_was_killed_before_its_plan_was_written_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
     """Killed between making a run's folder and writing its plan: what is there is no run, and goes."""
-    words = [*WORDS, "--search", "off", "--engine", "here", "--runs", str(tmp_path)]
+    words = [*WORDS, "--search", "off", "--engine", "local", "--runs", str(tmp_path)]
     words[words.index("--seeds") + 1] = "1"
     real = runner.record.create_run
 

@@ -53,7 +53,7 @@ def until(study: subprocess.Popen[str], text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("engine", "number", "to"),
-    [("here", signal.SIGINT, os.kill), ("here", signal.SIGTERM, os.kill), ("lanes", signal.SIGINT, os.killpg)],
+    [("local", signal.SIGINT, os.kill), ("local", signal.SIGTERM, os.kill), ("processes", signal.SIGINT, os.killpg)],
     ids=["here-SIGINT", "here-SIGTERM", "lanes-SIGINT-as-from-a-terminal"],
 )
 def test_a_signal_tells_what_is_kept_and_the_study_goes_on(engine: str, number, to, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_signal_tells_what_is_kept_and_the_study_goes_on(engine: str, number, 
     to(study.pid, number)
     _, err = study.communicate(timeout=120)
     (folder,) = (tmp_path / "runs").iterdir()
-    *_, what, cure = err.splitlines()
+    *_, what, hint = err.splitlines()
     assert study.returncode == 128 + number, err
     done = sum(run.done for run in runs_in(folder))
     begun = sum(not run.done and (run.folder / "checkpoints").is_dir() for run in runs_in(folder))
@@ -73,10 +73,10 @@ def test_a_signal_tells_what_is_kept_and_the_study_goes_on(engine: str, number, 
         rf"{told}(?:, and (\d) that (?:is|are) begun goe?s? on from (?:its|their) last checkpoints?)?\.", what
     )
     assert match and int(match[1] or 0) == begun, (what, done, begun)
-    assert cure == f"Go on with `headstart resume {folder}`."
+    assert hint == f"Go on with `headstart resume {folder}`."
     assert ended(folder, read_study(folder)) is None
 
-    on = process("resume", str(folder), "--engine", "here", **place)
+    on = process("resume", str(folder), "--engine", "local", **place)
     out, err = on.communicate(timeout=240)
     assert on.returncode == 0, err
     first, *_ = [line for line in err.splitlines() if line.startswith("comparison ")]
@@ -100,12 +100,12 @@ def sigterm_ends() -> Iterator[None]:
 
 @pytest.mark.usefixtures("sigterm_ends")
 def test_sigterm_between_two_runs_is_raised_as_ctrl_c_is_and_only_there() -> None:
-    with pytest.raises(signals.Terminated), signals.raised():
+    with pytest.raises(signals.TerminationRequested), signals.raised():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with pytest.raises(signals.Terminated), signals.raised(), signals.Wish() as wish:
+    with pytest.raises(signals.TerminationRequested), signals.raised(), signals.SignalGuard() as guard:
         os.kill(os.getpid(), signal.SIGTERM)  # noted, and raised when nobody has asked for it
-        del wish
+        del guard
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append("own"))
     with signals.raised():

@@ -18,7 +18,7 @@ from headstart.data import read
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.inference.evaluate import evaluate, sentences
 from headstart.inference.predictor import Predictor, require_read
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.results.run import find_model
 from headstart.text import printable
 from tests.trained import SETTINGS, train, trained
@@ -210,7 +210,7 @@ def wilson_by_hand(correct: int, n: int) -> tuple[float, float]:
 
 
 def test_an_evaluation_is_what_sklearn_and_the_formula_say(folder, predictor, digits: Path) -> None:
-    found = evaluate(folder, str(digits), Silent())
+    found = evaluate(folder, str(digits), NullReporter())
     predictions = list(predictor.predict([digits]))
     true = [Path(p.image).parent.name for p in predictions]
     labels = [p.label for p in predictions]
@@ -225,9 +225,9 @@ def test_an_evaluation_is_what_sklearn_and_the_formula_say(folder, predictor, di
 
 
 def test_photos_of_one_class_can_be_judged(folder, digits: Path, tmp_path: Path) -> None:
-    every, name = evaluate(folder, str(digits), Silent()), "2"
+    every, name = evaluate(folder, str(digits), NullReporter()), "2"
     shutil.copytree(digits / name, tmp_path / "photos" / name)
-    found = evaluate(folder, str(tmp_path / "photos"), Silent())
+    found = evaluate(folder, str(tmp_path / "photos"), NullReporter())
     assert found["confusion"][int(name)] == every["confusion"][int(name)] and found["n"] == sum(found["confusion"][2])
 
 
@@ -235,7 +235,7 @@ def test_photos_of_one_class_can_be_judged(folder, digits: Path, tmp_path: Path)
 def test_its_own_data_is_judged_on_what_it_has_not_seen(named: str, folder: Path) -> None:
     """The run, its model folder, and the folder of runs give result.json's own number."""
     result = json.loads((folder / "result.json").read_text())
-    found = evaluate((folder / named).resolve(), SETTINGS["source"], Silent())
+    found = evaluate((folder / named).resolve(), SETTINGS["source"], NullReporter())
     assert found["split"] == "test" and found["own"] is True
     for key in ("accuracy", "n", "correct", "interval", "confusion"):
         assert found[key] == result["test"][key], key
@@ -256,19 +256,19 @@ def test_which_of_several_runs_answers_is_said(
 def test_every_split_of_its_own_data_can_be_asked_for(folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
     counts = json.loads((folder / "plan.json").read_text())["plan"]["facts"]["counts"]
-    found = {name: evaluate(folder, SETTINGS["source"], Silent(), split=name) for name in ("train", "val")}
+    found = {name: evaluate(folder, SETTINGS["source"], NullReporter(), split=name) for name in ("train", "val")}
     assert {name: found[name]["n"] for name in found} == {name: counts[name] for name in found}
     assert found["val"]["confusion"] == result["val"]["confusion"]
     assert "which it has learned from" in sentences(found["train"])[0]
 
 
 def test_classes_only_choose_rows_and_never_the_photos_it_learned_from(folder: Path) -> None:
-    whole = evaluate(folder, SETTINGS["source"], Silent())
-    part = evaluate(folder, SETTINGS["source"], Silent(), classes=["1", "3"])
+    whole = evaluate(folder, SETTINGS["source"], NullReporter())
+    part = evaluate(folder, SETTINGS["source"], NullReporter(), classes=["1", "3"])
     assert part["own"] and part["split"] == "test"
     assert [part["confusion"][i] for i in (1, 3)] == [whole["confusion"][i] for i in (1, 3)]
     assert part["n"] == sum(map(sum, (whole["confusion"][1], whole["confusion"][3])))
-    one = evaluate(folder, SETTINGS["source"], Silent(), classes=["2"])
+    one = evaluate(folder, SETTINGS["source"], NullReporter(), classes=["2"])
     assert one["n"] == sum(whole["confusion"][2])
 
 
@@ -277,25 +277,25 @@ def test_data_with_other_classes(folder, digits, tmp_path: Path) -> None:
     shutil.copytree(digits, more)
     shutil.copytree(digits / "0", more / "seven")
     with pytest.raises(DataError, match="has seven too") as caught:
-        evaluate(folder, str(more), Silent())
-    assert "--classes 0,1,2,3" in caught.value.cure
-    assert evaluate(folder, str(more), Silent(), classes=list("0123"))["n"] == 24
+        evaluate(folder, str(more), NullReporter())
+    assert "--classes 0,1,2,3" in caught.value.hint
+    assert evaluate(folder, str(more), NullReporter(), classes=list("0123"))["n"] == 24
     with pytest.raises(UsageError, match="'seven' in the model"):
-        evaluate(folder, str(more), Silent(), classes=["seven"])
+        evaluate(folder, str(more), NullReporter(), classes=["seven"])
     with pytest.raises(UsageError, match="no class '9'"):
-        evaluate(folder, str(more), Silent(), classes=["9"])
+        evaluate(folder, str(more), NullReporter(), classes=["9"])
     few = tmp_path / "few"
     for name in "31":  # a subset, in an order of its own
         shutil.copytree(digits / name, few / name)
-    found = evaluate(folder, str(few), Silent())
-    whole = evaluate(folder, str(digits), Silent())
+    found = evaluate(folder, str(few), NullReporter())
+    whole = evaluate(folder, str(digits), NullReporter())
     assert found["n"] == 12 and found["confusion"][1] == whole["confusion"][1]
     assert [sum(row) for row in found["confusion"]] == [0, 6, 0, 6]
     none = tmp_path / "none"
     for name in ("a", "b"):
         shutil.copytree(digits / "0", none / name)
     with pytest.raises(DataError, match="has a, b too"):
-        evaluate(folder, str(none), Silent())
+        evaluate(folder, str(none), NullReporter())
 
 
 def test_declared_splits_and_those_that_are_not(folder, digits, tmp_path: Path) -> None:
@@ -306,16 +306,16 @@ def test_declared_splits_and_those_that_are_not(folder, digits, tmp_path: Path) 
                 shutil.copy(path, tmp_path / split / name)
     expected = {"auto": ("test", 4), "train": ("train", 12), "val": ("val", 8), "all": ("all", 24)}
     for split, (name, count) in expected.items():
-        found = evaluate(folder, str(tmp_path), Silent(), split=split)
+        found = evaluate(folder, str(tmp_path), NullReporter(), split=split)
         assert (found["split"], found["n"], found["own"]) == (name, count, False)
     shutil.rmtree(tmp_path / "test")
-    assert evaluate(folder, str(tmp_path), Silent())["split"] == "all"
+    assert evaluate(folder, str(tmp_path), NullReporter())["split"] == "all"
     with pytest.raises(DataError, match="no test photos"):
-        evaluate(folder, str(tmp_path), Silent(), split="test")
+        evaluate(folder, str(tmp_path), NullReporter(), split="test")
     with pytest.raises(UsageError, match="declares no splits"):
-        evaluate(folder, str(digits), Silent(), split="val")
+        evaluate(folder, str(digits), NullReporter(), split="val")
     with pytest.raises(UsageError, match="no split 'tset'"):
-        evaluate(folder, str(digits), Silent(), split="tset")
+        evaluate(folder, str(digits), NullReporter(), split="tset")
 
 
 @pytest.fixture(scope="module")
@@ -333,15 +333,15 @@ def test_a_run_on_some_classes_that_left_out_bad_photos_knows_its_data(damaged: 
     folder = train(tmp_path, **{**SETTINGS, **some, "epochs": "2st", "batch_size": 4, "precision": "fp32"})
     result = json.loads((folder / "result.json").read_text())
     with pytest.raises(DataError, match="other"):
-        evaluate(folder, str(damaged), Silent())
-    found = evaluate(folder, str(damaged), Silent(), skip_bad=True)
+        evaluate(folder, str(damaged), NullReporter())
+    found = evaluate(folder, str(damaged), NullReporter(), skip_bad=True)
     assert found["own"] and found["confusion"] == result["test"]["confusion"]
 
 
 def test_a_bad_photo_is_named_or_left_out(folder, damaged, capsys) -> None:
     with pytest.raises(DataError, match=r"cut\.png") as caught:
-        evaluate(folder, str(damaged), Silent(), classes=list("0123"))
-    assert "--skip-bad" in caught.value.cure
+        evaluate(folder, str(damaged), NullReporter(), classes=list("0123"))
+    assert "--skip-bad" in caught.value.hint
     main(["evaluate", str(folder), str(damaged), "--classes", "0,1,2,3", "--skip-bad", "--json"])
     said = capsys.readouterr()
     assert json.loads(said.out)["n"] == 24

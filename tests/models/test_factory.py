@@ -132,14 +132,14 @@ def test_building_leaves_the_global_generator_alone_and_repeats_itself() -> None
 def test_unknown_names_are_refused_with_the_nearest(name: str, switches: dict[str, object], hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         factory.build(name, 3, **switches)
-    assert hint in caught.value.cure
+    assert hint in caught.value.hint
 
 
 def test_a_network_without_timms_groups_has_a_trunk_and_a_head() -> None:
     network = factory.build("timm:poolformer_s12", 3)
-    (_, trunk), (name, head) = structure.stages(network)
+    (_, backbone), (name, head) = structure.stages(network)
     names = [name for name, _ in network.named_parameters()]
-    assert name == "head" and all(structure.in_part(n, trunk) != structure.in_part(n, head) for n in names)
+    assert name == "head" and all(structure.in_part(n, backbone) != structure.in_part(n, head) for n in names)
     assert freezing.trainable(network, "frozen") == [n for n in names if n.startswith("head.fc.")]
     with pytest.raises(UsageError, match="no stages:1"):
         freezing.trainable(network, "stages:1")

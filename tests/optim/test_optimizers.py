@@ -32,8 +32,8 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.T
 def test_the_table_is_torchs(name: str) -> None:
     ours, plain = network(), network()
     decay = 0.1 if name == "adamw" else 0.0
-    found = param_groups.groups(ours.named_parameters(), weight_decay=decay, trunk=set(), trunk_factor=1.0)
-    made = optimizers.OPTIMIZERS[name](found, optimizers.Numbers(0.05, 0.8, nesterov=True))
+    found = param_groups.groups(ours.named_parameters(), weight_decay=decay, backbone=set(), backbone_factor=1.0)
+    made = optimizers.OPTIMIZERS[name](found, optimizers.OptimizerParams(0.05, 0.8, nesterov=True))
     if name == "adamw":  # plain torch, told by hand to spare the norm and the biases
         decayed = [p for p in plain.parameters() if p.ndim > 1]
         spared = [{"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}]
@@ -54,8 +54,8 @@ def test_the_order_of_memory_gives_the_same_bits(name: str) -> None:
         net = nn.Sequential(*network()[:3], nn.Linear(4 * 36, 2)).to(memory_format=torch.channels_last)
         net.load_state_dict(network().state_dict())
         assert not net[0].weight.is_contiguous()
-        found = param_groups.groups(net.named_parameters(), weight_decay=0.1, trunk=set(), trunk_factor=1.0)
-        numbers = optimizers.Numbers(0.05, 0.8, nesterov=True)
+        found = param_groups.groups(net.named_parameters(), weight_decay=0.1, backbone=set(), backbone_factor=1.0)
+        numbers = optimizers.OptimizerParams(0.05, 0.8, nesterov=True)
         made = optimizers.make(name, found, numbers) if by_views else optimizers.OPTIMIZERS[name](found, numbers)
         states.append(train(net, made))
         if by_views:
@@ -72,12 +72,12 @@ def test_the_order_of_memory_gives_the_same_bits(name: str) -> None:
 def test_groups_hold_every_parameter_once_and_spare_norms_and_biases() -> None:
     net = network()
     found = param_groups.groups(
-        net.named_parameters(), weight_decay=0.1, trunk={"0.weight", "1.weight", "1.bias"}, trunk_factor=0.1
+        net.named_parameters(), weight_decay=0.1, backbone={"0.weight", "1.weight", "1.bias"}, backbone_factor=0.1
     )
-    assert [g["name"] for g in found] == ["trunk", "trunk-no-decay", "head", "head-no-decay"]
+    assert [g["name"] for g in found] == ["backbone", "backbone-no-decay", "head", "head-no-decay"]
     assert [g["weight_decay"] for g in found] == [0.1, 0.0, 0.1, 0.0]
     together = [id(p) for g in found for p in g["params"]]
     assert sorted(together) == sorted(id(p) for p in net.parameters())
-    optimizer = optimizers.OPTIMIZERS["sgd"](found, optimizers.Numbers(1.0))
+    optimizer = optimizers.OPTIMIZERS["sgd"](found, optimizers.OptimizerParams(1.0))
     param_groups.set_rates(optimizer, 0.5)
-    assert param_groups.rates(optimizer) == {"trunk": 0.05, "head": 0.5}
+    assert param_groups.rates(optimizer) == {"backbone": 0.05, "head": 0.5}

@@ -24,17 +24,17 @@ import headstart
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
 from headstart.analysis.wording import arm_words
 from headstart.cli.main import main
-from headstart.config.run_config import Facts, Plan, read_plan
-from headstart.config.study_request import declared
+from headstart.config.run_config import ResolvedFacts, RunConfig, read_plan
+from headstart.config.study_request import build_study_spec
 from headstart.diagnostics.history import History
-from headstart.engines.local import Here
+from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
 from headstart.report import cost, curves, health, heatmaps, histograms, page, sections
 from headstart.report import photos as photos_module
 from headstart.report import series as series_module
 from headstart.report.svg import charts, labels
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.results.plots import Plots
 from headstart.storage.files import read_json
@@ -60,7 +60,7 @@ def test_charts_are_sound_and_show_names_as_text(name: str, dots: list[float], m
     row = charts.Row(name, 1, mean, min(dots), max(dots), dots)
     path = list(enumerate(dots))
     drawn = [
-        charts.intervals([row], unit=name, label=name, tie=1, zero=True),
+        charts.intervals([row], unit=name, label=name, margin=1, zero=True),
         charts.curves([charts.Series(name, 2, [path], path, [(x, y, y) for x, y in path])], x=name, y=name, label=name),
         charts.events([charts.Event(name, 3, [1.0], [2.0], 1.0)], x=name, label=name),
         charts.heat_map(charts.Grid([name], [name], [[mean]], [[name]], frozenset({(0, 0)})), label=name),
@@ -266,10 +266,10 @@ def test_the_mean_goes_on_over_the_runs_that_are_left(steps: list[list[tuple[flo
     assert len(band) == sum(sum(len(path) > at for path in paths) > 1 for at in range(longest))
 
 
-def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> series_module.Drawn:
+def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> series_module.PlottedRun:
     """A finished run with that accuracy on val after each epoch; `more` goes into its record's `about`, or its plan."""
-    about = {"cell": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
-    plan = {"chance": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
+    about = {"variant": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
+    plan = {"seeding": {"seed": seed}, "recipe": {"lr": about.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
                                                  "epochs": about["budget"], "schedule": "cosine"},
             "data": {"fraction": about["fraction"]}, "arm": {"tuning": "full"},
             "network": {"network": about.pop("network", "resnet18"), "norm": "batch", "shortcut": "on",
@@ -282,10 +282,10 @@ def drawn(arm: str, seed: int, accuracies: list[float], **more: object) -> serie
                       "speed": {"train_seconds": 1.0, "val_seconds": 0.1, "mfu": 0.1}})  # fmt: skip
     folder = Path("-".join(map(str, (arm, seed, about["budget"], about["fraction"]))))
     run = RunRecord(folder, plan, "hash", about, {"state": "finished"})
-    return series_module.Drawn(run, f"{arm}, seed {seed}", arm, history=history)
+    return series_module.PlottedRun(run, f"{arm}, seed {seed}", arm, history=history)
 
 
-def verdict_on(runs: list[series_module.Drawn], chosen: str) -> dict[str, object]:
+def verdict_on(runs: list[series_module.PlottedRun], chosen: str) -> dict[str, object]:
     """As much of a verdict as the curves ask for; it rests on runs of ten epochs with all labels."""
     arms: dict[str, list[dict[str, object]]] = {}
     for run in runs:
@@ -294,7 +294,7 @@ def verdict_on(runs: list[series_module.Drawn], chosen: str) -> dict[str, object
             of_arm.append({"seed": run.run.seed, "run": run.run.folder.name})
     return {"arms": [{"name": name, "seeds": seeds} for name, seeds in arms.items()], "chosen": chosen, "target": 0,
             "n": max(map(len, arms.values())), "metric": "accuracy",
-            "judge": {"declared": "none", "images": 100}}  # fmt: skip
+            "evaluation": {"declared": "none", "images": 100}}  # fmt: skip
 
 
 def learned(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> sections.Section:
@@ -341,7 +341,9 @@ def test_the_title_of_the_curves_tells_of_arms_that_end_before_the_others() -> N
     assert said.endswith("is ahead on val in 5 of 10 epochs (from epoch 6 on against fewer arms)")
 
 
-def probed(run: series_module.Drawn, flows: list[dict[str, float | None]], far: float = 0.1) -> series_module.Drawn:
+def probed(
+    run: series_module.PlottedRun, flows: list[dict[str, float | None]], far: float = 0.1
+) -> series_module.PlottedRun:
     """The run with a probe for each of `flows`, by the last of which its layers have come `far`."""
     for epoch, flow in enumerate(flows):
         moved = far * epoch / max(len(flows) - 1, 1)
@@ -438,7 +440,7 @@ def test_a_layer_that_was_never_finite_is_not_called_frozen() -> None:
 @given(st.integers(2, 2000), st.integers(2, 300))
 def test_thinned_lines_keep_their_ends(count: int, most: int) -> None:
     points = [(float(i), float(-i)) for i in range(count)]
-    found = charts.thinned(points, most)
+    found = charts.subsample(points, most)
     assert found[0] == points[0] and found[-1] == points[-1]
     assert len(found) == min(count, most) and found == sorted(found)
 
@@ -475,10 +477,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(0, 120, (20, 20, 3)) + 60 * index
             Image.fromarray(pixels.astype(np.uint8)).save(photos / label / f"{HOSTILE}{number}.png")
     plan = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 8, "precision": "fp32", "threads": 1,
-            "epochs": "3ep", "seeds": 2, "grid": "0.01,0.001", "keep": 1, "search_seeds": 1}  # fmt: skip
-    wanted = declared(str(photos), ("scratch", "scratch@adam"), {}, None, None, None, plan)
-    folder = study.begin(wanted, tmp_path_factory.mktemp("runs"), Silent())
-    study.carry_out(folder, Here(Silent()), Silent())
+            "epochs": "3ep", "seeds": 2, "grid": "0.01,0.001", "survivors": 1, "search_seeds": 1}  # fmt: skip
+    wanted = build_study_spec(str(photos), ("scratch", "scratch@adam"), {}, None, None, None, plan)
+    folder = study.begin(wanted, tmp_path_factory.mktemp("runs"), NullReporter())
+    study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     return folder
 
 
@@ -503,7 +505,7 @@ def test_the_protocol_and_the_runs_of_the_search_are_on_the_page(made: Path) -> 
     assert declared["arms"] == "scratch; and scratch, with adam"
     assert declared["primary contrast"] == "scratch, with adam against scratch"
     assert declared["metric"].startswith("accuracy;") and declared["target"].startswith("75 %")
-    assert declared["tie"].startswith("±1 points") and declared["seeds"] == "2, paired: 0 to 1"
+    assert declared["margin"].startswith("±1 points") and declared["seeds"] == "2, paired: 0 to 1"
     assert declared["grid of learning rates"].startswith("0.001 and 0.01; the best 1 ")
     assert declared["seeds of the search"] == "1, never used again: 1000000000"
     assert declared["length of a run"] == "3 epochs" and declared["share of the training photos"] == "100 %"
@@ -575,8 +577,8 @@ def test_a_study_that_has_not_come_so_far_says_so(made: Path, tmp_path: Path) ->
         for ask in (page.write, diagnosis.diagnose):
             with pytest.raises(DataError, match="has not come to its first run") as error:
                 ask(tmp_path)
-            assert f"headstart resume {tmp_path}" in error.value.cure
-            assert error.value.what.endswith(f"are in {tmp_path / there}." if there else "of the comparison.")
+            assert f"headstart resume {tmp_path}" in error.value.hint
+            assert error.value.message.endswith(f"are in {tmp_path / there}." if there else "of the comparison.")
     with pytest.raises(DataError, match="has not come to its verdict"):
         _ = headstart.Study(tmp_path).verdict
 
@@ -625,7 +627,7 @@ def searched_twice(groups: tuple[str, ...]) -> dict[str, object]:
         },
         "edges": {"1ep": {groups[0]: {"scratch": 0.1}}, "2ep": {}},
     }
-    return {"search": search, "budget": "2ep", "metric": "accuracy", "judge": {"declared": "none", "images": 9},
+    return {"search": search, "budget": "2ep", "metric": "accuracy", "evaluation": {"declared": "none", "images": 9},
             "grid_rows": []}  # fmt: skip
 
 
@@ -650,9 +652,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 8, "precision": "fp32", "threads": 1,
             "seeds": 1, "budgets": "1ep,2ep", "fractions": "0.5,1", "target": 0, "metric": "balanced"}  # fmt: skip
     varied = {"lr": ["0.01", "0.001"]}
-    wanted = declared("digits:0-2", ("scratch",), varied, None, None, None, plan)
-    folder = study.begin(wanted, tmp_path_factory.mktemp("runs"), Silent())
-    study.carry_out(folder, Here(Silent()), Silent())
+    wanted = build_study_spec("digits:0-2", ("scratch",), varied, None, None, None, plan)
+    folder = study.begin(wanted, tmp_path_factory.mktemp("runs"), NullReporter())
+    study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     return folder
 
 
@@ -661,7 +663,7 @@ def test_every_cell_budget_and_share_is_on_the_page(grid: Path) -> None:
     text = (grid / "report.html").read_text(encoding="utf-8")
     runs = [path.parent.name for path in grid.glob("*/plan.json")]
     assert len(runs) == 8 and all(run in text for run in runs)
-    read = series_module.told_apart([series_module.read(read_run(grid / run)) for run in runs])
+    read = series_module.with_unique_names([series_module.read(read_run(grid / run)) for run in runs])
     assert len({run.name for run in read}) == 8 and any("50 % of the labels" in run.name for run in read)
     section = heatmaps.compared(verdict)
     assert section is not None and section.figures[0].head[1:] == ["0.01", "0.001"]
@@ -701,7 +703,7 @@ def test_the_page_of_a_run_has_the_command_that_trains_it_again(made: Path, arm:
     assert headstart_ == "headstart" and words[0] == "train" and len(words) < 40  # what is usual is not said
     main([*words, "--dry-run"])
     plan = read_plan(run)
-    assert Plan.from_toml(capsys.readouterr().out) == plan.model_copy(update={"facts": Facts()})
+    assert RunConfig.from_toml(capsys.readouterr().out) == plan.model_copy(update={"facts": ResolvedFacts()})
 
 
 def test_what_no_flag_can_say_has_no_command(made: Path, tmp_path: Path) -> None:
@@ -750,7 +752,7 @@ def test_a_run_that_diverged_at_once_has_a_page(made: Path, tmp_path: Path) -> N
     content["plan"]["recipe"]["lr"] = 1e30
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
     (run / "result.json").write_text(json.dumps({"state": "diverged"}), encoding="utf-8")
-    shutil.rmtree(run / "evidence")
+    shutil.rmtree(run / "artifacts")
     text = page.write(run).read_text(encoding="utf-8")
     assert "<h1>Scratch, seed 0 has diverged.</h1>" in text
     assert "No run has come to the end of an epoch" in text and 'name="curves"' not in text
@@ -761,7 +763,7 @@ def test_a_run_that_diverged_at_once_has_a_page(made: Path, tmp_path: Path) -> N
 def test_looks_without_a_finite_value_are_counted_beside_the_others(made: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(made / read_json(made / "verdict.json")["exported"]["run"], tmp_path / "run"))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    last = [line for line in lines if line["kind"] == "look"][-1]
+    last = [line for line in lines if line["kind"] == "snapshot"][-1]
     first, *_, other = last["weights"]
     last["weights"][first] |= {"counts": [], "n": 0, "not_finite": 9}
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
@@ -877,7 +879,7 @@ def test_in_a_browser(made: Path) -> None:
 def test_what_has_no_photo_on_the_page_has_its_path(made: Path, tmp_path: Path) -> None:
     """A model that is wrong for every second image; one photo of each of its cells and one mistake are kept."""
     run = Path(shutil.copytree(made / read_json(made / "verdict.json")["exported"]["run"], tmp_path / "run"))
-    archive, predictions = run / "evidence" / "gallery.zip", run / "evidence" / "predictions.npz"
+    archive, predictions = run / "artifacts" / "gallery.zip", run / "artifacts" / "predictions.npz"
     with zipfile.ZipFile(archive) as held:
         members = {name: held.read(name) for name in held.namelist()}
     index = json.loads(members["index.json"])

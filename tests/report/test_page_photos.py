@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from headstart.analysis.run_records import read_run
-from headstart.config.study_request import declared
-from headstart.engines.local import Here
+from headstart.config.study_request import build_study_spec
+from headstart.engines.local import LocalEngine
 from headstart.experiment import study
 from headstart.report import page, series
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.storage.files import read_json
 from tests.browser import NARROW, WIDE, faults, keep, needs_browser, visits
 
@@ -20,10 +20,12 @@ pytestmark = [pytest.mark.photos, pytest.mark.slow]
 def test_a_study_of_photos_is_read_in_a_browser(clothing: Path, cifar_weights: Path, tmp_path: Path) -> None:
     weights = f"file:{cifar_weights}"
     plan = {"image_size": 32, "batch_size": 32, "precision": "fp32", "threads": 1, "epochs": "2ep", "fractions": "0.15",
-            "seeds": 2, "grid": "0.05,0.01", "keep": 1, "search_seeds": 1, "target": 0.5}  # fmt: skip
-    wanted = declared(str(clothing / "lab4.csv"), ("scratch", weights, f"{weights}+frozen"), {}, None, None, None, plan)
-    folder = study.begin(wanted, tmp_path, Silent())
-    verdict = study.carry_out(folder, Here(Silent()), Silent())
+            "seeds": 2, "grid": "0.05,0.01", "survivors": 1, "search_seeds": 1, "target": 0.5}  # fmt: skip
+    wanted = build_study_spec(
+        str(clothing / "lab4.csv"), ("scratch", weights, f"{weights}+frozen"), {}, None, None, None, plan
+    )
+    folder = study.begin(wanted, tmp_path, NullReporter())
+    verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     address = (folder / page.NAME).as_uri()
     assert (folder / page.NAME).stat().st_size <= page.MOST_BYTES
     frozen = read_run(next(folder.glob("*frozen-s1/plan.json")).parent)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jinja2.utils import htmlsafe_json_dumps
 
 from headstart.analysis.run_records import read_run
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.report import histograms, page, series
 from headstart.report import photos as photos_module
 from headstart.report.photos import Gallery
@@ -35,11 +35,11 @@ def record() -> str:
     """The record of a run of a deep network, as long as this test can read it often."""
     layers = [f"layer{at // 16}.{at % 16}.conv{at % 3}" for at in range(LAYERS)]
     lines: list[dict[str, Any]] = [
-        {"kind": "step", "step": step, "epoch": 1, "loss": 1.0, "lr": {"trunk": 0.01 / step, "head": 0.02 / step}}
+        {"kind": "step", "step": step, "epoch": 1, "loss": 1.0, "lr": {"backbone": 0.01 / step, "head": 0.02 / step}}
         for step in range(1, STEPS + 1)
     ]
     lines += [
-        {"kind": "look", "step": 10 * look, "epoch": 1, "ratio": dict.fromkeys(layers, 0.001),
+        {"kind": "snapshot", "step": 10 * look, "epoch": 1, "ratio": dict.fromkeys(layers, 0.001),
          **{kind: {layer: histogram(look) for layer in layers} for kind in histograms.KINDS}}
         for look in range(1, LOOKS + 1)
     ]  # fmt: skip
@@ -61,14 +61,14 @@ def runs_of_many(folder: Path) -> list[str]:
     """Run folders of two arms, of `MANY` seeds each, that share one record on disk; returns their names."""
     shared = folder / "record"
     shared.write_text(record(), encoding="utf-8")
-    plan = Plan().model_dump(mode="json")
+    plan = RunConfig().model_dump(mode="json")
     plan["facts"] |= {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"train": 18}}
     for seed in range(MANY):
         for arm in ARMS:
             run = folder / f"Jan01_00-00-00_host-{arm}-s{seed}"
             run.mkdir()
-            own = {**plan, "chance": {**plan["chance"], "seed": seed}, "arm": {**plan["arm"], "start": arm}}
-            about = {"cell": arm, "stage": "main", "budget": "30ep", "fraction": 1.0}
+            own = {**plan, "seeding": {**plan["seeding"], "seed": seed}, "arm": {**plan["arm"], "start": arm}}
+            about = {"variant": arm, "stage": "main", "budget": "30ep", "fraction": 1.0}
             content = {"plan": own, "hash": run.name, "study": about, "environment": {"system": "none"}}
             (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
             os.link(shared, run / "metrics.jsonl")
@@ -86,8 +86,8 @@ def conclude(folder: Path, runs: list[str]) -> str:
         arms.append({"name": arm, "val": 0.5, "test": 0.5, "to_target": medians, "seeds": seeds})
     exported = arms[1]["seeds"][7]["run"]
     verdict = {
-        "study": "none", "metric": "accuracy", "tie": 0.01, "target": 0.5, "source": "photos", "budget": "30ep",
-        "fraction": 1.0, "judge": {"split": "test", "images": 100, "declared": "none"}, "n": MANY, "arms": arms,
+        "study": "none", "metric": "accuracy", "margin": 0.01, "target": 0.5, "source": "photos", "budget": "30ep",
+        "fraction": 1.0, "evaluation": {"split": "test", "images": 100, "declared": "none"}, "n": MANY, "arms": arms,
         "chosen": "imagenet", "winner": None, "rival": "scratch", "primary": list(ARMS), "contrasts": [],
         "conditions": [],
         "grid_rows": [], "search": {}, "exported": {"run": exported, "seed": 7},
@@ -96,8 +96,8 @@ def conclude(folder: Path, runs: list[str]) -> str:
     }  # fmt: skip
     verdict["cost"] |= {stage: {"runs": 0, "images": 0, "seconds": 0.0} for stage in ("search", "source")}
     (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
-    (folder / exported / "evidence").mkdir()
-    (folder / exported / "evidence" / "gallery.zip").write_bytes(large_gallery())
+    (folder / exported / "artifacts").mkdir()
+    (folder / exported / "artifacts" / "gallery.zip").write_bytes(large_gallery())
     return exported
 
 
@@ -132,8 +132,8 @@ def test_a_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path:
     table = text.partition(f"<summary>Every run ({2 * MANY})")[2].partition("</table>")[0]
     assert all(f"<td>{run}</td>" in table for run in runs)
     assert "There is room for one run of each arm. The records of all 320 runs hold theirs" in text
-    drawn = holding(text, "looks")
-    chosen = series.told_apart([series.read(read_run(tmp_path / exported))])[0].name
+    drawn = holding(text, "interim")
+    chosen = series.with_unique_names([series.read(read_run(tmp_path / exported))])[0].name
     assert len(drawn) == len(ARMS) and chosen in {one["name"] for one in drawn}
     assert all(len(layer["steps"]) == LOOKS for one in drawn for layer in one["weights"].values())
     if study:
@@ -162,7 +162,7 @@ def test_the_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
 def test_histograms_stay_in_the_room_they_are_given(room: int, name: str) -> None:
     look = {kind: {f"{name}{at}": histogram(1.0 / (at + 1)) for at in range(9)} for kind in histograms.KINDS}
     looks = [{"step": 100_000 + step, "epoch": 1000 + step, **look} for step in range(30)]
-    runs = [series.Drawn(Named(f"{name} {at}"), f"{name} {at}", str(at // 4), looks=looks) for at in range(8)]
+    runs = [series.PlottedRun(Named(f"{name} {at}"), f"{name} {at}", str(at // 4), looks=looks) for at in range(8)]
     shown = histograms.shown(runs, room=room)
     assert len(htmlsafe_json_dumps(shown.runs)) <= max(room, 2)
     counts = {len(layer["steps"]) for run in shown.runs for kind in histograms.KINDS for layer in run[kind].values()}

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from headstart.cli.main import main
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.errors import UsageError
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.training import loop
-from headstart.training.state import Parts, State
+from headstart.training.state import State, TrainingContext
 from tests.short_runs import SMALL, flags, metrics
 from tests.training.test_setup import Ear
 
@@ -71,7 +71,7 @@ def outcome(folder: Path) -> dict:
     """Everything a finished run leaves that does not depend on the clock."""
     result = read_json(folder / "result.json")
     del result["seconds"]
-    predictions = np.load(folder / "evidence" / "predictions.npz")
+    predictions = np.load(folder / "artifacts" / "predictions.npz")
     return {
         "model": hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest(),
         "metrics": metrics(folder),
@@ -281,7 +281,7 @@ def test_a_diverged_run_says_so_and_keeps_the_best_model(tmp_path: Path, capsys,
     main(train_words(tmp_path / "one", **settings, epochs="1ep"))
     real = loop._loss
 
-    def poisoned(parts: Parts, state: State, *rest):
+    def poisoned(parts: TrainingContext, state: State, *rest):
         loss, logits = real(parts, state, *rest)
         return (loss * float("nan") if state.progress.step == 20 else loss), logits
 
@@ -362,9 +362,9 @@ def elsewhere(folder: Path, best_epoch: int) -> Path:
 
 def test_a_best_model_that_other_bits_may_not_make_again_is_not_judged(tmp_path: Path) -> None:
     """It came after the checkpoint: here it would be made again, elsewhere perhaps not, and judged all the same."""
-    plan = settle({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
+    plan = resolve_settings({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
     ear = Ear()
-    stopped = runner.start(plan, tmp_path, Silent(), until=2)
+    stopped = runner.start(plan, tmp_path, NullReporter(), until=2)
     with pytest.raises(UsageError, match="is of epoch 3, after the checkpoint"):
         runner.resume(elsewhere(stopped, best_epoch=3), ear)
     assert not (stopped / "result.json").exists()

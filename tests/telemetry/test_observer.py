@@ -24,7 +24,7 @@ from headstart.telemetry.cadence import is_due, probe_is_due
 from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.observer import Observer
-from headstart.telemetry.tensor_stats import BINS, Look, histogram
+from headstart.telemetry.tensor_stats import BINS, TensorSnapshot, histogram
 from headstart.training import loop, scoring
 from headstart.training.scoring import confusion
 from headstart.training.state import State
@@ -133,7 +133,7 @@ def test_a_look_is_what_one_computes_by_hand() -> None:
     assert layers == ["0", "3"]
     before = {name: network.get_parameter(f"{name}.weight").detach().double().numpy().copy() for name in layers}
     grads = {name: network.get_parameter(f"{name}.weight").grad.double().numpy().copy() for name in layers}
-    look = Look(network, layers)
+    look = TensorSnapshot(network, layers)
     look.gradients()
     optimizer.step()
     look.weights()
@@ -153,7 +153,7 @@ def test_frozen_layers_have_weights_and_no_gradients() -> None:
     network = small_network()
     network[0].requires_grad_(False)
     F.cross_entropy(network(torch.randn(2, 3, 8, 8)), torch.tensor([0, 1])).backward()
-    look = Look(network, ["0", "3"])
+    look = TensorSnapshot(network, ["0", "3"])
     look.gradients()
     look.weights()
     assert {kind: list(found) for kind, found in look.lines.items()} == {
@@ -165,7 +165,7 @@ def test_a_gradient_that_is_not_finite_has_no_norm() -> None:
     network = small_network()
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, math.nan)
-    look = Look(network, ["0"])
+    look = TensorSnapshot(network, ["0"])
     look.gradients()
     with torch.no_grad():
         network[0].weight.fill_(math.inf)
@@ -229,7 +229,7 @@ def test_watching_changes_nothing() -> None:
     settings = {**SHORT, "optimizer": "adam", "tuning": "lp-ft", "head_epochs": "4st"}
     watched, lines = observed(prepared(**settings), watch=True)
     alone, none = observed(prepared(**settings), watch=False)
-    assert none == [] and [line["step"] for line in lines if line["kind"] == "look"] == [1, 2, 4, 8, 12]
+    assert none == [] and [line["step"] for line in lines if line["kind"] == "snapshot"] == [1, 2, 4, 8, 12]
     one, two = watched.network.state_dict(), alone.network.state_dict()
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
     slots, others = (s.optimizer.state_dict()["state"] for s in (watched, alone))
@@ -242,7 +242,7 @@ def test_the_lines_of_a_run() -> None:
     state, lines = observed(made, watch=True)
     kinds = [line["kind"] for line in lines]
     assert kinds.count("step") == 12 and kinds.count("epoch") == 2 and kinds.count("proof") == 1
-    look = next(line for line in lines if line["kind"] == "look")
+    look = next(line for line in lines if line["kind"] == "snapshot")
     assert list(look["weights"]) == structure.layer_names(state.network)
     assert list(look["gradients"]) == list(look["ratio"]) == ["fc"]
     epoch = next(line for line in lines if line["kind"] == "epoch")
@@ -263,9 +263,9 @@ def test_confusion_counts_true_by_predicted() -> None:
 
 def run_folder(folder: Path, lines: list[dict]) -> Path:
     """A run's record as run.py leaves it: plan, picture, metrics."""
-    (folder / "evidence").mkdir(parents=True)
+    (folder / "artifacts").mkdir(parents=True)
     write_json(folder / "plan.json", {"plan": {"facts": {"class_names": ["zero", "one"]}}})
-    Image.new("RGB", (4, 3), (10, 20, 30)).save(folder / "evidence" / "samples.png")
+    Image.new("RGB", (4, 3), (10, 20, 30)).save(folder / "artifacts" / "samples.png")
     with Journal(folder / "metrics.jsonl") as journal:
         for line in lines:
             journal.append(line)
@@ -322,7 +322,7 @@ def test_a_record_cut_short_is_a_board_cut_short(tmp_path: Path, watched: list[d
 def test_histogram_buckets_span_what_was_counted(tmp_path: Path) -> None:
     values = torch.linspace(-3, 5, 1000)
     lines = [
-        {"kind": "look", "step": step, "time": 1.0, "weights": {"w": histogram(tensor)}, "gradients": {},
+        {"kind": "snapshot", "step": step, "time": 1.0, "weights": {"w": histogram(tensor)}, "gradients": {},
          "gradient_norm": {"w": None}, "ratio": {}}
         for step, tensor in enumerate([values, torch.ones(7), torch.empty(0)])
     ]  # fmt: skip

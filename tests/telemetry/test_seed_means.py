@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headstart.analysis.run_records import runs_in
-from headstart.config.study_file import Declared, write_study
-from headstart.config.study_request import declared
+from headstart.config.study_file import StudySpec, write_study
+from headstart.config.study_request import build_study_spec
 from headstart.storage.files import write_json
 from headstart.telemetry import seed_means, tensorboard
 from headstart.telemetry.scalars import scalars
@@ -40,7 +40,13 @@ def record(seed: int, *, epochs: int = EPOCHS, per_epoch: int = PER_EPOCH) -> It
             yield {"kind": "step", **line, "loss": draw.gamma(2.0), "lr": {"head": 0.1 / step}, "time": clock}
         norms = dict(zip(LAYERS, draw.gamma(2.0, size=2).tolist(), strict=True))
         bins = {kind: dict.fromkeys(LAYERS, HISTOGRAM) for kind in ("weights", "gradients")}
-        yield {"kind": "look", **line, **bins, "gradient_norm": norms, "ratio": {"conv1": draw.random(), "fc": None}}
+        yield {
+            "kind": "snapshot",
+            **line,
+            **bins,
+            "gradient_norm": norms,
+            "ratio": {"conv1": draw.random(), "fc": None},
+        }
         speed = {"images_per_second": draw.gamma(2.0)}
         table = {"confusion": [[1, 0], [0, 1]], "best": True, "lr": {"head": 0.1}}
         yield {"kind": "epoch", **line, "train": measured(), "val": measured(), "speed": speed, **table, "time": clock}
@@ -51,8 +57,8 @@ def put_run(study: Path, cell: str, seed: int, *, state: str = "finished", **len
     """A run folder as a study has it, its TensorBoard file included."""
     folder = study / f"Oct20_14-44-12_host-{cell}-s{seed}"
     folder.mkdir(parents=True)
-    about = {"cell": cell, "stage": "main", "budget": "10ep", "fraction": 1.0}
-    plan = {"facts": {"class_names": ["a", "b"]}, "chance": {"seed": seed}}
+    about = {"variant": cell, "stage": "main", "budget": "10ep", "fraction": 1.0}
+    plan = {"facts": {"class_names": ["a", "b"]}, "seeding": {"seed": seed}}
     write_json(folder / "plan.json", {"plan": plan, "hash": f"{cell}{seed}", "study": about})
     lines = list(record(seed + 100 * len(cell), **length))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -62,8 +68,10 @@ def put_run(study: Path, cell: str, seed: int, *, state: str = "finished", **len
     return folder
 
 
-def protocol(**settings: str) -> Declared:
-    return declared("digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, {"epochs": "10ep", **settings})
+def protocol(**settings: str) -> StudySpec:
+    return build_study_spec(
+        "digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, {"epochs": "10ep", **settings}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +198,7 @@ def test_conditions_and_arms_have_folders_of_their_own() -> None:
     found = seed_means.names(several)
     assert len(found) == len(set(found.values())) == 8
     assert found["scratch+frozen", "3ep", 0.1] == "mean-scratch+frozen-3ep-0.1"
-    alike = declared("digits", ("file:a/x.pth", "file:a/x.pth@adam"), {"lr": [0.1, 0.2]}, None, None, None, {})
+    alike = build_study_spec("digits", ("file:a/x.pth", "file:a/x.pth@adam"), {"lr": [0.1, 0.2]}, None, None, None, {})
     assert len(set(seed_means.names(alike).values())) == 4
 
 

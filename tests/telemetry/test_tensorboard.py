@@ -81,7 +81,7 @@ def expected_scalars(folder: Path) -> dict[str, dict[int, float]]:
                     found[f"{name}/{split}"][line["step"]] = line[split][name]
             for name, value in line["speed"].items():
                 found[f"speed/{name}"][line["step"]] = value
-        elif line["kind"] == "look":
+        elif line["kind"] == "snapshot":
             for kind in ("gradient_norm", "ratio"):
                 for layer, value in line[kind].items():
                     found[f"{kind}/{layer}"][line["step"]] = value
@@ -131,7 +131,7 @@ def test_histograms_of_weights_and_gradients(board: Board, runs: Path) -> None:
     served = board.get("plugin/histograms/tags")
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
     for run in names(runs):
-        looks = [line for line in read_lines(runs / run / "metrics.jsonl") if line["kind"] == "look"]
+        looks = [line for line in read_lines(runs / run / "metrics.jsonl") if line["kind"] == "snapshot"]
         assert [line["step"] for line in looks] == [1, 2, 4, 8, 16, 24]
         for kind, layer in (("weights", "conv1"), ("gradients", "fc"), ("gradients", "layer4.1.conv2")):
             kept = {line["step"]: line[kind][layer] for line in looks if layer in line[kind]}
@@ -165,7 +165,7 @@ def test_pictures(board: Board, runs: Path) -> None:
                 np.asarray(confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"]).convert("RGB")),
             )
         (samples,) = board.get("plugin/images/images", run=run, tag="samples/train", sample=0)
-        with Image.open(runs / run / "evidence" / "samples.jpg") as kept:
+        with Image.open(runs / run / "artifacts" / "samples.jpg") as kept:
             assert np.array_equal(pixels(board, samples), np.asarray(kept))
 
 
@@ -179,8 +179,8 @@ def test_hyper_parameters(board: Board, runs: Path) -> None:
     assert {info["name"] for info in experiment["hparamInfos"]} == set(fields())
     metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
     assert metrics == {"accuracy/best", "accuracy/test", "accuracy/val", "loss/val"}
-    wish = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": [], "allowedStatuses": STATUSES}
-    groups = {group["name"]: group for group in board.post("plugin/hparams/session_groups", wish)["sessionGroups"]}
+    guard = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": [], "allowedStatuses": STATUSES}
+    groups = {group["name"]: group for group in board.post("plugin/hparams/session_groups", guard)["sessionGroups"]}
     assert sorted(groups) == names(runs)
     for run, group in groups.items():
         plan, result = read_json(runs / run / "plan.json")["plan"], read_json(runs / run / "result.json")
@@ -350,7 +350,7 @@ def test_the_histogram_page_shows_the_first_layers_weights(runs: Path, tmp_path:
 
 def shapes(folder: Path) -> int:
     """How many different histograms of weights/conv1 the record has."""
-    looks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "look"]
+    looks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "snapshot"]
     different = len({str(line["weights"]["conv1"]) for line in looks})
     assert different == (3 if "lp-ft" in folder.name else 6)
     return different

@@ -11,8 +11,8 @@ import torch
 
 from headstart.errors import ModelFileError, ResourceError
 from headstart.training import checkpoint, loop
-from headstart.training.events import Epoch, Proof, Pulse, Step
-from headstart.training.state import Parts, Progress, State
+from headstart.training.events import BatchDone, Epoch, FreezeCheck, Step
+from headstart.training.state import Progress, State, TrainingContext
 from tests.short_runs import prepared
 
 SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
@@ -30,7 +30,7 @@ def states_equal(a: State, b: State) -> bool:
     return slots and one["param_groups"] == two["param_groups"] and a.progress == b.progress
 
 
-def events(parts: Parts, state: State) -> list[tuple]:
+def events(parts: TrainingContext, state: State) -> list[tuple]:
     """What a run tells of itself, less the clock."""
     found = []
     for event in loop.train(parts, state):
@@ -38,7 +38,7 @@ def events(parts: Parts, state: State) -> list[tuple]:
             found.append((event.step, event.epoch, event.loss, tuple(event.rates.items())))
         elif isinstance(event, Epoch):
             found.append((event.epoch, event.train, event.val.loss, event.val.accuracy, event.best))
-        elif isinstance(event, Proof):
+        elif isinstance(event, FreezeCheck):
             found.append((event.phase, event.before, event.after))
     return found
 
@@ -62,7 +62,7 @@ def test_resumed_is_unbroken(tmp_path: Path, where: str) -> None:
         stop = {
             "mid-epoch": isinstance(event, Step) and step == 5,
             "last step of epoch": isinstance(event, Step) and step == per_epoch,
-            "before validation": isinstance(event, Pulse) and step == per_epoch,
+            "before validation": isinstance(event, BatchDone) and step == per_epoch,
             "after epoch": isinstance(event, Epoch) and epoch == 1,
             "the end": isinstance(event, Epoch) and epoch == 2,
         }[where]
@@ -114,7 +114,7 @@ def at(state: State, step: int) -> State:
     return State(state.network, state.optimizer, state.ema, progress)
 
 
-def load(folder: Path, parts: Parts) -> tuple[int | None, list[str]]:
+def load(folder: Path, parts: TrainingContext) -> tuple[int | None, list[str]]:
     state = loop.begin(parts)
     extra, warnings = checkpoint.load_state(folder, parts, state)
     return (None if extra is None else state.progress.step), warnings
@@ -168,7 +168,7 @@ def test_only_damaged_ones_end_with_exit_6_and_nothing_is_deleted(tmp_path: Path
     with pytest.raises(ModelFileError) as caught:
         load(folder, parts)
     assert caught.value.exit_code == 6
-    assert "step-00000002" in caught.value.what and "step-00000003" in caught.value.what
+    assert "step-00000002" in caught.value.message and "step-00000003" in caught.value.message
     assert sorted(folder.rglob("*")) == before
 
 

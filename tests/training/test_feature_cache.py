@@ -11,11 +11,11 @@ from headstart.training.feature_cache import PLAIN, head_input
 from tests.short_runs import prepared
 from tests.trained import trained
 
-FROZEN = {"tuning": "frozen", "epochs": "3ep", "views": 2, "batch_size": 16}
+FROZEN = {"tuning": "frozen", "epochs": "3ep", "augmented_views": 2, "batch_size": 16}
 
 
 def weights(made, *, kept: bool) -> tuple[dict[str, torch.Tensor], list[float]]:
-    parts = made.parts if kept else dataclasses.replace(made.parts, trunk=None)
+    parts = made.parts if kept else dataclasses.replace(made.parts, backbone=None)
     state = loop.begin(parts)
     losses = [event.loss for event in loop.train(parts, state) if isinstance(event, events.Step)]
     return state.network.state_dict(), losses
@@ -41,11 +41,11 @@ def test_what_is_kept_does_not_hang_on_its_neighbours_in_the_batch(precision: st
     found = []
     for seed, order in ((7, (half, photos)), (8, (photos,))):
         other = prepared(**FROZEN, precision=precision, test_seed=seed)  # another seed for views: another key
-        trunk = other.parts.trunk
-        trunk.batches = dataclasses.replace(trunk.batches, view_seed=0)
+        backbone = other.parts.backbone
+        backbone.batches = dataclasses.replace(backbone.batches, view_seed=0)
         for some in order:
-            list(trunk.fill("view-1", some))
-        found.append(trunk.rows("view-1", half.indices))
+            list(backbone.fill("view-1", some))
+        found.append(backbone.rows("view-1", half.indices))
     assert torch.equal(*found)
 
 
@@ -54,21 +54,21 @@ def test_views_are_shared_by_seeds_and_come_from_the_disk_the_second_time(
 ) -> None:
     start = {"start": f"run:{trained(tmp_path_factory)}", "stem": "imagenet", "source": "digits:4-7"}
     first, second = prepared(**FROZEN, **start, seed=11).parts, prepared(**FROZEN, **start, seed=12).parts
-    list(first.trunk.fill("view-0", first.batches.photos))
+    list(first.backbone.fill("view-0", first.batches.photos))
     indices = np.intersect1d(first.batches.photos.indices, second.batches.photos.indices)
     missing = len(np.setdiff1d(second.batches.photos.indices, indices))
-    left = list(second.trunk.fill("view-0", second.batches.photos))
+    left = list(second.backbone.fill("view-0", second.batches.photos))
     assert (left[0] if left else 0) <= missing
-    assert torch.equal(first.trunk.rows("view-0", indices), second.trunk.rows("view-0", indices))
+    assert torch.equal(first.backbone.rows("view-0", indices), second.backbone.rows("view-0", indices))
     third = prepared(**FROZEN, **start, seed=12).parts
-    monkeypatch.setattr("headstart.training.feature_cache.Trunk._compute", None)  # nothing is left to compute
-    assert list(third.trunk.fill("view-0", third.batches.photos)) == []
+    monkeypatch.setattr("headstart.training.feature_cache.FeatureCache._compute", None)  # nothing is left to compute
+    assert list(third.backbone.fill("view-0", third.batches.photos)) == []
 
 
 def test_plain_features_are_what_the_network_feeds_its_head() -> None:
     made = prepared(**FROZEN)
-    list(made.parts.trunk.fill(PLAIN, made.parts.val))
-    kept = made.parts.trunk.rows(PLAIN, made.parts.val.indices)
+    list(made.parts.backbone.fill(PLAIN, made.parts.val))
+    kept = made.parts.backbone.rows(PLAIN, made.parts.val.indices)
     made.network.eval()
     logits = np.concatenate(list(loop.evaluate(made.network, made.parts.val, made.parts, "fp32")))
     with torch.no_grad():
@@ -77,12 +77,12 @@ def test_plain_features_are_what_the_network_feeds_its_head() -> None:
 
 
 def test_mixed_photos_are_not_kept() -> None:
-    assert prepared(**FROZEN, mixup=0.3).parts.trunk is None
+    assert prepared(**FROZEN, mixup=0.3).parts.backbone is None
 
 
 def test_two_processes_that_fill_one_view_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One fills a half while the other, which began before and saw nothing of it, fills the other half."""
-    slow, quick, later = (prepared(**FROZEN, test_seed=77).parts.trunk for _ in range(3))
+    slow, quick, later = (prepared(**FROZEN, test_seed=77).parts.backbone for _ in range(3))
     photos = slow.batches.photos
     halves = [dataclasses.replace(photos, indices=photos.indices[i::2], labels=photos.labels[i::2]) for i in (0, 1)]
     monkeypatch.setattr("headstart.training.feature_cache.mark", lambda: ".tmp-1-slow")
@@ -91,7 +91,7 @@ def test_two_processes_that_fill_one_view_at_once_lose_nothing(monkeypatch: pyte
     monkeypatch.setattr("headstart.training.feature_cache.mark", lambda: ".tmp-2-quick")
     list(quick.fill("view-0", halves[1]))
     assert list(filling)
-    for trunk, half in ((slow, halves[0]), (quick, halves[1])):
-        assert torch.isfinite(trunk.rows("view-0", half.indices)).all()
+    for backbone, half in ((slow, halves[0]), (quick, halves[1])):
+        assert torch.isfinite(backbone.rows("view-0", half.indices)).all()
     assert list(later.fill("view-0", photos)) == []  # both halves are on the disk
     assert torch.equal(later.rows("view-0", halves[1].indices), quick.rows("view-0", halves[1].indices))

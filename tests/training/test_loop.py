@@ -118,12 +118,12 @@ def test_mixup_against_its_own_definition() -> None:
 
 
 def test_the_schedule_is_followed_and_read_back() -> None:
-    made = prepared(epochs="10st", schedule="cosine", warmup="2st", trunk_lr=0.5)
+    made = prepared(epochs="10st", schedule="cosine", warmup="2st", backbone_lr=0.5)
     rates = [e.rates for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, events.Step)]
     lr = made.plan.recipe.lr
     expected = [lr / 3, 2 * lr / 3] + [lr * 0.5 * (1 + math.cos(math.pi * s / 8)) for s in range(8)]
     assert [r["head"] for r in rates] == pytest.approx(expected)
-    assert [r["trunk"] for r in rates] == pytest.approx(expected)  # a factor for what is pretrained, and nothing is
+    assert [r["backbone"] for r in rates] == pytest.approx(expected)  # a factor for what is pretrained, and nothing is
 
 
 def test_a_learning_rate_changed_from_outside_is_found() -> None:
@@ -206,10 +206,10 @@ def test_what_is_pretrained_gets_its_own_rate(tmp_path) -> None:
     from safetensors.torch import save_file
 
     save_file({k: v.contiguous() for k, v in source.network.state_dict().items()}, tmp_path / "w.safetensors")
-    made = prepared(start=f"file:{tmp_path / 'w.safetensors'}", trunk_lr=0.1, epochs="2st", schedule="constant")
+    made = prepared(start=f"file:{tmp_path / 'w.safetensors'}", backbone_lr=0.1, epochs="2st", schedule="constant")
     state = loop.begin(made.parts)
     (first, _) = [e.rates for e in loop.train(made.parts, state) if isinstance(e, events.Step)]
-    assert first == {"trunk": pytest.approx(0.001), "head": pytest.approx(0.01)}
+    assert first == {"backbone": pytest.approx(0.001), "head": pytest.approx(0.01)}
     in_head = {p.data_ptr() for p in made.network.fc.parameters()}  # the optimizer's are views of them
     for group in state.optimizer.param_groups:
         assert all((p.data_ptr() in in_head) == group["name"].startswith("head") for p in group["params"])
@@ -223,7 +223,7 @@ def test_frozen_means_frozen(tuning: str) -> None:
     state = loop.begin(made.parts)
     after_head = None
     for event in loop.train(made.parts, state):
-        if isinstance(event, events.Proof):
+        if isinstance(event, events.FreezeCheck):
             proofs.append(event)
         if isinstance(event, events.Step) and event.step == 3:
             after_head = {k: v.clone() for k, v in made.network.state_dict().items()}

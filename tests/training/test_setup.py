@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from headstart.config.resolve import settle
+from headstart.config.resolve import resolve_settings
 from headstart.errors import DataError, UsageError
 from headstart.hardware import calibration, precision
 from headstart.storage.cache import cache_root
@@ -39,10 +39,10 @@ def photos(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def prepare(**settings) -> tuple[setup.Prepared, Ear]:
-    draft = calibration.settle(settle({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
+def prepare(**settings) -> tuple[setup.TrainingSetup, Ear]:
+    draft = calibration.resolve_machine(resolve_settings({**SMALL, "stem": "small", "image_size": 16, **settings}).plan)
     ear = Ear()
-    with precision.repeatable(torch.device("cpu"), 1):
+    with precision.deterministic(torch.device("cpu"), 1):
         return setup.prepare(draft, ear), ear
 
 
@@ -50,7 +50,7 @@ def test_a_prepared_plan_is_complete_and_prepares_to_itself() -> None:
     made = prepared()
     assert made.plan.open_fields == ()
     draft = made.plan.changed("facts", fingerprint="", class_names=(), counts={})
-    with precision.repeatable(torch.device("cpu"), 1):
+    with precision.deterministic(torch.device("cpu"), 1):
         again = setup.prepare(draft, Ear())
     assert again.plan == made.plan and again.plan.hash == made.plan.hash
 
@@ -78,7 +78,7 @@ def test_bad_photos_stop_the_run_or_are_left_out_and_listed(tmp_path: Path) -> N
     (root / "a" / "broken.jpg").write_bytes(b"<html>")
     with pytest.raises(DataError, match=r"broken\.jpg") as caught:
         prepare(source=str(root))
-    assert "--skip-bad" in caught.value.cure
+    assert "--skip-bad" in caught.value.hint
     made, ear = prepare(source=str(root), skip_bad=True)
     assert any("Left out 1 that" in s and "a/broken.jpg" in s for s in ear.said)
     assert len(made.listing) == 20 and sum(made.plan.facts.counts.values()) == 20
@@ -149,8 +149,11 @@ def test_a_damaged_measurement_is_made_anew() -> None:
 
 
 def test_phases_share_the_budget() -> None:
-    made = prepared(tuning="lp-ft", epochs="40st", head_epochs="25%", warmup="10%", views=3)
-    assert [(p.name, p.begin, p.end, p.views) for p in made.parts.phases] == [("frozen", 0, 10, 3), ("full", 10, 40, 0)]
+    made = prepared(tuning="lp-ft", epochs="40st", head_epochs="25%", warmup="10%", augmented_views=3)
+    assert [(p.name, p.begin, p.end, p.augmented_views) for p in made.parts.phases] == [
+        ("frozen", 0, 10, 3),
+        ("full", 10, 40, 0),
+    ]
     assert [p.schedule(0) for p in made.parts.phases] == pytest.approx([1 / 2, 1 / 4])  # a warm-up of 1 and of 3 steps
 
 

@@ -291,7 +291,7 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path, spoil: object
     spoil(values)
     with pytest.raises(ModelFileError) as caught:
         resolve(f"file:{written(tmp_path, values, 'safetensors')}")
-    assert all(word in caught.value.what for word in words), caught.value.what
+    assert all(word in caught.value.message for word in words), caught.value.message
     assert caught.value.exit_code == 6
 
 
@@ -343,7 +343,7 @@ def test_a_whole_model_is_refused_with_the_line_that_converts_it(
     torch.save(torchvision.models.resnet18(num_classes=10), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelFileError, match="whole model") as caught:
         resolve(f"file:{path}")
-    line = caught.value.cure.partition("new file: ")[2]
+    line = caught.value.hint.partition("new file: ")[2]
     monkeypatch.chdir(tmp_path)
     exec(line, {"torch": torch})
     assert resolve("file:weights.pth", network="resnet18").state is not None
@@ -355,7 +355,7 @@ def test_a_whole_model_in_a_dict_is_refused_with_its_own_line(tmp_path: Path, mo
     with pytest.raises(ModelFileError, match="dict with a whole model") as caught:
         resolve(f"file:{path}")
     monkeypatch.chdir(tmp_path)
-    exec(caught.value.cure.partition("has there: ")[2], {"torch": torch})
+    exec(caught.value.hint.partition("has there: ")[2], {"torch": torch})
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
@@ -366,7 +366,7 @@ def test_torchscript_is_refused_with_the_line_that_converts_it(tmp_path: Path, m
     with pytest.raises(ModelFileError, match="TorchScript") as caught:
         resolve(f"file:{path}", network="resnet18")
     monkeypatch.chdir(tmp_path)
-    exec(caught.value.cure.partition("Python: ")[2], {"torch": torch})
+    exec(caught.value.hint.partition("Python: ")[2], {"torch": torch})
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
@@ -438,7 +438,7 @@ def test_damaged_files_are_refused_quickly(tmp_path: Path, damage: str, suffix: 
     with pytest.raises(ModelFileError) as caught:
         resolve(f"file:{path}")
     assert time.process_time() - began < 0.5
-    assert str(path) in caught.value.what
+    assert str(path) in caught.value.message
 
 
 def test_truncated_weights_are_refused(tmp_path: Path) -> None:
@@ -453,7 +453,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     for name in (f"file:{tmp_path}/none.pth", f"file:{tmp_path}", f"run:{tmp_path}", f"run:{tmp_path}/none"):
         with pytest.raises(DataError) as caught:
             resolve(name)
-        assert str(tmp_path) in caught.value.what
+        assert str(tmp_path) in caught.value.message
 
 
 # --- what belongs to the weights
@@ -506,7 +506,7 @@ def test_a_run_is_a_start_with_its_own_preprocessing(run_folder: Path) -> None:
         assert torch.equal(filled(start).bn1.bias, state(3)["bn1.bias"])
     with pytest.raises(ModelFileError, match="resnet34") as caught:
         resolve(f"run:{run_folder}", network="resnet34")
-    assert f"--network {SMALL}" in caught.value.cure
+    assert f"--network {SMALL}" in caught.value.hint
 
 
 def test_stats_draws_each_tensor_with_the_scale_of_its_model(tmp_path: Path) -> None:
@@ -610,7 +610,7 @@ def test_offline_the_error_says_what_to_copy_where(name: str, network: str, word
     with pytest.raises(DataError) as caught:
         resolve(name, network=network)
     assert all(word in str(caught.value) for word in words), str(caught.value)
-    assert "--start file:PATH" in caught.value.cure
+    assert "--start file:PATH" in caught.value.hint
     assert time.monotonic() - began < 10
 
 
@@ -761,4 +761,4 @@ def test_the_names_that_are_told_without_torch_are_those_that_can_be_read() -> N
     *plain, timm, file, run, stats = start_spec.FORMS
     assert plain == ["scratch", *(f"scratch:{scheme}" for scheme in SCHEMES), "imagenet"]
     assert [form.partition(":")[0] for form in (timm, file, run, stats)] == list(starts._READERS)
-    assert not any(map(start_spec.fault, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))
+    assert not any(map(start_spec.start_error, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))

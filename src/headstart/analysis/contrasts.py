@@ -14,7 +14,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.statistics import ROUNDING, Crossed, Need, balance, bonferroni, crossed, holm, need, sign_flip
+from headstart.analysis.statistics import (
+    ROUNDING,
+    CrossedInterval,
+    SampleSizeEstimate,
+    balance,
+    bonferroni,
+    crossed,
+    holm,
+    need,
+    sign_flip,
+)
 from headstart.config.study_config import FEWEST_SEEDS
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
@@ -30,7 +40,7 @@ class Contrast:
     second: str
     primary: bool
     outcome: Outcome
-    by_less_than_tie: bool  # better or worse, but perhaps by less than the tie
+    by_less_than_margin: bool  # better or worse, but perhaps by less than the tie
     mean: float
     low: float
     high: float
@@ -44,10 +54,10 @@ class Contrast:
     losses: int
     n: int
     m: int
-    need: Need | None  # of an undecided one with enough seeds: seeds or images that would settle it
+    need: SampleSizeEstimate | None  # of an undecided one with enough seeds: seeds or images that would settle it
 
 
-def decide(low: float, high: float, *, tie: float, n: int, unseen: float = 0.0) -> tuple[Outcome, bool]:
+def decide(low: float, high: float, *, margin: float, n: int, unseen: float = 0.0) -> tuple[Outcome, bool]:
     """The outcome and whether it may be by less than the tie. In this order:
 
     fewer than 3 seeds: undecided; inside ± tie, on images enough that they cannot hide more than it: equal; without 0:
@@ -55,12 +65,12 @@ def decide(low: float, high: float, *, tie: float, n: int, unseen: float = 0.0) 
     """
     if n < FEWEST_SEEDS:
         return "undecided", False
-    if -tie <= low and high <= tie and unseen <= tie:
+    if -margin <= low and high <= margin and unseen <= margin:
         return "equal", False
     if low > 0:
-        return "better", low < tie
+        return "better", low < margin
     if high < 0:
-        return "worse", high > -tie
+        return "worse", high > -margin
     return "undecided", False
 
 
@@ -77,7 +87,7 @@ def contrasts(
     correct: Mapping[str, npt.ArrayLike],
     wanted: Sequence[tuple[str, str]],
     *,
-    tie: float,
+    margin: float,
     labels: npt.ArrayLike | None = None,
     level: float = 0.95,
     primary_level: float | None = None,
@@ -102,22 +112,27 @@ def contrasts(
         shown.append(difference.mean(axis=1))
     adjusted = [found[0].p, *holm([f.p for f in found[1:]])]
     return [
-        _contrast(pair, number == 0, result, seeds, p, tie)
+        _contrast(pair, number == 0, result, seeds, p, margin)
         for number, (pair, result, seeds, p) in enumerate(zip(wanted, found, shown, adjusted, strict=True))
     ]
 
 
 def _contrast(
-    pair: tuple[str, str], primary: bool, found: Crossed, per_seed: npt.NDArray[np.float64], p: float, tie: float
+    pair: tuple[str, str],
+    primary: bool,
+    found: CrossedInterval,
+    per_seed: npt.NDArray[np.float64],
+    p: float,
+    margin: float,
 ) -> Contrast:
     n = len(per_seed)
-    outcome, by_less = decide(found.low, found.high, tie=tie, n=n, unseen=found.unseen)
+    outcome, by_less = decide(found.low, found.high, margin=margin, n=n, unseen=found.unseen)
     return Contrast(
         first=pair[0],
         second=pair[1],
         primary=primary,
         outcome=outcome,
-        by_less_than_tie=by_less,
+        by_less_than_margin=by_less,
         mean=found.mean,
         low=found.low,
         high=found.high,
@@ -131,13 +146,13 @@ def _contrast(
         losses=int((per_seed < -ROUNDING).sum()),
         n=n,
         m=found.squares.m,
-        need=_need(found, tie) if outcome == "undecided" and n >= FEWEST_SEEDS else None,
+        need=_need(found, margin) if outcome == "undecided" and n >= FEWEST_SEEDS else None,
     )
 
 
-def _need(found: Crossed, tie: float) -> Need:
+def _need(found: CrossedInterval, margin: float) -> SampleSizeEstimate:
     """What would settle an undecided contrast: ± the tie, or half of that where it is known so well already.
 
     An interval of ± half the tie is always decided: it leaves out 0, or lies inside the tie.
     """
-    return need(found, tie if found.squares.half_width(found.level) > tie else tie / 2)
+    return need(found, margin if found.squares.half_width(found.level) > margin else margin / 2)

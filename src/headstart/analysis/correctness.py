@@ -12,7 +12,7 @@ from headstart.errors import DataError
 
 
 @dataclass(frozen=True)
-class Judged:
+class Correctness:
     """What a model said about the images of one split, in their order: `right` [m] of 0 and 1, and the true labels."""
 
     images: tuple[str, ...]
@@ -45,7 +45,7 @@ class Predictions:
 
 def predictions(run: Path, split: str) -> Predictions:
     """Those of a run's folder on `split`. Raises DataError where there are none that can be read."""
-    path = run / "evidence" / "predictions.npz"
+    path = run / "artifacts" / "predictions.npz"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             here = arrays["split"] == split

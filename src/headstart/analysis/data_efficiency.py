@@ -25,7 +25,7 @@ POINTS = 1001  # of the grid on which bands are found: 0.23 % apart over a decad
 
 
 @dataclass(frozen=True)
-class Worth:
+class LabelEquivalence:
     """With `fraction` of the labels the first arm has what the reference has with `factor` times as many.
 
     `factor` is None where the reference's curve does not reach it (more than `most`) or begins above it (less than
@@ -52,7 +52,7 @@ class Crossover:
 
 def worth(
     first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = 0.95
-) -> list[Worth]:
+) -> list[LabelEquivalence]:
     """For each fraction, how many times its labels the reference needs for the first arm's accuracy.
 
     The factor is read off the reference's mean curve, where that first reaches the first arm's mean. Raises ValueError
@@ -67,7 +67,7 @@ def worth(
         mean = difference.mean(axis=0)
         reached = _first_zero(mean, grid) if mean[0] <= 0 else None
         found.append(
-            Worth(
+            LabelEquivalence(
                 fraction=float(fraction),
                 factor=None if reached is None else reached / float(fraction),
                 low=None if low is None else low / float(fraction),

@@ -11,7 +11,7 @@ from headstart.errors import DataError
 from headstart.storage.files import read_json
 
 
-def turned(contrast: dict[str, Any], first: str) -> dict[str, Any]:
+def flip_contrast(contrast: dict[str, Any], first: str) -> dict[str, Any]:
     """The same contrast as `first` minus the other."""
     if contrast["first"] == first:
         return contrast
@@ -40,13 +40,13 @@ def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
     contrast = key_contrast(verdict)
     if contrast is None:
         return None
-    mine = turned(contrast, verdict["chosen"])
-    return mine if mine["mean"] >= -ROUNDING else turned(contrast, mine["second"])
+    mine = flip_contrast(contrast, verdict["chosen"])
+    return mine if mine["mean"] >= -ROUNDING else flip_contrast(contrast, mine["second"])
 
 
 def beaten_by(verdict: Verdict, arm: str) -> list[str]:
     """The arms that did better than `arm` on the images that judge, by contrasts that are decided."""
-    seen = [turned(dict(c), arm) for c in verdict["contrasts"] if arm in (c["first"], c["second"])]
+    seen = [flip_contrast(dict(c), arm) for c in verdict["contrasts"] if arm in (c["first"], c["second"])]
     return [one["second"] for one in seen if one["outcome"] == "worse"]
 
 

@@ -18,7 +18,7 @@ from headstart.analysis.statistics import balance, crossed, obrien_fleming
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimAnalysis:
     """After `n` seeds of each arm: p of the primary contrast, and the boundary below which the study stops there."""
 
     n: int
@@ -33,7 +33,7 @@ def taken(
     declared: Sequence[int],
     *,
     labels: npt.ArrayLike | None = None,
-) -> list[Look]:
+) -> list[InterimAnalysis]:
     """The looks that so many seeds allow, up to the first that crosses its boundary.
 
     `correct` holds [seeds, images] of 0 and 1 for each arm; `declared` are the numbers of seeds of all looks. With
@@ -41,12 +41,12 @@ def taken(
     """
     difference = np.subtract(*(np.asarray(correct[name], dtype=np.float64) for name in primary))
     weights = np.ones(1) if labels is None else balance(labels)
-    found: list[Look] = []
+    found: list[InterimAnalysis] = []
     for n, boundary in zip(declared, _boundaries(tuple(declared)), strict=True):
         if n > len(difference) or (found and found[-1].stopped):
             break
         p = crossed(difference[:n] * weights, most=float(weights.max())).p
-        found.append(Look(n, p, boundary, p <= boundary))
+        found.append(InterimAnalysis(n, p, boundary, p <= boundary))
     return found
 
 

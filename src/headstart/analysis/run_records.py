@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.correctness import Judged, predictions
-from headstart.config.run_config import Plan, differences
+from headstart.analysis.correctness import Correctness, predictions
+from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
@@ -45,12 +45,12 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        return int(self.plan["chance"]["seed"])
+        return int(self.plan["seeding"]["seed"])
 
     @property
     def arm(self) -> str:
         """What it is called: its cell in a study, else its arm, else its folder's name."""
-        return str(self.about.get("cell") or self.result.get("arm") or _arm_of(self.plan) or self.folder.name)
+        return str(self.about.get("variant") or self.result.get("arm") or _arm_of(self.plan) or self.folder.name)
 
     @property
     def rung(self) -> int:
@@ -67,19 +67,19 @@ class RunRecord:
         return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
 
     @cached_property
-    def ailments(self) -> list[Finding]:
+    def unhealthy_findings(self) -> list[Finding]:
         """What is wrong with it as it stands, in `diagnose`'s words; what passed while it was trained is not."""
-        return checks.ailments(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
+        return checks.unhealthy_findings(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
 
     @property
     def can_go_on(self) -> bool:
         """Whether it has a checkpoint; else it begins anew."""
         return any((self.folder / "checkpoints").glob("*"))
 
-    def judged(self, split: str) -> Judged:
+    def judged(self, split: str) -> Correctness:
         """The predictions of the best model on `split`. Raises DataError where there are none."""
         told = predictions(self.folder, split)
-        return Judged(told.images, told.labels, (told.said == told.labels).astype(np.int8))
+        return Correctness(told.images, told.labels, (told.said == told.labels).astype(np.int8))
 
     def val_score(self, metric: str) -> float:
         """The metric of the best epoch on val, from the record; 0 where no epoch was validated."""
@@ -107,7 +107,7 @@ class RunRecord:
 def _arm_of(plan: dict[str, Any]) -> str:
     """The arm's name of a plan as this version has them, else ""."""
     try:
-        return Plan.model_validate(plan).arm_name
+        return RunConfig.model_validate(plan).arm_name
     except ValueError:
         return ""
 
@@ -141,7 +141,7 @@ def compared(folder: Path) -> list[RunRecord]:
     found = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
     seen: dict[tuple[Any, ...], RunRecord] = {}
     for run in found:
-        other = seen.setdefault((*(run.about[name] for name in ("cell", "budget", "fraction")), run.seed), run)
+        other = seen.setdefault((*(run.about[name] for name in ("variant", "budget", "fraction")), run.seed), run)
         if other is not run:
             told = "; ".join(differences(other.plan, run.plan)) or "their plans are equal"
             raise DataError(
@@ -165,10 +165,10 @@ def runs_at(folder: Path) -> list[RunRecord]:
             f"{folder} is a study that has not come to its first run of the comparison{more}.",
             f"Let it go on, or go on with it by `headstart resume {folder}`.",
         )
-    cure = "Name the folder of a run, of a study, or of several runs"
+    hint = "Name the folder of a run, of a study, or of several runs"
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
-        raise DataError(f"{folder} holds studies, and no runs.", f"{cure}, for example {studies[-1].parent}.")
-    raise DataError(f"There are no runs in {folder}.", f"{cure}.")
+        raise DataError(f"{folder} holds studies, and no runs.", f"{hint}, for example {studies[-1].parent}.")
+    raise DataError(f"There are no runs in {folder}.", f"{hint}.")
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -188,20 +188,20 @@ def common_seeds(runs: Iterable[RunRecord]) -> list[int]:
     """The seeds that every cell has, in order."""
     of_cell: dict[str, set[int]] = {}
     for run in runs:
-        of_cell.setdefault(run.about["cell"], set()).add(run.seed)
+        of_cell.setdefault(run.about["variant"], set()).add(run.seed)
     return sorted(set[int].intersection(*of_cell.values()))
 
 
-def tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Judged]:
+def tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Correctness]:
     """Who was right: for each cell [seeds, images], seeds in order; and one of the runs' answers for images and labels.
 
     Only seeds that every cell has are taken. Raises DataError where runs were judged on different images.
     """
     by_cell: dict[str, dict[int, RunRecord]] = {}
     for run in runs:
-        by_cell.setdefault(run.about["cell"], {})[run.seed] = run
+        by_cell.setdefault(run.about["variant"], {})[run.seed] = run
     seeds = common_seeds(runs)
-    first: Judged | None = None
+    first: Correctness | None = None
     found: dict[str, npt.NDArray[np.int8]] = {}
     for cell, of_seed in by_cell.items():
         rows = []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.analysis.headline import beaten_by, headline_contrast, turned
+from headstart.analysis.headline import beaten_by, flip_contrast, headline_contrast
 from headstart.analysis.wording import (
     Verdict,
     arm_words,
@@ -18,7 +18,7 @@ from headstart.analysis.wording import (
     splits,
 )
 from headstart.config.study_config import FEWEST_SEEDS
-from headstart.text import capital, counted, enumerated, level_words, per_cent, points
+from headstart.text import capitalize, join_list, level_words, percent, pluralize, points
 
 SHOWN = 5  # class names in a sentence
 
@@ -34,7 +34,7 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     if len(verdict["grid_rows"]) > 1:
         found["rows"] = rows_words(verdict)
     if seen is None:
-        found["settle"] = f"One seed decides nothing: {FEWEST_SEEDS - 1} more are needed."
+        found["next_steps"] = f"One seed decides nothing: {FEWEST_SEEDS - 1} more are needed."
     else:
         found |= _of_contrast(verdict, seen)
     return {**found, "notes": notes(verdict), "limits": limits(verdict)}
@@ -44,16 +44,16 @@ def _of_contrast(verdict: Verdict, seen: Mapping[str, Any]) -> dict[str, Any]:
     """What is said beside headline and evidence where there are seeds to compare."""
     said = {
         "time": time_words(verdict, seen),
-        "looks": looks(verdict),
+        "interim": looks(verdict),
         "labels": labels_words(verdict),
         "budgets": budgets_words(verdict, seen),
         "width": width(verdict, seen),
-        "settle": settle(verdict, seen) if seen["need"] or seen["n"] < FEWEST_SEEDS else None,
+        "next_steps": settling_sentence(verdict, seen) if seen["need"] or seen["n"] < FEWEST_SEEDS else None,
     }
     found: dict[str, Any] = {name: text for name, text in said.items() if text is not None}
     pair = {seen["first"], seen["second"]}
     rest = [c for c in verdict["contrasts"] if {c["first"], c["second"]} != pair]
-    return {**found, "others": [other(turned(c, _leader(c))) for c in rest]}
+    return {**found, "others": [other(flip_contrast(c, _leader(c))) for c in rest]}
 
 
 def best_on_val(verdict: Verdict) -> str:
@@ -61,8 +61,8 @@ def best_on_val(verdict: Verdict) -> str:
     best = max(arm["val"] for arm in verdict["arms"])
     names = [arm_words(arm["name"]) for arm in verdict["arms"] if arm["val"] == best]
     if len(names) > 1:
-        return f"{capital(enumerated(names))} did equally well on {splits(verdict)[0]}."
-    return f"{capital(names[0])} did best on {splits(verdict)[0]}."
+        return f"{capitalize(join_list(names))} did equally well on {splits(verdict)[0]}."
+    return f"{capitalize(names[0])} did best on {splits(verdict)[0]}."
 
 
 def headline(verdict: Verdict, seen: Mapping[str, Any]) -> str:
@@ -70,7 +70,7 @@ def headline(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     first, second, chosen = (arm_words(name) for name in (seen["first"], seen["second"], verdict["chosen"]))
     chose, judge = splits(verdict)
     if lost := _lost(verdict, seen):
-        return f"{capital(chose)} and {judge} disagree: {chose} chose {chosen}; on {judge} {'; '.join(lost)}."
+        return f"{capitalize(chose)} and {judge} disagree: {chose} chose {chosen}; on {judge} {'; '.join(lost)}."
     if seen["outcome"] == "better" and verdict["chosen"] != seen["first"]:
         return f"Start from {first}, although {chose} chose {chosen}: {chose} and {judge} disagree."
     if seen["outcome"] == "better":
@@ -86,7 +86,7 @@ def _lost(verdict: Verdict, seen: Mapping[str, Any]) -> list[str]:
     """Who lost to whom, where the arm that the headline would name lost to a third one; else nothing."""
     named = seen["first"] if seen["outcome"] == "better" else verdict["chosen"]
     better = beaten_by(verdict, named)
-    told = [f"{arm_words(named)} lost to {enumerated(map(arm_words, better))}"] if better else []
+    told = [f"{arm_words(named)} lost to {join_list(map(arm_words, better))}"] if better else []
     if told and named != verdict["chosen"]:
         told.insert(0, f"{arm_words(seen['second'])} lost to {arm_words(named)}")
     return told
@@ -97,21 +97,21 @@ def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     first, second = arm_words(seen["first"]), arm_words(seen["second"])
     about = f"{points(seen['mean'], signed=True)} points ({interval(seen)}) on {seen['m']} {judged(verdict)}"
     level = seen["n"] - seen["wins"] - seen["losses"]
-    seeds = f"{seen['wins']} of {counted(seen['n'], 'paired seed')}"
+    seeds = f"{seen['wins']} of {pluralize(seen['n'], 'paired seed')}"
     if seen["outcome"] == "better":
         plain = verdict["chosen"] == seen["first"] and not _lost(verdict, seen)
-        text = f"{'It' if plain else capital(first)} beat {second} on {seeds}: {about}"
-        if seen["by_less_than_tie"]:
-            text += f"; perhaps by less than the tie, ±{points(verdict['tie'])} points"
+        text = f"{'It' if plain else capitalize(first)} beat {second} on {seeds}: {about}"
+        if seen["by_less_than_margin"]:
+            text += f"; perhaps by less than the tie, ±{points(verdict['margin'])} points"
         return text + "."
-    tie = f"the tie is ±{points(verdict['tie'])}"
-    inside = -verdict["tie"] <= seen["low"] and seen["high"] <= verdict["tie"]
+    margin = f"the tie is ±{points(verdict['margin'])}"
+    inside = -verdict["margin"] <= seen["low"] and seen["high"] <= verdict["margin"]
     if inside and seen["outcome"] == "undecided" and seen["n"] >= FEWEST_SEEDS:
-        tie += f", but so few {judged(verdict)} may hide a difference that is larger"
+        margin += f", but so few {judged(verdict)} may hide a difference that is larger"
     seeds += f", level with it on {level}" if level else ""
-    text = f"{capital(first)} was ahead of {second} on {seeds}: {about}; {tie}"
+    text = f"{capitalize(first)} was ahead of {second} on {seeds}: {about}; {margin}"
     if level == seen["n"]:
-        text = f"{capital(first)} and {second} had the same {metric_words(verdict)} on every seed: {about}; {tie}"
+        text = f"{capitalize(first)} and {second} had the same {metric_words(verdict)} on every seed: {about}; {margin}"
     return f"{text}.{_chose_another(verdict, seen)}"
 
 
@@ -120,7 +120,7 @@ def _chose_another(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     ahead, chosen = _arm(verdict, seen["first"]), _arm(verdict, verdict["chosen"])
     if seen["outcome"] != "undecided" or ahead["val"] >= chosen["val"] or _lost(verdict, seen):
         return ""
-    return f" {capital(splits(verdict)[0])} chose {arm_words(chosen['name'])}."
+    return f" {capitalize(splits(verdict)[0])} chose {arm_words(chosen['name'])}."
 
 
 def _arm(verdict: Verdict, name: str) -> Mapping[str, Any]:
@@ -131,7 +131,7 @@ def _arm(verdict: Verdict, name: str) -> Mapping[str, Any]:
 def rows_words(verdict: Verdict) -> str:
     """Of a grid, which learning rate is the best in each row."""
     val = {arm["name"]: arm["val"] for arm in verdict["arms"]}
-    best = [f"{arm_words(row['cell'])} ({per_cent(val[row['cell']])})" for row in verdict["grid_rows"]]
+    best = [f"{arm_words(row['variant'])} ({percent(val[row['variant']])})" for row in verdict["grid_rows"]]
     return f"The best learning rate of each row, by {splits(verdict)[0]}: {'; '.join(best)}."
 
 
@@ -146,11 +146,11 @@ def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
         return f"Neither {' nor '.join(map(arm_words, names))} passed {target} on any of {times[names[0]]['n']} seeds."
     said = {}
     for name, time in times.items():
-        said[name] = f"on {time['reached']} of {counted(time['n'], 'seed')} only" if time["reached"] else "never"
+        said[name] = f"on {time['reached']} of {pluralize(time['n'], 'seed')} only" if time["reached"] else "never"
         if time["median"] is not None:
             said[name] = f"after {time['median']:g} epoch{'s' if time['median'] != 1 else ''}"
     names.sort(key=lambda name: not times[name]["reached"])  # what never got there cannot begin the sentence
-    text = f"{capital(arm_words(names[0]))} passed {target} {said[names[0]]}, {arm_words(names[1])} {said[names[1]]}"
+    text = f"{capitalize(arm_words(names[0]))} passed {target} {said[names[0]]}, {arm_words(names[1])} {said[names[1]]}"
     medians = sum(time["median"] is not None for time in times.values())
     return text + {0: ".", 1: " (median over seeds).", 2: " (medians over seeds)."}[medians]
 
@@ -168,7 +168,7 @@ def labels_words(verdict: Verdict) -> str | None:
         needed = f"about {one['factor']:.2g} times as many" if f"{one['factor']:.2g}" != "1" else "about as many"
     low = f"{one['low']:.2g}" if one["low"] is not None else f"less than {one['least']:.2g}"
     high = f"{one['high']:.2g}" if one["high"] is not None else f"more than {one['most']:.2g}"
-    band = f"{level_words(found['level'])} interval over {counted(found['n'], 'seed')}"
+    band = f"{level_words(found['level'])} interval over {pluralize(found['n'], 'seed')}"
     share = f"{100 * one['fraction']:.3g} % of the labels"
     needs = f"{reference} needs {needed} ({band}: {low} to {high} times as many)"
     text = f"With {share}, {first} has the accuracy for which {needs}."
@@ -186,7 +186,7 @@ def budgets_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
     for one in verdict["conditions"]:
         pairs = [c for c in one["contrasts"] if {c["first"], c["second"]} == {seen["first"], seen["second"]}]
         if one["fraction"] == verdict["fraction"] and pairs:
-            there = turned(pairs[0], _leader(pairs[0]))
+            there = flip_contrast(pairs[0], _leader(pairs[0]))
             difference = f"{points(there['mean'], signed=True)} points ({interval(there)})"
             said.append(f"After {length_words(one['budget'])} {_compared(there)}: {difference}.")
     return " ".join(said) or None
@@ -194,11 +194,11 @@ def budgets_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
 
 def looks(verdict: Verdict) -> str | None:
     """At which declared looks the judging photos were opened, and what came of it; None where none were taken."""
-    taken = verdict["looks"]
+    taken = verdict["interim"]
     if not taken:
         return None
     counts = [str(look["n"]) for look in taken]
-    opened = f"As declared, the {judged(verdict)} were looked at after {enumerated(counts)} seeds"
+    opened = f"As declared, the {judged(verdict)} were looked at after {join_list(counts)} seeds"
     last = taken[-1]
     primary = " against ".join(arm_words(name) for name in verdict["primary"])
     p = f"p {last['p']:.2g}, boundary {last['boundary']:.2g}"
@@ -220,12 +220,12 @@ def width(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     return f"{text}: most of the width is the luck of the seeds." if endless < 0.3 * half else f"{text}."
 
 
-def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
+def settling_sentence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
     """What would decide it: an interval down to the tie, or to half of it."""
     if (short := FEWEST_SEEDS - seen["n"]) > 0:
         more = f"{short} more {'is' if short == 1 else 'are'} needed"
         return f"Fewer than {FEWEST_SEEDS} seeds decide nothing: at least {more}."
-    tie = f"{100 * seen['need']['half_width']:.3g}"
+    margin = f"{100 * seen['need']['half_width']:.3g}"
     ways = []
     for what in ("seeds", "images"):
         need = seen["need"][what]
@@ -234,10 +234,10 @@ def settle(verdict: Verdict, seen: Mapping[str, Any]) -> str:
             upto = f"{low:,}" if high == low else f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
             ways.append(f"{upto} {'seeds' if what == 'seeds' else judged(verdict)}")
     if not ways:
-        return f"Neither more seeds alone nor more {judged(verdict)} alone would bring it to ±{tie}: it takes both."
-    text = f"To know it to ±{tie} it would take about {', or '.join(ways)}"
+        return f"Neither more seeds alone nor more {judged(verdict)} alone would bring it to ±{margin}: it takes both."
+    text = f"To know it to ±{margin} it would take about {', or '.join(ways)}"
     if seen["need"]["seeds"] is None and 2 * seen["endless_seeds"] < seen["high"] - seen["mean"]:
-        return f"{text} with these {counted(seen['n'], 'seed')}, or far fewer with more seeds."
+        return f"{text} with these {pluralize(seen['n'], 'seed')}, or far fewer with more seeds."
     return f"{text}."
 
 
@@ -260,15 +260,15 @@ def notes(verdict: Verdict) -> list[str]:
     apart = points(abs(chosen["optimism"]))
     gap = f"{apart} points {'above' if chosen['optimism'] > 0 else 'below'} the {judge} mean of"
     said = [
-        f"{capital(chose)} chose the epochs and the arm, {arm_words(chosen['name'])}: its mean of "
-        f"{per_cent(chosen['val'])} there is {gap if apart != '0.0' else f'about the {judge} mean,'} "
-        f"{per_cent(chosen['test'])}."
+        f"{capitalize(chose)} chose the epochs and the arm, {arm_words(chosen['name'])}: its mean of "
+        f"{percent(chosen['val'])} there is {gap if apart != '0.0' else f'about the {judge} mean,'} "
+        f"{percent(chosen['test'])}."
     ]
     if verdict["n"] > 1 and verdict.get("one_split"):
         said.append("All seeds have the split of the data: they vary first values, order and augmentation only.")
     said += [
-        f"{capital(arm_words(arm['name']))} diverged on seed{'s' if len(arm['diverged']) > 1 else ''} "
-        f"{enumerated(map(str, arm['diverged']))}: counted as it was before."
+        f"{capitalize(arm_words(arm['name']))} diverged on seed{'s' if len(arm['diverged']) > 1 else ''} "
+        f"{join_list(map(str, arm['diverged']))}: counted as it was before."
         for arm in verdict["arms"]
         if arm["diverged"]
     ]
@@ -280,7 +280,7 @@ def notes(verdict: Verdict) -> list[str]:
         ]
     said += [
         f"The {'lowest' if row['edge'] == 'low' else 'highest'} learning rate compared is the best of its row: "
-        f"{arm_words(row['cell'])}. A better one may lie beyond it."
+        f"{arm_words(row['variant'])}. A better one may lie beyond it."
         for row in verdict["grid_rows"]
         if row["edge"]
     ]
@@ -300,7 +300,7 @@ def known(verdict: Verdict) -> list[str]:
     unknown = []
     for name, met in verdict["known"].items():
         own_name = bare_start(re.split(r"[+@,]", name)[0])
-        start = capital(own_name)
+        start = capitalize(own_name)
         if met["classes"]:
             names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
             told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
@@ -310,14 +310,14 @@ def known(verdict: Verdict) -> list[str]:
             )
         if met["images"]:
             said[f"{start} images"] = (
-                f"{start} was trained on {met['images']:,} of the {verdict['judge']['images']:,} {judged(verdict)}: "
+                f"{start} was trained on {met['images']:,} of the {verdict['evaluation']['images']:,} {judged(verdict)}: "
                 "its numbers flatter it."
             )
         if met["images"] is None and own_name not in unknown:
             unknown.append(own_name)
     if unknown:
         said["unknown"] = (
-            f"Whether {enumerated(unknown)} had seen any of the {judged(verdict)} is not known: the photos of "
+            f"Whether {join_list(unknown)} had seen any of the {judged(verdict)} is not known: the photos of "
             f"{'its' if len(unknown) == 1 else 'their'} training are not at hand."
         )
     return list(said.values())

@@ -80,7 +80,7 @@ class MeanSquares:
 
 
 @dataclass(frozen=True)
-class Crossed:
+class CrossedInterval:
     """A mean difference, its interval at `level`, and the two-sided t p-value that belongs to it."""
 
     mean: float
@@ -116,7 +116,7 @@ def mean_squares(difference: npt.ArrayLike, most: float = 1.0) -> MeanSquares:
     )
 
 
-def crossed(difference: npt.ArrayLike, level: float = LEVEL, most: float = 1.0) -> Crossed:
+def crossed(difference: npt.ArrayLike, level: float = LEVEL, most: float = 1.0) -> CrossedInterval:
     """Mean of `difference` [n, m] with an interval over seeds and images, both random and crossed.
 
     `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))` with a floor where hardly an image differs, df by
@@ -133,7 +133,7 @@ def crossed(difference: npt.ArrayLike, level: float = LEVEL, most: float = 1.0) 
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
     of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.unseen_variance())
     endless = min(1.0, float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images))
-    return Crossed(mean, low, high, level, p, degrees, endless, squares.unseen(level), squares)
+    return CrossedInterval(mean, low, high, level, p, degrees, endless, squares.unseen(level), squares)
 
 
 def over_images(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
@@ -193,7 +193,7 @@ def bonferroni(level: float, family: int) -> float:
 
 
 @dataclass(frozen=True)
-class Need:
+class SampleSizeEstimate:
     """What would bring the half-width down: from `low` to `high` seeds, or images; None where no number would."""
 
     half_width: float
@@ -201,7 +201,7 @@ class Need:
     images: tuple[int, int | None] | None
 
 
-def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
+def need(found: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
     """How many seeds (of these images), or images (with these seeds), would give an interval of ± `half_width`.
 
     More than there are, and images enough that what they may hide (`unseen`) is no more than the interval's width.
@@ -225,7 +225,7 @@ def need(found: Crossed, half_width: float, confidence: float = 0.8) -> Need:
 
     seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
     images = [_smallest(partial(with_images, case), half_width, squares.m) for case in cases]
-    return Need(half_width, *((low, high) if low is not None else None for low, high in (seeds, images)))
+    return SampleSizeEstimate(half_width, *((low, high) if low is not None else None for low, high in (seeds, images)))
 
 
 def _smallest(width: Callable[[int], float], wanted: float, above: int) -> int | None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import compared
-from headstart.config.study_file import Declared
+from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
 from headstart.storage.files import SCHEMA, read_json
 
 
-def ended(folder: Path, declared: Declared) -> dict[str, Any] | None:
+def ended(folder: Path, declared: StudySpec) -> dict[str, Any] | None:
     """The verdict of the study in `folder` where nothing of it is missing, else None: something is left to do.
 
     That is the verdict on what was declared, every run that it names, the page, and the model where there is one.

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 from headstart.analysis.contrasts import contrasts, pairs
-from headstart.analysis.correctness import Judged
+from headstart.analysis.correctness import Correctness
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
 from headstart.analysis.interim import taken
 from headstart.analysis.run_records import RunRecord, common_seeds, compared, runs_in, tables
 from headstart.analysis.sentences import sentences
 from headstart.analysis.statistics import time_to_target
-from headstart.config.study_config import Cell
-from headstart.config.study_file import Declared
+from headstart.config.study_config import ArmVariant
+from headstart.config.study_file import StudySpec
 from headstart.storage.files import SCHEMA, read_json
 
 JUDGE = "test"
 
 
-def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[str, Any]:
+def conclude(folder: Path, declared: StudySpec, search: dict[str, Any]) -> dict[str, Any]:
     """The content of verdict.json; `search` is that of search.json.
 
     Raises DataError where no seed is complete, or an arm has a seed twice.
@@ -44,7 +44,7 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
         "schema": SCHEMA,
         "study": declared.hash,
         "metric": declared.protocol.metric,
-        "tie": declared.protocol.tie_width,
+        "margin": declared.protocol.margin_width,
         "target": declared.protocol.target,
         "source": runs[0].plan["data"]["source"],
         "fingerprint": runs[0].plan["facts"]["fingerprint"],
@@ -63,22 +63,22 @@ def conclude(folder: Path, declared: Declared, search: dict[str, Any]) -> dict[s
     return {**found, "sentences": sentences(found)}
 
 
-def stopped(folder: Path, declared: Declared) -> bool:
+def stopped(folder: Path, declared: StudySpec) -> bool:
     """Whether a look at the runs that are there ends the study."""
     here = [run for run in compared(folder) if (run.about["budget"], run.about["fraction"]) == _main(declared)]
     right, judged = tables(here, JUDGE)
     labels = judged.labels if declared.protocol.metric == "balanced" else None
     primary = declared.protocol.contrast([cell.name for cell in declared.cells])
-    return any(look.stopped for look in taken(right, primary, declared.protocol.looks, labels=labels))
+    return any(look.stopped for look in taken(right, primary, declared.protocol.interim, labels=labels))
 
 
-def _main(declared: Declared) -> tuple[str, float]:
+def _main(declared: StudySpec) -> tuple[str, float]:
     """The budget and the fraction that the verdict rests on: the one asked last, and the largest."""
     return str(declared.budgets[-1]), declared.share
 
 
 def _condition(
-    runs: Sequence[RunRecord], declared: Declared, budget: str, fraction: float, search: dict[str, Any], splits: str
+    runs: Sequence[RunRecord], declared: StudySpec, budget: str, fraction: float, search: dict[str, Any], splits: str
 ) -> dict[str, Any]:
     """One budget and one fraction: the arms, which of them val chose, the contrasts, and the winner.
 
@@ -89,7 +89,7 @@ def _condition(
     primary = protocol.contrast(order)
     right, judged = tables(runs, JUDGE)
     seeds = common_seeds(runs)
-    arms = [_arm(name, [r for r in runs if r.about["cell"] == name and r.seed in seeds], declared) for name in order]
+    arms = [_arm(name, [r for r in runs if r.about["variant"] == name and r.seed in seeds], declared) for name in order]
     for arm in arms:
         rates = search.get("chosen", {}).get(budget, {})
         arm["rates"] = {group: of_arm[arm["name"]] for group, of_arm in rates.items()}
@@ -99,17 +99,17 @@ def _condition(
     rivals = [] if protocol.primary else rivals_of(chosen["name"], declared.cells, val)
     best = max(chosen["seeds"], key=lambda run: (bool(run["best_epoch"]), run["val"], -run["seed"]))  # one with a model
     labels = judged.labels if protocol.metric == "balanced" else None
-    looks = taken(right, primary, protocol.looks if (budget, fraction) == _main(declared) else (), labels=labels)
+    looks = taken(right, primary, protocol.interim if (budget, fraction) == _main(declared) else (), labels=labels)
     found = []
     if len(seeds) > 1:
         first = 1 - looks[-1].boundary if looks else None
         wanted = with_rivals(order, primary, chosen["name"], rivals)
-        found = contrasts(right, wanted, tie=protocol.tie_width, labels=labels, primary_level=first)
+        found = contrasts(right, wanted, margin=protocol.margin_width, labels=labels, primary_level=first)
     condition = {
         "budget": budget,
         "fraction": fraction,
         "counts": min(runs, key=lambda run: run.seed).plan["facts"]["counts"],  # folders are named by time, not by seed
-        "judge": {"split": JUDGE, "images": len(judged.images), "declared": splits},
+        "evaluation": {"split": JUDGE, "images": len(judged.images), "declared": splits},
         "n": len(seeds),
         "one_split": len({run.judged("val").images for run in runs}) == 1,
         "arms": arms,
@@ -119,12 +119,12 @@ def _condition(
         "grid_rows": rows,
         "exported": {"run": best["run"], "seed": best["seed"]},
         "contrasts": [asdict(contrast) for contrast in found],
-        "looks": [asdict(look) for look in looks],
+        "interim": [asdict(look) for look in looks],
     }
     return {**condition, "winner": winner_of(condition)}
 
 
-def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, Any]:
+def _arm(name: str, runs: Sequence[RunRecord], declared: StudySpec) -> dict[str, Any]:
     """Everything that is told of one arm: each seed, the means, and the time to the target."""
     protocol = declared.protocol
     rows = []
@@ -157,7 +157,7 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: Declared) -> dict[str, 
     }
 
 
-def grid_rows(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str, Any]]:
+def grid_rows(cells: Sequence[ArmVariant], val: Mapping[str, float]) -> list[dict[str, Any]]:
     """Where learning rates are varied: the best on val of each row, the first declared one of equals.
 
     `edge` is `low` or `high` where that is the lowest or highest rate of its row, else None.
@@ -166,11 +166,11 @@ def grid_rows(cells: Sequence[Cell], val: Mapping[str, float]) -> list[dict[str,
     for row in _rows(cells):
         best = max(row, key=lambda name: val[name])
         ends = {min(row, key=row.__getitem__): "low", max(row, key=row.__getitem__): "high"} if len(row) > 1 else {}
-        found.append({"cell": best, "lr": row[best], "edge": ends.get(best)})
+        found.append({"variant": best, "lr": row[best], "edge": ends.get(best)})
     return found
 
 
-def rivals_of(chosen: str, cells: Sequence[Cell], val: Mapping[str, float]) -> list[str]:
+def rivals_of(chosen: str, cells: Sequence[ArmVariant], val: Mapping[str, float]) -> list[str]:
     """What the best of a grid of learning rates is held against, the best on val first: the best of the other rows.
 
     One row alone has the next best rate. Nothing where no rates are varied: there the reference is the rival.
@@ -196,7 +196,7 @@ def with_rivals(
     return wanted + [(chosen, rival) for rival in rivals if {chosen, rival} not in map(set, wanted)]
 
 
-def _rows(cells: Sequence[Cell]) -> list[dict[str, float]]:
+def _rows(cells: Sequence[ArmVariant]) -> list[dict[str, float]]:
     """Learning rates by the name of their cell, for each set of cells that differ in nothing else."""
     found: dict[str, dict[str, float]] = {}
     for cell in cells:
@@ -220,7 +220,7 @@ def _val(run: RunRecord, metric: str) -> float:
     return run.val_score(metric) if run.result["best_epoch"] else _score(run.judged("val"), metric)
 
 
-def _score(judged: Judged, metric: str) -> float:
+def _score(judged: Correctness, metric: str) -> float:
     if metric == "accuracy":
         return float(judged.right.mean())
     return float(np.mean([judged.right[judged.labels == label].mean() for label in np.unique(judged.labels)]))

@@ -9,7 +9,7 @@ from typing import Any
 from headstart.text import level_words, points
 
 Verdict = Mapping[str, Any]
-MORE = ("budgets", "rows", "looks", "time", "labels", "width", "settle")  # sentences after headline and evidence
+MORE = ("budgets", "rows", "interim", "time", "labels", "width", "next_steps")  # sentences after headline and evidence
 
 
 def arm_words(name: str) -> str:
@@ -44,7 +44,7 @@ def splits(verdict: Verdict) -> tuple[str, str]:
 
     Where the data declares train and val alone, val judges, and a part of train chooses.
     """
-    return ("a part of train", "val") if verdict["judge"]["declared"] == "train+val" else ("val", "test")
+    return ("a part of train", "val") if verdict["evaluation"]["declared"] == "train+val" else ("val", "test")
 
 
 def metric_words(verdict: Verdict) -> str:

@@ -24,14 +24,14 @@ from torch import nn
 from headstart.analysis import confusion
 from headstart.analysis.correctness import predictions
 from headstart.artifacts.model_folder import Model, read_model
-from headstart.config.run_config import Plan, read_plan
+from headstart.config.run_config import RunConfig, read_plan
 from headstart.data import transforms
-from headstart.errors import told
+from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
-from headstart.hardware.precision import repeatable
+from headstart.hardware.precision import deterministic
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import read_json, write_atomic
 from headstart.training import setup
 
@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 Rows = npt.NDArray[np.int64]
 
 
-def illustrate(run: Path, voice: Voice) -> None:
+def illustrate(run: Path, reporter: Reporter) -> None:
     """As `write`, where the run is finished; a run stands without its pictures, so what goes wrong is only told.
 
     Ctrl-C leaves them out: the run is done.
@@ -53,26 +53,26 @@ def illustrate(run: Path, voice: Voice) -> None:
     try:
         write(run)
     except KeyboardInterrupt:
-        voice.say(f"Stopped: {run} is finished, and its report has no pictures.")
+        reporter.say(f"Stopped: {run} is finished, and its report has no pictures.")
     except Exception as error:  # whatever a network of timm's or a file may come up with
-        voice.say(f"There are no pictures for the report of {run}: {told(error).what}")
+        reporter.say(f"There are no pictures for the report of {run}: {as_headstart_error(error).message}")
 
 
 def write(run: Path) -> None:
     """Leave `evidence/gallery.zip` in the folder of a finished run. Raises what reading its model or photos raises."""
     plan = read_plan(run)
-    with repeatable(CPU, plan.machine.threads):  # equal runs leave equal bytes
-        write_atomic(run / "evidence" / "gallery.zip", _made(run, plan))
+    with deterministic(CPU, plan.machine.threads):  # equal runs leave equal bytes
+        write_atomic(run / "artifacts" / "gallery.zip", _made(run, plan))
 
 
-def _made(run: Path, plan: Plan) -> bytes:
-    found = setup.complete(plan, Silent())
+def _made(run: Path, plan: RunConfig) -> bytes:
+    found = setup.complete(plan, NullReporter())
     result = read_json(run / "result.json")
-    judge = result["judge"]
+    judge = result["evaluation_split"]
     judged = predictions(run, judge)
     keys, labels, logits = judged.images, judged.labels, judged.logits
-    place_of = {key: index for index, key in enumerate(found.survey.listing.keys)}
-    photos = [found.survey.store[place_of[key]] for key in keys]
+    place_of = {key: index for index, key in enumerate(found.dataset.listing.keys)}
+    photos = [found.dataset.store[place_of[key]] for key in keys]
     lists = chosen(labels, logits)
     wanted = sorted(
         {int(row) for rows in (*lists["cells"].values(), lists["mistakes"], lists["unsure"]) for row in rows}

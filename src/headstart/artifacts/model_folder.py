@@ -16,18 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.config.run_config import Network
+from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.models import structure
 from headstart.storage.files import link, write_atomic, write_json
 from headstart.training.checkpoint import tensor_bytes
 from headstart.training.events import Epoch
-from headstart.training.setup import Prepared, make_network
-from headstart.weights.files import HEAD, TRUNK, WHOLE, model_weights
+from headstart.training.setup import TrainingSetup, make_network
+from headstart.weights.files import BACKBONE, HEAD, WHOLE, model_weights
 
 NOT_WHOLE = """
-The weights lie in two files, `trunk.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
+The weights lie in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
 """
 LARGEST_SIDE = 100_000  # px; a file that asks for more is damaged
 
@@ -46,22 +46,22 @@ class Model:
 
 
 def write_model(
-    folder: Path, state: dict[str, Tensor], prepared: Prepared, event: Epoch, trunk: Path | None = None
+    folder: Path, state: dict[str, Tensor], prepared: TrainingSetup, event: Epoch, backbone: Path | None = None
 ) -> None:
     """Write or replace the model folder; each file is replaced whole.
 
     With `trunk`, a file of the frozen tensors, `state` is the head alone: it becomes `head.safetensors`, beside
-    `trunk.safetensors`, which is a link to that file where links can be made. `make_whole` puts the two together.
+    `backbone.safetensors`, which is a link to that file where links can be made. `make_whole` puts the two together.
     """
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / (WHOLE if trunk is None else HEAD), tensor_bytes(state))
-    if trunk is not None:
+    write_atomic(folder / (WHOLE if backbone is None else HEAD), tensor_bytes(state))
+    if backbone is not None:
         (folder / WHOLE).unlink(missing_ok=True)
-        (folder / TRUNK).unlink(missing_ok=True)
-        link(trunk, folder / TRUNK)
+        (folder / BACKBONE).unlink(missing_ok=True)
+        link(backbone, folder / BACKBONE)
     write_json(folder / "config.json", _config(prepared, event.epoch))
     write_json(folder / "preprocess.json", _preprocess(prepared))
-    write_atomic(folder / "README.md", _card(prepared, event, whole=trunk is None))
+    write_atomic(folder / "README.md", _card(prepared, event, whole=backbone is None))
 
 
 def make_whole(folder: Path) -> None:
@@ -70,10 +70,10 @@ def make_whole(folder: Path) -> None:
         write_atomic(folder / WHOLE, tensor_bytes(model_weights(folder).state))
         config = _read_object(folder / "config.json")
         spec, card = config["headstart"], (folder / "README.md").read_text(encoding="utf-8")
-        opens = _opens(Network(**spec["network"]), spec["head"], config["num_classes"])
+        opens = _opens(NetworkConfig(**spec["network"]), spec["head"], config["num_classes"])
         write_atomic(folder / "README.md", card.replace(NOT_WHOLE, opens))
         (folder / HEAD).unlink()
-        (folder / TRUNK).unlink()
+        (folder / BACKBONE).unlink()
 
 
 def epoch_of(folder: Path) -> int:
@@ -91,7 +91,7 @@ def read_model(folder: Path) -> Model:
     try:
         classes = _classes(config["label_names"])
         spec = config["headstart"]
-        wanted = Network(**spec["network"])
+        wanted = NetworkConfig(**spec["network"])
         head, trained_on = str(spec["head"]), spec["data"]
         for key in ("fingerprint", "seed", "test_seed"):
             _ = trained_on[key]
@@ -103,7 +103,7 @@ def read_model(folder: Path) -> Model:
     return Model(network.eval(), classes, size, side, mean, std, config)
 
 
-def _network(folder: Path, wanted: Network, head: str, num_classes: int) -> nn.Module:
+def _network(folder: Path, wanted: NetworkConfig, head: str, num_classes: int) -> nn.Module:
     """The network with the weights that lie in the folder."""
     try:
         state = model_weights(folder).state
@@ -115,9 +115,9 @@ def _network(folder: Path, wanted: Network, head: str, num_classes: int) -> nn.M
         network = make_network(wanted, head, num_classes, 0)
         network.load_state_dict(state)
     except DataError as error:
-        raise _unfit(folder, _first_line(error.what)) from None
+        raise _unfit(folder, _first_line(error.message)) from None
     except UsageError as error:
-        raise _unfit(folder, f"its settings do not fit: {_first_line(error.what)}") from None
+        raise _unfit(folder, f"its settings do not fit: {_first_line(error.message)}") from None
     except RuntimeError as error:  # load_state_dict's list of what does not fit
         faults = [line.strip() for line in str(error).splitlines()[1:]]
         raise _unfit(folder, faults[0].rstrip(".") if faults else _first_line(error)) from None
@@ -166,7 +166,7 @@ def _first_line(error: object) -> str:
     return text.splitlines()[0].rstrip(":.") if text else type(error).__name__
 
 
-def _config(prepared: Prepared, epoch: int) -> dict[str, Any]:
+def _config(prepared: TrainingSetup, epoch: int) -> dict[str, Any]:
     plan, size = prepared.plan, prepared.plan.recipe.image_size
     published = getattr(prepared.network, "pretrained_cfg", None) or {"first_conv": "conv1"}
     return {
@@ -195,14 +195,14 @@ def _config(prepared: Prepared, epoch: int) -> dict[str, Any]:
             "epoch": epoch,
             "data": {
                 "fingerprint": plan.facts.fingerprint,
-                **plan.chance.model_dump(),
-                **plan.data.model_dump(include={"fraction", "val_judges"}),
+                **plan.seeding.model_dump(),
+                **plan.data.model_dump(include={"fraction", "evaluate_on_val"}),
             },
         },
     }
 
 
-def _preprocess(prepared: Prepared) -> dict[str, Any]:
+def _preprocess(prepared: TrainingSetup) -> dict[str, Any]:
     recipe = prepared.plan.recipe
     return {
         "steps": [
@@ -213,18 +213,18 @@ def _preprocess(prepared: Prepared) -> dict[str, Any]:
             "resize to size x size, bilinear with antialiasing",
             "divide by 255, subtract mean, divide by std",
         ],
-        "store_side": round(recipe.image_size * prepared.plan.data.store_scale),
+        "store_side": round(recipe.image_size * prepared.plan.data.cache_resolution),
         "size": recipe.image_size,
         "mean": list(prepared.start.mean),
         "std": list(prepared.start.std),
     }
 
 
-def _card(prepared: Prepared, event: Epoch, *, whole: bool) -> str:
+def _card(prepared: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     plan = prepared.plan
     return f"""# {plan.network.network} for {_plain(", ".join(plan.facts.class_names))}
 
-Arm {_plain(plan.arm_name)}, seed {plan.chance.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
+Arm {_plain(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
 {event.val.n} validation images, which also chose this epoch. {plan.facts.counts["train"]} training images.
 
 - start: {_plain(prepared.start.provenance)}
@@ -240,7 +240,7 @@ def _plain(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False)
 
 
-def _opens(network: Network, head: str, classes: int) -> str:
+def _opens(network: NetworkConfig, head: str, classes: int) -> str:
     """How others open it, where they can: as published but for the number of classes."""
     if head != "linear" or network.shortcut == "off" or network.norm != "batch" or network.stem != "imagenet":
         return ""

@@ -15,18 +15,18 @@ from PIL import Image
 from torch import nn
 
 from headstart.analysis.statistics import wilson
-from headstart.data.loader import Photos
+from headstart.data.loader import ImageSubset
 from headstart.storage.files import write_atomic
 from headstart.training.loop import evaluate
 from headstart.training.scoring import Score, confusion, score, score_line
-from headstart.training.setup import Prepared
-from headstart.training.state import Parts
+from headstart.training.setup import TrainingSetup
+from headstart.training.state import TrainingContext
 
 SAMPLES = 32  # photos in the picture of training samples
 LEGIBLE = 64  # px of a photo in it, at least
 
 
-def samples(parts: Parts) -> bytes:
+def samples(parts: TrainingContext) -> bytes:
     """The first training photos as the network sees them, before mixup and normalisation, as one JPEG picture.
 
     Small photos are enlarged, pixel by pixel.
@@ -45,12 +45,12 @@ def samples(parts: Parts) -> bytes:
 
 def write_samples(folder: Path, picture: bytes) -> str:
     """Keep that picture; returns its path within the run."""
-    (folder / "evidence").mkdir(exist_ok=True)
-    write_atomic(folder / "evidence" / "samples.jpg", picture)
+    (folder / "artifacts").mkdir(exist_ok=True)
+    write_atomic(folder / "artifacts" / "samples.jpg", picture)
     return "evidence/samples.jpg"
 
 
-def judge(network: nn.Module, photos: Photos, parts: Parts) -> Iterator[Score | None]:
+def judge(network: nn.Module, photos: ImageSubset, parts: TrainingContext) -> Iterator[Score | None]:
     """Evaluate in fp32, as the exported model will be used; yields None after each batch and the score at the end."""
     logits = []
     for batch in evaluate(network, photos, parts, "fp32"):
@@ -59,7 +59,7 @@ def judge(network: nn.Module, photos: Photos, parts: Parts) -> Iterator[Score | 
     yield score(np.concatenate(logits), photos.labels)
 
 
-def write_predictions(folder: Path, prepared: Prepared, scores: dict[str, Score]) -> None:
+def write_predictions(folder: Path, prepared: TrainingSetup, scores: dict[str, Score]) -> None:
     """`evidence/predictions.npz`: image id, split, label and logits (float32 [n, classes]) of what was judged."""
     ids, splits, labels, logits = [], [], [], []
     for name, found in scores.items():
@@ -77,7 +77,7 @@ def write_predictions(folder: Path, prepared: Prepared, scores: dict[str, Score]
         logits=np.concatenate([x for x in logits if x is not None]),
         classes=np.array(prepared.plan.facts.class_names, dtype=np.str_),
     )
-    write_atomic(folder / "evidence" / "predictions.npz", buffer.getvalue())
+    write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
 
 
 def summary(found: Score, labels: np.ndarray) -> dict[str, Any]:

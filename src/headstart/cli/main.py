@@ -19,15 +19,15 @@ from cyclopts import (
 from headstart.cli.options import switch, usage, with_plan_flags, with_study_flags
 from headstart.cli.render import as_csv, as_table
 from headstart.config import start_spec
-from headstart.config.resolve import interval, settle
-from headstart.console import Terminal
+from headstart.config.resolve import checkpoint_interval, resolve_settings
+from headstart.console import ConsoleReporter
 from headstart.engines import checked, require_listener
-from headstart.errors import DataError, HeadstartError, UsageError, told
+from headstart.errors import DataError, HeadstartError, UsageError, as_headstart_error
 from headstart.storage.folders import require_model
 from headstart.text import printable
 
 if TYPE_CHECKING:
-    from headstart.config.study_file import Declared
+    from headstart.config.study_file import StudySpec
 
 app = App(
     name="headstart",
@@ -48,7 +48,7 @@ Json = Annotated[bool, switch("Print the result as JSON.")]
 EngineName = Annotated[
     str,
     Parameter(
-        help="Where runs happen: here, one after the other; lanes, side by side in processes; ray, on a cluster; auto, "
+        help="Where runs happen: local, one after the other; processes, side by side; ray, on a cluster; auto, "
         "the faster of the first two, measured once."
     ),
 ]
@@ -89,17 +89,17 @@ def compare(
 ) -> None:
     """Answer by an experiment: paired arms, rates searched, one verdict with its interval."""
     from headstart.config.study_file import read_study
-    from headstart.config.study_request import alone, declared
+    from headstart.config.study_request import build_study_spec, reject_extra_options
 
     checked(engine, address)
     varied = dict(_varied(text) for text in vary or ())
     given = {name: value for name, value in settings.items() if value is not None}
     wanted = verdict = None
     if study is not None and study.is_dir() and not dry_run:
-        alone(study, source, arm, varied, config, preset, given)
+        reject_extra_options(study, source, arm, varied, config, preset, given)
         folder, verdict = study, _finished(study)
     else:
-        wanted = declared(source, arm or (), varied, study, config, preset, settings)
+        wanted = build_study_spec(source, arm or (), varied, study, config, preset, settings)
         _require_there(wanted)
     if verdict is None:
         require_listener(address)
@@ -107,16 +107,16 @@ def compare(
         from headstart.experiment import planning
         from headstart.experiment import study as studies
 
-        with Terminal() as voice:
+        with ConsoleReporter() as reporter:
             if wanted is not None:
-                wanted = planning.settled(wanted, engine, voice)
+                wanted = planning.resolve_study(wanted, engine, reporter)
                 asked = given if study is None else None
                 if dry_run:
-                    print("\n".join(planning.foretell(wanted, asked, voice, engine)))
+                    print("\n".join(planning.describe_plan(wanted, asked, reporter, engine)))
                     return
-                folder = planning.begin(wanted, asked, runs, voice, engine)
-            with factory.opened(engine, read_study(folder).plan, voice, address) as chosen:
-                verdict = studies.carry_out(folder, chosen, voice)
+                folder = planning.begin(wanted, asked, runs, reporter, engine)
+            with factory.opened(engine, read_study(folder).plan, reporter, address) as chosen:
+                verdict = studies.run_study(folder, chosen, reporter)
     _print_study(folder, verdict, json)
     if require_winner:
         from headstart.experiment import best_model
@@ -138,21 +138,21 @@ def train(
     **settings: Any,
 ) -> None:
     """Train one run: curves in TensorBoard while it goes, the best model as files at the end."""
-    draft = settle({"source": source, **settings}, file=config, preset=preset)
+    draft = resolve_settings({"source": source, **settings}, file=config, preset=preset)
     if dry_run:
         print(draft.plan.to_toml(), end="")
         return
-    every = interval(save_every)
+    every = checkpoint_interval(save_every)
     from headstart.data import require
 
     require(draft.plan.data.source)  # before torch is imported: a wrong path is told at once
     start_spec.require(draft.plan.arm.start)
     from headstart.runs import runner
 
-    with Terminal() as voice:
+    with ConsoleReporter() as reporter:
         for name, value, origin in draft.table():
-            voice.say(f"  {name} = {value} ({origin})")
-        folder = runner.start(draft.plan, runs, voice, save_every=every)
+            reporter.say(f"  {name} = {value} ({origin})")
+        folder = runner.start(draft.plan, runs, reporter, save_every=every)
     _print_run(folder, json)
 
 
@@ -179,14 +179,14 @@ def resume(
         raise DataError(f"{folder} is neither a run nor a study.", "Name the folder of one.")
     if engine != "auto" or address:
         raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Leave it out.")
-    every = interval(save_every)
+    every = checkpoint_interval(save_every)
     from headstart.runs import runner
 
-    with Terminal() as voice:
+    with ConsoleReporter() as reporter:
         if force_new:
-            folder = runner.start(runner.plan_of(folder), folder.absolute().parent, voice, save_every=every)
+            folder = runner.start(runner.plan_of(folder), folder.absolute().parent, reporter, save_every=every)
         else:
-            runner.resume(folder, voice, save_every=every)
+            runner.resume(folder, reporter, save_every=every)
     _print_run(folder, json)
 
 
@@ -209,10 +209,10 @@ def predict(
     from headstart.inference.predictor import Predictor, require_read
 
     predictor = Predictor(model)
-    with Terminal() as voice:
+    with ConsoleReporter() as reporter:
         if predictor.who:
-            voice.say(predictor.who)
-        found = list(predictor.predict(images, voice))
+            reporter.say(predictor.who)
+        found = list(predictor.predict(images, reporter))
     require_read(found)
     if json:
         _print_json([p.to_json(predictor.classes) for p in found])
@@ -244,8 +244,8 @@ def evaluate(
 
     chosen = [name.strip() for name in (classes or "").split(",") if name.strip()]
     how: dict[str, Any] = {"split": split, "classes": chosen, "skip_bad": skip_bad, "allow_outside": allow_outside}
-    with Terminal() as voice:
-        found = evaluation.evaluate(model, data, voice, **how)
+    with ConsoleReporter() as reporter:
+        found = evaluation.evaluate(model, data, reporter, **how)
     if json:
         _print_json(found)
     else:
@@ -284,25 +284,25 @@ def diagnose(
     folder: Annotated[Path | None, Parameter(help="A run's folder, or a study's.")] = None,
     /,
     *,
-    twins: Annotated[
+    ablation: Annotated[
         str | None, Parameter(help=f"Instead: train shortcut x norm x depth on these photos. {WHERE}.")
     ] = None,
-    seeds: Annotated[int, Parameter(help="twins: seeds of each.")] = 1,
-    runs: Annotated[Path, Parameter(help="twins: where their folder is made.")] = RUNS,
+    seeds: Annotated[int, Parameter(help="ablation: seeds of each network.")] = 1,
+    runs: Annotated[Path, Parameter(help="ablation: where its folder is made.")] = RUNS,
     engine: EngineName = "auto",
     json: Json = False,
     **settings: Any,
 ) -> None:
-    """Say whether training is healthy, and what to try: of a run, of a study, or of networks that are twins."""
+    """Report whether the training of a run or a study is healthy, or run an ablation of the network."""
     given = {name: value for name, value in settings.items() if value is not None}
     checked(engine)
-    if (folder is None) == (twins is None):
-        raise UsageError("diagnose wants a folder, or --twins and photos.", "Try `headstart diagnose runs/NAME`.")
-    if twins is not None:
+    if (folder is None) == (ablation is None):
+        raise UsageError("diagnose wants a folder, or --ablation and photos.", "Try `headstart diagnose runs/NAME`.")
+    if ablation is not None:
         from headstart.experiment import ablation as factorial
 
-        with Terminal() as voice:
-            found = factorial.compare(twins, given, runs, voice, engine=engine, seeds=seeds)
+        with ConsoleReporter() as reporter:
+            found = factorial.compare(ablation, given, runs, reporter, engine=engine, seeds=seeds)
         if json:
             _print_json(found)
         else:
@@ -310,7 +310,7 @@ def diagnose(
         return
     usual = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
     if odd := [*given, *(name for name, (value, default) in usual.items() if value != default)]:
-        raise UsageError(f"--{odd[0].replace('_', '-')} belongs to --twins.", "Leave it out.")
+        raise UsageError(f"--{odd[0].replace('_', '-')} belongs to --ablation.", "Leave it out.")
     from headstart.results import diagnosis
 
     assert folder is not None  # noqa: S101  (one of the two was given)
@@ -340,12 +340,12 @@ def _finished(study: Path) -> dict[str, Any] | None:
     from headstart.config.study_file import read_study
 
     if verdict := ended(study, read_study(study)):
-        with Terminal() as voice:
-            voice.say(f"The study {study} is finished: nothing is done again, and this is its verdict.")
+        with ConsoleReporter() as reporter:
+            reporter.say(f"The study {study} is finished: nothing is done again, and this is its verdict.")
     return verdict
 
 
-def _require_there(declared: Declared) -> None:
+def _require_there(declared: StudySpec) -> None:
     """Raise the error of what a study names and is not there, before torch is imported: it is told at once."""
     from headstart.data import require
 
@@ -431,9 +431,9 @@ def _told(error: Exception) -> HeadstartError:
     if isinstance(error, CycloptsError):
         command = " ".join(["headstart", *(error.command_chain or ())])
         return UsageError(usage(error), f"See `{command} --help`.")
-    return told(error)
+    return as_headstart_error(error)
 
 
 def _leave(error: HeadstartError, code: int) -> NoReturn:
-    print(f"{printable(error.what)}\n{printable(error.cure)}", file=sys.stderr)
+    print(f"{printable(error.message)}\n{printable(error.hint)}", file=sys.stderr)
     sys.exit(code)

@@ -18,7 +18,7 @@ from cyclopts import (
 from pydantic_core import PydanticUndefined
 
 from headstart.config.run_config import SECTIONS, fields
-from headstart.config.study_config import Protocol
+from headstart.config.study_config import StudyConfig
 
 PROTOCOL = Group("Protocol", sort_key=0.5)
 GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
@@ -32,8 +32,8 @@ def with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
 def with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag for each field of the protocol, and of the plan what the arms do not say themselves."""
     said = ("arms", "vary", "held")  # by words of their own, or by other flags
-    rules = {name: (PROTOCOL, f) for name, f in Protocol.model_fields.items() if name not in said}
-    own = ("source", "start", "tuning", "head", "fraction", "val_judges")
+    rules = {name: (PROTOCOL, f) for name, f in StudyConfig.model_fields.items() if name not in said}
+    own = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val")
     shared = {name: (GROUPS[section], f) for name, (section, f) in fields().items() if name not in own}
     return _with_flags(command, {**rules, **shared})
 

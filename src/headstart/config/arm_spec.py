@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import get_args
 
 from headstart.config import start_spec
-from headstart.config.run_config import Arm, Recipe
-from headstart.config.start_spec import anchored_start, short_start, start_path
+from headstart.config.run_config import ArmConfig, RecipeConfig
+from headstart.config.start_spec import absolute_start, short_start, start_path
 from headstart.text import nearest
 
-_OPTIMIZERS = get_args(Recipe.model_fields["optimizer"].annotation)
-_TUNING, _HEAD = (re.compile(Arm.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
+_OPTIMIZERS = get_args(RecipeConfig.model_fields["optimizer"].annotation)
+_TUNING, _HEAD = (re.compile(ArmConfig.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 
 
 def parse_arm(text: str) -> dict[str, str]:
@@ -41,7 +41,7 @@ def parse_arm(text: str) -> dict[str, str]:
         rest = before
     if not rest:
         raise ValueError(f"the arm {text!r} names no start")
-    if told := start_spec.fault(rest):
+    if told := start_spec.start_error(rest):
         raise ValueError(told)
     return {"start": rest, **found}
 
@@ -58,7 +58,7 @@ def _anchored_arm(text: str) -> str:
         start = parse_arm(text)["start"]
     except ValueError:
         return text
-    return text.strip().replace(start, anchored_start(start), 1)
+    return text.strip().replace(start, absolute_start(start), 1)
 
 
 def _called(starts: Iterable[str]) -> dict[str, str]:

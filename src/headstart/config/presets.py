@@ -8,7 +8,7 @@ from headstart.errors import UsageError
 from headstart.text import nearest
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"image_size": 16, "stem": "small", "store_scale": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
+    "digits": {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
     "demo": {"epochs": "2ep"},
     "quick": {"image_size": 64, "epochs": "3ep"},
     "lab": {"image_size": 128, "optimizer": "sgd", "lr": 0.01, "schedule": "constant", "epochs": "15ep"},

@@ -13,17 +13,17 @@ from pydantic import ValidationError
 
 from headstart.config.duration import Duration
 from headstart.config.presets import _for_digits, _preset
-from headstart.config.run_config import SECTIONS, Plan, fields
+from headstart.config.run_config import SECTIONS, RunConfig, fields
 from headstart.config.toml import read_toml
 from headstart.errors import UsageError
 from headstart.text import nearest
 
 
 @dataclass(frozen=True)
-class Settings:
+class ResolvedSettings:
     """A draft plan and where each of its values came from (`default`, `preset NAME`, `file PATH`, `flag`)."""
 
-    plan: Plan
+    plan: RunConfig
     origins: dict[str, str]
 
     def table(self) -> list[tuple[str, str, str]]:
@@ -35,7 +35,7 @@ class Settings:
         return rows
 
 
-def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | None = None) -> Settings:
+def resolve_settings(flags: dict[str, Any], *, file: Path | None = None, preset: str | None = None) -> ResolvedSettings:
     """Join the layers into a draft plan.
 
     `flags` holds the values given on the command line by field name; None means not given. A built-in data set brings
@@ -61,12 +61,12 @@ def settle(flags: dict[str, Any], *, file: Path | None = None, preset: str | Non
         if name in known:
             nested[known[name][0]][name] = value
     try:
-        plan = Plan.model_validate(nested)
+        plan = RunConfig.model_validate(nested)
     except ValidationError as error:
         raise _usage(unknown + [_sentence(e) for e in error.errors()]) from None
     if unknown:
         raise _usage(unknown)
-    return Settings(plan, origins)
+    return ResolvedSettings(plan, origins)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -105,15 +105,15 @@ def _usage(faults: list[str]) -> UsageError:
     )
 
 
-def interval(save_every: str | None) -> Duration | None:
+def checkpoint_interval(save_every: str | None) -> Duration | None:
     """How often a checkpoint is written, as a user says it. Raises UsageError for what is no duration, or none."""
     if save_every is None:
         return None
-    cure = "Write for example 1ep or 50st."
+    hint = "Write for example 1ep or 50st."
     try:
         every = Duration.parse(save_every)
     except ValueError as error:
-        raise UsageError(f"save-every = {error}.", cure) from None
+        raise UsageError(f"save-every = {error}.", hint) from None
     if every.value <= 0:
-        raise UsageError(f"save-every = {save_every!r} is no time at all.", cure)
+        raise UsageError(f"save-every = {save_every!r} is no time at all.", hint)
     return every

@@ -17,7 +17,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from headstart.config.duration import Duration
-from headstart.config.start_spec import _absolute, anchored_start, short_start
+from headstart.config.start_spec import _absolute, absolute_start, short_start
 from headstart.errors import DataError
 from headstart.storage.files import SCHEMA, read_json
 
@@ -32,38 +32,40 @@ OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
 }
 
 
-def listed(value: Any) -> Any:
+def split_commas(value: Any) -> Any:
     """`a,b` on the command line is the list ["a", "b"] in a file."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """A frozen group of fields; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Data(Section):
+class DataConfig(ConfigSection):
     """Which photos, and which of them."""
 
     source: str = Field("digits", description="folder of class folders, manifest, or built-in: digits, digits:0-5")
-    classes: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field((), description="only these classes: a,b,c")
+    classes: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
+        (), description="only these classes: a,b,c"
+    )
     skip_bad: bool = Field(False, description="list photos that cannot be decoded and go on without them")
     allow_outside: bool = Field(False, description="let a manifest or a link name files outside its own folder")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the training photos, of each class alike; smaller ones lie within larger"
     )
-    val_judges: bool = Field(
+    evaluate_on_val: bool = Field(
         False, description="without a test split: let the declared val judge, and choose on a part of train"
     )
-    store_scale: float = Field(
+    cache_resolution: float = Field(
         1.5, ge=1, le=8, description="shorter side of the stored photos, as a factor of the image size"
     )
 
 
-class Network(Section):
+class NetworkConfig(ConfigSection):
     """What is trained."""
 
     network: str = Field(
@@ -74,7 +76,7 @@ class Network(Section):
     stem: Literal["imagenet", "small"] = Field("imagenet", description="7x7/2 and pooling, or 3x3/1 for small pictures")
 
 
-class Arm(Section):
+class ArmConfig(ConfigSection):
     """What a comparison compares: where the weights come from, and what is trained."""
 
     start: str = Field(
@@ -88,7 +90,7 @@ class Arm(Section):
     head: str = Field("linear", pattern=r"^(linear|mlp:\d+)$", description="linear or mlp:WIDTH")
 
 
-class Recipe(Section):
+class RecipeConfig(ConfigSection):
     """How it is trained."""
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field("sgd", description="optimizer")
@@ -98,13 +100,13 @@ class Recipe(Section):
     weight_decay: float = Field(
         ge=0, description="weight decay; norms and biases are spared (default: sgd 1e-4, adamw 0.01, others 0)"
     )
-    trunk_lr: float = Field(1.0, ge=0, le=1, description="factor on the learning rate of what is pretrained")
+    backbone_lr: float = Field(1.0, ge=0, le=1, description="factor on the learning rate of what is pretrained")
     schedule: Literal["constant", "step", "multistep", "cosine", "linear", "one-cycle"] = Field(
         "cosine", description="learning-rate schedule"
     )
     warmup: Duration = Field(Duration(0, "ep"), description="linear warm-up, e.g. 1ep, 100st, 5%")
     step_every: Duration = Field(Duration(30, "%"), description="step schedule: multiply by gamma this often")
-    milestones: Annotated[tuple[Duration, ...], BeforeValidator(listed)] = Field(
+    milestones: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
         (Duration(50, "%"), Duration(75, "%")), description="multistep schedule: multiply by gamma here"
     )
     gamma: float = Field(0.1, gt=0, le=1, description="factor of the step and multistep schedules")
@@ -120,7 +122,9 @@ class Recipe(Section):
     )
     jitter: float = Field(0.0, ge=0, le=1, description="strength of random brightness, contrast and saturation")
     mixup: float = Field(0.0, ge=0, le=10, description="mixup's alpha; 0 is off")
-    views: int = Field(4, ge=1, le=1000, description="frozen trunk: number of different augmented views of each photo")
+    augmented_views: int = Field(
+        4, ge=1, le=1000, description="frozen trunk: number of different augmented views of each photo"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: weigh the loss by inverse class frequency"
@@ -142,7 +146,7 @@ class Recipe(Section):
         return values
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Recipe:
+    def _fits_together(self) -> RecipeConfig:
         for name in ("epochs", "head_epochs", "step_every"):
             if getattr(self, name).value <= 0:
                 raise ValueError(f"{name} must be longer than nothing")
@@ -153,7 +157,7 @@ class Recipe(Section):
         return self
 
 
-class Machine(Section):
+class MachineConfig(ConfigSection):
     """Where it runs. `auto` and 0 are settled by measurement before the plan is hashed."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="cpu, cuda, cuda:N, mps, or auto")
@@ -163,7 +167,7 @@ class Machine(Section):
     threads: int = Field(0, ge=0, le=1024, description="compute threads; 0: all cores that this process may use")
 
 
-class Chance(Section):
+class SeedConfig(ConfigSection):
     """What the random numbers are derived from."""
 
     seed: int = Field(
@@ -172,7 +176,7 @@ class Chance(Section):
     test_seed: int = Field(0, ge=0, lt=2**31, description="seed of the test split, where the data declares none")
 
 
-class Facts(Section):
+class ResolvedFacts(ConfigSection):
     """What was found out before the first step; empty in a draft."""
 
     fingerprint: str = ""
@@ -184,21 +188,21 @@ class Facts(Section):
     std: tuple[float, ...] = ()
 
 
-class Plan(Section):
-    """One run: data, network, arm, recipe, machine, chance, and the facts they met."""
+class RunConfig(ConfigSection):
+    """One run: data, network, arm, recipe, machine, seeding, and the facts they met."""
 
-    data: Data = Field(default_factory=Data)
-    network: Network = Field(default_factory=Network)
-    arm: Arm = Field(default_factory=Arm)
-    recipe: Recipe = Field(default_factory=lambda: Recipe.model_validate({}))
-    machine: Machine = Field(default_factory=Machine)
-    chance: Chance = Field(default_factory=Chance)
-    facts: Facts = Field(default_factory=Facts)
+    data: DataConfig = Field(default_factory=DataConfig)
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    arm: ArmConfig = Field(default_factory=ArmConfig)
+    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig.model_validate({}))
+    machine: MachineConfig = Field(default_factory=MachineConfig)
+    seeding: SeedConfig = Field(default_factory=SeedConfig)
+    facts: ResolvedFacts = Field(default_factory=ResolvedFacts)
 
-    def changed(self, section: str, **values: Any) -> Plan:
+    def changed(self, section: str, **values: Any) -> RunConfig:
         """A copy in which fields of one section have other values, validated again."""
         fields = {**getattr(self, section).model_dump(), **values}
-        return Plan.model_validate({**self.model_dump(), section: fields})
+        return RunConfig.model_validate({**self.model_dump(), section: fields})
 
     @property
     def open_fields(self) -> tuple[str, ...]:
@@ -233,7 +237,7 @@ class Plan(Section):
         return tomli_w.dumps(self.model_dump(mode="json"))
 
     @classmethod
-    def from_toml(cls, text: str) -> Plan:
+    def from_toml(cls, text: str) -> RunConfig:
         return cls.model_validate(tomllib.loads(text))
 
     @property
@@ -245,15 +249,15 @@ class Plan(Section):
         return "+".join(parts) + f"@{self.recipe.optimizer}"
 
 
-def anchored(plan: Plan) -> Plan:
+def with_absolute_paths(plan: RunConfig) -> RunConfig:
     """The plan with absolute paths: a run can be gone on with from any folder."""
     plan = plan.changed("data", source=_absolute(plan.data.source))
-    return plan.changed("arm", start=anchored_start(plan.arm.start))
+    return plan.changed("arm", start=absolute_start(plan.arm.start))
 
 
 # The sections a user fills; facts are found, never set.
-SECTIONS: dict[str, type[Section]] = {
-    "data": Data, "network": Network, "arm": Arm, "recipe": Recipe, "machine": Machine, "chance": Chance,
+SECTIONS: dict[str, type[ConfigSection]] = {
+    "data": DataConfig, "network": NetworkConfig, "arm": ArmConfig, "recipe": RecipeConfig, "machine": MachineConfig, "seeding": SeedConfig,
 }  # fmt: skip
 
 
@@ -262,12 +266,12 @@ def fields() -> dict[str, tuple[str, Any]]:
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path) -> RunConfig:
     """The plan of a run folder. Raises DataError for one that is missing, damaged, or of a later schema."""
     content = read_json(folder / "plan.json")
     try:
         schema, value = content["schema"], content["plan"]
-        plan = Plan.model_validate(value)
+        plan = RunConfig.model_validate(value)
     except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
         raise DataError(f"The plan in {folder} is not one ({reason}).", "Take plan.json from a copy.") from None

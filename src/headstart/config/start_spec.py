@@ -15,10 +15,10 @@ FORMS = ("scratch", *(f"scratch:{s}" for s in SCHEMES), "imagenet", "timm:NAME",
 _WITH_A_NAME = re.compile(r"(?:timm|file|run|stats|source):.+")
 
 
-def fault(name: str) -> str:
+def start_error(name: str) -> str:
     """What is wrong with the name of a start, and the nearest that there is; "" for one that can be."""
     if name in FORMS[: FORMS.index("timm:NAME")] or _WITH_A_NAME.fullmatch(name):
-        return fault(name.removeprefix("stats:")) if name.startswith("stats:") else ""
+        return start_error(name.removeprefix("stats:")) if name.startswith("stats:") else ""
     kind, colon, scheme = name.partition(":")
     what, wanted, known = (
         ("initialisation", scheme, SCHEMES) if (kind, colon) == ("scratch", ":") else ("start", name, FORMS)
@@ -33,7 +33,7 @@ def require(name: str) -> None:
 
     What a `source:` names is data, not weights: it is not looked for here.
     """
-    if told := fault(name):
+    if told := start_error(name):
         raise unknown(told)
     kind, _, rest = name.partition(":")
     if kind == "stats":
@@ -60,7 +60,7 @@ _START_PATH = re.compile(r"((?:stats:)?(?:file|run|source):)(.+)")
 _BUILTIN = re.compile(r"digits(?::.*)?")
 
 
-def anchored_start(start: str) -> str:
+def absolute_start(start: str) -> str:
     """A start with its path made absolute."""
     match = _START_PATH.fullmatch(start)
     return start if match is None else match[1] + _absolute(match[2])

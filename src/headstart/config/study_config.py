@@ -17,7 +17,14 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart.config.arm_spec import _anchored_arm, _called, arm_text, parse_arm
 from headstart.config.duration import Duration, seconds
-from headstart.config.run_config import Plan, Recipe, Section, anchored, fields, listed
+from headstart.config.run_config import (
+    ConfigSection,
+    RecipeConfig,
+    RunConfig,
+    fields,
+    split_commas,
+    with_absolute_paths,
+)
 from headstart.text import nearest
 
 GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
@@ -45,7 +52,7 @@ def _clock(value: Any) -> Any:
     return str(value)
 
 
-class Protocol(Section):
+class StudyConfig(ConfigSection):
     """The rules of a study."""
 
     arms: tuple[str, ...] = Field(description="START[+TUNING][+HEAD][@OPTIMIZER]")
@@ -53,31 +60,33 @@ class Protocol(Section):
         default_factory=dict, description="fields of the plan and their values: the grid that the arms are crossed with"
     )
     seeds: int = Field(5, ge=1, le=1000, description="paired seeds of each arm")
-    looks: Annotated[tuple[int, ...], BeforeValidator(listed)] = Field(
+    interim: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
         (),
         description="numbers of seeds after which the test photos are looked at, e.g. 3,5,8 with --seeds 8: a clear "
         "difference of the primary contrast (O'Brien-Fleming) ends the study there",
     )
-    budgets: Annotated[tuple[Duration, ...], BeforeValidator(listed)] = Field(
+    budgets: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
         (),
         description="lengths of training to report at, e.g. 3ep,10ep: separate runs, each searched [default: epochs]",
     )
-    fractions: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(
+    fractions: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
         (1.0,), description="shares of the training photos to report at, e.g. 0.1,0.25,0.5,1"
     )
     metric: Literal["accuracy", "balanced"] = Field("accuracy", description="accuracy, or the mean of the classes'")
     target: float = Field(0.75, ge=0, lt=1, description="accuracy on val whose first passing is timed; 0 is off")
-    tie: Annotated[str, BeforeValidator(_points)] = Field(
+    margin: Annotated[str, BeforeValidator(_points)] = Field(
         "1pt", description="differences inside this width are practically equal"
     )
     primary: str = Field("", description="the contrast that is declared first: A vs B [default: the first arm with B]")
     search: Literal["shared", "per-seed", "off"] = Field(
         "shared", description="shared: a learning rate for each arm; per-seed: for each seed too; off: the plan's"
     )
-    grid: Annotated[tuple[float, ...], BeforeValidator(listed)] = Field(GRID, description="learning rates to search")
+    grid: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
+        GRID, description="learning rates to search"
+    )
     search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
-    keep: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
-    held: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(listed)] = Field(
+    survivors: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
+    held: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
         (), description="fields of the plan that keep their value whatever an arm's optimizer: those that were given"
     )
     source_epochs: Duration | None = Field(
@@ -102,7 +111,7 @@ class Protocol(Section):
         return tuple(sorted(set(values)))
 
     @model_validator(mode="after")
-    def _sound(self) -> Protocol:
+    def _sound(self) -> StudyConfig:
         if max(self.fractions) > 1:
             raise ValueError("fractions are shares: none is above 1")
         for budget in self.budgets:
@@ -110,17 +119,17 @@ class Protocol(Section):
                 raise ValueError(f"budgets takes 10ep or 500st, not {budget}")
         if len(set(self.budgets)) < len(self.budgets):
             raise ValueError("budgets names a length twice")
-        if self.looks and self.search == "per-seed":
+        if self.interim and self.search == "per-seed":
             raise ValueError(
-                "looks saves nothing where search = per-seed: that trains every seed before the first look; "
+                "interim saves nothing with search = per-seed, which trains every seed before the first analysis; "
                 "use search = shared"
             )
-        if self.looks and not (
-            self.looks[0] >= FEWEST_SEEDS and list(self.looks) == sorted(set(self.looks))
-            and self.looks[-1] == self.seeds
+        if self.interim and not (
+            self.interim[0] >= FEWEST_SEEDS and list(self.interim) == sorted(set(self.interim))
+            and self.interim[-1] == self.seeds
         ):  # fmt: skip
             raise ValueError(
-                f"looks takes increasing numbers of seeds from {FEWEST_SEEDS} to seeds, e.g. {FEWEST_SEEDS},"
+                f"interim takes increasing numbers of seeds from {FEWEST_SEEDS} to seeds, e.g. {FEWEST_SEEDS},"
                 f"{max(self.seeds, FEWEST_SEEDS + 1)}: the last one is seeds = {self.seeds}"
             )
         made, faults = _cells(self)
@@ -132,17 +141,17 @@ class Protocol(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the arm {twice[0]} is there twice")
         self.contrast(names)
-        if self.looks and "lr" in self.vary and not self.primary:
+        if self.interim and "lr" in self.vary and not self.primary:
             raise ValueError(
-                "looks ends the study at a contrast that is declared before: say which with primary = A vs B, "
+                "interim ends the study at a contrast that is declared before: say which with primary = A vs B, "
                 "since val chooses what a grid of learning rates is about"
             )
         return self
 
     @property
-    def tie_width(self) -> float:
+    def margin_width(self) -> float:
         """In accuracy, 0 to 1."""
-        return float(self.tie.removesuffix("pt")) / 100
+        return float(self.margin.removesuffix("pt")) / 100
 
     def contrast(self, names: list[str]) -> tuple[str, str]:
         """The primary contrast: the first arm that is not scratch against scratch, unless declared otherwise."""
@@ -157,22 +166,22 @@ class Protocol(Section):
 
 
 @dataclass(frozen=True)
-class Cell:
+class ArmVariant:
     """One arm of a study, or one cell of its grid: its name and the fields of the plan that it sets."""
 
     name: str
     changes: dict[str, Any] = field(hash=False)
     held: tuple[str, ...] = ()  # fields that keep the base's value under any optimizer
 
-    def plan(self, base: Plan) -> Plan:
+    def plan(self, base: RunConfig) -> RunConfig:
         """The plan of this cell. An optimizer brings its own rate and weight decay where nobody has said others."""
         by_section: dict[str, dict[str, Any]] = {}
         for name, value in self.changes.items():
             by_section.setdefault(fields()[name][0], {})[name] = value
         recipe = by_section.get("recipe", {})
         if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
-            usual = Recipe.model_validate({"optimizer": base.recipe.optimizer})
-            own = Recipe.model_validate({"optimizer": recipe["optimizer"]})
+            usual = RecipeConfig.model_validate({"optimizer": base.recipe.optimizer})
+            own = RecipeConfig.model_validate({"optimizer": recipe["optimizer"]})
             for name in OF_AN_OPTIMIZER:
                 if name not in self.held and getattr(base.recipe, name) == getattr(usual, name):
                     recipe.setdefault(name, getattr(own, name))
@@ -180,15 +189,15 @@ class Cell:
                 recipe.setdefault("nesterov", False)
         for section, values in by_section.items():
             base = base.changed(section, **values)
-        return anchored(base)
+        return with_absolute_paths(base)
 
 
-def cells(protocol: Protocol) -> tuple[Cell, ...]:
+def cells(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
     """Every arm crossed with every combination of the values in `vary`, in the order in which they are written."""
     return tuple(_cells(protocol)[0])
 
 
-def _cells(protocol: Protocol) -> tuple[list[Cell], list[str]]:
+def _cells(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
     """The cells of the arms that can be read, and what is wrong with the others, each name once."""
     for name in protocol.vary:
         if name not in fields() or name in _FIXED:
@@ -201,7 +210,7 @@ def _cells(protocol: Protocol) -> tuple[list[Cell], list[str]]:
             parsed.append(parse_arm(arm))
         except ValueError as error:
             faults.append(str(error))
-    made: list[Cell] = []
+    made: list[ArmVariant] = []
     called = _called(changes["start"] for changes in parsed)
     for changes in parsed:
         arm_name = arm_text(changes, called[changes["start"]])
@@ -210,5 +219,5 @@ def _cells(protocol: Protocol) -> tuple[list[Cell], list[str]]:
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
             name = ",".join([arm_name, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
-            made.append(Cell(name, {**changes, **varied}, protocol.held))
+            made.append(ArmVariant(name, {**changes, **varied}, protocol.held))
     return made, list(dict.fromkeys(faults))

@@ -13,8 +13,8 @@ import tomli_w
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
-from headstart.config.run_config import SECTIONS, Plan, anchored, fields
-from headstart.config.study_config import OF_AN_OPTIMIZER, Cell, Protocol, cells
+from headstart.config.run_config import SECTIONS, RunConfig, fields, with_absolute_paths
+from headstart.config.study_config import OF_AN_OPTIMIZER, ArmVariant, StudyConfig, cells
 from headstart.config.toml import read_toml
 from headstart.errors import DataError, UsageError
 from headstart.storage.files import SCHEMA, write_atomic
@@ -24,11 +24,11 @@ SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses the
 
 
 @dataclass(frozen=True)
-class Declared:
+class StudySpec:
     """What `study.toml` says: the protocol, and the plan that every run of the study shares."""
 
-    protocol: Protocol
-    plan: Plan
+    protocol: StudyConfig
+    plan: RunConfig
 
     def to_toml(self) -> str:
         protocol = self.protocol.model_dump(mode="json", exclude_none=True)
@@ -43,7 +43,7 @@ class Declared:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[ArmVariant, ...]:
         return cells(self.protocol)
 
     @property
@@ -67,19 +67,19 @@ class Declared:
 
     @property
     def seeds(self) -> range:
-        return range(self.plan.chance.seed, self.plan.chance.seed + self.protocol.seeds)
+        return range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)
 
     @property
     def search_seeds(self) -> range:
-        first = SEARCH_SEEDS_FROM + self.plan.chance.seed
+        first = SEARCH_SEEDS_FROM + self.plan.seeding.seed
         return range(first, first + self.protocol.search_seeds)
 
 
-def write_study(folder: Path, declared: Declared) -> None:
+def write_study(folder: Path, declared: StudySpec) -> None:
     write_atomic(folder / "study.toml", declared.to_toml())
 
 
-def read_study(path: Path) -> Declared:
+def read_study(path: Path) -> StudySpec:
     """The declaration in a study's folder, or in a TOML file. Raises UsageError or DataError for what is not one."""
     begun = path.is_dir()
     path = path / "study.toml" if begun else path
@@ -110,11 +110,11 @@ def _seal(protocol: dict[str, Any], plan: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([protocol, plan], sort_keys=True).encode()).hexdigest()
 
 
-def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan) -> Declared:
+def declare(protocol: dict[str, Any], plan: dict[str, Any] | RunConfig) -> StudySpec:
     """Put a study together and check it. Raises UsageError with every fault at once."""
     faults, made = [], []
     plan_names = [*SECTIONS, *fields()]
-    for model, value, known in ((Protocol, protocol, [*Protocol.model_fields]), (Plan, plan, plan_names)):
+    for model, value, known in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
         try:
             made.append(model.model_validate(value))
         except ValidationError as error:
@@ -123,11 +123,11 @@ def declare(protocol: dict[str, Any], plan: dict[str, Any] | Plan) -> Declared:
         told = "; ".join(dict.fromkeys(faults)).rstrip(".")
         raise UsageError(told if told.endswith("?") else f"{told}.", "See `headstart compare --help`.")
     rules, shared = made
-    assert isinstance(rules, Protocol) and isinstance(shared, Plan)  # noqa: S101
-    if shared.chance.seed + max(rules.seeds, rules.search_seeds) > SEARCH_SEEDS_FROM:
-        what = f"seed = {shared.chance.seed}: the seeds from {SEARCH_SEEDS_FROM:,} on are those of searches."
+    assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
+    if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > SEARCH_SEEDS_FROM:
+        what = f"seed = {shared.seeding.seed}: the seeds from {SEARCH_SEEDS_FROM:,} on are those of searches."
         raise UsageError(what, "Choose a smaller --seed.")
-    found = Declared(rules, anchored(shared.changed("recipe", select=rules.metric)))
+    found = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
     for cell in found.cells:
         try:
             cell.plan(found.plan)

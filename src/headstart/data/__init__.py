@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.data.image_index import Listing, checked, nearest
+from headstart.data.image_index import ImageIndex, checked, nearest
 from headstart.errors import DataError
 
 __all__ = ["Listing", "checked", "read", "require", "require_images"]
@@ -13,7 +13,7 @@ __all__ = ["Listing", "checked", "read", "require", "require_images"]
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 
-def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = False, to_train: bool = True) -> Listing:
+def read(source: str, *, classes: Sequence[str] = (), allow_outside: bool = False, to_train: bool = True) -> ImageIndex:
     """The images that `source` names: a folder, a manifest, `digits` or `digits:0-5`.
 
     `classes` keeps only those; without `to_train` one class is enough, and train may lack some. Nothing outside the

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from headstart.data import folder
-from headstart.data.image_index import Listing
+from headstart.data.image_index import ImageIndex
 from headstart.errors import UsageError
-from headstart.storage.cache import cache_root, scratch_folder, settle
+from headstart.storage.cache import cache_root, commit_folder, scratch_folder
 
 _COUNT = 1797
 _DEFAULT = ("6", "7", "8", "9")
@@ -27,7 +27,7 @@ def names(source: str) -> bool:
     return source == "digits" or source.startswith("digits:")
 
 
-def read(source: str) -> Listing:
+def read(source: str) -> ImageIndex:
     """The digits 6 to 9 for `digits`, or those of `digits:0-5`, `digits:1,3`: written to the cache once, as PNG.
 
     Raises UsageError for a range that makes no sense, ResourceError where the cache cannot be written.
@@ -68,5 +68,5 @@ def _written() -> Path:
             Image.fromarray(picture).save(scratch / str(digit) / f"{i:04d}.png")
         if target.exists() and sum(1 for _ in target.glob("*/*.png")) != _COUNT:  # damaged, not another's whole one
             shutil.rmtree(target)
-        settle(scratch, target)
+        commit_folder(scratch, target)
     return target

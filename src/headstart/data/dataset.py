@@ -8,26 +8,26 @@ from functools import partial
 import numpy as np
 
 from headstart import data
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.data import pixel_store, splits
-from headstart.data.image_index import Listing
+from headstart.data.image_index import ImageIndex
 from headstart.errors import DataError
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 
 
 @dataclass(frozen=True)
-class Survey:
+class Dataset:
     """The photos of a plan: what they are called, what their files hold, and their pixels."""
 
-    listing: Listing
+    listing: ImageIndex
     contents: tuple[str, ...]
     store: pixel_store.PixelStore
 
-    def split(self, plan: Plan) -> splits.Split:
+    def split(self, plan: RunConfig) -> splits.Split:
         """The split of a plan over these photos."""
         return _divide(plan, self.listing, self.contents)
 
-    def recounted(self, plan: Plan) -> Plan:
+    def recounted(self, plan: RunConfig) -> RunConfig:
         """A complete plan with the counts of its own seed and fraction."""
         parted = self.split(plan)
         return plan.changed("facts", **{**plan.facts.model_dump(), "counts": counts(parted)})
@@ -38,22 +38,22 @@ class Survey:
         return dict(zip(self.listing.classes, found.tolist(), strict=True))
 
 
-def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, splits.Split]:
+def take(plan: RunConfig, listing: ImageIndex, reporter: Reporter) -> tuple[Dataset, splits.Split]:
     """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
-    contents = pixel_store.hash_files(listing, progress=partial(voice.progress, "reading photos"))
+    contents = pixel_store.hash_files(listing, progress=partial(reporter.progress, "reading photos"))
     parted = _divide(plan, listing, contents)
     decode = partial(
         pixel_store.open_store,
-        side=round(plan.recipe.image_size * plan.data.store_scale),
+        side=round(plan.recipe.image_size * plan.data.cache_resolution),
         skip_bad=plan.data.skip_bad,
-        progress=partial(voice.progress, "decoding photos"),
+        progress=partial(reporter.progress, "decoding photos"),
         threads=plan.machine.threads,
     )
     store = decode(listing, contents)
     if store.bad:
         names = ", ".join(listing.keys[i] for i in store.bad[:5])
         more = ", …" if len(store.bad) > 5 else ""
-        voice.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
+        reporter.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
         bad = set(store.bad)
         contents = tuple(c for i, c in enumerate(contents) if i not in bad)
         listing = data.checked(listing.without(store.bad))
@@ -64,20 +64,20 @@ def take(plan: Plan, listing: Listing, voice: Voice) -> tuple[Survey, splits.Spl
             raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
     told = ", ".join(f"{count} {name}" for name, count in counts(parted).items())
     origin = "drawn" if parted.declared == "none" else f"declared: {parted.declared}"
-    voice.say(f"Split: {told} ({origin}).")
+    reporter.say(f"Split: {told} ({origin}).")
     if parted.judge == "val":
-        voice.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
-    return Survey(listing, contents, store), parted
+        reporter.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
+    return Dataset(listing, contents, store), parted
 
 
-def _divide(plan: Plan, listing: Listing, contents: tuple[str, ...]) -> splits.Split:
+def _divide(plan: RunConfig, listing: ImageIndex, contents: tuple[str, ...]) -> splits.Split:
     return splits.divide(
         listing,
         contents=contents,
-        seed=plan.chance.seed,
-        test_seed=plan.chance.test_seed,
+        seed=plan.seeding.seed,
+        test_seed=plan.seeding.test_seed,
         fraction=plan.data.fraction,
-        val_judges=plan.data.val_judges,
+        evaluate_on_val=plan.data.evaluate_on_val,
     )
 
 

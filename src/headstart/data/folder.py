@@ -6,14 +6,14 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from headstart.data.image_index import SPLIT_NAMES, SUFFIXES, Listing, assemble, natural
+from headstart.data.image_index import SPLIT_NAMES, SUFFIXES, ImageIndex, assemble, natural
 from headstart.errors import DataError
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
 _LAYOUT = "Put the images into one folder per class: {root}/cat/1.jpg, {root}/dog/1.jpg."
 
 
-def read(source: str, root: Path, *, allow_outside: bool = False) -> Listing:
+def read(source: str, root: Path, *, allow_outside: bool = False) -> ImageIndex:
     """The images of the folder `root` (absolute), labelled by the name of their class folder.
 
     Hidden files, `__MACOSX` and the like are passed over. Links that lead out of `root` are followed only with

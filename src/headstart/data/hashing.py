@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from headstart.data.decode import opened
-from headstart.data.image_index import Listing
-from headstart.data.parallel import in_order
+from headstart.data.image_index import ImageIndex
+from headstart.data.parallel import ordered_map
 from headstart.errors import DataError
 from headstart.storage.cache import cache_root, write_whole
 
@@ -31,7 +31,7 @@ def hash_file(file: io.BufferedReader) -> str:
     return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST)).hexdigest()
 
 
-def hash_files(listing: Listing, progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
+def hash_files(listing: ImageIndex, progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
     """The content hash of each image's file, in the listing's order; `progress` is told (done, of how many).
 
     A file that cannot be read gets a hash of its own that begins with "unreadable-"; `open_store` reports it. Hashes
@@ -46,7 +46,7 @@ def hash_files(listing: Listing, progress: Callable[[int, int], None] | None = N
         return [(key, *_identify(listing.root, key, known.get(key))) for key in keys]
 
     batches = (listing.keys[i : i + _BATCH] for i in range(0, len(listing), _BATCH))
-    with contextlib.closing(in_order(some, batches, min(16, 2 * (os.cpu_count() or 1)))) as results:
+    with contextlib.closing(ordered_map(some, batches, min(16, 2 * (os.cpu_count() or 1)))) as results:
         for batch in results:
             for key, stamp, content in batch:
                 found.append(content)
@@ -60,7 +60,7 @@ def hash_files(listing: Listing, progress: Callable[[int, int], None] | None = N
     return tuple(found)
 
 
-def fingerprint(listing: Listing, contents: Sequence[str]) -> str:
+def fingerprint(listing: ImageIndex, contents: Sequence[str]) -> str:
     """sha256 over the class names and each image's key, label, split, group and content; not over where they lie."""
     digest = hashlib.sha256()
     for name in listing.classes:

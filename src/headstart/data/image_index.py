@@ -24,7 +24,7 @@ _SHOWN = 30  # classes that `describe` lists one by one
 
 
 @dataclass(frozen=True, eq=False)
-class Listing:
+class ImageIndex:
     """n images with their classes, in natural order of their keys, whatever the file system's order was.
 
     `keys` are posix paths relative to `root` and serve as image ids; `labels` (int64 [n]) index `classes`; `splits`
@@ -46,12 +46,12 @@ class Listing:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def without(self, indices: Iterable[int]) -> Listing:
+    def without(self, indices: Iterable[int]) -> ImageIndex:
         """The same listing less the images at `indices`; the classes stay, even one that lost all its images."""
         gone = set(map(int, indices))
         return self._take([i for i in range(len(self)) if i not in gone])
 
-    def pick(self, classes: Sequence[str]) -> Listing:
+    def pick(self, classes: Sequence[str]) -> ImageIndex:
         """Only the images of `classes`. Raises UsageError for an unknown class, or for fewer than two."""
         for name in classes:
             if name not in self.classes:
@@ -85,7 +85,7 @@ class Listing:
     def _counts(self, mask: slice | npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         return np.bincount(self.labels[mask], minlength=len(self.classes))
 
-    def _take(self, kept: Sequence[int]) -> Listing:
+    def _take(self, kept: Sequence[int]) -> ImageIndex:
         keys = tuple(self.keys[i] for i in kept)
         return replace(
             self,
@@ -141,13 +141,13 @@ def assemble(
     splits: Sequence[str],
     groups: Sequence[str],
     notes: Iterable[str] = (),
-) -> Listing:
+) -> ImageIndex:
     """A listing from columns of equal length (`names` are class names), put in natural order."""
     order = sorted(range(len(keys)), key=lambda i: natural(keys[i]))
     classes = tuple(sorted(set(names), key=natural))
     number = {name: i for i, name in enumerate(classes)}
     ordered = tuple(keys[i] for i in order)
-    return Listing(
+    return ImageIndex(
         source=source,
         root=root,
         classes=classes,
@@ -160,7 +160,7 @@ def assemble(
     )
 
 
-def checked(listing: Listing, *, to_train: bool = True) -> Listing:
+def checked(listing: ImageIndex, *, to_train: bool = True) -> ImageIndex:
     """The listing with notes on what is odd. Raises DataError for what cannot be learned from.
 
     What is not there `to_train` may have one class, and lack classes in train.

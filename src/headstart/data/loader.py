@@ -20,7 +20,7 @@ from headstart.data import transforms
 from headstart.rng import stream
 
 
-class Store(Protocol):
+class ImageStore(Protocol):
     """Decoded photos: `store[i]` is uint8 [h, w, 3]."""
 
     def __getitem__(self, index: int, /) -> np.ndarray: ...
@@ -28,10 +28,10 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Photos:
+class ImageSubset:
     """The photos of one split: positions in the store (int64 [n]) and their labels (int64 [n])."""
 
-    store: Store
+    store: ImageStore
     indices: np.ndarray
     labels: np.ndarray
 
@@ -62,7 +62,7 @@ def training_rows(count: int, batch_size: int, seed: int, epoch: int, step: int)
 class TrainingBatches:
     """The training split as batches: `batch(epoch, step)` gives uint8 [n, 3, size, size] and labels [n]."""
 
-    photos: Photos
+    photos: ImageSubset
     batch_size: int
     how: transforms.Augmentation
     seed: int
@@ -72,10 +72,10 @@ class TrainingBatches:
     def steps_per_epoch(self) -> int:
         return self.photos.steps(self.batch_size)
 
-    def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
+    def batch(self, epoch: int, step: int, augmented_views: int = 0) -> tuple[Tensor, Tensor]:
         """Batch `step` of `epoch`. With `views` > 0 epoch e shows view e mod views of each photo, whatever the seed."""
         rows = training_rows(len(self.photos), self.batch_size, self.seed, epoch, step)
-        view, seed = (epoch % views, self.view_seed) if views else (epoch, self.seed)
+        view, seed = (epoch % augmented_views, self.view_seed) if augmented_views else (epoch, self.seed)
         indices = [int(i) for i in self.photos.indices[rows]]
         images = transforms.training_batch(self.photos.pixels(rows), indices, self.how, seed, view)
         return images, torch.from_numpy(self.photos.labels[rows])
@@ -91,7 +91,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "batches", partial(torch.set_num_threads, 1))
 
 
-class Ahead:
+class Prefetcher:
     """Prepares the next batches in threads while an accelerator works on this one; the batches are the same."""
 
     def __init__(self, batches: TrainingBatches, threads: int) -> None:
@@ -99,11 +99,11 @@ class Ahead:
         self._batches, self._threads = batches, min(threads, MOST_THREADS)
         self._waiting: dict[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] = {}
 
-    def batch(self, epoch: int, step: int, views: int = 0) -> tuple[Tensor, Tensor]:
+    def batch(self, epoch: int, step: int, augmented_views: int = 0) -> tuple[Tensor, Tensor]:
         """As `TrainingBatches.batch`."""
         per_epoch = self._batches.steps_per_epoch
         number = epoch * per_epoch + step
-        wanted = [(n // per_epoch, n % per_epoch, views) for n in range(number, number + self._threads + 1)]
+        wanted = [(n // per_epoch, n % per_epoch, augmented_views) for n in range(number, number + self._threads + 1)]
         for asked in set(self._waiting).difference(wanted):  # of another phase
             self._waiting.pop(asked).cancel()
         for asked in wanted:
@@ -112,7 +112,7 @@ class Ahead:
         return self._waiting.pop(wanted[0]).result()
 
 
-def plain_batches(photos: Photos, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:
+def plain_batches(photos: ImageSubset, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:
     """The split in its own order: uint8 [batch_size, 3, size, size] and how many rows of it count.
 
     The last batch is filled with its own first photo, so that all have one shape.

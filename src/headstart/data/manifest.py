@@ -14,7 +14,7 @@ from stat import S_ISREG
 import pandas as pd
 
 from headstart.data.folder import inside
-from headstart.data.image_index import SPLIT_NAMES, Listing, assemble, nearest
+from headstart.data.image_index import SPLIT_NAMES, ImageIndex, assemble, nearest
 from headstart.errors import DataError, UsageError
 
 _REQUIRED, _KNOWN = ("path", "label"), ("path", "label", "split", "group")
@@ -22,7 +22,7 @@ _ESCAPES = r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)"
 _UNTIDY = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
 
 
-def read(source: str, path: Path, *, allow_outside: bool = False) -> Listing:
+def read(source: str, path: Path, *, allow_outside: bool = False) -> ImageIndex:
     """The images that the manifest at `path` (absolute) names, relative to its folder.
 
     Rows count from 1, the first below the header; equal ones are read once, with a note. Raises DataError, naming the
@@ -59,8 +59,8 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
         table = reader(path)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and a bad encoding are ValueErrors
         reason = str(error).strip().splitlines()[-1]
-        cure = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct that place."
-        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", cure) from error
+        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct that place."
+        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", hint) from error
     table.columns = table.columns.str.strip()
     if (twice := table.columns.duplicated()).any():
         raise DataError(f"{path.name} has the column {table.columns[twice][0]!r} twice.", "Keep one of the two.")
@@ -68,8 +68,8 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     for name in _REQUIRED:
         if name not in table:
             shown = ", ".join(map(str, table)) or "none"
-            cure = nearest(name, extra) or f"Its columns are {shown}; name one of them {name}."
-            raise DataError(f"{path.name} has no column {name!r}.", cure)
+            hint = nearest(name, extra) or f"Its columns are {shown}; name one of them {name}."
+            raise DataError(f"{path.name} has no column {name!r}.", hint)
     if table.empty:
         raise DataError(f"{path.name} has no rows.", "Give each image a row with its path and label.")
     notes = [f"Column {column!r} of {path.name} is not used. {nearest(column, _KNOWN)}".rstrip() for column in extra]

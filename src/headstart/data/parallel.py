@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
     """`function` of each item, in the items' order, computed by `threads` threads that run at most 8 items ahead each.
 
     An exception of `function` is raised here. Close the iterator (`contextlib.closing`) to stop early.

@@ -27,10 +27,10 @@ from PIL import features
 
 from headstart.data.decode import VERSION, Pixels, UndecodableError, decode, decode_file, decoded_bytes, opened, quiet
 from headstart.data.hashing import UNREADABLE, fingerprint, hash_file, hash_files
-from headstart.data.image_index import Listing
-from headstart.data.parallel import in_order
+from headstart.data.image_index import ImageIndex
+from headstart.data.parallel import ordered_map
 from headstart.errors import DataError, ResourceError
-from headstart.storage.cache import cache_root, scratch_folder, settle, write_whole
+from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_whole
 
 __all__ = ["PixelStore", "decode", "fingerprint", "hash_files", "open_store"]
 
@@ -84,17 +84,17 @@ class PixelStore:
 
     def _check(self, index: int, found: Pixels) -> None:
         if zlib.crc32(found.data) != self._checks[index]:
-            cure = "Start or resume it again: they will be decoded anew."
+            hint = "Start or resume it again: they will be decoded anew."
             try:
                 (self._folder / "MANIFEST.json").unlink(missing_ok=True)  # without it the store is made anew
             except OSError:
-                cure = f"Delete {self._folder}, then start or resume it again."
-            raise DataError(f"The cached pixels in {self._folder} have changed on the disk (image {index}).", cure)
+                hint = f"Delete {self._folder}, then start or resume it again."
+            raise DataError(f"The cached pixels in {self._folder} have changed on the disk (image {index}).", hint)
         self._checked[index] = True
 
 
 def open_store(
-    listing: Listing,
+    listing: ImageIndex,
     contents: Sequence[str],
     *,
     side: int,
@@ -132,7 +132,7 @@ def open_store(
 
 
 def _build(
-    listing: Listing, first: dict[str, int], bad: dict[str, _Bad], side: int, progress: Progress | None, threads: int
+    listing: ImageIndex, first: dict[str, int], bad: dict[str, _Bad], side: int, progress: Progress | None, threads: int
 ) -> Path:
     """Decode the images of `first` (content -> index) into a new store; what cannot be decoded is added to `bad`."""
     paths = [listing.paths[i] for i in first.values()]
@@ -140,7 +140,7 @@ def _build(
     with scratch_folder(root) as scratch:
         _check_disk(root, paths, side)
         good, sizes, deep, checks = list[str](), list[tuple[int, int]](), list[bool](), list[int]()
-        work = in_order(lambda item: _read(item[1], item[0], side), zip(first, paths, strict=True), threads)
+        work = ordered_map(lambda item: _read(item[1], item[0], side), zip(first, paths, strict=True), threads)
         with contextlib.closing(work) as results, (scratch / "pixels.bin").open("wb") as file:
             for done, (content, result) in enumerate(zip(first, results, strict=True), 1):
                 if isinstance(result, _Bad):
@@ -159,7 +159,7 @@ def _build(
             _write_index(scratch, good, sizes, deep, checks)
             if folder.exists() and not _whole(folder):  # damaged; another process's appears whole
                 shutil.rmtree(folder, ignore_errors=True)
-            settle(scratch, folder)
+            commit_folder(scratch, folder)
     return folder
 
 
@@ -172,19 +172,19 @@ def _read(path: Path, content: str, side: int) -> tuple[Pixels, bool] | _Bad:
             file.seek(0)
             return decode_file(file, side, str(path))
     except DataError as error:
-        reason = error.what.removeprefix(str(path)).strip(" .")
+        reason = error.message.removeprefix(str(path)).strip(" .")
         return _Bad(reason, lasting=isinstance(error, UndecodableError) and not content.startswith(UNREADABLE))
 
 
-def _refusal(listing: Listing, contents: Sequence[str], bad: dict[str, _Bad]) -> DataError:
+def _refusal(listing: ImageIndex, contents: Sequence[str], bad: dict[str, _Bad]) -> DataError:
     where = [i for i, content in enumerate(contents) if content in bad]
     count = f"{len(where):,} of the {len(contents):,} images of {listing.source} cannot be decoded"
     if len(where) == len(contents):
         count = f"None of the {len(contents):,} images of {listing.source} can be decoded"
     shown = "; ".join(f"{listing.keys[i]} {bad[contents[i]].reason}" for i in where[:5])
     what = f"{count}: {shown}{'; …' if len(where) > 5 else ''}."
-    cure = "Replace or remove them, or leave them out with --skip-bad."
-    return DataError(what, cure)
+    hint = "Replace or remove them, or leave them out with --skip-bad."
+    return DataError(what, hint)
 
 
 def _root() -> Path:

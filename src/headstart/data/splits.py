@@ -16,10 +16,10 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from headstart.data.image_index import SPLITS, Listing
+from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.errors import DataError
 from headstart.rng import stream
-from headstart.text import counted
+from headstart.text import pluralize
 
 Indices = npt.NDArray[np.int64]
 SHARE = 0.15  # of all images, each for val and test
@@ -42,13 +42,13 @@ class Split:
 
 
 def divide(
-    listing: Listing,
+    listing: ImageIndex,
     *,
     seed: int,
     test_seed: int = 0,
     contents: Sequence[str] | None = None,
     fraction: float = 1.0,
-    val_judges: bool = False,
+    evaluate_on_val: bool = False,
 ) -> Split:
     """Divide 70/15/15 what is not declared; `test` depends on `test_seed` only, train and val on `seed` too.
 
@@ -63,7 +63,7 @@ def divide(
     pool = np.flatnonzero((names == "train") | (names == ""))
     units = _units(listing, contents)
     judge = "test"
-    if val_judges and declared == "train+val":
+    if evaluate_on_val and declared == "train+val":
         part["test"] = part["val"]
         pool, part["val"] = _carve(listing, units, pool, SHARE, 1, seed, "split/val")
     elif declared in ("none", "train"):
@@ -73,10 +73,10 @@ def divide(
         pool, part["val"] = _carve(listing, units, pool, SHARE, 1, seed, "split/val")
     elif declared == "train+val":
         judge = "val"
-    return Split(thinned(listing, pool, fraction, test_seed), part["val"], part["test"], declared, judge)
+    return Split(draw_fraction(listing, pool, fraction, test_seed), part["val"], part["test"], declared, judge)
 
 
-def thinned(listing: Listing, train: Indices, fraction: float, seed: int) -> Indices:
+def draw_fraction(listing: ImageIndex, train: Indices, fraction: float, seed: int) -> Indices:
     """`fraction` of the training images of each class, in one order for all fractions: the smaller lie in the larger.
 
     The order hangs on `seed` and on each image's key, so that it is the same whatever else is in `train`. Raises
@@ -98,7 +98,7 @@ def thinned(listing: Listing, train: Indices, fraction: float, seed: int) -> Ind
     return np.sort(np.concatenate(kept))
 
 
-def overlaps(listing: Listing, split: Split, contents: Sequence[str]) -> list[str]:
+def overlaps(listing: ImageIndex, split: Split, contents: Sequence[str]) -> list[str]:
     """Sentences on images of equal content in two splits or under two labels, and on groups in two splits."""
     side = np.empty(len(listing), dtype=np.int64)
     for number, part in enumerate((split.train, split.val, split.test)):
@@ -129,7 +129,7 @@ def _sets(names: Sequence[str]) -> list[list[int]]:
     return [members for members in sets.values() if len(members) > 1]
 
 
-def _declared(listing: Listing, names: npt.NDArray[np.str_]) -> str:
+def _declared(listing: ImageIndex, names: npt.NDArray[np.str_]) -> str:
     if (names == "").all():
         return "none"
     if (names == "").any():
@@ -144,7 +144,7 @@ def _declared(listing: Listing, names: npt.NDArray[np.str_]) -> str:
     return declared
 
 
-def _units(listing: Listing, contents: Sequence[str] | None) -> Indices:
+def _units(listing: ImageIndex, contents: Sequence[str] | None) -> Indices:
     """For each image the number of its unit: images joined by group or content, directly or through others."""
     n = len(listing)
     rows, columns, nodes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], n
@@ -161,7 +161,7 @@ def _units(listing: Listing, contents: Sequence[str] | None) -> Indices:
 
 
 def _carve(
-    listing: Listing, units: Indices, pool: Indices, share: float, keep: int, seed: int, purpose: str
+    listing: ImageIndex, units: Indices, pool: Indices, share: float, keep: int, seed: int, purpose: str
 ) -> tuple[Indices, Indices]:
     """Divide `pool` into (rest, carved), `carved` holding about `share` of each class.
 
@@ -173,7 +173,7 @@ def _carve(
         filling = _Filling(order[unit], listing.labels[pool], len(listing.classes), share, keep)
         if attempt == 0 and filling.short is not None:
             name, count = listing.classes[filling.short], int(filling.total[filling.short])
-            found = f"{counted(count, 'independent image')} or {'group' if count == 1 else 'groups'}"
+            found = f"{pluralize(count, 'independent image')} or {'group' if count == 1 else 'groups'}"
             what = f"Class {name!r} has {found}, too few for {keep + 1} splits."
             raise DataError(what, "Add images of it, or leave it out: --classes a,b,c keeps those.")
         if filling.fill() and (keep == 1 or _divisible(filling, seed, attempt)):

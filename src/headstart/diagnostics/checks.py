@@ -18,7 +18,7 @@ from typing import Any
 from headstart.diagnostics import gradients, learning_rate
 from headstart.diagnostics.finding import Finding, number, share
 from headstart.diagnostics.history import HEALTHY, History, Line
-from headstart.text import capital, counted
+from headstart.text import capitalize, pluralize
 
 _CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 
@@ -44,18 +44,18 @@ def _causes(history: History) -> Iterator[Finding]:
     yield from (found for check in checks if (found := check()) is not None)
 
 
-def ailments(history: History) -> list[Finding]:
+def unhealthy_findings(history: History) -> list[Finding]:
     """What is wrong."""
-    return [found for found in findings(history) if found.ailment]
+    return [found for found in findings(history) if found.unhealthy]
 
 
-def news(history: History, noticed: set[str]) -> list[dict[str, Any]]:
+def new_findings(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     """Lines for the record of what is wrong now, and at the end of what is so no more; `noticed` keeps their names.
 
     What is told while a run trains may pass: a network that explodes at first may learn all the same. What another
     cause hides at the end, since one alone is told, has not passed.
     """
-    found = {finding.name: finding for finding in ailments(history)}
+    found = {finding.name: finding for finding in unhealthy_findings(history)}
     lines: list[dict[str, Any]] = [
         {"kind": "finding", "withdrawn": False, **found[name].to_json()} for name in found if name not in noticed
     ]
@@ -73,20 +73,20 @@ def news(history: History, noticed: set[str]) -> list[dict[str, Any]]:
 
 def healthy_words(history: History) -> str:
     """What was looked at, for a run in which nothing is wrong."""
-    told = [f"{counted(len(history.looks), 'look')} in {counted(len(history.epochs), 'epoch')}"]
+    told = [f"{pluralize(len(history.looks), 'look')} in {pluralize(len(history.epochs), 'epoch')}"]
     if updates := history.updates():
         told.append(f"an update is {share(median(u for _, _, u in updates))} of the weights")
     if history.probes and (ends := gradients.ends(history.probes[-1])) is not None:
         (first, _), (last, _), ratio = ends
         told.append(f"|∂L/∂h| behind {first} is {ratio:.2g} of that behind {last}")
     if history.has_hardly_begun:
-        told.append(f"the loss is {history.last_loss:.2f}, and one who guesses has {history.guessing:.2f}")
-    if history.one_answer:
+        told.append(f"the loss is {history.last_loss:.2f}, and one who guesses has {history.prior_entropy:.2f}")
+    if history.predicts_one_class:
         told.append("val images all get one answer")
     told += [why for why in (unprobed(history), _unseen(history)) if why]
     told += [] if history.ended else ["the run is not at its end"]
     yet = "" if history.standing == HEALTHY else " yet"
-    return f"{capital(history.standing)}: nothing was found{yet} ({'; '.join(told)})."
+    return f"{capitalize(history.standing)}: nothing was found{yet} ({'; '.join(told)})."
 
 
 def unprobed(history: History) -> str:
@@ -126,7 +126,7 @@ def _frozen(history: History) -> Finding | None:
     what = {
         "frozen": "all layers but the head are frozen",
         "lp-ft": "all layers but the head are frozen at first",
-    }.get(tuning, f"all but the head and the last {counted(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
+    }.get(tuning, f"all but the head and the last {pluralize(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
     return Finding(
         "frozen by design", "", 0, 0.0, 0.0, f"By design {what} ({tuning}).",
         "They have no gradients because none are wanted.", "",

@@ -26,7 +26,7 @@ class Finding:
     advice: str
 
     @property
-    def ailment(self) -> bool:
+    def unhealthy(self) -> bool:
         """Whether something is wrong; what was asked for is only noted."""
         return self.name != "frozen by design"
 
@@ -35,7 +35,7 @@ class Finding:
         return " ".join(part for part in (self.evidence, self.meaning, self.advice) if part)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ailment": self.ailment, "sentence": self.sentence}
+        return {**asdict(self), "unhealthy": self.unhealthy, "sentence": self.sentence}
 
 
 def switches(history: History) -> list[str]:

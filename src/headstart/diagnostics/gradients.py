@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from headstart.diagnostics.finding import Finding, number, switches, when
-from headstart.diagnostics.history import HARDLY, History, Line
-from headstart.text import counted
+from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History, Line
+from headstart.text import pluralize
 
 VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
 EXPLODED = 1e4
@@ -50,10 +50,10 @@ def exploding(history: History, probe: Line) -> Finding | None:
         )
         return _exploded(history, first, probe, ratio, EXPLODED, evidence)
     plain = history.plan["network"]["norm"] == "none"
-    most = (TOO_LARGE if plain else MONSTROUS) * history.guessing
+    most = (TOO_LARGE if plain else MONSTROUS) * history.prior_entropy
     if loss is None or loss > most:
         told = "is not finite" if loss is None else f"is {number(loss)}"
-        evidence = f"{when(probe)} the loss {told}; one who guesses has {history.guessing:.2f}."
+        evidence = f"{when(probe)} the loss {told}; one who guesses has {history.prior_entropy:.2f}."
         return _exploded(history, "", probe, loss, most, evidence)
     return None
 
@@ -99,7 +99,7 @@ def dead(history: History, probe: Line) -> Finding | None:
     if share < DEAD:
         return None
     more = sum(value >= DEAD for value in probe["dead"].values()) - 1
-    also = f" (and {100 * DEAD:.0f} % or more in {counted(more, 'more layer')})" if more else ""
+    also = f" (and {100 * DEAD:.0f} % or more in {pluralize(more, 'more layer')})" if more else ""
     evidence = (
         f"{when(probe)} {100 * share:.0f} % of the filters of {layer} give 0 on every probed photo{also}; in healthy "
         f"runs it is less than {100 * DEAD:.0f} %."
@@ -124,19 +124,19 @@ def not_learning(history: History) -> Finding | None:
     )
     if not (trained and history.ended and history.has_hardly_begun and history.has_had_plenty_of_time):
         return None
-    if not history.one_answer and history.is_falling:
+    if not history.predicts_one_class and history.is_falling:
         return None  # slow, but it learns
     kept = flow_kept(history.probes[-1])
     evidence = [
-        f"After {counted(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses has "
-        f"{history.guessing:.2f}",
-        *(["val images all get one answer"] if history.one_answer else []),
+        f"After {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses has "
+        f"{history.prior_entropy:.2f}",
+        *(["val images all get one answer"] if history.predicts_one_class else []),
         *([f"|∂L/∂h| behind the first block is {number(kept)} of that behind the last"] if kept is not None else []),
     ]
     ways = switches(history)
     return Finding(
-        "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / history.guessing,
-        HARDLY, "; ".join(evidence) + ".",
+        "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / history.prior_entropy,
+        MAX_UNLEARNED_LOSS_RATIO, "; ".join(evidence) + ".",
         "The network has not begun to learn, though gradients do not vanish and updates are neither large nor tiny.",
         f"Try {' and '.join(ways)}." if ways else "Look at the labels, train longer, or try another learning rate.",
     )  # fmt: skip

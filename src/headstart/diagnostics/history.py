@@ -13,7 +13,7 @@ Line = Mapping[str, Any]
 EPOCHS, STEPS = 2, 30  # after so many, or at its end, a run could be expected to have learned something
 PLENTY, OF_A_CLASS = (3, 100), 10  # epochs, steps, and steps for each class, after which it must have
 FALLING = 0.97  # of the training loss of an epoch before: what still learns is below it
-HARDLY = 0.95  # of the loss of one who guesses: who has not come below it has hardly begun to learn
+MAX_UNLEARNED_LOSS_RATIO = 0.95  # of the loss of one who guesses: who has not come below it has hardly begun to learn
 HALFWAY = 0.6  # of the loss of one who guesses: who has come below it has learned
 FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
 HEALTHY, EARLY = "healthy", "too early to say"  # what a run is called in which nothing is wrong
@@ -39,7 +39,7 @@ class History:
             self._rate = max(line["lr"].values())
             if math.isnan(self.first_loss):
                 self.first_loss = line["loss"]
-        elif kind == "look":
+        elif kind == "snapshot":
             self.looks.append((line, self._rate))
         elif kind in ("epoch", "probe"):
             (self.epochs if kind == "epoch" else self.probes).append(line)
@@ -49,15 +49,15 @@ class History:
         return bool(self.state)
 
     @property
-    def guessing(self) -> float:
+    def prior_entropy(self) -> float:
         """The loss of one who knows the shares of the classes alone: their entropy, which is ln(k) of k equal ones."""
         images = [int(count) for count in self.plan["facts"].get("images", {}).values() if count]
         if len(images) < 2 or self.plan["recipe"].get("class_weights", "none") != "none":
-            return self.knowing_nothing
+            return self.uniform_loss
         return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
 
     @property
-    def knowing_nothing(self) -> float:
+    def uniform_loss(self) -> float:
         """The loss of one who takes all classes for equally frequent, as a new head does."""
         return math.log(max(len(self.plan["facts"]["class_names"]), 2))
 
@@ -85,12 +85,12 @@ class History:
     @property
     def standing(self) -> str:
         """What the run is called if nothing is wrong."""
-        return HEALTHY if self.has_had_time and not (self.has_hardly_begun or self.one_answer) else EARLY
+        return HEALTHY if self.has_had_time and not (self.has_hardly_begun or self.predicts_one_class) else EARLY
 
     @property
     def has_hardly_begun(self) -> bool:
         """Whether its loss is still that of one who guesses, or nearly."""
-        return bool(self.epochs) and self.last_loss >= HARDLY * self.guessing
+        return bool(self.epochs) and self.last_loss >= MAX_UNLEARNED_LOSS_RATIO * self.prior_entropy
 
     @property
     def is_falling(self) -> bool:
@@ -99,10 +99,10 @@ class History:
         (From the first epoch's loss to that of guessing only the class shares are learned.)
         """
         losses = [float(line["train"]["loss"]) for line in self.epochs]
-        return losses[-1] < FALLING * max([min(losses[0], self.guessing), *losses[-2:-1]])
+        return losses[-1] < FALLING * max([min(losses[0], self.prior_entropy), *losses[-2:-1]])
 
     @property
-    def one_answer(self) -> bool:
+    def predicts_one_class(self) -> bool:
         """Whether it gave one class to val images of several, in each of the last two epochs if there are so many."""
         tables = [line.get("confusion") or [] for line in self.epochs[-EPOCHS:]]
         return bool(tables) and all(
@@ -118,7 +118,7 @@ class History:
 
     @property
     def has_learned(self) -> bool:
-        return bool(self.epochs) and self.last_loss < HALFWAY * self.guessing
+        return bool(self.epochs) and self.last_loss < HALFWAY * self.prior_entropy
 
     def updates(self) -> list[tuple[int, str, float]]:
         """(epoch, layer that moves most, median over layers of |Δw|/|w|) of each look, as at the highest rate.

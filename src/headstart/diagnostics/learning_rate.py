@@ -10,7 +10,7 @@ from typing import Any
 from headstart.diagnostics.finding import Finding, share, switches
 from headstart.diagnostics.gradients import dead, flow_kept
 from headstart.diagnostics.history import History
-from headstart.text import counted
+from headstart.text import pluralize
 
 THUMB = 1e-3  # |Δw|/|w| per step, the median over layers: a rule of thumb, that of SGD; Adam has more
 SMALL_UPDATE = 3e-5
@@ -18,11 +18,17 @@ LARGE_UPDATE = 3e-2
 HEAD_TIMES = 10  # a head alone may have updates so many times as large
 FAR = 1.0  # |w - w₀|/|w₀|, the median over layers
 BLOWN_UP = 1.1  # of the loss of one who knows nothing: what a first epoch that does harm has on the mean
-THROWN = 2.0  # of the same: what a whole epoch may have of it before it says that weights are thrown about
-STUCK = 0.8  # of the loss of one who guesses: what has not come below it has learned next to nothing
-BOLD = {"sgd": 0.1, "adam": 0.01}  # the highest rate that is advised, whatever was tried; others as Adam
-REACHED = 0.1  # of the gradient at the last block: with less at the first, small updates are not for want of a rate
-DOWN = 0.25  # powers of ten by which too long a step is left where it is: a tenth is tried before a hundredth
+MAX_EPOCH_UPDATE_RATIO = (
+    2.0  # of the same: what a whole epoch may have of it before it says that weights are thrown about
+)
+MAX_STUCK_LOSS_RATIO = 0.8  # of the loss of one who guesses: what has not come below it has learned next to nothing
+MAX_ADVISED_LR = {"sgd": 0.1, "adam": 0.01}  # the highest rate that is advised, whatever was tried; others as Adam
+MIN_GRADIENT_RATIO = (
+    0.1  # of the gradient at the last block: with less at the first, small updates are not for want of a rate
+)
+LR_STEP_TOLERANCE_DECADES = (
+    0.25  # powers of ten by which too long a step is left where it is: a tenth is tried before a hundredth
+)
 
 
 def too_high(history: History) -> Finding | None:
@@ -35,7 +41,7 @@ def too_high(history: History) -> Finding | None:
     if not diverged and not _does_harm(history, wild=large or history.distance() >= FAR):
         return None
     recipe = history.plan["recipe"]
-    times = max(10.0, 10.0 ** round(math.log10(max(largest, THUMB) / THUMB) - DOWN))
+    times = max(10.0, 10.0 ** round(math.log10(max(largest, THUMB) / THUMB) - LR_STEP_TOLERANCE_DECADES))
     told = [f"{_optimizer(recipe['optimizer'])} at {recipe['lr']:g}:"]
     if updates:
         told.append(
@@ -49,8 +55,8 @@ def too_high(history: History) -> Finding | None:
         told.append(f"{100 * (killed.value or 0):.0f} % of the filters of {killed.layer} are dead by now.")
     else:
         told.append(
-            f"after {counted(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses "
-            f"has {history.guessing:.2f}."
+            f"after {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses "
+            f"has {history.prior_entropy:.2f}."
         )
     return Finding(
         "learning rate too high", layer, epoch, largest if updates else None, LARGE_UPDATE, " ".join(told),
@@ -67,23 +73,29 @@ def _does_harm(history: History, *, wild: bool) -> bool:
     """
     if not wild or history.has_learned:
         return False
-    if history.last_loss > THROWN * history.knowing_nothing:  # on train and on val: it need not be given time for that
+    if (
+        history.last_loss > MAX_EPOCH_UPDATE_RATIO * history.uniform_loss
+    ):  # on train and on val: it need not be given time for that
         return True
     if not (history.has_had_time and history.settled):
         return False
-    blown_up = history.epochs[0]["train"]["loss"] > BLOWN_UP * history.knowing_nothing
+    blown_up = history.epochs[0]["train"]["loss"] > BLOWN_UP * history.uniform_loss
     killed = bool(history.probes) and dead(history, history.probes[-1]) is not None
-    return blown_up or killed or (history.last_loss >= STUCK * history.guessing and not history.is_falling)
+    return (
+        blown_up
+        or killed
+        or (history.last_loss >= MAX_STUCK_LOSS_RATIO * history.prior_entropy and not history.is_falling)
+    )
 
 
 def too_low(history: History) -> Finding | None:
     """Steps too small to learn anything by, unless gradients fade on the way, which no rate mends."""
     updates = history.updates()
-    if not updates or not history.has_had_time or history.last_loss < STUCK * history.guessing:
+    if not updates or not history.has_had_time or history.last_loss < MAX_STUCK_LOSS_RATIO * history.prior_entropy:
         return None
     usual = median(update for _, _, update in updates)
     kept = flow_kept(history.probes[-1]) if history.probes else None
-    if usual >= SMALL_UPDATE or (kept is not None and kept < REACHED and switches(history)):
+    if usual >= SMALL_UPDATE or (kept is not None and kept < MIN_GRADIENT_RATIO and switches(history)):
         return None
     epoch, layer, _ = max(updates, key=lambda found: found[2])
     recipe = history.plan["recipe"]
@@ -92,7 +104,7 @@ def too_low(history: History) -> Finding | None:
         f"{_optimizer(recipe['optimizer'])} at {recipe['lr']:g}: updates are {share(usual)} of the weights per step, "
         f"a {_round(THUMB / max(usual, 1e-12))}th of the rule of thumb, {share(THUMB)}; the loss was "
         f"{history.first_loss:.2f} at the first step and is {history.last_loss:.2f} after "
-        f"{counted(len(history.epochs), 'epoch')}."
+        f"{pluralize(len(history.epochs), 'epoch')}."
     )
     return Finding(
         "learning rate too low", layer, epoch, usual, SMALL_UPDATE, evidence,
@@ -102,7 +114,7 @@ def too_low(history: History) -> Finding | None:
 
 def _bold(recipe: Mapping[str, Any]) -> float:
     """The highest rate that is advised with an optimizer."""
-    return BOLD.get(recipe["optimizer"], BOLD["adam"])
+    return MAX_ADVISED_LR.get(recipe["optimizer"], MAX_ADVISED_LR["adam"])
 
 
 def _higher(recipe: Mapping[str, Any], times: float) -> str:

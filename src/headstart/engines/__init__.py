@@ -11,9 +11,9 @@ from typing import Protocol
 
 from headstart.errors import ResourceError, UsageError
 
-NAMES = ("auto", "here", "lanes", "ray")
+NAMES = ("auto", "local", "processes", "ray")
 LOST = 3  # times that a job's worker may be lost before the job is answered with an error
-PATIENCE = 5.0  # seconds that an address has to answer
+CONNECT_TIMEOUT_S = 5.0  # seconds that an address has to answer
 GRACE = 10.0  # seconds that a run has for its checkpoint when it is asked to stop
 
 
@@ -48,7 +48,7 @@ def require_listener(address: str) -> None:
     if not host or not port.isdigit():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
             f"Nothing listens at {address} ({error}).", "Start a cluster with `ray start --head`, or check the address."

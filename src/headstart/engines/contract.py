@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 from headstart.analysis.run_records import runs_in
-from headstart.config.resolve import settle
-from headstart.config.run_config import Plan
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
 from headstart.engines import Engine
 from headstart.errors import DataError
 from headstart.hardware import calibration, precision
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.training import setup
 
@@ -36,16 +36,18 @@ _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads
 _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
 
-def plan(seed: int, steps: int = STEPS, **settings: Any) -> Plan:
+def plan(seed: int, steps: int = STEPS, **settings: Any) -> RunConfig:
     """A complete plan of a small run."""
-    draft = calibration.settle(settle({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan)
-    with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        return setup.complete(draft, Silent()).plan
+    draft = calibration.resolve_machine(
+        resolve_settings({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan
+    )
+    with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
+        return setup.complete(draft, NullReporter()).plan
 
 
-def job(parent: Path, *plans: Plan) -> str:
+def job(parent: Path, *plans: RunConfig) -> str:
     """A job of these plans, as a study would ask for them."""
-    about = {"cell": "small", "stage": "main", "budget": "", "fraction": 1.0}
+    about = {"variant": "small", "stage": "main", "budget": "", "fraction": 1.0}
     return job_protocol.text(parent, [(asked, about) for asked in plans])
 
 
@@ -76,7 +78,7 @@ def an_error_is_an_answer(engine: Engine, folder: Path) -> None:
     try:
         job_protocol.folders(found[0])
     except DataError as error:
-        _require("nowhere" in error.what, "an error says what it said where it came up")
+        _require("nowhere" in error.message, "an error says what it said where it came up")
     else:
         _require(False, "an error comes up as its own class")
     _require(len(job_protocol.folders(found[1])) == 1, "an error leaves the other jobs alone")

@@ -19,26 +19,28 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from headstart.engines import GRACE, LOST
-from headstart.engines.scheduling import soonest
+from headstart.engines.scheduling import schedule_jobs
 from headstart.errors import InterruptedRunError, ResourceError
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 from headstart.runs import job_protocol
-from headstart.signals import SIGNALS, Wish
+from headstart.signals import SIGNALS, SignalGuard
 
-_LANE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.worker import main; main()"
+_WORKER_COMMAND = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.worker import main; main()"
+)
 
 
-class Lane:
+class WorkerProcess:
     """A worker process as its parent has it. What it answers comes into `answers` as (lane, text), its end as None."""
 
-    def __init__(self, answers: SimpleQueue[tuple[Lane, str | None]]) -> None:
+    def __init__(self, answers: SimpleQueue[tuple[WorkerProcess, str | None]]) -> None:
         self.index: int | None = None  # of the job that it works on
         self._answers = answers
         if hasattr(signal, "pthread_sigmask"):  # the child inherits what is blocked, from its first moment on
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
-                [sys.executable, "-P", "-c", _LANE, json.dumps(sys.path)],
+                [sys.executable, "-P", "-c", _WORKER_COMMAND, json.dumps(sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -78,73 +80,73 @@ class Lane:
         self._answers.put((self, None))
 
 
-class Lanes:
+class ProcessEngine:
     """Runs `count` jobs at a time, each in a process of its own."""
 
-    def __init__(self, count: int, voice: Voice) -> None:
+    def __init__(self, count: int, reporter: Reporter) -> None:
         self.count = count
-        self._voice = voice
-        self._lanes: list[Lane] = []
-        self._answers: SimpleQueue[tuple[Lane, str | None]] = SimpleQueue()
+        self._reporter = reporter
+        self._workers: list[WorkerProcess] = []
+        self._answers: SimpleQueue[tuple[WorkerProcess, str | None]] = SimpleQueue()
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
         """So many at a time, in the order that ends soonest; answers come as runs end."""
-        waiting, lost = deque(soonest([job_protocol.seconds(job) for job in jobs], self.count)), Counter[int]()
-        with Wish() as wish:
+        waiting, lost = deque(schedule_jobs([job_protocol.seconds(job) for job in jobs], self.count)), Counter[int]()
+        with SignalGuard() as guard:
             try:
-                while waiting or any(lane.index is not None for lane in self._lanes):
-                    if (number := wish.heard()) is not None:
+                while waiting or any(worker.index is not None for worker in self._workers):
+                    if (number := guard.heard()) is not None:
                         yield from self._stopped(number, waiting)
                         return
                     self._hand_out(jobs, waiting)
                     if (found := self._next(0.2)) is None:
                         continue
-                    lane, index, answer = found
+                    worker, index, answer = found
                     if answer is not None:
                         yield index, answer
                         continue
                     lost[index] += 1
-                    how = f"The process of {job_protocol.title(jobs[index])} ended {lane.close()}"
+                    how = f"The process of {job_protocol.title(jobs[index])} ended {worker.close()}"
                     if lost[index] < LOST:
-                        self._voice.say(f"{how}; the run goes on in another.")
+                        self._reporter.say(f"{how}; the run goes on in another.")
                         waiting.appendleft(index)
                     else:
-                        cure = "See whether the memory is enough, then go on with `headstart resume`."
-                        yield index, job_protocol.failed(ResourceError(f"{how}, {LOST} times in a row.", cure))
+                        hint = "See whether the memory is enough, then go on with `headstart resume`."
+                        yield index, job_protocol.failed(ResourceError(f"{how}, {LOST} times in a row.", hint))
             finally:
                 self._stop(signal.SIGTERM)
 
     def close(self) -> None:
         """End all lanes; a run in progress is left as it was when it was last written."""
-        for lane in self._lanes:
-            lane.close()
-        self._lanes.clear()
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
         self._answers = SimpleQueue()
 
     def _hand_out(self, jobs: Sequence[str], waiting: deque[int]) -> None:
         while waiting:
-            lane = next((lane for lane in self._lanes if lane.index is None), None)
-            if lane is None:
-                if len(self._lanes) == self.count:
+            worker = next((worker for worker in self._workers if worker.index is None), None)
+            if worker is None:
+                if len(self._workers) == self.count:
                     return
-                lane = Lane(self._answers)
-                self._lanes.append(lane)
-            lane.index = waiting.popleft()
-            lane.send({"job": jobs[lane.index]})
+                worker = WorkerProcess(self._answers)
+                self._workers.append(worker)
+            worker.index = waiting.popleft()
+            worker.send({"job": jobs[worker.index]})
 
-    def _next(self, seconds: float) -> tuple[Lane, int, str | None] | None:
+    def _next(self, seconds: float) -> tuple[WorkerProcess, int, str | None] | None:
         """What the next lane to speak has to say of which job; None for its death. None where nobody speaks in time."""
         try:
-            lane, answer = self._answers.get(timeout=max(seconds, 0.001))
+            worker, answer = self._answers.get(timeout=max(seconds, 0.001))
         except Empty:
             return None
-        index, lane.index = lane.index, None
+        index, worker.index = worker.index, None
         if answer is None:
-            self._lanes.remove(lane)
+            self._workers.remove(worker)
         if index is None:  # an idle lane died: nothing is lost
-            lane.close()
+            worker.close()
             return None
-        return lane, index, answer
+        return worker, index, answer
 
     def _stopped(self, number: signal.Signals, waiting: deque[int]) -> Generator[tuple[int, str]]:
         """What is still answered after a signal: runs that came to their end, then one that did not."""
@@ -161,17 +163,17 @@ class Lanes:
 
     def _stop(self, number: signal.Signals) -> list[tuple[int, str | None]]:
         """Ask the busy lanes to stop, and end all lanes if one was busy: what was asked to stop starts nothing more."""
-        busy = [lane for lane in self._lanes if lane.index is not None]
-        for lane in busy:
-            lane.send({"stop": int(number)})
+        busy = [worker for worker in self._workers if worker.index is not None]
+        for worker in busy:
+            worker.send({"stop": int(number)})
         found, until = list[tuple[int, str | None]](), time.monotonic() + GRACE
-        while any(lane.index is not None for lane in busy) and time.monotonic() < until:
+        while any(worker.index is not None for worker in busy) and time.monotonic() < until:
             if (answered := self._next(until - time.monotonic())) is not None:
-                lane, index, answer = answered
+                worker, index, answer = answered
                 found.append((index, answer))
                 if answer is None:
-                    lane.close()
-        found += [(lane.index, None) for lane in busy if lane.index is not None]
+                    worker.close()
+        found += [(worker.index, None) for worker in busy if worker.index is not None]
         if busy:
             self.close()
         return found

@@ -24,21 +24,23 @@ from headstart.analysis.run_records import runs_in
 from headstart.engines import GRACE, LOST
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute as work
 from headstart.runs import job_protocol
-from headstart.signals import Wish
+from headstart.signals import SignalGuard
 
 Answer = tuple[str, bytes]  # the answer's text, and run folders that do not lie where the study is
 _ELSEWHERE = json.dumps({"elsewhere": True})  # the node does not see the study's folder
 _WEEK = 7 * 24 * 3600
-_CURE = "Go on with `headstart resume`; `ray status` shows what the cluster has."
+_HINT = "Go on with `headstart resume`; `ray status` shows what the cluster has."
 
 
-class Ray:
+class RayEngine:
     """Runs all jobs at once, as the cluster has room for them."""
 
-    def __init__(self, address: str, voice: Voice, *, threads: int = 1, gpus: int = 0, shared: bool = True) -> None:
+    def __init__(
+        self, address: str, reporter: Reporter, *, threads: int = 1, gpus: int = 0, shared: bool = True
+    ) -> None:
         """Connect to the cluster at `address`; without one, to the one that Ray finds or starts on this machine.
 
         Each task asks for `threads` CPUs and `gpus` GPUs. With `shared` off, no node is taken to see the study's
@@ -50,7 +52,7 @@ class Ray:
             import ray
         except ImportError:
             raise UsageError("Ray is not installed.", "Install it with `pip install 'headstart[ray]'`.") from None
-        self._ray, self._voice, self._shared = ray, voice, shared
+        self._ray, self._reporter, self._shared = ray, reporter, shared
         self._own = not ray.is_initialized()
         if self._own:
             try:
@@ -69,10 +71,10 @@ class Ray:
         """In whatever order the cluster makes of them."""
         tokens = _Tokens(jobs, write=self._shared)
         running = {self._task.remote(job, tokens.of(job), None): index for index, job in enumerate(jobs)}
-        with Wish() as wish:
+        with SignalGuard() as guard:
             try:
                 while running:
-                    if (number := wish.heard()) is not None:
+                    if (number := guard.heard()) is not None:
                         yield from self._stopped(number, running, jobs)
                         return
                     for index, (text, parcel) in self._done(running, jobs, 0.2):
@@ -109,12 +111,12 @@ class Ray:
             except self._ray.exceptions.RayTaskError as error:
                 reason = " ".join(str(error.cause).split())
                 what = f"The task of {job_protocol.title(jobs[index])} failed ({type(error.cause).__name__}: {reason})."
-                cure = "See whether every node has this version of headstart."
-                yield index, (job_protocol.failed(HeadstartError(what, cure), str(error)), b"")
+                hint = "See whether every node has this version of headstart."
+                yield index, (job_protocol.failed(HeadstartError(what, hint), str(error)), b"")
             except self._ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 what = f"The worker of {job_protocol.title(jobs[index])} was lost {LOST} times ({reason})."
-                yield index, (job_protocol.failed(ResourceError(what, _CURE)), b"")
+                yield index, (job_protocol.failed(ResourceError(what, _HINT)), b"")
 
     def _stopped(
         self, number: signal.Signals, running: dict[Any, int], jobs: Sequence[str]
@@ -182,7 +184,7 @@ def _answer(job: str, token: str, parcel: bytes | None) -> Answer:
     `parcel` holds the runs of the job that were begun already; None where the study's folder is hoped to be seen.
     """
     if not json.loads(job)["runs"] or Path(token).exists():
-        return work.work_apart(job, Silent()), b""
+        return work.work_apart(job, NullReporter()), b""
     if parcel is None:
         return _ELSEWHERE, b""
     from headstart.storage.cache import cache_root
@@ -197,7 +199,7 @@ def _answer(job: str, token: str, parcel: bytes | None) -> Answer:
     parent = away / name  # the same for a worker that takes over on this node: it goes on from the checkpoint
     if not parent.exists():
         unpack(parcel, parent)
-    answer = work.work_apart(json.dumps({**content, "parent": str(parent)}), Silent())
+    answer = work.work_apart(json.dumps({**content, "parent": str(parent)}), NullReporter())
     found = pack([run.folder for run in runs_in(parent)])
     shutil.rmtree(parent, ignore_errors=True)
     return answer, found
@@ -205,9 +207,9 @@ def _answer(job: str, token: str, parcel: bytes | None) -> Answer:
 
 def _hashes(content: dict[str, Any]) -> set[str]:
     """The hashes of a job's plans."""
-    from headstart.config.run_config import Plan
+    from headstart.config.run_config import RunConfig
 
-    return {Plan.model_validate(item["plan"]).hash for item in content["runs"]}
+    return {RunConfig.model_validate(item["plan"]).hash for item in content["runs"]}
 
 
 def _outgoing(job: str) -> bytes:

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstart.config.run_config import Network, Plan
-from headstart.engines.processes import Lane
+from headstart.config.run_config import NetworkConfig, RunConfig
+from headstart.engines.processes import WorkerProcess
 from headstart.errors import ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
-from headstart.text import counted
+from headstart.text import pluralize
 from headstart.training import setup
 from headstart.weights import starts
 
@@ -33,7 +33,7 @@ _PATIENCE = 180.0  # seconds that a lane may take to answer
 _networks: dict[str, nn.Module] = {}
 
 
-def threads_per_run(plan: Plan, voice: Voice, *, side_by_side: bool = False) -> int:
+def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool = False) -> int:
     """Threads that each run should have here, so that runs side by side train the most images a second.
 
     `plan` is a draft for the CPU. All usable cores, where one process is the fastest; with `side_by_side` there are
@@ -42,16 +42,16 @@ def threads_per_run(plan: Plan, voice: Voice, *, side_by_side: bool = False) -> 
     cores = devices.usable_cores()
     if cores < 2:
         return 1
-    rates = _rates(plan, cores, voice)
+    rates = _rates(plan, cores, reporter)
     alone = rates.get(cores, 0.0)
-    lanes = {threads: rate for threads, rate in rates.items() if threads <= cores // 2}
-    if not lanes:
+    workers = {threads: rate for threads, rate in rates.items() if threads <= cores // 2}
+    if not workers:
         return cores
-    best = max(lanes, key=lambda threads: lanes[threads])
-    told = f"{cores // best} runs side by side, each with {counted(best, 'thread')},"
-    voice.say(f"Measured: {told} train {lanes[best]:.0f} images/s together; one alone, with {cores}, {alone:.0f}.")
+    best = max(workers, key=lambda threads: workers[threads])
+    told = f"{cores // best} runs side by side, each with {pluralize(best, 'thread')},"
+    reporter.say(f"Measured: {told} train {workers[best]:.0f} images/s together; one alone, with {cores}, {alone:.0f}.")
     # at equal rates too: what a run does besides its steps uses one thread, and lanes do it side by side
-    return best if side_by_side or lanes[best] >= alone else cores
+    return best if side_by_side or workers[best] >= alone else cores
 
 
 def candidates(cores: int) -> list[int]:
@@ -62,7 +62,7 @@ def candidates(cores: int) -> list[int]:
     return found
 
 
-def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
+def _rates(plan: RunConfig, cores: int, reporter: Reporter) -> dict[int, float]:
     """Images a second of all lanes together, by threads for each; from the cache where they were measured before."""
     if plan.network.network == "auto":
         name = starts.default_network(plan.arm.start) or "resnet18"
@@ -77,7 +77,7 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
     path = cache_root() / "machine" / f"lanes-{digest}.json"
     with suppress(OSError, ValueError, KeyError):
         return {int(threads): float(rate) for threads, rate in json.loads(path.read_text())["rates"].items()}
-    voice.say("Measuring whether runs side by side are faster here, once for this network and image size: a minute.")
+    reporter.say("Measuring whether runs side by side are faster here, once for this network and image size: a minute.")
     rates = measured(plan.network, shape, asked, candidates(cores), cores)
     if len(rates) < 2:  # something failed: the next study tries again
         return rates
@@ -87,23 +87,23 @@ def _rates(plan: Plan, cores: int, voice: Voice) -> dict[int, float]:
 
 
 def measured(
-    network: Network, shape: list[int], precisions: list[str], threads: list[int], cores: int
+    network: NetworkConfig, shape: list[int], precisions: list[str], threads: list[int], cores: int
 ) -> dict[int, float]:
     """Images a second of `cores // t` lanes for each `t` of `threads`, in turn, until more lanes are slower.
 
     The first settles in which of `precisions` all are timed. A number of lanes that fails, as for want of memory, is
     left out with all that are larger.
     """
-    lanes: list[Lane] = []
-    answers: SimpleQueue[tuple[Lane, str | None]] = SimpleQueue()
+    workers: list[WorkerProcess] = []
+    answers: SimpleQueue[tuple[WorkerProcess, str | None]] = SimpleQueue()
     rates: dict[int, float] = {}
     try:
         for count in threads:
-            while len(lanes) < cores // count:
-                lanes.append(Lane(answers))
+            while len(workers) < cores // count:
+                workers.append(WorkerProcess(answers))
             asked = {"network": network.model_dump(mode="json"), "shape": shape, "threads": count}
             try:
-                found = {name: _together(lanes, answers, {**asked, "precision": name}) for name in precisions}
+                found = {name: _together(workers, answers, {**asked, "precision": name}) for name in precisions}
             except (Empty, ResourceError):
                 break
             precisions = [max(found, key=lambda name: found[name])]
@@ -114,20 +114,22 @@ def measured(
             if rate < max(rates.values()):
                 break
     finally:
-        for lane in lanes:
-            lane.close()
+        for worker in workers:
+            worker.close()
     return rates
 
 
-def _together(lanes: list[Lane], answers: SimpleQueue[tuple[Lane, str | None]], asked: dict[str, Any]) -> float:
+def _together(
+    workers: list[WorkerProcess], answers: SimpleQueue[tuple[WorkerProcess, str | None]], asked: dict[str, Any]
+) -> float:
     """Steps a second of all lanes: first each gets ready, then all are timed at once. 0 where one cannot.
 
     Raises Empty where a lane does not answer in time, and ResourceError where one dies.
     """
     for seconds in (0.0, WINDOW):
-        for lane in lanes:
-            lane.send({"pace": {**asked, "seconds": seconds}})
-        said = [answers.get(timeout=_PATIENCE)[1] for _ in lanes]
+        for worker in workers:
+            worker.send({"pace": {**asked, "seconds": seconds}})
+        said = [answers.get(timeout=_PATIENCE)[1] for _ in workers]
         if None in said:
             raise ResourceError("A lane ended while it was timed.", "See whether the memory is enough.")
         rates = [json.loads(answer)["rate"] for answer in said if answer is not None]
@@ -141,9 +143,9 @@ def work(asked: dict[str, Any]) -> str:
     key = json.dumps([asked["network"], asked["precision"]])
     shape, device = tuple(asked["shape"]), torch.device("cpu")
     try:
-        with precision.repeatable(device, asked["threads"]):
+        with precision.deterministic(device, asked["threads"]):
             if key not in _networks:
-                made = setup.make_network(Network.model_validate(asked["network"]), "linear", 10, 0)
+                made = setup.make_network(NetworkConfig.model_validate(asked["network"]), "linear", 10, 0)
                 _networks[key] = devices.place(made, device).train()
             batch = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
             steps, begin = 0, time.perf_counter()

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.storage.files import link, mark, read_json
+from headstart.storage.files import link, read_json, temp_suffix
 from headstart.storage.folders import make_folder
 
 _LEFT = ("lock",)  # whose it is says nothing elsewhere
@@ -42,7 +42,7 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
     appears whole. Names in the archive cannot lead out of `parent`.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    scratch = parent / f"parcel{mark()}"
+    scratch = parent / f"parcel{temp_suffix()}"
     shutil.rmtree(scratch, ignore_errors=True)
     placed: dict[str, Path] = {}
     try:

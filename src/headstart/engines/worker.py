@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from headstart import signals
-from headstart.reporter import Silent
+from headstart.reporter import NullReporter
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
 
             answer = throughput.work(message["pace"])
         else:
-            answer = execute.work_apart(message["job"], Silent())
+            answer = execute.work_apart(message["job"], NullReporter())
         answers.write(answer.encode() + b"\n")
         answers.flush()
 
@@ -52,7 +52,7 @@ def _listen(messages: IO[bytes], waiting: SimpleQueue[dict[str, Any]]) -> None:
     for line in messages:
         message = json.loads(line)
         if "stop" in message:
-            signals.ask(signal.Signals(message["stop"]))
+            signals.request_stop(signal.Signals(message["stop"]))
         else:
             waiting.put(message)
     os._exit(0)  # in the midst of a run, too: what is on the disk is whole at any moment

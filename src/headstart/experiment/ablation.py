@@ -21,8 +21,8 @@ import numpy as np
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed, over_images
 from headstart.analysis.wording import length_words
-from headstart.config.resolve import settle
-from headstart.config.run_config import Plan
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import FORMS
 from headstart.config.study_config import FEWEST_SEEDS
 from headstart.diagnostics.checks import findings
@@ -30,12 +30,12 @@ from headstart.diagnostics.gradients import VANISHED, flow_kept
 from headstart.diagnostics.history import EARLY, HEALTHY, read
 from headstart.engines import checked, factory
 from headstart.errors import DataError, InterruptedRunError, UsageError
-from headstart.experiment.preflight import borne_by_all
+from headstart.experiment.preflight import common_precision
 from headstart.hardware import calibration
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.runs import job_protocol
 from headstart.storage import folders, journal, locks
-from headstart.text import capital, counted, points
+from headstart.text import capitalize, pluralize, points
 from headstart.training import setup
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
@@ -47,7 +47,7 @@ OWN = ("network", "shortcut", "norm", "tuning")  # what the factorial decides by
 FAR_APART = 1.0  # powers of ten: two that lie closer together are not told apart by a limit between them
 STARTS = FORMS[: FORMS.index("imagenet")]  # random ones
 EPOCHS = "3ep"
-CURE = "Give the same command again: it goes on where it was."
+HINT = "Give the same command again: it goes on where it was."
 
 
 ALWAYS, NEVER = "before the first step and after training", "at neither time"
@@ -60,7 +60,7 @@ _TIMES = {
 
 
 @dataclass(frozen=True)
-class Twin:
+class FactorialCell:
     """One cell of the factorial, over its seeds."""
 
     network: str
@@ -94,7 +94,7 @@ class Twin:
 
 
 def compare(
-    source: str, settings: Mapping[str, Any], runs: Path, voice: Voice, *, engine: str = "auto", seeds: int = 1
+    source: str, settings: Mapping[str, Any], runs: Path, reporter: Reporter, *, engine: str = "auto", seeds: int = 1
 ) -> dict[str, Any]:
     """Train the twins that are not there yet; returns `twins`, `effects` and `sentences`.
 
@@ -113,69 +113,73 @@ def compare(
             f"Use --start with one of {', '.join(STARTS)}, or leave it out.",
         )
     checked(engine)
-    draft = settle({"source": source, "epochs": EPOCHS, **settings}).plan
+    draft = resolve_settings({"source": source, "epochs": EPOCHS, **settings}).plan
     folders.require_writable(runs)
-    draft = calibration.settle(draft)
-    asked: list[tuple[Plan, dict[str, Any]]] = []
-    met: list[tuple[str, setup.Complete]] = []
+    draft = calibration.resolve_machine(draft)
+    asked: list[tuple[RunConfig, dict[str, Any]]] = []
+    met: list[tuple[str, setup.ResolvedRun]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
         cell = f"{start},network={network},norm={norm},shortcut={shortcut}"
         plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
                                            "shortcut": shortcut})  # fmt: skip
-        met.append((cell, setup.complete(plan, Silent())))
+        met.append((cell, setup.complete(plan, NullReporter())))
     counts = met[0][1].plan.facts.counts
     if (counts["test"] or counts["val"]) < 2:
         raise DataError("One image cannot judge twins.", "Let test have two images at least, or val without a test.")
     folder, common = _place(runs, draft, [completed for _, completed in met])
     for cell, completed in met:
-        for seed in range(draft.chance.seed, draft.chance.seed + seeds):
-            own = completed.plan.changed("chance", seed=seed).changed("machine", precision=common)
-            own = completed.survey.recounted(own)
-            asked.append((own, {"cell": cell, "stage": "twins", "budget": str(own.recipe.epochs), "fraction": 1.0}))
-    voice.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")
-    _carry_out(folder, asked, engine, voice)
+        for seed in range(draft.seeding.seed, draft.seeding.seed + seeds):
+            own = completed.plan.changed("seeding", seed=seed).changed("machine", precision=common)
+            own = completed.dataset.recounted(own)
+            asked.append(
+                (own, {"variant": cell, "stage": "ablation", "budget": str(own.recipe.epochs), "fraction": 1.0})
+            )
+    reporter.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")
+    _carry_out(folder, asked, engine, reporter)
     made = {run.hash: run for run in runs_in(folder)}
     of_cell: dict[str, list[RunRecord]] = {}
     for plan, about in asked:
-        of_cell.setdefault(about["cell"], []).append(made[plan.hash])
+        of_cell.setdefault(about["variant"], []).append(made[plan.hash])
     found = [_twin(runs) for runs in of_cell.values()]
-    return told(found, asked[0][0]) | {"folder": str(folder)}
+    return ablation_summary(found, asked[0][0]) | {"folder": str(folder)}
 
 
-def _place(runs: Path, draft: Plan, met: Sequence[setup.Complete]) -> tuple[Path, str]:
+def _place(runs: Path, draft: RunConfig, met: Sequence[setup.ResolvedRun]) -> tuple[Path, str]:
     """The factorial's folder, and the precision that all twins have.
 
     One that was left to be measured is that of the twins which are there already: the machine may be measured anew,
     and differ, between a command and the same one again. It is no part of the folder's name then.
     """
-    precision, first = borne_by_all(met), met[0].plan
+    precision, first = common_precision(met), met[0].plan
     measured = draft.machine.precision == "auto"
     named = first.changed("machine", precision="fp32" if measured else precision)
-    folder = runs / f"twins-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
+    folder = runs / f"ablation-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
     begun = next(runs_in(folder), None) if measured else None
     return folder, begun.plan["machine"]["precision"] if begun is not None else precision
 
 
-def _carry_out(folder: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], engine: str, voice: Voice) -> None:
+def _carry_out(
+    folder: Path, asked: Sequence[tuple[RunConfig, dict[str, Any]]], engine: str, reporter: Reporter
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     texts = [job_protocol.text(folder, [one]) for one in asked]
     try:
         with (
             locks.locked(folder),
-            factory.opened(engine, asked[0][0], voice) as chosen,
+            factory.opened(engine, asked[0][0], reporter) as chosen,
             closing(chosen.run(texts)) as made,
         ):
             for count, (index, answer) in enumerate(made, 1):
                 job_protocol.folders(answer)
-                voice.say(f"{count} of {len(asked)}: {asked[index][1]['cell']}")
+                reporter.say(f"{count} of {len(asked)}: {asked[index][1]['variant']}")
     except KeyboardInterrupt:
-        raise InterruptedRunError(signal.SIGINT, CURE) from None
+        raise InterruptedRunError(signal.SIGINT, HINT) from None
     except InterruptedRunError as stop:  # a run does not know that it is one of many
-        stop.cure = CURE
+        stop.hint = HINT
         raise
 
 
-def _twin(runs: Sequence[RunRecord]) -> Twin:
+def _twin(runs: Sequence[RunRecord]) -> FactorialCell:
     """The runs of one cell, one for each seed."""
     network = runs[0].plan["network"]
     histories = [read(run.plan, journal.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
@@ -186,7 +190,7 @@ def _twin(runs: Sequence[RunRecord]) -> Twin:
     names = [one.name for history in histories for one in findings(history)]
     right = np.array([run.judged(split).right for run in runs])
     otherwise = EARLY if EARLY in [history.standing for history in histories] else HEALTHY
-    return Twin(
+    return FactorialCell(
         network["network"], network["shortcut"], network["norm"], right, (start, end), tuple(dict.fromkeys(names)),
         otherwise,
     )  # fmt: skip
@@ -198,7 +202,7 @@ def _middle(values: Sequence[float | None]) -> float:
     return 10 ** float(np.mean(known)) if known else math.nan
 
 
-def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
+def ablation_summary(twins: Sequence[FactorialCell], plan: RunConfig) -> dict[str, Any]:
     """The twins, the effect of each switch in each pair, and what that says in words."""
     effects = [
         _effect(switch, _one(twins, switch, "on", other), _one(twins, switch, "off", other))
@@ -209,7 +213,7 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     length = length_words(str(plan.recipe.epochs))
     of = "images" if plan.facts.counts.get("test") else "images of val, which also chose each twin's epoch"
     head = (
-        f"{len(twins)} twins, {counted(seeds, 'seed')}, {length}, judged on {images} {of}. Kept: "
+        f"{len(twins)} twins, {pluralize(seeds, 'seed')}, {length}, judged on {images} {of}. Kept: "
         "|∂L/∂h| behind the first block over that behind the last, before and after training."
     )
     table = [
@@ -224,7 +228,7 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     limits += "; one seed: intervals hold the luck of the images, not that of the seed" if seeds == 1 else ""
     limits += f". With fewer than {FEWEST_SEEDS} seeds accuracies are undecided." if seeds < FEWEST_SEEDS else "."
     return {
-        "twins": [
+        "cells": [
             {"network": one.network, "shortcut": one.shortcut, "norm": one.norm, "accuracy": one.accuracy,
              "kept_at_start": _known(one.kept[0]), "kept_at_end": _known(one.kept[1]), "findings": list(one.findings),
              "health": one.health}
@@ -235,14 +239,14 @@ def told(twins: Sequence[Twin], plan: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _one(twins: Sequence[Twin], switch: str, state: str, other: tuple[str, str]) -> Twin:
+def _one(twins: Sequence[FactorialCell], switch: str, state: str, other: tuple[str, str]) -> FactorialCell:
     """The twin of a depth with a switch on or off; `other` is the depth and the state of the other switch."""
     network, rest = other
     wanted = (network, state, rest) if switch == "shortcut" else (network, rest, "batch" if state == "on" else "none")
     return next(one for one in twins if (one.network, one.shortcut, one.norm) == wanted)
 
 
-def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
+def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> dict[str, Any]:
     """What a switch does to accuracy, and to the share of the gradient that reaches the first block."""
     accuracy, low, high = _difference(on.right.astype(float) - off.right)
     before, after = (_orders(*kept) for kept in zip(on.kept, off.kept, strict=True))
@@ -264,17 +268,17 @@ def _effect(switch: str, on: Twin, off: Twin) -> dict[str, Any]:
             "orders_at_start": _known(before), "orders": _known(after), "sentence": sentence}  # fmt: skip
 
 
-def _meaning(on: Twin, off: Twin, what: str, *, apart: float, adds: bool) -> str:
+def _meaning(on: FactorialCell, off: FactorialCell, what: str, *, apart: float, adds: bool) -> str:
     """What two twins, with and without `what`, show of gradients.
 
     `apart` is how many powers of ten lie between what they keep; `adds` is true where it is proved to help accuracy.
     """
     one = what == "BatchNorm"
-    keep, add, it = ("keeps", "adds", "it") if one else ("keep", "add", "they")
+    keep, add, it = ("keeps", "adds", "it") if one else ("survivors", "add", "they")
     if failed := [
         f"the twin {which} {what} {twin.failure}" for twin, which in ((on, "with"), (off, "without")) if twin.failure
     ]:
-        return f"{capital(' and '.join(failed))}, so that no more is said of gradients."
+        return f"{capitalize(' and '.join(failed))}, so that no more is said of gradients."
     if off.vanishing == ALWAYS and on.vanishing == NEVER and apart >= FAR_APART:
         return f"Without {what} the gradient vanishes, with {what} it does not: here {what} {keep} it alive."
     if off.vanishing == on.vanishing == ALWAYS:

@@ -10,7 +10,7 @@ from headstart.analysis.wording import judged, paragraph, splits
 from headstart.artifacts.model_folder import make_whole
 from headstart.errors import UsageError
 from headstart.storage import files
-from headstart.text import counted
+from headstart.text import pluralize
 
 
 def export(folder: Path, verdict: dict[str, Any]) -> None:
@@ -21,7 +21,7 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
     if not source.is_dir():
         return
-    scratch = target.with_name(f"model{files.mark()}")
+    scratch = target.with_name(f"model{files.temp_suffix()}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
     make_whole(scratch)
@@ -29,8 +29,8 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     card = scratch / "README.md"
     lines = [
         card.read_text(encoding="utf-8"),
-        f"Chosen by {splits(verdict)[0]} among {counted(verdict['n'], 'seed')} of the arm {arm['name']}, whose mean on "
-        f"{verdict['judge']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
+        f"Chosen by {splits(verdict)[0]} among {pluralize(verdict['n'], 'seed')} of the arm {arm['name']}, whose mean on "
+        f"{verdict['evaluation']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
         f"{paragraph(verdict['sentences'])}\n",
     ]
     card.write_text("\n".join(lines), encoding="utf-8")

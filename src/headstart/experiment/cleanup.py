@@ -6,16 +6,16 @@ import shutil
 from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
-from headstart.storage.cache import sweep
+from headstart.storage.cache import remove_stale
 
 
 def clear_half_made(folder: Path) -> None:
     """What a kill left half-made goes: temporaries, and folders of runs whose plan was not written yet."""
     for means_run in folder.glob("mean-*"):
-        sweep(means_run)
+        remove_stale(means_run)
     for place in (folder, folder / "search", folder / "sources"):
-        sweep(place)
-        sweep(place / "trunks")
+        remove_stale(place)
+        remove_stale(place / "trunks")
         for path in place.glob("[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"):
             if path.is_dir() and not (path / "plan.json").exists():
                 shutil.rmtree(path)

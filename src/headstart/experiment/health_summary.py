@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import RunRecord
-from headstart.text import capital, counted
+from headstart.text import capitalize, pluralize
 
 
-class Ailments:
+class HealthSummary:
     """Counts the findings of an arm's runs, and tells each once when it first appears.
 
     Trials of a search are left out: the ends of a grid are there to be too high and too low.
@@ -25,25 +25,25 @@ class Ailments:
     def count(self, about: Mapping[str, Any], record: RunRecord) -> None:
         """Note a run that was there already."""
         if about["stage"] != "search":
-            self._runs[about["cell"]].add(record.hash)
-            for finding in record.ailments:
-                self._ill[about["cell"], finding.name].add(record.hash)
+            self._runs[about["variant"]].add(record.hash)
+            for finding in record.unhealthy_findings:
+                self._ill[about["variant"], finding.name].add(record.hash)
 
     def take(self, about: Mapping[str, Any], record: RunRecord) -> list[str]:
         """Note a run that has just ended; returns a sentence for each ailment that is new in its arm."""
         self.count(about, record)
         told = []
-        for finding in record.ailments if about["stage"] != "search" else ():
-            key = (about["cell"], finding.name)
+        for finding in record.unhealthy_findings if about["stage"] != "search" else ():
+            key = (about["variant"], finding.name)
             if key not in self._told:
                 self._told.add(key)
-                told.append(f"{capital(finding.name)} in {about['cell']}, seed {record.seed}: {finding.sentence}")
+                told.append(f"{capitalize(finding.name)} in {about['variant']}, seed {record.seed}: {finding.sentence}")
         return told
 
     def summary(self, folder: Path) -> list[str]:
         """How many runs of an arm have an ailment, where that is more than was told; `folder` is the study's."""
         return [
-            f"{capital(name)} in {len(ill)} of {counted(len(self._runs[cell]), 'run')} of {cell}. "
+            f"{capitalize(name)} in {len(ill)} of {pluralize(len(self._runs[cell]), 'run')} of {cell}. "
             f"`headstart diagnose {folder}` tells of each."
             for (cell, name), ill in self._ill.items()
             if len(ill) > 1 or (cell, name) not in self._told

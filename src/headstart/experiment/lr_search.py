@@ -47,7 +47,7 @@ def search(
     grid: Iterable[float],
     seeds: Sequence[int],
     *,
-    keep: int,
+    survivors: int,
     metric: str,
     run: Callable[[Sequence[Trial]], Mapping[Trial, RunRecord]],
 ) -> Outcome:
@@ -64,7 +64,7 @@ def search(
         ]
         for trial, record in run(wanted).items():
             rungs[trial.cell][trial.rate] = rung_score(record, metric)
-        kept = {cell: best_rates(rungs[cell], keep) for cell in cells}
+        kept = {cell: best_rates(rungs[cell], survivors) for cell in cells}
         trials = [
             Trial(cell, rate, seed, False, extension)
             for cell in cells
@@ -103,9 +103,9 @@ def rung_score(record: RunRecord, metric: str) -> Score:
     return epoch_score(last, metric), -float(last["val"]["loss"])
 
 
-def best_rates(scores: Mapping[float, Score], keep: int) -> list[float]:
-    """The `keep` best rates; of equals the smaller one."""
-    return sorted(scores, key=lambda rate: (scores[rate], -rate), reverse=True)[:keep]
+def best_rates(scores: Mapping[float, Score], survivors: int) -> list[float]:
+    """The `survivors` best rates; of equals the smaller one."""
+    return sorted(scores, key=lambda rate: (scores[rate], -rate), reverse=True)[:survivors]
 
 
 def extended(points: Sequence[float], at: Iterable[float]) -> list[float]:

@@ -11,28 +11,36 @@ from typing import Any
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.statistics import time_to_target
 from headstart.config.duration import seconds
-from headstart.config.run_config import Plan
-from headstart.config.study_config import Protocol
-from headstart.config.study_file import Declared
-from headstart.experiment.workload import Spent, asked_images, left_words, rungs_of, seconds_left, span_words, workload
-from headstart.reporter import Row, Table
-from headstart.text import counted
+from headstart.config.run_config import RunConfig
+from headstart.config.study_config import StudyConfig
+from headstart.config.study_file import StudySpec
+from headstart.experiment.workload import (
+    CostSoFar,
+    asked_images,
+    left_words,
+    rungs_of,
+    seconds_left,
+    span_words,
+    workload,
+)
+from headstart.reporter import ArmStatus, StudyStatus
+from headstart.text import pluralize
 
 Condition = tuple[str, float]  # budget, fraction
 About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction
 _WIDER = ("", ", wider grid", ", still wider grid")  # by how often it was widened
 
 
-def searching(protocol: Protocol, seed: int, rung: int, extension: int) -> str:
+def searching(protocol: StudyConfig, seed: int, rung: int, extension: int) -> str:
     """A part of the search in words; `rung` counts the epochs of its longest rung, 0 for whole runs."""
     whose = f" for seed {seed}" if protocol.search == "per-seed" else ""
     length = ("first epoch" if rung == 1 else "first epochs") if rung else "whole"
     return f"search{whose}{_WIDER[extension]}, {length}"
 
 
-def comparing(protocol: Protocol, seeds: int) -> str:
+def comparing(protocol: StudyConfig, seeds: int) -> str:
     """The comparison in words, up to a look at so many seeds."""
-    return f"comparison, up to {seeds} seeds" if protocol.looks else "comparison"
+    return f"comparison, up to {seeds} seeds" if protocol.interim else "comparison"
 
 
 class Progress:
@@ -42,11 +50,11 @@ class Progress:
     in it, and runs side by side share it. What is left is what was asked and has not come, and what is known to follow.
     """
 
-    def __init__(self, declared: Declared, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, declared: StudySpec, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds."""
         self.declared, self._clock = declared, clock
         self._began = self._then = clock()
-        self._spent: dict[str, Spent] = {}
+        self._spent: dict[str, CostSoFar] = {}
         self._waiting: dict[str, dict[str, int]] = defaultdict(dict)  # cell -> hash -> images
         self._taken: set[tuple[str, bool]] = set()  # plans that have been asked for, as rungs or whole
         self._follow: dict[str, dict[str, int]] = {}  # cell -> stage -> images that nobody has asked for yet
@@ -57,7 +65,7 @@ class Progress:
         self._words = ""  # of the part of the study in which runs were asked last,
         self._done, self._total = 0, 0  # and how many of them there are
 
-    def expect(self, plans: Mapping[str, Plan]) -> None:
+    def expect(self, plans: Mapping[str, RunConfig]) -> None:
         """Note what the study will ask for; `plans` holds a complete one of each cell."""
         for cell, plan in plans.items():
             load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size, rungs_of(plan))
@@ -66,11 +74,11 @@ class Progress:
     def ask(
         self,
         words: str,
-        asked: Sequence[tuple[Plan, About]],
+        asked: Sequence[tuple[RunConfig, About]],
         there: Mapping[str, RunRecord],
         begun: Mapping[str, int],
         rung: bool,
-    ) -> Table:
+    ) -> StudyStatus:
         """Note runs that are asked for: those that are `there`, by hash, and the images of those that were `begun`.
 
         `words` say which part of the study they are.
@@ -89,29 +97,29 @@ class Progress:
             if plan.hash in there:
                 self._note(about, there[plan.hash])
             else:
-                self._waiting[about["cell"]][plan.hash] = length
+                self._waiting[about["variant"]][plan.hash] = length
         return self.table("")
 
     def _take(self, about: About, images: int) -> None:
         """What is asked for does not follow any more; nor do trials, once arms are compared."""
-        follow = self._follow.get(about["cell"], {})  # a source is no arm
+        follow = self._follow.get(about["variant"], {})  # a source is no arm
         follow[about["stage"]] = max(0, follow.get(about["stage"], 0) - images)
         if about["stage"] == "main":
             protocol = self.declared.protocol
-            self._asked[about["cell"]] += 1
+            self._asked[about["variant"]] += 1
             follow["search"] = 0
-            if self._asked[about["cell"]] >= protocol.seeds * len(self.declared.budgets) * len(protocol.fractions):
+            if self._asked[about["variant"]] >= protocol.seeds * len(self.declared.budgets) * len(protocol.fractions):
                 follow["main"] = 0
 
-    def end(self, about: About, record: RunRecord) -> Table:
+    def end(self, about: About, record: RunRecord) -> StudyStatus:
         """Note that a run has ended."""
-        now, cell = self._clock(), about["cell"]
-        spent = self._spent.get(cell, Spent())
+        now, cell = self._clock(), about["variant"]
+        spent = self._spent.get(cell, CostSoFar())
         images = self._waiting[cell].pop(record.hash, 0)
         if record.done:  # heads that are trained together run whole where a rung is asked for
             images = max(images, int(record.length()["images"])) if images else 0
         if not record.made_in:  # what is taken over costs nothing and says nothing of the rest
-            self._spent[cell] = Spent(spent.images + images, spent.seconds + now - self._then)
+            self._spent[cell] = CostSoFar(spent.images + images, spent.seconds + now - self._then)
         self._then = now
         self._done += 1
         self._note(about, record)
@@ -122,10 +130,10 @@ class Progress:
 
     def _note(self, about: About, record: RunRecord) -> None:
         if about["stage"] == "search":
-            self._tried[about["cell"]] += 1
+            self._tried[about["variant"]] += 1
         elif about["stage"] == "main":
             self._condition = (about["budget"], about["fraction"])
-            self._compared[self._condition][about["cell"]][record.seed] = record
+            self._compared[self._condition][about["variant"]][record.seed] = record
 
     def waiting(self) -> set[str]:
         """Hashes of the runs that were asked for and have not come."""
@@ -135,7 +143,7 @@ class Progress:
         """Where the study is and what stays when it is stopped here, in words; `begun` runs have no end yet."""
         if not self._words:
             return "before it asked for a run: all that is done is kept"
-        runs = f"{self._done} of {counted(self._total, 'run')}"
+        runs = f"{self._done} of {pluralize(self._total, 'run')}"
         said = f"in its {self._words}: {runs} {'is' if self._done == 1 else 'are'} done and kept, as is all before"
         if not begun:
             return said
@@ -165,12 +173,12 @@ class Progress:
             left[cell] = left.get(cell, 0.0) + sum(stages.values())
         return seconds_left(self._spent, left)
 
-    def table(self, latest: str) -> Table:
+    def table(self, latest: str) -> StudyStatus:
         """The arms under the budget and fraction that is being compared."""
         protocol = self.declared.protocol
         rows = tuple(self._row(cell.name) for cell in self.declared.cells)
         left = left_words(self.seconds_left(), datetime.now())
-        return Table(f"{self._count()}: {self._where()}", protocol.target, rows, latest, left)
+        return StudyStatus(f"{self._count()}: {self._where()}", protocol.target, rows, latest, left)
 
     def _count(self) -> str:
         return f"{self._words} {self._done}/{self._total}"
@@ -183,11 +191,11 @@ class Progress:
         share = f", {100 * fraction:.3g} % of the photos" if len(self.declared.protocol.fractions) > 1 else ""
         return f"{budget}{share}"
 
-    def _row(self, cell: str) -> Row:
+    def _row(self, cell: str) -> ArmStatus:
         protocol = self.declared.protocol
         records = self._compared[self._condition][cell].values()
         tried = self._tried[cell]
-        state = counted(tried, "trial") if self._stage == "search" else "waiting"
+        state = pluralize(tried, "trial") if self._stage == "search" else "waiting"
         if records:
             state = "done" if len(records) == protocol.seeds else "comparing"
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None
@@ -195,4 +203,4 @@ class Progress:
         if records and protocol.target:
             times = [r.to_target(protocol.target, protocol.metric) for r in records]
             median = time_to_target([None if t is None else t["epochs"] for t in times]).median
-        return Row(cell, state, len(records), protocol.seeds, val, median)
+        return ArmStatus(cell, state, len(records), protocol.seeds, val, median)

@@ -18,35 +18,35 @@ from headstart import signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import conclude, stopped
 from headstart.artifacts import gallery
-from headstart.config.run_config import Plan
-from headstart.config.study_config import Protocol
-from headstart.config.study_file import Declared, read_study, write_study
-from headstart.data.dataset import Survey
+from headstart.config.run_config import RunConfig
+from headstart.config.study_config import StudyConfig
+from headstart.config.study_file import StudySpec, read_study, write_study
+from headstart.data.dataset import Dataset
 from headstart.engines import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.experiment import best_model, cleanup
-from headstart.experiment.health_summary import Ailments
+from headstart.experiment.health_summary import HealthSummary
 from headstart.experiment.lr_search import Trial, search
 from headstart.experiment.preflight import (
-    as_judged,
-    borne_by_all,
     check,
+    common_precision,
     met,
     met_by_source,
     require_unchanged,
     source_of,
     source_plan,
+    with_evaluation_on_val,
     write_met,
 )
 from headstart.experiment.progress import Progress, comparing, searching
 from headstart.experiment.workload import asked_images, rung_epochs, tuned_images
 from headstart.hardware import calibration
 from headstart.report import page
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol, reuse, runner
 from headstart.storage import files, folders, locks
 from headstart.telemetry import seed_means
-from headstart.text import capital
+from headstart.text import capitalize
 from headstart.training import setup
 
 
@@ -58,45 +58,45 @@ class _Study:
     """
 
     folder: Path
-    declared: Declared
+    declared: StudySpec
     engine: Engine
-    voice: Voice
+    reporter: Reporter
     progress: Progress
-    plans: dict[str, Plan] = field(default_factory=dict)
-    surveys: dict[str, Survey] = field(default_factory=dict)
+    plans: dict[str, RunConfig] = field(default_factory=dict)
+    surveys: dict[str, Dataset] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
-    ailments: Ailments = field(default_factory=Ailments)
+    unhealthy_findings: HealthSummary = field(default_factory=HealthSummary)
 
 
-def begin(declared: Declared, runs: Path, voice: Voice) -> Path:
+def begin(declared: StudySpec, runs: Path, reporter: Reporter) -> Path:
     """Check every arm, settle the machine and write study.toml into a new folder under `runs`; nothing is trained.
 
     Raises every error that an arm, its weights or the data can meet.
     """
     folders.require_writable(runs)
-    declared = Declared(declared.protocol, calibration.settle(declared.plan))
-    arms, sources = check(declared, voice)
-    plan = declared.plan.changed("machine", precision=borne_by_all([*arms, *sources.values()]))
+    declared = StudySpec(declared.protocol, calibration.resolve_machine(declared.plan))
+    arms, sources = check(declared, reporter)
+    plan = declared.plan.changed("machine", precision=common_precision([*arms, *sources.values()]))
     source = folders.slug(Path(declared.plan.data.source).stem)
     folder = folders.make_folder(runs, f"{folders.stamp()}_compare-{source}")
-    declared = Declared(declared.protocol, plan)
+    declared = StudySpec(declared.protocol, plan)
     write_met(folder, declared, arms, sources)
     write_study(folder, declared)
     return folder
 
 
-def carry_out(folder: Path, engine: Engine, voice: Voice) -> dict[str, Any]:
+def run_study(folder: Path, engine: Engine, reporter: Reporter) -> dict[str, Any]:
     """Go on with the study in `folder` to its verdict, which is also written there as verdict.json.
 
     Raises InterruptedRunError, also for a signal between two runs: the study can be resumed.
     """
     declared = read_study(folder)
-    study = _Study(folder, declared, engine, voice, Progress(declared))
+    study = _Study(folder, declared, engine, reporter, Progress(declared))
     with locks.locked(folder), signals.raised():
         try:
             return _carry_out(study)
         except KeyboardInterrupt as stop:
-            number = stop.number if isinstance(stop, signals.Terminated) else signal.SIGINT
+            number = stop.number if isinstance(stop, signals.TerminationRequested) else signal.SIGINT
             raise _stopped(study, number) from None
         except InterruptedRunError as stop:  # a run or an engine does not know which study it works for
             raise _stopped(study, signal.Signals(stop.exit_code - 128)) from None
@@ -108,12 +108,12 @@ def _stopped(study: _Study, number: signal.Signals) -> InterruptedRunError:
     places = (study.folder, study.folder / "search", study.folder / "sources")
     begun = {found.hash for place in places for found in runs_in(place) if found.can_go_on} & waiting
     stop = InterruptedRunError(number, f"Go on with `headstart resume {study.folder}`.")
-    stop.what = f"{stop.what.rstrip('.')} {study.progress.kept(len(begun))}."
+    stop.message = f"{stop.message.rstrip('.')} {study.progress.kept(len(begun))}."
     return stop
 
 
 def _carry_out(study: _Study) -> dict[str, Any]:
-    folder, declared, voice = study.folder, study.declared, study.voice
+    folder, declared, reporter = study.folder, study.declared, study.reporter
     cleanup.clear_half_made(folder)
     _prepare(study)
     study.progress.expect(study.plans)
@@ -124,10 +124,10 @@ def _carry_out(study: _Study) -> dict[str, Any]:
     verdict = conclude(folder, declared, found)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict)
-    gallery.illustrate(folder / verdict["exported"]["run"], voice)
+    gallery.illustrate(folder / verdict["exported"]["run"], reporter)
     page.write(folder)
     if told := study.progress.overrun(_added(declared, found)):
-        voice.say(told)
+        reporter.say(told)
     return dict(files.read_json(folder / "verdict.json"))
 
 
@@ -135,14 +135,14 @@ def _prepare(study: _Study) -> None:
     """Train the sources that are not there yet, then complete every cell's plan."""
     made: dict[str, Path] = {}
     for cell in study.declared.cells:
-        plan = as_judged(cell.plan(study.declared.plan))
+        plan = with_evaluation_on_val(cell.plan(study.declared.plan))
         if source := source_of(plan):
             if source not in made:
                 made[source] = _source(study, cell.name, source)
             plan = plan.changed("arm", start=f"run:{made[source]}")
-        completed_cell = setup.complete(plan, Silent())
+        completed_cell = setup.complete(plan, NullReporter())
         require_unchanged(study.folder, cell.name, met(cell.plan(study.declared.plan), completed_cell.plan))
-        study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.survey
+        study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.dataset
         study.paces[cell.name] = completed_cell.step_seconds / completed_cell.plan.recipe.batch_size
 
 
@@ -151,9 +151,9 @@ def _source(study: _Study, cell: str, source: str) -> Path:
 
     Raises DataError where its photos have changed, DivergedError where it has nothing to teach.
     """
-    plan = setup.complete(source_plan(study.declared, source), Silent()).plan
+    plan = setup.complete(source_plan(study.declared, source), NullReporter()).plan
     require_unchanged(study.folder, cell, met_by_source(plan))
-    about = {"cell": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
+    about = {"variant": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
     words = f"source of {plan.recipe.epochs}"
     trained = _run(study, words, study.folder / "sources", [(plan, about)])[0]
     if trained.state == "diverged":
@@ -180,7 +180,7 @@ def _search(study: _Study) -> dict[str, Any]:
                 cells,
                 protocol.grid,
                 seeds,
-                keep=protocol.keep,
+                survivors=protocol.survivors,
                 metric=protocol.metric,
                 run=partial(_try, study, budget),
             )
@@ -192,13 +192,13 @@ def _search(study: _Study) -> dict[str, Any]:
     return found
 
 
-def _added(declared: Declared, found: Mapping[str, Any]) -> int:
+def _added(declared: StudySpec, found: Mapping[str, Any]) -> int:
     """How many learning rates a search added to the grid that was declared, over all budgets and seeds."""
     grids = [grid for groups in found.get("grid", {}).values() for grid in groups.values()]
     return sum(len(grid) - len(declared.protocol.grid) for grid in grids)
 
 
-def _group(protocol: Protocol, seed: int) -> str:
+def _group(protocol: StudyConfig, seed: int) -> str:
     """Under which name search.json holds what was found for a run of `seed`."""
     return f"seed {seed}" if protocol.search == "per-seed" else "shared"
 
@@ -207,11 +207,11 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
     """Carry out trials of a search: rungs pause when they have shown what they are there for."""
     if not trials:
         return {}
-    asked: list[tuple[Plan, dict[str, Any]]] = []
+    asked: list[tuple[RunConfig, dict[str, Any]]] = []
     for trial in trials:
         blind = study.declared.protocol.search == "shared"  # per-seed trials are the comparison's own runs
         share = study.declared.share
-        about = {"cell": trial.cell, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
+        about = {"variant": trial.cell, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
         plan = _plan(study, trial.cell, budget, share, trial.seed, trial.rate)
         asked.append((plan, {**about, "rung": rung_epochs(plan)}))
     first = trials[0]
@@ -224,12 +224,12 @@ def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, 
 def _compare(study: _Study, found: dict[str, Any]) -> None:
     """The comparison itself, up to the declared look that ends it."""
     protocol = study.declared.protocol
-    for count in protocol.looks or (protocol.seeds,):
+    for count in protocol.interim or (protocol.seeds,):
         _compare_seeds(study, found, count)
-        if protocol.looks and stopped(study.folder, study.declared):
+        if protocol.interim and stopped(study.folder, study.declared):
             break
-    for sentence in study.ailments.summary(study.folder):
-        study.voice.say(sentence)
+    for sentence in study.unhealthy_findings.summary(study.folder):
+        study.reporter.say(sentence)
 
 
 def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
@@ -241,20 +241,20 @@ def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
             for seed in declared.seeds[:count]:
                 for cell in declared.cells:
                     rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
-                    about = {"cell": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
+                    about = {"variant": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
                     asked.append((_plan(study, cell.name, budget, fraction, seed, rate), about))
     _run(study, comparing(declared.protocol, count), study.folder, asked)
 
 
-def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> Plan:
+def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> RunConfig:
     """The complete plan of one run."""
-    plan = study.plans[cell].changed("chance", seed=seed).changed("data", fraction=fraction)
+    plan = study.plans[cell].changed("seeding", seed=seed).changed("data", fraction=fraction)
     changes: dict[str, Any] = {"epochs": budget} | ({} if rate is None else {"lr": rate})
     return study.surveys[cell].recounted(plan.changed("recipe", **changes))
 
 
 def _run(
-    study: _Study, words: str, parent: Path, asked: Sequence[tuple[Plan, dict[str, Any]]], *, rung: bool = False
+    study: _Study, words: str, parent: Path, asked: Sequence[tuple[RunConfig, dict[str, Any]]], *, rung: bool = False
 ) -> list[RunRecord]:
     """Have the engine carry out the runs, or rungs, that are not there yet; returns the records of all, in order.
 
@@ -269,10 +269,10 @@ def _run(
         else:
             begun[found.hash] = int(found.length()["images"]) if found.can_go_on else 0
     _adopt(study, words, parent, asked, records, begun)
-    study.voice.table(study.progress.ask(words, asked, records, begun, rung))
+    study.reporter.table(study.progress.ask(words, asked, records, begun, rung))
     for plan, about in asked:
         if plan.hash in records:
-            study.ailments.count(about, records[plan.hash])
+            study.unhealthy_findings.count(about, records[plan.hash])
     bundles = [some for some in execute.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
     missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
     texts = [
@@ -296,13 +296,13 @@ def _adopt(
     study: _Study,
     words: str,
     parent: Path,
-    asked: Sequence[tuple[Plan, dict[str, Any]]],
+    asked: Sequence[tuple[RunConfig, dict[str, Any]]],
     records: dict[str, RunRecord],
     begun: Mapping[str, int],
 ) -> None:
     """Take over into `records` what is done elsewhere, and tell it, so that nobody takes it for trained anew."""
     open_ones = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in {*records, *begun}}
-    taken = [read_run(folder) for folder in reuse.adopt(parent, list(open_ones.values()))]
+    taken = [read_run(folder) for folder in reuse.reuse_finished(parent, list(open_ones.values()))]
     records |= {found.hash: found for found in taken}
     if not taken:
         return
@@ -312,13 +312,13 @@ def _adopt(
     for count, whence in ((len(made_in) - own, "earlier studies"), (own, "the search")):
         if count:
             there = f"{count} of {len(here)} runs are" if len(here) > 1 else "the run is"
-            study.voice.say(f"{capital(words)}: {there} there already, from {whence}.")
+            study.reporter.say(f"{capitalize(words)}: {there} there already, from {whence}.")
 
 
-def _seconds(study: _Study, plan: Plan, about: dict[str, Any], begun: Mapping[str, int], rung: bool) -> float:
+def _seconds(study: _Study, plan: RunConfig, about: dict[str, Any], begun: Mapping[str, int], rung: bool) -> float:
     """How long what is left of a run, or of its rung, may take; that of a source is not known."""
     images = tuned_images(plan, begun.get(plan.hash, 0), asked_images(plan, rung))
-    return study.paces.get(about["cell"], 0.0) * images
+    return study.paces.get(about["variant"], 0.0) * images
 
 
 def _note(
@@ -329,11 +329,11 @@ def _note(
     for found in made:
         records[found.hash] = found
         if (about := missing.pop(found.hash, None)) is not None:
-            study.voice.table(study.progress.end(about, found))
-            for sentence in study.ailments.take(about, found):
-                study.voice.say(sentence)
+            study.reporter.table(study.progress.end(about, found))
+            for sentence in study.unhealthy_findings.take(about, found):
+                study.reporter.say(sentence)
             if about["stage"] == "main":
-                conditions.add((about["cell"], about["budget"], about["fraction"]))
+                conditions.add((about["variant"], about["budget"], about["fraction"]))
     for condition in sorted(conditions):
         seed_means.rebuild(study.folder, study.declared, condition)
 

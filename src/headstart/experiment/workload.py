@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from headstart.config.duration import Duration
-from headstart.config.run_config import Plan
-from headstart.config.study_config import FEWEST_SEEDS, Protocol
-from headstart.config.study_file import Declared
+from headstart.config.run_config import RunConfig
+from headstart.config.study_config import FEWEST_SEEDS, StudyConfig
+from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
 
 EPOCH = Duration(1, "ep")
-MOSTLY = 0.5  # an epoch of lp-ft counts as fine-tuning where so much of it is
+MIN_FINE_TUNING_SHARE = 0.5  # an epoch of lp-ft counts as fine-tuning where so much of it is
 MOST_SEEDS = 10  # beyond, more images of the test split would do more
 FEWEST_EPOCHS = 2
 
@@ -41,7 +41,7 @@ def _one_epoch(length: Duration) -> int:
 
 
 def workload(
-    declared: Declared, photos: int, batch_size: int, rung: Callable[[Duration], int] = _one_epoch
+    declared: StudySpec, photos: int, batch_size: int, rung: Callable[[Duration], int] = _one_epoch
 ) -> Workload:
     """What each arm will do, `photos` being the train split; without points that the grid's edge might add.
 
@@ -50,7 +50,7 @@ def workload(
     """
     protocol = declared.protocol
     begun_runs, whole_runs = trials(protocol)
-    continued = begun_runs * min(protocol.keep, len(protocol.grid)) // len(protocol.grid)
+    continued = begun_runs * min(protocol.survivors, len(protocol.grid)) // len(protocol.grid)
     found = Workload(0, 0, 0)
     for budget in declared.budgets:
         searched = _part(photos, declared.share)
@@ -63,9 +63,9 @@ def workload(
     return found
 
 
-def trials(protocol: Protocol) -> tuple[int, int]:
+def trials(protocol: StudyConfig) -> tuple[int, int]:
     """The runs of an arm's search at one length of training: rungs, and whole ones (some of which rungs begin)."""
-    kept = min(protocol.keep, len(protocol.grid))
+    kept = min(protocol.survivors, len(protocol.grid))
     groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
     return groups * len(protocol.grid), groups * kept * seeds
 
@@ -74,7 +74,7 @@ def _part(photos: int, share: float) -> int:
     return max(1, round(photos * share))
 
 
-def rung_epochs(plan: Plan) -> int:
+def rung_epochs(plan: RunConfig) -> int:
     """Epochs that a rung of this complete plan has: one, and for lp-ft up to the first that is half fine-tuning.
 
     Its head epochs say nothing of the rate that is good for fine-tuning, and cost next to nothing. A rung is shorter
@@ -83,29 +83,29 @@ def rung_epochs(plan: Plan) -> int:
     if plan.arm.tuning != "lp-ft":
         return 1
     per_epoch, head, whole = lp_ft_steps(plan)
-    return max(1, min(math.ceil(head / per_epoch + MOSTLY), -(-whole // per_epoch) - 1))
+    return max(1, min(math.ceil(head / per_epoch + MIN_FINE_TUNING_SHARE), -(-whole // per_epoch) - 1))
 
 
-def rungs_of(plan: Plan) -> Callable[[Duration], int]:
+def rungs_of(plan: RunConfig) -> Callable[[Duration], int]:
     """`rung_epochs` of this complete plan at any length of training."""
     return lambda length: rung_epochs(plan.changed("recipe", epochs=length))
 
 
-def lp_ft_steps(plan: Plan) -> tuple[int, int, int]:
+def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
     """Of a complete plan: steps of an epoch, of the head's part of an lp-ft run, and of the whole run."""
     per_epoch = -(-plan.facts.counts["train"] // plan.recipe.batch_size)
     whole = plan.recipe.epochs.steps(per_epoch)
     return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
 
 
-def asked_images(plan: Plan, rung: bool) -> int:
+def asked_images(plan: RunConfig, rung: bool) -> int:
     """Training images of a run, or of its rung."""
     recipe, photos = plan.recipe, plan.facts.counts["train"]
     length = run_images(recipe.epochs, photos, recipe.batch_size)
     return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length
 
 
-def tuned_images(plan: Plan, begin: int, end: int) -> int:
+def tuned_images(plan: RunConfig, begin: int, end: int) -> int:
     """Of the training images `begin` to `end` of a run, those of which more than the head learns: the costly ones."""
     if plan.arm.tuning == "frozen":
         return 0
@@ -119,7 +119,7 @@ def run_images(length: Duration, photos: int, batch_size: int) -> int:
 
 
 @dataclass(frozen=True)
-class Price:
+class RunCost:
     """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once.
 
     `rung` gives the epochs of a rung for a length of training; `each` are the seconds that a run takes besides.
@@ -133,7 +133,7 @@ class Price:
     each: float = 0.0
 
 
-def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> float:
+def predicted(declared: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> float:
     """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
     count = runs_of_an_arm(declared)
     return sum(arm.once + _total(declared, arm) * arm.seconds + count * arm.each for arm in arms) + sum(
@@ -142,27 +142,27 @@ def predicted(declared: Declared, arms: Sequence[Price], sources: Sequence[Price
     )
 
 
-def runs_of_an_arm(declared: Declared) -> int:
+def runs_of_an_arm(declared: StudySpec) -> int:
     """Runs of one arm over a whole study, without points that the grid's edge might add; a rung that goes on is two."""
     protocol = declared.protocol
     searched = sum(trials(protocol)) if declared.searched else 0
     return len(declared.budgets) * (searched + protocol.seeds * len(protocol.fractions))
 
 
-def passes(declared: Declared, arms: Sequence[Price], sources: Sequence[Price] = ()) -> int:
+def passes(declared: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> int:
     """Images that pass through training in a study; those of a frozen trunk count as trained on by its head."""
     return sum(_total(declared, arm) for arm in arms) + sum(
         run_images(declared.source_epochs, source.photos, source.batch_size) for source in sources
     )
 
 
-def _total(declared: Declared, arm: Price) -> int:
+def _total(declared: StudySpec, arm: RunCost) -> int:
     return workload(declared, arm.photos, arm.batch_size, arm.rung).total
 
 
 def fit(
-    declared: Declared, cost: Callable[[Declared], float], limit: float, *, keep_seeds: bool, keep_epochs: bool
-) -> Declared:
+    declared: StudySpec, cost: Callable[[StudySpec], float], limit: float, *, keep_seeds: bool, keep_epochs: bool
+) -> StudySpec:
     """The study with the seeds and epochs that `limit` seconds allow, `cost` being the seconds that one takes.
 
     The epochs stay, and 10 down to 3 seeds are tried; if even 3 take too long, fewer whole epochs, down to 2. What is
@@ -175,8 +175,8 @@ def fit(
     shorter = [] if keep_epochs else range(math.ceil(asked.value) - 1, FEWEST_EPOCHS - 1, -1)
     lengths = [(count, asked) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
     for count, epochs in lengths:
-        protocol = Protocol.model_validate({**rules.model_dump(), "seeds": count})
-        made = Declared(protocol, declared.plan.changed("recipe", epochs=epochs))
+        protocol = StudyConfig.model_validate({**rules.model_dump(), "seeds": count})
+        made = StudySpec(protocol, declared.plan.changed("recipe", epochs=epochs))
         if (needed := cost(made)) <= limit:
             return made
     enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # what is told must do when it is given
@@ -188,14 +188,14 @@ def fit(
 
 
 @dataclass(frozen=True)
-class Spent:
+class CostSoFar:
     """What an arm has done so far: training images, and the seconds of wall clock that they took."""
 
     images: float = 0.0
     seconds: float = 0.0
 
 
-def seconds_left(spent: Mapping[str, Spent], left: Mapping[str, float]) -> float | None:
+def seconds_left(spent: Mapping[str, CostSoFar], left: Mapping[str, float]) -> float | None:
     """Seconds for the images that are `left` of each arm; None while nothing has been measured.
 
     An arm costs what its own images have cost; one that has not begun costs what an image cost on average. Exact where

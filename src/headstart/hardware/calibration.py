@@ -10,16 +10,16 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import accelerator, processor
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
 
 
-def settle(draft: Plan) -> Plan:
+def resolve_machine(draft: RunConfig) -> RunConfig:
     """The draft with its device and thread count settled. Raises UsageError for a device that is not there."""
     try:
         device = devices.pick_device(draft.machine.device)
@@ -29,18 +29,20 @@ def settle(draft: Plan) -> Plan:
     return draft.changed("machine", device=str(device), threads=threads)
 
 
-def batch_shape(plan: Plan) -> tuple[int, ...]:
+def batch_shape(plan: RunConfig) -> tuple[int, ...]:
     """Of a training batch: [n, 3, size, size]."""
     return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
 
 
-BUSY = 1.3  # a product this much faster than the kept peak: something else was running when that was measured
+BUSY_SPEED_RATIO = (
+    1.3  # a product this much faster than the kept peak: something else was running when that was measured
+)
 
 _warmed: set[tuple[str, ...]] = set()
 _trusted: set[str] = set()  # what this process has measured, or found to be measured well
 
 
-def warm(plan: Plan, network: nn.Module) -> None:
+def warm(plan: RunConfig, network: nn.Module) -> None:
     """Warm the kernels up, once in a process for each network and shape."""
     key = (plan.network.model_dump_json(), plan.machine.model_dump_json(), str(batch_shape(plan)))
     if key not in _warmed:
@@ -49,8 +51,8 @@ def warm(plan: Plan, network: nn.Module) -> None:
 
 
 def measure(
-    plan: Plan, network: nn.Module, shape: tuple[int, ...], device: torch.device, voice: Voice
-) -> tuple[Plan, float, float]:
+    plan: RunConfig, network: nn.Module, shape: tuple[int, ...], device: torch.device, reporter: Reporter
+) -> tuple[RunConfig, float, float]:
     """Settle the precision and find the machine's peak and step time; measured once for machine, network and shape.
 
     What was measured while the machine was busy is measured anew, once it shows itself faster.
@@ -75,14 +77,14 @@ def measure(
         known = {name: {p: float(value) for p, value in kept[name].items()} for name in known}
     wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
     missing = any(p not in known["seconds"] or p not in known["peak"] for p in wanted)
-    with precision.repeatable(device, plan.machine.threads):
+    with precision.deterministic(device, plan.machine.threads):
         if not missing and digest not in _trusted:
             fastest = min(wanted, key=lambda p: known["seconds"][p])
-            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY * known["peak"][fastest]
+            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * known["peak"][fastest]
             if missing:
-                voice.say("The machine was busy when it was measured.")
+                reporter.say("The machine was busy when it was measured.")
         if missing:
-            voice.say("Measuring this machine, once for this network and image size.")
+            reporter.say("Measuring this machine, once for this network and image size.")
             known["seconds"] |= benchmark.step_seconds(network, shape, device, wanted)
             known["peak"] |= {p: benchmark.matmul_peak(device, p) for p in wanted}
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,5 +93,5 @@ def measure(
     chosen = min(wanted, key=lambda p: known["seconds"][p])
     rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
     threads = "1 thread" if plan.machine.threads == 1 else f"{plan.machine.threads} threads"
-    voice.say(f"Precision {chosen} on {device} with {threads} (measured images/s: {rates}).")
+    reporter.say(f"Precision {chosen} on {device} with {threads} (measured images/s: {rates}).")
     return plan.changed("machine", precision=chosen), float(known["peak"][chosen]), float(known["seconds"][chosen])

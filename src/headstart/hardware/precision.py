@@ -41,7 +41,7 @@ def keep_memory() -> None:
 
 
 @contextmanager
-def repeatable(device: torch.device, threads: int) -> Iterator[None]:
+def deterministic(device: torch.device, threads: int) -> Iterator[None]:
     """Fix the thread count, and on CUDA the algorithms, so that equal plans give equal bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

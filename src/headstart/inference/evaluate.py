@@ -13,12 +13,12 @@ import numpy as np
 from headstart import data
 from headstart.artifacts.predictions import summary
 from headstart.data import pixel_store
-from headstart.data.image_index import Listing, nearest
+from headstart.data.image_index import ImageIndex, nearest
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.inference.predictor import BATCH, Predictor
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 from headstart.text import printable
 from headstart.training.scoring import score
 
@@ -33,13 +33,13 @@ WIDEST = 20  # classes whose confusion is shown as a matrix
 
 
 @dataclass(frozen=True)
-class _Judges:
+class _EvaluationSet:
     """Labelled photos, which of them are judged (`rows` of the listing), and what these are called.
 
     `own` is True where the listing is the very data the model was trained on. `bad` names what was left out of it.
     """
 
-    listing: Listing
+    listing: ImageIndex
     contents: Sequence[str]
     rows: np.ndarray
     name: str
@@ -50,7 +50,7 @@ class _Judges:
 def evaluate(
     model: str | Path,
     source: str,
-    voice: Voice,
+    reporter: Reporter,
     *,
     split: str = "auto",
     classes: Sequence[str] = (),
@@ -70,36 +70,38 @@ def evaluate(
         pixel_store.open_store,
         side=predictor.model.store_side,
         skip_bad=skip_bad,
-        progress=partial(voice.progress, "decoding photos"),
+        progress=partial(reporter.progress, "decoding photos"),
         threads=usable_cores(),
     )
     listing = data.read(source, allow_outside=allow_outside, to_train=False)
-    judges = _judges(predictor, listing, split, classes, open_store if skip_bad else None)
-    for note in [*([predictor.who] if predictor.who else []), *_notes(judges)]:
-        voice.say(note)
-    logits = _logits(predictor, open_store(judges.listing, judges.contents), judges.rows, voice)
+    evaluation_set = _evaluation_set(predictor, listing, split, classes, open_store if skip_bad else None)
+    for note in [*([predictor.who] if predictor.who else []), *_notes(evaluation_set)]:
+        reporter.say(note)
+    logits = _logits(
+        predictor, open_store(evaluation_set.listing, evaluation_set.contents), evaluation_set.rows, reporter
+    )
     number = {name: i for i, name in enumerate(predictor.classes)}
-    place = np.array([number.get(name, -1) for name in judges.listing.classes])  # -1: not among the judged
-    labels = place[judges.listing.labels[judges.rows]]
+    place = np.array([number.get(name, -1) for name in evaluation_set.listing.classes])  # -1: not among the judged
+    labels = place[evaluation_set.listing.labels[evaluation_set.rows]]
     found = summary(score(logits, labels), labels)
-    return {"split": judges.name, "own": judges.own, "classes": list(predictor.classes), **found}
+    return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **found}
 
 
-def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, voice: Voice) -> np.ndarray:
+def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, reporter: Reporter) -> np.ndarray:
     logits = []
     for begin in range(0, len(rows), BATCH):
         logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + BATCH]]))
-        voice.progress("evaluating", min(begin + BATCH, len(rows)), len(rows))
+        reporter.progress("evaluating", min(begin + BATCH, len(rows)), len(rows))
     return np.concatenate(logits)
 
 
-def _judges(
+def _evaluation_set(
     predictor: Predictor,
-    listing: Listing,
+    listing: ImageIndex,
     split: str,
     classes: Sequence[str],
-    open_store: Callable[[Listing, Sequence[str]], pixel_store.PixelStore] | None,
-) -> _Judges:
+    open_store: Callable[[ImageIndex, Sequence[str]], pixel_store.PixelStore] | None,
+) -> _EvaluationSet:
     """Choose the photos; `open_store` is given where the undecodable ones are to be left out."""
     _require_classes(predictor, listing, classes)
     listing, contents, own, bad = _recognise(predictor, listing, open_store)
@@ -112,7 +114,7 @@ def _judges(
             test_seed=trained_on["test_seed"],
             contents=contents,
             fraction=trained_on.get("fraction", 1.0),
-            val_judges=trained_on.get("val_judges", False),
+            evaluate_on_val=trained_on.get("evaluate_on_val", False),
         )
         name = parted.judge if split == "auto" else split
         rows = getattr(parted, name)
@@ -123,14 +125,14 @@ def _judges(
     if not len(rows):
         raise DataError(f"There are no {name} photos in {listing.source}.", "Choose another with --split, e.g. all.")
     if own:
-        return _Judges(listing, contents, rows, name, own, bad)
+        return _EvaluationSet(listing, contents, rows, name, own, bad)
     few = listing.without(set(range(len(listing))) - set(rows.tolist()))
-    return _Judges(few, [contents[i] for i in rows], np.arange(len(few)), name, own, bad)
+    return _EvaluationSet(few, [contents[i] for i in rows], np.arange(len(few)), name, own, bad)
 
 
 def _recognise(
-    predictor: Predictor, listing: Listing, open_store: Callable[..., pixel_store.PixelStore] | None
-) -> tuple[Listing, Sequence[str], bool, tuple[str, ...]]:
+    predictor: Predictor, listing: ImageIndex, open_store: Callable[..., pixel_store.PixelStore] | None
+) -> tuple[ImageIndex, Sequence[str], bool, tuple[str, ...]]:
     """The listing, its content hashes, whether it is what the model was trained on, and keys of what was left out.
 
     Photos that cannot be decoded are left out where `open_store` is given; classes that the model does not know only
@@ -152,7 +154,7 @@ def _recognise(
     return good, kept, pixel_store.fingerprint(good, kept) == trained_on, left_out
 
 
-def _require_classes(predictor: Predictor, listing: Listing, classes: Sequence[str]) -> None:
+def _require_classes(predictor: Predictor, listing: ImageIndex, classes: Sequence[str]) -> None:
     """Raise UsageError for a class that is asked for and that the data or the model does not have."""
     for name in classes:
         for known, where in ((listing.classes, listing.source), (predictor.classes, "the model")):
@@ -162,7 +164,7 @@ def _require_classes(predictor: Predictor, listing: Listing, classes: Sequence[s
                 )
 
 
-def _refuse_unknown(predictor: Predictor, listing: Listing, classes: Sequence[str]) -> None:
+def _refuse_unknown(predictor: Predictor, listing: ImageIndex, classes: Sequence[str]) -> None:
     """Raise DataError where photos would be judged whose class the model cannot name."""
     unknown = [name for name in listing.classes if name not in predictor.classes]
     shared = [name for name in listing.classes if name in predictor.classes]
@@ -173,7 +175,7 @@ def _refuse_unknown(predictor: Predictor, listing: Listing, classes: Sequence[st
         )
 
 
-def _declared(listing: Listing, split: str) -> tuple[str, np.ndarray]:
+def _declared(listing: ImageIndex, split: str) -> tuple[str, np.ndarray]:
     """A split that the data declares, or all of it."""
     splits = np.array(listing.splits)
     if split == "all" or (split == "auto" and not (splits == "test").any()):
@@ -186,15 +188,15 @@ def _declared(listing: Listing, split: str) -> tuple[str, np.ndarray]:
     return (name := "test" if split == "auto" else split), np.flatnonzero(splits == name)
 
 
-def _notes(judges: _Judges) -> list[str]:
+def _notes(evaluation_set: _EvaluationSet) -> list[str]:
     """What the user should know about the photos before the number."""
-    count, bad = len(judges.rows), judges.bad
+    count, bad = len(evaluation_set.rows), evaluation_set.bad
     notes = [f"Left out {len(bad)} photos that cannot be decoded: {_some(bad)}."] if bad else []
-    if judges.own:
-        notes.append(f"This is the data that the model was trained on: judging {count} photos ({judges.name}).")
+    if evaluation_set.own:
+        notes.append(f"This is the data that the model was trained on: judging {count} photos ({evaluation_set.name}).")
     else:
         notes.append(
-            f"Judging {count} photos ({judges.name}). This is not, as a whole, the data that the model was trained on; "
+            f"Judging {count} photos ({evaluation_set.name}). This is not, as a whole, the data that the model was trained on; "
             "any among them that it has learned from make the number too high."
         )
     return notes

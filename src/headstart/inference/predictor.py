@@ -16,7 +16,7 @@ from headstart.data.decode import quiet
 from headstart.data.folder import images_in
 from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
-from headstart.reporter import Silent, Voice
+from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
 
 BATCH = 32
@@ -73,16 +73,16 @@ class Predictor:
         images = transforms.normalise(batch, self.model.mean, self.model.std, CPU)
         return np.asarray(self.model.network(images).numpy())
 
-    def predict(self, paths: Sequence[Path], voice: Voice | None = None) -> Iterator[Prediction]:
+    def predict(self, paths: Sequence[Path], reporter: Reporter | None = None) -> Iterator[Prediction]:
         """A prediction for each image file, in order; folders are searched for images, nested ones too.
 
         A file that is missing or unreadable gives a prediction with an `error`, so that one does not lose the others.
         """
-        voice = voice or Silent()
+        reporter = reporter or NullReporter()
         files = [found for path in paths for found in _images(path)]
         for begin in range(0, len(files), BATCH):
             yield from self._batch(files[begin : begin + BATCH])
-            voice.progress("predicting", min(begin + BATCH, len(files)), len(files))
+            reporter.progress("predicting", min(begin + BATCH, len(files)), len(files))
 
     def _batch(self, files: Sequence[Path | Prediction]) -> list[Prediction]:
         photos: dict[int, np.ndarray] = {}
@@ -113,7 +113,7 @@ def _images(path: Path) -> list[Path | Prediction]:
 
 
 def _unread(path: Path, error: HeadstartError) -> Prediction:
-    return Prediction(str(path), "", 0.0, (), error.what)
+    return Prediction(str(path), "", 0.0, (), error.message)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

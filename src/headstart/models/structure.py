@@ -44,7 +44,7 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
         groups = group_parameters(timm_network, timm_network.group_matcher(coarse=True))
     except (AttributeError, AssertionError):
         names = [name for name, _ in network.named_parameters() if not in_part(name, [head])]
-        return [("trunk", names), ("head", [head])]
+        return [("backbone", names), ("head", [head])]
     *parts, last = [groups[key] for key in sorted(groups)]
     named: dict[str, list[str]] = {}
     for i, names in enumerate(parts):
@@ -55,8 +55,8 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
         named["tail"] = rest
     else:
         named[next(reversed(named))] += rest
-    trunk = [(name, [n for n in names if not in_part(n, [head])]) for name, names in named.items()]
-    return [*trunk, ("head", [head])]
+    backbone = [(name, [n for n in names if not in_part(n, [head])]) for name, names in named.items()]
+    return [*backbone, ("head", [head])]
 
 
 def _common_name(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Numbers:
+class OptimizerParams:
     """What an optimizer may want to know; each takes what it has a use for."""
 
     lr: float
@@ -18,10 +18,10 @@ class Numbers:
     nesterov: bool = False
 
 
-class Make(Protocol):
+class OptimizerFactory(Protocol):
     """Makes an optimizer of parameter groups and the numbers `n`."""
 
-    def __call__(self, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Optimizer: ...
+    def __call__(self, groups: list[dict[str, Any]], n: OptimizerParams) -> torch.optim.Optimizer: ...
 
 
 def _passes(groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _passes(groups: list[dict[str, Any]]) -> dict[str, Any]:
     return {"fused": True} if kinds <= {"cpu", "cuda"} else {"foreach": True}
 
 
-OPTIMIZERS: dict[str, Make] = {
+OPTIMIZERS: dict[str, OptimizerFactory] = {
     "sgd": lambda groups, n: torch.optim.SGD(groups, n.lr, momentum=n.momentum, nesterov=n.nesterov, **_passes(groups)),
     "adam": lambda groups, n: torch.optim.Adam(groups, n.lr, **_passes(groups)),
     "adamw": lambda groups, n: torch.optim.AdamW(groups, n.lr, **_passes(groups)),
@@ -38,7 +38,7 @@ OPTIMIZERS: dict[str, Make] = {
 }
 
 
-def make(name: str, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Optimizer:
+def make(name: str, groups: list[dict[str, Any]], n: OptimizerParams) -> torch.optim.Optimizer:
     """The optimizer `name` of parameter groups; each update lets go of the gradients that it used.
 
     Its parameters are views of the weights, with dimensions in the order of memory, and so are its slots. Updates go
@@ -49,21 +49,23 @@ def make(name: str, groups: list[dict[str, Any]], n: Numbers) -> torch.optim.Opt
     viewed = []
     for group in groups:
         orders = [_memory_order(weight) for weight in group["params"]]
-        views = [nn.Parameter(w.detach().permute(order)) for w, order in zip(group["params"], orders, strict=True)]
-        lent += zip(group["params"], views, orders, strict=True)
-        viewed.append({**group, "params": views})
+        augmented_views = [
+            nn.Parameter(w.detach().permute(order)) for w, order in zip(group["params"], orders, strict=True)
+        ]
+        lent += zip(group["params"], augmented_views, orders, strict=True)
+        viewed.append({**group, "params": augmented_views})
 
-    def lend(*_: Any) -> None:
+    def bind_grads(*_: Any) -> None:
         for weight, view, order in lent:
             view.grad = None if weight.grad is None else weight.grad.permute(order)
 
-    def let_go(*_: Any) -> None:
+    def clear_grads(*_: Any) -> None:
         for weight, view, _order in lent:
             weight.grad = view.grad = None
 
     optimizer = OPTIMIZERS[name](viewed, n)
-    optimizer.register_step_pre_hook(lend)
-    optimizer.register_step_post_hook(let_go)
+    optimizer.register_step_pre_hook(bind_grads)
+    optimizer.register_step_post_hook(clear_grads)
     return optimizer
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def groups(
-    named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, trunk: Collection[str], trunk_factor: float
+    named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, backbone: Collection[str], backbone_factor: float
 ) -> list[dict[str, Any]]:
     """Parameter groups `trunk`, `trunk-no-decay`, `head`, `head-no-decay` (empty ones left out), in network order.
 
@@ -19,7 +19,7 @@ def groups(
     """
     found: dict[str, dict[str, Any]] = {}
     for name, parameter in named:
-        part = "trunk" if name in trunk else "head"
+        part = "backbone" if name in backbone else "head"
         spared = parameter.ndim < 2
         key = f"{part}-no-decay" if spared else part
         group = found.setdefault(
@@ -28,11 +28,11 @@ def groups(
                 "name": key,
                 "params": [],
                 "weight_decay": 0.0 if spared else weight_decay,
-                "factor": trunk_factor if part == "trunk" else 1.0,
+                "factor": backbone_factor if part == "backbone" else 1.0,
             },
         )
         group["params"].append(parameter)
-    return [found[key] for key in ("trunk", "trunk-no-decay", "head", "head-no-decay") if key in found]
+    return [found[key] for key in ("backbone", "backbone-no-decay", "head", "head-no-decay") if key in found]
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:

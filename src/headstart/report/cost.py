@@ -9,9 +9,9 @@ from typing import Any
 
 from headstart.analysis.wording import arm_words, judged, metric_words
 from headstart.report.sections import Figure, Section, by_arm
-from headstart.report.series import Drawn
+from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
-from headstart.text import capital, counted
+from headstart.text import capitalize, pluralize
 
 COSTS = {
     "minutes": ("minutes of training per run", "mean minutes that a run trained and validated"),
@@ -27,7 +27,7 @@ KEPT = (
 )
 
 
-def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+def cost(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     """What a run of each arm takes, in minutes, images or use of the machine, against its accuracy."""
     runs_of, metric = by_arm(runs, verdict), metric_words(verdict)
     spent = {arm["name"]: _spent(arm, runs_of[arm["name"]]) for arm in verdict["arms"]}
@@ -48,9 +48,9 @@ def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str,
         dots = [(arm_words(name), colour[name], max(one[unit], 1e-4), accuracy[name])
                 for name, one in spent.items() if not math.isnan(one[unit])]  # fmt: skip
         if dots:
-            label = f"{capital(metric)} over {words}"
+            label = f"{capitalize(metric)} over {words}"
             chart = charts.scatter(dots, x=words, y=f"{metric}, %", log=True, label=label)
-            told = f"One dot for each arm: {how}, and mean {metric} on {verdict['judge']['images']} {judged(verdict)}."
+            told = f"One dot for each arm: {how}, and mean {metric} on {verdict['evaluation']['images']} {judged(verdict)}."
             told += " Searches come on top." if verdict["cost"]["search"]["runs"] else ""
             figures.append(Figure(chart, told, head, table, unit))
     notes = _stages(verdict["cost"])
@@ -59,7 +59,7 @@ def cost(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str,
     return Section("cost", "What does it cost?", finding, figures, notes)
 
 
-def _spent(arm: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, float]:
+def _spent(arm: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, float]:
     """What a run of the arm takes on the mean; `MFU` in per cent is the median of its epochs, NaN if unknown."""
     busy = [100 * line["speed"]["mfu"] for run in runs for line in run.epochs]
     return {
@@ -72,7 +72,7 @@ def _spent(arm: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, float]:
 def _stages(spent: Mapping[str, Any]) -> list[str]:
     """What the search, the comparison and the sources took altogether."""
     return [
-        f"{words}: {counted(spent[stage]['runs'], 'run')}, "
+        f"{words}: {pluralize(spent[stage]['runs'], 'run')}, "
         f"{spent[stage]['images']:,} training images, {time_span(spent[stage]['seconds'])} of training."
         for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
         if spent[stage]["runs"]

@@ -7,15 +7,15 @@ from typing import Any
 
 from headstart.analysis.wording import arm_words, metric_words, splits
 from headstart.report.sections import Figure, Section, by_arm, legend
-from headstart.report.series import Drawn, mean_and_band
+from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.text import capital, counted, enumerated
+from headstart.text import capitalize, join_list, pluralize
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
 MOST_NAMES, MOST_ROWS = 12, 1000  # lines that each have a name, and rows of a table of loose runs
 
 
-def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+def learning(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
     """Accuracy while training, on the images that choose: over epochs, images, seconds."""
     runs_of = by_arm(runs, verdict)
     (chose, judge), metric = splits(verdict), metric_words(verdict)
@@ -35,29 +35,29 @@ def learning(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[
                       for at, (x, y) in enumerate(mean)]  # fmt: skip
         chart = charts.curves(
             series, x=words, y=f"{metric} on {chose}, %", target=target, shares=True,
-            label=f"{capital(metric)} over {words}",
+            label=f"{capitalize(metric)} over {words}",
         )  # fmt: skip
         how = f"{thick} {_val_images(runs)}, {chose}, choose the epoch; the verdict rests on {judge}."
         figures.append(Figure(chart, how, ["arm", words, f"{chose}, %", "runs"], table, words, legend(series)))
-    finding = f"{capital(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], chose)}"
+    finding = f"{capitalize(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], chose)}"
     return Section("curves", "How does it learn?", finding, figures)
 
 
-def _val_images(runs: Sequence[Drawn]) -> str:
+def _val_images(runs: Sequence[PlottedRun]) -> str:
     """How many images choose, as a beginning of a sentence; they are as many in every run of a study."""
     counts = sorted({run.run.plan["facts"]["counts"].get("val", 0) for run in runs} - {0})
-    return f"{enumerated(f'{count:,}' for count in counts)} images" if counts else "These images"
+    return f"{join_list(f'{count:,}' for count in counts)} images" if counts else "These images"
 
 
-def _fewer(runs_of: Mapping[str, Sequence[Drawn]]) -> str:
+def _fewer(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
     """Which means are of fewer runs from some epoch on, since others ended before; "" where none is."""
     told = []
     for arm, runs in runs_of.items():
         ends = sorted(len(run.epochs) for run in runs)
         steps = [(len(ends) - at, end + 1) for at, end in enumerate(ends, 1) if end < ends[-1] and ends[at] > end]
         if steps:
-            since = (f"{counted(left, 'run')} from epoch {epoch}" for left, epoch in steps)
-            told.append(f"{arm_words(arm)} has {enumerated(since)}")
+            since = (f"{pluralize(left, 'run')} from epoch {epoch}" for left, epoch in steps)
+            told.append(f"{arm_words(arm)} has {join_list(since)}")
     return f" Where a run ended early, the mean goes on without it: {'; '.join(told)}." if told else ""
 
 
@@ -75,11 +75,11 @@ def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, chose: str) -
     until = until if len(own) != longest else ""
     fewer = min(map(len, others)) + 1
     until += f" (from epoch {fewer} on against fewer arms)" if fewer <= compared else ""
-    share = f" in {ahead} of {counted(compared, 'epoch')}" if ahead < compared else ""
+    share = f" in {ahead} of {pluralize(compared, 'epoch')}" if ahead < compared else ""
     return f"is ahead on {chose}{share}{until}"
 
 
-def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
+def loose(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
     """Val accuracy of runs that belong to no study, each by itself."""
     figures = []
     few, whole = len(runs) <= MOST_NAMES, sum(len(run.epochs) for run in runs) <= MOST_ROWS
@@ -109,13 +109,13 @@ def loose(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     return Section("curves", "How does it learn?", finding, figures)
 
 
-def best_epoch(run: Drawn) -> str:
+def best_epoch(run: PlottedRun) -> str:
     """The epoch with the highest accuracy on val, the first of equal ones, among those that there are."""
     at, best = max(run.curve("epochs", "accuracy"), key=lambda point: (point[1], -point[0]), default=(0, 0.0))
     return f"Epoch {at:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
-def target(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
+def target(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
     """When runs passed the target on val; those that never did are shown where they ended."""
     if not verdict["target"]:
         return None
@@ -133,7 +133,7 @@ def target(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[st
         goal = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
         chart = charts.events(rows, x=words, label=f"{words} to {goal}")
         how = (
-            f"A dot for each of the {counted(verdict['n'], 'seed')} of an arm, judged on {images}. Filled: it passed "
+            f"A dot for each of the {pluralize(verdict['n'], 'seed')} of an arm, judged on {images}. Filled: it passed "
             "the target; open: it ended before it did; bar: the median of all."
         )
         figures.append(Figure(chart, how, ["arm", f"median {words}", "reached"], table, words))
@@ -146,7 +146,7 @@ def target(runs: Sequence[Drawn], verdict: Mapping[str, Any], colour: Mapping[st
         when = f"after {soonest:g} epoch{'s' if soonest != 1 else ''}"
         first = [arm_words(name) for name, median in reached.items() if median == soonest]
         passed = f"pass{'es' if len(first) == 1 else ''} {100 * verdict['target']:.3g} % first"
-        finding = f"{capital(enumerated(first))} {passed}, {when}"
+        finding = f"{capitalize(join_list(first))} {passed}, {when}"
         if len(first) == len(medians):
             finding = f"The median run of every arm passes {100 * verdict['target']:.3g} % {when}"
     return Section("target", "How soon is it good enough?", finding, figures)

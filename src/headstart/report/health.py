@@ -11,10 +11,10 @@ from headstart.diagnostics.checks import findings, unprobed
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY
 from headstart.report.sections import Figure, Section, legend
-from headstart.report.series import Drawn, mean_and_band
+from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.report.svg.charts import thinned
-from headstart.text import capital, counted, enumerated
+from headstart.report.svg.charts import subsample
+from headstart.text import capitalize, join_list, pluralize
 
 SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
 MOST_EXAMPLES, MOST_COLUMNS = 12, 12  # runs whose gradients are drawn, and epochs of each
@@ -23,7 +23,7 @@ FROZEN = -1.0  # stands for the |∂L/∂h| of a block up to which everything is
 MOST_NOTES = 6  # on arms whose gradients are not
 
 
-def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
+def rates(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
     """The learning rate of every run, step by step."""
     series = []
     named: set[str] = set()
@@ -36,7 +36,7 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     used = sorted({run.run.rate for run in runs})
     many = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
-    finding = f"{many} with the base rate{'s' if len(used) != 1 else ''} {enumerated(f'{rate:g}' for rate in used)}"
+    finding = f"{many} with the base rate{'s' if len(used) != 1 else ''} {join_list(f'{rate:g}' for rate in used)}"
     table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
              for run in runs]  # fmt: skip
     how = (
@@ -47,15 +47,15 @@ def rates(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section:
     return Section("rates", "What was the learning rate at each step?", finding, [figure])
 
 
-def health(runs: Sequence[Drawn]) -> Section:
+def health(runs: Sequence[PlottedRun]) -> Section:
     """What is wrong with any run, in words; and how much of the gradient reaches each block, epoch by epoch."""
-    found = [(run, one) for run in runs for one in findings(run.history) if one.ailment]
+    found = [(run, one) for run in runs for one in findings(run.history) if one.unhealthy]
     notes = []
     for name in dict.fromkeys(one.name for _, one in found):
         having = [(run, one) for run, one in found if one.name == name]
         first, one = having[0]
         more = f" and {len(having) - 1} more run{'s' if len(having) > 2 else ''}" if len(having) > 1 else ""
-        notes.append(f"{capital(name)}: {first.name}{more}. {one.sentence}")
+        notes.append(f"{capitalize(name)}: {first.name}{more}. {one.sentence}")
     finding = _sound_words(runs)
     if found:
         ill = len({run.name for run, _ in found})
@@ -67,7 +67,7 @@ def health(runs: Sequence[Drawn]) -> Section:
     return Section("health", "Is the training healthy?", finding, figures, _without_flow(runs, drawn), notes)
 
 
-def _sound_words(runs: Sequence[Drawn]) -> str:
+def _sound_words(runs: Sequence[PlottedRun]) -> str:
     """What is said where nothing was found: of how many runs, since of some it is too early to say."""
     judged = sum(run.history.standing == HEALTHY for run in runs)
     if not judged:
@@ -75,18 +75,18 @@ def _sound_words(runs: Sequence[Drawn]) -> str:
             return "Too early to say: this run is too short, has hardly begun to learn, or gives all images one answer"
         return "Too early to say: these runs are too short, have hardly begun to learn, or give all images one answer"
     if judged < len(runs):
-        return f"No ailment was found in {counted(judged, 'run')}; of {len(runs) - judged} it is too early to say"
+        return f"No ailment was found in {pluralize(judged, 'run')}; of {len(runs) - judged} it is too early to say"
     return f"No ailment was found in any of the {judged} runs" if judged > 1 else "No ailment was found in this run"
 
 
-def _without_flow(runs: Sequence[Drawn], drawn: Collection[str]) -> list[str]:
+def _without_flow(runs: Sequence[PlottedRun], drawn: Collection[str]) -> list[str]:
     """Why some arms have no picture of their gradients, each arm told by its first run."""
-    left: dict[str, Drawn] = {}
+    left: dict[str, PlottedRun] = {}
     for run in runs:
         if run.arm not in drawn:
             left.setdefault(run.arm, run)
     short = "gradients at the blocks were probed less than twice, so that there is no course of them to draw"
-    notes = [f"{capital(run.name)}: {unprobed(run.history) or short}." for run in left.values()]
+    notes = [f"{capitalize(run.name)}: {unprobed(run.history) or short}." for run in left.values()]
     if (more := len(notes) - MOST_NOTES) > 1:
         notes[MOST_NOTES:] = [f"{more} more arms have no picture of their gradients either."]
     if len(drawn) > MOST_EXAMPLES:
@@ -94,9 +94,9 @@ def _without_flow(runs: Sequence[Drawn], drawn: Collection[str]) -> list[str]:
     return notes
 
 
-def _examples(runs: Sequence[Drawn], found: Sequence[tuple[Drawn, Finding]]) -> list[Drawn]:
+def _examples(runs: Sequence[PlottedRun], found: Sequence[tuple[PlottedRun, Finding]]) -> list[PlottedRun]:
     """A run of each arm to look at: one with an ailment where there is one."""
-    chosen: dict[str, Drawn] = {}
+    chosen: dict[str, PlottedRun] = {}
     for run in (*(run for run, _ in found), *runs):
         if len(run.history.probes) > 1:
             chosen.setdefault(run.arm, run)
@@ -104,10 +104,10 @@ def _examples(runs: Sequence[Drawn], found: Sequence[tuple[Drawn, Finding]]) -> 
     return sorted(chosen.values(), key=lambda run: order.index(run.arm))
 
 
-def _flow(run: Drawn) -> Figure | None:
+def _flow(run: PlottedRun) -> Figure | None:
     """Blocks by epochs: |∂L/∂h| at their outputs, coloured by how it compares with the last block's."""
     probes = [probe for probe in run.history.probes if probe["flow"]]
-    probes = thinned(probes, MOST_COLUMNS)
+    probes = subsample(probes, MOST_COLUMNS)
     if len(probes) < 2:
         return None
     blocks = list(max(probes, key=lambda probe: len(probe["flow"]))["flow"])
@@ -118,7 +118,7 @@ def _flow(run: Drawn) -> Figure | None:
     grid = charts.Grid(blocks, columns, values, texts, scale=SCALE)
     chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
     how = (
-        f"{capital(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
+        f"{capitalize(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
         "Colour: how it compares with the last block of its epoch, the same in every run: a shade for one and a half "
         "powers of ten, fainter is less and stronger is more. Healthy gradients give a column nearly one shade."
     )
@@ -143,7 +143,7 @@ def _power(value: float) -> str:
     return f"{value:.0e}".replace("e+00", "").replace("e-0", "e-").replace("e+0", "e")
 
 
-def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None:
+def distance(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section | None:
     """How far each layer has come from where it started, at the end of training; a mean over the runs of an arm.
 
     Runs of one arm that differ in more than their seed are told apart.
@@ -168,7 +168,7 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     if not series:
         return None
     farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
-    finding = f"{capital(farthest)} moves its layers by {_share(medians[farthest])} of their weights in the median"
+    finding = f"{capitalize(farthest)} moves its layers by {_share(medians[farthest])} of their weights in the median"
     if farthest != nearest:
         finding += f", {nearest} by {_share(medians[nearest])}"
     chart = charts.curves(
@@ -183,12 +183,12 @@ def distance(runs: Sequence[Drawn], colour: Mapping[str, int]) -> Section | None
     return Section("distance", "How far do the layers move?", finding, [figure])
 
 
-def _by_recipe(runs: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+def _by_recipe(runs: Sequence[PlottedRun]) -> dict[str, list[PlottedRun]]:
     """The runs by their arm and, where those of an arm differ in more than their seed, by what they differ in."""
     recipes: dict[str, list[tuple[str, ...]]] = {}
     for run in runs:
         recipes.setdefault(run.arm, []).append(_recipe_words(run))
-    found: dict[str, list[Drawn]] = {}
+    found: dict[str, list[PlottedRun]] = {}
     for run in runs:
         differ = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
         more = [words for words, told in zip(_recipe_words(run), differ, strict=True) if told]
@@ -196,7 +196,7 @@ def _by_recipe(runs: Sequence[Drawn]) -> dict[str, list[Drawn]]:
     return found
 
 
-def _recipe_words(run: Drawn) -> tuple[str, ...]:
+def _recipe_words(run: PlottedRun) -> tuple[str, ...]:
     """In what runs of an arm may differ but for their seed."""
     plan = run.run.plan
     return (

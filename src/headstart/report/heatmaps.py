@@ -7,9 +7,9 @@ from typing import Any
 
 from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
 from headstart.report.sections import Figure, Section
-from headstart.report.series import Drawn
+from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
-from headstart.text import capital, counted, enumerated
+from headstart.text import capitalize, join_list, pluralize
 
 
 def searched(verdict: Mapping[str, Any]) -> Section | None:
@@ -32,7 +32,7 @@ def searched(verdict: Mapping[str, Any]) -> Section | None:
     if ends:
         names = list(dict.fromkeys(ends))
         best, where = ("best rate of", "lies at the edge") if len(names) == 1 else ("best rates of", "lie at an edge")
-        finding = f"The {best} {enumerated(map(arm_words, names))} {where} of the grid"
+        finding = f"The {best} {join_list(map(arm_words, names))} {where} of the grid"
         finding += f" in {len(ends)} searches" if len(ends) > len(names) else ""
     return Section("grid", "Were the learning rates fair?", finding, figures)
 
@@ -60,7 +60,7 @@ def _searched_figure(
     grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
                        frozenset(places.values()), frozenset(places[name] for name in edges))  # fmt: skip
     chose, metric = splits(verdict)[0], metric_words(verdict)
-    label = f"{capital(metric)} on {chose} by arm and learning rate" + (f", {choice}" if choice else "")
+    label = f"{capitalize(metric)} on {chose} by arm and learning rate" + (f", {choice}" if choice else "")
     chart = charts.heat_map(grid, label=label, columns="learning rate")
     how = (
         f"Mean {metric} on {chose} in per cent of whole runs on the search seeds; in brackets after the rung only, "
@@ -83,16 +83,16 @@ def compared(verdict: Mapping[str, Any]) -> Section | None:
     place = {
         arm["name"]: (at, rates.index(rate)) for at, row in enumerate(by_row.values()) for rate, arm in row.items()
     }
-    taken = frozenset(place[row["cell"]] for row in verdict["grid_rows"])
-    edges = frozenset(place[row["cell"]] for row in verdict["grid_rows"] if row["edge"])
+    taken = frozenset(place[row["variant"]] for row in verdict["grid_rows"])
+    edges = frozenset(place[row["variant"]] for row in verdict["grid_rows"] if row["edge"])
     grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
-    at_edge = [arm_words(row["cell"]) for row in verdict["grid_rows"] if row["edge"]]
+    at_edge = [arm_words(row["variant"]) for row in verdict["grid_rows"] if row["edge"]]
     finding = f"By {chose}, {arm_words(verdict['chosen'])} is the best of {len(verdict['arms'])} cells"
     if at_edge:
         where = "lies at the edge" if len(at_edge) == 1 else "lie at an edge"
-        finding += f"; {enumerated(at_edge)} {where} of the grid"
+        finding += f"; {join_list(at_edge)} {where} of the grid"
     how = (
-        f"Mean {metric} on {verdict['judge']['images']} {judged(verdict)} over {counted(verdict['n'], 'seed')}, in per "
+        f"Mean {metric} on {verdict['evaluation']['images']} {judged(verdict)} over {pluralize(verdict['n'], 'seed')}, in per "
         f"cent; outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
     )
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
@@ -100,7 +100,7 @@ def compared(verdict: Mapping[str, Any]) -> Section | None:
     return Section("grid", "Which learning rate?", finding, [Figure(chart, how, ["", *grid.columns], table)])
 
 
-def loose(runs: Sequence[Drawn]) -> Section | None:
+def loose(runs: Sequence[PlottedRun]) -> Section | None:
     """Best val accuracy by optimizer (and arm, where they differ) and learning rate; None where all runs are alike."""
     arms = {_start_words(run) for run in runs}
     cells: dict[str, dict[float, list[float]]] = {}
@@ -120,7 +120,7 @@ def loose(runs: Sequence[Drawn]) -> Section | None:
     first = [f"{row} at {rate:g}" for row, line in zip(grid.rows, values, strict=True)
              for rate, value in zip(rates, line, strict=True) if value == top]  # fmt: skip
     share = "has" if len(first) == 1 else "share"
-    finding = f"{capital(enumerated(first))} {share} the highest val accuracy, {top:.1f} %"
+    finding = f"{capitalize(join_list(first))} {share} the highest val accuracy, {top:.1f} %"
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
     how = (
         f"Best val accuracy of a run in per cent, a mean where several have the same optimizer and rate; {len(runs)} "
@@ -136,7 +136,7 @@ def loose(runs: Sequence[Drawn]) -> Section | None:
     return Section("grid", "Which optimizer and learning rate?", finding, [figure])
 
 
-def _start_words(run: Drawn) -> str:
+def _start_words(run: PlottedRun) -> str:
     """An arm without its optimizer and learning rate, which have places of their own."""
     first, *varied = run.arm.split(",")
     first = first.removesuffix(f"@{run.run.plan['recipe']['optimizer']}")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart.report.series import Drawn
-from headstart.report.svg.charts import thinned
+from headstart.report.series import PlottedRun
+from headstart.report.svg.charts import subsample
 
 KINDS = ("weights", "gradients")
 BINS = 48
@@ -21,14 +21,14 @@ OF_LAYER, OF_LOOK, OF_RUN = 124, 18, 64  # bytes of JSON beside the heights: end
 
 
 @dataclass(frozen=True)
-class Shown:
+class HistogramPanel:
     """What is on the page: a `name` and, by kind, the layers of each run; `left_out` is "" or says what is not."""
 
     runs: Sequence[Mapping[str, Any]]
     left_out: str = ""
 
 
-def shown(runs: Sequence[Drawn], first: Sequence[str] = (), room: int = MOST_BYTES) -> Shown:
+def shown(runs: Sequence[PlottedRun], first: Sequence[str] = (), room: int = MOST_BYTES) -> HistogramPanel:
     """The histograms of every run, in `room` bytes of JSON: with fewer looks, then of one run of each arm alone.
 
     `first` names folders of runs that stand for their arm, the most wanted first: that one begins the list.
@@ -37,26 +37,26 @@ def shown(runs: Sequence[Drawn], first: Sequence[str] = (), room: int = MOST_BYT
     runs = sorted((run for run in runs if run.looks), key=lambda run: run.run.folder.name != wanted)
     looks = _looks_that_fit(runs, room)
     if looks >= min(ENOUGH_LOOKS, max((len(run.looks) for run in runs), default=0)):
-        return Shown([_histograms(run, looks) for run in runs])
+        return HistogramPanel([_histograms(run, looks) for run in runs])
     chosen = _one_of_each(runs, first)
     while chosen and not (looks := _looks_that_fit(chosen, room)):
         chosen.pop()
     arms = len({run.arm for run in runs})
     told = "one run of each arm" if len(chosen) == arms else f"{len(chosen)} of {arms} arms, one run of each"
     left = f"There is room for {told}. The records of all {len(runs)} runs hold theirs; TensorBoard shows them."
-    return Shown([_histograms(run, looks) for run in chosen], left)
+    return HistogramPanel([_histograms(run, looks) for run in chosen], left)
 
 
-def _one_of_each(runs: Sequence[Drawn], first: Sequence[str]) -> list[Drawn]:
+def _one_of_each(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
     """A run of each arm, in the order of the arms."""
     order = {name: at for at, name in enumerate(dict.fromkeys(first))}
-    found: dict[str, Drawn] = {}
+    found: dict[str, PlottedRun] = {}
     for run in sorted(runs, key=lambda run: order.get(run.run.folder.name, len(order))):
         found.setdefault(run.arm, run)
     return [found[arm] for arm in dict.fromkeys(run.arm for run in runs)]
 
 
-def _looks_that_fit(runs: Sequence[Drawn], room: int) -> int:
+def _looks_that_fit(runs: Sequence[PlottedRun], room: int) -> int:
     """How many looks of each layer the room has: `MOST_LOOKS` or fewer, 0 where there are not even `FEWEST_LOOKS`."""
     names = [layer for run in runs for kind in KINDS for layer in {name for look in run.looks for name in look[kind]}]
     fixed = sum(OF_LAYER + _length(name) for name in names) + sum(OF_RUN + _length(run.name) for run in runs)
@@ -69,7 +69,7 @@ def _length(text: str) -> int:
     return sum(1 if (one.isalnum() and one.isascii()) or one in "., -_" else 12 for one in text)
 
 
-def _histograms(run: Drawn, looks: int) -> dict[str, Any]:
+def _histograms(run: PlottedRun, looks: int) -> dict[str, Any]:
     return {"name": run.name, **{kind: ridges(run.looks, kind, looks) for kind in KINDS}}
 
 
@@ -89,7 +89,8 @@ def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS
             else:
                 lost[layer] += 1
     return {
-        layer: _ridge(thinned(rows, most)) | {"lost": lost[layer]} if rows else None for layer, rows in by_layer.items()
+        layer: _ridge(subsample(rows, most)) | {"lost": lost[layer]} if rows else None
+        for layer, rows in by_layer.items()
     }
 
 

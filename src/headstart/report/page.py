@@ -18,14 +18,14 @@ from headstart.analysis.wording import MORE, arm_words, length_words, splits
 from headstart.report import cost, curves, health, heatmaps, histograms, provenance, series
 from headstart.report import photos as photos_module
 from headstart.report import sections as sections_module
-from headstart.report.histograms import Shown
+from headstart.report.histograms import HistogramPanel
 from headstart.report.photos import Gallery
 from headstart.report.sections import Section
-from headstart.report.series import Drawn
+from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.report.svg.labels import isolated
 from headstart.storage.files import write_atomic
-from headstart.text import capital, counted, points
+from headstart.text import capitalize, pluralize, points
 
 NAME = "report.html"
 MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly
@@ -40,7 +40,7 @@ def write(folder: Path) -> Path:
     every = runs_at(folder)
     compared = [run for run in every if run.about.get("stage", "main") == "main"]
     found = compared if compared and (folder / "study.toml").exists() else every
-    runs = series.told_apart([series.read(run) for run in found])
+    runs = series.with_unique_names([series.read(run) for run in found])
     verdict = read_verdict(folder) if (folder / "verdict.json").exists() else None
     content = _study(folder, verdict, runs) if verdict else _loose(folder, runs)
     content |= {
@@ -56,18 +56,18 @@ def write(folder: Path) -> Path:
 
 
 def _that_fits(
-    content: Mapping[str, Any], gallery: Gallery | None, run: str, runs: Sequence[Drawn], first: Sequence[str]
+    content: Mapping[str, Any], gallery: Gallery | None, run: str, runs: Sequence[PlottedRun], first: Sequence[str]
 ) -> str:
     """The page with as many photos and then histograms as it has room for beside everything else."""
-    page = _rendered(content, None, run, Shown([]))
+    page = _rendered(content, None, run, HistogramPanel([]))
     if gallery:
         gallery = photos_module.that_fit(gallery, MOST_BYTES - SPARE - len(page.encode()))
-        page = _rendered(content, gallery, run, Shown([]))
+        page = _rendered(content, gallery, run, HistogramPanel([]))
     looks = histograms.shown(runs, first, min(histograms.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
     return _rendered(content, gallery, run, looks)
 
 
-def _rendered(content: Mapping[str, Any], gallery: Gallery | None, run: str, looks: Shown) -> str:
+def _rendered(content: Mapping[str, Any], gallery: Gallery | None, run: str, looks: HistogramPanel) -> str:
     in_cells = {id for some in gallery.cells.values() for id in some} if gallery else ()
     photos = {id: gallery.shown(id) for id in sorted(in_cells)} if gallery else {}
     return _template().render(
@@ -78,7 +78,7 @@ def _rendered(content: Mapping[str, Any], gallery: Gallery | None, run: str, loo
             "more": gallery.keys if gallery else {},
             "photos": {id: {name: one[name] for name in ("src", "text", "key")} for id, one in photos.items()},
         },
-        looks=looks,
+        steps=looks,
     )
 
 
@@ -89,7 +89,7 @@ def _first(verdict: Mapping[str, Any] | None) -> list[str]:
     return [verdict["exported"]["run"], *(run["run"] for arm in verdict["arms"] for run in arm["seeds"])]
 
 
-def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> dict[str, Any]:
+def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, Any]:
     said = verdict["sentences"]
     colour = sections_module.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     sections = [
@@ -110,7 +110,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
         "headline": said["headline"],
         "lead": said["evidence"],
         "difference": sections_module.difference(verdict, colour),
-        "settle": [said[key] for key in MORE if key in said],
+        "next_steps": [said[key] for key in MORE if key in said],
         "three": _three(verdict),
         "sections": _there(sections),
         "training": _there([health.health(runs), health.distance(judged, colour)]),
@@ -122,7 +122,7 @@ def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[Drawn]) -> d
     }
 
 
-def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
+def _loose(folder: Path, runs: Sequence[PlottedRun]) -> dict[str, Any]:
     colour = sections_module.colours(list(dict.fromkeys(run.arm for run in runs)), "")
     what, lead = f"{len(runs)} runs, which are no study: there is no verdict", ""
     if unfinished := (folder / "study.toml").exists():
@@ -144,7 +144,7 @@ def _loose(folder: Path, runs: Sequence[Drawn]) -> dict[str, Any]:
         "headline": f"{what}.",
         "lead": lead,
         "difference": None,
-        "settle": [],
+        "next_steps": [],
         "three": [],
         "sections": _there([curves.loose(runs, colour), heatmaps.loose(runs), health.rates(runs, colour)]),
         "training": _there([health.health(runs), health.distance(runs, colour)]),
@@ -160,9 +160,9 @@ def _seeds(verdict: Mapping[str, Any]) -> str:
     return f"{verdict['n']} paired seeds" if verdict["n"] > 1 else "one seed"
 
 
-def _ended(run: Drawn) -> str:
+def _ended(run: PlottedRun) -> str:
     """How one run has ended, with its accuracy on the images that judge where it has met them."""
-    name, result = capital(run.name), run.run.result
+    name, result = capitalize(run.name), run.run.result
     split = next((split for split in ("test", "val") if split in result), "")
     if run.run.state == "diverged":
         return f"{name} has diverged"
@@ -248,7 +248,7 @@ def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
     included = ", the search included" if verdict["cost"]["search"]["runs"] else ""
-    found.append(("Cost", cost.time_span(seconds), f"of training in {counted(runs, 'run')}{included}"))
+    found.append(("Cost", cost.time_span(seconds), f"of training in {pluralize(runs, 'run')}{included}"))
     return found
 
 

@@ -137,7 +137,7 @@ def _size_of(key: str) -> int:
 def read(run: Path) -> Gallery | None:
     """What the run has left; None where it has left none, or one that cannot be read."""
     try:
-        with zipfile.ZipFile(run / "evidence" / "gallery.zip") as archive:
+        with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
             index = json.loads(_member(archive, "index.json"))
             names = set(archive.namelist())
             for number, photo in enumerate(index["photos"]):

@@ -10,14 +10,14 @@ from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words
-from headstart.config.resolve import settle
-from headstart.config.run_config import Facts, Plan, fields, read_plan
-from headstart.config.study_file import Declared, read_study
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import ResolvedFacts, RunConfig, fields, read_plan
+from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
-from headstart.report.series import Drawn
+from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolated
 from headstart.storage.files import read_json
-from headstart.text import enumerated
+from headstart.text import join_list
 
 RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
 SEARCH_HEAD = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")
@@ -55,27 +55,27 @@ def protocol(folder: Path) -> Protocol | None:
     try:
         declared = read_study(folder)
     except HeadstartError as error:
-        return Protocol(missing=f"{error.what} {error.cure}")
+        return Protocol(missing=f"{error.message} {error.hint}")
     return Protocol(_declared(declared), path.read_text(encoding="utf-8"))
 
 
-def _declared(declared: Declared) -> list[tuple[str, str]]:
+def _declared(declared: StudySpec) -> list[tuple[str, str]]:
     """The rules in the order in which a reader asks for them."""
     rules, recipe = declared.protocol, declared.plan.recipe
     first, second = rules.contrast([cell.name for cell in declared.cells])
     seeds = list(declared.seeds)
     found = {
-        "arms": enumerated(dict.fromkeys(arm_words(cell.name.partition(",")[0]) for cell in declared.cells)),
+        "arms": join_list(dict.fromkeys(arm_words(cell.name.partition(",")[0]) for cell in declared.cells)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in rules.vary.items()),
         "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
         "metric": {"balanced": "balanced accuracy: the mean of the classes'"}.get(rules.metric, rules.metric)
         + "; val chooses by it, test judges",
-        "tie": f"±{100 * rules.tie_width:g} points: inside, arms are practically equal",
+        "margin": f"±{100 * rules.margin_width:g} points: inside, arms are practically equal",
         "target": f"{100 * rules.target:g} % on the images that choose" if rules.target else "none",
         "seeds": f"{len(seeds)}, paired: {_numbers(seeds)}",
-        "looks at the judging images": f"after {enumerated(map(str, rules.looks))} seeds" if rules.looks else "",
-        "length of a run": enumerated(length_words(str(budget)) for budget in declared.budgets),
-        "share of the training photos": enumerated(f"{100 * share:g} %" for share in rules.fractions),
+        "looks at the judging images": f"after {join_list(map(str, rules.interim))} seeds" if rules.interim else "",
+        "length of a run": join_list(length_words(str(budget)) for budget in declared.budgets),
+        "share of the training photos": join_list(f"{100 * share:g} %" for share in rules.fractions),
         **_searched(declared),
         "length of a source's training": length_words(str(declared.source_epochs))
         if any("source:" in arm for arm in rules.arms)
@@ -89,7 +89,7 @@ def _declared(declared: Declared) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found.items() if value]
 
 
-def _searched(declared: Declared) -> dict[str, str]:
+def _searched(declared: StudySpec) -> dict[str, str]:
     """How learning rates were to be found."""
     rules = declared.protocol
     if "lr" in rules.vary:
@@ -98,15 +98,15 @@ def _searched(declared: Declared) -> dict[str, str]:
         return {"search of learning rates": SEARCH_WORDS["off"]}
     found = {
         "search of learning rates": SEARCH_WORDS[rules.search],
-        "grid of learning rates": f"{enumerated(f'{rate:g}' for rate in rules.grid)}; the best "
-        f"{rules.keep} of an arm after the rung run whole",
+        "grid of learning rates": f"{join_list(f'{rate:g}' for rate in rules.grid)}; the best "
+        f"{rules.survivors} of an arm after the rung run whole",
     }
     if rules.search == "shared":
         found["seeds of the search"] = f"{rules.search_seeds}, never used again: {_numbers(declared.search_seeds)}"
     return found
 
 
-def _names_optimizer(declared: Declared) -> bool:
+def _names_optimizer(declared: StudySpec) -> bool:
     return any("optimizer" in cell.changes for cell in declared.cells)
 
 
@@ -115,7 +115,7 @@ def _numbers(values: Sequence[int]) -> str:
     return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
-def runs(drawn: Sequence[Drawn], folder: Path) -> list[Table]:
+def runs(drawn: Sequence[PlottedRun], folder: Path) -> list[Table]:
     """Every run: those that are compared, then those of the search and of the sources."""
     found = [Table(f"Every run ({len(drawn)})", RUN_HEAD, [_row(run) for run in drawn])]
     for name, title in (("search", "Runs of the search"), ("sources", "Runs that trained a source")):
@@ -125,7 +125,7 @@ def runs(drawn: Sequence[Drawn], folder: Path) -> list[Table]:
     return found
 
 
-def _row(drawn: Drawn) -> list[str]:
+def _row(drawn: PlottedRun) -> list[str]:
     result = drawn.run.result
     val, test = result.get("val", {}), result.get("test", {})
     return [
@@ -159,13 +159,13 @@ def train_command(folder: Path) -> str:
     A flag cannot say everything, and plans of another version cannot be read: what comes back must be the same plan.
     """
     try:
-        plan = read_plan(folder).model_copy(update={"facts": Facts()})
+        plan = read_plan(folder).model_copy(update={"facts": ResolvedFacts()})
         flags: dict[str, Any] = {}
         for names in (SETS_DEFAULTS, fields()):
-            usual = settle({"source": plan.data.source, **flags}).plan
+            usual = resolve_settings({"source": plan.data.source, **flags}).plan
             flags |= {name: value for name in names if (value := _value(plan, name)) != _value(usual, name)}
         words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in flags.items()}
-        if settle({"source": plan.data.source, **words}).plan != plan:
+        if resolve_settings({"source": plan.data.source, **words}).plan != plan:
             return ""
     except HeadstartError:
         return ""
@@ -174,7 +174,7 @@ def train_command(folder: Path) -> str:
     return " ".join(["headstart train", shlex.quote(plan.data.source), *told])
 
 
-def _value(plan: Plan, name: str) -> Any:
+def _value(plan: RunConfig, name: str) -> Any:
     return getattr(getattr(plan, fields()[name][0]), name)
 
 
@@ -182,7 +182,7 @@ def _flag_words(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def environment(drawn: Iterable[Drawn]) -> list[tuple[str, str]]:
+def environment(drawn: Iterable[PlottedRun]) -> list[tuple[str, str]]:
     """Where everything came from, and on what it ran; where runs differ, every value that is there."""
     found: dict[str, list[str]] = {}
     for run in drawn:
@@ -193,7 +193,7 @@ def environment(drawn: Iterable[Drawn]) -> list[tuple[str, str]]:
     return [(name, " · ".join(values)) for name, values in found.items()]
 
 
-def _origins(run: Drawn, plan: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
+def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
     facts, start = plan["facts"], plan["arm"]["start"]
     weights, licence = facts["weights_sha256"], _licence(run)
     return {
@@ -207,7 +207,7 @@ def _origins(run: Drawn, plan: dict[str, Any], machine: dict[str, Any]) -> dict[
     }
 
 
-def _licence(run: Drawn) -> str:
+def _licence(run: PlottedRun) -> str:
     """Of the weights that a run began from, as its model says it; "" where none is known."""
     config = run.run.folder / "model" / "config.json"
     return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""

@@ -14,9 +14,9 @@ from scipy import stats
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
-from headstart.report.series import Drawn, mean_and_band
+from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.text import capital, enumerated, level_words, points
+from headstart.text import capitalize, join_list, level_words, points
 
 MOST_COLOURS = 6
 GREY, BLUE = 0, 1  # scratch, the arm that val chose
@@ -77,10 +77,10 @@ def difference(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Figure 
     row = charts.Row("", colour[seen["first"]], 100 * seen["mean"], 100 * seen["low"], 100 * seen["high"], seeds)
     words = f"{arm_words(seen['first'])} minus {arm_words(seen['second'])}"
     label = f"{words}: {points(seen['mean'], signed=True)} points, from {points(seen['low'])} to {points(seen['high'])}"
-    chart = charts.intervals([row], unit=f"points, {words}", label=label, tie=100 * verdict["tie"], zero=True)
+    chart = charts.intervals([row], unit=f"points, {words}", label=label, margin=100 * verdict["margin"], zero=True)
     how = (
         f"Large dot: the mean difference; bar: its {level_words(seen['level'])} interval; small dots: the {seen['n']} "
-        f"paired seeds; shaded: ±{points(verdict['tie'])}, inside which arms are practically equal. "
+        f"paired seeds; shaded: ±{points(verdict['margin'])}, inside which arms are practically equal. "
         f"{seen['m']} {judged(verdict)}."
     )
     rows = [[str(seed), f"{value:+.1f}"] for seed, value in zip(sorted(one), seeds, strict=True)]
@@ -104,9 +104,9 @@ def arms(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
         table.append([arm_words(arm["name"]), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm['val']:.1f}"])  # fmt: skip
     best, worst = rows[0], rows[-1]
-    images, metric = f"{verdict['judge']['images']} {judged(verdict)}", metric_words(verdict)
+    images, metric = f"{verdict['evaluation']['images']} {judged(verdict)}", metric_words(verdict)
     finding = (
-        f"{capital(best.name)} has the highest mean, {best.mean:.1f} %; {worst.name} the lowest, {worst.mean:.1f} %"
+        f"{capitalize(best.name)} has the highest mean, {best.mean:.1f} %; {worst.name} the lowest, {worst.mean:.1f} %"
     )
     if f"{best.mean:.1f}" == f"{worst.mean:.1f}":
         finding = f"Every arm has a mean of {best.mean:.1f} %"
@@ -130,7 +130,7 @@ def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Se
         "Thin: each seed; thick: the mean, with its pointwise 95 % t interval over seeds"
         if verdict["n"] > 1
         else "The one seed of each arm"
-    ) + f"; {metric} on {verdict['judge']['images']} {judged(verdict)}."
+    ) + f"; {metric} on {verdict['evaluation']['images']} {judged(verdict)}."
     found = []
     by_share = [one for one in every if one["budget"] == verdict["budget"]]
     if len(by_share) > 1:
@@ -145,7 +145,7 @@ def conditions(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Se
         means = [images / count for images, count in zip(xs, runs, strict=True)]
         figure = _over(means, by_budget, colour, metric, "training images of a run", how)
         led = [f"{arm_words(one['chosen'])} after {length_words(one['budget'])}" for one in by_budget]
-        finding = f"Ahead on {splits(verdict)[0]}: {enumerated(led)}"
+        finding = f"Ahead on {splits(verdict)[0]}: {join_list(led)}"
         found.append(Section("budgets", "Does it depend on how long one trains?", finding, [figure]))
     return found
 
@@ -169,14 +169,16 @@ def _over(
         mean, band = mean_and_band(paths)
         series.append(charts.Series(arm_words(name), colour[name], paths, mean, band))
         table += [[arm_words(name), f"{at:,.0f}", f"{value:.1f}"] for at, value in mean]
-    chart = charts.curves(series, x=x, y=f"{metric}, %", label=f"{capital(metric)} over {x}", log_x=True, shares=True)
+    chart = charts.curves(
+        series, x=x, y=f"{metric}, %", label=f"{capitalize(metric)} over {x}", log_x=True, shares=True
+    )
     return Figure(chart, how, ["arm", x, f"{metric}, %"], table, legend=legend(series))
 
 
-def by_arm(runs: Sequence[Drawn], verdict: Mapping[str, Any]) -> dict[str, list[Drawn]]:
+def by_arm(runs: Sequence[PlottedRun], verdict: Mapping[str, Any]) -> dict[str, list[PlottedRun]]:
     """Runs of the verdict's condition, by arm in the declared order."""
     of_verdict = {run["run"] for arm in verdict["arms"] for run in arm["seeds"]}
-    found: dict[str, list[Drawn]] = {arm["name"]: [] for arm in verdict["arms"]}
+    found: dict[str, list[PlottedRun]] = {arm["name"]: [] for arm in verdict["arms"]}
     for run in runs:
         if run.run.folder.name in of_verdict:
             found[run.arm].append(run)

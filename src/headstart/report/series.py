@@ -17,7 +17,7 @@ from headstart.storage.journal import read_lines
 
 
 @dataclass
-class Drawn:
+class PlottedRun:
     """One run: `looks` as in its record, by part of the network its `rates` [(step, rate), …], and its `history`."""
 
     run: RunRecord
@@ -45,24 +45,26 @@ class Drawn:
         return found
 
 
-def read(run: RunRecord) -> Drawn:
+def read(run: RunRecord) -> PlottedRun:
     """A run's record, in one pass over its lines."""
-    found = Drawn(run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan, state=run.state))
+    found = PlottedRun(
+        run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan, state=run.state)
+    )
     for line in read_lines(run.folder / "metrics.jsonl"):
         kind = line["kind"]
         found.history.take(line)
         if kind == "step":
             for part, rate in line["lr"].items():
                 found.rates.setdefault(part, []).append((line["step"], rate))
-        elif kind == "look":
+        elif kind == "snapshot":
             found.looks.append(line)
     return found
 
 
-def told_apart(runs: Sequence[Drawn]) -> list[Drawn]:
+def with_unique_names(runs: Sequence[PlottedRun]) -> list[PlottedRun]:
     """The runs with names that say in what they differ: length and share of the photos, or rate, else their folder."""
     for more in (_condition, lambda run: f"{run.run.rate:g}", lambda run: run.run.folder.name):
-        alike: dict[str, list[Drawn]] = {}
+        alike: dict[str, list[PlottedRun]] = {}
         for run in runs:
             alike.setdefault(run.name, []).append(run)
         differ = {name for name, some in alike.items() if len({more(run) for run in some}) == len(some) > 1}
@@ -70,7 +72,7 @@ def told_apart(runs: Sequence[Drawn]) -> list[Drawn]:
     return list(runs)
 
 
-def _condition(run: Drawn) -> str:
+def _condition(run: PlottedRun) -> str:
     plan = run.run.plan
     return f"{length_words(plan['recipe']['epochs'])}, {100 * plan['data']['fraction']:.3g} % of the labels"
 

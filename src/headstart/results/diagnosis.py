@@ -16,7 +16,7 @@ from headstart.diagnostics.checks import findings, healthy_words
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read
 from headstart.storage.journal import read_lines
-from headstart.text import capital, enumerated, printable
+from headstart.text import capitalize, join_list, printable
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def diagnose(folder: Path) -> list[Diagnosis]:
 def _one(run: RunRecord) -> Diagnosis:
     history = read(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
     found = tuple(findings(history))
-    healthy = "" if any(one.ailment for one in found) else healthy_words(history)
+    healthy = "" if any(one.unhealthy for one in found) else healthy_words(history)
     epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
     network = network_words(run.plan["network"])
     return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, found, healthy)
@@ -70,14 +70,14 @@ def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
     """The findings in words, those of runs that differ in their seeds alone by name, each told of its first run."""
     said = []
     for title, here in _alike(diagnoses):
-        said.append(f"{capital(title)}:")
+        said.append(f"{capitalize(title)}:")
         which = partial(_which, here) if len(diagnoses) > 1 else lambda _: ""
         by_name: dict[str, list[tuple[Diagnosis, Finding]]] = {}
         for one in here:
             for finding in one.findings:
                 by_name.setdefault(finding.name, []).append((one, finding))
         for name, having in by_name.items():
-            said.append(f"  {capital(name)}{which([one for one, _ in having])}. {having[0][1].sentence}")
+            said.append(f"  {capitalize(name)}{which([one for one, _ in having])}. {having[0][1].sentence}")
         if well := [one for one in here if one.healthy]:
             said.append(f"  {well[0].healthy.removesuffix('.')}{which(well)}.")
     return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in said]
@@ -109,5 +109,5 @@ def _conditions(one: Diagnosis) -> tuple[str, str, str, str]:
 def _which(here: Sequence[Diagnosis], some: Sequence[Diagnosis]) -> str:
     """Which of the runs `here`, that are called alike: by seeds, or by folders where two of them share a seed."""
     if len({one.seed for one in here}) < len(here):
-        return f", in {enumerated(one.run for one in some)}"
+        return f", in {join_list(one.run for one in some)}"
     return f", seed{'s' if len(some) > 1 else ''} {', '.join(str(one.seed) for one in some)}"

@@ -18,7 +18,7 @@ from headstart.report import curves, heatmaps, sections, series
 from headstart.report import health as health_module
 from headstart.report import photos as photos_module
 from headstart.report.sections import Section
-from headstart.report.series import Drawn
+from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.storage.files import read_json
 
@@ -111,9 +111,9 @@ class Plots:
         return Chart(title, GALLERY.format(Markup("").join(drawn)))
 
     @cached_property
-    def _runs(self) -> Sequence[Drawn]:
+    def _runs(self) -> Sequence[PlottedRun]:
         main = [run for run in runs_in(self._folder) if run.about.get("stage") == "main"]
-        return series.told_apart([series.read(run) for run in main])
+        return series.with_unique_names([series.read(run) for run in main])
 
     @property
     def _colours(self) -> Mapping[str, int]:

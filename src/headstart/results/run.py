@@ -61,11 +61,11 @@ class Run:
 
     def __repr__(self) -> str:
         said = " ".join(result_sentences(self.result)) if self.state == "finished" else self.state
-        return f"Run({self.plan.arm_name}, seed {self.plan.chance.seed}: {said})"
+        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {said})"
 
     def _repr_html_(self) -> str:
         """For notebooks: the result in words, then the epochs as a table."""
-        title = html.escape(f"{self.plan.arm_name}, seed {self.plan.chance.seed}")
+        title = html.escape(f"{self.plan.arm_name}, seed {self.plan.seeding.seed}")
         said = result_sentences(self.result) if self.state == "finished" else [self.state]
         shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
         table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)

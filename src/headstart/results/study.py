@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from headstart.analysis.headline import read_verdict, turned
+from headstart.analysis.headline import flip_contrast, read_verdict
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, paragraph
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.results.plots import Plots
 from headstart.results.run import Run
-from headstart.text import enumerated
+from headstart.text import join_list
 
 
 class Verdict(dict[str, Any]):
@@ -58,7 +58,7 @@ class Study:
             if record.about.get("stage") == "main":
                 table = Run(record.folder).history
                 about = {key: record.about[key] for key in ("budget", "fraction")}
-                first = {"arm": record.about["cell"], "seed": record.seed, **about, "lr": record.rate}
+                first = {"arm": record.about["variant"], "seed": record.seed, **about, "lr": record.rate}
                 for place, (name, value) in enumerate(first.items()):
                     table.insert(place, name, value)
                 tables.append(table.assign(run=record.folder.name, state=record.result.get("state", "unfinished")))
@@ -79,9 +79,9 @@ class Study:
             if (condition["budget"], condition["fraction"]) == wanted:
                 for found in condition["contrasts"]:
                     if {found["first"], found["second"]} == {first, second}:
-                        return turned(found, first)
-        arms = enumerated(arm["name"] for arm in self.verdict["arms"])
-        where = enumerated(f"budget {one['budget']!r} with fraction {one['fraction']:g}" for one in every)
+                        return flip_contrast(found, first)
+        arms = join_list(arm["name"] for arm in self.verdict["arms"])
+        where = join_list(f"budget {one['budget']!r} with fraction {one['fraction']:g}" for one in every)
         raise UsageError(
             f"The study has no contrast of {first!r} and {second!r} for {wanted[0]!r} and fraction {wanted[1]:g}.",
             f"Its arms are {arms}; it has {where}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-MEANT = 2.0  # percent of the training time that watching may cost without a word
+MAX_LOGGING_OVERHEAD_PERCENT = 2.0  # percent of the training time that watching may cost without a word
 
 
 def _apart(gap: float) -> str:
@@ -33,8 +33,8 @@ def result_sentences(result: dict[str, Any]) -> list[str]:
         sentences.append(
             "No unseen images judged this run: val chose the epoch, so its number is too high by an unknown amount."
         )
-    share = 100 * seconds["watching"] / max(seconds["training"], 1e-9)
+    share = 100 * seconds["logging"] / max(seconds["training"], 1e-9)
     price = f"Watching cost {share:.1f} % of the training time"
-    if share > MEANT:
-        price += f" ({seconds['watching']:.1f} s: it looks most often at the first steps, so a longer run pays less)"
+    if share > MAX_LOGGING_OVERHEAD_PERCENT:
+        price += f" ({seconds['logging']:.1f} s: it looks most often at the first steps, so a longer run pays less)"
     return [*sentences, f"{price}."]

@@ -22,59 +22,59 @@ from torch.func import functional_call
 
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import InterruptedRunError
 from headstart.hardware import precision
 from headstart.models import freezing, structure
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 from headstart.runs import result as result_module
 from headstart.runs import runner
-from headstart.signals import Wish
+from headstart.signals import SignalGuard
 from headstart.storage import files, locks
 from headstart.telemetry.cadence import is_due
 from headstart.telemetry.observer import Observer, proof_line
-from headstart.telemetry.run_logger import Scribe
+from headstart.telemetry.run_logger import RunLogger
 from headstart.telemetry.tensor_stats import Lines, histogram, measure_gradient, measure_update, no_lines
 from headstart.training import batched_heads, events, scoring, setup
-from headstart.training.batched_heads import Member, Moment, Trained
+from headstart.training.batched_heads import HeadResult, HeadSpec, Moment
 from headstart.training.checkpoint import tensor_bytes
-from headstart.training.feature_cache import PLAIN, Trunk
-from headstart.training.setup import Prepared
+from headstart.training.feature_cache import PLAIN, FeatureCache
+from headstart.training.setup import TrainingSetup
 
 # What heads on one trunk may differ in; everything else must be equal.
-OWN = {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "trunk_lr", "schedule", "warmup", "step_every",
+OWN = {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "backbone_lr", "schedule", "warmup", "step_every",
        "milestones", "gamma", "label_smoothing", "class_weights", "clip"}  # fmt: skip
 
 
-def group(plan: Plan) -> str | None:
+def group(plan: RunConfig) -> str | None:
     """A text that is equal for complete plans whose heads can be trained together; None where none can be."""
     recipe = plan.recipe
     if plan.arm.tuning != "frozen" or recipe.mixup or recipe.ema or recipe.patience:
         return None
     value = plan.model_dump(mode="json")
     value["recipe"] = {name: own for name, own in value["recipe"].items() if name not in OWN}
-    value["chance"].pop("seed")
+    value["seeding"].pop("seed")
     counts = value["facts"].pop("counts")
     drawn = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random trunk is that of its seed
-    return json.dumps([value, counts["train"], plan.chance.seed if drawn else None], sort_keys=True)
+    return json.dumps([value, counts["train"], plan.seeding.seed if drawn else None], sort_keys=True)
 
 
 @dataclass(frozen=True)
 class _Head:
     """One run of the many, and what became of it."""
 
-    prepared: Prepared
-    member: Member
-    trained: Trained
+    prepared: TrainingSetup
+    member: HeadSpec
+    trained: HeadResult
     lines: _Lines
 
 
-def carry_out(
-    asked: Sequence[tuple[Plan, dict[str, Any]]],
+def run_heads(
+    asked: Sequence[tuple[RunConfig, dict[str, Any]]],
     parent: Path,
-    voice: Voice,
+    reporter: Reporter,
     *,
     done: Collection[str] = (),
     left: Mapping[str, Path],
@@ -87,33 +87,33 @@ def carry_out(
     the data meets.
     """
     machine = asked[0][0].machine
-    with precision.repeatable(torch.device(machine.device), machine.threads), Wish() as wish:
-        obey = functools.partial(_obey, wish)
-        pairs = setup.prepare_heads([plan for plan, _ in asked], voice)
+    with precision.deterministic(torch.device(machine.device), machine.threads), SignalGuard() as guard:
+        raise_if_stop_requested = functools.partial(_raise_if_stop_requested, guard)
+        pairs = setup.prepare_heads([plan for plan, _ in asked], reporter)
         first, member = pairs[0]
-        if member.parts.trunk is None or not batched_heads.stackable(member.head):
+        if member.parts.backbone is None or not batched_heads.stackable(member.head):
             return {}
         per_epoch, steps = member.parts.batches.steps_per_epoch, member.parts.steps
         names = freezing.trainable(first.network, "frozen")
         before = freezing.frozen_digest(first.network, names)
         due = functools.partial(is_due, steps_per_epoch=per_epoch, total=steps)
-        trunk: dict[str, Any] = {}
-        lines = [_Lines(prepared, trunk) for prepared, _ in pairs]
-        trained = _train(batched_heads.train([m for _, m in pairs], due), lines, obey)
+        backbone: dict[str, Any] = {}
+        lines = [_Lines(prepared, backbone) for prepared, _ in pairs]
+        trained = _train(batched_heads.train([m for _, m in pairs], due), lines, raise_if_stop_requested)
         found = [
             _Head(replace(p, blind=runner.is_blind(about)), m, t, made)
             for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
         ]
-        judge = _Judge(found, obey)
-        proof = events.Proof("frozen", steps, len(names), before, freezing.frozen_digest(first.network, names))
-        shared = _Shared(parent, proof, _trunk_file(parent, first, before))
+        judge = _Evaluator(found, raise_if_stop_requested)
+        proof = events.FreezeCheck("frozen", steps, len(names), before, freezing.frozen_digest(first.network, names))
+        shared = _Shared(parent, proof, _backbone_file(parent, first, before))
         folders: dict[str, Path] = {}
         for (_, about), head in zip(asked, found, strict=True):
             plan = head.prepared.plan
             if plan.hash not in done:
-                obey()
+                raise_if_stop_requested()
                 if (begun := left.get(plan.hash)) is not None:
-                    for part in ("model", "evidence", "checkpoints"):
+                    for part in ("model", "artifacts", "checkpoints"):
                         shutil.rmtree(begun / part, ignore_errors=True)
                 folder = folders[plan.hash] = begun or runner.make_folder(plan, parent, about)
                 shared.write(folder, head, judge.scores(head))
@@ -126,13 +126,13 @@ class _Lines:
     They are made epoch by epoch: tensors of looks and logits of all epochs would fill the memory.
     """
 
-    def __init__(self, prepared: Prepared, trunk: dict[str, Any]) -> None:
+    def __init__(self, prepared: TrainingSetup, backbone: dict[str, Any]) -> None:
         """`trunk` holds the histograms of the frozen layers, which all heads share."""
         parts = prepared.parts
         self.made: list[dict[str, Any]] = []
         self._history = History(prepared.plan.model_dump(mode="json"))
         self._noticed: set[str] = set()  # names of findings that have a line
-        self._network, self._trunk, self._last = prepared.network, trunk, parts.steps
+        self._network, self._backbone, self._last = prepared.network, backbone, parts.steps
         self._per_epoch, self._steps, self._epochs = parts.batches.steps_per_epoch, 0, 0
         self._observer = Observer(
             [],
@@ -143,7 +143,7 @@ class _Lines:
             peak=prepared.peak,
         )
 
-    def take(self, trained: Trained) -> None:
+    def take(self, trained: HeadResult) -> None:
         """Make lines of what is new in `trained`, and let go of what they hold."""
         losses = trained.losses[self._steps :]
         for step, loss in enumerate(losses, self._steps + 1):
@@ -152,7 +152,7 @@ class _Lines:
             self._add(*self._observer.lines(event))
             if step in trained.moments:
                 look = self._look(trained.moments[step], whole=step in (1, self._last))
-                self._add({"kind": "look", "step": step, "epoch": epoch, **look})
+                self._add({"kind": "snapshot", "step": step, "epoch": epoch, **look})
         self._steps += len(losses)
         trained.moments.clear()
         for number in range(self._epochs, len(trained.epochs)):
@@ -165,7 +165,7 @@ class _Lines:
     def notice(self, state: str = "") -> list[dict[str, Any]]:
         """Lines of findings that are new; `state` is `finished` or `diverged` at the end."""
         self._history.state = state
-        return [{**line, "step": self._steps} for line in checks.news(self._history, self._noticed)]
+        return [{**line, "step": self._steps} for line in checks.new_findings(self._history, self._noticed)]
 
     def _add(self, *lines: dict[str, Any]) -> None:
         self.made += lines
@@ -183,24 +183,26 @@ class _Lines:
                 lines["weights"][layer] = histogram(moment.after[key])
                 measure_update(lines, layer, moment.before[key], moment.after[key])
             elif whole:
-                if layer not in self._trunk:
-                    self._trunk[layer] = histogram(_weight(modules[layer]))
-                lines["weights"][layer] = self._trunk[layer]
+                if layer not in self._backbone:
+                    self._backbone[layer] = histogram(_weight(modules[layer]))
+                lines["weights"][layer] = self._backbone[layer]
         return lines
 
 
-def _obey(wish: Wish) -> None:
-    if (number := wish.heard()) is not None:
+def _raise_if_stop_requested(guard: SignalGuard) -> None:
+    if (number := guard.heard()) is not None:
         raise InterruptedRunError(number, "Ask for the same again: what the trunk has computed is kept.")
 
 
 def _train(
-    events: Iterator[events.Pulse | list[Trained]], lines: Sequence[_Lines], obey: Callable[[], None]
-) -> list[Trained]:
+    events: Iterator[events.BatchDone | list[HeadResult]],
+    lines: Sequence[_Lines],
+    raise_if_stop_requested: Callable[[], None],
+) -> list[HeadResult]:
     """Follow the training to its end; returns what became of the heads."""
-    found: list[Trained] = []
+    found: list[HeadResult] = []
     for event in events:
-        obey()
+        raise_if_stop_requested()
         if isinstance(event, list):
             found = event
             for made, trained in zip(lines, found, strict=True):
@@ -208,7 +210,7 @@ def _train(
     return found
 
 
-def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
+def _backbone_file(parent: Path, prepared: TrainingSetup, digest: str) -> Path:
     """The frozen tensors as a file that the models of all heads share."""
     path = parent / "trunks" / f"{digest[:32]}.safetensors"
     if not path.exists():
@@ -219,15 +221,15 @@ def _trunk_file(parent: Path, prepared: Prepared, digest: str) -> Path:
     return path
 
 
-class _Judge:
+class _Evaluator:
     """Scores of the best heads in fp32, on what the frozen trunk made of val and test."""
 
-    def __init__(self, found: Sequence[_Head], obey: Callable[[], None]) -> None:
-        self._trunk: Trunk = setup.judging_trunk(found[0].prepared)
+    def __init__(self, found: Sequence[_Head], raise_if_stop_requested: Callable[[], None]) -> None:
+        self._backbone: FeatureCache = setup.evaluation_cache(found[0].prepared)
         for head in found:
             for photos in head.prepared.judging.values():
-                for _ in self._trunk.fill(PLAIN, photos):
-                    obey()
+                for _ in self._backbone.fill(PLAIN, photos):
+                    raise_if_stop_requested()
 
     def scores(self, head: _Head) -> dict[str, scoring.Score] | None:
         """By split; None where the head has no epoch, or numbers that are not finite."""
@@ -235,7 +237,7 @@ class _Judge:
             return None
         found = {}
         for name, photos in head.prepared.judging.items():
-            rows = self._trunk.rows(PLAIN, photos.indices)
+            rows = self._backbone.rows(PLAIN, photos.indices)
             with torch.no_grad():
                 logits = functional_call(head.member.head.to(rows.device), head.trained.best, (rows,))
             found[name] = scoring.score(logits.float().cpu().numpy(), photos.labels)
@@ -245,48 +247,48 @@ class _Judge:
 class _Shared:
     """Writes the folders; what all heads have in common is made once."""
 
-    def __init__(self, parent: Path, proof: events.Proof, trunk: Path) -> None:
-        self._proof, self._trunk = proof_line(proof), trunk
+    def __init__(self, parent: Path, proof: events.FreezeCheck, backbone: Path) -> None:
+        self._proof, self._backbone = proof_line(proof), backbone
         self._samples: dict[int, bytes] = {}
 
     def write(self, folder: Path, head: _Head, scores: dict[str, scoring.Score] | None) -> None:
         """Everything that a run leaves behind."""
         prepared, trained = head.prepared, head.trained
         clock = time.perf_counter()
-        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in trained.epochs), "watching": 0.0}
-        with locks.locked(folder), Scribe(folder, prepared.plan, 0) as scribe:
-            scribe.write({"kind": "begin", "step": 0, "time": time.time()})
+        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in trained.epochs), "logging": 0.0}
+        with locks.locked(folder), RunLogger(folder, prepared.plan, 0) as run_logger:
+            run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
             picture = predictions.write_samples(folder, self._picture(prepared))
-            scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+            run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
             for line in head.lines.made:
-                scribe.write(line)
+                run_logger.write(line)
             if trained.diverged is None:
-                scribe.write(self._proof)
+                run_logger.write(self._proof)
             failed = trained.diverged is not None or scores is None
             for line in head.lines.notice("diverged" if failed else "finished"):
-                scribe.write(line)
+                run_logger.write(line)
             best = trained.best_epoch
             if best is not None:
                 name = structure.head_name(prepared.network)
                 state = {f"{name}.{key}": value for key, value in trained.best.items()}
-                write_model(folder / "model", state, prepared, best, self._trunk)
+                write_model(folder / "model", state, prepared, best, self._backbone)
             result = result_module.judged(
-                scribe,
+                run_logger,
                 prepared,
-                scores or result_module.of_nothing(prepared),
+                scores or result_module.zero_logit_scores(prepared),
                 len(trained.losses),
                 len(trained.epochs),
                 best.epoch if best is not None else 0,
             )
             state_words = {"state": "finished"}
             if failed:
-                reason = trained.diverged.what if trained.diverged else "The best model's loss is not finite."
+                reason = trained.diverged.message if trained.diverged else "The best model's loss is not finite."
                 state_words = {"state": "diverged", "reason": reason}
-            seconds["watching"] = time.perf_counter() - clock
-            result_module.conclude(scribe, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
+            seconds["logging"] = time.perf_counter() - clock
+            result_module.conclude(run_logger, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
 
-    def _picture(self, prepared: Prepared) -> bytes:
-        seed = prepared.plan.chance.seed
+    def _picture(self, prepared: TrainingSetup) -> bytes:
+        seed = prepared.plan.seeding.seed
         if seed not in self._samples:
             self._samples[seed] = predictions.samples(prepared.parts)
         return self._samples[seed]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from headstart import errors
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
 
-Asked = tuple[Plan, dict[str, Any]]  # a complete plan and what the run is there for
+RunRequest = tuple[RunConfig, dict[str, Any]]  # a complete plan and what the run is there for
 
 
-def text(parent: Path, asked: Sequence[Asked], *, until: int | None = None, seconds: float = 0.0) -> str:
+def text(parent: Path, asked: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
     """A job as text: runs to be made in `parent`, each a complete plan and what it is there for.
 
     With `until` they pause after that epoch. `seconds` is how long the job may take, as far as that is known.
@@ -27,7 +27,7 @@ def text(parent: Path, asked: Sequence[Asked], *, until: int | None = None, seco
 def failed(error: HeadstartError, trace: str = "") -> str:
     """The answer that carries an error, and where it came from in another process."""
     kind = type(error).__name__
-    told = {"kind": kind, "what": error.what, "cure": error.cure, "code": error.exit_code, "trace": trace}
+    told = {"kind": kind, "what": error.message, "cure": error.hint, "code": error.exit_code, "trace": trace}
     return json.dumps({"error": told})
 
 
@@ -49,7 +49,9 @@ def seconds(text: str) -> float:
 def title(text: str) -> str:
     """What a job is about, for people."""
     runs = json.loads(text)["runs"]
-    return ", ".join(f"{run['about']['cell']} seed {run['plan']['chance']['seed']}" for run in runs) or "an empty job"
+    return (
+        ", ".join(f"{run['about']['variant']} seed {run['plan']['seeding']['seed']}" for run in runs) or "an empty job"
+    )
 
 
 def folders(answer: str) -> list[Path]:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from headstart.artifacts import predictions
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.storage import files
-from headstart.telemetry.run_logger import Scribe
+from headstart.telemetry.run_logger import RunLogger
 from headstart.training import scoring
-from headstart.training.setup import Prepared
+from headstart.training.setup import TrainingSetup
 
 
-def of_nothing(prepared: Prepared) -> dict[str, scoring.Score]:
+def zero_logit_scores(prepared: TrainingSetup) -> dict[str, scoring.Score]:
     """The scores of logits of 0, by split."""
     found = {}
     for name, photos in prepared.judging.items():
@@ -24,17 +24,24 @@ def of_nothing(prepared: Prepared) -> dict[str, scoring.Score]:
 
 
 def judged(
-    scribe: Scribe, prepared: Prepared, scores: dict[str, scoring.Score], step: int, epoch: int, best_epoch: int
+    run_logger: RunLogger,
+    prepared: TrainingSetup,
+    scores: dict[str, scoring.Score],
+    step: int,
+    epoch: int,
+    best_epoch: int,
 ) -> dict[str, Any]:
     """Leave the judgement in the record and as evidence; returns what result.json says of it."""
-    predictions.write_predictions(scribe.folder, prepared, scores)
+    predictions.write_predictions(run_logger.folder, prepared, scores)
     results = {name: predictions.summary(found, prepared.judging[name].labels) for name, found in scores.items()}
-    scribe.write({"kind": "end", "step": step, "epoch": epoch, **results})
-    return {**results, "best_epoch": best_epoch, "judge": prepared.split.judge}
+    run_logger.write({"kind": "end", "step": step, "epoch": epoch, **results})
+    return {**results, "best_epoch": best_epoch, "evaluation_split": prepared.split.judge}
 
 
-def conclude(scribe: Scribe, plan: Plan, result: dict[str, Any], epochs: int, seconds: dict[str, float]) -> None:
+def conclude(
+    run_logger: RunLogger, plan: RunConfig, result: dict[str, Any], epochs: int, seconds: dict[str, float]
+) -> None:
     """Write result.json, once."""
-    scribe.sync()
-    about = {"schema": files.SCHEMA, "arm": plan.arm_name, "seed": plan.chance.seed, "plan": plan.hash}
-    files.write_json(scribe.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})
+    run_logger.sync()
+    about = {"schema": files.SCHEMA, "arm": plan.arm_name, "seed": plan.seeding.seed, "plan": plan.hash}
+    files.write_json(run_logger.folder / "result.json", {**about, **result, "epochs": epochs, "seconds": seconds})

@@ -11,41 +11,41 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.config.run_config import Plan
+from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError
 from headstart.hardware import environment
 from headstart.runs import heads_runner, runner
-from headstart.runs.job_protocol import Asked
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_whole
 from headstart.telemetry.run_logger import called
 
-PATIENCE = 60.0  # seconds that a run is waited for which another process has
+RUN_LOCK_TIMEOUT_S = 60.0  # seconds that a run is waited for which another process has
 
 
-def adopt(parent: Path, asked: Sequence[Asked]) -> list[Path]:
+def reuse_finished(parent: Path, asked: Sequence[RunRequest]) -> list[Path]:
     """Take over into `parent` what is done elsewhere of these runs and not there yet; returns their folders."""
     found = []
     for plan, about in asked:
         if _key(plan).exists():
-            name = _trunk_lock(group) if (group := heads_runner.group(plan)) is not None else _lock(plan)
-            with locks.locked(parent, name, PATIENCE):
+            name = _backbone_lock(group) if (group := heads_runner.group(plan)) is not None else _lock(plan)
+            with locks.locked(parent, name, RUN_LOCK_TIMEOUT_S):
                 there = any(other.hash == plan.hash for other in runs_in(parent))
                 if not there and (folder := _adopted(parent, plan, about)) is not None:
                     found.append(folder)
     return found
 
 
-def _lock(plan: Plan) -> str:
+def _lock(plan: RunConfig) -> str:
     return f".{plan.hash[:16]}.lock"
 
 
-def _trunk_lock(group: str) -> str:
+def _backbone_lock(group: str) -> str:
     """That of all heads on one trunk."""
     return f".{hashlib.sha256(group.encode()).hexdigest()[:16]}.lock"
 
 
-def _key(plan: Plan, until: int | None = None) -> Path:
+def _key(plan: RunConfig, until: int | None = None) -> Path:
     """Where the cache keeps the place of the run of this plan in this environment, or of its first epochs."""
     text = json.dumps(
         [plan.hash, environment.environment(plan.machine.device)] + [until] * (until is not None), sort_keys=True
@@ -53,7 +53,7 @@ def _key(plan: Plan, until: int | None = None) -> Path:
     return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def _remember(folder: Path, plan: Plan, until: int | None = None) -> None:
+def _remember(folder: Path, plan: RunConfig, until: int | None = None) -> None:
     """Note where a plan's finished run lies, or its rung; what cannot be noted costs time, nothing else."""
     done = (folder / "result.json").exists()
     if done or until is not None:
@@ -62,7 +62,7 @@ def _remember(folder: Path, plan: Plan, until: int | None = None) -> None:
             write_whole(place, json.dumps({"folder": str(folder.absolute())}).encode())
 
 
-def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None = None) -> Path | None:
+def _adopted(parent: Path, plan: RunConfig, about: dict[str, Any], until: int | None = None) -> Path | None:
     """A finished run of this plan from elsewhere, else its rung of `until` epochs, as a folder of its own in `parent`.
 
     Files of the model are linked where that can be: they are only ever replaced whole. The others are copied, since
@@ -71,7 +71,7 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None 
     source = _finished(plan, about) or (None if until is None else _rung(plan, until))
     if source is None:
         return None
-    folder = folders.create_run(parent, called(plan, about), plan.chance.seed)
+    folder = folders.create_run(parent, called(plan, about), plan.seeding.seed)
     try:
         content = files.read_json(source / "plan.json")
         _take_over(source, folder)
@@ -86,7 +86,7 @@ def _adopted(parent: Path, plan: Plan, about: dict[str, Any], until: int | None 
     return folder
 
 
-def _finished(plan: Plan, about: dict[str, Any]) -> Path | None:
+def _finished(plan: RunConfig, about: dict[str, Any]) -> Path | None:
     """Where the finished run of a plan lies, judged as far as it is asked for."""
     try:
         source = _noted(plan)
@@ -102,7 +102,7 @@ def _finished(plan: Plan, about: dict[str, Any]) -> Path | None:
     return source
 
 
-def _rung(plan: Plan, until: int) -> Path | None:
+def _rung(plan: RunConfig, until: int) -> Path | None:
     """Where a run of a plan lies that paused after so many epochs and has not gone on."""
     try:
         source = _noted(plan, until)
@@ -112,11 +112,11 @@ def _rung(plan: Plan, until: int) -> Path | None:
         return None
 
 
-def _noted(plan: Plan, until: int | None = None) -> Path:
+def _noted(plan: RunConfig, until: int | None = None) -> Path:
     return Path(json.loads(_key(plan, until).read_bytes())["folder"])
 
 
-def _own(found: RunRecord) -> None:
+def _claim(found: RunRecord) -> None:
     """A rung that was taken over and goes on is trained here, from its first step: nothing of it is another study's."""
     if found.made_in:
         content = files.read_json(found.folder / "plan.json")

@@ -14,32 +14,32 @@ from safetensors.torch import load_file
 from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import epoch_of, write_model
 from headstart.config.duration import Duration
-from headstart.config.run_config import Facts, Plan, anchored, differences, read_plan
+from headstart.config.run_config import ResolvedFacts, RunConfig, differences, read_plan, with_absolute_paths
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.models import freezing, structure
-from headstart.reporter import Voice
+from headstart.reporter import Reporter
 from headstart.runs import result as result_module
-from headstart.signals import Wish
+from headstart.signals import SignalGuard
 from headstart.storage import files, folders, journal, locks
-from headstart.storage.cache import sweep
+from headstart.storage.cache import remove_stale
 from headstart.telemetry import tensorboard
 from headstart.telemetry.observer import Observer, epoch_sentence
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import Scribe, called, settings_of
+from headstart.telemetry.run_logger import RunLogger, called, settings_of
 from headstart.training import checkpoint, events, loop, scoring, setup
-from headstart.training.setup import Prepared
+from headstart.training.setup import TrainingSetup
 from headstart.training.state import State
 
 SAVING_SHARE = 0.01  # of the time may go into checkpoints between epochs
 
 
 def start(
-    draft: Plan,
+    draft: RunConfig,
     runs: Path,
-    voice: Voice,
+    reporter: Reporter,
     *,
     save_every: Duration | None = None,
     until: int | None = None,
@@ -53,13 +53,13 @@ def start(
     resumed) and every error that a bad plan or bad data meets.
     """
     folders.require_writable(runs)
-    draft = calibration.settle(anchored(draft))
-    with precision.repeatable(torch.device(draft.machine.device), draft.machine.threads):
-        prepared = replace(setup.prepare(draft, voice), blind=is_blind(about))
+    draft = calibration.resolve_machine(with_absolute_paths(draft))
+    with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
+        prepared = replace(setup.prepare(draft, reporter), blind=is_blind(about))
         folder = make_folder(prepared.plan, runs, about)
-        _live(folder, prepared, voice, save_every, until)
+        _live(folder, prepared, reporter, save_every, until)
         if about is None:  # a study draws the run whose model it exports
-            gallery.illustrate(folder, voice)
+            gallery.illustrate(folder, reporter)
     return folder
 
 
@@ -68,16 +68,16 @@ def is_blind(about: dict[str, Any] | None) -> bool:
     return bool(about and about.get("blind"))
 
 
-def make_folder(plan: Plan, runs: Path, about: dict[str, Any] | None) -> Path:
+def make_folder(plan: RunConfig, runs: Path, about: dict[str, Any] | None) -> Path:
     """A new run folder under `runs` with its plan.json."""
-    folder = folders.create_run(runs, called(plan, about), plan.chance.seed)
+    folder = folders.create_run(runs, called(plan, about), plan.seeding.seed)
     content = {"schema": files.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
     content |= {"environment": environment.environment(plan.machine.device)} | ({"study": about} if about else {})
     files.write_json(folder / "plan.json", content)
     return folder
 
 
-def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, until: int | None = None) -> Path:
+def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = None, until: int | None = None) -> Path:
     """Go on with a run that was stopped; `save_every` and `until` as in `start`.
 
     Raises UsageError or DataError, with the difference, when its plan, its data or its weights have changed.
@@ -86,9 +86,9 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
     if (folder / "result.json").exists():
         ended = "is finished" if files.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
         raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
-    calibration.settle(plan)  # the device must still be there
-    with precision.repeatable(torch.device(plan.machine.device), plan.machine.threads):
-        prepared = replace(setup.prepare(plan, voice), blind=is_blind(content.get("study")))
+    calibration.resolve_machine(plan)  # the device must still be there
+    with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
+        prepared = replace(setup.prepare(plan, reporter), blind=is_blind(content.get("study")))
         changes = differences(plan.identity(), prepared.plan.identity())
         if changes:
             raise DataError(
@@ -97,11 +97,11 @@ def resume(folder: Path, voice: Voice, *, save_every: Duration | None = None, un
             )
         if content["environment"] != environment.environment(plan.machine.device):
             changes = differences(content["environment"], environment.environment(plan.machine.device))
-            voice.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
+            reporter.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
             _require_its_best(folder)
-        _live(folder, prepared, voice, save_every, until)
+        _live(folder, prepared, reporter, save_every, until)
         if "study" not in content:
-            gallery.illustrate(folder, voice)
+            gallery.illustrate(folder, reporter)
     return folder
 
 
@@ -116,7 +116,7 @@ def _require_its_best(folder: Path) -> None:
         )
 
 
-def _unchanged_plan(folder: Path) -> tuple[Plan, dict[str, Any]]:
+def _unchanged_plan(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
     """The plan of a run and the content of its plan.json. Raises UsageError, with the difference, for a changed one."""
     content = files.read_json(folder / "plan.json")
     began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
@@ -135,9 +135,9 @@ def _unchanged_plan(folder: Path) -> tuple[Plan, dict[str, Any]]:
     return plan, content
 
 
-def plan_of(folder: Path) -> Plan:
+def plan_of(folder: Path) -> RunConfig:
     """The plan of a run folder as a draft: what was found out is to be found out again."""
-    return read_plan(folder).changed("facts", **Facts().model_dump())
+    return read_plan(folder).changed("facts", **ResolvedFacts().model_dump())
 
 
 def repair(folder: Path) -> Path:
@@ -148,59 +148,73 @@ def repair(folder: Path) -> Path:
     return folder
 
 
-def _live(folder: Path, prepared: Prepared, voice: Voice, save_every: Duration | None, until: int | None) -> None:
+def _live(
+    folder: Path, prepared: TrainingSetup, reporter: Reporter, save_every: Duration | None, until: int | None
+) -> None:
     parts, state = prepared.parts, loop.begin(prepared.parts)
     probe = Probe(parts)  # before a checkpoint is loaded: it measures how far the weights come
-    with locks.locked(folder), Wish() as wish:
-        for part in (folder, folder / "model", folder / "evidence"):
-            sweep(part)  # what a crash left half-written
+    with locks.locked(folder), SignalGuard() as guard:
+        for part in (folder, folder / "model", folder / "artifacts"):
+            remove_stale(part)  # what a crash left half-written
         known, warnings = checkpoint.load_state(folder / "checkpoints", parts, state)
         for warning in warnings:
-            voice.say(warning)
+            reporter.say(warning)
         if not known:  # on a full disk it would end with its first checkpoint
             folders.require_space(folder, checkpoint.room(state))
         how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
-        voice.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
-        with Scribe(folder, prepared.plan, known["bytes"] if known else 0) as scribe:
-            life = _Life(prepared, state, scribe, voice, wish, probe)
+        reporter.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
+        with RunLogger(folder, prepared.plan, known["bytes"] if known else 0) as run_logger:
+            life = RunSession(prepared, state, run_logger, reporter, guard, probe)
             if known:
                 life.seconds = known["seconds"]
                 life.remember()
             else:
-                scribe.write({"kind": "begin", "step": 0, "time": time.time()})
+                run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
                 picture = predictions.write_samples(folder, predictions.samples(parts))
-                scribe.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+                run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
             try:
                 if not known:
-                    life.look_first()
+                    life.initial_probe()
                 if life.train(_save_steps(prepared, save_every), until):
                     life.notice("finished")
                     life.conclude({"state": "finished", **life.judge()})
             except DivergedError as error:
                 life.notice("diverged")
-                life.conclude({"state": "diverged", "reason": error.what, **life.judge_what_is_left()})
+                life.conclude({"state": "diverged", "reason": error.message, **life.evaluate_remaining()})
                 raise
             finally:
                 if (folder / "result.json").exists():
                     checkpoint.remove_all(folder / "checkpoints")
-                    wish.complete()
+                    guard.complete()
 
 
-class _Life:
+class RunSession:
     """What a run in progress has in its hands."""
 
     def __init__(
-        self, prepared: Prepared, state: State, scribe: Scribe, voice: Voice, wish: Wish, probe: Probe
+        self,
+        prepared: TrainingSetup,
+        state: State,
+        run_logger: RunLogger,
+        reporter: Reporter,
+        guard: SignalGuard,
+        probe: Probe,
     ) -> None:
-        self.prepared, self.state, self.scribe, self.voice, self.wish = prepared, state, scribe, voice, wish
-        self.folder, self.probe = scribe.folder, probe
+        self.prepared, self.state, self.run_logger, self.reporter, self.guard = (
+            prepared,
+            state,
+            run_logger,
+            reporter,
+            guard,
+        )
+        self.folder, self.probe = run_logger.folder, probe
         self.history = History(prepared.plan.model_dump(mode="json"))
         self.noticed: set[str] = set()  # names of findings that have been told
-        self.seconds = {"training": 0.0, "watching": 0.0}
+        self.seconds = {"training": 0.0, "logging": 0.0}
         self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
         self.saved_at: tuple[int, int] | None = None  # its step and epoch
 
-    def look_first(self) -> None:
+    def initial_probe(self) -> None:
         """Probe the network as it starts: some ailments are there before the first step."""
         clock = time.perf_counter()
         tuning = self.prepared.parts.phases[0].tuning  # as the loop will have it when it begins
@@ -208,11 +222,11 @@ class _Life:
         freezing.train_mode(self.state.network, tuning)
         self.write(self.probe.line(0, 0))
         self.notice()
-        self.seconds["watching"] += time.perf_counter() - clock
+        self.seconds["logging"] += time.perf_counter() - clock
 
     def write(self, line: dict[str, Any]) -> None:
         """A line for the record, and for what is known of the run's health."""
-        self.scribe.write(line)
+        self.run_logger.write(line)
         self.history.take(line)
 
     def remember(self) -> None:
@@ -228,9 +242,9 @@ class _Life:
         `state` is `finished` or `diverged` at the end, when it is also told what has gone.
         """
         self.history.state = state
-        for line in checks.news(self.history, self.noticed):
-            self.scribe.write({**line, "step": self.state.progress.step})
-            self.voice.say(f"{line['name'].capitalize()}: {line['sentence']}")
+        for line in checks.new_findings(self.history, self.noticed):
+            self.run_logger.write({**line, "step": self.state.progress.step})
+            self.reporter.say(f"{line['name'].capitalize()}: {line['sentence']}")
 
     def train(self, save_steps: int, until: int | None) -> bool:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked.
@@ -254,25 +268,25 @@ class _Life:
             for line in observer.lines(event):
                 self.write(line)
                 if line["kind"] in SENTENCES:
-                    self.voice.say(SENTENCES[line["kind"]](line, epochs))
+                    self.reporter.say(SENTENCES[line["kind"]](line, epochs))
                 if line["kind"] == "epoch":
                     self.notice()
-            self.seconds["watching"] += time.perf_counter() - clock
+            self.seconds["logging"] += time.perf_counter() - clock
             if isinstance(event, events.Backward):  # in the middle of a step: nothing to save, no moment to stop
                 continue
             if isinstance(event, events.Step):
-                self.voice.progress("training", event.step, parts.steps)
+                self.reporter.progress("training", event.step, parts.steps)
             elif isinstance(event, events.Epoch):
                 self.seconds["training"] += event.train_seconds + event.val_seconds
                 if event.best:
                     write_model(self.folder / "model", self.state.judged.state_dict(), self.prepared, event)
-            asked = self.wish.heard()  # once: a signal that comes while a checkpoint is not written waits for the next
+            asked = self.guard.heard()  # once: a signal that comes while a checkpoint is not written waits for the next
             if asked is not None:
-                self.voice.say("Stopping with a checkpoint; asked once more, the run ends at once and without one.")
+                self.reporter.say("Stopping with a checkpoint; asked once more, the run ends at once and without one.")
             if asked is not None or self._is_time(event, save_steps):
                 self.save()
             if asked is not None:
-                self.obey()
+                self.raise_if_stop_requested()
             if (
                 isinstance(event, events.Epoch)
                 and event.epoch == until
@@ -297,17 +311,17 @@ class _Life:
         self.saved_at = here
         clock = time.perf_counter()
         plan = self.prepared.plan.model_dump(mode="json")
-        extra = {"bytes": self.scribe.sync(), "seconds": self.seconds, "plan": plan}
+        extra = {"bytes": self.run_logger.sync(), "seconds": self.seconds, "plan": plan}
         extra["best_epoch"] = self.state.progress.best_epoch
         checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
         self.saved = time.perf_counter()
         self.saving = self.saved - clock
 
-    def obey(self) -> None:
+    def raise_if_stop_requested(self) -> None:
         """Stop when the user or the system has asked for it; the checkpoint is written."""
-        if (number := self.wish.heard()) is not None:
-            self.scribe.write({"kind": "stopped", "step": self.state.progress.step, "signal": number.name})
-            self.scribe.sync()
+        if (number := self.guard.heard()) is not None:
+            self.run_logger.write({"kind": "stopped", "step": self.state.progress.step, "signal": number.name})
+            self.run_logger.sync()
             raise InterruptedRunError(number, f"Go on with `headstart resume {self.folder}`.")
 
     def judge(self) -> dict[str, Any]:
@@ -320,36 +334,36 @@ class _Life:
         for name, split in prepared.judging.items():
             for found in predictions.judge(network, split, parts):
                 if found is None:
-                    self.obey()
+                    self.raise_if_stop_requested()
                 elif not math.isfinite(found.loss):
                     raise DivergedError(f"The best model's {name} loss is {found.loss}.", "Try a lower learning rate.")
                 else:
                     scores[name] = found
         return self._judged(scores)
 
-    def judge_what_is_left(self) -> dict[str, Any]:
+    def evaluate_remaining(self) -> dict[str, Any]:
         """As `judge`, of a diverged run: its best model before that, else logits of 0, which are the first class."""
         try:
             if self.state.progress.best_epoch:
                 return self.judge()
         except DivergedError:
             pass
-        return self._judged(result_module.of_nothing(self.prepared))
+        return self._judged(result_module.zero_logit_scores(self.prepared))
 
     def _judged(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:
         progress = self.state.progress
         where = (progress.step, progress.epoch, progress.best_epoch)
-        return result_module.judged(self.scribe, self.prepared, scores, *where)
+        return result_module.judged(self.run_logger, self.prepared, scores, *where)
 
     def conclude(self, result: dict[str, Any]) -> None:
         """Write result.json, once."""
-        result_module.conclude(self.scribe, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
+        result_module.conclude(self.run_logger, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
 
 
 SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}
 
 
-def _save_steps(prepared: Prepared, every: Duration | None) -> int:
+def _save_steps(prepared: TrainingSetup, every: Duration | None) -> int:
     if every is None:
         return 0
     return max(1, every.steps(prepared.parts.batches.steps_per_epoch, whole=prepared.parts.steps))

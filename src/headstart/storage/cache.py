@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.errors import ResourceError
-from headstart.storage.files import mark, write_atomic
+from headstart.storage.files import temp_suffix, write_atomic
 
 _WEEK = 7 * 24 * 3600
 _one_at_a_time = threading.Lock()
-_CURE = "Point HEADSTART_CACHE at a folder that you may write to and that has room."
+_HINT = "Point HEADSTART_CACHE at a folder that you may write to and that has room."
 
 
 def cache_root() -> Path:
@@ -35,20 +35,20 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     It is called `new.tmp-<pid>-<host>`; leftovers of dead processes are removed first. One at a time in a process.
     Raises ResourceError where the cache cannot be written.
     """
-    scratch = parent / f"new{mark()}"
+    scratch = parent / f"new{temp_suffix()}"
     with _one_at_a_time:
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            sweep(parent)
+            remove_stale(parent)
             scratch.mkdir()
             yield scratch
         except OSError as error:
-            raise ResourceError(f"The cache folder {parent} cannot be written ({error}).", _CURE) from error
+            raise ResourceError(f"The cache folder {parent} cannot be written ({error}).", _HINT) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def settle(scratch: Path, target: Path) -> None:
+def commit_folder(scratch: Path, target: Path) -> None:
     """Make the filled folder `scratch` appear as `target`, whole even after a power cut: sync, then rename.
 
     If `target` exists, because another process was quicker, it stays and `scratch` is left alone. Raises OSError.
@@ -71,7 +71,7 @@ def write_whole(target: Path, content: bytes) -> None:
     write_atomic(target, content)
 
 
-def sweep(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     """Remove the unfinished work that dead processes left in `folder`: `*.tmp-<pid>-<host>`.
 
     A process on another host (a shared cache) cannot be asked; its leftovers go when a week old.

@@ -29,7 +29,7 @@ def fsync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def mark() -> str:
+def temp_suffix() -> str:
     """The ending of what this process has not finished writing: whose it is can be asked later."""
     return f".tmp-{os.getpid()}-{socket.gethostname()}"
 
@@ -44,7 +44,7 @@ def link(source: Path, target: Path) -> None:
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace a file whole: readers see the old content or the new, also after a power cut."""
-    temporary = path.with_name(f".{path.name}{mark()}")
+    temporary = path.with_name(f".{path.name}{temp_suffix()}")
     data = content.encode() if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:

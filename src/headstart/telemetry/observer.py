@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from headstart.telemetry.cadence import is_due, probe_is_due
-from headstart.telemetry.tensor_stats import Look
-from headstart.training.events import Backward, Epoch, Event, Proof, Step
+from headstart.telemetry.tensor_stats import TensorSnapshot
+from headstart.training.events import Backward, Epoch, Event, FreezeCheck, Step
 from headstart.training.scoring import confusion, score_line
 
 
@@ -39,13 +39,13 @@ class Observer:
         self._due = lambda step: is_due(step, steps_per_epoch, total)
         self._probe_due = lambda step: probe_is_due(step, steps_per_epoch, total, batch_size)
         self._flops, self._peak, self._probe = flops, peak, probe
-        self._look: Look | None = None
+        self._look: TensorSnapshot | None = None
 
     def lines(self, event: Event) -> Iterator[dict[str, Any]]:
         """The lines that `event` gives rise to; none for most."""
         if isinstance(event, Backward):
             if self._due(event.step):
-                self._look = Look(event.network, self._layers)
+                self._look = TensorSnapshot(event.network, self._layers)
                 self._look.gradients()
         elif isinstance(event, Step):
             yield {
@@ -58,11 +58,11 @@ class Observer:
             }
             if self._look is not None:
                 self._look.weights()
-                yield {"kind": "look", "step": event.step, "epoch": event.epoch, **self._look.lines}
+                yield {"kind": "snapshot", "step": event.step, "epoch": event.epoch, **self._look.lines}
                 self._look = None
             if self._probe is not None and self._probe_due(event.step):
                 yield self._probe(event.step, event.epoch)
-        elif isinstance(event, Proof):
+        elif isinstance(event, FreezeCheck):
             yield proof_line(event)
         elif isinstance(event, Epoch):
             yield self._epoch(event)
@@ -94,12 +94,12 @@ def _now() -> float:
     return round(time.time(), 3)
 
 
-def proof_line(event: Proof) -> dict[str, Any]:
+def proof_line(event: FreezeCheck) -> dict[str, Any]:
     """The line of a record that proves a freeze."""
     return {"kind": "proof", **asdict(event), "sentence": proof_sentence(event)}
 
 
-def proof_sentence(event: Proof) -> str:
+def proof_sentence(event: FreezeCheck) -> str:
     """What the run says when a phase with frozen parts ends."""
     return (
         f"Frozen means frozen: in the phase {event.phase} all but {event.trained} tensors were frozen, and their "

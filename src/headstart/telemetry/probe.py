@@ -22,7 +22,7 @@ from headstart.data import transforms
 from headstart.models import structure
 from headstart.rng import torch_stream
 from headstart.telemetry.tensor_stats import relative_change
-from headstart.training.state import Parts
+from headstart.training.state import TrainingContext
 
 PHOTOS = 8
 SIDE_PATH = "downsample"  # ResNets call the convolution on a shortcut so; what follows it belongs to the block
@@ -31,7 +31,7 @@ SIDE_PATH = "downsample"  # ResNets call the convolution on a shortcut so; what 
 class Probe:
     """Looks at one network, always with the same photos: the same share of the way through the training split."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: TrainingContext) -> None:
         """`parts.network` has the values that it starts with: distances are measured from them."""
         photos = parts.batches.photos
         rows = np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).round().astype(int)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headstart.config.run_config import Plan, fields
+from headstart.config.run_config import RunConfig, fields
 from headstart.storage import journal
 from headstart.telemetry import tensorboard
 
 
-class Scribe:
+class RunLogger:
     """Writes each line where it belongs: into the record, and from there into TensorBoard's files."""
 
-    def __init__(self, folder: Path, plan: Plan, size: int) -> None:
+    def __init__(self, folder: Path, plan: RunConfig, size: int) -> None:
         """Go on with the record from its first `size` bytes; TensorBoard's files are made anew from them."""
         self.folder = folder
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
@@ -28,7 +28,7 @@ class Scribe:
         self.board.flush()
         return self.journal.sync()
 
-    def __enter__(self) -> Scribe:
+    def __enter__(self) -> RunLogger:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,13 +36,15 @@ class Scribe:
         self.board.close()
 
 
-def settings_of(plan: Plan) -> dict[str, Any]:
+def settings_of(plan: RunConfig) -> dict[str, Any]:
     """The plan as hyper-parameters for TensorBoard: every field, so that all runs have the same keys."""
     return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
 
 
-def called(plan: Plan, about: dict[str, Any] | None) -> str:
+def called(plan: RunConfig, about: dict[str, Any] | None) -> str:
     """What a run's folder is called after: its cell or its arm; a trial of a search also after its learning rate."""
     if about is None:
         return plan.arm_name
-    return f"search-lr{plan.recipe.lr:g}-{about['cell']}" if about.get("stage") == "search" else str(about["cell"])
+    return (
+        f"search-lr{plan.recipe.lr:g}-{about['variant']}" if about.get("stage") == "search" else str(about["variant"])
+    )

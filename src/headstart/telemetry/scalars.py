@@ -49,4 +49,4 @@ def _end(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
         yield "accuracy/test", line["test"]["accuracy"]
 
 
-_KINDS = {"step": _step, "epoch": _epoch, "look": _look, "probe": _probe, "end": _end}
+_KINDS = {"step": _step, "epoch": _epoch, "snapshot": _look, "probe": _probe, "end": _end}

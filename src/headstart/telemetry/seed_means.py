@@ -29,8 +29,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars
 
 from headstart.analysis.run_records import RunRecord, compared
-from headstart.config.study_file import Declared
-from headstart.storage.files import mark
+from headstart.config.study_file import StudySpec
+from headstart.storage.files import temp_suffix
 from headstart.storage.folders import slug
 from headstart.storage.journal import read_lines
 from headstart.telemetry.event_file import EventFile
@@ -56,7 +56,7 @@ class Moment:
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-def names(declared: Declared) -> dict[Condition, str]:
+def names(declared: StudySpec) -> dict[Condition, str]:
     """The folder of each mean run: `mean-ARM`, with budget and share of the photos where several were asked."""
     fractions = declared.protocol.fractions
     found: dict[Condition, str] = {}
@@ -72,7 +72,7 @@ def names(declared: Declared) -> dict[Condition, str]:
     return found
 
 
-def rebuild(study: Path, declared: Declared, only: Condition | None = None) -> list[Path]:
+def rebuild(study: Path, declared: StudySpec, only: Condition | None = None) -> list[Path]:
     """Write the mean runs of a study anew, or only that of one cell and condition; returns their folders.
 
     One alone is of a study that goes on: it leaves out what the test split says, which is not to be looked at yet.
@@ -81,7 +81,7 @@ def rebuild(study: Path, declared: Declared, only: Condition | None = None) -> l
     """
     by_condition: dict[Condition, list[RunRecord]] = defaultdict(list)
     for run in compared(study):
-        by_condition[run.about["cell"], run.about["budget"], run.about["fraction"]].append(run)
+        by_condition[run.about["variant"], run.about["budget"], run.about["fraction"]].append(run)
     made = []
     for condition, name in names(declared).items():
         if condition in by_condition and only in (None, condition):
@@ -157,7 +157,7 @@ def write(folder: Path, moments: Sequence[Moment]) -> None:
     """
     folder.mkdir(exist_ok=True)
     old = list(folder.glob("events.out.tfevents.*"))
-    temporary = folder / f"means{mark()}"  # a name that TensorBoard does not read
+    temporary = folder / f"means{temp_suffix()}"  # a name that TensorBoard does not read
     with EventFile(temporary) as file:
         for event in _events(moments):
             file.write(event.SerializeToString())

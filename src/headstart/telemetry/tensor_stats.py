@@ -96,7 +96,7 @@ def relative_change(before: Tensor, after: Tensor) -> float | None:
     return ratio if math.isfinite(ratio) else None
 
 
-class Look:
+class TensorSnapshot:
     """One look at one step: `gradients` before clipping and before the update, `weights` after it."""
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:

@@ -22,23 +22,23 @@ from headstart.data.loader import training_rows
 from headstart.errors import DivergedError
 from headstart.optim import param_groups
 from headstart.training import loop, scoring
-from headstart.training.events import Epoch, Pulse
-from headstart.training.feature_cache import PLAIN, Trunk
+from headstart.training.events import BatchDone, Epoch
+from headstart.training.feature_cache import PLAIN, FeatureCache
 from headstart.training.scoring import Score
-from headstart.training.state import Parts, Phase
+from headstart.training.state import Phase, TrainingContext
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
-class Member:
+class HeadSpec:
     """One run of the many: `recipe` is equal for those that differ in the seed alone; `head` has its first values.
 
     `parts` has one phase, on a kept trunk; `make_optimizer` takes parameter groups.
     """
 
     recipe: str
-    parts: Parts
+    parts: TrainingContext
     head: nn.Module
     make_optimizer: MakeOptimizer
     weight_decay: float
@@ -58,7 +58,7 @@ class Moment:
 
 
 @dataclass
-class Trained:
+class HeadResult:
     """How one head goes: the rates and losses of each step, its epochs, the values at each look, the best state.
 
     A head that has diverged has fewer losses than rates.
@@ -80,24 +80,24 @@ def stackable(head: nn.Module) -> bool:
     return len(parts) % 2 == 1 and all(isinstance(p, kind) for p, kind in zip(parts, kinds, strict=True))
 
 
-def train(members: Sequence[Member], due: Callable[[int], bool]) -> Iterator[Pulse | list[Trained]]:
+def train(members: Sequence[HeadSpec], due: Callable[[int], bool]) -> Iterator[BatchDone | list[HeadResult]]:
     """Train all members in step; yields pulses, at which it may be left, and after each epoch how each member stands.
 
     The list and what is in it are always the same; whoever reads it may empty `moments` and drop an epoch's logits.
     All have the same trunk, batch size, steps, views and head. At steps that are `due` the values are kept for a look.
     A head whose loss is not finite has ended there, the others go on.
     """
-    together = _Together(members)
+    together = HeadStack(members)
     first = members[0].parts
     per_epoch = first.batches.steps_per_epoch
     for epoch in range(math.ceil(first.steps / per_epoch)):
         clock = time.perf_counter()
-        view = together.trunk.view(epoch, members[0].phase.views)
+        view = together.backbone.view(epoch, members[0].phase.augmented_views)
         for parts in together.of_seed:
-            for _ in together.trunk.fill(view, parts.batches.photos):
-                yield Pulse()
-            for _ in together.trunk.fill(PLAIN, parts.val):
-                yield Pulse()
+            for _ in together.backbone.fill(view, parts.batches.photos):
+                yield BatchDone()
+            for _ in together.backbone.fill(PLAIN, parts.val):
+                yield BatchDone()
         count = min(per_epoch, first.steps - epoch * per_epoch)
         losses, correct = together.epoch(epoch, view, count, due)
         trained = time.perf_counter()
@@ -107,17 +107,17 @@ def train(members: Sequence[Member], due: Callable[[int], bool]) -> Iterator[Pul
         yield together.trained
 
 
-class _Together:
+class HeadStack:
     """The stacked heads: S seeds x R recipes, recipe by recipe a leaf tensor [S, …] for its own optimizer."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        trunk = members[0].parts.trunk
-        assert trunk is not None  # noqa: S101  (what makes a member)
-        self.trunk: Trunk = trunk
+    def __init__(self, members: Sequence[HeadSpec]) -> None:
+        backbone = members[0].parts.backbone
+        assert backbone is not None  # noqa: S101  (what makes a member)
+        self.backbone: FeatureCache = backbone
         seeds = list(dict.fromkeys(m.parts.batches.seed for m in members))
         recipes = list(dict.fromkeys(m.recipe for m in members))
         self.rates: list[list[dict[str, float]]] = [[] for _ in recipes]
-        self.trained = [Trained(rates=self.rates[recipes.index(m.recipe)]) for m in members]
+        self.trained = [HeadResult(rates=self.rates[recipes.index(m.recipe)]) for m in members]
         self.places = [(seeds.index(m.parts.batches.seed), recipes.index(m.recipe)) for m in members]
         of_seed = {m.parts.batches.seed: m for m in reversed(members)}
         of_recipe = {m.recipe: m for m in reversed(members)}
@@ -150,7 +150,7 @@ class _Together:
         for step in range(count):
             chosen = [(parts.batches.photos, of_seed[step]) for parts, of_seed in zip(self.of_seed, rows, strict=True)]
             found = self._step(
-                self.trunk.rows(view, np.concatenate([photos.indices[r] for photos, r in chosen])),
+                self.backbone.rows(view, np.concatenate([photos.indices[r] for photos, r in chosen])),
                 torch.from_numpy(np.concatenate([photos.labels[r] for photos, r in chosen])),
                 due,
             )
@@ -219,7 +219,7 @@ class _Together:
         """Of each seed's own validation split: [R, n, classes]."""
         found = []
         for number, parts in enumerate(self.of_seed):
-            x = self.trunk.rows(PLAIN, parts.val.indices)
+            x = self.backbone.rows(PLAIN, parts.val.indices)
             found.append(self._logits(x.unsqueeze(0), slice(number, number + 1))[0].cpu().numpy())
         return found
 
@@ -271,7 +271,7 @@ class _Together:
                 trained.moments[self.step] = Moment(*parts)
 
 
-def _optimizer(member: Member, leaves: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(member: HeadSpec, leaves: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
     """The groups of `parts.optimizers.groups`: biases, here of two dimensions, are spared from weight decay."""
     spared = [name for name in leaves if name.endswith("bias")]
     return member.make_optimizer(

@@ -22,7 +22,7 @@ from headstart.errors import ModelFileError, ResourceError
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
 from headstart.training.loop import enter
-from headstart.training.state import Parts, Progress, State
+from headstart.training.state import Progress, State, TrainingContext
 
 KEEP = 2
 MEMORY = "memory"  # the order of a slot's dimensions, as parts/optimizers.py makes them
@@ -69,7 +69,7 @@ def room(state: State) -> int:
     return (KEEP + 1) * network * (1 + SLOTS + int(state.ema is not None))
 
 
-def load_state(folder: Path, parts: Parts, state: State) -> tuple[dict[str, Any] | None, list[str]]:
+def load_state(folder: Path, parts: TrainingContext, state: State) -> tuple[dict[str, Any] | None, list[str]]:
     """Fill `state` from the newest checkpoint that is whole; returns its `extra` and one warning per damaged one.
 
     Returns None as extra when there is no checkpoint at all. Raises ModelFileError when there are only damaged ones;
@@ -153,7 +153,7 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
     return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups], "order": MEMORY}
 
 
-def _fill(path: Path, parts: Parts, state: State) -> dict[str, Any]:
+def _fill(path: Path, parts: TrainingContext, state: State) -> dict[str, Any]:
     content = json.loads((path / "state.json").read_text())
     if content["optimizer"].get("order") != MEMORY:
         raise ModelFileError(

@@ -25,12 +25,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Pulse:
+class BatchDone:
     """A batch of an evaluation, or of a frozen trunk's pass over the photos, is done."""
 
 
 @dataclass(frozen=True)
-class Proof:
+class FreezeCheck:
     """The digests of everything that was frozen in a phase, before and after it (equal, or the run has failed)."""
 
     phase: str
@@ -53,4 +53,4 @@ class Epoch:
     rates: dict[str, float]  # of the epoch's last step
 
 
-Event = Backward | Step | Pulse | Proof | Epoch
+Event = Backward | Step | BatchDone | FreezeCheck | Epoch

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from headstart.data import transforms
-from headstart.data.loader import Photos, TrainingBatches, training_rows
+from headstart.data.loader import ImageSubset, TrainingBatches, training_rows
 from headstart.errors import ResourceError
 from headstart.hardware import precision
 from headstart.models import freezing, structure
 from headstart.storage.cache import cache_root
-from headstart.storage.files import fsync_folder, mark
+from headstart.storage.files import fsync_folder, temp_suffix
 from headstart.storage.folders import require_space
 
 LARGEST = 65_536  # numbers for each photo; a head that takes more is not worth a cache
@@ -49,7 +49,7 @@ def head_input(network: nn.Module, images: Tensor) -> Tensor:
     return caught[0].float()
 
 
-class Trunk:
+class FeatureCache:
     """The frozen trunk of a network with the photos that it sees: `rows` of what it made of them."""
 
     def __init__(
@@ -76,13 +76,13 @@ class Trunk:
         self.shape = tuple(head_input(network, torch.zeros(1, 3, side, side, device=device)).shape[1:])
 
     @property
-    def worthwhile(self) -> bool:
+    def is_cacheable(self) -> bool:
         return int(np.prod(self.shape)) <= LARGEST
 
-    def view(self, epoch: int, views: int) -> str:
-        return f"view-{epoch % views}"
+    def view(self, epoch: int, augmented_views: int) -> str:
+        return f"view-{epoch % augmented_views}"
 
-    def fill(self, view: str, photos: Photos) -> Iterator[int]:
+    def fill(self, view: str, photos: ImageSubset) -> Iterator[int]:
         """Compute what is missing of a view; yields, before each batch, how many photos are left."""
         array = self._open(view, len(photos.store))
         wanted = np.unique(photos.indices)
@@ -92,7 +92,7 @@ class Trunk:
         self._folder.mkdir(parents=True, exist_ok=True)
         require_space(self._folder, array.nbytes)
         path = self._folder / f"{view}.npy"
-        scratch = path.with_name(f"{path.name}{mark()}")
+        scratch = path.with_name(f"{path.name}{temp_suffix()}")
         try:
             fresh = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=array.shape)
             fresh[:] = array
@@ -129,11 +129,11 @@ class Trunk:
         """What the trunk made of these photos of the store: float32 [n, …] on the device. They must be filled."""
         return torch.from_numpy(np.array(self._arrays[view][indices])).to(self._device)
 
-    def batch(self, batches: TrainingBatches, epoch: int, step: int, views: int) -> tuple[Tensor, Tensor]:
+    def batch(self, batches: TrainingBatches, epoch: int, step: int, augmented_views: int) -> tuple[Tensor, Tensor]:
         """As `batches.batch`, with the trunk's output in the place of photos."""
         photos = batches.photos
         rows = training_rows(len(photos), batches.batch_size, batches.seed, epoch, step)
-        return self.rows(self.view(epoch, views), photos.indices[rows]), torch.from_numpy(photos.labels[rows])
+        return self.rows(self.view(epoch, augmented_views), photos.indices[rows]), torch.from_numpy(photos.labels[rows])
 
     def _open(self, view: str, count: int) -> np.ndarray:
         if view not in self._arrays:
@@ -146,7 +146,7 @@ class Trunk:
             self._arrays[view] = known
         return self._arrays[view]
 
-    def _compute(self, view: str, photos: Photos, rows: np.ndarray) -> np.ndarray:
+    def _compute(self, view: str, photos: ImageSubset, rows: np.ndarray) -> np.ndarray:
         """Of the photos at `rows` of the store, padded to a whole batch: every batch has the one shape."""
         size, how = self.batches.batch_size, self.batches.how
         padded = [int(i) for i in np.resize(rows, size)]

@@ -19,19 +19,19 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from headstart.data import mixup, transforms
-from headstart.data.loader import Photos, plain_batches
+from headstart.data.loader import ImageSubset, plain_batches
 from headstart.errors import DivergedError, HeadstartError
 from headstart.hardware import precision
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
-from headstart.training.events import Backward, Epoch, Event, Proof, Pulse, Step
+from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
 from headstart.training.feature_cache import PLAIN
 from headstart.training.scoring import Score, score
-from headstart.training.state import Parts, Progress, State
+from headstart.training.state import Progress, State, TrainingContext
 
 
-def begin(parts: Parts) -> State:
+def begin(parts: TrainingContext) -> State:
     """The state before the first step."""
     ema = None
     if parts.ema:
@@ -39,7 +39,7 @@ def begin(parts: Parts) -> State:
     return State(parts.network, ema=ema)
 
 
-def train(parts: Parts, state: State) -> Iterator[Event]:
+def train(parts: TrainingContext, state: State) -> Iterator[Event]:
     """Go on from `state` to the end of the last phase, or until early stopping.
 
     Raises DivergedError when a loss is NaN or infinite.
@@ -65,28 +65,28 @@ def train(parts: Parts, state: State) -> Iterator[Event]:
     yield from _finish_phase(parts, state)
 
 
-def finished(parts: Parts, progress: Progress) -> bool:
+def finished(parts: TrainingContext, progress: Progress) -> bool:
     """Whether every epoch is validated, or early stopping has ended the run."""
     last = math.ceil(parts.steps / parts.batches.steps_per_epoch)
     return progress.epoch == last or (0 < parts.patience <= progress.stale and progress.phase == len(parts.phases) - 1)
 
 
-def _step(parts: Parts, state: State, step_in_epoch: int) -> Iterator[Event]:
+def _step(parts: TrainingContext, state: State, step_in_epoch: int) -> Iterator[Event]:
     progress, optimizer, phase = state.progress, state.optimizer, parts.phases[state.progress.phase]
     assert optimizer is not None  # noqa: S101  (entering a phase made it)
-    trunk = parts.kept(progress.phase)
-    if trunk is not None:
-        for _ in trunk.fill(trunk.view(progress.epoch, phase.views), parts.batches.photos):
-            yield Pulse()
-        inputs, labels = trunk.batch(parts.batches, progress.epoch, step_in_epoch, phase.views)
+    backbone = parts.kept(progress.phase)
+    if backbone is not None:
+        for _ in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), parts.batches.photos):
+            yield BatchDone()
+        inputs, labels = backbone.batch(parts.batches, progress.epoch, step_in_epoch, phase.augmented_views)
     else:
-        photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.views)
+        photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.augmented_views)
         inputs = transforms.normalise(photos, parts.mean, parts.std, parts.device)
     labels = labels.to(parts.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
     param_groups.set_rates(optimizer, rate)
 
-    module = _head(state.network) if trunk is not None else state.network
+    module = _head(state.network) if backbone is not None else state.network
     loss, logits = _loss(parts, state, module, inputs, labels)
     loss_value = float(loss.detach())
     if not math.isfinite(loss_value):
@@ -111,7 +111,9 @@ def _head(network: nn.Module) -> nn.Module:
     return network.get_submodule(structure.head_name(network))
 
 
-def _loss(parts: Parts, state: State, module: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _loss(
+    parts: TrainingContext, state: State, module: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
     progress = state.progress
     mix = None
     if parts.mixup:
@@ -142,7 +144,7 @@ def rates_used(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict
     return param_groups.rates(optimizer)
 
 
-def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
+def _enter_phase(parts: TrainingContext, state: State) -> Iterator[Event]:
     """Freeze, make the optimizer and put layers in their mode, where the next step belongs to a new phase."""
     progress = state.progress
     index = next(i for i, phase in enumerate(parts.phases) if progress.step < phase.end)
@@ -157,7 +159,7 @@ def _enter_phase(parts: Parts, state: State) -> Iterator[Event]:
         freezing.train_mode(state.network, parts.phases[index].tuning)
 
 
-def enter(parts: Parts, state: State, index: int) -> None:
+def enter(parts: TrainingContext, state: State, index: int) -> None:
     """Make phase `index` the current one: what is trained, the mode of each layer, and a new optimizer."""
     phase = parts.phases[index]
     freezing.freeze(state.network, freezing.trainable(state.network, phase.tuning))
@@ -166,7 +168,7 @@ def enter(parts: Parts, state: State, index: int) -> None:
     state.progress.phase = index
 
 
-def _finish_phase(parts: Parts, state: State) -> Iterator[Event]:
+def _finish_phase(parts: TrainingContext, state: State) -> Iterator[Event]:
     """Prove that what was frozen in the phase that ends here has not moved."""
     progress = state.progress
     if not progress.frozen_digest:
@@ -179,23 +181,23 @@ def _finish_phase(parts: Parts, state: State) -> Iterator[Event]:
             f"A frozen tensor changed in the phase {phase.name}.", "Please report this: it is a fault of headstart."
         )
     progress.frozen_digest = ""
-    yield Proof(phase.name, progress.step, len(names), before, after)
+    yield FreezeCheck(phase.name, progress.step, len(names), before, after)
 
 
-def _finish_epoch(parts: Parts, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:
+def _finish_epoch(parts: TrainingContext, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:
     progress = state.progress
     clock = time.perf_counter()
     logits: list[np.ndarray] = []
-    trunk = parts.kept(progress.phase)
-    if trunk is not None:
-        for _ in trunk.fill(PLAIN, parts.val):
-            yield Pulse()
+    backbone = parts.kept(progress.phase)
+    if backbone is not None:
+        for _ in backbone.fill(PLAIN, parts.val):
+            yield BatchDone()
         with torch.no_grad():
-            logits.append(_head(state.judged.eval())(trunk.rows(PLAIN, parts.val.indices)).float().cpu().numpy())
+            logits.append(_head(state.judged.eval())(backbone.rows(PLAIN, parts.val.indices)).float().cpu().numpy())
     else:
         for batch in evaluate(state.judged, parts.val, parts, parts.precision):
             logits.append(batch)
-            yield Pulse()
+            yield BatchDone()
     val = score(np.concatenate(logits), parts.val.labels)
     if not math.isfinite(val.loss):
         raise diverged("validation", val.loss, progress.step)
@@ -212,7 +214,7 @@ def _finish_epoch(parts: Parts, state: State, seconds: float, images: dict[int, 
     yield Epoch(progress.epoch, progress.step, train_score, val, better, seconds, val_seconds, images, rates)
 
 
-def evaluate(network: nn.Module, photos: Photos, parts: Parts, how: str) -> Iterator[np.ndarray]:
+def evaluate(network: nn.Module, photos: ImageSubset, parts: TrainingContext, how: str) -> Iterator[np.ndarray]:
     """Logits of a split in its own order, float32 [n, classes] batch by batch, in precision `how`."""
     network.eval()
     for batch, count in plain_batches(photos, parts.batches.batch_size, parts.batches.how.size):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headstart.config.duration import Duration
-from headstart.config.run_config import Plan, Recipe
+from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.errors import UsageError
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
@@ -18,7 +18,7 @@ from headstart.weights import starts
 
 # name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
 # Milestones count from the phase's beginning, warm-up included.
-SCHEDULES: dict[str, Callable[[Recipe, int, int, Callable[..., int]], schedules.Schedule]] = {
+SCHEDULES: dict[str, Callable[[RecipeConfig, int, int, Callable[..., int]], schedules.Schedule]] = {
     "constant": lambda r, warm, n, steps: schedules.constant(),
     "step": lambda r, warm, n, steps: schedules.step_decay(steps(r.step_every), r.gamma, warm),
     "multistep": lambda r, warm, n, steps: schedules.multistep([steps(m) - warm for m in r.milestones], r.gamma),
@@ -28,7 +28,7 @@ SCHEDULES: dict[str, Callable[[Recipe, int, int, Callable[..., int]], schedules.
 }
 
 
-def make_phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
+def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
     """One phase, or the head's and then everything's for lp-ft (Kumar et al. 2022)."""
     recipe = plan.recipe
     total = recipe.epochs.steps(per_epoch)
@@ -38,8 +38,8 @@ def make_phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase,
         )
     make = partial(_optimizer, recipe, start.state is not None)
     if plan.arm.tuning != "lp-ft":
-        views = recipe.views if plan.arm.tuning == "frozen" else 0
-        return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make, views),)
+        augmented_views = recipe.augmented_views if plan.arm.tuning == "frozen" else 0
+        return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make, augmented_views),)
     head = recipe.head_epochs.steps(per_epoch, whole=total)
     if not 0 < head < total:
         raise UsageError(
@@ -47,19 +47,19 @@ def make_phases(plan: Plan, per_epoch: int, start: starts.Start) -> tuple[Phase,
             "Choose a share between, e.g. --head-epochs 30%.",
         )
     return (
-        _phase(recipe, "frozen", 0, head, per_epoch, make, recipe.views, cut=True),
+        _phase(recipe, "frozen", 0, head, per_epoch, make, recipe.augmented_views, cut=True),
         _phase(recipe, "full", head, total, per_epoch, make, 0),
     )
 
 
 def _phase(
-    recipe: Recipe,
+    recipe: RecipeConfig,
     tuning: str,
     begin: int,
     end: int,
     per_epoch: int,
     make: Callable[[nn.Module], torch.optim.Optimizer],
-    views: int,
+    augmented_views: int,
     cut: bool = False,
 ) -> Phase:
     """One phase; a warm-up that is longer is refused, or with `cut` shortened."""
@@ -72,26 +72,26 @@ def _phase(
     warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
     steps = partial(_steps, per_epoch=per_epoch, whole=length)
     schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, warm, length - warm, steps))
-    return Phase(tuning, tuning, begin, end, recipe.lr, schedule, make, views)
+    return Phase(tuning, tuning, begin, end, recipe.lr, schedule, make, augmented_views)
 
 
 def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
     return duration.steps(per_epoch, whole=whole)
 
 
-def _optimizer(recipe: Recipe, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(recipe: RecipeConfig, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
     head = [structure.head_name(network)]
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    trunk = {name for name, _ in named if not structure.in_part(name, head)}
+    backbone = {name for name, _ in named if not structure.in_part(name, head)}
     found = param_groups.groups(
         named,
         weight_decay=recipe.weight_decay,
-        trunk=trunk,
-        trunk_factor=recipe.trunk_lr if pretrained else 1.0,
+        backbone=backbone,
+        backbone_factor=recipe.backbone_lr if pretrained else 1.0,
     )
     return optimizers.make(recipe.optimizer, found, numbers(recipe))
 
 
-def numbers(recipe: Recipe) -> optimizers.Numbers:
+def numbers(recipe: RecipeConfig) -> optimizers.OptimizerParams:
     """What a recipe says to its optimizer."""
-    return optimizers.Numbers(recipe.lr, recipe.momentum, recipe.nesterov)
+    return optimizers.OptimizerParams(recipe.lr, recipe.momentum, recipe.nesterov)

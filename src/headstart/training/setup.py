@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from headstart import data
-from headstart.config.run_config import Network, Plan
+from headstart.config.run_config import NetworkConfig, RunConfig
 from headstart.data import pixel_store, splits
-from headstart.data.dataset import Survey, counts, take
-from headstart.data.image_index import Listing
-from headstart.data.loader import Ahead, Photos, TrainingBatches
+from headstart.data.dataset import Dataset, counts, take
+from headstart.data.image_index import ImageIndex
+from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
 from headstart.data.transforms import Augmentation
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
@@ -30,24 +30,24 @@ from headstart.hardware.environment import environment
 from headstart.models import factory, freezing, heads, structure
 from headstart.models.heads import fresh_head
 from headstart.optim import optimizers
-from headstart.reporter import Voice
-from headstart.training.batched_heads import Member
-from headstart.training.feature_cache import Trunk
+from headstart.reporter import Reporter
+from headstart.training.batched_heads import HeadSpec
+from headstart.training.feature_cache import FeatureCache
 from headstart.training.phases import make_phases, numbers
-from headstart.training.state import Parts
+from headstart.training.state import TrainingContext
 from headstart.weights import starts
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingSetup:
     """A complete plan and everything that was made from it."""
 
-    plan: Plan
-    parts: Parts
+    plan: RunConfig
+    parts: TrainingContext
     start: starts.Start
-    listing: Listing
+    listing: ImageIndex
     split: splits.Split
-    test: Photos
+    test: ImageSubset
     flops: tuple[float, ...]  # of one training photo, per phase
     peak: float  # FLOP/s of this machine in the plan's precision
     blind: bool = False  # test stays closed: a trial of a search
@@ -57,25 +57,25 @@ class Prepared:
         return self.parts.network
 
     @property
-    def judging(self) -> dict[str, Photos]:
+    def judging(self) -> dict[str, ImageSubset]:
         """What the best model is judged on, by split: val, and test where there is one."""
         return {"val": self.parts.val} | ({"test": self.test} if len(self.test) and not self.blind else {})
 
 
 @dataclass(frozen=True)
-class Complete:
+class ResolvedRun:
     """A plan with nothing open, and what was read to close it. The network has the start's values."""
 
-    plan: Plan
+    plan: RunConfig
     start: starts.Start
-    survey: Survey
+    dataset: Dataset
     split: splits.Split
     network: nn.Module
     peak: float  # FLOP/s of this machine in the plan's precision
     step_seconds: float  # of one training step, measured
 
 
-def meet(draft: Plan) -> tuple[Plan, Listing, starts.Start]:
+def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
     """Read what a draft names: the photos' list and the start, which settles the network. No photo is decoded."""
     plan = draft
     listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
@@ -92,74 +92,74 @@ def meet(draft: Plan) -> tuple[Plan, Listing, starts.Start]:
     return plan, listing, start
 
 
-def complete(draft: Plan, voice: Voice) -> Complete:
+def complete(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     """Settle what a draft leaves open. Everything that can be wrong with a plan comes up here, before the first step.
 
     `draft` has been through `machine.settle`, and its threads are set.
     """
-    plan, listing, start = meet(draft)
+    plan, listing, start = load_inputs(draft)
     for sentence in (*listing.describe().splitlines(), *listing.notes):
-        voice.say(sentence)
-    network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.chance.seed)
-    plan = _trainable(plan, network, voice)
+        reporter.say(sentence)
+    network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.seeding.seed)
+    plan = _trainable(plan, network, reporter)
     freezing.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
-    starts.initialise(network, start, seed=plan.chance.seed)
+    starts.initialise(network, start, seed=plan.seeding.seed)
 
     if start.state is None and plan.arm.tuning == "frozen":
-        voice.say("The trunk is random and stays so: only a head is trained on top. Is --start missing?")
-    survey, parted = take(plan, listing, voice)
-    for note in (*start.notes, *survey.store.notes, *splits.overlaps(survey.listing, parted, survey.contents)):
-        voice.say(note)
-    plan = plan.changed("recipe", flip=_flip(plan, survey.listing))
-    plan = _with_facts(plan, survey, parted, start)
+        reporter.say("The trunk is random and stays so: only a head is trained on top. Is --start missing?")
+    dataset, parted = take(plan, listing, reporter)
+    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.listing, parted, dataset.contents)):
+        reporter.say(note)
+    plan = plan.changed("recipe", flip=_flip(plan, dataset.listing))
+    plan = _with_facts(plan, dataset, parted, start)
     device = torch.device(plan.machine.device)
     devices.place(network, device)
-    plan, peak, seconds = measure(plan, network, batch_shape(plan), device, voice)
-    return Complete(plan, start, survey, parted, network, peak, seconds)
+    plan, peak, seconds = measure(plan, network, batch_shape(plan), device, reporter)
+    return ResolvedRun(plan, start, dataset, parted, network, peak, seconds)
 
 
-def prepare(draft: Plan, voice: Voice) -> Prepared:
+def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     """Everything before the first step; see `complete`."""
-    found = complete(draft, voice)
-    plan, survey = found.plan, found.survey
+    found = complete(draft, reporter)
+    plan, dataset = found.plan, found.dataset
     warm(plan, found.network)
-    parts = _parts(plan, found.network, found.start, survey.store, survey.listing, found.split)
-    test = _photos(survey.store, survey.listing, found.split.test)
-    return Prepared(
-        plan, parts, found.start, survey.listing, found.split, test, _flops(parts, plan, found.network), found.peak
+    parts = _parts(plan, found.network, found.start, dataset.store, dataset.listing, found.split)
+    test = _photos(dataset.store, dataset.listing, found.split.test)
+    return TrainingSetup(
+        plan, parts, found.start, dataset.listing, found.split, test, _flops(parts, plan, found.network), found.peak
     )
 
 
-def prepare_heads(plans: Sequence[Plan], voice: Voice) -> list[tuple[Prepared, Member]]:
+def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
     """As `prepare`, for complete plans of heads on one frozen trunk: it is read and placed once."""
-    found = complete(plans[0], voice)
+    found = complete(plans[0], reporter)
     network, name = found.network, structure.head_name(found.network)
-    made: list[tuple[Prepared, Member]] = []
-    trunk: Trunk | None = None
+    made: list[tuple[TrainingSetup, HeadSpec]] = []
+    backbone: FeatureCache | None = None
     for plan in plans:
-        own = found.survey.recounted(plan.changed("facts", **found.plan.facts.model_dump()))
-        parted = found.survey.split(own)
-        parts = _parts(own, network, found.start, found.survey.store, found.survey.listing, parted, trunk)
-        trunk = parts.trunk
-        fresh_head(network, seed=own.chance.seed)
+        own = found.dataset.recounted(plan.changed("facts", **found.plan.facts.model_dump()))
+        parted = found.dataset.split(own)
+        parts = _parts(own, network, found.start, found.dataset.store, found.dataset.listing, parted, backbone)
+        backbone = parts.backbone
+        fresh_head(network, seed=own.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
-        test = _photos(found.survey.store, found.survey.listing, parted.test)
-        prepared = Prepared(
-            own, parts, found.start, found.survey.listing, parted, test, _flops(parts, own, network), found.peak
+        test = _photos(found.dataset.store, found.dataset.listing, parted.test)
+        prepared = TrainingSetup(
+            own, parts, found.start, found.dataset.listing, parted, test, _flops(parts, own, network), found.peak
         )
         recipe = own.recipe.model_dump_json()
         make = partial(optimizers.OPTIMIZERS[own.recipe.optimizer], n=numbers(own.recipe))
-        made.append((prepared, Member(recipe, parts, head, make, own.recipe.weight_decay)))
+        made.append((prepared, HeadSpec(recipe, parts, head, make, own.recipe.weight_decay)))
     return made
 
 
-def judging_trunk(prepared: Prepared) -> Trunk:
+def evaluation_cache(prepared: TrainingSetup) -> FeatureCache:
     """A frozen trunk in fp32: what its heads are judged on, as they will be used."""
     plan = prepared.plan.changed("machine", precision="fp32")
-    return _trunk(plan, prepared.network, prepared.parts.batches, prepared.start)
+    return _backbone(plan, prepared.network, prepared.parts.batches, prepared.start)
 
 
-def _trainable(plan: Plan, network: nn.Module, voice: Voice) -> Plan:
+def _trainable(plan: RunConfig, network: nn.Module, reporter: Reporter) -> RunConfig:
     """The plan with fp32 where bf16 would train on garbage. Raises UsageError for a size that the network refuses."""
     size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
     if structure.fixed_size(network) not in (None, size):
@@ -180,11 +180,11 @@ def _trainable(plan: Plan, network: nn.Module, voice: Voice) -> Plan:
             f"At {size} px {name} cannot be trained in bf16: {broken} takes strides over a single pixel.",
             "Use --precision fp32, or a larger --image-size.",
         )
-    voice.say(f"At {size} px {name} is trained in fp32: {broken} takes strides over a single pixel.")
+    reporter.say(f"At {size} px {name} is trained in fp32: {broken} takes strides over a single pixel.")
     return plan.changed("machine", precision="fp32")
 
 
-def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn.Module:
+def make_network(network: NetworkConfig, head: str, num_classes: int, seed: int) -> nn.Module:
     """The network of a plan with its head, not yet initialised from a start."""
     made = factory.build(
         network.network,
@@ -197,58 +197,58 @@ def make_network(network: Network, head: str, num_classes: int, seed: int) -> nn
     return made
 
 
-def _flip(plan: Plan, listing: Listing) -> str:
+def _flip(plan: RunConfig, listing: ImageIndex) -> str:
     if plan.recipe.flip != "auto":
         return plan.recipe.flip
     return "on" if listing.flip else "off"
 
 
-def _with_facts(plan: Plan, survey: Survey, parted: splits.Split, start: starts.Start) -> Plan:
+def _with_facts(plan: RunConfig, dataset: Dataset, parted: splits.Split, start: starts.Start) -> RunConfig:
     return plan.changed(
         "facts",
-        fingerprint=pixel_store.fingerprint(survey.listing, survey.contents),
-        class_names=survey.listing.classes,
+        fingerprint=pixel_store.fingerprint(dataset.listing, dataset.contents),
+        class_names=dataset.listing.classes,
         counts=counts(parted),
-        images=survey.per_class(),
+        images=dataset.per_class(),
         weights_sha256=start.sha256,
         mean=start.mean,
         std=start.std,
     )
 
 
-def _photos(store: pixel_store.PixelStore, listing: Listing, indices: np.ndarray) -> Photos:
-    return Photos(store, indices, listing.labels[indices])
+def _photos(store: pixel_store.PixelStore, listing: ImageIndex, indices: np.ndarray) -> ImageSubset:
+    return ImageSubset(store, indices, listing.labels[indices])
 
 
 def _parts(
-    plan: Plan,
+    plan: RunConfig,
     network: nn.Module,
     start: starts.Start,
     store: pixel_store.PixelStore,
-    listing: Listing,
+    listing: ImageIndex,
     parted: splits.Split,
-    trunk: Trunk | None = None,
-) -> Parts:
+    backbone: FeatureCache | None = None,
+) -> TrainingContext:
     """`trunk` is one that is there already and fits."""
     recipe, device = plan.recipe, torch.device(plan.machine.device)
     how = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
     train = _photos(store, listing, parted.train)
-    batches = TrainingBatches(train, recipe.batch_size, how, plan.chance.seed, plan.chance.test_seed)
+    batches = TrainingBatches(train, recipe.batch_size, how, plan.seeding.seed, plan.seeding.test_seed)
     weights = None
     if recipe.class_weights == "balanced":
         counts = torch.from_numpy(np.bincount(train.labels, minlength=len(listing.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
     phases = make_phases(plan, batches.steps_per_epoch, start)
-    if trunk is None and any(phase.views for phase in phases) and not recipe.mixup:
-        made = _trunk(plan, network, batches, start)
-        trunk = made if made.worthwhile else None
-    return Parts(
+    if backbone is None and any(phase.augmented_views for phase in phases) and not recipe.mixup:
+        made = _backbone(plan, network, batches, start)
+        backbone = made if made.is_cacheable else None
+    return TrainingContext(
         network=network,
         device=device,
         precision=plan.machine.precision,
         phases=phases,
         batches=batches,
-        fetch=batches.batch if device.type == "cpu" else Ahead(batches, plan.machine.threads).batch,
+        fetch=batches.batch if device.type == "cpu" else Prefetcher(batches, plan.machine.threads).batch,
         val=_photos(store, listing, parted.val),
         mean=start.mean,
         std=start.std,
@@ -259,13 +259,13 @@ def _parts(
         ema=recipe.ema,
         patience=recipe.patience,
         select=recipe.select,
-        trunk=trunk,
+        backbone=backbone,
     )
 
 
-def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> Trunk:
+def _backbone(plan: RunConfig, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> FeatureCache:
     device = torch.device(plan.machine.device)
-    return Trunk(
+    return FeatureCache(
         network,
         batches,
         contents=plan.facts.fingerprint,
@@ -273,14 +273,14 @@ def _trunk(plan: Plan, network: nn.Module, batches: TrainingBatches, start: star
         device=device,
         mean=start.mean,
         std=start.std,
-        machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.store_scale)),
+        machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.cache_resolution)),
     )
 
 
 _counted: dict[tuple[str, ...], float] = {}
 
 
-def _flops(parts: Parts, plan: Plan, network: nn.Module) -> tuple[float, ...]:
+def _flops(parts: TrainingContext, plan: RunConfig, network: nn.Module) -> tuple[float, ...]:
     """FLOPs of a training photo in each phase: a frozen trunk has no backward pass. Counted once in a process."""
     found = []
     for number, phase in enumerate(parts.phases):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from headstart.data.loader import Photos, TrainingBatches
+from headstart.data.loader import ImageSubset, TrainingBatches
 from headstart.optim.schedules import Schedule
-from headstart.training.feature_cache import Trunk
+from headstart.training.feature_cache import FeatureCache
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Phase:
     rate: float
     schedule: Schedule
     make_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
-    views: int = 0
+    augmented_views: int = 0
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingContext:
     """Everything the loop works with, made by build.py from a plan."""
 
     network: nn.Module
@@ -40,7 +40,7 @@ class Parts:
     phases: tuple[Phase, ...]
     batches: TrainingBatches
     fetch: Callable[[int, int, int], tuple[Tensor, Tensor]]  # batch of (epoch, step, views), perhaps made ahead
-    val: Photos
+    val: ImageSubset
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     class_weights: Tensor | None = None
@@ -50,15 +50,15 @@ class Parts:
     ema: float = 0.0
     patience: int = 0
     select: str = "accuracy"  # or balanced: what the best epoch is chosen by
-    trunk: Trunk | None = None  # what a frozen trunk made of the photos, where it is kept
+    backbone: FeatureCache | None = None  # what a frozen trunk made of the photos, where it is kept
 
     @property
     def steps(self) -> int:
         return self.phases[-1].end
 
-    def kept(self, phase: int) -> Trunk | None:
+    def kept(self, phase: int) -> FeatureCache | None:
         """The kept trunk, if it stands still in this phase."""
-        return self.trunk if self.phases[phase].views else None
+        return self.backbone if self.phases[phase].augmented_views else None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import IO
 
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
 
-PATIENCE = 5.0  # seconds without an answer, or without a byte, until a machine counts as offline
+OFFLINE_TIMEOUT_S = 5.0  # seconds without an answer, or without a byte, until a machine counts as offline
 
 
 def sha256_of(path: Path) -> str:
@@ -106,7 +106,7 @@ def _download(url: str, partial: Path) -> tuple[str, str]:
         raise _OfflineError("HF_HUB_OFFLINE is set")
     redirects, digest = _Redirects(), hashlib.sha256()
     try:
-        answer = urllib.request.build_opener(redirects).open(url, timeout=PATIENCE)
+        answer = urllib.request.build_opener(redirects).open(url, timeout=OFFLINE_TIMEOUT_S)
     except (OSError, http.client.HTTPException) as error:
         raise _OfflineError(getattr(error, "reason", None) or error) from error
     with answer, partial.open("wb") as file:

@@ -23,7 +23,7 @@ from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.models.structure import head_name
 from headstart.weights.download import sha256_of
 
-WHOLE, HEAD, TRUNK = "model.safetensors", "head.safetensors", "trunk.safetensors"  # of a model folder
+WHOLE, HEAD, BACKBONE = "model.safetensors", "head.safetensors", "backbone.safetensors"  # of a model folder
 LARGEST_HEADER = 10_000_000  # bytes of JSON in a safetensors file; a ResNet-50 has 30,000
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
@@ -89,9 +89,9 @@ def model_weights(folder: Path) -> WeightsFile:
     """
     if (folder / WHOLE).exists() or not (folder / HEAD).exists():
         return read_weights(folder / WHOLE)
-    head, trunk = read_weights(folder / HEAD), read_weights(folder / TRUNK)
-    both = hashlib.sha256(f"{head.sha256} {trunk.sha256}".encode()).hexdigest()
-    return WeightsFile(head.path, {**trunk.state, **head.state}, head.metadata, both)
+    head, backbone = read_weights(folder / HEAD), read_weights(folder / BACKBONE)
+    both = hashlib.sha256(f"{head.sha256} {backbone.sha256}".encode()).hexdigest()
+    return WeightsFile(head.path, {**backbone.state, **head.state}, head.metadata, both)
 
 
 def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -224,8 +224,8 @@ def fit(file: WeightsFile, network: nn.Module, *, label: str, num_classes: int) 
     if widths := [v.shape[0] for v in top.values() if v.ndim >= 2]:
         notes.append(f"head of {widths[-1]} classes replaced by a fresh one of {num_classes}")
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
-    trunk = {k: _as_plain(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
-    return trunk, notes
+    backbone = {k: _as_plain(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
+    return backbone, notes
 
 
 def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[str]]:

@@ -22,7 +22,7 @@ IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class Published:
+class PretrainedWeights:
     """A weights file on this disk with its SHA-256, and its publisher's mean, std, licence, provenance and classes.
 
     `classes` are empty where they are not known.
@@ -37,7 +37,7 @@ class Published:
     classes: tuple[str, ...] = ()
 
 
-def find_torchvision(network: str) -> Published:
+def find_torchvision(network: str) -> PretrainedWeights:
     """torchvision's default weights for `network` (resnet18, resnet34, resnet50), downloaded unless torch has them.
 
     Torch's cache is used (`torch.hub.get_dir()/checkpoints`), and a file there is hashed before it is read: torch
@@ -51,7 +51,7 @@ def find_torchvision(network: str) -> Published:
     expected = named[1] if named else ""
     sha256 = check_hash(path, expected, weights.url) if path.exists() else fetch(weights.url, path, sha256=expected)
     preset = weights.transforms()
-    return Published(
+    return PretrainedWeights(
         path,
         sha256,
         tuple(preset.mean),
@@ -62,7 +62,7 @@ def find_torchvision(network: str) -> Published:
     )
 
 
-def find_timm(name: str) -> Published:
+def find_timm(name: str) -> PretrainedWeights:
     """timm's weights NAME (with or without its tag), downloaded unless headstart's or Hugging Face's cache has them.
 
     A file put at <cache>/weights/timm/<NAME>.safetensors by hand is taken; one that was downloaded must still have the
@@ -83,7 +83,7 @@ def find_timm(name: str) -> Published:
     path, sha256 = _timm_file(name, full, repository, revision or None, file, url)
     licence = config.license or "not stated by timm: see https://huggingface.co/" + repository
     classes = _imagenet_classes() if config.num_classes == IMAGENET_CLASSES else ()
-    return Published(path, sha256, config.mean, config.std, licence, f"timm {full}, {url}", classes)
+    return PretrainedWeights(path, sha256, config.mean, config.std, licence, f"timm {full}, {url}", classes)
 
 
 def _imagenet_classes() -> tuple[str, ...]:

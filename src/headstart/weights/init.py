@@ -24,7 +24,7 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 @torch.no_grad()
-def draw_trunk(network: nn.Module, init: str, model: dict[str, Tensor] | None, *, seed: int) -> None:
+def draw_backbone(network: nn.Module, init: str, model: dict[str, Tensor] | None, *, seed: int) -> None:
     """Fill everything but the head, in place: weights by the scheme `init`, biases 0, norms as new.
 
     `init` is one of SCHEMES, "own" (a timm network's constructor), or "stats": every convolution and linear weight is

@@ -27,7 +27,7 @@ from headstart.models.resnet import FAMILY
 from headstart.models.structure import head_name, in_part
 from headstart.weights.files import HEAD, WHOLE, WeightsFile, fit, model_weights, read_weights
 from headstart.weights.hub import find_timm, find_torchvision, load_timm
-from headstart.weights.init import SCHEMES, draw_trunk
+from headstart.weights.init import SCHEMES, draw_backbone
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -67,7 +67,7 @@ def initialise(network: nn.Module, start: Start, *, seed: int) -> None:
     if start.state is not None and shapes != {k: v.shape for k, v in start.state.items()}:
         raise ModelFileError(f"The start {start.name} was read for another network.", "Resolve it for this network.")
     if start.state is None or start.init:
-        draw_trunk(network, start.init, start.state, seed=seed)
+        draw_backbone(network, start.init, start.state, seed=seed)
     else:
         network.load_state_dict(start.state, strict=False)
     fresh_head(network, seed=seed)
@@ -115,7 +115,7 @@ def resolve(name: str, *, network: str, shortcut: bool, norm: str, stem: str, nu
         return _imagenet(target)
     if kind in _READERS and colon and rest:
         return _READERS[kind](rest, target)
-    raise start_spec.unknown(start_spec.fault(name) or f"there is no start {name!r}")
+    raise start_spec.unknown(start_spec.start_error(name) or f"there is no start {name!r}")
 
 
 def default_network(name: str) -> str | None:

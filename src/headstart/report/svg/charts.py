@@ -81,7 +81,7 @@ class Grid:
     scale: tuple[float, float] | None = None
 
 
-def thinned(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
+def subsample(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
     """So many of the points, the first and the last among them, evenly spread; all where they are few."""
     if len(points) <= most:
         return list(points)
@@ -94,20 +94,20 @@ def style() -> Markup:
     return Markup(resources.files("headstart.report").joinpath("charts.css").read_text(encoding="utf-8"))  # noqa: S704
 
 
-def intervals(rows: Sequence[Row], *, unit: str, label: str, tie: float = 0.0, zero: bool = False) -> Markup:
+def intervals(rows: Sequence[Row], *, unit: str, label: str, margin: float = 0.0, zero: bool = False) -> Markup:
     """Dots of seeds, mean and interval in per cent, a row each.
 
     With `zero` they are differences: a line at 0 and the zone of the tie.
     """
     values = [v for row in rows for v in (row.low, row.high, row.mean, *row.dots)]
-    values += [-tie, tie, 0.0] if zero else []
+    values += [-margin, margin, 0.0] if zero else []
     axis = padded(values, SIDE, WIDTH - VALUE)
     axis = axis if zero else of_shares(axis)
     bottom = TALL * len(rows) + 10
     drawn = [_frame_x(axis, 4, bottom, unit)]
     if zero:
-        wide = round(axis.at(tie) - axis.at(-tie), 1)
-        drawn.append(_tag("rect", "", x=axis.at(-tie), y=4, width=wide, height=bottom - 4, cls="tie"))
+        wide = round(axis.at(margin) - axis.at(-margin), 1)
+        drawn.append(_tag("rect", "", x=axis.at(-margin), y=4, width=wide, height=bottom - 4, cls="margin"))
         drawn.append(_line(axis.at(0), 4, axis.at(0), bottom, "zero"))
     for index, row in enumerate(rows):
         y = TALL * (index + 0.62)
@@ -146,7 +146,7 @@ def curves(
     right = min(right, 0.36 * WIDTH)
     lines = sum(len(one.paths) for one in series)
     each = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
-    series = [replace(one, paths=[thinned(path, each) for path in one.paths if path]) for one in series]
+    series = [replace(one, paths=[subsample(path, each) for path in one.paths if path]) for one in series]
     points = [point for one in series for path in (*one.paths, one.mean) for point in path]
     if not points:
         return Markup("")
