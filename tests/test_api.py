@@ -1,4 +1,4 @@
-"""The Python interface: values that say what happened, in a notebook too."""
+"""The Python API: returned values, errors and notebook display."""
 
 import ast
 import json
@@ -23,15 +23,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
     return headstart.Run(trained(tmp_path_factory))
 
 
-def test_public_names_are_sorted_lazy_and_all_there() -> None:
+def test_public_names_are_sorted_lazy_and_importable() -> None:
     assert headstart.__all__ == sorted(headstart.__all__)
     assert all(getattr(headstart, name).__name__ == name for name in headstart.__all__)
     assert set(headstart.__all__) < set(dir(headstart))
     for name in headstart.__all__:
         assert getattr(headstart, name).__doc__, name
-    checked = ast.parse(Path(headstart.__file__).read_text())
-    told = {a.name for n in ast.walk(checked) if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert set(headstart.__all__) <= told  # what type checkers see is what there is
+    tree = ast.parse(Path(headstart.__file__).read_text())
+    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert set(headstart.__all__) <= imported  # type checkers see the public names
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         headstart.trian  # noqa: B018
 
@@ -46,16 +46,16 @@ def test_train_returns_the_run(tmp_path: Path, capsys) -> None:
     assert repr(run).startswith("Run(scratch@sgd, seed 0: Best epoch 1: val accuracy ")
 
 
-def test_train_speaks_unless_quiet_and_reads_a_file(tmp_path: Path, capsys) -> None:
+def test_train_reports_unless_quiet_and_reads_a_file(tmp_path: Path, capsys) -> None:
     file = tmp_path / "plan.toml"
     file.write_text('source = "digits:0-1"\nbatch_size = 8\nepochs = "1st"\nthreads = 1\nprecision = "fp32"\n')
     run = headstart.train(config=file, runs=tmp_path / "runs")
-    said = capsys.readouterr()
-    assert said.out == "" and "digits:0-1: 360 images" in said.err and "\x1b" not in said.err
+    output = capsys.readouterr()
+    assert output.out == "" and "digits:0-1: 360 images" in output.err and "\x1b" not in output.err
     assert run.plan.data.source == "digits:0-1" and run.plan.recipe.batch_size == 8
 
 
-def test_the_history_has_a_row_for_every_epoch(run: headstart.Run) -> None:
+def test_the_history_has_one_row_per_epoch(run: headstart.Run) -> None:
     history = run.history
     assert isinstance(history, pd.DataFrame) and list(history.epoch) == [1, 2]
     columns = ["epoch", "step", "best", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
@@ -69,34 +69,34 @@ def test_the_history_has_a_row_for_every_epoch(run: headstart.Run) -> None:
     assert run.test is not None and run.test["n"] == sum(map(sum, run.test["confusion"]))
 
 
-def test_the_model_is_the_best_one_ready_for_use(run: headstart.Run) -> None:
+def test_the_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> None:
     model = run.model()
     assert isinstance(model, torch.nn.Module) and not model.training
     predictor = headstart.Predictor(run.folder)
-    written = np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False)
-    from headstart.data import read
+    saved = np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False)
+    from headstart.data.sources import read_index
 
-    listing = read(SETTINGS["source"])
-    path = dict(zip(listing.keys, listing.paths, strict=True))
-    names = [str(path[key]) for key in written["image"].tolist()[:20]]
-    found = headstart.predict(run.folder, names)
-    assert [p.image for p in found] == names
-    assert [p.label for p in found] == [predictor.classes[i] for i in written["logits"][:20].argmax(1)]
-    shares = torch.softmax(torch.from_numpy(written["logits"][:20]).double(), 1).numpy()
-    np.testing.assert_allclose([p.probabilities for p in found], shares, atol=1e-5)
-    (one,) = headstart.predict(str(run.folder / "model"), names[3])
-    assert one == found[3] or one.probabilities == pytest.approx(found[3].probabilities, abs=1e-5)
+    index = read_index(SETTINGS["source"])
+    paths = dict(zip(index.keys, index.paths, strict=True))
+    names = [str(paths[key]) for key in saved["image"].tolist()[:20]]
+    predictions = headstart.predict(run.folder, names)
+    assert [p.image for p in predictions] == names
+    assert [p.label for p in predictions] == [predictor.classes[i] for i in saved["logits"][:20].argmax(1)]
+    probabilities = torch.softmax(torch.from_numpy(saved["logits"][:20]).double(), 1).numpy()
+    np.testing.assert_allclose([p.probabilities for p in predictions], probabilities, atol=1e-5)
+    (single,) = headstart.predict(str(run.folder / "model"), names[3])
+    assert single == predictions[3] or single.probabilities == pytest.approx(predictions[3].probabilities, abs=1e-5)
 
 
 def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
-    found = headstart.evaluate(run.folder, "digits:0-3")
-    assert found["accuracy"] == run.test["accuracy"] and found["own"] is True
-    part = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
-    assert part["n"] == sum(map(sum, run.result["val"]["confusion"][1:3]))
+    result = headstart.evaluate(run.folder, "digits:0-3")
+    assert result["accuracy"] == run.test["accuracy"] and result["own"] is True
+    subset = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
+    assert subset["n"] == sum(map(sum, run.result["val"]["confusion"][1:3]))
 
 
-def test_resume_goes_on_to_the_same_bits(run: headstart.Run, tmp_path: Path) -> None:
-    """A copy that has lost its end, and has no checkpoint, begins again."""
+def test_resume_is_bit_identical(run: headstart.Run, tmp_path: Path) -> None:
+    """A copy without result and checkpoint is trained again from the start."""
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     (copy / "result.json").unlink()
@@ -104,8 +104,8 @@ def test_resume_goes_on_to_the_same_bits(run: headstart.Run, tmp_path: Path) -> 
     assert headstart.Run(copy).state == "unfinished"
     with pytest.raises(headstart.UsageError, match="save-every"):
         headstart.resume(copy, save_every="0st")
-    again = headstart.resume(copy, quiet=True, save_every="1ep")
-    assert again.state == "finished"
+    resumed = headstart.resume(copy, quiet=True, save_every="1ep")
+    assert resumed.state == "finished"
     assert (copy / "model" / "model.safetensors").read_bytes() == (
         run.folder / "model" / "model.safetensors"
     ).read_bytes()
@@ -114,51 +114,51 @@ def test_resume_goes_on_to_the_same_bits(run: headstart.Run, tmp_path: Path) -> 
 
 
 class Tags(HTMLParser):
-    """The tags of a page, less what is escaped."""
+    """The tags and the text of an HTML page; escaped markup is text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: set[str] = set()
+        self.tags: set[str] = set()
         self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.found.add(tag)
+        self.tags.add(tag)
 
     def handle_data(self, data: str) -> None:
         self.text += data
 
 
-def test_in_a_notebook_names_cannot_run_anything(run: headstart.Run, tmp_path: Path) -> None:
-    from headstart.data import read
+def test_notebook_display_escapes_names(run: headstart.Run, tmp_path: Path) -> None:
+    from headstart.data.sources import read_index
 
-    listing = read("digits:0-1")
+    index = read_index("digits:0-1")
     for label, name in enumerate((HOSTILE, "plain")):
         (tmp_path / "photos" / name).mkdir(parents=True)
-        for i in np.flatnonzero(listing.labels == label)[:8]:
-            shutil.copy(listing.paths[i], tmp_path / "photos" / name)
+        for i in np.flatnonzero(index.labels == label)[:8]:
+            shutil.copy(index.paths[i], tmp_path / "photos" / name)
     start = tmp_path / HOSTILE
     shutil.copytree(run.folder, start)
-    made = headstart.train(
+    trained_run = headstart.train(
         tmp_path / "photos", runs=tmp_path / f"runs{HOSTILE}", start=f"run:{start}", image_size=16, epochs="1st",
         batch_size=4, threads=1, precision="fp32", quiet=True,
     )  # fmt: skip
-    page = Tags(made._repr_html_())
-    assert page.found <= {"h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code"} and "table" in page.found
-    assert HOSTILE in page.text  # shown, not run
+    page = Tags(trained_run._repr_html_())
+    assert page.tags <= {"h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code"} and "table" in page.tags
+    assert HOSTILE in page.text  # shown as text
     assert "Test accuracy" in page.text and "val_accuracy" in page.text
-    assert "<img" not in (made.folder / "model" / "README.md").read_text()
-    found = headstart.predict(made.folder, tmp_path / "photos")
-    assert {p.label for p in found} <= {HOSTILE, "plain"} and len(found) == 16
+    assert "<img" not in (trained_run.folder / "model" / "README.md").read_text()
+    predictions = headstart.predict(trained_run.folder, tmp_path / "photos")
+    assert {p.label for p in predictions} <= {HOSTILE, "plain"} and len(predictions) == 16
 
 
-def test_a_run_that_has_not_begun_can_be_shown(run: headstart.Run, tmp_path: Path) -> None:
+def test_a_run_without_steps_can_be_displayed(run: headstart.Run, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes((run.folder / "plan.json").read_bytes())
-    young = headstart.Run(tmp_path)
-    assert young.state == "unfinished" and young.history.empty and young.test is None
-    assert "unfinished" in young._repr_html_() and "unfinished" in repr(young)
+    new_run = headstart.Run(tmp_path)
+    assert new_run.state == "unfinished" and new_run.history.empty and new_run.test is None
+    assert "unfinished" in new_run._repr_html_() and "unfinished" in repr(new_run)
     with pytest.raises(headstart.ModelFileError):
-        young.model()
+        new_run.model()
     with pytest.raises(headstart.DataError):
         headstart.Run(tmp_path / "nothing")
 
@@ -174,12 +174,12 @@ def test_a_run_that_has_not_begun_can_be_shown(run: headstart.Run, tmp_path: Pat
     ],
     ids=str,
 )
-def test_errors_are_ours(settings, error, tmp_path: Path, capsys) -> None:
+def test_errors_are_headstart_errors(settings, error, tmp_path: Path, capsys) -> None:
     with pytest.raises(error) as caught:
         headstart.train(**{"data": "digits", "runs": tmp_path, **settings})
     assert isinstance(caught.value, headstart.HeadstartError) and caught.value.message and caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
-def test_type_checkers_find_our_types() -> None:
+def test_the_package_is_typed() -> None:
     assert (Path(headstart.__file__).parent / "py.typed").is_file()

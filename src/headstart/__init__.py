@@ -1,4 +1,4 @@
-"""headstart: should my classifier start from pretrained weights? Answered by an experiment."""
+"""Compare pretrained weights with training from scratch in an experiment."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first asked for: `headstart --help` needs no torch."""
+    """Import public names on first access, so that `headstart --help` needs no torch."""
     if name in __all__:
         return getattr(import_module("headstart.errors" if name.endswith("Error") else "headstart.api"), name)
     raise AttributeError(f"module 'headstart' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m headstart`, and the door that the installed command opens: it is light, so that Ctrl-C is heard early."""
+"""Entry point of `python -m headstart` and of the `headstart` command; light, so that Ctrl-C is caught early."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while it is being imported ends it without a traceback."""
+    """Run the command line; Ctrl-C during its import ends the process without a traceback."""
     try:
         from headstart.cli.main import main as command
 

@@ -1,4 +1,4 @@
-"""The Python interface: what the commands do, as functions that return values."""
+"""Python API: the commands as functions that return values."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart.analysis.status import ended
+from headstart.analysis.status import complete_verdict
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec, reject_extra_options
 from headstart.console import ConsoleReporter
-from headstart.engines import checked, factory, require_listener
+from headstart.engines import factory
+from headstart.engines.validation import require_listener, validate_engine_name
 from headstart.experiment.planning import begin, resolve_study
 from headstart.experiment.study import run_study
 from headstart.inference.evaluate import evaluate as _evaluate
@@ -37,26 +38,46 @@ def train(
 ) -> Run:
     """Train one run and return it.
 
-    `data` is a folder of class folders, a manifest, or `digits` (the default, where `config` names none). `settings`
-    are the fields of the plan by name (`optimizer="adam"`, `lr=1e-3`, `epochs="10ep"`, …), as on the command line.
-    Raises UsageError, DataError, DivergedError, ResourceError, ModelFileError, or InterruptedRunError.
+    Args:
+        data: folder of class folders, manifest, or `digits`. Default: the data of `config`, or `digits`.
+        config: TOML file with settings; `settings` override it.
+        preset: name of a preset; `config` and `settings` override it.
+        runs: folder in which the run's folder is created.
+        save_every: checkpoint interval such as `1ep` or `50st`. Default: as often as costs 1 % of the time.
+        quiet: report no progress.
+        **settings: fields of the plan by name, as on the command line (`optimizer="adam"`, `lr=1e-3`, `epochs="10ep"`).
+
+    Raises:
+        UsageError: a setting is invalid.
+        DataError: the photos or weights are missing or unsuitable.
+        DivergedError: the loss became NaN or infinite.
+        ResourceError: disk space, memory or permissions are insufficient.
+        ModelFileError: a weights file is unsafe or does not fit.
+        InterruptedRunError: SIGINT or SIGTERM stopped the run.
     """
     file = Path(config) if config is not None else None
-    given = {"source": None if data is None else str(data), **settings}
-    plan = resolve_settings(given, file=file, preset=preset).plan
-    every = checkpoint_interval(save_every)
+    flags = {"source": None if data is None else str(data), **settings}
+    plan = resolve_settings(flags, file=file, preset=preset).plan
+    interval = checkpoint_interval(save_every)
     with _reporter(quiet) as reporter:
-        return Run(runner.start(plan, Path(runs), reporter, save_every=every))
+        return Run(runner.start(plan, Path(runs), reporter, save_every=interval))
 
 
 def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = False) -> Run:
-    """Go on with a run that was stopped, bit for bit as if it had not been.
+    """Resume an interrupted run; the result is bit-identical to that of an uninterrupted run.
 
-    Raises UsageError or DataError, with the difference, when its plan or its data have changed.
+    Args:
+        folder: folder of the run.
+        save_every: checkpoint interval such as `1ep` or `50st`. Default: as often as costs 1 % of the time.
+        quiet: report no progress.
+
+    Raises:
+        UsageError: the plan has changed; the message shows the difference.
+        DataError: the data has changed; the message shows the difference.
     """
-    every = checkpoint_interval(save_every)
+    interval = checkpoint_interval(save_every)
     with _reporter(quiet) as reporter:
-        return Run(runner.resume(Path(folder), reporter, save_every=every))
+        return Run(runner.resume(Path(folder), reporter, save_every=interval))
 
 
 def compare(
@@ -73,38 +94,52 @@ def compare(
     quiet: bool = False,
     **settings: Any,
 ) -> Study:
-    """Compare arms in a paired, declared and searched experiment; returns the finished study.
+    """Compare arms in a pre-declared experiment with paired seeds and searched learning rates; return the study.
 
-    `arms` are written `START[+TUNING][+HEAD][@OPTIMIZER]` (default: scratch, and pretrained weights fully tuned,
-    frozen, and head first); `vary` crosses them with values of any field of the plan. `settings` are fields of the
-    protocol (`seeds=5`, `target=0.75`, `tie="1pt"`, …) and of the plan (`epochs="10ep"`, …). `study` is the study.toml
-    of a protocol, or the folder of a study to go on with. `engine` is where the runs happen: `here` one after the
-    other, `lanes` as many processes as this machine is faster with, `ray` a cluster (the one at `address`), `auto` the
-    faster of the first two. Raises what `train` raises.
+    Args:
+        data: folder of class folders, manifest, or `digits`. Default: the data of `config`, or `digits`.
+        arms: arms as `START[+TUNING][+HEAD][@OPTIMIZER]`. Default: scratch, and ImageNet weights with full fine-tuning,
+            a frozen backbone, and LP-FT.
+        vary: values of plan fields by field name; the arms are crossed with them.
+        study: study.toml to run, or folder of a study to resume.
+        config: TOML file with settings of the plan; `settings` override it.
+        preset: name of a preset; `config` and `settings` override it.
+        runs: folder in which the study's folder is created.
+        engine: where runs execute. `local`: one after the other; `processes`: as many processes as are faster on this
+            machine; `ray`: a Ray cluster; `auto`: the faster of `local` and `processes`.
+        address: address of the Ray cluster.
+        quiet: report no progress.
+        **settings: fields of the protocol (`seeds=5`, `target=0.75`, `margin="1pt"`) and of the plan (`epochs="10ep"`).
+
+    Raises:
+        HeadstartError: as for `train`.
     """
-    checked(engine, address)
+    validate_engine_name(engine, address)
     arms = [arms] if isinstance(arms, str) else arms
     with _reporter(quiet) as reporter:
         if study is not None and Path(study).is_dir():
             reject_extra_options(study, data, arms, vary, config, preset, settings)
             folder = Path(study)
-            if ended(folder, read_study(folder)):
+            if complete_verdict(folder, read_study(folder)):
                 return Study(folder)
             require_listener(address)
         else:
-            wanted = build_study_spec(data, arms, vary, study, config, preset, settings)
+            spec = build_study_spec(data, arms, vary, study, config, preset, settings)
             require_listener(address)
-            found = resolve_study(wanted, engine, reporter)
-            folder = begin(found, settings if study is None else None, Path(runs), reporter, engine)
-        with factory.opened(engine, read_study(folder).plan, reporter, address) as chosen:
-            run_study(folder, chosen, reporter)
+            resolved = resolve_study(spec, engine, reporter)
+            folder = begin(resolved, settings if study is None else None, Path(runs), reporter, engine)
+        with factory.open_engine(engine, read_study(folder).plan, reporter, address) as run_engine:
+            run_study(folder, run_engine, reporter)
         return Study(folder)
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
     """Predict image files or folders with a run, a model folder or a folder of runs.
 
-    An image that is missing or unreadable gives a prediction with an `error`. Raises ModelFileError for the model.
+    A missing or unreadable image gives a prediction with an `error`.
+
+    Raises:
+        ModelFileError: the model is missing, unsafe or incomplete.
     """
     paths = [images] if isinstance(images, (str, Path)) else images
     return list(Predictor(model).predict([Path(p) for p in paths]))
@@ -119,15 +154,25 @@ def evaluate(
     skip_bad: bool = False,
     allow_outside: bool = False,
 ) -> dict[str, Any]:
-    """Accuracy with its interval, loss and confusion of a model on labelled photos; see `headstart evaluate --help`."""
-    how: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
-    return _evaluate(model, str(data), NullReporter(), split=split, **how)
+    """Return accuracy with its confidence interval, loss and confusion matrix of a model on labelled photos.
+
+    Args:
+        model: run, model folder, or folder of runs (the best by val).
+        data: folder of class folders, manifest, or `digits`.
+        split: train, val, test, all, or auto (the photos that the model was not trained on).
+        classes: evaluate only these classes. Default: all.
+        skip_bad: leave out photos that cannot be decoded.
+        allow_outside: allow files outside the data folder in manifests and links.
+    """
+    options: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
+    return _evaluate(model, str(data), NullReporter(), split=split, **options)
 
 
 def diagnose(folder: str | Path) -> list[Diagnosis]:
-    """Whether the training of a run, or of a study's runs, is healthy: for each run its findings, each with a cure.
+    """Return for each run in a run's or study's folder the health findings of its training, each with advice.
 
-    Raises DataError for a folder without runs.
+    Raises:
+        DataError: the folder contains no runs.
     """
     return _diagnose(Path(folder))
 
@@ -137,5 +182,5 @@ def _reporter(quiet: bool) -> Iterator[Reporter]:
     if quiet:
         yield NullReporter()
     else:
-        with ConsoleReporter() as terminal:
-            yield terminal
+        with ConsoleReporter() as reporter:
+            yield reporter

@@ -1,4 +1,4 @@
-"""The terminal as a voice, on stderr: sentences; a bar or a study's table when a person looks, plain lines when not."""
+"""Reporter for the terminal: writes to stderr, with a live bar or table on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ import time
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
 from headstart.reporter import StudyStatus
 from headstart.text import printable
 
-PROGRESS_INTERVAL_S = 10.0  # seconds between two plain lines of progress
+PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
 
 
 class ConsoleReporter:
-    """Speaks on stderr; a context that takes its bar or table away at the end, also when something went wrong.
+    """Context manager that reports on stderr and removes its bar or table at the end, also after an error.
 
-    Without a terminal (a log, a notebook), progress and what is left are a plain line at most every ten seconds.
+    Without a terminal (a log file, a notebook), progress and remaining time are a plain line at most every ten seconds.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
         self._bar: Progress | None = None
         self._live: Live | None = None
-        self._task: TaskID | None = None
-        self._what = ""
-        self._last = time.monotonic()
+        self._task_id: TaskID | None = None
+        self._task = ""
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleReporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._leave()
+        self._stop_bar()
         if self._live is not None:
             self._live.stop()
         self._live = None
 
     def say(self, sentence: str) -> None:
-        """Print one line, above the bar where there is one; names in it cannot steer the terminal."""
+        """Print one line, above the bar or table; control sequences in it are escaped."""
         self._console.print(printable(sentence), markup=False)
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar of `what`; it leaves when everything is done. A table that is there says enough."""
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Update the bar of `task` and remove it when all is done; ignored while a study's table is shown."""
         if self._live is not None:
             return
         if not self._console.is_terminal:
-            self._plain(what, done, total)
+            self._print_progress(task, done, total)
             return
-        if self._bar is None or what != self._what:
-            self._leave()
+        if self._bar is None or task != self._task:
+            self._stop_bar()
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -62,51 +62,50 @@ class ConsoleReporter:
                 transient=True,
             )
             self._bar.start()
-            self._task, self._what = self._bar.add_task(what, total=total), what
-        assert self._task is not None  # noqa: S101
-        self._bar.update(self._task, completed=done)
+            self._task_id, self._task = self._bar.add_task(task, total=total), task
+        assert self._task_id is not None  # noqa: S101
+        self._bar.update(self._task_id, completed=done)
         if done >= total:
-            self._leave()
+            self._stop_bar()
 
-    def table(self, table: StudyStatus) -> None:
-        """Draw a study's table anew, below what is said; without a terminal, say what has ended and what is left."""
+    def study_status(self, status: StudyStatus) -> None:
+        """Redraw the table of a study; without a terminal, print the latest run and the remaining time."""
         if self._console.is_terminal:
-            self._leave()
+            self._stop_bar()
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
-            self._live.update(drawn(table), refresh=True)
+            self._live.update(_render_status(status), refresh=True)
             return
-        if table.latest:
-            self.say(table.latest)
-        if table.left and time.monotonic() - self._last >= PROGRESS_INTERVAL_S:
-            self._last = time.monotonic()
-            self.say(table.left)
+        if status.latest:
+            self.say(status.latest)
+        if status.remaining and time.monotonic() - self._last_line >= PROGRESS_INTERVAL_S:
+            self._last_line = time.monotonic()
+            self.say(status.remaining)
 
-    def _plain(self, what: str, done: int, total: int) -> None:
+    def _print_progress(self, task: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last >= PROGRESS_INTERVAL_S and done < total:
-            self._last = now
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+        if now - self._last_line >= PROGRESS_INTERVAL_S and done < total:
+            self._last_line = now
+            print(f"{task}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
 
-    def _leave(self) -> None:
+    def _stop_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
         self._bar = None
 
 
-def drawn(table: StudyStatus) -> Group:
-    """A study's table as the terminal shows it."""
-    grid = Grid(title=printable(table.title), title_justify="left", title_style="bold")
-    heads = ["arm", "state", "seeds", "mean val %"] + (
-        [f"epochs to {100 * table.target:.3g} %"] if table.target else []
-    )
-    for head in heads:
-        grid.add_column(head, justify="left" if head in ("arm", "state") else "right")
-    for row in table.rows:
+def _render_status(status: StudyStatus) -> Group:
+    """Return a study's table, with the latest run and the remaining time below it."""
+    grid = Table(title=printable(status.title), title_justify="left", title_style="bold")
+    headings = ["arm", "state", "seeds", "mean val %"]
+    headings += [f"epochs to {100 * status.target:.3g} %"] if status.target else []
+    for heading in headings:
+        grid.add_column(heading, justify="left" if heading in ("arm", "state") else "right")
+    for row in status.rows:
         cells = [printable(row.arm), printable(row.state), f"{row.done}/{row.total}"]
         cells += ["" if row.val is None else f"{100 * row.val:.1f}"]
-        cells += ["" if row.to_target is None else f"{row.to_target:g}"] if table.target else []
+        cells += ["" if row.to_target is None else f"{row.to_target:g}"] if status.target else []
         grid.add_row(*map(Text, cells))
-    lines = [line for line in (table.latest, table.left) if line]
+    lines = [line for line in (status.latest, status.remaining) if line]
     return Group(grid, *(Text(printable(line)) for line in lines))

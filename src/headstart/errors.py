@@ -1,6 +1,7 @@
-"""The error tree: every failure a user can meet carries one sentence of what, one of what to do, and an exit code.
+"""Exceptions for users: each has a message, a hint and an exit code.
 
-0 ok, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 130 SIGINT, 143 SIGTERM.
+Exit codes: 0 success, 1 unexpected error, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 130 SIGINT,
+143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import signal
 
 
 class HeadstartError(Exception):
-    """A failure that the user can do something about.
+    """Base class of errors that the user can act on.
 
-    `what` says what is wrong in one sentence, `cure` what to do in one sentence. The command line prints both and
-    exits with `exit_code`; a traceback appears with `--debug` only.
+    The command line prints `message` and `hint` and exits with `exit_code`. It prints a traceback only with `--debug`.
+
+    Args:
+        message: one sentence that says what is wrong with which value or file.
+        hint: one sentence with one action that helps.
     """
 
     exit_code = 1
@@ -25,23 +29,23 @@ class HeadstartError(Exception):
 
 
 class UsageError(HeadstartError):
-    """A flag, a name or a combination that makes no sense."""
+    """An invalid flag, name or combination of settings."""
 
     exit_code = 2
 
 
 class DataError(HeadstartError):
-    """Photos, labels, manifests or weights that are missing, unreadable or unfit."""
+    """Missing, unreadable or unsuitable photos, labels, manifests or weights."""
 
     exit_code = 3
 
 
 class MissingWeightsError(DataError):
-    """Published weights that are neither on this disk nor to be fetched; `by_hand` says how to put them there."""
+    """Published weights are not on disk and cannot be downloaded; `instructions` describes the manual download."""
 
-    def __init__(self, message: str, hint: str, by_hand: str = "") -> None:
+    def __init__(self, message: str, hint: str, instructions: str = "") -> None:
         super().__init__(message, hint)
-        self.by_hand = by_hand
+        self.instructions = instructions
 
 
 class DivergedError(HeadstartError):
@@ -51,39 +55,47 @@ class DivergedError(HeadstartError):
 
 
 class ResourceError(HeadstartError):
-    """Disk, memory, permissions or time ran out."""
+    """Not enough disk space, memory, permissions or time."""
 
     exit_code = 5
 
 
 class ModelFileError(HeadstartError):
-    """A weights file, model folder or checkpoint that cannot be trusted or does not fit."""
+    """An unsafe or incompatible weights file, model folder or checkpoint."""
 
     exit_code = 6
 
 
 class InterruptedRunError(HeadstartError):
-    """The user or the system asked the run to stop; it can be resumed."""
+    """The user or the system stopped the run; it can be resumed."""
 
     def __init__(self, number: signal.Signals, hint: str) -> None:
         super().__init__(f"Stopped by {number.name}.", hint)
         self.exit_code = 128 + number
 
 
-FREE = "Free some space; a run that was begun goes on with `headstart resume RUN`."
-ACCESS = "Give yourself access, or choose another place (--runs, HEADSTART_CACHE)."
-NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "Storage size calculation overflowed")
-REFUSED = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
+_FREE_SPACE = "Free disk space, then continue with `headstart resume RUN`."
+_GRANT_ACCESS = "Grant access, or choose another folder (--runs, HEADSTART_CACHE)."
+_OUT_OF_MEMORY_TEXTS = ("out of memory", "not enough memory", "allocate memory", "Storage size calculation overflowed")
+_OS_ERROR_HINTS = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EACCES: _GRANT_ACCESS,
+    errno.EPERM: _GRANT_ACCESS,
+    errno.EROFS: _GRANT_ACCESS,
+}
 
 
 def as_headstart_error(error: Exception) -> HeadstartError:
-    """Any error as one of ours: the border where foreign ones end."""
+    """Convert any exception to a HeadstartError; a HeadstartError is returned unchanged."""
     if isinstance(error, HeadstartError):
         return error
-    if isinstance(error, OSError) and error.errno in REFUSED:
-        where = f": {error.filename}" if error.filename else ""
-        return ResourceError(f"The system refused ({error.strerror}{where}).", REFUSED[error.errno])
-    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
-        return ResourceError("The memory is not enough.", "Start anew with a smaller --batch-size or --image-size.")
-    what = f"headstart failed in a way it did not expect ({type(error).__name__}: {' '.join(str(error).split())})."
-    return HeadstartError(what, "Run it again with --debug and report what it prints.")
+    if isinstance(error, OSError) and error.errno in _OS_ERROR_HINTS:
+        location = f": {error.filename}" if error.filename else ""
+        return ResourceError(
+            f"The operating system reported an error ({error.strerror}{location}).", _OS_ERROR_HINTS[error.errno]
+        )
+    if isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS):
+        return ResourceError("Out of memory.", "Reduce --batch-size or --image-size.")
+    message = f"Unexpected error ({type(error).__name__}: {' '.join(str(error).split())})."
+    return HeadstartError(message, "Run the command again with --debug and report the output.")

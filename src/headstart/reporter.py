@@ -1,4 +1,4 @@
-"""What the house says while it works. Rooms speak through a `Voice`; only the doors know what a terminal is."""
+"""Reporting interface: modules report progress through a `Reporter` and do not know the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class ArmStatus:
-    """Where one arm of a study stands: seeds done of those asked, mean accuracy on val (never on test meanwhile).
+    """Progress of one arm of a study.
 
-    `to_target` is the median number of epochs until val passed the target, over the seeds that are done: runs under way
-    do not count yet. None where it has not on half of them.
+    Attributes:
+        arm: name of the arm.
+        state: what the arm is doing, such as "comparing" or "waiting".
+        done: number of finished seeds.
+        total: number of planned seeds.
+        val: mean accuracy on val, 0 to 1; test accuracy is never reported during a study.
+        to_target: median number of epochs until val reached the target, over the finished seeds. None when fewer than
+            half of them reached it. Runs in progress do not count.
     """
 
     arm: str
@@ -24,36 +30,44 @@ class ArmStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Where a study stands: its arms, a line on the run that has just ended, and how long the rest will take."""
+    """Progress of a study.
+
+    Attributes:
+        title: stage of the study and count of its runs.
+        target: val accuracy of the time-to-target column, 0 to 1; 0 means no target.
+        rows: status of each arm.
+        latest: one line about the run that finished last.
+        remaining: one line with the estimated remaining time.
+    """
 
     title: str
-    target: float  # 0: none
+    target: float
     rows: tuple[ArmStatus, ...]
     latest: str
-    left: str
+    remaining: str
 
 
 class Reporter(Protocol):
-    """Somebody who passes on sentences and progress."""
+    """Receiver of messages and progress."""
 
     def say(self, sentence: str) -> None:
-        """Pass on one plain sentence."""
+        """Report one plain sentence."""
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Pass on that `done` of `total` pieces of `what` are finished."""
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Report that `done` of `total` items of `task` are finished."""
 
-    def table(self, table: StudyStatus) -> None:
-        """Pass on where a study stands."""
+    def study_status(self, status: StudyStatus) -> None:
+        """Report the progress of a study."""
 
 
 class NullReporter:
-    """Passes on nothing."""
+    """A reporter that discards everything."""
 
     def say(self, sentence: str) -> None:
-        pass
+        """Discard the sentence."""
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        pass
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Discard the progress."""
 
-    def table(self, table: StudyStatus) -> None:
-        pass
+    def study_status(self, status: StudyStatus) -> None:
+        """Discard the status."""

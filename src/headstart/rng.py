@@ -1,8 +1,9 @@
-"""The only source of randomness: derived from names, never stored.
+"""Random generators derived from a seed and a purpose; no generator state is stored.
 
-A number is drawn from `stream(seed, purpose, epoch, index)`, so the crop of photo 17 in epoch 3 is the same in every
-arm, after every resume and for any number of threads. The idea is big_vision's `fold_in(rng, step)` (Beyer et al.),
-here with numpy's counter-based Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+Every random number comes from `stream(seed, purpose, epoch, index)`, so the crop of photo 17 in epoch 3 is the same in
+every arm, after every resume and for any number of threads. The idea is big_vision's `fold_in(rng, step)` (Beyer et
+al.), here with numpy's counter-based Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+3").
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ def _key(seed: int, purpose: str) -> int:
 
 
 def stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> np.random.Generator:
-    """A generator of its own for (seed, purpose, epoch, index); equal arguments give equal numbers.
+    """Return the generator of (seed, purpose, epoch, index); equal arguments give equal numbers.
 
-    `epoch` must lie in [0, 2**24), `index` in [0, 2**40). Raises ValueError outside.
+    Args:
+        seed: seed of the run.
+        purpose: name of what the numbers are for, such as the train/val split.
+        epoch: in [0, 2**24).
+        index: in [0, 2**40).
+
+    Raises:
+        ValueError: `epoch` or `index` is out of range.
     """
     if not 0 <= epoch < 1 << 24 or not 0 <= index < 1 << 40:
         raise ValueError(f"epoch {epoch} or index {index} is out of range")
@@ -32,9 +40,9 @@ def stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> np.random
 
 @contextmanager
 def torch_stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> Iterator[None]:
-    """Within the block torch's global generators are seeded from that stream; afterwards they are as before.
+    """Seed torch's global generators from `stream` within the block and restore them afterwards.
 
-    For what draws from them and takes no other: `torch.nn.init`, other people's constructors, dropout.
+    For code that accepts no generator of its own: `torch.nn.init`, third-party constructors, dropout.
     """
     import torch
 

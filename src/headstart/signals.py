@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that is obeyed between two events; a second one ends the process at once."""
+"""Defer SIGINT and SIGTERM to the next safe point; a second signal ends the process immediately."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from types import FrameType
 from typing import Any, ClassVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_asked: list[signal.Signals] = []
+_requested: list[signal.Signals] = []
 
 
 def request_stop(number: signal.Signals) -> None:
-    """Ask, from any thread, for what a signal asks for: the wish of now and those to come are told, and never twice.
+    """Request a stop, from any thread, as the signal `number` would.
 
-    For a process that hears its parent's messages and no signals.
+    Current and later guards report it, and it is not sent again. Meant for processes that receive messages from their
+    parent instead of signals.
     """
-    _asked[:] = _asked or [number]
+    _requested[:] = _requested or [number]
 
 
 class TerminationRequested(KeyboardInterrupt):
-    """SIGTERM, raised where Ctrl-C would be."""
+    """SIGTERM as an exception, raised where SIGINT would raise KeyboardInterrupt."""
 
     number = signal.SIGTERM
 
 
 @contextmanager
-def raised() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, as SIGINT raises KeyboardInterrupt, where nobody has it noted.
+def raise_on_sigterm() -> Iterator[None]:
+    """Raise TerminationRequested on SIGTERM within the block, unless a SignalGuard defers the signal.
 
-    Only in the main thread, and only where SIGTERM would end the process in silence.
+    Has an effect only in the main thread and only while SIGTERM has its default handler.
     """
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
     signal.signal(signal.SIGTERM, _raise)
@@ -50,57 +51,57 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 class SignalGuard:
-    """Within the block a signal is only noted; the work asks with `heard` and stops itself at a moment that is whole.
+    """Context manager that records signals; the work polls `pending` and stops at a safe point.
 
-    Blocks may stand within each other, as a run's does within an engine's: all are told. A signal that nobody has asked
-    for when the outermost block ends is sent again, to whoever heard signals before: a wish is never lost. Outside the
-    main thread, where signals cannot be caught, only `ask` is heard.
+    Guards may be nested, as the guard of a run in that of an engine: all of them report the signal. A signal that
+    nobody has polled when the outermost block ends is sent again to the previous handler, so that none is lost. Outside
+    the main thread signals cannot be caught: there only `request_stop` has an effect.
     """
 
-    _noted: ClassVar[list[signal.Signals]] = []
-    _told: ClassVar[bool] = False  # somebody knows and will stop
+    _received: ClassVar[list[signal.Signals]] = []
+    _delivered: ClassVar[bool] = False  # a caller has polled the signal and will stop
     _depth: ClassVar[int] = 0
-    _before: ClassVar[dict[signal.Signals, Any]] = {}
+    _previous: ClassVar[dict[signal.Signals, Any]] = {}
 
     def __init__(self) -> None:
-        self._hears = threading.current_thread() is threading.main_thread()
+        self._catches = threading.current_thread() is threading.main_thread()
 
-    def heard(self) -> signal.Signals | None:
-        """The signal that came first, or None. Who has been told of one has to stop."""
-        if self._hears and SignalGuard._noted:
-            SignalGuard._told = True
-            return SignalGuard._noted[0]
-        return _asked[0] if _asked else None
+    def pending(self) -> signal.Signals | None:
+        """Return the first signal received, or None. A caller that gets a signal has to stop."""
+        if self._catches and SignalGuard._received:
+            SignalGuard._delivered = True
+            return SignalGuard._received[0]
+        return _requested[0] if _requested else None
 
     def complete(self) -> None:
-        """The work is done: a signal that came too late for it is for the blocks around this one, if there are any."""
-        if self._hears and SignalGuard._depth == 1:
-            SignalGuard._told = True
+        """Mark the work as complete: a signal that came too late for it is left to the enclosing guards, if any."""
+        if self._catches and SignalGuard._depth == 1:
+            SignalGuard._delivered = True
 
     @staticmethod
-    def _note(number: int, frame: FrameType | None) -> None:
-        if SignalGuard._noted:
-            os._exit(128 + number)  # asked twice: what is on the disk is whole at any moment
-        SignalGuard._noted.append(signal.Signals(number))
+    def _record(number: int, frame: FrameType | None) -> None:
+        if SignalGuard._received:
+            os._exit(128 + number)  # second signal: files on disk are complete at any moment
+        SignalGuard._received.append(signal.Signals(number))
 
     def __enter__(self) -> SignalGuard:
-        if self._hears:
+        if self._catches:
             if not SignalGuard._depth:
-                SignalGuard._before = {number: signal.signal(number, SignalGuard._note) for number in SIGNALS}
+                SignalGuard._previous = {number: signal.signal(number, SignalGuard._record) for number in SIGNALS}
             SignalGuard._depth += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._hears:
+        if not self._catches:
             return
         SignalGuard._depth -= 1
         if SignalGuard._depth:
             return
-        unheard = [] if SignalGuard._told else list(SignalGuard._noted)
-        SignalGuard._noted.clear()
-        SignalGuard._told = False
-        for number, handler in SignalGuard._before.items():
+        undelivered = [] if SignalGuard._delivered else list(SignalGuard._received)
+        SignalGuard._received.clear()
+        SignalGuard._delivered = False
+        for number, handler in SignalGuard._previous.items():
             signal.signal(number, handler)
-        if kind is None or issubclass(kind, GeneratorExit):  # an error on its way says more than a wish to stop
-            for number in unheard:
+        if kind is None or issubclass(kind, GeneratorExit):  # another exception takes precedence over the signal
+            for number in undelivered:
                 signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""The command line: light to start, honest about every flag, and no traceback without --debug."""
+"""The command line imports nothing slow for help, has a flag per field, and prints tracebacks only with --debug."""
 
 import errno
 import inspect
@@ -21,7 +21,7 @@ from headstart.cli.main import app, main
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig, fields
 from headstart.console import ConsoleReporter
-from headstart.errors import ResourceError
+from headstart.errors import ResourceError, UsageError
 from headstart.runs import runner
 from tests.conftest import environment_for_processes
 from tests.trained import SETTINGS
@@ -30,18 +30,18 @@ COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "board", "diagn
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
 
-def refused(words: list[str], capsys) -> tuple[int, list[str]]:
+def fails(words: list[str], capsys) -> tuple[int, list[str]]:
     """Exit code and the lines on stderr of a command that fails."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_info:
         main(words)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert isinstance(left.value.code, int)
-    return left.value.code, said.err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert isinstance(exit_info.value.code, int)
+    return exit_info.value.code, output.err.splitlines()
 
 
-def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -61,10 +61,10 @@ def test_help_imports_nothing_heavy() -> None:
         "headstart.train\n"
         f"print('THEN', sorted(set(sys.modules) & {{'torch'}}))\n"
     )
-    found = in_a_process(code)
-    assert found.returncode == 0, found.stderr
-    assert "LOADED []" in found.stdout and "THEN ['torch']" in found.stdout
-    assert found.stderr == ""
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    assert "LOADED []" in process.stdout and "THEN ['torch']" in process.stdout
+    assert process.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_help_imports_nothing_heavy() -> None:
      ["train", "--lr", "-1"], ["train", "--save-every", "x"], ["diagnose", "runs", "--engine", "local"]],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[str]) -> None:
-    found = in_a_process(
+def test_invalid_settings_are_reported_before_heavy_imports(words: list[str]) -> None:
+    process = run_python(
         "import atexit, sys; from headstart.cli.main import main\n"
         f"atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & set({HEAVY}))))\n"
         f"main({words})\n"
     )
-    assert found.returncode == 2 and len(found.stderr.splitlines()) == 2, found.stderr
-    assert found.stdout == "LOADED []\n"
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 2, process.stderr
+    assert process.stdout == "LOADED []\n"
 
 
 @pytest.mark.parametrize(
@@ -102,22 +102,22 @@ def test_wrong_settings_are_told_before_anything_heavy_is_imported(words: list[s
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )
-def test_what_is_not_there_is_told_before_torch_is_imported(words: list[str], code: int) -> None:
-    found = in_a_process(
+def test_missing_inputs_are_reported_before_torch_is_imported(words: list[str], code: int) -> None:
+    process = run_python(
         "import atexit, sys; from headstart.cli.main import main\n"
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & {'torch', 'timm'})))\n"
         f"main({words})\n"
     )
-    assert found.returncode == code and "nowhere" in found.stderr.splitlines()[0], found.stderr
-    assert len(found.stderr.splitlines()) == 2 and found.stdout == "LOADED []\n"
+    assert process.returncode == code and "nowhere" in process.stderr.splitlines()[0], process.stderr
+    assert len(process.stderr.splitlines()) == 2 and process.stdout == "LOADED []\n"
 
 
-def test_alone_it_prints_help(capsys) -> None:
+def test_without_arguments_it_prints_help(capsys) -> None:
     main([])
-    alone = capsys.readouterr().out
+    without_arguments = capsys.readouterr().out
     main(["--help"])
-    assert capsys.readouterr().out == alone
-    assert re.findall(r"^│ (\w+)  ", alone, re.MULTILINE) == COMMANDS
+    assert capsys.readouterr().out == without_arguments
+    assert re.findall(r"^│ (\w+)  ", without_arguments, re.MULTILINE) == COMMANDS
     main(["--version"])
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
@@ -125,23 +125,23 @@ def test_alone_it_prints_help(capsys) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys) -> None:
     main([command, "--help"])
-    said = capsys.readouterr().out
-    assert said.startswith(f"Usage: headstart {command}")
-    assert inspect.getdoc(getattr(main, command)).split()[0] in said
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: headstart {command}")
+    assert inspect.getdoc(app[command].default_command).split()[0] in text
 
 
 def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_default(capsys) -> None:
     main(["train", "--help"])
-    said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     flags = {name for argument in app["train"].assemble_argument_collection() for name in argument.names}
     for name, (section, field) in fields().items():
         assert f"--{name.replace('_', '-')}" in flags
-        assert section.capitalize() in said
+        assert section.capitalize() in text
         if name != "source":
-            assert " ".join(field.description.split()) in said
-    assert "optimizer: sgd, adam, adamw, rmsprop [default: sgd]" in said
-    assert "[default: 50%,75%]" in said
-    order = [said.index(f" {section.capitalize()} ") for section in dict.fromkeys(s for s, _ in fields().values())]
+            assert " ".join(field.description.split()) in text
+    assert "optimizer: sgd, adam, adamw, rmsprop [default: sgd]" in text
+    assert "[default: 50%,75%]" in text
+    order = [text.index(f" {section.capitalize()} ") for section in dict.fromkeys(s for s, _ in fields().values())]
     assert order == sorted(order)
 
 
@@ -152,8 +152,8 @@ VALUES = {
     "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "backbone_lr":
     0.5, "schedule": "multistep", "warmup": "2ep", "step_every": "10%", "milestones": "10%,20%", "gamma": 0.5,
     "epochs": "3ep", "head_epochs": "20%", "batch_size": 7, "image_size": 24, "crop": 0.5, "flip": "on", "jitter":
-    0.5, "mixup": 0.5, "augmented_views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5, "ema": 0.5,
-    "patience": 3, "select": "balanced", "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3,
+    0.5, "mixup": 0.5, "augmented_views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5,
+    "ema": 0.5, "patience": 3, "select": "balanced", "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3,
     "test_seed": 4, "source": "digits:0-4",
 }  # fmt: skip
 
@@ -168,7 +168,7 @@ def test_every_flag_reaches_the_plan_and_dry_run_reads_back(tmp_path: Path, caps
     plan = resolve_settings(VALUES).plan
     assert RunConfig.from_toml(printed) == plan
     unset = resolve_settings({"source": "digits"}).plan
-    for name, (section, _) in fields().items():  # every one of them differs from what it would have been
+    for name, (section, _) in fields().items():  # every value differs from its default
         if name not in ("optimizer", "device"):
             assert getattr(getattr(plan, section), name) != getattr(getattr(unset, section), name), name
     (tmp_path / "plan.toml").write_text(printed)
@@ -177,8 +177,7 @@ def test_every_flag_reaches_the_plan_and_dry_run_reads_back(tmp_path: Path, caps
     assert tomllib.loads(printed)["recipe"]["lr"] == 0.5
 
 
-def test_a_config_file_names_the_data_too(tmp_path: Path, capsys) -> None:
-    """What --dry-run printed is enough by itself: the data need not be named again."""
+def test_a_config_file_also_sets_the_data(tmp_path: Path, capsys) -> None:
     main(["train", "digits:0-4", "--lr", "0.5", "--dry-run"])
     printed = capsys.readouterr().out
     (tmp_path / "plan.toml").write_text(printed)
@@ -186,35 +185,35 @@ def test_a_config_file_names_the_data_too(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().out == printed
 
 
-WORDS = {
+INVALID_COMMANDS = {
     "no such flag": (["train", "--optimiser", "adam"], "There is no flag --optimiser. Did you mean --optimizer?"),
     "beginning of a flag": (["train", "--opt", "adam"], "There is no flag --opt. Did you mean --optimizer?"),
-    "flag like nothing": (["train", "--qqq"], "There is no flag --qqq."),
+    "unlike any flag": (["train", "--qqq"], "There is no flag --qqq."),
     "flag with value": (["train", "--image-siz=3"], "There is no flag --image-siz. Did you mean --image-size?"),
     "no such command": (["trian"], 'Unknown command "trian". Did you mean "train"?'),
-    "too many words": (["train", "a", "b"], "There is nothing here to do with 'b'."),
-    "nothing named": (["predict"], "MODEL is missing."),
-    "half named": (["predict", "model"], "IMAGES is missing."),
+    "too many words": (["train", "a", "b"], "Unexpected argument 'b'."),
+    "no model": (["predict"], "MODEL is missing."),
+    "no images": (["predict", "model"], "IMAGES is missing."),
     "no value": (["train", "--lr"], "--lr needs a value."),
     "not a number": (["train", "--lr", "abc", "--seed", "1.5"], "lr = abc: "),
     "no such choice": (["train", "--optimizer", "adm"], "one of sgd, adam, adamw, rmsprop; did you mean 'adam'?"),
-    "two forms": (["predict", "m", "i", "--json", "--csv"], "--json and --csv exclude each other."),
+    "two formats": (["predict", "m", "i", "--json", "--csv"], "--json and --csv exclude each other."),
     "bad port": (["board", "--port", "x"], "--port"),
 }
 
 
-@pytest.mark.parametrize("name", WORDS)
-def test_words_that_are_not_understood(name: str, capsys) -> None:
-    words, start = WORDS[name]
-    code, lines = refused(words, capsys)
+@pytest.mark.parametrize("name", INVALID_COMMANDS)
+def test_invalid_commands_are_reported(name: str, capsys) -> None:
+    words, start = INVALID_COMMANDS[name]
+    code, lines = fails(words, capsys)
     assert code == 2 and len(lines) == 2
     assert start in lines[0], lines
     if name == "not a number":
-        assert "seed = 1.5: " in lines[0]  # every fault at once
+        assert "seed = 1.5: " in lines[0]  # all faults are reported together
 
 
 def small(*more: str) -> list[str]:
-    given = {
+    settings = {
         **SETTINGS,
         "source": "digits:0-1",
         "batch_size": 8,
@@ -223,26 +222,26 @@ def small(*more: str) -> list[str]:
         "epochs": "3st",
         "precision": "fp32",
     }
-    source = given.pop("source")
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    source = settings.pop("source")
+    words = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     return ["train", source, *words, *more]
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path, capsys) -> None:
     main(small("--runs", str(tmp_path / "a")))
-    said = capsys.readouterr()
-    (made,) = (tmp_path / "a").iterdir()
-    assert said.out.splitlines()[-1] == f"Model: {made / 'model'}"
-    assert said.out.startswith("Best epoch 1: val accuracy ") and "Test accuracy" in said.out
-    assert "epoch 1/1" in said.err and f"headstart resume {made}" in said.err and "epoch 1/1" not in said.out
-    assert "\x1b" not in said.err + said.out
+    output = capsys.readouterr()
+    (run,) = (tmp_path / "a").iterdir()
+    assert output.out.splitlines()[-1] == f"Model: {run / 'model'}"
+    assert output.out.startswith("Best epoch 1: val accuracy ") and "Test accuracy" in output.out
+    assert "epoch 1/1" in output.err and f"headstart resume {run}" in output.err and "epoch 1/1" not in output.out
+    assert "\x1b" not in output.err + output.out
     main(small("--runs", str(tmp_path / "b"), "--json"))
-    told = json.loads(capsys.readouterr().out)
-    (made,) = (tmp_path / "b").iterdir()
-    assert told == {"folder": str(made), **json.loads((made / "result.json").read_text())}
+    printed = json.loads(capsys.readouterr().out)
+    (run,) = (tmp_path / "b").iterdir()
+    assert printed == {"folder": str(run), **json.loads((run / "result.json").read_text())}
 
 
-def test_a_run_of_the_same_plan_beside_it(tmp_path: Path, capsys) -> None:
+def test_force_new_starts_a_second_run_of_the_same_plan(tmp_path: Path, capsys) -> None:
     main(small("--runs", str(tmp_path)))
     (first,) = tmp_path.iterdir()
     capsys.readouterr()
@@ -256,95 +255,95 @@ def test_a_run_of_the_same_plan_beside_it(tmp_path: Path, capsys) -> None:
 
 
 def on_a_terminal(words: list[str], **environment: str) -> tuple[int, str]:
-    """`headstart WORDS…` with a terminal as its stdout and stderr: exit code and what stood on it."""
-    ours, theirs = pty.openpty()
+    """Run `headstart WORDS…` in a pseudo-terminal; return its exit code and its output."""
+    parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", "from headstart.cli.main import main; main()", *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=child,
+        stdout=child,
+        stderr=child,
         env={**os.environ, **environment},
     )
-    os.close(theirs)
-    seen = b""
-    with suppress(OSError):  # Linux's way to say that the other end is closed
-        while chunk := os.read(ours, 4096):
-            seen += chunk
-    os.close(ours)
-    return process.wait(timeout=60), seen.decode()
+    os.close(child)
+    output = b""
+    with suppress(OSError):  # Linux reports a closed child end as an error
+        while chunk := os.read(parent, 4096):
+            output += chunk
+    os.close(parent)
+    return process.wait(timeout=60), output.decode()
 
 
-def test_no_color_and_a_terminal(tmp_path: Path) -> None:
+def test_no_color_and_errors_on_a_terminal(tmp_path: Path) -> None:
     code, plain = on_a_terminal(["--help"], NO_COLOR="1", TERM="xterm")
     assert code == 0 and "headstart" in plain
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", plain)
-    code, said = on_a_terminal(["train", "--lr", "-1"], TERM="xterm")
-    assert code == 2 and said.count("\n") == 2 and "\x1b" not in said
+    code, text = on_a_terminal(["train", "--lr", "-1"], TERM="xterm")
+    assert code == 2 and text.count("\n") == 2 and "\x1b" not in text
 
 
-def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch) -> None:
+def test_progress_without_a_terminal_is_a_line_every_ten_seconds(capsys, monkeypatch) -> None:
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("headstart.console.time.monotonic", lambda: next(clock))
     with ConsoleReporter() as reporter:
         for done in range(1, 11):
             reporter.progress("training", done, 10)
         reporter.say("a [bold]name[/bold] :smile:\x1b[31m\nand more")
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == (
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
         "training: 3 of 10\ntraining: 6 of 10\ntraining: 9 of 10\na [bold]name[/bold] :smile:\\x1b[31m\\nand more\n"
     )
 
 
-def test_a_fault_of_ours_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
+def test_an_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
     monkeypatch.setattr(runner, "start", fail)
-    code, lines = refused(small("--runs", str(tmp_path)), capsys)
+    code, lines = fails(small("--runs", str(tmp_path)), capsys)
     assert code == 1
-    assert lines[-2] == "headstart failed in a way it did not expect (ZeroDivisionError: first second)."
+    assert lines[-2] == "Unexpected error (ZeroDivisionError: first second)."
     assert "--debug" in lines[-1] and "Traceback" not in "".join(lines)
     with pytest.raises(ZeroDivisionError):
         main([*small("--runs", str(tmp_path)), "--debug"])
-    with pytest.raises(main.UsageError):
+    with pytest.raises(UsageError):
         main(["--debug", "train", "--lr", "-1"])
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "word"),
+    ("error", "code", "text"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), 5, "No space left"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 5, "/x"),
         (MemoryError(), 5, "memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"), 5, "memory"),
         (RuntimeError("Storage size calculation overflowed with sizes=[9]"), 5, "memory"),
-        (ResourceError("No room.", "Make some."), 5, "No room."),
+        (ResourceError("Disk full.", "Free disk space."), 5, "Disk full."),
         (KeyboardInterrupt(), 130, "Stopped"),
         (OSError(errno.EIO, "Input/output error"), 1, "Input/output error"),
     ],
     ids=str,
 )
-def test_foreign_errors_get_our_exit_codes(error, code: int, word: str, monkeypatch, capsys) -> None:
+def test_foreign_errors_get_documented_exit_codes(error, code: int, text: str, monkeypatch, capsys) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(runner, "repair", fail)
-    found, lines = refused(["repair", "x"], capsys)
-    assert found == code and len(lines) == 2 and word in lines[0]
+    exit_code, lines = fails(["repair", "x"], capsys)
+    assert exit_code == code and len(lines) == 2 and text in lines[0]
 
 
-def test_a_reader_that_has_had_enough_is_no_error() -> None:
+def test_a_closed_output_pipe_is_no_error() -> None:
     code = (
         "import os, sys; from headstart.cli.main import main\n"
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
         "main(['train', '--dry-run'])\n"
     )
-    found = in_a_process(code)
-    assert (found.returncode, found.stderr) == (0, "")
+    process = run_python(code)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_board_without_traceback(tmp_path: Path) -> None:
     (tmp_path / "study" / "search" / "trial").mkdir(parents=True)
     process = subprocess.Popen(
         [sys.executable, "-c", "from headstart.cli.main import main; main()", "board", str(tmp_path), "--port", "0"],
@@ -358,21 +357,21 @@ def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in err
-    assert "Runs named search/… tried a learning rate each" in err  # a study has such runs here
+    assert "Runs named search/… are trials of one learning rate" in err
 
 
 def test_the_package_runs_as_a_module() -> None:
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "headstart", "--version"],
         capture_output=True,
         text=True,
         env=environment_for_processes(),
         timeout=120,
     )
-    assert found.returncode == 0 and found.stdout == f"{version('headstart')}\n" and found.stderr == ""
+    assert process.returncode == 0 and process.stdout == f"{version('headstart')}\n" and process.stderr == ""
 
 
-def test_ctrl_c_while_torch_is_imported_is_an_orderly_end(tmp_path: Path) -> None:
+def test_ctrl_c_during_the_import_of_torch_exits_with_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "headstart", "train", "digits:0-1", "--runs", str(tmp_path)],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Every bad input: its exit code, one sentence what, one what to do, no traceback, and no run folder left behind."""
+"""Invalid inputs of runs: exit code, message and hint, no traceback, and no run folder."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from headstart.cli.main import main
-from headstart.storage import files, folders
+from headstart.storage import folders
 from tests.trained import trained
 
 SMALL = ["--image-size", "16", "--stem", "small", "--epochs", "1st", "--batch-size", "4", "--threads", "1"]
@@ -23,7 +23,7 @@ SMALL += ["--precision", "fp32", "--cache-resolution", "1"]
 
 
 def photos(root: Path, **counts: int) -> Path:
-    """Class folders with so many different pictures each."""
+    """Write class folders with the given numbers of random images."""
     draws = np.random.default_rng(0)
     for name, count in counts.items():
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -33,8 +33,8 @@ def photos(root: Path, **counts: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything that the table names: good photos, bad ones, and files that are no weights."""
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the files of the table: valid photos, invalid photos, and files that are not weights."""
     root = tmp_path_factory.mktemp("bad")
     photos(root / "good", cat=6, dog=6)
     photos(root / "one-class", cat=6)
@@ -65,19 +65,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def failure(words: list[str | Path], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run a command that must fail: (exit code, the sentence what, the sentence what to do)."""
+    """Run a command that must fail; return its exit code, message and hint."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_info:
         main(list(map(str, words)))
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    what, hint = said.err.splitlines()[-2:]
-    assert what.endswith((".", "?")) and hint.endswith((".", "?", ")")), (what, hint)  # ")" ends a line of Python
-    return left.value.code, what, hint
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "Traceback" not in output.err
+    message, hint = output.err.splitlines()[-2:]
+    assert message.endswith((".", "?")) and hint.endswith((".", "?", ")")), (message, hint)  # ")" ends a line of code
+    return exit_info.value.code, message, hint
 
 
-# name -> (words of `train` after its source, exit code, what the two sentences name); `@` is the place of the files
+# name -> (source, further arguments of `train`, exit code, texts in message or hint); `@` is the folder of the files
 TRAIN: dict[str, tuple[str, list[str], int, list[str]]] = {
     "missing path": ("@/nowhere", [], 3, ["nowhere does not exist"]),
     "misspelt path": ("@/god", [], 3, ["god does not exist", "good"]),
@@ -87,12 +87,12 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str]]] = {
     "not a manifest": ("@/notes.txt", [], 3, ["neither a folder nor a manifest", ".csv"]),
     "class of one image": ("@/one-image", [], 3, ["'dog' has 1", "--classes"]),
     "undecodable photo": ("@/broken", [], 3, ["cat/cut.png", "--skip-bad"]),
-    "manifest that reaches out": ("@/manifest/out.csv", [], 3, ["../good/cat/0.png", "--allow-outside"]),
+    "manifest with files outside": ("@/manifest/out.csv", [], 3, ["../good/cat/0.png", "--allow-outside"]),
     "manifest without columns": ("@/manifest/bare.csv", [], 3, ["path"]),
-    "digits of no range": ("digits:8-2", [], 2, ["digits"]),
+    "invalid range of digits": ("digits:8-2", [], 2, ["digits"]),
     "unknown class": ("@/good", ["--classes", "cat,dgo"], 2, ["'dgo'", "dog"]),
     "unknown start": ("@/good", ["--start", "imagenett"], 2, ["'imagenett'", "imagenet"]),
-    "unknown initialisation": ("@/good", ["--start", "scratch:he"], 2, ["'he'", "kaiming"]),
+    "unknown initialization": ("@/good", ["--start", "scratch:he"], 2, ["'he'", "kaiming"]),
     "unknown tuning": ("@/good", ["--tuning", "frosen"], 2, ["frosen", "frozen"]),
     "unknown head": ("@/good", ["--head", "quadratic"], 2, ["quadratic", "linear"]),
     "unknown optimizer": ("@/good", ["--optimizer", "adma"], 2, ["adma", "'adam'"]),
@@ -102,137 +102,137 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str]]] = {
     "unknown device": ("@/good", ["--device", "tpu"], 2, ["tpu", "cpu"]),
     "too many stages": ("@/good", ["--tuning", "stages:9"], 2, ["stages:9"]),
     "no stages": ("@/good", ["--tuning", "stages:0"], 2, ["stages:0"]),
-    "head of no width": ("@/good", ["--head", "mlp:0"], 2, ["mlp:0"]),
+    "head of width 0": ("@/good", ["--head", "mlp:0"], 2, ["mlp:0"]),
     "head too wide": ("@/good", ["--head", "mlp:999999999"], 2, ["mlp:999999999"]),
     "missing weights": ("@/good", ["--start", "file:@/none.safetensors"], 3, ["none.safetensors"]),
     "weights that are text": ("@/good", ["--start", "file:@/text.safetensors"], 6, ["text.safetensors"]),
-    "weights of nothing": ("@/good", ["--start", "file:@/other.safetensors"], 6, ["bn1.running_mean"]),
+    "incomplete weights": ("@/good", ["--start", "file:@/other.safetensors"], 6, ["bn1.running_mean"]),
     "weights that are a folder": ("@/good", ["--start", "file:@/good"], 3, ["is a folder"]),
-    "a whole model": ("@/good", ["--start", "file:@/whole.pth"], 6, ["state_dict()", "torch.save", "torch.load"]),
+    "pickled model": ("@/good", ["--start", "file:@/whole.pth"], 6, ["state_dict()", "torch.save", "torch.load"]),
     "another architecture": (
         "@/good", ["--start", "file:@/resnet34.pth", "--stem", "imagenet"], 6, ["layer1.2.conv1.weight"],
     ),
-    "a run that is none": ("@/good", ["--start", "run:@/good"], 3, ["good"]),
+    "folder without run": ("@/good", ["--start", "run:@/good"], 3, ["good"]),
     "imagenet with another stem": ("@/good", ["--start", "imagenet"], 2, ["stem"]),
-    "stats of chance": ("@/good", ["--start", "stats:scratch"], 2, ["stats:scratch"]),
+    "stats of scratch": ("@/good", ["--start", "stats:scratch"], 2, ["stats:scratch"]),
     "epochs without unit": ("@/good", ["--epochs", "10"], 2, ["'10'", "10ep"]),
     "no epochs": ("@/good", ["--epochs", "0ep"], 2, ["epochs"]),
     "epochs in per cent": ("@/good", ["--epochs", "50%"], 2, ["10ep"]),
     "less than a step": ("@/good", ["--epochs", "0.01ep"], 2, ["0.01ep", "step"]),
-    "head alone": ("@/good", ["--tuning", "lp-ft", "--head-epochs", "100%"], 2, ["head-epochs", "100%"]),
-    "head for nothing": ("@/good", ["--tuning", "lp-ft", "--head-epochs", "1%"], 2, ["head-epochs"]),
-    "more than the whole": ("@/good", ["--warmup", "120%"], 2, ["120%"]),
+    "head alone in lp-ft": ("@/good", ["--tuning", "lp-ft", "--head-epochs", "100%"], 2, ["head-epochs", "100%"]),
+    "too few head epochs": ("@/good", ["--tuning", "lp-ft", "--head-epochs", "1%"], 2, ["head-epochs"]),
+    "warm-up above 100 %": ("@/good", ["--warmup", "120%"], 2, ["120%"]),
     "negative rate": ("@/good", ["--lr", "-0.1"], 2, ["lr", "-0.1"]),
     "no rate": ("@/good", ["--lr", "0"], 2, ["lr"]),
-    "rate without end": ("@/good", ["--lr", "inf"], 2, ["lr", "inf"]),
-    "rate that is none": ("@/good", ["--lr", "nan"], 2, ["lr", "nan"]),
+    "infinite rate": ("@/good", ["--lr", "inf"], 2, ["lr", "inf"]),
+    "rate of nan": ("@/good", ["--lr", "nan"], 2, ["lr", "nan"]),
     "tiny images": ("@/good", ["--image-size", "4"], 2, ["image-size", "8"]),
     "half an image": ("@/good", ["--image-size", "16.5"], 2, ["image-size"]),
     "batch of one": ("@/good", ["--batch-size", "1"], 2, ["batch-size", "2"]),
     "nesterov of adam": ("@/good", ["--nesterov", "--optimizer", "adam"], 2, ["nesterov", "sgd"]),
     "many faults": ("@/good", ["--lr", "-1", "--epochs", "x", "--flip", "no"], 2, ["lr", "epochs", "flip"]),
     "timm with switches": ("@/good", ["--network", "timm:resnet10t"], 2, ["timm:resnet10t", "stem"]),
-    "no such settings": ("@/good", ["--config", "@/none.toml"], 2, ["none.toml"]),
-    "settings that are no TOML": ("@/good", ["--config", "@/bad.toml"], 2, ["bad.toml", "line 1"]),
-    "settings in bytes": ("@/good", ["--config", "@/binary.toml"], 2, ["binary.toml"]),
+    "missing settings file": ("@/good", ["--config", "@/none.toml"], 2, ["none.toml"]),
+    "invalid TOML": ("@/good", ["--config", "@/bad.toml"], 2, ["bad.toml", "line 1"]),
+    "binary settings file": ("@/good", ["--config", "@/binary.toml"], 2, ["binary.toml"]),
     "unknown setting": ("@/good", ["--config", "@/unknown.toml"], 2, ["'optimiser'", "'optimizer'"]),
     "unknown preset": ("@/good", ["--preset", "labb"], 2, ["'labb'", "lab"]),
-    "save when": ("@/good", ["--save-every", "10"], 2, ["save-every", "10ep"]),
-    "save always": ("@/good", ["--save-every", "0st"], 2, ["save-every"]),
+    "interval without unit": ("@/good", ["--save-every", "10"], 2, ["save-every", "10ep"]),
+    "interval of 0 steps": ("@/good", ["--save-every", "0st"], 2, ["save-every"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TRAIN)
-def test_training_refuses(name: str, place: Path, tmp_path: Path, capsys) -> None:
-    source, words, expected, named = TRAIN[name]
-    given = [word.replace("@", str(place)) for word in [source, *SMALL]]
-    for word in words:  # a flag of the case replaces the same one of SMALL: no flag may stand twice
-        if word in given:
-            position = given.index(word)
-            del given[position : position + 2]
-    given += [word.replace("@", str(place)) for word in words]
-    code, what, hint = failure(["train", *given, "--runs", tmp_path / "runs"], capsys)
-    assert code == expected, (what, hint)
-    for text in named:
-        assert text in f"{what} {hint}"
+def test_invalid_training_is_an_error(name: str, files: Path, tmp_path: Path, capsys) -> None:
+    source, words, expected, texts = TRAIN[name]
+    arguments = [word.replace("@", str(files)) for word in [source, *SMALL]]
+    for word in words:  # a flag of the case replaces that of SMALL, because repeated flags are an error
+        if word in arguments:
+            position = arguments.index(word)
+            del arguments[position : position + 2]
+    arguments += [word.replace("@", str(files)) for word in words]
+    code, message, hint = failure(["train", *arguments, "--runs", tmp_path / "runs"], capsys)
+    assert code == expected, (message, hint)
+    for text in texts:
+        assert text in f"{message} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there(place: Path, tmp_path: Path, capsys) -> None:
-    code, what, hint = failure(["train", place / "good", "--device", "cuda", "--runs", tmp_path / "runs"], capsys)
-    assert code == 2 and "cuda" in what and "--device cpu" in hint
+def test_a_missing_device_is_an_error(files: Path, tmp_path: Path, capsys) -> None:
+    code, message, hint = failure(["train", files / "good", "--device", "cuda", "--runs", tmp_path / "runs"], capsys)
+    assert code == 2 and "cuda" in message and "--device cpu" in hint
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("start", ["imagenet", "timm:resnet10t"])
-def test_named_weights_without_a_network(start: str, place: Path, tmp_path: Path, capsys) -> None:
-    """The conftest lets nothing out; the answer comes at once, and says what to fetch and where to put it."""
+def test_weights_by_name_without_a_network(start: str, files: Path, tmp_path: Path, capsys) -> None:
+    """Without network access the error appears quickly and describes the manual download."""
     before = time.monotonic()
-    words = ["train", place / "good", "--start", start, "--epochs", "1st", "--image-size", "32", "--threads", "1"]
-    code, what, hint = failure([*words, "--runs", tmp_path / "runs"], capsys)
+    words = ["train", files / "good", "--start", start, "--epochs", "1st", "--image-size", "32", "--threads", "1"]
+    code, message, hint = failure([*words, "--runs", tmp_path / "runs"], capsys)
     assert code == 3 and time.monotonic() - before < 30
-    assert "https://" in what and "sha256" in hint and os.sep in hint and "--start file:" in hint
+    assert "https://" in message and "sha256" in hint and os.sep in hint and "--start file:" in hint
     if start == "imagenet":
         assert "f37072fd" in hint and "resnet18-f37072fd.pth" in hint
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_network_of_one_size(place: Path, tmp_path: Path, capsys) -> None:
+def test_a_network_with_a_fixed_image_size(files: Path, tmp_path: Path, capsys) -> None:
     words = ["--network", "timm:vit_tiny_patch16_224", "--image-size", "32", "--epochs", "1st", "--threads", "1"]
-    code, what, hint = failure(["train", place / "good", *words, "--runs", tmp_path / "runs"], capsys)
-    assert code == 2 and "224" in f"{what} {hint}" and "image-size" in f"{what} {hint}"
+    code, message, hint = failure(["train", files / "good", *words, "--runs", tmp_path / "runs"], capsys)
+    assert code == 2 and "224" in f"{message} {hint}" and "image-size" in f"{message} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("where", ["a file", "a place that takes none", "read-only"])
-def test_runs_where_none_can_be(where: str, place: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("kind", ["a file", "a virtual file system", "read-only"])
+def test_an_unwritable_runs_folder_is_an_error(kind: str, files: Path, tmp_path: Path, capsys) -> None:
     runs = tmp_path / "runs"
-    if where == "a file":
+    if kind == "a file":
         runs.touch()
-    elif where == "read-only":
+    elif kind == "read-only":
         if os.geteuid() == 0:
             pytest.skip("root may write anywhere")
         runs.mkdir(mode=0o500)
     else:
         runs = Path("/proc/headstart")
-    code, what, hint = failure(["train", place / "good", *SMALL, "--runs", runs], capsys)
-    assert code == 5 and str(runs) in what and "--runs" in hint
+    code, message, hint = failure(["train", files / "good", *SMALL, "--runs", runs], capsys)
+    assert code == 5 and str(runs) in message and "--runs" in hint
     assert not list(runs.iterdir()) if runs.is_dir() else True
 
 
-def other_commands(place: Path, run: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path], int, str]]:
-    photo = place / "good" / "cat" / "0.png"
+def other_commands(files: Path, run: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path], int, str]]:
+    photo = files / "good" / "cat" / "0.png"
     return {
-        "resume of nothing": (["resume", tmp_path / "none"], 3, "none does not exist"),
-        "resume of no run": (["resume", place / "good"], 3, "neither a run nor a study"),
-        "resume of a finished run": (["resume", run], 2, "finished"),
-        "resume now and then": (["resume", run, "--save-every", "x"], 2, "save-every"),
-        "another of no run": (["resume", place / "good", "--force-new"], 3, "neither a run nor a study"),
-        "repair of no run": (["repair", place / "good"], 3, "plan.json"),
-        "board on no port": (["board", tmp_path, "--port", "70000"], 2, "70000"),
-        "board of nothing": (["board", tmp_path / "none"], 3, "none"),
-        "predict with nothing": (["predict", tmp_path / "none", photo], 6, "none does not exist"),
-        "predict with no model": (["predict", place / "good", photo], 6, "good"),
-        "predict with a picture": (["predict", photo, photo], 6, "0.png"),
-        "predict no file": (["predict", run, tmp_path / "none.png"], 3, "none.png"),
-        "predict an empty folder": (["predict", run, place / "empty"], 3, "no images"),
-        "predict a text": (["predict", run, place / "notes.txt"], 3, "notes.txt"),
-        "evaluate with no model": (["evaluate", place / "good", place / "good"], 6, "good"),
-        "evaluate on nothing": (["evaluate", run, tmp_path / "none"], 3, "none"),
-        "evaluate on other classes": (["evaluate", run, place / "good"], 3, "cat, dog"),
+        "resume a missing folder": (["resume", tmp_path / "none"], 3, "none does not exist"),
+        "resume a folder without run": (["resume", files / "good"], 3, "neither a run nor a study"),
+        "resume a finished run": (["resume", run], 2, "finished"),
+        "resume with an invalid interval": (["resume", run, "--save-every", "x"], 2, "save-every"),
+        "force-new without run": (["resume", files / "good", "--force-new"], 3, "neither a run nor a study"),
+        "repair a folder without run": (["repair", files / "good"], 3, "plan.json"),
+        "board with an invalid port": (["board", tmp_path, "--port", "70000"], 2, "70000"),
+        "board on a missing folder": (["board", tmp_path / "none"], 3, "none"),
+        "predict with a missing model": (["predict", tmp_path / "none", photo], 6, "none does not exist"),
+        "predict with an invalid model": (["predict", files / "good", photo], 6, "good"),
+        "predict with an image as model": (["predict", photo, photo], 6, "0.png"),
+        "predict a missing image": (["predict", run, tmp_path / "none.png"], 3, "none.png"),
+        "predict an empty folder": (["predict", run, files / "empty"], 3, "no images"),
+        "predict a text file": (["predict", run, files / "notes.txt"], 3, "notes.txt"),
+        "evaluate with an invalid model": (["evaluate", files / "good", files / "good"], 6, "good"),
+        "evaluate on missing data": (["evaluate", run, tmp_path / "none"], 3, "none"),
+        "evaluate on other classes": (["evaluate", run, files / "good"], 3, "cat, dog"),
         "evaluate an unknown split": (["evaluate", run, "digits:0-3", "--split", "tset"], 2, "tset"),
         "evaluate an unknown class": (["evaluate", run, "digits:0-3", "--classes", "7"], 2, "'7'"),
     }
 
 
-@pytest.mark.filterwarnings("ignore:html5lib:DeprecationWarning")  # of what TensorBoard imports
-def test_other_commands_refuse(place: Path, run: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.filterwarnings("ignore:html5lib:DeprecationWarning")  # raised by an import of TensorBoard
+def test_errors_of_other_commands(files: Path, run: Path, tmp_path: Path, capsys) -> None:
     before = sorted(run.rglob("*"))
-    for name, (words, expected, named) in other_commands(place, run, tmp_path).items():
-        code, what, hint = failure(words, capsys)
-        assert code == expected, (name, code, what, hint)
-        assert named in what, (name, what)
+    for name, (words, expected, text) in other_commands(files, run, tmp_path).items():
+        code, message, hint = failure(words, capsys)
+        assert code == expected, (name, code, message, hint)
+        assert text in message, (name, message)
     assert sorted(run.rglob("*")) == before
 
 
@@ -241,22 +241,22 @@ def only_run(runs: Path) -> Path:
     return folder
 
 
-def test_a_batch_larger_than_the_data_works(place: Path, tmp_path: Path, capsys) -> None:
+def test_a_batch_may_be_larger_than_the_data(files: Path, tmp_path: Path, capsys) -> None:
     words = [*SMALL, "--runs", str(tmp_path)]
     words[words.index("--batch-size") + 1] = "16"
-    main(["train", str(place / "good"), *words])
+    main(["train", str(files / "good"), *words])
     assert (only_run(tmp_path) / "model" / "model.safetensors").exists()
 
 
-def test_with_skip_bad_the_run_goes_on_and_lists_what_it_left_out(place: Path, tmp_path: Path, capsys) -> None:
-    main(["train", str(place / "broken"), *SMALL, "--skip-bad", "--runs", str(tmp_path)])
-    said = capsys.readouterr()
-    assert "Left out 1 that cannot be decoded: cat/cut.png" in said.err
-    assert "Test accuracy" in said.out and (only_run(tmp_path) / "result.json").exists()
+def test_skip_bad_lists_and_leaves_out_undecodable_photos(files: Path, tmp_path: Path, capsys) -> None:
+    main(["train", str(files / "broken"), *SMALL, "--skip-bad", "--runs", str(tmp_path)])
+    output = capsys.readouterr()
+    assert "Left out 1 that cannot be decoded: cat/cut.png" in output.err
+    assert "Test accuracy" in output.out and (only_run(tmp_path) / "result.json").exists()
 
 
-def test_a_disk_too_small_for_checkpoints_is_told_before_the_first_step(
-    place: Path, tmp_path: Path, capsys, monkeypatch
+def test_insufficient_disk_space_is_reported_before_the_first_step(
+    files: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     real = folders.require_space
@@ -265,19 +265,19 @@ def test_a_disk_too_small_for_checkpoints_is_told_before_the_first_step(
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
         real(folder, needed)
 
-    monkeypatch.setattr(files, "require_space", nearly_full)
-    code, what, hint = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
-    assert code == 5 and "0.4 GB are needed" in what and "Free some space" in hint
+    monkeypatch.setattr(folders, "require_space", nearly_full)
+    code, message, hint = failure(["train", files / "good", *SMALL, "--runs", tmp_path], capsys)
+    assert code == 5 and "0.4 GB are needed" in message and "Free disk space" in hint
     assert not (only_run(tmp_path) / "metrics.jsonl").exists()
     monkeypatch.undo()
     main(["resume", str(only_run(tmp_path))])
     assert (only_run(tmp_path) / "result.json").exists()
 
 
-def test_a_full_disk_in_the_middle_of_a_run(place: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_a_full_disk_during_a_run_is_reported(files: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     def full(*_: object) -> Callable[..., None]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("headstart.runs.runner.write_model", full)
-    code, what, hint = failure(["train", place / "good", *SMALL, "--runs", tmp_path], capsys)
-    assert code == 5 and "space" in what and "resume" in hint
+    code, message, hint = failure(["train", files / "good", *SMALL, "--runs", tmp_path], capsys)
+    assert code == 5 and "space" in message and "resume" in hint

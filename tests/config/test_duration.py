@@ -1,3 +1,5 @@
+"""Durations are parsed, converted to steps, and rejected without a unit."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from headstart.config.duration import Duration
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["ep", "st", "%"]))
-def test_what_is_written_is_read(value: int, unit: str) -> None:
+def test_text_round_trip(value: int, unit: str) -> None:
     if unit == "%":
         value %= 101
     assert str(Duration.parse(f"{value}{unit}")) == f"{value}{unit}"
@@ -14,11 +16,11 @@ def test_what_is_written_is_read(value: int, unit: str) -> None:
 
 
 @given(st.floats(0, 100), st.integers(1, 10**4))
-def test_a_share_is_within_the_whole(share: float, whole: int) -> None:
+def test_a_share_is_at_most_the_whole(share: float, whole: int) -> None:
     assert 0 <= Duration(share, "%").steps(7, whole=whole) <= whole
 
 
-def test_conversions() -> None:
+def test_conversion_to_steps() -> None:
     assert Duration.parse("10ep").steps(47) == 470
     assert Duration.parse("0.5ep").steps(47) == 24  # 23.5 rounds up
     assert Duration.parse("500st").steps(47) == 500
@@ -26,11 +28,11 @@ def test_conversions() -> None:
 
 
 @pytest.mark.parametrize("text", ["10", "ep", "-1ep", "1.5st", "101%", "10 epochs", "", "nan ep"])
-def test_a_number_without_a_unit_is_refused(text: str) -> None:
+def test_invalid_durations_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|whole"):
         Duration.parse(text)
 
 
-def test_a_share_of_nothing_is_refused() -> None:
+def test_a_share_needs_a_whole() -> None:
     with pytest.raises(ValueError, match="share"):
         Duration(20, "%").steps(47)

@@ -1,3 +1,5 @@
+"""Run folders, journal, atomic writes and locks."""
+
 import json
 import multiprocessing
 import os
@@ -12,26 +14,26 @@ from headstart.storage import files, folders, locks
 from headstart.storage.journal import Journal, read_lines
 
 
-def test_the_name_of_a_run_folder(tmp_path: Path) -> None:
-    when = datetime(2026, 10, 20, 14, 44, 12)
-    folder = folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when)
+def test_run_folder_names(tmp_path: Path) -> None:
+    now = datetime(2026, 10, 20, 14, 44, 12)
+    folder = folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, now)
     assert re.fullmatch(r"Oct20_14-44-12_[A-Za-z0-9.+@-]+-file-cifar10\+frozen@sgd-s3", folder.name)
-    assert folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, when).name == folder.name + "-2"
+    assert folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, now).name == folder.name + "-2"
 
 
-def test_names_cannot_leave_the_folder() -> None:
+def test_slugs_are_safe_in_paths() -> None:
     for name in ("../../etc", "a/b", "..", "", "con\x00", "a" * 500, "файл"):
         slug = folders.slug(name)
         assert slug and "/" not in slug and slug not in (".", "..") and len(slug) <= 80
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_failed_creation_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
         folders.create_run(tmp_path / "file", "x", 0)
 
 
-def test_a_journal_is_cut_where_the_checkpoint_was(tmp_path: Path) -> None:
+def test_a_journal_is_truncated_at_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with Journal(path) as journal:
         journal.append({"step": 1})
@@ -42,25 +44,25 @@ def test_a_journal_is_cut_where_the_checkpoint_was(tmp_path: Path) -> None:
     assert list(read_lines(path)) == [{"step": 1}, {"step": 2, "again": True}]
 
 
-def test_a_journal_shorter_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("{}\n")
     with pytest.raises(DataError, match="3 bytes"):
         Journal(tmp_path / "m", 100)
 
 
-def test_a_last_line_cut_by_a_crash_is_passed_over(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "m").write_text('{"a":1}\n{"a":')
     assert list(read_lines(tmp_path / "m")) == [{"a": 1}]
 
 
-def test_floats_come_back_exactly(tmp_path: Path) -> None:
+def test_floats_round_trip_exactly(tmp_path: Path) -> None:
     with Journal(tmp_path / "m") as journal:
         journal.append({"x": 0.1 + 0.2})
     assert next(read_lines(tmp_path / "m"))["x"] == 0.1 + 0.2
 
 
 @pytest.mark.parametrize("nth", range(3))
-def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     path = tmp_path / "result.json"
     files.write_json(path, {"old": 1})
     calls = iter(range(100))
@@ -81,7 +83,7 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_nan_is_not_json(tmp_path: Path) -> None:
+def test_nan_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         files.write_json(tmp_path / "x.json", {"loss": float("nan")})
 
@@ -92,7 +94,7 @@ def _hold(folder: str, ready, done) -> None:
         done.wait(30)
 
 
-def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+def test_the_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
@@ -100,19 +102,19 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> No
     assert ready.wait(30)
     with pytest.raises(UsageError, match=f"process {holder.pid} on "), locks.locked(tmp_path):
         pass
-    holder.kill()  # a dead process's lock is taken over
+    holder.kill()  # the lock of a dead process is taken over
     holder.join()
     with locks.locked(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
     assert not (tmp_path / "lock").exists()
 
 
-def test_too_little_space_is_told_before(tmp_path: Path) -> None:
+def test_insufficient_disk_space_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="GB are needed"):
         folders.require_space(tmp_path, 1 << 60)
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+def test_the_error_of_a_damaged_line_has_its_number(tmp_path: Path) -> None:
     (tmp_path / "m").write_text('{"a":1}\n{"a":\n{"a":3}\n')
     with pytest.raises(DataError, match=r"Line 2 of .*m is damaged"):
         list(read_lines(tmp_path / "m"))

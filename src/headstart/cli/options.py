@@ -1,4 +1,4 @@
-"""Flags made from the fields of the plan and of the protocol, and what is wrong with words that are none."""
+"""Flags generated from the fields of the plan and of the protocol, and messages for invalid command lines."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ from pydantic_core import PydanticUndefined
 from headstart.config.run_config import SECTIONS, fields
 from headstart.config.study_config import StudyConfig
 
-PROTOCOL = Group("Protocol", sort_key=0.5)
-GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
+_PROTOCOL_GROUP = Group("Protocol", sort_key=0.5)
+_SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
 
 
 def with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag for each field of the plan to a command that takes them as **settings."""
-    return _with_flags(command, {name: (GROUPS[part], f) for name, (part, f) in fields().items() if name != "source"})
+    """Add one flag per field of the plan to a command that takes them as **settings."""
+    flags = {name: (_SECTION_GROUPS[section], f) for name, (section, f) in fields().items() if name != "source"}
+    return _with_flags(command, flags)
 
 
 def with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag for each field of the protocol, and of the plan what the arms do not say themselves."""
-    said = ("arms", "vary", "held")  # by words of their own, or by other flags
-    rules = {name: (PROTOCOL, f) for name, f in StudyConfig.model_fields.items() if name not in said}
-    own = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val")
-    shared = {name: (GROUPS[section], f) for name, (section, f) in fields().items() if name not in own}
+    """Add one flag per field of the protocol, and per field of the plan that arms and study leave open."""
+    without_flag = ("arms", "vary", "held")  # parameters of the command itself, or derived from other flags
+    rules = {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without_flag}
+    set_by_arms = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val")
+    shared = {name: (_SECTION_GROUPS[section], f) for name, (section, f) in fields().items() if name not in set_by_arms}
     return _with_flags(command, {**rules, **shared})
 
 
-def _with_flags(command: Callable[..., None], wanted: dict[str, tuple[Group, Any]]) -> Callable[..., None]:
+def _with_flags(command: Callable[..., None], flags: dict[str, tuple[Group, Any]]) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    flags = [
+    added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(field, group))
-        for name, (group, field) in wanted.items()
+        for name, (group, field) in flags.items()
     ]
-    command.__signature__ = signature.replace(parameters=own + flags)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in own + flags}
+    command.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in own + added}
     return command
 
 
 def _flag(field: Any, group: Group) -> Any:
-    """A switch, or text that the plan reads: so that every fault is told at once and in the plan's words."""
+    """Return the annotation of a flag: a switch, or text, so that the plan reports all invalid values at once."""
     if field.annotation is bool:
         return Annotated[bool | None, Parameter(help=field.description, group=group, negative="")]
-    shown = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
-    return Annotated[str | None, Parameter(help=_flag_help(field), group=group, metavar=shown)]
+    metavar = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
+    return Annotated[str | None, Parameter(help=_flag_help(field), group=group, metavar=metavar)]
 
 
 def _flag_help(field: Any) -> str:
-    """Description, choices and default, from the field."""
+    """Return description, choices and default of a field."""
     text, default = str(field.description), field.default
     if get_origin(field.annotation) is Literal:
         text += f": {', '.join(map(str, get_args(field.annotation)))}"
@@ -69,21 +70,24 @@ def _flag_help(field: Any) -> str:
 
 
 def switch(text: str) -> Any:
+    """Return the parameter of a flag without a value; `text` is its help."""
     return Parameter(help=text, negative="", show_default=False)
 
 
 def usage(error: CycloptsError) -> str:
-    """What is wrong with the words of a command, in one sentence."""
+    """Return one sentence that says what is wrong with a command line."""
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), error.argument.name)
         return f"{name} needs a value." if name.startswith("-") else f"{name} is missing."
     if isinstance(error, UnusedCliTokensError):
-        return f"There is nothing here to do with {', '.join(map(repr, error.unused_tokens or ()))}."
+        return f"Unexpected argument {', '.join(map(repr, error.unused_tokens or ()))}."
     if isinstance(error, UnknownOptionError):
-        asked = (error.token.keyword or error.token.value).partition("=")[0]
+        flag = (error.token.keyword or error.token.value).partition("=")[0]
         flags = [name for argument in error.argument_collection for name in argument.names]
-        bare = {name.strip("-"): name for name in flags}
-        near = [name for name in flags if asked.strip("-") and name.startswith(asked)]
-        near = near or [bare[word] for word in difflib.get_close_matches(asked.strip("-"), bare, n=1, cutoff=0.7)]
-        return f"There is no flag {asked}.{f' Did you mean {near[0]}?' if near else ''}"
+        by_word = {name.strip("-"): name for name in flags}
+        similar = [name for name in flags if flag.strip("-") and name.startswith(flag)]
+        similar = similar or [
+            by_word[word] for word in difflib.get_close_matches(flag.strip("-"), by_word, n=1, cutoff=0.7)
+        ]
+        return f"There is no flag {flag}.{f' Did you mean {similar[0]}?' if similar else ''}"
     return " ".join(str(error).split())

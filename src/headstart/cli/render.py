@@ -1,66 +1,97 @@
-"""Predictions as text: columns for people, CSV for programs. Nothing here imports torch."""
+"""Print results as text for people, or as CSV and JSON for programs. Imports no torch."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.analysis.wording import splits
+from headstart.analysis.wording import paragraph, splits
+from headstart.text import printable
 
 if TYPE_CHECKING:
     from headstart.inference.predictor import Prediction
-from headstart.text import printable
 
 
 def as_table(predictions: Sequence[Prediction]) -> str:
-    """Plain columns, one line per image: image, confidence, label; or image and what is wrong with it."""
+    """Format predictions in columns, one line per image: image, confidence and label, or image and error."""
     names = [printable(p.image) for p in predictions]
     width = max(map(len, names), default=0)
     rows = []
     for name, p in zip(names, predictions, strict=True):
-        said = p.error.removeprefix(p.image).strip() or f"{100 * p.confidence:5.1f} %  {p.label}"
-        rows.append(f"{name:<{width}}  {printable(said)}\n")
+        result = p.error.removeprefix(p.image).strip() or f"{100 * p.confidence:5.1f} %  {p.label}"
+        rows.append(f"{name:<{width}}  {printable(result)}\n")
     return "".join(rows)
 
 
 def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """CSV with a header: image, label, confidence, error, and `p(CLASS)` for each class's probability.
+    """Format predictions as CSV with the header image, label, confidence, error, and `p(CLASS)` for each class.
 
-    Names stand as they are, also one that begins with `=`: import columns as text where a spreadsheet might run them.
+    Names are not escaped, also those that begin with `=`: a spreadsheet must import the columns as text.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["image", "label", "confidence", "error", *(f"p({name})" for name in classes)])
     for p in predictions:
-        shares = p.probabilities or [""] * len(classes)
-        writer.writerow([p.image, p.label, p.confidence if p.probabilities else "", p.error, *shares])
+        probabilities = p.probabilities or [""] * len(classes)
+        writer.writerow([p.image, p.label, p.confidence if p.probabilities else "", p.error, *probabilities])
     return buffer.getvalue()
 
 
 def study_table(verdict: dict[str, Any]) -> str:
-    """The arms of a verdict as plain columns: means on what chose and what judged, rate, epochs to target."""
-    chose, judge = splits(verdict)
-    head = ["arm", "seeds", f"{chose} %", f"{judge} %", "±sd", "lr"]
-    head += [f"epochs to {100 * verdict['target']:.3g} %"] if verdict["target"] else []
-    rows = [head]
+    """Format the arms of a verdict in columns: mean accuracies on the selection and evaluation split, rates, epochs."""
+    selection, evaluation = splits(verdict)
+    headings = ["arm", "seeds", f"{selection} %", f"{evaluation} %", "±sd", "lr"]
+    headings += [f"epochs to {100 * verdict['target']:.3g} %"] if verdict["target"] else []
+    rows = [headings]
     for arm in verdict["arms"]:
         rates = sorted({run["lr"] for run in arm["seeds"]})
         time = (arm["to_target"] or {}).get("epochs", {})
-        passed = (
+        epochs = (
             f"{time['median']:g}" if time.get("median") is not None else f"{time.get('reached', 0)} of {verdict['n']}"
         )
         deviation = "" if arm["test_sd"] is None else f"{100 * arm['test_sd']:.1f}"
         name = arm["name"] + (" *" if arm["name"] == verdict["chosen"] else "")
         numbers = [f"{100 * arm['val']:.1f}", f"{100 * arm['test']:.1f}", deviation]
-        row = [printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), passed]
-        rows.append(row[: len(head)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        row = [printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
+        rows.append(row[: len(headings)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(headings))]
     lines = [
         "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
-    return "\n".join([*lines, f"* chosen by {chose}: its model is exported"])
+    return "\n".join([*lines, f"* best on {selection}: its model is exported"])
+
+
+def print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
+    """Print the verdict of a study with its table, or as JSON."""
+    if as_json:
+        print_json({"folder": str(folder), **verdict})
+        return
+    sentences = verdict["sentences"]
+    print(study_table(verdict), end="\n\n")
+    print("\n".join(map(printable, [*sentences.get("others", ()), *sentences.get("notes", ())])), end="\n\n")
+    print(f"{printable(paragraph(sentences))}\n{folder}")
+    print(f"Report: {folder / 'report.html'}")
+
+
+def print_run(folder: Path, as_json: bool) -> None:
+    """Print the result of a run, or as JSON."""
+    from headstart.results.summary import result_sentences
+    from headstart.storage.files import read_json
+
+    result = read_json(folder / "result.json")
+    if as_json:
+        print_json({"folder": str(folder), **result})
+    else:
+        print("\n".join([*result_sentences(result), f"Model: {folder / 'model'}"]))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=1, allow_nan=False))

@@ -1,4 +1,4 @@
-"""TensorBoard, opened on a folder of runs."""
+"""Serve TensorBoard on a folder of runs."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from tensorboard.program import TensorBoardServerException
 
 from headstart.errors import DataError, ResourceError, UsageError
 
-# TensorBoard thins out what is longer: its own limits of 1000 points and 10 pictures would hide most of a run.
-SAMPLES = "scalars=100000,histograms=2000,images=1000"
+# TensorBoard subsamples longer series: its default limits of 1000 points and 10 images would hide most of a run.
+SAMPLES_PER_PLUGIN = "scalars=100000,histograms=2000,images=1000"
 
 
 def legend(folder: Path) -> list[str]:
-    """What the runs are that a study has beside those of its comparison, as TensorBoard names them."""
-    if not any(next(folder.glob(place), None) for place in ("search/*", "*/search/*")):
+    """Return lines that explain the names of a study's extra runs in TensorBoard; empty for a folder without them."""
+    if not any(next(folder.glob(pattern), None) for pattern in ("search/*", "*/search/*")):
         return []
     return [
-        "Runs named search/… tried a learning rate each, on seeds of their own; mean-… is the mean of an arm's seeds.",
+        "Runs named search/… are trials of one learning rate on seeds of their own; mean-… is the mean over an arm's "
+        "seeds.",
         "To see the comparison alone, filter the runs by ^(?!.*search/).",
     ]
 
 
-def serve(folder: Path, port: int, tell: Callable[[str], None]) -> None:
-    """Serve `folder` on this machine only, tell the address, and stay until interrupted.
+def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
+    """Serve `folder` on this machine only, pass the URL to `show_url`, and block until interrupted.
 
-    Raises UsageError for a number that is no port, DataError for a folder that is not there, ResourceError when it
-    is taken.
+    Raises:
+        UsageError: the port is out of range.
+        DataError: the folder does not exist.
+        ResourceError: the port is in use.
     """
     if not 0 <= port <= 65535:
-        raise UsageError(f"{port} is no port.", "Choose one from 1 to 65535, or 0 for any that is free.")
+        raise UsageError(f"{port} is not a port.", "Choose 1 to 65535, or 0 for any free port.")
     if not folder.is_dir():
-        raise DataError(
-            f"There is no folder {folder}.", "Name the folder your runs are in, e.g. `headstart board runs`."
-        )
+        raise DataError(f"There is no folder {folder}.", "Use the folder of your runs, e.g. `headstart board runs`.")
     board = program.TensorBoard()
     address = ["--port", str(port), "--host", "127.0.0.1"]
-    board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES])
+    board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
     try:
-        tell(board.launch())
+        show_url(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
-            f"TensorBoard cannot use port {port} ({error.msg.strip()}).", "Choose another with --port."
+            f"TensorBoard cannot use port {port} ({error.msg.strip()}).", "Choose another port with --port."
         ) from None
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

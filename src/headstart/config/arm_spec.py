@@ -7,53 +7,58 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import get_args
 
-from headstart.config import start_spec
 from headstart.config.run_config import ArmConfig, RecipeConfig
-from headstart.config.start_spec import absolute_start, short_start, start_path
-from headstart.text import nearest
+from headstart.config.start_spec import absolute_start, short_start, start_error, start_path
+from headstart.text import suggestion
 
 _OPTIMIZERS = get_args(RecipeConfig.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(ArmConfig.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 
 
 def parse_arm(text: str) -> dict[str, str]:
-    """The fields that `START[+TUNING][+HEAD][@OPTIMIZER]` sets. A path may hold + and @: it is read from the right."""
-    found: dict[str, str] = {}
+    """Parse `START[+TUNING][+HEAD][@OPTIMIZER]` to the plan fields that it sets.
+
+    The text is parsed from the right, because a path may contain + and @.
+
+    Raises:
+        ValueError: the text is not an arm.
+    """
+    settings: dict[str, str] = {}
     rest, at, last = text.strip().rpartition("@")
     if at and last in _OPTIMIZERS:
-        found["optimizer"] = last
+        settings["optimizer"] = last
     elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        near = nearest(last, _OPTIMIZERS)
-        raise ValueError(f"the arm {text!r} names no optimizer after @{near or ': use ' + ', '.join(_OPTIMIZERS)}")
+        hint = suggestion(last, _OPTIMIZERS) or ": use " + ", ".join(_OPTIMIZERS)
+        raise ValueError(f"the arm {text!r} has no valid optimizer after @{hint}")
     else:
         rest = text.strip()
     while "+" in rest:
         before, _, last = rest.rpartition("+")
-        if _TUNING.fullmatch(last) and "tuning" not in found:
-            found["tuning"] = last
-        elif _HEAD.fullmatch(last) and "head" not in found:
-            found["head"] = last
-        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest) and not _cut_short(rest, before):
+        if _TUNING.fullmatch(last) and "tuning" not in settings:
+            settings["tuning"] = last
+        elif _HEAD.fullmatch(last) and "head" not in settings:
+            settings["head"] = last
+        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest) and not _exists_without_part(rest, before):
             break  # part of a path
         else:
-            near = nearest(last, ("full", "frozen", "lp-ft", "linear"))
-            raise ValueError(f"the arm {text!r} has a part {last!r} that is no tuning and no head{near}")
+            hint = suggestion(last, ("full", "frozen", "lp-ft", "linear"))
+            raise ValueError(f"the arm {text!r} has a part {last!r} that is neither a tuning nor a head{hint}")
         rest = before
     if not rest:
-        raise ValueError(f"the arm {text!r} names no start")
-    if told := start_spec.start_error(rest):
-        raise ValueError(told)
-    return {"start": rest, **found}
+        raise ValueError(f"the arm {text!r} has no start")
+    if fault := start_error(rest):
+        raise ValueError(fault)
+    return {"start": rest, **settings}
 
 
-def _cut_short(whole: str, before: str) -> bool:
-    """Whether there is nothing at the path of a start, and something at the path before its last `+`."""
+def _exists_without_part(whole: str, before: str) -> bool:
+    """Return whether only the path before the last `+` of a start exists."""
     whole_path, path = start_path(whole), start_path(before)
     return whole_path is not None and path is not None and path.exists() and not whole_path.exists()
 
 
-def _anchored_arm(text: str) -> str:
-    """An arm with its path made absolute; what cannot be read stays, and is told later."""
+def absolute_arm(text: str) -> str:
+    """Return an arm with its path made absolute; an invalid arm stays, and validation reports it later."""
     try:
         start = parse_arm(text)["start"]
     except ValueError:
@@ -61,27 +66,28 @@ def _anchored_arm(text: str) -> str:
     return text.strip().replace(start, absolute_start(start), 1)
 
 
-def _called(starts: Iterable[str]) -> dict[str, str]:
-    """What each start is called: with as much of its path as tells it apart, numbered where all of it does not."""
-    shown = dict.fromkeys(starts, 1)
-    whole = {start: short_start(start, len(start)) for start in shown}
+def start_names(starts: Iterable[str]) -> dict[str, str]:
+    """Return the name of each start: the shortest distinct path ends, numbered where whole paths give equal names."""
+    parts = dict.fromkeys(starts, 1)
+    whole = {start: short_start(start, len(start)) for start in parts}
     while True:
-        names = {start: short_start(start, parts) for start, parts in shown.items()}
-        alike = [a for a in names for b in names if names[a] == names[b] and whole[a] != whole[b]]
-        if not alike:
+        names = {start: short_start(start, count) for start, count in parts.items()}
+        ambiguous = [a for a in names for b in names if names[a] == names[b] and whole[a] != whole[b]]
+        if not ambiguous:
             break
-        for start in set(alike):
-            shown[start] += 1
-    seen: Counter[str] = Counter()
+        for start in set(ambiguous):
+            parts[start] += 1
+    uses: Counter[str] = Counter()
     for start, name in names.items():
-        seen[name] += 1
-        names[start] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        uses[name] += 1
+        names[start] = name if uses[name] == 1 else f"{name}-{uses[name]}"
     return names
 
 
 def arm_text(changes: dict[str, str], start: str) -> str:
-    """How a study calls an arm: what its start is called, and `parse_arm`'s fields without what is usual."""
-    said = [start]
-    said += [changes[name] for name, usual in (("tuning", "full"), ("head", "linear")) if name in changes
-             and changes[name] != usual]  # fmt: skip
-    return "+".join(said) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
+    """Return the name of an arm in a study: the name of its start, and the fields that differ from the defaults."""
+    parts = [start]
+    for name, default in (("tuning", "full"), ("head", "linear")):
+        if changes.get(name, default) != default:
+            parts.append(changes[name])
+    return "+".join(parts) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")

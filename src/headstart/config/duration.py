@@ -1,6 +1,6 @@
-"""Durations that carry their unit: `10ep` (epochs), `500st` (steps), `20%` (of the whole).
+"""Durations with a unit: `10ep` (epochs), `500st` (steps), `20%` (of another length).
 
-They are converted to steps once, at the border between plan and parts, so that no part ever guesses a unit.
+They are converted to steps once, when the training is set up, so that no other code has to know the unit.
 """
 
 from __future__ import annotations
@@ -19,42 +19,49 @@ _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|st|%)")
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A length of training: `value` in `unit` (epochs, steps, or per cent of a whole)."""
+    """A length of training: `value` in epochs, steps, or per cent of another length."""
 
     value: float
     unit: Unit
 
     @classmethod
     def parse(cls, text: str | Duration) -> Duration:
-        """Read `10ep`, `500st` or `20%`.
+        """Parse `10ep`, `500st` or `20%`.
 
-        Raises ValueError for anything else: a bare number has no unit, and guessing one has cost others whole sweeps.
+        Raises:
+            ValueError: the text is anything else. A number without a unit is rejected, because a wrong guess would
+                waste a whole sweep.
         """
         if isinstance(text, Duration):
             return text
         match = _PATTERN.fullmatch(str(text).strip())
         if match is None:
             raise ValueError(
-                f"{text!r} is not a duration: write 10ep (epochs) or 500st (steps); a part of another length may be 20%"
+                f"{text!r} is not a duration: write 10ep (epochs), 500st (steps), or 20% for a share of another length"
             )
         value, unit = float(match[1]), match[2]
         if unit == "st" and value != int(value):
             raise ValueError(f"{text!r} is not a whole number of steps")
         if unit == "%" and value > 100:
-            raise ValueError(f"{text!r} is more than the whole")
+            raise ValueError(f"{text!r} is more than 100%, the whole")
         return cls(value, unit)  # type: ignore[arg-type]
 
     def steps(self, steps_per_epoch: int, whole: int | None = None) -> int:
-        """Number of steps, rounded to the nearest; `whole` is the length in steps that a percentage refers to.
+        """Return the number of steps, rounded to the nearest.
 
-        Raises ValueError for a percentage without a whole.
+        Args:
+            steps_per_epoch: number of steps in one epoch.
+            whole: length in steps to which a percentage refers.
+
+        Raises:
+            ValueError: the duration is a percentage and `whole` is None.
         """
         if self.unit == "st":
             return int(self.value)
         if self.unit == "ep":
             return math.floor(self.value * steps_per_epoch + 0.5)
         if whole is None:
-            raise ValueError(f"{self} is a share, and here nothing is given that it could be a share of")
+            raise ValueError(f"{self} is a share of an unknown length")
         return math.floor(self.value / 100 * whole + 0.5)
 
     def __str__(self) -> str:
@@ -69,9 +76,9 @@ _CLOCK = re.compile(r"(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*m(?:in)?)?
 
 
 def seconds(text: str) -> float:
-    """Seconds of `90s`, `20m`, `2h` or `1h30m`. Raises ValueError for anything else, and for no time at all."""
+    """Parse `90s`, `20m`, `2h` or `1h30m` to seconds. Raises ValueError for anything else, and for 0 seconds."""
     match = _CLOCK.fullmatch(text.strip())
-    found = sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True)) if match else 0
-    if found <= 0:
-        raise ValueError(f"{text!r} is no time: write 90s, 20m, 2h or 1h30m")
-    return found
+    total = sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True)) if match else 0
+    if total <= 0:
+        raise ValueError(f"{text!r} is not a time: write 90s, 20m, 2h or 1h30m")
+    return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headstart.errors import UsageError
-from headstart.text import nearest
+from headstart.text import suggestion
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
@@ -15,17 +15,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _for_digits(given: dict[str, Any]) -> dict[str, Any]:
-    """The preset of the built-in digits; a network or start that brings its own stem keeps it."""
-    brings_stem = ("timm:", "imagenet", "stats:imagenet", "stats:timm:")
-    if any(str(given.get(name, "")).startswith(brings_stem) for name in ("network", "start")):
+def digits_preset(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the preset of the built-in digits, without the stem when the network or start has a stem of its own."""
+    with_stem = ("timm:", "imagenet", "stats:imagenet", "stats:timm:")
+    if any(str(settings.get(name, "")).startswith(with_stem) for name in ("network", "start")):
         return {name: value for name, value in PRESETS["digits"].items() if name != "stem"}
     return PRESETS["digits"]
 
 
-def _preset(name: str) -> dict[str, Any]:
+def preset_settings(name: str) -> dict[str, Any]:
+    """Return the settings of a preset. Raises UsageError for an unknown name."""
     if name not in PRESETS:
         raise UsageError(
-            f"There is no preset {name!r}{nearest(name, list(PRESETS)) or '.'}", f"Choose one of: {', '.join(PRESETS)}."
+            f"There is no preset {name!r}{suggestion(name, list(PRESETS)) or '.'}",
+            f"Choose one of {', '.join(PRESETS)}.",
         )
     return PRESETS[name]

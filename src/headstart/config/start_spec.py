@@ -1,4 +1,4 @@
-"""What a start may be called, and whether what it names is there: told without torch, which takes seconds to import."""
+"""Names of starts: parse and check them without torch, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -10,50 +10,54 @@ from pathlib import Path
 
 from headstart.errors import DataError, UsageError
 
-SCHEMES = ("kaiming", "xavier", "orthogonal", "zero-gamma", "torch")  # of scratch
+SCHEMES = ("kaiming", "xavier", "orthogonal", "zero-gamma", "torch")  # initialization schemes of scratch
 FORMS = ("scratch", *(f"scratch:{s}" for s in SCHEMES), "imagenet", "timm:NAME", "file:PATH", "run:DIR", "stats:START")
-_WITH_A_NAME = re.compile(r"(?:timm|file|run|stats|source):.+")
+_WITH_ARGUMENT = re.compile(r"(?:timm|file|run|stats|source):.+")
 
 
 def start_error(name: str) -> str:
-    """What is wrong with the name of a start, and the nearest that there is; "" for one that can be."""
-    if name in FORMS[: FORMS.index("timm:NAME")] or _WITH_A_NAME.fullmatch(name):
+    """Return what is wrong with the name of a start, with the most similar valid name; "" for a valid name."""
+    if name in FORMS[: FORMS.index("timm:NAME")] or _WITH_ARGUMENT.fullmatch(name):
         return start_error(name.removeprefix("stats:")) if name.startswith("stats:") else ""
     kind, colon, scheme = name.partition(":")
-    what, wanted, known = (
-        ("initialisation", scheme, SCHEMES) if (kind, colon) == ("scratch", ":") else ("start", name, FORMS)
+    noun, invalid, choices = (
+        ("initialization", scheme, SCHEMES) if (kind, colon) == ("scratch", ":") else ("start", name, FORMS)
     )
-    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(invalid, choices, n=1, cutoff=0.6)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"there is no {what} {wanted!r}{hint}"
+    return f"there is no {noun} {invalid!r}{hint}"
 
 
-def require(name: str) -> None:
-    """Raise UsageError for a start that there is not, DataError for one whose file or folder is not there.
+def require_start(name: str) -> None:
+    """Check that a start is valid and that its file or folder exists.
 
-    What a `source:` names is data, not weights: it is not looked for here.
+    The data of a `source:` start is not checked here.
+
+    Raises:
+        UsageError: the name is not valid.
+        DataError: the file or folder does not exist.
     """
-    if told := start_error(name):
-        raise unknown(told)
+    if fault := start_error(name):
+        raise unknown_start(fault)
     kind, _, rest = name.partition(":")
     if kind == "stats":
-        require(rest)
+        require_start(rest)
     elif kind == "file" and not (path := Path(rest).expanduser()).exists():
-        raise not_there(path, os.strerror(errno.ENOENT))
+        raise unreadable_weights(path, os.strerror(errno.ENOENT))
     elif kind == "run" and not Path(rest).expanduser().is_dir():
-        raise DataError(f"There is no folder {rest}.", "Name the folder of a finished run.")
+        raise DataError(f"There is no folder {rest}.", "Use the folder of a finished run.")
 
 
-def unknown(told: str) -> UsageError:
-    """The error of a start that there is not; `told` is its fault."""
+def unknown_start(fault: str) -> UsageError:
+    """Return the error of an invalid start; `fault` says what is wrong with it."""
     return UsageError(
-        f"{told[0].upper()}{told[1:]}.", f"Use one of {', '.join(FORMS)}; in a comparison also source:DATA."
+        f"{fault[0].upper()}{fault[1:]}.", f"Use one of {', '.join(FORMS)}; in a comparison also source:DATA."
     )
 
 
-def not_there(path: Path, reason: str) -> DataError:
-    """The error of a file of weights that cannot be opened."""
-    return DataError(f"{path} cannot be opened ({reason}).", "Name a weights file that is there.")
+def unreadable_weights(path: Path, reason: str) -> DataError:
+    """Return the error of a weights file that cannot be opened."""
+    return DataError(f"{path} cannot be opened ({reason}).", "Use an existing weights file.")
 
 
 _START_PATH = re.compile(r"((?:stats:)?(?:file|run|source):)(.+)")
@@ -61,31 +65,32 @@ _BUILTIN = re.compile(r"digits(?::.*)?")
 
 
 def absolute_start(start: str) -> str:
-    """A start with its path made absolute."""
+    """Return a start with its path made absolute."""
     match = _START_PATH.fullmatch(start)
-    return start if match is None else match[1] + _absolute(match[2])
+    return start if match is None else match[1] + absolute_source(match[2])
 
 
-def _absolute(path: str) -> str:
-    """The path made absolute; the built-in digits are none."""
+def absolute_source(path: str) -> str:
+    """Return the path made absolute; the name of the built-in digits stays as it is."""
     return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
 
 
 def short_start(start: str, parts: int = 1) -> str:
-    """A start with so many last parts of its path. `file:../w/cifar+1.pth` is `file:cifar-1`: + and @ part an arm.
+    """Return a start with the last `parts` components of its path, for names of arms and folders.
 
-    With two parts it is `file:w/cifar-1.pth`; `parts` beyond the length of the absolute path change nothing.
+    `file:../w/cifar+1.pth` becomes `file:cifar-1`, because + and @ separate the parts of an arm. With two components
+    it becomes `file:w/cifar-1.pth`. `parts` beyond the length of the absolute path have no effect.
     """
     match = _START_PATH.fullmatch(start)
     if match is None or _BUILTIN.fullmatch(match[2]):
         return re.sub(r"[+@,]+", "-", start)
-    shown = "/".join(Path(_absolute(match[2])).parts[1:][-parts:])
+    label = "/".join(Path(absolute_source(match[2])).parts[1:][-parts:])
     if parts == 1:
-        shown = re.sub(r"[.](safetensors|pth|pt)$", "", shown)
-    return match[1] + re.sub(r"[+@,]+", "-", shown)
+        label = re.sub(r"[.](safetensors|pth|pt)$", "", label)
+    return match[1] + re.sub(r"[+@,]+", "-", label)
 
 
 def start_path(start: str) -> Path | None:
-    """The path that a start names; None where it names none."""
+    """Return the path in a start; None when it has none."""
     match = _START_PATH.fullmatch(start)
-    return None if match is None or _BUILTIN.fullmatch(match[2]) else Path(_absolute(match[2]))
+    return None if match is None or _BUILTIN.fullmatch(match[2]) else Path(absolute_source(match[2]))

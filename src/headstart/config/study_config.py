@@ -1,8 +1,7 @@
-"""The protocol of a study: what is compared, and by which rules. It is declared before the first step (`declaration`).
+"""The protocol of a study: its arms and rules, declared before the first training step.
 
-An arm is written `START[+TUNING][+HEAD][@OPTIMIZER]`;
-`vary` crosses the arms with values of any field of the plan. Each combination is a cell: what a run has in common with
-the runs of the other seeds.
+An arm is written `START[+TUNING][+HEAD][@OPTIMIZER]`. `vary` crosses the arms with values of any field of the plan.
+Each combination is a variant, which is what runs of different seeds have in common.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headstart.config.arm_spec import _anchored_arm, _called, arm_text, parse_arm
+from headstart.config.arm_spec import absolute_arm, arm_text, parse_arm, start_names
 from headstart.config.duration import Duration, seconds
 from headstart.config.run_config import (
     ConfigSection,
@@ -25,103 +24,115 @@ from headstart.config.run_config import (
     split_commas,
     with_absolute_paths,
 )
-from headstart.text import nearest
+from headstart.text import suggestion
 
-GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)
-FEWEST_SEEDS = 3  # fewer decide nothing
-OF_AN_OPTIMIZER = ("lr", "weight_decay")  # each optimizer has defaults of its own for them
-_FIXED = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # what `vary` has no say in
+GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
+FEWEST_SEEDS = 3  # with fewer seeds every verdict is undecided
+OPTIMIZER_FIELDS = ("lr", "weight_decay")  # fields with a default per optimizer
+_FIXED_FIELDS = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
+_FIXED_HINTS = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
 
-_INSTEAD = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
 
-
-def _points(value: Any) -> Any:
-    """`1pt` is 0.01 of accuracy."""
+def _parse_margin(value: Any) -> Any:
+    """Check and normalize a width in percentage points; `1pt` is 0.01 of accuracy."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
-        raise ValueError(f"{value!r} is no width in points of accuracy: write 1pt or 0.5pt")
+        raise ValueError(f"{value!r} is not a width in percentage points: write 1pt or 0.5pt")
     if float(match[1]) >= 100:
-        raise ValueError(f"{value!r} is wider than accuracies can differ: write less than 100pt, such as 1pt")
+        raise ValueError(f"{value!r} is wider than any difference of accuracies: write less than 100pt, such as 1pt")
     return f"{float(match[1]):g}pt"
 
 
-def _clock(value: Any) -> Any:
-    """Time as `units.seconds` reads it; "" is none."""
+def _check_time(value: Any) -> Any:
+    """Check a time such as `20m`; "" means no time budget."""
     if str(value):
         seconds(str(value))
     return str(value)
 
 
 class StudyConfig(ConfigSection):
-    """The rules of a study."""
+    """The arms and rules of a study."""
 
-    arms: tuple[str, ...] = Field(description="START[+TUNING][+HEAD][@OPTIMIZER]")
+    arms: tuple[str, ...] = Field(description="arms as START[+TUNING][+HEAD][@OPTIMIZER]")
     vary: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="fields of the plan and their values: the grid that the arms are crossed with"
+        default_factory=dict, description="values by field of the plan, with which the arms are crossed"
     )
-    seeds: int = Field(5, ge=1, le=1000, description="paired seeds of each arm")
+    seeds: int = Field(5, ge=1, le=1000, description="number of paired seeds per arm")
     interim: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
         (),
-        description="numbers of seeds after which the test photos are looked at, e.g. 3,5,8 with --seeds 8: a clear "
-        "difference of the primary contrast (O'Brien-Fleming) ends the study there",
+        description="interim analyses on the test photos, as numbers of seeds, e.g. 3,5,8 with --seeds 8: a clear "
+        "difference in the primary contrast (O'Brien-Fleming bounds) ends the study early",
     )
     budgets: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
         (),
-        description="lengths of training to report at, e.g. 3ep,10ep: separate runs, each searched [default: epochs]",
+        description="training lengths to report, e.g. 3ep,10ep, as separate runs, each searched [default: epochs]",
     )
     fractions: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
-        (1.0,), description="shares of the training photos to report at, e.g. 0.1,0.25,0.5,1"
+        (1.0,), description="shares of the training photos to report, e.g. 0.1,0.25,0.5,1"
     )
-    metric: Literal["accuracy", "balanced"] = Field("accuracy", description="accuracy, or the mean of the classes'")
-    target: float = Field(0.75, ge=0, lt=1, description="accuracy on val whose first passing is timed; 0 is off")
-    margin: Annotated[str, BeforeValidator(_points)] = Field(
-        "1pt", description="differences inside this width are practically equal"
+    metric: Literal["accuracy", "balanced"] = Field(
+        "accuracy", description="accuracy, or balanced accuracy (mean over classes)"
     )
-    primary: str = Field("", description="the contrast that is declared first: A vs B [default: the first arm with B]")
+    target: float = Field(
+        0.75, ge=0, lt=1, description="validation accuracy (0 to 1) used for time-to-target; 0 turns it off"
+    )
+    margin: Annotated[str, BeforeValidator(_parse_margin)] = Field(
+        "1pt", description="equivalence margin in percentage points: smaller differences count as equal"
+    )
+    primary: str = Field(
+        "", description="primary contrast: A vs B [default: the first arm that is not scratch vs scratch]"
+    )
     search: Literal["shared", "per-seed", "off"] = Field(
-        "shared", description="shared: a learning rate for each arm; per-seed: for each seed too; off: the plan's"
+        "shared",
+        description="learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: the plan's",
     )
     grid: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
         GRID, description="learning rates to search"
     )
-    search_seeds: int = Field(2, ge=1, le=100, description="seeds of the search, never used again")
-    survivors: int = Field(2, ge=1, le=100, description="learning rates that the rung keeps in each arm")
+    search_seeds: int = Field(2, ge=1, le=100, description="number of seeds of the search, used for nothing else")
+    survivors: int = Field(
+        2,
+        ge=1,
+        le=100,
+        description="learning rates per arm that survive the first rung of the search (successive halving)",
+    )
     held: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
-        (), description="fields of the plan that keep their value whatever an arm's optimizer: those that were given"
+        (), description="fields of the plan that keep their value with every optimizer, because the user set them"
     )
     source_epochs: Duration | None = Field(
-        None, description="source: starts: length of their training [default: as long as the runs, of the last budget]"
+        None, description="training length of source: starts [default: the last budget]"
     )
 
-    time_budget: Annotated[str, BeforeValidator(_clock)] = Field(
-        "", description="e.g. 20m or 2h: it sets the seeds (3 to 10), and epochs (2 or more) where 3 seeds take longer"
+    time_budget: Annotated[str, BeforeValidator(_check_time)] = Field(
+        "",
+        description="time budget, e.g. 20m or 2h: sets seeds (3 to 10), and epochs (at least 2) if 3 seeds take longer",
     )
 
     @field_validator("arms")
     @classmethod
-    def _from_anywhere(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        """With absolute paths: what a study calls its arms must not depend on where one stands."""
-        return tuple(map(_anchored_arm, arms))
+    def _absolute_paths(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        """Make paths absolute: the names of arms must not depend on the working directory."""
+        return tuple(map(absolute_arm, arms))
 
     @field_validator("grid", "fractions")
     @classmethod
-    def _in_order(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+    def _sort(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if not values or min(values) <= 0:
             raise ValueError("needs numbers above 0")
         return tuple(sorted(set(values)))
 
     @model_validator(mode="after")
-    def _sound(self) -> StudyConfig:
+    def _check(self) -> StudyConfig:
         if max(self.fractions) > 1:
-            raise ValueError("fractions are shares: none is above 1")
+            raise ValueError("fractions must not be above 1")
         for budget in self.budgets:
             if budget.unit == "%" or budget.value <= 0:
-                raise ValueError(f"budgets takes 10ep or 500st, not {budget}")
+                raise ValueError(f"budgets must be durations such as 10ep or 500st, not {budget}")
         if len(set(self.budgets)) < len(self.budgets):
-            raise ValueError("budgets names a length twice")
+            raise ValueError("budgets contains a length twice")
         if self.interim and self.search == "per-seed":
             raise ValueError(
-                "interim saves nothing with search = per-seed, which trains every seed before the first analysis; "
+                "interim has no use with search = per-seed, which trains every seed before the first analysis; "
                 "use search = shared"
             )
         if self.interim and not (
@@ -129,36 +140,42 @@ class StudyConfig(ConfigSection):
             and self.interim[-1] == self.seeds
         ):  # fmt: skip
             raise ValueError(
-                f"interim takes increasing numbers of seeds from {FEWEST_SEEDS} to seeds, e.g. {FEWEST_SEEDS},"
-                f"{max(self.seeds, FEWEST_SEEDS + 1)}: the last one is seeds = {self.seeds}"
+                f"interim needs increasing numbers of seeds from {FEWEST_SEEDS} to seeds = {self.seeds}, "
+                f"e.g. {FEWEST_SEEDS},{max(self.seeds, FEWEST_SEEDS + 1)}"
             )
-        made, faults = _cells(self)
-        names = [cell.name for cell in made]
+        variants, faults = _cross(self)
+        names = [variant.name for variant in variants]
         if len(self.arms) * math.prod(map(len, self.vary.values())) < 2:
-            faults.append("a comparison needs two arms or more: add --arm or --vary")
+            faults.append("a study needs at least two arms: add --arm or --vary")
         if faults:
             raise ValueError("; ".join(faults))
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"the arm {twice[0]} is there twice")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the arm {duplicates[0]} is declared twice")
         self.contrast(names)
         if self.interim and "lr" in self.vary and not self.primary:
             raise ValueError(
-                "interim ends the study at a contrast that is declared before: say which with primary = A vs B, "
-                "since val chooses what a grid of learning rates is about"
+                "interim needs a declared primary contrast: set primary = A vs B, "
+                "because val selects the contrast of a grid of learning rates"
             )
         return self
 
     @property
     def margin_width(self) -> float:
-        """In accuracy, 0 to 1."""
+        """Equivalence margin as a difference of accuracies, 0 to 1."""
         return float(self.margin.removesuffix("pt")) / 100
 
     def contrast(self, names: list[str]) -> tuple[str, str]:
-        """The primary contrast: the first arm that is not scratch against scratch, unless declared otherwise."""
+        """Return the primary contrast (A, B) among the variants `names`.
+
+        Default: the first variant that is not scratch, against scratch.
+
+        Raises:
+            ValueError: the declared contrast does not name two variants.
+        """
         if self.primary:
             pair = tuple(part.strip() for part in self.primary.split(" vs "))
             if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
-                raise ValueError(f"primary = {self.primary!r} is not A vs B with two of {', '.join(names)}")
+                raise ValueError(f"primary = {self.primary!r} must be A vs B with two of {', '.join(names)}")
             return pair[0], pair[1]
         reference = next((name for name in names if name.startswith("scratch")), names[0])
         others = [name for name in names if name != reference]
@@ -167,24 +184,33 @@ class StudyConfig(ConfigSection):
 
 @dataclass(frozen=True)
 class ArmVariant:
-    """One arm of a study, or one cell of its grid: its name and the fields of the plan that it sets."""
+    """An arm of a study, with one combination of the varied values.
+
+    Attributes:
+        name: unique name.
+        changes: fields of the plan that it sets.
+        held: fields that keep the value of the base plan with every optimizer.
+    """
 
     name: str
     changes: dict[str, Any] = field(hash=False)
-    held: tuple[str, ...] = ()  # fields that keep the base's value under any optimizer
+    held: tuple[str, ...] = ()
 
     def plan(self, base: RunConfig) -> RunConfig:
-        """The plan of this cell. An optimizer brings its own rate and weight decay where nobody has said others."""
+        """Return the plan of this variant.
+
+        Another optimizer than that of `base` sets its default learning rate and weight decay, unless the user set them.
+        """
         by_section: dict[str, dict[str, Any]] = {}
         for name, value in self.changes.items():
             by_section.setdefault(fields()[name][0], {})[name] = value
         recipe = by_section.get("recipe", {})
         if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
-            usual = RecipeConfig.model_validate({"optimizer": base.recipe.optimizer})
-            own = RecipeConfig.model_validate({"optimizer": recipe["optimizer"]})
-            for name in OF_AN_OPTIMIZER:
-                if name not in self.held and getattr(base.recipe, name) == getattr(usual, name):
-                    recipe.setdefault(name, getattr(own, name))
+            base_defaults = RecipeConfig.model_validate({"optimizer": base.recipe.optimizer})
+            defaults = RecipeConfig.model_validate({"optimizer": recipe["optimizer"]})
+            for name in OPTIMIZER_FIELDS:
+                if name not in self.held and getattr(base.recipe, name) == getattr(base_defaults, name):
+                    recipe.setdefault(name, getattr(defaults, name))
             if base.recipe.nesterov and recipe["optimizer"] != "sgd":
                 recipe.setdefault("nesterov", False)
         for section, values in by_section.items():
@@ -192,17 +218,17 @@ class ArmVariant:
         return with_absolute_paths(base)
 
 
-def cells(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
-    """Every arm crossed with every combination of the values in `vary`, in the order in which they are written."""
-    return tuple(_cells(protocol)[0])
+def arm_variants(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
+    """Return every arm crossed with every combination of the values in `vary`, in the order of declaration."""
+    return tuple(_cross(protocol)[0])
 
 
-def _cells(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
-    """The cells of the arms that can be read, and what is wrong with the others, each name once."""
+def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
+    """Return the variants of the valid arms, and the faults of the others without duplicates."""
     for name in protocol.vary:
-        if name not in fields() or name in _FIXED:
-            near = _INSTEAD.get(name) or nearest(name, [known for known in fields() if known not in _FIXED])
-            raise ValueError(f"vary: {name!r} is not a field that can be varied{near}")
+        if name not in fields() or name in _FIXED_FIELDS:
+            hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in fields() if f not in _FIXED_FIELDS])
+            raise ValueError(f"vary: {name!r} is not a field that can be varied{hint}")
     parsed: list[dict[str, str]] = []
     faults: list[str] = []
     for arm in protocol.arms:
@@ -210,14 +236,14 @@ def _cells(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
             parsed.append(parse_arm(arm))
         except ValueError as error:
             faults.append(str(error))
-    made: list[ArmVariant] = []
-    called = _called(changes["start"] for changes in parsed)
+    variants: list[ArmVariant] = []
+    names = start_names(changes["start"] for changes in parsed)
     for changes in parsed:
-        arm_name = arm_text(changes, called[changes["start"]])
+        arm_name = arm_text(changes, names[changes["start"]])
         if clash := set(changes) & set(protocol.vary):
             raise ValueError(f"the arm {arm_name!r} sets {sorted(clash)[0]}, which is varied")
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
             name = ",".join([arm_name, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
-            made.append(ArmVariant(name, {**changes, **varied}, protocol.held))
-    return made, list(dict.fromkeys(faults))
+            variants.append(ArmVariant(name, {**changes, **varied}, protocol.held))
+    return variants, list(dict.fromkeys(faults))

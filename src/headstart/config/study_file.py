@@ -1,4 +1,4 @@
-"""What a study declares: its protocol and the plan that all its runs share, as values and as `study.toml`, checked."""
+"""Read, write and validate study.toml: the protocol of a study, and the plan that its runs share."""
 
 from __future__ import annotations
 
@@ -14,143 +14,165 @@ from pydantic import ValidationError
 
 from headstart.config.duration import Duration
 from headstart.config.run_config import SECTIONS, RunConfig, fields, with_absolute_paths
-from headstart.config.study_config import OF_AN_OPTIMIZER, ArmVariant, StudyConfig, cells
+from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
 from headstart.config.toml import read_toml
 from headstart.errors import DataError, UsageError
 from headstart.storage.files import SCHEMA, write_atomic
-from headstart.text import nearest
+from headstart.text import suggestion
 
-SEARCH_SEEDS_FROM = 1_000_000_000  # seeds of the search; a study never uses them for anything else
+FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
 
 
 @dataclass(frozen=True)
 class StudySpec:
-    """What `study.toml` says: the protocol, and the plan that every run of the study shares."""
+    """Content of study.toml: the protocol, and the plan that all runs share."""
 
     protocol: StudyConfig
     plan: RunConfig
 
     def to_toml(self) -> str:
+        """Return the content of study.toml."""
         protocol = self.protocol.model_dump(mode="json", exclude_none=True)
         plan = self.plan.model_dump(mode="json", exclude={"facts", "arm"})
-        return tomli_w.dumps({"schema": SCHEMA, "hash": _seal(protocol, plan), "protocol": protocol, "plan": plan})
+        return tomli_w.dumps({"schema": SCHEMA, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan})
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) of what study.toml says; of a time budget what came of it counts, not what was asked."""
+        """Sha256 (hex) of protocol and plan; of a time budget only its effect on seeds and epochs counts."""
         protocol = self.protocol.model_dump(mode="json", exclude={"time_budget"})
         value = {"protocol": protocol, "plan": self.plan.model_dump(mode="json")}
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
     @property
-    def cells(self) -> tuple[ArmVariant, ...]:
-        return cells(self.protocol)
+    def variants(self) -> tuple[ArmVariant, ...]:
+        """Variants of the arms, in order."""
+        return arm_variants(self.protocol)
 
     @property
     def budgets(self) -> tuple[Duration, ...]:
+        """Training lengths at which the study reports."""
         return self.protocol.budgets or (self.plan.recipe.epochs,)
 
     @property
     def source_epochs(self) -> Duration:
-        """How long a `source:` start is trained."""
+        """Training length of `source:` starts."""
         return self.protocol.source_epochs or self.budgets[-1]
 
     @property
     def share(self) -> float:
-        """The share of the training photos that the verdict rests on, and that rates are searched with."""
+        """Share of the training photos (0 to 1) that the verdict and the learning-rate search use."""
         return self.protocol.fractions[-1]
 
     @property
     def searched(self) -> bool:
-        """Whether learning rates are searched: not where they are what is compared."""
+        """True when learning rates are searched, which excludes a study that varies them."""
         return self.protocol.search != "off" and "lr" not in self.protocol.vary
 
     @property
     def seeds(self) -> range:
+        """Paired seeds of the comparison."""
         return range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)
 
     @property
     def search_seeds(self) -> range:
-        first = SEARCH_SEEDS_FROM + self.plan.seeding.seed
+        """Seeds of the learning-rate search."""
+        first = FIRST_SEARCH_SEED + self.plan.seeding.seed
         return range(first, first + self.protocol.search_seeds)
 
 
-def write_study(folder: Path, declared: StudySpec) -> None:
-    write_atomic(folder / "study.toml", declared.to_toml())
+def write_study(folder: Path, spec: StudySpec) -> None:
+    """Write study.toml into the folder of a study."""
+    write_atomic(folder / "study.toml", spec.to_toml())
 
 
 def read_study(path: Path) -> StudySpec:
-    """The declaration in a study's folder, or in a TOML file. Raises UsageError or DataError for what is not one."""
-    begun = path.is_dir()
-    path = path / "study.toml" if begun else path
+    """Read the specification of a study.
+
+    Args:
+        path: folder of a study, or a TOML file.
+
+    Raises:
+        DataError: the file cannot be read.
+        UsageError: its content is invalid, or a study.toml was changed after its study began.
+    """
+    has_begun = path.is_dir()
+    path = path / "study.toml" if has_begun else path
     content = read_toml(path, "study", DataError)
-    parts = ("schema", "hash", "protocol", "plan")
-    if unknown := sorted(set(content) - set(parts)):
-        near = nearest(unknown[0], parts)
-        raise UsageError(f"{path} has a part {unknown[0]!r}, which a study does not{near or '.'}",
-                         "A study has the parts protocol and plan.")  # fmt: skip
+    sections = ("schema", "hash", "protocol", "plan")
+    if unknown := sorted(set(content) - set(sections)):
+        hint = suggestion(unknown[0], sections)
+        raise UsageError(
+            f"{path} has an unknown section {unknown[0]!r}{hint or '.'}", "Use the sections protocol and plan."
+        )
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
-    if "lr" in plan.get("recipe", {}):  # as with --lr; what was written by a study says its search anyway
+    if "lr" in plan.get("recipe", {}):  # as with --lr; a file written by a study contains its search
         protocol = {"search": "off", **protocol}
     if not content.get("hash"):
         if protocol.get("time_budget"):
-            raise UsageError(f"{path} has a time_budget, and a study.toml says its own seeds and epochs.",
-                             "Leave it out, or give --time-budget with flags instead of the file.")  # fmt: skip
-        protocol = {"held": [name for name in OF_AN_OPTIMIZER if name in plan.get("recipe", {})], **protocol}
-    if begun and content.get("hash", "") not in ("", _seal(protocol, plan)):
+            raise UsageError(
+                f"{path} has a time_budget, but a study.toml has to contain seeds and epochs.",
+                "Remove it, or use --time-budget with flags instead of the file.",
+            )
+        protocol = {"held": [name for name in OPTIMIZER_FIELDS if name in plan.get("recipe", {})], **protocol}
+    if has_begun and content.get("hash", "") not in ("", _digest(protocol, plan)):
         raise UsageError(
-            f"{path} is not what was declared when the study began.",
-            f"Undo the change, or begin a study of its own with `headstart compare --study {path}`.",
+            f"{path} was changed after the study began.",
+            f"Undo the change, or start a new study with `headstart compare --study {path}`.",
         )
-    return declare(protocol, plan)
+    return validate_study(protocol, plan)
 
 
-def _seal(protocol: dict[str, Any], plan: dict[str, Any]) -> str:
-    """sha256 (hex) of a declaration as it is written: a study that has begun keeps to it."""
+def _digest(protocol: dict[str, Any], plan: dict[str, Any]) -> str:
+    """Return the sha256 (hex) of the written protocol and plan, which detects later changes."""
     return hashlib.sha256(json.dumps([protocol, plan], sort_keys=True).encode()).hexdigest()
 
 
-def declare(protocol: dict[str, Any], plan: dict[str, Any] | RunConfig) -> StudySpec:
-    """Put a study together and check it. Raises UsageError with every fault at once."""
-    faults, made = [], []
+def validate_study(protocol: dict[str, Any], plan: dict[str, Any] | RunConfig) -> StudySpec:
+    """Build and check the specification of a study.
+
+    Raises:
+        UsageError: protocol or plan are invalid; the message lists all faults.
+    """
+    faults, models = [], []
     plan_names = [*SECTIONS, *fields()]
-    for model, value, known in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
+    for model, value, names in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
         try:
-            made.append(model.model_validate(value))
+            models.append(model.model_validate(value))
         except ValidationError as error:
-            faults += [_fault(e, known) for e in error.errors()]
+            faults += [_fault(e, names) for e in error.errors()]
     if faults:
-        told = "; ".join(dict.fromkeys(faults)).rstrip(".")
-        raise UsageError(told if told.endswith("?") else f"{told}.", "See `headstart compare --help`.")
-    rules, shared = made
+        message = "; ".join(dict.fromkeys(faults)).rstrip(".")
+        raise UsageError(message if message.endswith("?") else f"{message}.", "See `headstart compare --help`.")
+    rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
-    if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > SEARCH_SEEDS_FROM:
-        what = f"seed = {shared.seeding.seed}: the seeds from {SEARCH_SEEDS_FROM:,} on are those of searches."
-        raise UsageError(what, "Choose a smaller --seed.")
-    found = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
-    for cell in found.cells:
+    if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
+        message = f"seed = {shared.seeding.seed}: seeds from {FIRST_SEARCH_SEED:,} on are reserved for searches."
+        raise UsageError(message, "Choose a smaller --seed.")
+    spec = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
+    for variant in spec.variants:
         try:
-            cell.plan(found.plan)
+            variant.plan(spec.plan)
         except ValidationError as error:
-            told = "; ".join(_fault(e, plan_names) for e in error.errors())
-            raise UsageError(f"{cell.name}: {told}.", "See `headstart train --help`.") from None
-    return found
+            message = "; ".join(_fault(e, plan_names) for e in error.errors())
+            raise UsageError(f"{variant.name}: {message}.", "See `headstart train --help`.") from None
+    return spec
 
 
-def _fault(error: Any, known: list[str]) -> str:
-    """A fault in a declaration: the field, what stands there, and what should."""
-    named = [str(part) for part in error["loc"] if not isinstance(part, int)]
+def _fault(error: Any, names: list[str]) -> str:
+    """Return what is wrong with a field, from an error of pydantic; `names` are the valid fields."""
+    location = [str(part) for part in error["loc"] if not isinstance(part, int)]
     message = str(error["msg"]).removeprefix("Value error, ")
-    if not named:
+    if not location:
         return message[0].upper() + message[1:]
-    name = named[-1]
+    name = location[-1]
     if error["type"] == "extra_forbidden":
-        return f"{name!r} is not a field of a study{nearest(name, known)}"
+        return f"{name!r} is not a field of a study{suggestion(name, names)}"
     if error["type"] == "missing":
-        return f"the study says no {name}"
-    near = nearest(str(error["input"]), re.findall(r"'([^']+)'", message)) if error["type"] == "literal_error" else ""
-    return f"{name.replace('_', '-')} = {_written(error['input'])}: {message[0].lower()}{message[1:]}{near}"
+        return f"the study has no {name}"
+    choices = re.findall(r"'([^']+)'", message)
+    hint = suggestion(str(error["input"]), choices) if error["type"] == "literal_error" else ""
+    return f"{name.replace('_', '-')} = {_input_text(error['input'])}: {message[0].lower()}{message[1:]}{hint}"
 
 
-def _written(value: Any) -> str:
+def _input_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

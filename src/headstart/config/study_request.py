@@ -1,4 +1,4 @@
-"""What a call of `compare` asks, put together from its arms and settings; checked before anything slow is imported."""
+"""Build the specification of a study from the arguments of `compare`, before any slow import."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from headstart.config.resolve import resolve_settings
-from headstart.config.study_config import OF_AN_OPTIMIZER, StudyConfig
-from headstart.config.study_file import StudySpec, declare, read_study
+from headstart.config.study_config import OPTIMIZER_FIELDS, StudyConfig
+from headstart.config.study_file import StudySpec, read_study, validate_study
 from headstart.config.toml import read_toml
 from headstart.errors import UsageError
 
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
-OF_A_STUDY = {  # fields of the plan that a study decides by itself, by section; and what to use instead
-    "arm": (("start", "tuning", "head"), "Name it in --arm, or use --vary."),
-    "data": (("fraction", "evaluate_on_val"), "Use --fractions for shares of the photos."),
+_STUDY_FIELDS = {  # fields of the plan that a study sets itself, by section; and the hint for users
+    "arm": (("start", "tuning", "head"), "Use --arm or --vary."),
+    "data": (("fraction", "evaluate_on_val"), "Use --fractions for shares of the training photos."),
     "recipe": (("select",), "Use --metric."),
 }
 DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
@@ -30,12 +30,25 @@ def build_study_spec(
     preset: str | None,
     settings: Mapping[str, Any],
 ) -> StudySpec:
-    """What a call of `compare` declares. Raises UsageError with every fault."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    """Return the study that a call of `compare` specifies.
+
+    Args:
+        data: folder of class folders, manifest, or `digits`.
+        arms: arms as `START[+TUNING][+HEAD][@OPTIMIZER]`.
+        vary: values by plan field, with which the arms are crossed.
+        study: study.toml file or study folder; excludes everything else.
+        config: TOML file with settings of the plan.
+        preset: name of a preset.
+        settings: fields of the protocol and of the plan; None means not set.
+
+    Raises:
+        UsageError: the arguments are invalid; the message lists all faults.
+    """
+    fields = {name: value for name, value in settings.items() if value is not None}
     if study is not None:
-        reject_extra_options(study, data, arms, vary, config, preset, given)
+        reject_extra_options(study, data, arms, vary, config, preset, fields)
         return read_study(Path(study))
-    rules = {name: given.pop(name) for name in StudyConfig.model_fields if name in given}
+    rules = {name: fields.pop(name) for name in StudyConfig.model_fields if name in fields}
     if data in (None, "digits") and not arms and config is None:
         arms, preset = DEMO_ARMS, preset or "demo"
     rules["arms"] = tuple(arms) or DEFAULT_ARMS
@@ -43,33 +56,33 @@ def build_study_spec(
     if config is not None:
         _require_settings(Path(config))
     source = {"source": None if data is None else str(data)}
-    draft = resolve_settings({**source, **given}, file=Path(config) if config is not None else None, preset=preset)
+    draft = resolve_settings({**source, **fields}, file=Path(config) if config is not None else None, preset=preset)
     plan = draft.plan
-    chosen = [name for name in OF_AN_OPTIMIZER if draft.origins[name].startswith(("flag", "file"))]
-    rules.setdefault("held", tuple(chosen))
-    if "lr" in chosen:  # a rate that somebody chose is not to be searched
+    explicit = [name for name in OPTIMIZER_FIELDS if draft.origins[name].startswith(("flag", "file"))]
+    rules.setdefault("held", tuple(explicit))
+    if "lr" in explicit:  # a learning rate that the user set is not searched
         rules.setdefault("search", "off")
-    for section, (names, hint) in OF_A_STUDY.items():
-        usual = type(getattr(plan, section))()
-        if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(usual, name)]:
-            raise UsageError(f"{changed[0]} cannot be set for a whole comparison.", hint)
-    return declare(rules, plan)
+    for section, (names, hint) in _STUDY_FIELDS.items():
+        defaults = type(getattr(plan, section))()
+        if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(defaults, name)]:
+            raise UsageError(f"{changed[0]} cannot be set for a whole study.", hint)
+    return validate_study(rules, plan)
 
 
 def _require_settings(file: Path) -> None:
-    """Raise UsageError where a settings file holds rules of a study: its names are those of a plan's fields."""
+    """Raise UsageError when a settings file, which holds fields of the plan, contains rules of a study."""
     if rules := [name for name in read_toml(file, "settings file", UsageError) if name in StudyConfig.model_fields]:
         flag = {"arms": "arm", "held": "lr"}.get(rules[0], rules[0].replace("_", "-"))
         raise UsageError(
-            f"{rules[0]} is a rule of a study, and {file} holds settings of its runs.",
-            f"Use --{flag}, or write a study.toml for --study (each study's folder has one).",
+            f"{rules[0]} is a rule of a study, and {file} may contain only settings of runs.",
+            f"Use --{flag}, or --study with a study.toml (each study's folder contains one).",
         )
 
 
 def reject_extra_options(study: str | Path, *others: Any) -> None:
-    """Raise UsageError where anything stands beside a study that says everything itself."""
+    """Raise UsageError when other options accompany --study, whose file contains all of them."""
     if any(others):
         raise UsageError(
-            f"The study {study} is declared as it stands: nothing can be set beside it.",
-            "Leave out the rest, or write it into a study.toml of its own.",
+            f"Options cannot be combined with the declared study {study}.",
+            "Remove the other options, or write them into a new study.toml.",
         )

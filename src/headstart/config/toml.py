@@ -9,11 +9,21 @@ from typing import Any
 from headstart.errors import HeadstartError, UsageError
 
 
-def read_toml(path: Path, what: str, unreadable: type[HeadstartError]) -> dict[str, Any]:
-    """The content of a TOML file, which errors call `what`. Raises `unreadable`, or UsageError where it is no TOML."""
+def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Args:
+        path: the file.
+        kind: name of the file in messages, such as "settings file".
+        unreadable: class of the error for a file that cannot be read.
+
+    Raises:
+        HeadstartError: the file cannot be read; the class is `unreadable`.
+        UsageError: the file is not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise unreadable(f"The {what} {path} cannot be read ({error.strerror}).", "Check the path.") from None
+        raise unreadable(f"The {kind} {path} cannot be read ({error.strerror}).", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The {what} {path} is not TOML ({error}).", "Mend that line.") from None
+        raise UsageError(f"The {kind} {path} is not TOML ({error}).", "Fix the TOML syntax.") from None

@@ -1,4 +1,4 @@
-"""Where what can be made again is kept, and how a folder appears there whole or not at all."""
+"""Cache folder: its location, and atomic creation of files and folders in it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 from headstart.errors import ResourceError
 from headstart.storage.files import temp_suffix, write_atomic
 
-_WEEK = 7 * 24 * 3600
-_one_at_a_time = threading.Lock()
-_HINT = "Point HEADSTART_CACHE at a folder that you may write to and that has room."
+_MAX_STALE_AGE_S = 7 * 24 * 3600
+_scratch_lock = threading.Lock()
+_HINT = "Set HEADSTART_CACHE to a writable folder with free space."
 
 
 def cache_root() -> Path:
-    """`$HEADSTART_CACHE`, else `$XDG_CACHE_HOME/headstart`, else `~/.cache/headstart`; it need not exist yet."""
-    if own := os.environ.get("HEADSTART_CACHE"):
-        return Path(own).expanduser().absolute()
+    """Return `$HEADSTART_CACHE`, else `$XDG_CACHE_HOME/headstart`, else `~/.cache/headstart`; it may not exist yet."""
+    if configured := os.environ.get("HEADSTART_CACHE"):
+        return Path(configured).expanduser().absolute()
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared).expanduser().absolute() / "headstart"
     return Path.home() / ".cache" / "headstart"
@@ -30,13 +30,16 @@ def cache_root() -> Path:
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """An empty folder in `parent` to fill and then `settle`; whatever happens in the block, none is left behind.
+    """Create an empty folder in `parent` to fill and pass to `commit_folder`; it is removed at the end of the block.
 
-    It is called `new.tmp-<pid>-<host>`; leftovers of dead processes are removed first. One at a time in a process.
-    Raises ResourceError where the cache cannot be written.
+    Its name is `new.tmp-<pid>-<host>`. Stale folders of dead processes are removed first. A process has at most one
+    scratch folder at a time; other threads wait.
+
+    Raises:
+        ResourceError: the cache cannot be written.
     """
     scratch = parent / f"new{temp_suffix()}"
-    with _one_at_a_time:
+    with _scratch_lock:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             remove_stale(parent)
@@ -49,9 +52,12 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def commit_folder(scratch: Path, target: Path) -> None:
-    """Make the filled folder `scratch` appear as `target`, whole even after a power cut: sync, then rename.
+    """Move the filled folder `scratch` to `target` atomically, also under a power cut: sync, then rename.
 
-    If `target` exists, because another process was quicker, it stays and `scratch` is left alone. Raises OSError.
+    An existing `target`, which another process created first, stays, and `scratch` is not moved.
+
+    Raises:
+        OSError: the folder cannot be synced or renamed.
     """
     for parent, _, names in os.walk(scratch):
         for name in names:
@@ -65,31 +71,33 @@ def commit_folder(scratch: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Replace the file `target` by `content` in one step, creating its folder. Raises OSError."""
+def write_cache_file(target: Path, content: bytes) -> None:
+    """Replace the file `target` atomically and create its folder. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, content)
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the unfinished work that dead processes left in `folder`: `*.tmp-<pid>-<host>`.
+    """Remove unfinished files and folders of dead processes from `folder`: `*.tmp-<pid>-<host>`.
 
-    A process on another host (a shared cache) cannot be asked; its leftovers go when a week old.
+    Those of another host (a shared cache) are removed when they are older than a week, because its processes cannot be
+    checked.
     """
     for path in folder.glob("*.tmp-*-*"):
         pid, _, host = path.name.rpartition(".tmp-")[2].partition("-")
         if not pid.isdigit():
             continue
-        here = host == socket.gethostname()
-        if (here and (int(pid) == os.getpid() or not _alive(int(pid)))) or (not here and _age(path) > _WEEK):
+        is_local = host == socket.gethostname()
+        is_dead = is_local and (int(pid) == os.getpid() or not _is_alive(int(pid)))
+        if is_dead or (not is_local and _age_s(path) > _MAX_STALE_AGE_S):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there os.kill would end the process
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # os.kill would end the process on Windows
         return True
     try:
         os.kill(pid, 0)
@@ -100,7 +108,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _age(path: Path) -> float:
+def _age_s(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:

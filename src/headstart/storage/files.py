@@ -1,7 +1,7 @@
-"""The run folder: append, read, cut, replace whole. Files are the contract between rooms.
+"""Read and atomically write the files of a run folder. The file formats are the interface between packages.
 
-`metrics.jsonl` is the truth about a run: one JSON object a line, in the order of events. Everything that depends on
-the clock stands under the keys `time` and `speed`, so that two runs of one plan differ in nothing else.
+`metrics.jsonl` is the complete record of a run: one JSON object per line, in the order of events. Values that depend on
+the clock are under the keys `time` and `speed`, so that two runs of one plan differ in nothing else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from headstart.errors import DataError
 
-SCHEMA = 1
+SCHEMA = 1  # version of the file formats
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable (a no-op where folders cannot be opened)."""
+    """Make renames inside `folder` durable; does nothing where folders cannot be opened."""
     with contextlib.suppress(PermissionError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -30,12 +30,12 @@ def fsync_folder(folder: Path) -> None:
 
 
 def temp_suffix() -> str:
-    """The ending of what this process has not finished writing: whose it is can be asked later."""
+    """Return the suffix of unfinished files of this process, by which `remove_stale` recognizes stale ones."""
     return f".tmp-{os.getpid()}-{socket.gethostname()}"
 
 
-def link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where there can be none: either way `target` is whole by itself."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Create `target` as a hard link to `source`, or as a copy where links are not possible."""
     try:
         os.link(source, target)
     except OSError:
@@ -43,7 +43,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace a file whole: readers see the old content or the new, also after a power cut."""
+    """Replace a file atomically: readers see the old or the new content, also after a power cut."""
     temporary = path.with_name(f".{path.name}{temp_suffix()}")
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -58,15 +58,17 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file whole; NaN and infinity are refused (they are not JSON)."""
+    """Replace a JSON file atomically. Raises ValueError for NaN and infinity, which are not JSON."""
     write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises DataError when it is missing or damaged."""
+    """Return the content of a JSON file. Raises DataError when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is missing.", "Name a folder that headstart wrote.") from None
+        raise DataError(f"{path} is missing.", "Use a folder that headstart wrote.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}).", "Take it from a copy, or start the run anew.") from None
+        raise DataError(
+            f"{path} cannot be read ({error}).", "Restore it from a copy, or start the run again."
+        ) from None

@@ -10,42 +10,54 @@ from typing import IO, Any
 
 from headstart.errors import DataError
 
-CLOCK_KEYS = frozenset({"time", "speed"})
+CLOCK_KEYS = frozenset({"time", "speed"})  # keys with values that depend on the clock
 
 
 class Journal:
-    """Appends lines to `metrics.jsonl`.
+    """Append-only writer of `metrics.jsonl`.
 
-    Lines are buffered; `sync` makes everything so far durable and returns the size in bytes, which a checkpoint keeps:
-    a resumed run cuts the file there, so no event ever stands twice.
+    Lines are buffered. `sync` makes them durable and returns the size in bytes, which a checkpoint stores: a resumed
+    run truncates the file there, so that no event is recorded twice.
     """
 
     def __init__(self, path: Path, size: int | None = None) -> None:
-        """Open for appending; with `size` the file is first cut to so many bytes."""
+        """Open the file for appending.
+
+        Args:
+            path: file to append to; created when missing.
+            size: truncate the file to this number of bytes first.
+
+        Raises:
+            DataError: the file is shorter than `size`.
+        """
         self.path = path
         if size is not None:
-            have = path.stat().st_size if path.exists() else 0
-            if have < size:
+            present = path.stat().st_size if path.exists() else 0
+            if present < size:
                 raise DataError(
-                    f"{path} has {have} bytes, its checkpoint knows of {size}.",
-                    "Take the file from a copy, or start the run anew.",
+                    f"{path} has {present} bytes, but its checkpoint was written at {size}.",
+                    "Restore the file from a copy, or start the run again.",
                 )
-            if have:
+            if present:
                 os.truncate(path, size)
         self._file: IO[str] = path.open("a", encoding="utf-8", newline="\n")
 
     def append(self, line: dict[str, Any]) -> None:
+        """Append one line. Raises ValueError for NaN and infinity."""
         self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
 
     def flush(self) -> None:
+        """Pass buffered lines to the operating system, so that readers see them."""
         self._file.flush()
 
     def sync(self) -> int:
+        """Write all lines to disk and return the size of the file in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self.path.stat().st_size
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> Journal:
@@ -56,9 +68,12 @@ class Journal:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a record; a last line that was cut by a crash is passed over.
+    """Yield the lines of a record; an incomplete last line, which a crash left, is skipped.
 
-    Raises DataError for a line that is damaged.
+    A missing file has no lines.
+
+    Raises:
+        DataError: a line is not valid JSON.
     """
     if not path.exists():
         return
@@ -68,10 +83,10 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 try:
                     line = json.loads(text)
                 except ValueError:
-                    raise DataError(f"Line {number} of {path} is damaged.", "Take the file from a copy.") from None
+                    raise DataError(f"Line {number} of {path} is damaged.", "Restore the file from a copy.") from None
                 yield line
 
 
 def without_clock(line: dict[str, Any]) -> dict[str, Any]:
-    """A line less what depends on the clock: equal for equal plans."""
+    """Return a line without the values that depend on the clock; equal for equal plans."""
     return {key: value for key, value in line.items() if key not in CLOCK_KEYS}

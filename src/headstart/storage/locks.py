@@ -1,4 +1,4 @@
-"""Lock a file against other processes."""
+"""Lock files between processes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from headstart.errors import ResourceError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows: the lock file alone has to do
+except ImportError:  # Windows: the existence of the lock file is the only protection
     fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
-def locked(folder: Path, name: str = "lock", patience: float = 0.0) -> Iterator[None]:
-    """Hold the file `name` of a folder, which stands for the folder or for a part of it.
+def locked(folder: Path, name: str = "lock", timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `name` of a folder, which protects the folder or a part of it.
 
-    A second process waits for `patience` seconds and is then refused; a dead one's lock is taken over. Raises
-    UsageError naming the holder's pid and host.
+    The lock of a dead process is taken over.
+
+    Args:
+        folder: folder that contains the lock file.
+        name: name of the lock file.
+        timeout_s: seconds to wait for another process that holds the lock.
+
+    Raises:
+        UsageError: another process holds the lock; the message names its pid and host.
+        ResourceError: the lock file cannot be written.
     """
     path = folder / name
-    with _lock_file(path, time.monotonic() + patience) as file:
+    with _lock_file(path, time.monotonic() + timeout_s) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -36,15 +44,15 @@ def locked(folder: Path, name: str = "lock", patience: float = 0.0) -> Iterator[
             path.unlink(missing_ok=True)
 
 
-def _lock_file(path: Path, until: float) -> IO[str]:
-    """Open and lock the file, again if its last holder took it away in between, or has it until then."""
+def _lock_file(path: Path, deadline: float) -> IO[str]:
+    """Open and lock the file; retry until the deadline, and whenever its last holder deleted it in between."""
     while True:
         try:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
             raise ResourceError(
                 f"The folder {path.parent} cannot be written ({error.strerror}).",
-                "Make it writable, or copy the run elsewhere.",
+                "Grant write permission, or copy the run to another folder.",
             ) from None
         if fcntl is None:
             return file
@@ -54,7 +62,7 @@ def _lock_file(path: Path, until: float) -> IO[str]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            if time.monotonic() < until:
+            if time.monotonic() < deadline:
                 time.sleep(0.05)
                 continue
             raise UsageError(f"{path.parent} is in use by {holder}.", "Wait for it, or stop it first.") from None

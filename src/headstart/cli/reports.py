@@ -1,0 +1,100 @@
+"""The commands that inspect finished work: `board`, `report`, `diagnose` and `repair`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
+from headstart.cli.options import with_plan_flags
+from headstart.cli.render import print_json
+from headstart.console import ConsoleReporter
+from headstart.engines.validation import validate_engine_name
+from headstart.errors import UsageError
+from headstart.text import printable
+
+
+@app.command(sort_key=5)
+def board(
+    folder: Annotated[Path, Parameter(help="Folder of runs.")] = RUNS,
+    /,
+    *,
+    port: Annotated[int, Parameter(help="Port; 0 uses any free port.")] = 6006,
+) -> None:
+    """Open TensorBoard on a folder of runs until Ctrl-C."""
+    from contextlib import suppress
+
+    from headstart.cli.tensorboard import legend, serve
+
+    with suppress(KeyboardInterrupt):
+        for line in legend(folder):
+            print(line, file=sys.stderr)
+        serve(folder, port, lambda url: print(url, flush=True))
+
+
+@app.command(sort_key=5)
+def report(folder: Annotated[Path, Parameter(help="Folder of a study, of a run, or of several runs.")], /) -> None:
+    """Write report.html for a study, a run, or runs that were copied into one folder."""
+    from headstart.report.page import write_page
+
+    print(write_page(folder))
+
+
+@app.command(sort_key=5)
+@with_plan_flags
+def diagnose(
+    folder: Annotated[Path | None, Parameter(help="Folder of a run or of a study.")] = None,
+    /,
+    *,
+    ablation: Annotated[
+        str | None,
+        Parameter(help=f"Data for an ablation of shortcut x norm x depth, instead of a folder. {DATA_FORMS}."),
+    ] = None,
+    seeds: Annotated[int, Parameter(help="ablation: seeds of each network.")] = 1,
+    runs: Annotated[Path, Parameter(help="ablation: parent of its folder.")] = RUNS,
+    engine: EngineName = "auto",
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Report whether the training of a run or a study is healthy, or run an ablation of the network."""
+    flags = {name: value for name, value in settings.items() if value is not None}
+    validate_engine_name(engine)
+    if (folder is None) == (ablation is None):
+        raise UsageError("diagnose needs either a folder or --ablation DATA.", "Try `headstart diagnose runs/NAME`.")
+    if ablation is not None:
+        from headstart.experiment.ablation import run_ablation
+
+        with ConsoleReporter() as reporter:
+            result = run_ablation(ablation, flags, runs, reporter, engine=engine, seeds=seeds)
+        if json:
+            print_json(result)
+        else:
+            print("\n".join(map(printable, result["sentences"])))
+        return
+    defaults = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
+    if invalid := [*flags, *(name for name, (value, default) in defaults.items() if value != default)]:
+        raise UsageError(f"--{invalid[0].replace('_', '-')} belongs to --ablation.", "Remove the flag.")
+    from headstart.results import diagnosis
+
+    assert folder is not None  # noqa: S101  (checked above)
+    diagnoses = diagnosis.diagnose(folder)
+    if json:
+        print_json([diagnosis_of_run.to_json() for diagnosis_of_run in diagnoses])
+    else:
+        print("\n".join(diagnosis.sentences(diagnoses)))
+
+
+@app.command(sort_key=6)
+def repair(folder: Annotated[Path, Parameter(help="Folder of a run or of a study.")], /) -> None:
+    """Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."""
+    if (folder / "study.toml").is_file():
+        from headstart.experiment import study
+
+        print("\n".join(map(str, study.repair(folder))))
+        return
+    from headstart.runs import runner
+
+    print(runner.repair(folder))

@@ -1,0 +1,86 @@
+"""The commands `train` and `resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, app
+from headstart.cli.compare import compare
+from headstart.cli.options import switch, with_plan_flags
+from headstart.cli.render import print_run
+from headstart.config.resolve import checkpoint_interval, resolve_settings
+from headstart.config.start_spec import require_start
+from headstart.console import ConsoleReporter
+from headstart.errors import DataError, UsageError
+
+
+@app.command(sort_key=1)
+@with_plan_flags
+def train(
+    source: Annotated[str | None, Parameter(help=f"{DATA_FORMS} [default: that of --config, or digits].")] = None,
+    *,
+    config: Annotated[Path | None, Parameter(help="TOML file with settings; flags override it.")] = None,
+    preset: Annotated[
+        str | None, Parameter(help="Preset: digits, quick or lab; a settings file and flags override it.")
+    ] = None,
+    runs: Annotated[Path, Parameter(help="Parent of the run's folder.")] = RUNS,
+    save_every: SaveEvery = None,
+    dry_run: Annotated[bool, switch("Dry run: print the plan as TOML, train nothing.")] = False,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Train one run, with TensorBoard curves during training and the best model as files at the end."""
+    draft = resolve_settings({"source": source, **settings}, file=config, preset=preset)
+    if dry_run:
+        print(draft.plan.to_toml(), end="")
+        return
+    interval = checkpoint_interval(save_every)
+    from headstart.data.sources import require_source
+
+    require_source(draft.plan.data.source)  # a wrong path is reported before the slow import of torch
+    require_start(draft.plan.arm.start)
+    from headstart.runs import runner
+
+    with ConsoleReporter() as reporter:
+        for name, value, origin in draft.table():
+            reporter.say(f"  {name} = {value} ({origin})")
+        folder = runner.start(draft.plan, runs, reporter, save_every=interval)
+    print_run(folder, json)
+
+
+@app.command(sort_key=2)
+def resume(
+    folder: Annotated[Path, Parameter(help="Folder of a run or of a study.")],
+    /,
+    *,
+    force_new: Annotated[bool, switch("New run of the same plan in a folder beside the run.")] = False,
+    save_every: SaveEvery = None,
+    engine: EngineName = "auto",
+    address: Address = "",
+    json: Json = False,
+) -> None:
+    """Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."""
+    if not folder.exists():
+        raise DataError(f"{folder} does not exist.", "Use the folder of a run or of a study.")
+    if (folder / "study.toml").is_file():
+        flags = (("force-new", force_new), ("save-every", save_every))
+        if invalid := [name for name, value in flags if value]:
+            raise UsageError(f"--{invalid[0]} belongs to a run, and {folder} is a study.", "Remove the flag.")
+        compare(study=folder, engine=engine, address=address, json=json)
+        return
+    if not (folder / "plan.json").exists():
+        raise DataError(f"{folder} is neither a run nor a study.", "Use the folder of a run or of a study.")
+    if engine != "auto" or address:
+        raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Remove the flag.")
+    interval = checkpoint_interval(save_every)
+    from headstart.runs import runner
+
+    with ConsoleReporter() as reporter:
+        if force_new:
+            folder = runner.start(runner.plan_of(folder), folder.absolute().parent, reporter, save_every=interval)
+        else:
+            runner.resume(folder, reporter, save_every=interval)
+    print_run(folder, json)
