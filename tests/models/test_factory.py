@@ -1,4 +1,4 @@
-"""The ResNet family equals torchvision's to the last bit; timm's networks are described by their own words."""
+"""The ResNet family is bit-equal to torchvision's, and the structure of timm networks comes from timm."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def images(count: int = 2, size: int = 32, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def twins(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
-    """(ours, torchvision's) with the same state dict, whose BatchNorm statistics are not the trivial ones."""
+def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
+    """Return our network and torchvision's with the same state dict and non-trivial BatchNorm statistics."""
     ours = factory.build(request.param, 7)
     theirs = torchvision.models.get_model(request.param, weights=None, num_classes=7)
     generator = torch.Generator().manual_seed(1)
@@ -35,15 +35,15 @@ def twins(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     return ours, theirs
 
 
-def test_state_dict_has_torchvision_keys_shapes_and_order(twins: tuple[nn.Module, nn.Module]) -> None:
-    ours, theirs = twins
+def test_state_dict_has_torchvision_keys_shapes_and_order(pair: tuple[nn.Module, nn.Module]) -> None:
+    ours, theirs = pair
     assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
         (k, v.shape) for k, v in theirs.state_dict().items()
     ]
 
 
-def test_outputs_statistics_and_gradients_are_bit_equal(twins: tuple[nn.Module, nn.Module]) -> None:
-    ours, theirs = twins
+def test_outputs_statistics_and_gradients_are_bit_equal(pair: tuple[nn.Module, nn.Module]) -> None:
+    ours, theirs = pair
     x, y = images(), torch.tensor([0, 3])
     with torch.no_grad():
         assert torch.equal(ours.eval()(x), theirs.eval()(x))
@@ -63,7 +63,7 @@ def test_outputs_statistics_and_gradients_are_bit_equal(twins: tuple[nn.Module, 
         assert torch.equal(p, q), name
 
 
-def test_timm_knows_the_same_network() -> None:
+def test_resnet_equals_timms() -> None:
     import timm
 
     theirs = timm.create_model("resnet18", num_classes=3).eval()
@@ -75,21 +75,21 @@ def test_timm_knows_the_same_network() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.sampled_from(NAMES[:2]), st.booleans(), st.sampled_from(resnet.NORMS), st.sampled_from(resnet.STEMS))
-def test_every_switch_gives_a_network(name: str, shortcut: bool, norm: str, stem: str) -> None:
+def test_every_combination_of_switches_builds_a_network(name: str, shortcut: bool, norm: str, stem: str) -> None:
     network = factory.build(name, 5, shortcut=shortcut, norm=norm, stem=stem).eval()
     keys = list(network.state_dict())
     assert any("downsample" in k for k in keys) is shortcut
     assert any("bn1" in k for k in keys) is (norm == "batch")
     assert ("conv1.bias" in keys) is (norm == "none")
     assert network.conv1.weight.shape[-1] == (7 if stem == "imagenet" else 3)
-    shrunk: list[torch.Size] = []
-    network.layer4.register_forward_hook(lambda module, inputs, output: shrunk.append(output.shape))
+    shapes: list[torch.Size] = []
+    network.layer4.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
     with torch.no_grad():
         assert network(images(1, 32)).shape == (1, 5)
-    assert shrunk[0][-1] == (1 if stem == "imagenet" else 4)
+    assert shapes[0][-1] == (1 if stem == "imagenet" else 4)
 
 
-def test_the_shortcut_is_what_it_says() -> None:
+def test_shortcut_adds_the_input() -> None:
     block = resnet.BasicBlock(4, 4).eval()
     plain = resnet.BasicBlock(4, 4, shortcut=False).eval()
     plain.load_state_dict(block.state_dict())
@@ -107,7 +107,7 @@ def test_bottleneck_strides_on_its_3x3() -> None:
     assert block(torch.zeros(2, 8, 6, 6)).shape == (2, 16, 3, 3)
 
 
-def test_building_leaves_the_global_generator_alone_and_repeats_itself() -> None:
+def test_build_is_deterministic_and_does_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     first, second = factory.build("resnet18", 3), factory.build("resnet18", 3)
     factory.build(TIMM, 3)
@@ -124,18 +124,20 @@ def test_building_leaves_the_global_generator_alone_and_repeats_itself() -> None
         ("timm:resnet18.a1_in1", {}, "timm:resnet18.a1_in1k"),
         ("timm:hf-hub:someone/something", {}, "list_models"),
         ("timm:deit_tiny_distilled_patch16_224", {}, "another network"),
-        (TIMM, {"shortcut": False}, "Leave the switches out"),
+        (TIMM, {"shortcut": False}, "Omit the switches"),
         ("resnet18", {"norm": "batsh"}, "batch"),
         ("resnet18", {"stem": "tiny"}, "imagenet, small"),
     ],
 )
-def test_unknown_names_are_refused_with_the_nearest(name: str, switches: dict[str, object], hint: str) -> None:
+def test_unknown_names_raise_usage_error_with_the_nearest_names(
+    name: str, switches: dict[str, object], hint: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         factory.build(name, 3, **switches)
     assert hint in caught.value.hint
 
 
-def test_a_network_without_timms_groups_has_a_trunk_and_a_head() -> None:
+def test_network_without_timm_groups_has_a_backbone_and_a_head() -> None:
     network = factory.build("timm:poolformer_s12", 3)
     (_, backbone), (name, head) = structure.stages(network)
     names = [name for name, _ in network.named_parameters()]
@@ -146,7 +148,7 @@ def test_a_network_without_timms_groups_has_a_trunk_and_a_head() -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])
-def test_stages_hold_every_parameter_once_and_end_with_the_head(name: str) -> None:
+def test_stages_contain_every_parameter_once_and_end_with_the_head(name: str) -> None:
     network = factory.build(name, 3)
     parts = structure.stages(network)
     labels = [label for label, _ in parts]
@@ -158,7 +160,7 @@ def test_stages_hold_every_parameter_once_and_end_with_the_head(name: str) -> No
         assert sum(structure.in_part(parameter, prefixes) for _, prefixes in parts) == 1, parameter
 
 
-def test_a_resnet_is_described_in_order() -> None:
+def test_structure_of_a_resnet_is_in_network_order() -> None:
     network = factory.build("resnet18", 3)
     assert [s for s, _ in structure.stages(network)] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
     layers = structure.layer_names(network)
@@ -169,10 +171,10 @@ def test_a_resnet_is_described_in_order() -> None:
     assert len(structure.block_names(factory.build("resnet50", 3))) == 16
 
 
-def test_a_timm_network_is_described_by_timm() -> None:
+def test_structure_of_a_timm_network_comes_from_timm() -> None:
     network = factory.build(TIMM, 3)
     assert structure.head_name(network) == "head"
     assert structure.block_names(network) == [f"blocks.{i}" for i in range(6)]
     assert structure.layer_names(network)[0] == "patch_embed.proj"
     assert structure.layer_names(network)[-1] == "head"
-    assert "norm.weight" in dict(structure.stages(network))["blocks.5"], "what follows the last block belongs to it"
+    assert "norm.weight" in dict(structure.stages(network))["blocks.5"], "modules after the last block belong to it"

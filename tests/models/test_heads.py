@@ -1,4 +1,4 @@
-"""Heads are what they say, and frozen means frozen: no gradient, no moving statistics, equal hash."""
+"""Heads have the requested form, and frozen tensors keep their values and their digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def scratch(network: str = "resnet18") -> starts.Start:
 
 
 def steps(network: nn.Module, tuning: str, count: int = 1, size: int = 8) -> None:
-    """Some steps of SGD on noise, as the loop would take them."""
+    """Take `count` steps of SGD on noise, with the freezing of the training loop."""
     names = freezing.trainable(network, tuning)
     freezing.freeze(network, names)
     freezing.train_mode(network, tuning)
@@ -35,9 +35,10 @@ def steps(network: nn.Module, tuning: str, count: int = 1, size: int = 8) -> Non
         optimizer.step()
 
 
-def nudge(network: nn.Module, key: str, by: int) -> None:
+def add_to(network: nn.Module, key: str, value: int) -> None:
+    """Add `value` to the first element of a tensor."""
     tensor = network.state_dict()[key]
-    tensor[(0,) * tensor.ndim] += by
+    tensor[(0,) * tensor.ndim] += value
 
 
 def test_linear_head_has_torchvision_keys() -> None:
@@ -47,7 +48,7 @@ def test_linear_head_has_torchvision_keys() -> None:
     assert {k for k in network.state_dict() if k.startswith("fc")} == {"fc.weight", "fc.bias"}
 
 
-def test_mlp_head_has_numbered_keys_and_is_replaced_by_another() -> None:
+def test_mlp_head_has_numbered_keys_and_can_be_replaced() -> None:
     network = resnet()
     heads.attach(network, "mlp:16", 3, seed=1)
     shapes = {k: tuple(v.shape) for k, v in network.state_dict().items() if k.startswith("fc")}
@@ -70,13 +71,13 @@ def test_timm_heads_are_replaced_in_place(name: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("head", ["mlp", "mlp:", "mlp:0", "mlp:-4", "mlp:1e3", "mlp:99999999", "conv", ""])
-def test_a_bad_head_is_refused(head: str) -> None:
+def test_invalid_head_raises_usage_error(head: str) -> None:
     with pytest.raises(UsageError, match=r"mlp:256"):
         heads.attach(resnet(), head, 3, seed=0)
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:16"])
-def test_head_values_depend_on_the_seed_and_the_head_alone(head: str) -> None:
+def test_head_values_depend_only_on_the_seed_and_the_head(head: str) -> None:
     def values(seed: int, name: str = "resnet18") -> list[torch.Tensor]:
         network = factory.build(name, 9)
         heads.attach(network, head, 3, seed=seed)
@@ -92,13 +93,13 @@ def test_head_values_depend_on_the_seed_and_the_head_alone(head: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, network.fc.parameters(), strict=True))
 
 
-def test_trainable_names() -> None:
+def test_trainable_names_of_a_resnet() -> None:
     network = resnet()
-    everything = [n for n, _ in network.named_parameters()]
-    assert freezing.trainable(network, "full") == everything
+    all_names = [n for n, _ in network.named_parameters()]
+    assert freezing.trainable(network, "full") == all_names
     assert freezing.trainable(network, "frozen") == ["fc.weight", "fc.bias"]
-    assert freezing.trainable(network, "stages:1") == [n for n in everything if n.startswith(("layer4", "fc"))]
-    assert freezing.trainable(network, "stages:4") == [n for n in everything if not n.startswith(("conv1", "bn1"))]
+    assert freezing.trainable(network, "stages:1") == [n for n in all_names if n.startswith(("layer4", "fc"))]
+    assert freezing.trainable(network, "stages:4") == [n for n in all_names if not n.startswith(("conv1", "bn1"))]
 
 
 def test_trainable_names_of_a_timm_network() -> None:
@@ -109,12 +110,12 @@ def test_trainable_names_of_a_timm_network() -> None:
 
 
 @pytest.mark.parametrize("tuning", ["stages:0", "stages:5", "stages:x", "stages:", "frosen", "lp-ft"])
-def test_a_bad_tuning_is_refused_with_the_range(tuning: str) -> None:
+def test_invalid_tuning_raises_usage_error_with_the_range(tuning: str) -> None:
     with pytest.raises(UsageError, match="N from 1 to 4"):
         freezing.trainable(resnet(), tuning)
 
 
-def test_freeze_sets_exactly_these() -> None:
+def test_freeze_leaves_gradients_to_exactly_the_named_parameters() -> None:
     network = resnet()
     network(torch.zeros(2, 3, 8, 8)).sum().backward()
     freezing.freeze(network, ["layer4.1.bn2.weight", "fc.bias"])
@@ -130,7 +131,7 @@ def test_freeze_sets_exactly_these() -> None:
 @pytest.mark.parametrize(
     ("tuning", "head"), [("frozen", "linear"), ("frozen", "mlp:8"), ("stages:1", "mlp:8"), ("stages:3", "linear")]
 )
-def test_frozen_stays_frozen_and_the_rest_moves(tuning: str, head: str) -> None:
+def test_only_trained_tensors_change(tuning: str, head: str) -> None:
     network = resnet()
     heads.attach(network, head, 3, seed=0)
     names = freezing.trainable(network, tuning)
@@ -138,12 +139,12 @@ def test_frozen_stays_frozen_and_the_rest_moves(tuning: str, head: str) -> None:
     steps(network, tuning)
     after = network.state_dict()
     assert freezing.frozen_digest(network, names) == digest
-    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
     buffers = {n for n, _ in network.named_buffers() if any(n.startswith(m.split(".")[0]) for m in names)}
-    assert moved == set(names) | buffers, "all that is trained moves, statistics included, and nothing else"
+    assert changed == set(names) | buffers, "all trained tensors change, including statistics, and nothing else"
 
 
-def test_a_frozen_batchnorm_left_in_train_mode_is_found_out() -> None:
+def test_digest_detects_a_frozen_batchnorm_in_train_mode() -> None:
     network = resnet()
     names = freezing.trainable(network, "frozen")
     digest = freezing.frozen_digest(network, names)
@@ -153,29 +154,29 @@ def test_a_frozen_batchnorm_left_in_train_mode_is_found_out() -> None:
 
 
 @pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.downsample.1.running_var", "bn1.num_batches_tracked"])
-def test_the_digest_sees_every_frozen_tensor(key: str) -> None:
+def test_digest_depends_on_every_frozen_tensor(key: str) -> None:
     network = resnet()
     names = freezing.trainable(network, "stages:1")
-    nn.init.zeros_(network.conv1.weight)  # so that adding and taking away is exact
+    nn.init.zeros_(network.conv1.weight)  # so that addition and subtraction are exact
     digest = freezing.frozen_digest(network, names)
     assert freezing.frozen_digest(network.to(memory_format=torch.channels_last), names) == digest
-    nudge(network, key, 1)
+    add_to(network, key, 1)
     assert freezing.frozen_digest(network, names) != digest
-    nudge(network, key, -1)
+    add_to(network, key, -1)
     assert freezing.frozen_digest(network, names) == digest
-    for free in ("layer4.1.bn1.running_mean", "layer4.0.conv1.weight", "fc.bias"):
-        nudge(network, free, 1)
+    for trained in ("layer4.1.bn1.running_mean", "layer4.0.conv1.weight", "fc.bias"):
+        add_to(network, trained, 1)
     assert freezing.frozen_digest(network, names) == digest
 
 
-def test_the_digest_covers_all_of_a_network_that_is_not_trained_at_all() -> None:
+def test_digest_covers_all_of_a_network_without_trained_parameters() -> None:
     network = resnet()
     digest = freezing.frozen_digest(network, [])
     network.bn1.running_mean += 1
     assert freezing.frozen_digest(network, []) != digest
 
 
-def test_train_mode_is_train_where_something_is_trained() -> None:
+def test_train_mode_applies_to_modules_with_trained_parameters() -> None:
     network = resnet()
     freezing.train_mode(network, "stages:1")
     assert not network.bn1.training
@@ -187,17 +188,9 @@ def test_train_mode_is_train_where_something_is_trained() -> None:
     assert all(m.training for m in network.modules())
 
 
-def test_dropout_of_a_frozen_trunk_is_off() -> None:
+def test_dropout_of_a_frozen_backbone_is_off() -> None:
     network = factory.build("timm:test_vit", 3)
     network.blocks[0].mlp.drop1 = nn.Dropout(0.5)
     freezing.train_mode(network, "frozen")
     assert not network.blocks[0].mlp.drop1.training
     assert network.head.training
-
-
-def test_pretrained_names_are_the_trunk_of_a_start_from_a_file() -> None:
-    network = resnet()
-    assert starts.pretrained_names(network, scratch()) == []
-    brought = starts.Start("file:x", {}, "", (0.0,) * 3, (1.0,) * 3, "", "", "", ())
-    names = starts.pretrained_names(network, brought)
-    assert set(names) == {n for n, _ in network.named_parameters()} - {"fc.weight", "fc.bias"}

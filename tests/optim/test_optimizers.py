@@ -1,4 +1,4 @@
-"""The whole table of optimizers against torch's plain ones with the same numbers, and the groups."""
+"""The optimizers equal torch's with the same hyperparameters, and parameter groups are complete."""
 
 import pytest
 import torch
@@ -29,55 +29,55 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.T
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_the_table_is_torchs(name: str) -> None:
+def test_optimizers_equal_torch(name: str) -> None:
     ours, plain = network(), network()
     decay = 0.1 if name == "adamw" else 0.0
-    found = param_groups.groups(ours.named_parameters(), weight_decay=decay, backbone=set(), backbone_factor=1.0)
-    made = optimizers.OPTIMIZERS[name](found, optimizers.OptimizerParams(0.05, 0.8, nesterov=True))
-    if name == "adamw":  # plain torch, told by hand to spare the norm and the biases
+    groups = param_groups.groups(ours.named_parameters(), weight_decay=decay, backbone=set(), backbone_factor=1.0)
+    optimizer = optimizers.OPTIMIZERS[name](groups, optimizers.OptimizerParams(0.05, 0.8, nesterov=True))
+    if name == "adamw":  # torch without weight decay for the norm and the biases
         decayed = [p for p in plain.parameters() if p.ndim > 1]
-        spared = [{"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}]
-        other = PLAIN[name]([{"params": decayed}, *spared])
+        no_decay = [{"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}]
+        reference = PLAIN[name]([{"params": decayed}, *no_decay])
     else:
-        other = PLAIN[name](plain.parameters())
-    one, two = train(ours, made), train(plain, other)
-    assert one.keys() == two.keys()
-    for key in one:
-        torch.testing.assert_close(one[key], two[key], rtol=1e-5, atol=1e-6, msg=key)
+        reference = PLAIN[name](plain.parameters())
+    actual, expected = train(ours, optimizer), train(plain, reference)
+    assert actual.keys() == expected.keys()
+    for key in actual:
+        torch.testing.assert_close(actual[key], expected[key], rtol=1e-5, atol=1e-6, msg=key)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_the_order_of_memory_gives_the_same_bits(name: str) -> None:
-    """Weights in channels_last stepped through by views, beside the table's optimizer on the weights themselves."""
+def test_memory_order_gives_the_same_bits(name: str) -> None:
+    """Updates on views of channels_last weights equal updates on the weights."""
     states = []
     for by_views in (True, False):
         net = nn.Sequential(*network()[:3], nn.Linear(4 * 36, 2)).to(memory_format=torch.channels_last)
         net.load_state_dict(network().state_dict())
         assert not net[0].weight.is_contiguous()
-        found = param_groups.groups(net.named_parameters(), weight_decay=0.1, backbone=set(), backbone_factor=1.0)
-        numbers = optimizers.OptimizerParams(0.05, 0.8, nesterov=True)
-        made = optimizers.make(name, found, numbers) if by_views else optimizers.OPTIMIZERS[name](found, numbers)
-        states.append(train(net, made))
+        groups = param_groups.groups(net.named_parameters(), weight_decay=0.1, backbone=set(), backbone_factor=1.0)
+        params = optimizers.OptimizerParams(0.05, 0.8, nesterov=True)
+        optimizer = optimizers.make(name, groups, params) if by_views else optimizers.OPTIMIZERS[name](groups, params)
+        states.append(train(net, optimizer))
         if by_views:
             assert all(p.grad is None for p in net.parameters())
-            slots = [v for state in made.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
-            assert slots and all(p.is_contiguous() for p in [*slots, *made.param_groups[0]["params"]])
+            slots = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+            assert slots and all(p.is_contiguous() for p in [*slots, *optimizer.param_groups[0]["params"]])
             assert {p.data_ptr() for p in net.parameters()} == {
-                p.data_ptr() for group in made.param_groups for p in group["params"]
+                p.data_ptr() for group in optimizer.param_groups for p in group["params"]
             }
-    one, two = states
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    on_views, on_weights = states
+    assert all(torch.equal(on_views[key], on_weights[key]) for key in on_views)
 
 
-def test_groups_hold_every_parameter_once_and_spare_norms_and_biases() -> None:
+def test_groups_contain_every_parameter_once_and_norms_and_biases_have_no_decay() -> None:
     net = network()
-    found = param_groups.groups(
+    groups = param_groups.groups(
         net.named_parameters(), weight_decay=0.1, backbone={"0.weight", "1.weight", "1.bias"}, backbone_factor=0.1
     )
-    assert [g["name"] for g in found] == ["backbone", "backbone-no-decay", "head", "head-no-decay"]
-    assert [g["weight_decay"] for g in found] == [0.1, 0.0, 0.1, 0.0]
-    together = [id(p) for g in found for p in g["params"]]
-    assert sorted(together) == sorted(id(p) for p in net.parameters())
-    optimizer = optimizers.OPTIMIZERS["sgd"](found, optimizers.OptimizerParams(1.0))
+    assert [g["name"] for g in groups] == ["backbone", "backbone-no-decay", "head", "head-no-decay"]
+    assert [g["weight_decay"] for g in groups] == [0.1, 0.0, 0.1, 0.0]
+    ids = [id(p) for g in groups for p in g["params"]]
+    assert sorted(ids) == sorted(id(p) for p in net.parameters())
+    optimizer = optimizers.OPTIMIZERS["sgd"](groups, optimizers.OptimizerParams(1.0))
     param_groups.set_rates(optimizer, 0.5)
     assert param_groups.rates(optimizer) == {"backbone": 0.05, "head": 0.5}

@@ -1,4 +1,4 @@
-"""The schedules against torch.optim.lr_scheduler, step by step, and as properties."""
+"""The schedules equal torch.optim.lr_scheduler at every step and have the stated properties."""
 
 import pytest
 import torch
@@ -14,13 +14,13 @@ TOTAL = 60
 def torch_factors(make) -> list[float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)
-    found = []
+    factors = []
     for step in range(TOTAL):
-        found.append(optimizer.param_groups[0]["lr"])
+        factors.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if step < TOTAL - 1:  # OneCycleLR counts its steps and refuses one more
+        if step < TOTAL - 1:  # OneCycleLR raises for a step after the last
             scheduler.step()
-    return found
+    return factors
 
 
 TABLE = {
@@ -37,20 +37,20 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_equal_to_torch(name: str) -> None:
+def test_schedules_equal_torch(name: str) -> None:
     ours, theirs = TABLE[name]
     assert [ours(step) for step in range(TOTAL)] == pytest.approx(torch_factors(theirs), abs=1e-9)
 
 
 @given(st.sampled_from(sorted(TABLE)), st.integers(0, 2 * TOTAL), st.integers(0, 30))
-def test_factors_lie_between_nothing_and_the_peak(name: str, step: int, warm: int) -> None:
+def test_factors_are_between_0_and_1(name: str, step: int, warm: int) -> None:
     factor = schedules.warm_up(warm, TABLE[name][0])(step)
     assert 0.0 <= factor <= 1.0
     assert factor == schedules.warm_up(warm, TABLE[name][0])(step)
 
 
 @given(st.integers(1, 50))
-def test_warm_up_rises_in_a_line_and_joins(warm: int) -> None:
+def test_warm_up_rises_linearly_to_the_schedule(warm: int) -> None:
     factor = schedules.warm_up(warm, schedules.constant())
     rises = [factor(step + 1) - factor(step) for step in range(warm)]
     assert rises == pytest.approx([1 / (warm + 1)] * warm)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, verified, and gone on from bit for bit."""
+"""Checkpoints are complete or absent, are verified, and resume bit for bit."""
 
 import contextlib
 import json
@@ -25,88 +25,85 @@ def states_equal(a: State, b: State) -> bool:
     for x, y in pairs:
         if x.keys() != y.keys() or not all(torch.equal(x[k], y[k]) for k in x):
             return False
-    one, two = (s.optimizer.state_dict() for s in (a, b))
-    slots = all(torch.equal(one["state"][i][n], two["state"][i][n]) for i in one["state"] for n in one["state"][i])
-    return slots and one["param_groups"] == two["param_groups"] and a.progress == b.progress
+    left, right = (s.optimizer.state_dict() for s in (a, b))
+    slots = all(torch.equal(left["state"][i][n], right["state"][i][n]) for i in left["state"] for n in left["state"][i])
+    return slots and left["param_groups"] == right["param_groups"] and a.progress == b.progress
 
 
-def events(parts: TrainingContext, state: State) -> list[tuple]:
-    """What a run tells of itself, less the clock."""
-    found = []
-    for event in loop.train(parts, state):
+def events(context: TrainingContext, state: State) -> list[tuple]:
+    """Return the events of a training without times."""
+    lines = []
+    for event in loop.train(context, state):
         if isinstance(event, Step):
-            found.append((event.step, event.epoch, event.loss, tuple(event.rates.items())))
+            lines.append((event.step, event.epoch, event.loss, tuple(event.rates.items())))
         elif isinstance(event, Epoch):
-            found.append((event.epoch, event.train, event.val.loss, event.val.accuracy, event.best))
+            lines.append((event.epoch, event.train, event.val.loss, event.val.accuracy, event.best))
         elif isinstance(event, FreezeCheck):
-            found.append((event.phase, event.before, event.after))
-    return found
+            lines.append((event.phase, event.before, event.after))
+    return lines
 
 
-@pytest.mark.parametrize("where", ["mid-epoch", "last step of epoch", "before validation", "after epoch", "the end"])
-def test_resumed_is_unbroken(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("position", ["mid-epoch", "last step of epoch", "before validation", "after epoch", "the end"])
+def test_resumed_training_is_bit_identical(tmp_path: Path, position: str) -> None:
     settings = {**SETTINGS, "source": "digits:0-1", "batch_size": 16, "epochs": "24st", "tuning": "lp-ft"}
     unbroken = prepared(**settings)
-    state = loop.begin(unbroken.parts)
-    whole = events(unbroken.parts, state)
-    per_epoch = unbroken.parts.batches.steps_per_epoch
+    state = loop.initial_state(unbroken.context)
+    whole = events(unbroken.context, state)
+    per_epoch = unbroken.context.batches.steps_per_epoch
     assert per_epoch == 16
 
     first = prepared(**settings)
-    half = loop.begin(first.parts)
-    told = []
-    for event in loop.train(first.parts, half):
+    half = loop.initial_state(first.context)
+    for event in loop.train(first.context, half):
         step, epoch = half.progress.step, half.progress.epoch
-        if isinstance(event, Step):
-            told.append(1)
         stop = {
             "mid-epoch": isinstance(event, Step) and step == 5,
             "last step of epoch": isinstance(event, Step) and step == per_epoch,
             "before validation": isinstance(event, BatchDone) and step == per_epoch,
             "after epoch": isinstance(event, Epoch) and epoch == 1,
             "the end": isinstance(event, Epoch) and epoch == 2,
-        }[where]
+        }[position]
         if stop:
             checkpoint.save_state(tmp_path / "c", half, {"bytes": 7})
             break
 
     second = prepared(**settings)
-    resumed = loop.begin(second.parts)
-    extra, warnings = checkpoint.load_state(tmp_path / "c", second.parts, resumed)
+    resumed = loop.initial_state(second.context)
+    extra, warnings = checkpoint.load_state(tmp_path / "c", second.context, resumed)
     assert (extra, warnings) == ({"bytes": 7}, [])
     assert states_equal(half, resumed)
-    rest = events(second.parts, resumed)
+    rest = events(second.context, resumed)
     assert states_equal(state, resumed)
     assert rest == whole[len(whole) - len(rest) :]
     assert len(rest) < len(whole)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
-def test_every_optimizer_comes_back(tmp_path: Path, optimizer: str) -> None:
+def test_resume_is_bit_identical_for_every_optimizer(tmp_path: Path, optimizer: str) -> None:
     settings = {"optimizer": optimizer, "epochs": "6st"}
     unbroken, broken = prepared(**settings), prepared(**settings)
-    a, b = loop.begin(unbroken.parts), loop.begin(broken.parts)
-    events(unbroken.parts, a)
-    for event in loop.train(broken.parts, b):
+    a, b = loop.initial_state(unbroken.context), loop.initial_state(broken.context)
+    events(unbroken.context, a)
+    for event in loop.train(broken.context, b):
         if isinstance(event, Step) and event.step == 3:
             checkpoint.save_state(tmp_path / "c", b, {})
             break
     again = prepared(**settings)
-    c = loop.begin(again.parts)
-    checkpoint.load_state(tmp_path / "c", again.parts, c)
-    events(again.parts, c)
+    c = loop.initial_state(again.context)
+    checkpoint.load_state(tmp_path / "c", again.context, c)
+    events(again.context, c)
     assert states_equal(a, c)
 
 
 @pytest.fixture(scope="module")
 def small():
-    """A state in the middle of a run, to be saved again and again."""
-    made = prepared(epochs="9st")
-    state = loop.begin(made.parts)
-    for event in loop.train(made.parts, state):
+    """Return a context and a state in the middle of a run."""
+    setup = prepared(epochs="9st")
+    state = loop.initial_state(setup.context)
+    for event in loop.train(setup.context, state):
         if isinstance(event, Step) and event.step == 2:
             break
-    return made.parts, state
+    return setup.context, state
 
 
 def at(state: State, step: int) -> State:
@@ -114,25 +111,25 @@ def at(state: State, step: int) -> State:
     return State(state.network, state.optimizer, state.ema, progress)
 
 
-def load(folder: Path, parts: TrainingContext) -> tuple[int | None, list[str]]:
-    state = loop.begin(parts)
-    extra, warnings = checkpoint.load_state(folder, parts, state)
+def load(folder: Path, context: TrainingContext) -> tuple[int | None, list[str]]:
+    state = loop.initial_state(context)
+    extra, warnings = checkpoint.load_state(folder, context, state)
     return (None if extra is None else state.progress.step), warnings
 
 
-def test_two_are_kept_and_no_orphans(tmp_path: Path, small) -> None:
-    parts, state = small
+def test_two_checkpoints_are_kept_and_temporary_folders_removed(tmp_path: Path, small) -> None:
+    context, state = small
     folder = tmp_path / "c"
     for step in range(2, 8):
         (folder / f"step-00000099-0000.tmp-{step}").mkdir(parents=True)  # left by a crash
         checkpoint.save_state(folder, at(state, step), {})
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-0000", "step-00000007-0000"]
-    assert load(folder, parts) == (7, [])
+    assert load(folder, context) == (7, [])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "no manifest", "missing file"])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_used(tmp_path: Path, small, damage: str) -> None:
-    parts, state = small
+def test_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path: Path, small, damage: str) -> None:
+    context, state = small
     folder = tmp_path / "c"
     for step in (2, 3):
         checkpoint.save_state(folder, at(state, step), {})
@@ -150,15 +147,15 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(tmp_path: Path, sm
         file.unlink()
     else:
         (newest / "MANIFEST.json").unlink()
-    step, warnings = load(folder, parts)
+    step, warnings = load(folder, context)
     assert step == 2
     assert len(warnings) == 1 and "step-00000003" in warnings[0]
-    checkpoint.save_state(folder, at(state, 4), {})  # the damaged one does not count as kept
+    checkpoint.save_state(folder, at(state, 4), {})  # the damaged checkpoint does not count
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000002-0000", "step-00000004-0000"]
 
 
-def test_only_damaged_ones_end_with_exit_6_and_nothing_is_deleted(tmp_path: Path, small) -> None:
-    parts, state = small
+def test_only_damaged_checkpoints_raise_with_exit_code_6_and_are_not_deleted(tmp_path: Path, small) -> None:
+    context, state = small
     folder = tmp_path / "c"
     for step in (2, 3):
         checkpoint.save_state(folder, at(state, step), {})
@@ -166,39 +163,39 @@ def test_only_damaged_ones_end_with_exit_6_and_nothing_is_deleted(tmp_path: Path
         (path / "state.json").write_text("{}")
     before = sorted(folder.rglob("*"))
     with pytest.raises(ModelFileError) as caught:
-        load(folder, parts)
+        load(folder, context)
     assert caught.value.exit_code == 6
     assert "step-00000002" in caught.value.message and "step-00000003" in caught.value.message
     assert sorted(folder.rglob("*")) == before
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """Stand for the death of the process."""
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int | None, error: type[BaseException]) -> list[str]:
-    """Count the calls that change the disk while saving, and fail the Nth before it does anything."""
+    """Record the calls that change the disk while saving; the call number `fail_at` raises before it does anything."""
     calls: list[str] = []
 
-    def watched(name: str, real):
+    def recorded(name: str, original):
         def call(*args, **kwargs):
             if name == "open" and (len(args) < 2 or args[1] != "wb"):
-                return real(*args, **kwargs)
+                return original(*args, **kwargs)
             calls.append(name)
             if len(calls) == fail_at:
                 raise error(28, "No space left on device")
-            return real(*args, **kwargs)
+            return original(*args, **kwargs)
 
         return call
 
     for owner, name in ((os, "fsync"), (Path, "mkdir"), (Path, "rename"), (Path, "open"), (shutil, "rmtree")):
-        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
+        monkeypatch.setattr(owner, name, recorded(name, getattr(owner, name)))
     return calls
 
 
 @pytest.mark.parametrize("error", [OSError, Crash])
-def test_a_crash_at_any_call_leaves_a_checkpoint_that_loads(tmp_path: Path, small, error) -> None:
-    parts, state = small
+def test_crash_at_any_call_leaves_a_loadable_checkpoint(tmp_path: Path, small, error) -> None:
+    context, state = small
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path / "count"
         for step in (2, 3):
@@ -216,17 +213,19 @@ def test_a_crash_at_any_call_leaves_a_checkpoint_that_loads(tmp_path: Path, smal
             count_calls(patch, nth, error)
             with contextlib.suppress(ResourceError, OSError, Crash):
                 checkpoint.save_state(folder, at(state, 4), {})
-        step, _ = load(folder, parts)
+        step, _ = load(folder, context)
         assert step in (3, 4), nth
-        whole = [p for p in folder.glob("step-*") if ".tmp-" not in p.name and not checkpoint.faults(p)]
+        whole = [p for p in folder.glob("step-*") if ".tmp-" not in p.name and not checkpoint.find_damage(p)]
         assert len(whole) >= 2, nth
         checkpoint.save_state(folder, at(state, 5), {})
         assert not list(folder.glob("*.tmp-*"))
         shutil.rmtree(folder)
 
 
-def test_a_full_disk_is_exit_5_and_the_checkpoint_before_is_intact(tmp_path: Path, small, monkeypatch) -> None:
-    parts, state = small
+def test_full_disk_raises_with_exit_code_5_and_the_previous_checkpoint_is_intact(
+    tmp_path: Path, small, monkeypatch
+) -> None:
+    context, state = small
     folder = tmp_path / "c"
     checkpoint.save_state(folder, at(state, 2), {})
     usage = shutil.disk_usage(tmp_path)
@@ -234,10 +233,10 @@ def test_a_full_disk_is_exit_5_and_the_checkpoint_before_is_intact(tmp_path: Pat
     with pytest.raises(ResourceError) as caught:
         checkpoint.save_state(folder, at(state, 3), {})
     assert caught.value.exit_code == 5
-    assert load(folder, parts) == (2, [])
+    assert load(folder, context) == (2, [])
 
 
-def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path: Path, small) -> None:
+def test_checkpoint_contains_no_pickle(tmp_path: Path, small) -> None:
     _, state = small
     path = checkpoint.save_state(tmp_path / "c", state, {})
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}

@@ -1,4 +1,4 @@
-"""The loop against plain torch: the same weights, bit for bit."""
+"""The training loop gives the same weights as plain torch, bit for bit."""
 
 import dataclasses
 import math
@@ -18,23 +18,23 @@ IMAGENET_STEM = {"stem": "imagenet", "image_size": 32}
 
 
 def plain_torch(
-    made, steps: int, *, smoothing: float = 0.0, clip: float = 0.0, ema: float = 0.0, balanced: bool = False
+    setup, steps: int, *, smoothing: float = 0.0, clip: float = 0.0, ema: float = 0.0, balanced: bool = False
 ):
-    """The run of a plan as anybody would write it, on torchvision's own network."""
-    recipe, batches = made.plan.recipe, made.parts.batches
+    """Train a plan in plain torch on torchvision's network."""
+    recipe, batches = setup.plan.recipe, setup.context.batches
     network = torchvision.models.resnet18(num_classes=4)
-    network.load_state_dict(made.network.state_dict())
+    network.load_state_dict(setup.network.state_dict())
     network.to(memory_format=torch.channels_last)
     decayed = [p for p in network.parameters() if p.ndim > 1]
-    spared = [p for p in network.parameters() if p.ndim == 1]
+    no_decay = [p for p in network.parameters() if p.ndim == 1]
     optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared}], recipe.lr, momentum=0.9
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": no_decay}], recipe.lr, momentum=0.9
     )
-    total = made.parts.steps
+    total = setup.context.steps
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
     counts = torch.bincount(torch.from_numpy(batches.photos.labels)).float()
     weight = counts.sum() / (4 * counts) if balanced else None
-    torch.set_num_threads(made.plan.machine.threads)
+    torch.set_num_threads(setup.plan.machine.threads)
     network.train()
     losses = []
     for step in range(steps):
@@ -42,7 +42,7 @@ def plain_torch(
             group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
         epoch, within = divmod(step, batches.steps_per_epoch)
         images, labels = batches.batch(epoch, within)
-        images = transforms.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
+        images = transforms.normalise(images, setup.start.mean, setup.start.std, torch.device("cpu"))
         loss = F.cross_entropy(network(images), labels, weight=weight, label_smoothing=smoothing)
         loss.backward()
         if clip:
@@ -55,10 +55,10 @@ def plain_torch(
     return (average.module if average is not None else network).state_dict(), losses
 
 
-def ours(made):
-    state = loop.begin(made.parts)
+def ours(setup):
+    state = loop.initial_state(setup.context)
     losses = []
-    for event in loop.train(made.parts, state):
+    for event in loop.train(setup.context, state):
         if isinstance(event, events.Step):
             losses.append(event.loss)
     return state, losses
@@ -72,175 +72,177 @@ def ours(made):
         ({"ema": 0.9, "class_weights": "balanced"}, {"ema": 0.9, "balanced": True}),
     ],
 )
-def test_the_loop_is_plain_torch(settings, plain) -> None:
-    made = prepared(**IMAGENET_STEM, epochs="6st", **settings)
-    expected, expected_losses = plain_torch(made, 6, **plain)
-    state, losses = ours(made)
+def test_loop_equals_plain_torch(settings, plain) -> None:
+    setup = prepared(**IMAGENET_STEM, epochs="6st", **settings)
+    expected, expected_losses = plain_torch(setup, 6, **plain)
+    state, losses = ours(setup)
     assert losses == expected_losses
-    found = state.judged.state_dict()
-    assert found.keys() == expected.keys()
-    for key in found:
-        assert torch.equal(found[key], expected[key]), key
+    actual = state.evaluated_network.state_dict()
+    assert actual.keys() == expected.keys()
+    for key in actual:
+        assert torch.equal(actual[key], expected[key]), key
 
 
-def test_two_equal_plans_give_equal_bits_and_another_seed_does_not() -> None:
-    one, two, other = (ours(prepared(epochs="4st", seed=seed)) for seed in (0, 0, 1))
-    assert one[1] == two[1] != other[1]
-    for a, b in zip(one[0].network.state_dict().values(), two[0].network.state_dict().values(), strict=True):
+def test_equal_plans_give_equal_bits_and_another_seed_does_not() -> None:
+    first, second, other = (ours(prepared(epochs="4st", seed=seed)) for seed in (0, 0, 1))
+    assert first[1] == second[1] != other[1]
+    for a, b in zip(first[0].network.state_dict().values(), second[0].network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_arms_share_their_batches_and_their_heads_init() -> None:
-    """Common random numbers: whatever differs between arms, the order, the crops and the head's init do not."""
+def test_arms_share_batches_and_initial_head() -> None:
+    """Common random numbers: order, crops and initial head are equal for all arms."""
     a, b = prepared(start="scratch:xavier", optimizer="adam"), prepared(start="scratch:orthogonal")
     for epoch in range(2):
         for step in range(3):
-            for x, y in zip(a.parts.batches.batch(epoch, step), b.parts.batches.batch(epoch, step), strict=True):
+            for x, y in zip(a.context.batches.batch(epoch, step), b.context.batches.batch(epoch, step), strict=True):
                 assert torch.equal(x, y)
     assert torch.equal(a.network.fc.weight, b.network.fc.weight)
     assert not torch.equal(a.network.conv1.weight, b.network.conv1.weight)
 
 
-def test_mixup_against_its_own_definition() -> None:
-    made = prepared(mixup=0.4, epochs="1st")
-    images, labels = made.parts.batches.batch(0, 0)
-    images = transforms.normalise(images, made.start.mean, made.start.std, torch.device("cpu"))
+def test_mixup_loss_matches_its_definition() -> None:
+    setup = prepared(mixup=0.4, epochs="1st")
+    images, labels = setup.context.batches.batch(0, 0)
+    images = transforms.normalise(images, setup.start.mean, setup.start.std, torch.device("cpu"))
     mix = mixup.mixup(8, 0.4, 0, 0, 0)
     targets = mix.share * F.one_hot(labels, 4) + (1 - mix.share) * F.one_hot(labels[mix.partner], 4)
     mixed = mix.share * images + (1 - mix.share) * images[mix.partner]
-    made.network.train()
+    setup.network.train()
     with torch.no_grad():
-        state = {k: v.clone() for k, v in made.network.state_dict().items()}
-        expected = F.cross_entropy(made.network(mixed.contiguous(memory_format=torch.channels_last)), targets)
-        made.network.load_state_dict(state)
-    _, losses = ours(made)
+        state = {k: v.clone() for k, v in setup.network.state_dict().items()}
+        expected = F.cross_entropy(setup.network(mixed.contiguous(memory_format=torch.channels_last)), targets)
+        setup.network.load_state_dict(state)
+    _, losses = ours(setup)
     assert losses[0] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_the_schedule_is_followed_and_read_back() -> None:
-    made = prepared(epochs="10st", schedule="cosine", warmup="2st", backbone_lr=0.5)
-    rates = [e.rates for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, events.Step)]
-    lr = made.plan.recipe.lr
+def test_reported_rates_follow_the_schedule() -> None:
+    setup = prepared(epochs="10st", schedule="cosine", warmup="2st", backbone_lr=0.5)
+    rates = [
+        e.rates for e in loop.train(setup.context, loop.initial_state(setup.context)) if isinstance(e, events.Step)
+    ]
+    lr = setup.plan.recipe.lr
     expected = [lr / 3, 2 * lr / 3] + [lr * 0.5 * (1 + math.cos(math.pi * s / 8)) for s in range(8)]
     assert [r["head"] for r in rates] == pytest.approx(expected)
-    assert [r["backbone"] for r in rates] == pytest.approx(expected)  # a factor for what is pretrained, and nothing is
+    assert [r["backbone"] for r in rates] == pytest.approx(expected)  # the factor applies to a pretrained backbone only
 
 
-def test_a_learning_rate_changed_from_outside_is_found() -> None:
-    made = prepared(epochs="3st")
-    state = loop.begin(made.parts)
-    with pytest.raises(HeadstartError, match="the plan says"):
-        for event in loop.train(made.parts, state):
+def test_learning_rate_changed_from_outside_raises() -> None:
+    setup = prepared(epochs="3st")
+    state = loop.initial_state(setup.context)
+    with pytest.raises(HeadstartError, match="but the plan has"):
+        for event in loop.train(setup.context, state):
             if isinstance(event, events.Backward) and event.step == 2:
                 state.optimizer.param_groups[0]["lr"] = 0.5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run(value: float) -> None:
-    made = prepared(epochs="5st")
-    state = loop.begin(made.parts)
+def test_loss_that_is_not_finite_raises_diverged_error(value: float) -> None:
+    setup = prepared(epochs="5st")
+    state = loop.initial_state(setup.context)
     with pytest.raises(DivergedError, match=r"at step 3") as caught:
-        for event in loop.train(made.parts, state):
+        for event in loop.train(setup.context, state):
             if isinstance(event, events.Step) and event.step == 2:
                 with torch.no_grad():
                     state.network.fc.bias.fill_(value)
     assert caught.value.exit_code == 4
 
 
-def test_nan_in_validation_only_is_divergence_too() -> None:
-    made = prepared(epochs="3st")
-    state = loop.begin(made.parts)
+def test_nan_in_validation_raises_diverged_error() -> None:
+    setup = prepared(epochs="3st")
+    state = loop.initial_state(setup.context)
     with pytest.raises(DivergedError, match="validation"):
-        for event in loop.train(made.parts, state):
+        for event in loop.train(setup.context, state):
             if isinstance(event, events.Step) and event.step == 3:
                 state.network.bn1.running_var.fill_(float("nan"))
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> None:
-    """Validation finds these accuracies, epoch by epoch."""
-    waiting = iter(accuracies)
-    real = scoring.score
-    monkeypatch.setattr(loop, "score", lambda *args: dataclasses.replace(real(*args), accuracy=next(waiting)))
+    """Replace the validation accuracies of the epochs."""
+    remaining = iter(accuracies)
+    original = scoring.score
+    monkeypatch.setattr(loop, "score", lambda *args: dataclasses.replace(original(*args), accuracy=next(remaining)))
 
 
-def test_early_stopping_ends_after_so_many_epochs_without_a_better_one(monkeypatch) -> None:
-    made = prepared(epochs="8ep", patience=2, source="digits:0-1", batch_size=64, network="timm:test_resnet")
+def test_early_stopping_ends_after_patience_epochs_without_improvement(monkeypatch) -> None:
+    setup = prepared(epochs="8ep", patience=2, source="digits:0-1", batch_size=64, network="timm:test_resnet")
     scripted(monkeypatch, [0.5, 0.6, 0.6, 0.7, 0.5, 0.6, 0.9, 0.9])
-    epochs = [e for e in loop.train(made.parts, loop.begin(made.parts)) if isinstance(e, events.Epoch)]
+    epochs = [e for e in loop.train(setup.context, loop.initial_state(setup.context)) if isinstance(e, events.Epoch)]
     assert len(epochs) == 6
     assert max(e.epoch for e in epochs if e.best) == 4
 
 
 def test_early_stopping_never_skips_the_second_phase_of_lp_ft(monkeypatch) -> None:
     settings = {"source": "digits:0-1", "batch_size": 64, "network": "timm:test_resnet"}
-    made = prepared(epochs="8ep", patience=1, tuning="lp-ft", head_epochs="50%", **settings)
+    setup = prepared(epochs="8ep", patience=1, tuning="lp-ft", head_epochs="50%", **settings)
     scripted(monkeypatch, [0.9, 0.5, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5])
-    state = loop.begin(made.parts)
-    epochs = [e for e in loop.train(made.parts, state) if isinstance(e, events.Epoch)]
+    state = loop.initial_state(setup.context)
+    epochs = [e for e in loop.train(setup.context, state) if isinstance(e, events.Epoch)]
     assert state.progress.phase == 1
     assert 5 <= len(epochs) < 8
 
 
-def test_dropout_is_drawn_from_the_seed_and_the_step() -> None:
-    """timm's ghostnet drops a fifth by default: equal plans must drop the same, whatever was drawn before."""
+def test_dropout_depends_on_the_seed_and_the_step() -> None:
+    """timm's ghostnet has a dropout of 0.2 by default; earlier random numbers must not change it."""
     settings = {"network": "timm:ghostnet_050", "image_size": 32, "epochs": "3st", "source": "digits:0-1"}
-    one = ours(prepared(**settings))[1]
+    losses = ours(prepared(**settings))[1]
     torch.rand(5)
-    assert ours(prepared(**settings))[1] == one
-    assert ours(prepared(**settings, seed=1))[1] != one
+    assert ours(prepared(**settings))[1] == losses
+    assert ours(prepared(**settings, seed=1))[1] != losses
 
 
-def test_milestones_count_from_the_phases_beginning() -> None:
-    """Warm-up included: a drop at epoch 2 comes at epoch 2."""
-    made = prepared(epochs="40st", schedule="multistep", milestones="20st,30st", warmup="10st")
-    factors = [made.parts.phases[0].schedule(step) for step in range(40)]
+def test_milestones_count_from_the_start_of_the_phase() -> None:
+    """The warm-up counts: a milestone of 20 steps is at step 20."""
+    setup = prepared(epochs="40st", schedule="multistep", milestones="20st,30st", warmup="10st")
+    factors = [setup.context.phases[0].schedule(step) for step in range(40)]
     assert factors[9] < 1.0 and factors[10:20] == [1.0] * 10
     assert factors[20:30] == pytest.approx([0.1] * 10) and factors[30:] == pytest.approx([0.01] * 10)
-    made = prepared(epochs="40st", schedule="step", step_every="15st", warmup="5st")
-    factors = [made.parts.phases[0].schedule(step) for step in range(40)]
+    setup = prepared(epochs="40st", schedule="step", step_every="15st", warmup="5st")
+    factors = [setup.context.phases[0].schedule(step) for step in range(40)]
     assert factors[14] == 1.0 and factors[15] == pytest.approx(0.1) and factors[30] == pytest.approx(0.01)
 
 
-def test_what_is_pretrained_gets_its_own_rate(tmp_path) -> None:
+def test_pretrained_backbone_has_its_own_rate(tmp_path) -> None:
     source = prepared()
     from safetensors.torch import save_file
 
     save_file({k: v.contiguous() for k, v in source.network.state_dict().items()}, tmp_path / "w.safetensors")
-    made = prepared(start=f"file:{tmp_path / 'w.safetensors'}", backbone_lr=0.1, epochs="2st", schedule="constant")
-    state = loop.begin(made.parts)
-    (first, _) = [e.rates for e in loop.train(made.parts, state) if isinstance(e, events.Step)]
+    setup = prepared(start=f"file:{tmp_path / 'w.safetensors'}", backbone_lr=0.1, epochs="2st", schedule="constant")
+    state = loop.initial_state(setup.context)
+    (first, _) = [e.rates for e in loop.train(setup.context, state) if isinstance(e, events.Step)]
     assert first == {"backbone": pytest.approx(0.001), "head": pytest.approx(0.01)}
-    in_head = {p.data_ptr() for p in made.network.fc.parameters()}  # the optimizer's are views of them
+    in_head = {p.data_ptr() for p in setup.network.fc.parameters()}  # the optimizer's parameters are views of them
     for group in state.optimizer.param_groups:
         assert all((p.data_ptr() in in_head) == group["name"].startswith("head") for p in group["params"])
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "stages:1", "lp-ft"])
-def test_frozen_means_frozen(tuning: str) -> None:
-    made = prepared(tuning=tuning, epochs="6st", head_epochs="50%")
-    before = {k: v.clone() for k, v in made.network.state_dict().items()}
-    proofs = []
-    state = loop.begin(made.parts)
+def test_frozen_tensors_do_not_change(tuning: str) -> None:
+    setup = prepared(tuning=tuning, epochs="6st", head_epochs="50%")
+    before = {k: v.clone() for k, v in setup.network.state_dict().items()}
+    freeze_checks = []
+    state = loop.initial_state(setup.context)
     after_head = None
-    for event in loop.train(made.parts, state):
+    for event in loop.train(setup.context, state):
         if isinstance(event, events.FreezeCheck):
-            proofs.append(event)
+            freeze_checks.append(event)
         if isinstance(event, events.Step) and event.step == 3:
-            after_head = {k: v.clone() for k, v in made.network.state_dict().items()}
-    assert [p.before == p.after for p in proofs] == [True]
-    moved = {k for k, v in made.network.state_dict().items() if not torch.equal(v, before[k])}
+            after_head = {k: v.clone() for k, v in setup.network.state_dict().items()}
+    assert [p.before == p.after for p in freeze_checks] == [True]
+    changed = {k for k, v in setup.network.state_dict().items() if not torch.equal(v, before[k])}
     if tuning == "frozen":
-        assert moved == {"fc.weight", "fc.bias"}
+        assert changed == {"fc.weight", "fc.bias"}
     elif tuning == "stages:1":
-        assert moved and all(k.startswith(("layer4.", "fc.")) for k in moved)
+        assert changed and all(k.startswith(("layer4.", "fc.")) for k in changed)
     else:
         assert {k for k, v in after_head.items() if not torch.equal(v, before[k])} == {"fc.weight", "fc.bias"}
-        assert "conv1.weight" in moved and proofs[0].step == 3
+        assert "conv1.weight" in changed and freeze_checks[0].step == 3
 
 
-def test_a_frozen_tensor_that_moves_is_found() -> None:
-    made = prepared(tuning="frozen", epochs="3st")
+def test_changed_frozen_tensor_raises() -> None:
+    setup = prepared(tuning="frozen", epochs="3st")
     with pytest.raises(HeadstartError, match="frozen tensor changed"):
-        for event in loop.train(made.parts, loop.begin(made.parts)):
+        for event in loop.train(setup.context, loop.initial_state(setup.context)):
             if isinstance(event, events.Step) and event.step == 2:
-                made.network.bn1.running_mean.add_(1e-7)
+                setup.network.bn1.running_mean.add_(1e-7)

@@ -1,1 +1,1 @@
-"""Devices, precision and calibration of the machine."""
+"""Select a device and a precision, measure the machine and describe it."""

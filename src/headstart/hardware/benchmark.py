@@ -1,4 +1,4 @@
-"""Measure training steps and matrix products."""
+"""Measure training steps, matrix products and FLOPs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headstart.hardware.precision import autocast
 
 
 def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
-    """One forward and backward pass on a batch, without an update."""
+    """Run one forward and backward pass on a batch [n, 3, h, w], without an update."""
     with autocast(precision, batch.device):
         loss = F.cross_entropy(network(batch).float(), torch.zeros(len(batch), dtype=torch.long, device=batch.device))
     loss.backward()
@@ -28,28 +28,42 @@ def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
 def step_seconds(
     network: nn.Module, shape: tuple[int, ...], device: torch.device, precisions: Sequence[str]
 ) -> dict[str, float]:
-    """Seconds of one training step on zeros of `shape` [n, 3, h, w] in each precision: the fastest of three.
+    """Return the seconds of one training step in each precision, the fastest of three measurements.
 
-    They take turns, so that a machine that is busy for a moment does not decide. Works on a copy: the network's
-    weights and statistics stay as they are.
+    The precisions alternate, so that a short load on the machine does not favour one of them. The measurement uses a
+    copy of the network: its weights and statistics do not change.
+
+    Args:
+        network: The network to train.
+        shape: Shape of the batch of zeros, [n, 3, h, w].
+        device: Device of the network.
+        precisions: Names of precisions, `fp32` or `bf16`.
+
+    Returns:
+        Seconds by precision; 1e9 for a precision that the device does not support.
+
+    Raises:
+        RuntimeError: If the step fails in fp32.
     """
     trial = copy.deepcopy(network).train()
     batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-    found: dict[str, list[float]] = {name: [] for name in precisions}
-    for turn in range(4):
+    timings: dict[str, list[float]] = {name: [] for name in precisions}
+    for repetition in range(4):
         for name in precisions:
             try:
-                seconds = _best(partial(training_step, trial, batch, name), device, warm=int(turn == 0), times=1)
-            except RuntimeError:  # this device or one of its kernels refuses bf16
+                seconds = _fastest(
+                    partial(training_step, trial, batch, name), device, warm_ups=int(repetition == 0), times=1
+                )
+            except RuntimeError:  # the device or one of its kernels does not support bf16
                 if name == "fp32":
                     raise
                 seconds = 1e9
-            found[name] += [seconds] if turn else []
-    return {name: min(seconds) for name, seconds in found.items()}
+            timings[name] += [seconds] if repetition else []
+    return {name: min(seconds) for name, seconds in timings.items()}
 
 
-def warm(network: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str) -> None:
-    """Let the backend prepare its kernels for the shapes that are to come (oneDNN is slow at each new one)."""
+def warm_up_kernels(network: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str) -> None:
+    """Run training and evaluation steps of `shape` on a copy, because oneDNN is slow at each new shape."""
     trial = copy.deepcopy(network)
     batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
     trial.train()
@@ -62,14 +76,14 @@ def warm(network: nn.Module, shape: tuple[int, ...], device: torch.device, preci
 
 
 def matmul_peak(device: torch.device, precision: str, times: int = 5) -> float:
-    """FLOP/s of a square matrix product in `precision`, the best of `times`: the scale of the MFU."""
+    """Return the FLOP/s of a square matrix product in `precision`, the best of `times`; the denominator of the MFU."""
     side = 8192 if device.type == "cuda" else 2048
     a = torch.ones((side, side), device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return 2 * side**3 / _best(lambda: a @ a, device, warm=2, times=times)
+    return 2 * side**3 / _fastest(lambda: a @ a, device, warm_ups=2, times=times)
 
 
 def training_flops(network: nn.Module, size: int) -> float:
-    """FLOPs of one photo [3, size, size], forward and backward, counted by torch.utils.flop_counter."""
+    """Count the FLOPs of one image [3, size, size], forward and backward, with torch.utils.flop_counter."""
     trial = copy.deepcopy(network).cpu().train()
     counter = FlopCounterMode(display=False)
     with counter:
@@ -77,12 +91,13 @@ def training_flops(network: nn.Module, size: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def _best(work: Callable[[], Any], device: torch.device, *, warm: int, times: int) -> float:
+def _fastest(work: Callable[[], Any], device: torch.device, *, warm_ups: int, times: int) -> float:
+    """Return the seconds of the fastest call of `work` after `warm_ups` calls that do not count."""
     seconds = []
-    for _ in range(warm + times):
+    for _ in range(warm_ups + times):
         synchronise(device)
-        begin = time.perf_counter()
+        start = time.perf_counter()
         work()
         synchronise(device)
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds[warm:])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[warm_ups:])

@@ -1,4 +1,4 @@
-"""What the machine can do: measured once for each network and image shape, and settled before a plan is hashed."""
+"""Measure the speed of the machine once for each network and image shape, before a plan is hashed."""
 
 from __future__ import annotations
 
@@ -20,44 +20,57 @@ from headstart.storage.files import write_json
 
 
 def resolve_machine(draft: RunConfig) -> RunConfig:
-    """The draft with its device and thread count settled. Raises UsageError for a device that is not there."""
+    """Return the draft with its device and thread count resolved.
+
+    Raises:
+        UsageError: If the device is not available.
+    """
     try:
         device = devices.pick_device(draft.machine.device)
     except (ValueError, RuntimeError) as error:
-        raise UsageError(f"There is {error}.", "Use --device cpu, or leave the flag out.") from None
+        raise UsageError(f"There is {error}.", "Use --device cpu, or omit the flag.") from None
     threads = draft.machine.threads or devices.usable_cores()
     return draft.changed("machine", device=str(device), threads=threads)
 
 
 def batch_shape(plan: RunConfig) -> tuple[int, ...]:
-    """Of a training batch: [n, 3, size, size]."""
+    """Return the shape of a training batch, [n, 3, size, size]."""
     return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
 
 
-BUSY_SPEED_RATIO = (
-    1.3  # a product this much faster than the kept peak: something else was running when that was measured
-)
+# A product this much faster than the cached peak shows that the machine was busy when the peak was measured.
+BUSY_SPEED_RATIO = 1.3
 
 _warmed: set[tuple[str, ...]] = set()
-_trusted: set[str] = set()  # what this process has measured, or found to be measured well
+_trusted: set[str] = set()  # digests that this process has measured or checked
 
 
-def warm(plan: RunConfig, network: nn.Module) -> None:
-    """Warm the kernels up, once in a process for each network and shape."""
+def warm_up(plan: RunConfig, network: nn.Module) -> None:
+    """Warm up the kernels, once in a process for each network and shape."""
     key = (plan.network.model_dump_json(), plan.machine.model_dump_json(), str(batch_shape(plan)))
     if key not in _warmed:
-        benchmark.warm(network, batch_shape(plan), torch.device(plan.machine.device), plan.machine.precision)
+        benchmark.warm_up_kernels(network, batch_shape(plan), torch.device(plan.machine.device), plan.machine.precision)
         _warmed.add(key)
 
 
-def measure(
+def measure_machine(
     plan: RunConfig, network: nn.Module, shape: tuple[int, ...], device: torch.device, reporter: Reporter
 ) -> tuple[RunConfig, float, float]:
-    """Settle the precision and find the machine's peak and step time; measured once for machine, network and shape.
+    """Resolve the precision of a plan, and measure the peak and the step time of the machine.
 
-    What was measured while the machine was busy is measured anew, once it shows itself faster.
+    The measurement is cached for each machine, network and shape. It is repeated when the machine is faster than the
+    cached peak by more than `BUSY_SPEED_RATIO`.
+
+    Args:
+        plan: The plan; its precision may be `auto`.
+        network: The network of the plan, on `device`.
+        shape: Shape of a training batch, [n, 3, size, size].
+        device: Device of the plan.
+        reporter: Receives the result as a sentence.
+
+    Returns:
+        The plan with the fastest precision, the matmul peak in FLOP/s and the seconds of a training step.
     """
-    asked = plan.machine.precision
     key = {
         "machine": [
             platform.machine(),
@@ -71,27 +84,27 @@ def measure(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_root() / "machine" / f"{digest}.json"
-    known: dict[str, dict[str, float]] = {"seconds": {}, "peak": {}}
+    speed: dict[str, dict[str, float]] = {"seconds": {}, "peak": {}}
     with suppress(OSError, ValueError, KeyError, TypeError):  # not measured yet, or a damaged file
-        kept = json.loads(path.read_text())
-        known = {name: {p: float(value) for p, value in kept[name].items()} for name in known}
-    wanted = ("fp32", "bf16") if asked == "auto" else (asked,)
-    missing = any(p not in known["seconds"] or p not in known["peak"] for p in wanted)
+        content = json.loads(path.read_text())
+        speed = {name: {p: float(value) for p, value in content[name].items()} for name in speed}
+    candidates = ("fp32", "bf16") if plan.machine.precision == "auto" else (plan.machine.precision,)
+    missing = any(p not in speed["seconds"] or p not in speed["peak"] for p in candidates)
     with precision.deterministic(device, plan.machine.threads):
         if not missing and digest not in _trusted:
-            fastest = min(wanted, key=lambda p: known["seconds"][p])
-            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * known["peak"][fastest]
+            fastest = min(candidates, key=lambda p: speed["seconds"][p])
+            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * speed["peak"][fastest]
             if missing:
                 reporter.say("The machine was busy when it was measured.")
         if missing:
             reporter.say("Measuring this machine, once for this network and image size.")
-            known["seconds"] |= benchmark.step_seconds(network, shape, device, wanted)
-            known["peak"] |= {p: benchmark.matmul_peak(device, p) for p in wanted}
+            speed["seconds"] |= benchmark.step_seconds(network, shape, device, candidates)
+            speed["peak"] |= {p: benchmark.matmul_peak(device, p) for p in candidates}
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**key, **known})
+            write_json(path, {**key, **speed})
     _trusted.add(digest)
-    chosen = min(wanted, key=lambda p: known["seconds"][p])
-    rates = ", ".join(f"{p} {shape[0] / known['seconds'][p]:.0f}" for p in wanted)
+    selected = min(candidates, key=lambda p: speed["seconds"][p])
+    rates = ", ".join(f"{p} {shape[0] / speed['seconds'][p]:.0f}" for p in candidates)
     threads = "1 thread" if plan.machine.threads == 1 else f"{plan.machine.threads} threads"
-    reporter.say(f"Precision {chosen} on {device} with {threads} (measured images/s: {rates}).")
-    return plan.changed("machine", precision=chosen), float(known["peak"][chosen]), float(known["seconds"][chosen])
+    reporter.say(f"Precision {selected} on {device} with {threads} (measured images/s: {rates}).")
+    return plan.changed("machine", precision=selected), speed["peak"][selected], speed["seconds"][selected]

@@ -9,18 +9,22 @@ from torch import nn
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that is there. Raises ValueError for a device that is not."""
+    """Return the device `name`; `auto` is the first of cuda, mps and cpu that is available.
+
+    Raises:
+        ValueError: If the device is not available.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
-    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not here.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
         raise ValueError(f"no device {name} on this machine")
     return device
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, and a container's CPU quota (which libomp does not see)."""
+    """Return the number of cores in the process's affinity and CPU quota (libomp ignores the quota)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123
@@ -31,11 +35,12 @@ def usable_cores() -> int:
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on `device` in channels_last order, always: the layout that convolutions are fastest in."""
+    """Move the network to `device` in channels_last order, the fastest layout for convolutions."""
     return network.to(device).to(memory_format=torch.channels_last)
 
 
 def synchronise(device: torch.device) -> None:
+    """Wait for the kernels of `device`."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

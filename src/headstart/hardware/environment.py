@@ -17,22 +17,22 @@ from headstart.models import convolution
 
 
 def accelerator(device: torch.device) -> str:
-    """The device with the name of its model, where it has one."""
+    """Return the device and, on CUDA, the name of its model."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it, and those of its instructions that decide bits."""
+    """Return the processor's name and its instruction sets that change the bits of a result."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if convolution.has_tiles() else ''}"
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if convolution.has_amx() else ''}"
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """What else decides bits and speed: versions and machine."""
+    """Return the versions and the machine, which change the bits and the speed of a run."""
     return {
         "headstart": version("headstart"),
         "numerics": precision.NUMERICS,

@@ -1,7 +1,7 @@
-"""Precision and speed of this machine: measured, not assumed.
+"""Contexts for precision and determinism, and a check for networks that bf16 cannot train.
 
-bf16 is taken where a training step of the network at hand is faster in it. The machine's matmul peak gives each run's
-speed a scale: model FLOP/s utilisation (MFU; Chowdhery et al. 2022, appendix B).
+bf16 is used where a training step of the network is measured to be faster in it. The speed of a run is reported as
+model FLOP/s utilisation (MFU; Chowdhery et al. 2022, appendix B), relative to the machine's matmul peak.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch import Tensor, nn
 
 from headstart.models.convolution import Convolution
 
-NUMERICS = 4  # raised whenever a change in this project gives other bits, or another speed, for the same plan
+NUMERICS = 4  # increment when a change in this project changes the bits or the speed of the same plan
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def autocast(precision: str, device: torch.device) -> Any:
-    """A context in which convolutions and matmuls run in `precision` (`fp32` or `bf16`); weights stay fp32."""
+    """Return a context that runs convolutions and matmuls in `precision` (`fp32` or `bf16`); weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def keep_memory() -> None:
-    """Let glibc keep freed memory for the next step in the place of handing it back to the system.
+def keep_freed_memory() -> None:
+    """Configure glibc to keep freed memory for the next step instead of returning it to the system.
 
-    A training step allocates and frees the same large buffers each time; by default each is mapped and its pages
-    faulted in anew (22,000 faults and 40 ms of system time for a ResNet-18 step of 32 photos at 128 px on 2 cores).
-    Does nothing where the C library is another.
+    A training step allocates and frees the same large buffers each time. By default glibc maps each of them again and
+    every page faults again (22,000 faults and 40 ms of system time for a ResNet-18 step of 32 images at 128 px on
+    2 cores). With another C library the function does nothing.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -43,49 +43,51 @@ def keep_memory() -> None:
 @contextmanager
 def deterministic(device: torch.device, threads: int) -> Iterator[None]:
     """Fix the thread count, and on CUDA the algorithms, so that equal plans give equal bits."""
-    before = torch.get_num_threads()
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    keep_memory()
+    keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    cudnn, asked = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
-    products, fills = torch.get_float32_matmul_precision(), cast(Any, torch.utils.deterministic)
-    filled = fills.fill_uninitialized_memory
+    cudnn, deterministic_before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
+    matmul_before, settings = torch.get_float32_matmul_precision(), cast(Any, torch.utils.deterministic)
+    fill_before = settings.fill_uninitialized_memory
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):  # fp32 means fp32
-        torch.use_deterministic_algorithms(device.type == "cuda" or asked, warn_only=True)
+        torch.use_deterministic_algorithms(device.type == "cuda" or deterministic_before, warn_only=True)
         torch.set_float32_matmul_precision("highest")
-        fills.fill_uninitialized_memory = False  # a launch for each new tensor, which nobody reads
+        settings.fill_uninitialized_memory = False  # it costs one kernel launch for each new tensor
         try:
             yield
         finally:
-            torch.set_num_threads(before)
-            torch.use_deterministic_algorithms(asked)
-            torch.set_float32_matmul_precision(products)
-            fills.fill_uninitialized_memory = filled
+            torch.set_num_threads(threads_before)
+            torch.use_deterministic_algorithms(deterministic_before)
+            torch.set_float32_matmul_precision(matmul_before)
+            settings.fill_uninitialized_memory = fill_before
 
 
-def strided_on_a_pixel(network: nn.Module, size: int) -> str:
-    """The first convolution that takes strides over a single pixel at images of `size` px; "" if none.
+def find_single_pixel_stride(network: nn.Module, size: int) -> str:
+    """Return the name of the first strided convolution whose input is a single pixel wide or high; "" if none.
 
-    In bf16 on a CPU, oneDNN leaves the part of such a kernel's gradient that meets padding only as it found the memory:
-    NaN, perhaps, where 0 belongs (torch 2.14; kernels of 3, 5 and 7 over 2 to 4 pixels, part of which meets padding
-    only, came out right). Ours of many channels do not ask oneDNN. Raises whatever the network raises for that size.
+    In bf16 on a CPU, oneDNN does not write the part of such a kernel's gradient that covers padding only. That part
+    should be 0, and it keeps the previous contents of the memory, which may be NaN (torch 2.14; kernels of 3, 5 and 7
+    over 2 to 4 pixels, part of which covers padding only, gave correct gradients). `Convolution` with many channels
+    does not use oneDNN. The function raises what the network raises for images of `size` px.
     """
-    found: list[str] = []
+    names: list[str] = []
 
     def hook(name: str, module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)  # noqa: S101  (no other is hooked)
-        ours = isinstance(module, Convolution) and module.unfolds(inputs[0].shape)
-        if min(inputs[0].shape[2:]) == 1 and max(module.stride) > 1 and max(module.kernel_size) > 1 and not ours:
-            found.append(name)
+        """Collect convolutions that stride over a single pixel."""
+        assert isinstance(module, nn.Conv2d)  # noqa: S101  (only convolutions are hooked)
+        unfolds = isinstance(module, Convolution) and module.unfolds(inputs[0].shape)
+        if min(inputs[0].shape[2:]) == 1 and max(module.stride) > 1 and max(module.kernel_size) > 1 and not unfolds:
+            names.append(name)
 
     convolutions = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     handles = [module.register_forward_hook(partial(hook, name)) for name, module in convolutions]
-    was = network.training
+    was_training = network.training
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, size, size))
     finally:
-        network.train(was)
+        network.train(was_training)
         for handle in handles:
             handle.remove()
-    return found[0] if found else ""
+    return names[0] if names else ""

@@ -1,4 +1,4 @@
-"""Freeze parts of a network and prove that they did not change."""
+"""Freeze parts of a network and verify that they did not change."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from headstart.models.structure import in_part, stages
 
 
 def trainable(network: nn.Module, tuning: str) -> list[str]:
-    """Names of the parameters that `tuning` trains: `full` all, `frozen` the head, `stages:N` the last N stages and it.
+    """Return the names of the parameters that a fine-tuning mode trains.
 
-    The stages are those of `networks.stages`; the stem counts as none, since with it that is `full`. Raises UsageError
-    for anything else, naming the range.
+    Args:
+        network: The network.
+        tuning: `full` for all parameters, `frozen` for the head, `stages:N` for the head and the last N stages of
+            `structure.stages`. The stem is not a stage, because with the stem that is `full`.
+
+    Returns:
+        Parameter names in network order.
+
+    Raises:
+        UsageError: If `tuning` is none of these or N is too large; the hint has the range.
     """
     names = [name for name, _ in network.named_parameters()]
     if tuning == "full":
@@ -30,31 +38,32 @@ def trainable(network: nn.Module, tuning: str) -> list[str]:
     elif match is not None and 1 <= int(match[1]) <= last:
         trained = parts[-1 - int(match[1]) :]
     else:
-        what = f"There is no tuning {tuning!r}" if match is None else f"This network has no {tuning}"
-        numbered = f"full, frozen, lp-ft or stages:N with N from 1 to {last}" if last > 0 else "full, frozen or lp-ft"
-        raise UsageError(f"{what}.", f"Use {numbered}.")
+        message = f"There is no tuning {tuning!r}" if match is None else f"This network has no {tuning}"
+        modes = f"full, frozen, lp-ft or stages:N with N from 1 to {last}" if last > 0 else "full, frozen or lp-ft"
+        raise UsageError(f"{message}.", f"Use {modes}.")
     return [n for n in names if any(in_part(n, prefixes) for _, prefixes in trained)]
 
 
 def freeze(network: nn.Module, names: Collection[str]) -> None:
-    """Let exactly the parameters in `names` have gradients, in place; the others lose what they had of them.
+    """Enable gradients for exactly the parameters in `names`, in place, and drop the gradients of the others.
 
-    Raises ValueError for a name that the network does not have.
+    Raises:
+        ValueError: If the network has no parameter of a name.
     """
-    kept = set(names)
-    if strange := kept - {name for name, _ in network.named_parameters()}:
-        raise ValueError(f"the network has no parameter {sorted(strange)[0]}")
+    trained = set(names)
+    if unknown := trained - {name for name, _ in network.named_parameters()}:
+        raise ValueError(f"the network has no parameter {sorted(unknown)[0]}")
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in kept)
-        if name not in kept:
+        parameter.requires_grad_(name in trained)
+        if name not in trained:
             parameter.grad = None
 
 
 def train_mode(network: nn.Module, tuning: str) -> None:
-    """`network.train()`, in place, with everything that `tuning` freezes in eval mode.
+    """Put the network in train mode, in place, and the modules that `tuning` freezes in eval mode.
 
-    A module is frozen when it or a module around it has parameters and none of them is trained: its BatchNorm
-    statistics stand still, and its dropout is off, so that a frozen trunk is a fixed function.
+    A module is frozen when it, or a module that contains it, has parameters and none of them is trained. Its BatchNorm
+    statistics do not change and its dropout is off, so a frozen backbone is a fixed function.
     """
     network.train()
     for module in _frozen_modules(network, trainable(network, tuning)).values():
@@ -62,25 +71,25 @@ def train_mode(network: nn.Module, tuning: str) -> None:
 
 
 def _frozen_modules(network: nn.Module, names: Collection[str]) -> dict[str, nn.Module]:
-    """The outermost modules that have parameters of which none is in `names`, by name."""
-    kept = set(names)
+    """Return, by name, the outermost modules with parameters of which none is in `names`."""
+    trained = set(names)
     frozen: dict[str, nn.Module] = {}
     for name, module in network.named_modules():
-        inside = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
-        if inside and kept.isdisjoint(inside) and not in_part(name, list(frozen)):
+        parameters = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
+        if parameters and trained.isdisjoint(parameters) and not in_part(name, list(frozen)):
             frozen[name] = module
     return frozen
 
 
 def frozen_digest(network: nn.Module, trainable_names: Collection[str]) -> str:
-    """SHA-256 over everything that must not change while `trainable_names` are trained, in name order.
+    """Return the SHA-256 of all tensors that must not change while `trainable_names` are trained, in name order.
 
-    That is every other parameter, and every buffer (BatchNorm statistics and counters) of a frozen module, with name,
-    type and shape. Memory format and device make no difference.
+    These are all other parameters and all buffers (BatchNorm statistics and counters) of frozen modules, with name,
+    type and shape. Memory format and device do not change the digest.
     """
-    kept = set(trainable_names)
-    frozen = list(_frozen_modules(network, kept))
-    tensors: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if name not in kept}
+    trained = set(trainable_names)
+    frozen = list(_frozen_modules(network, trained))
+    tensors: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if name not in trained}
     tensors |= {name: b for name, b in network.named_buffers() if frozen == [""] or in_part(name, frozen)}
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -1,8 +1,4 @@
-"""Heads, and which parameters are trained: frozen means no gradient, no moving BatchNorm statistics, and a proof.
-
-Names of parameters are state-dict keys, in network order. `lp-ft` (Kumar et al. 2022) is two phases, "frozen" and then
-"full", and belongs to the caller.
-"""
+"""Replace and initialize the head of a network."""
 
 from __future__ import annotations
 
@@ -16,25 +12,37 @@ from headstart.errors import UsageError
 from headstart.models.structure import head_name
 from headstart.rng import torch_stream
 
-WIDEST = 65_536
+MAX_HIDDEN_WIDTH = 65_536
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # modules with weights to initialize
 
 
 class Linear(nn.Linear):
-    """A linear layer that computes in fp32 also under autocast: heads are cheap, and their logits are what counts.
+    """A linear layer that computes in fp32 under autocast too.
 
-    So a head gives the same numbers on a trunk's output that was kept as on one that has just been computed.
+    Heads are cheap and their logits are the result. A head gives the same logits for cached backbone features as for
+    features that have just been computed.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map x [n, inputs] to logits [n, outputs] in fp32."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
 
 
 def attach(network: nn.Module, head: str, num_classes: int, *, seed: int) -> None:
-    """Put a new head in place, in `network`: `linear`, or `mlp:WIDTH` (linear, ReLU, linear; keys fc.0 and fc.2).
+    """Replace the head of `network`, in place.
 
-    Its values are drawn from (seed, "head"), as `starts.initialise` draws them again: the order of the two does not
-    matter to the numbers. Raises UsageError for another spelling, and for an mlp where timm's head is no linear layer.
+    Its values are drawn from (seed, "head"). `starts.initialise` draws the same values again, so the order of the two
+    calls does not matter.
+
+    Args:
+        network: The network.
+        head: `linear`, or `mlp:WIDTH` (linear, ReLU, linear; keys fc.0 and fc.2).
+        num_classes: Number of outputs.
+        seed: Seed of the values.
+
+    Raises:
+        UsageError: If `head` has another form, or is an mlp and the head of a timm network is not a linear layer.
     """
     width = _width(head)
     name = head_name(network)
@@ -49,31 +57,32 @@ def attach(network: nn.Module, head: str, num_classes: int, *, seed: int) -> Non
                 new = nn.Sequential(Linear(inputs, width), nn.ReLU(), Linear(width, num_classes))
         network.set_submodule(name, new)
     elif width is not None or getattr(old, "out_channels", None) != num_classes:
-        raise UsageError(f"The head of this network is a {type(old).__name__}, no linear layer.", "Use --head linear.")
-    fresh_head(network, seed=seed)
+        raise UsageError(
+            f"The head of this network is a {type(old).__name__}, not a linear layer.", "Use --head linear."
+        )
+    reset_head(network, seed=seed)
 
 
 def _width(head: str) -> int | None:
-    """The hidden width of `mlp:WIDTH`, None for `linear`."""
+    """Return the hidden width of `mlp:WIDTH`, or None for `linear`."""
     if head == "linear":
         return None
     match = re.fullmatch(r"mlp:(\d{1,9})", head)
-    if match is None or not 1 <= int(match[1]) <= WIDEST:
-        raise UsageError(f"There is no head {head!r}.", f"Use linear, or mlp:WIDTH with 1 to {WIDEST}, as in mlp:256.")
+    if match is None or not 1 <= int(match[1]) <= MAX_HIDDEN_WIDTH:
+        raise UsageError(
+            f"There is no head {head!r}.", f"Use linear, or mlp:WIDTH with 1 to {MAX_HIDDEN_WIDTH}, as in mlp:256."
+        )
     return int(match[1])
 
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+def reset_head(network: nn.Module, *, seed: int) -> None:
+    """Draw the head's values, in place, with torch's own initialization (uniform, ±1/√fan-in) from (seed, "head").
 
-
-def fresh_head(network: nn.Module, *, seed: int) -> None:
-    """Draw the head's values, in place: torch's own initialisation (uniform, ±1/√fan-in), from (seed, "head").
-
-    They depend on the seed and the head's shape only, so that all arms with one head share its first values, on any
-    device.
+    The values depend on the seed and the shape of the head only, so all arms with the same head share its initial
+    values, on any device.
     """
     head = network.get_submodule(head_name(network))
-    drawn = copy.deepcopy(head).cpu()  # every device has random numbers of its own
+    drawn = copy.deepcopy(head).cpu()  # each device has its own random generator
     with torch_stream(seed, "head"):
         for module in drawn.modules():
             if isinstance(module, LAYERS):

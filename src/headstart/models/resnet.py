@@ -14,7 +14,7 @@ STEMS = ("imagenet", "small")
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int, norm: str) -> Convolution:
-    # A norm subtracts the mean, so a bias before it does nothing; without one the bias is the layer's only offset.
+    # A norm subtracts the mean, so a bias before it has no effect; without a norm the bias is the only offset.
     return Convolution(inputs, outputs, size, stride, padding=size // 2, bias=norm == "none")
 
 
@@ -23,7 +23,7 @@ def _norm(channels: int, norm: str) -> nn.Module:
 
 
 def _projection(inputs: int, outputs: int, stride: int, norm: str) -> nn.Sequential | None:
-    """The 1x1 convolution and norm on the shortcut, only where the shape changes (He et al. 2015, option B)."""
+    """Return the 1x1 convolution and norm of a shortcut whose shape changes (He et al. 2015, option B), else None."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(_convolution(inputs, outputs, 1, stride, norm), _norm(outputs, norm))
@@ -45,6 +45,7 @@ class BasicBlock(nn.Module):
         self.downsample = _projection(inputs, width, stride, norm) if shortcut else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for x (n, inputs, h, w)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         if self.shortcut:
@@ -71,6 +72,7 @@ class Bottleneck(nn.Module):
         self.downsample = _projection(inputs, outputs, stride, norm) if shortcut else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for x (n, inputs, h, w)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -85,7 +87,7 @@ Block = type[BasicBlock] | type[Bottleneck]
 def make_layer(
     block: Block, inputs: int, width: int, blocks: int, stride: int, *, shortcut: bool, norm: str
 ) -> nn.Sequential:
-    """A stage: `blocks` blocks, the first of which carries the stride; its output has width * expansion channels."""
+    """Return a stage of `blocks` blocks; the first has the stride, and the output has width * expansion channels."""
     first = block(inputs, width, stride, shortcut=shortcut, norm=norm)
     rest = (block(width * block.expansion, width, shortcut=shortcut, norm=norm) for _ in range(blocks - 1))
     return nn.Sequential(first, *rest)
@@ -94,9 +96,9 @@ def make_layer(
 class ResNet(nn.Module):
     """Stem, four stages, global average, linear head: (n, 3, h, w) -> (n, num_classes).
 
-    `stem="imagenet"` is a 7x7 convolution of stride 2 and a max-pool (the image shrinks to 1/32 in all); `"small"` is a
-    3x3 convolution of stride 1 and no pool (1/8), for images of some 32 px. `maxpool` is then an identity, so that
-    both have the same modules.
+    `stem="imagenet"` is a 7x7 convolution of stride 2 and a max-pool (the last map has 1/32 of the image's side).
+    `stem="small"` is a 3x3 convolution of stride 1 without a pool (1/8), for images of about 32 px. Its `maxpool` is an
+    identity, so that both have the same modules.
     """
 
     def __init__(
@@ -126,7 +128,8 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(512 * wide, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        # the largest of rectified values is the largest rectified, bit for bit, gradients too: a quarter of the work
+        """Return logits (n, num_classes) for images (n, 3, h, w)."""
+        # ReLU after max-pool equals max-pool after ReLU bit for bit, gradients too, and does a quarter of the work
         x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return cast(Tensor, self.fc(torch.flatten(self.avgpool(x), 1)))

@@ -10,29 +10,32 @@ from headstart.models.resnet import ResNet
 
 
 def fixed_size(network: nn.Module) -> int | None:
-    """The only side in px that the network takes (timm's vision transformers), or None where any will do."""
+    """Return the only image size in px that the network accepts (timm's vision transformers), or None for any size."""
     config = getattr(network, "pretrained_cfg", None) or {}
     return int(config["input_size"][-1]) if config.get("fixed_input_size") else None
 
 
 def head_name(network: nn.Module) -> str:
-    """Name of the head's module: `fc`, or what timm calls the classifier."""
+    """Return the name of the head's module: `fc`, or the classifier of a timm network."""
     if isinstance(network, ResNet):
         return "fc"
     return str(cast(Any, network).pretrained_cfg["classifier"])
 
 
 def in_part(name: str, prefixes: list[str]) -> bool:
-    """Whether the parameter or module `name` is one of `prefixes` or lies below one."""
+    """Return True if the parameter or module `name` is one of `prefixes` or inside one of them."""
     return any(name == p or name.startswith(p + ".") for p in prefixes)
 
 
 def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
-    """The network's parts from input to output, head last: (name, prefixes of parameter names, see `in_part`).
+    """Return the parts of a network from input to output, with the head last.
 
-    A ResNet has stem, layer1 to layer4, head; a timm network has timm's coarse groups (`group_matcher`), named by what
-    their parameters have in common. What stands between the last group and the head (a final norm, say) belongs to
-    the last group. A network that timm knows no groups of has a trunk and a head.
+    A ResNet has stem, layer1 to layer4 and head. A timm network has timm's coarse groups (`group_matcher`), named by
+    the common prefix of their parameters. Modules between the last group and the head, such as a final norm, belong to
+    the last group. A network for which timm has no groups has a backbone and a head.
+
+    Returns:
+        One pair for each part: its name and the prefixes of its parameter names, see `in_part`.
     """
     if isinstance(network, ResNet):
         layers = [(f"layer{i}", [f"layer{i}"]) for i in (1, 2, 3, 4)]
@@ -46,21 +49,21 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
         names = [name for name, _ in network.named_parameters() if not in_part(name, [head])]
         return [("backbone", names), ("head", [head])]
     *parts, last = [groups[key] for key in sorted(groups)]
-    named: dict[str, list[str]] = {}
+    prefixes: dict[str, list[str]] = {}
     for i, names in enumerate(parts):
         name = _common_name(names) if i else "stem"
-        named[name if name and name not in named else f"part{i}"] = list(names)
+        prefixes[name if name and name not in prefixes else f"part{i}"] = list(names)
     rest = [n for n in last if not in_part(n, [head])]
-    if len(rest) == len(last) or not named:  # the head is somewhere else
-        named["tail"] = rest
+    if len(rest) == len(last) or not prefixes:  # the head is not in the last group
+        prefixes["tail"] = rest
     else:
-        named[next(reversed(named))] += rest
-    backbone = [(name, [n for n in names if not in_part(n, [head])]) for name, names in named.items()]
+        prefixes[next(reversed(prefixes))] += rest
+    backbone = [(name, [n for n in names if not in_part(n, [head])]) for name, names in prefixes.items()]
     return [*backbone, ("head", [head])]
 
 
 def _common_name(names: list[str]) -> str:
-    """`stages.0` for stages.0.blocks.0.weight and stages.0.blocks.1.weight: what is shared, up to its last number."""
+    """Return the common prefix up to its last number: `stages.0` for stages.0.blocks.{0,1}.weight."""
     paths = [n.split(".")[:-1] for n in names if n.split(".")[0] == names[0].split(".")[0]]
     shared: list[str] = []
     for level in zip(*paths, strict=False):
@@ -73,16 +76,16 @@ def _common_name(names: list[str]) -> str:
 
 
 def layer_names(network: nn.Module) -> list[str]:
-    """Module names of every convolution and linear layer, the head's included, in network order."""
+    """Return the module names of all convolutions and linear layers, including the head, in network order."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
     return [name for name, module in network.named_modules() if isinstance(module, kinds)]
 
 
 def block_names(network: nn.Module) -> list[str]:
-    """Module names of the residual blocks in network order.
+    """Return the module names of the residual blocks in network order.
 
-    A block is a member of a list of composite modules that holds no further such list: `layer1.0` in a ResNet,
-    `stages.0.blocks.0` in timm's ConvNeXt. A network that keeps no such lists (VGG) has none.
+    A block is an element of a list of composite modules that contains no further such list: `layer1.0` in a ResNet,
+    `stages.0.blocks.0` in timm's ConvNeXt. A network without such lists (VGG) has none.
     """
     lists = {name: module for name, module in network.named_modules() if _is_list_of_blocks(module)}
     outer = {name for name in lists for other in lists if other.startswith(name + ".")}

@@ -1,4 +1,4 @@
-"""Optimizers: one literal table, and parameter groups that spare norms and biases from weight decay."""
+"""Optimizers by name, and updates on views in memory order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class OptimizerParams:
-    """What an optimizer may want to know; each takes what it has a use for."""
+    """Hyperparameters of an optimizer; each optimizer uses the ones that it supports."""
 
     lr: float
     momentum: float = 0.9
@@ -19,57 +19,69 @@ class OptimizerParams:
 
 
 class OptimizerFactory(Protocol):
-    """Makes an optimizer of parameter groups and the numbers `n`."""
+    """Build an optimizer from parameter groups and hyperparameters."""
 
-    def __call__(self, groups: list[dict[str, Any]], n: OptimizerParams) -> torch.optim.Optimizer: ...
+    def __call__(self, groups: list[dict[str, Any]], params: OptimizerParams) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        ...
 
 
-def _passes(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Fused on CPU and CUDA: one pass over memory in the place of four to ten, half the time on a CPU; else foreach."""
+def _kernels(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the option for fused kernels on CPU and CUDA, else for foreach kernels.
+
+    A fused kernel passes over memory once instead of four to ten times, and takes half the time on a CPU.
+    """
     kinds = {p.device.type for group in groups for p in group["params"]}
     return {"fused": True} if kinds <= {"cpu", "cuda"} else {"foreach": True}
 
 
 OPTIMIZERS: dict[str, OptimizerFactory] = {
-    "sgd": lambda groups, n: torch.optim.SGD(groups, n.lr, momentum=n.momentum, nesterov=n.nesterov, **_passes(groups)),
-    "adam": lambda groups, n: torch.optim.Adam(groups, n.lr, **_passes(groups)),
-    "adamw": lambda groups, n: torch.optim.AdamW(groups, n.lr, **_passes(groups)),
-    "rmsprop": lambda groups, n: torch.optim.RMSprop(groups, n.lr, momentum=n.momentum, foreach=True),
+    "sgd": lambda groups, params: torch.optim.SGD(
+        groups, params.lr, momentum=params.momentum, nesterov=params.nesterov, **_kernels(groups)
+    ),
+    "adam": lambda groups, params: torch.optim.Adam(groups, params.lr, **_kernels(groups)),
+    "adamw": lambda groups, params: torch.optim.AdamW(groups, params.lr, **_kernels(groups)),
+    "rmsprop": lambda groups, params: torch.optim.RMSprop(groups, params.lr, momentum=params.momentum, foreach=True),
 }
 
 
-def make(name: str, groups: list[dict[str, Any]], n: OptimizerParams) -> torch.optim.Optimizer:
-    """The optimizer `name` of parameter groups; each update lets go of the gradients that it used.
+def make(name: str, groups: list[dict[str, Any]], params: OptimizerParams) -> torch.optim.Optimizer:
+    """Return an optimizer that updates views of the weights and clears their gradients after each update.
 
-    Its parameters are views of the weights, with dimensions in the order of memory, and so are its slots. Updates go
-    element by element, so they are the same bits; but torch's fused CPU kernels first copy a gradient that is laid out
-    otherwise, as that of every convolution in channels_last is, and take twice the time for it (torch 2.14).
+    The views, and so the optimizer's slots, have their dimensions in memory order. Updates are element-wise, so the
+    results are bit-equal. torch's fused CPU kernels copy a gradient in any other layout, such as that of every
+    convolution in channels_last, and then take twice the time (torch 2.14).
+
+    Args:
+        name: Key of `OPTIMIZERS`.
+        groups: Parameter groups, see `param_groups.groups`.
+        params: Hyperparameters.
     """
-    lent: list[tuple[nn.Parameter, nn.Parameter, tuple[int, ...]]] = []
-    viewed = []
+    bindings: list[tuple[nn.Parameter, nn.Parameter, tuple[int, ...]]] = []
+    view_groups = []
     for group in groups:
         orders = [_memory_order(weight) for weight in group["params"]]
-        augmented_views = [
-            nn.Parameter(w.detach().permute(order)) for w, order in zip(group["params"], orders, strict=True)
-        ]
-        lent += zip(group["params"], augmented_views, orders, strict=True)
-        viewed.append({**group, "params": augmented_views})
+        views = [nn.Parameter(w.detach().permute(order)) for w, order in zip(group["params"], orders, strict=True)]
+        bindings += zip(group["params"], views, orders, strict=True)
+        view_groups.append({**group, "params": views})
 
     def bind_grads(*_: Any) -> None:
-        for weight, view, order in lent:
+        """Give the views the gradients of their weights, in the order of memory."""
+        for weight, view, order in bindings:
             view.grad = None if weight.grad is None else weight.grad.permute(order)
 
     def clear_grads(*_: Any) -> None:
-        for weight, view, _order in lent:
+        """Drop the gradients of weights and views."""
+        for weight, view, _order in bindings:
             weight.grad = view.grad = None
 
-    optimizer = OPTIMIZERS[name](viewed, n)
+    optimizer = OPTIMIZERS[name](view_groups, params)
     optimizer.register_step_pre_hook(bind_grads)
     optimizer.register_step_post_hook(clear_grads)
     return optimizer
 
 
 def _memory_order(weight: Tensor) -> tuple[int, ...]:
-    """The dimensions from the one of the longest strides to that of the shortest."""
+    """Return the dimensions, from the largest to the smallest stride."""
     strides = weight.stride()
     return tuple(sorted(range(weight.ndim), key=lambda dimension: -strides[dimension]))

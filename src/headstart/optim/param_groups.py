@@ -1,4 +1,4 @@
-"""Parameter groups: weight decay and learning rate per group."""
+"""Parameter groups with their weight decay and learning rate."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from torch import nn
 def groups(
     named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, backbone: Collection[str], backbone_factor: float
 ) -> list[dict[str, Any]]:
-    """Parameter groups `trunk`, `trunk-no-decay`, `head`, `head-no-decay` (empty ones left out), in network order.
+    """Return the parameter groups `backbone`, `backbone-no-decay`, `head` and `head-no-decay`, without empty ones.
 
-    Tensors of fewer than two dimensions (norms and biases) get no weight decay (He et al. 2019, "Bag of tricks").
-    `trunk` holds the names whose learning rate is `trunk_factor` times the plan's; each group carries its `factor`.
+    Tensors with fewer than two dimensions (norms and biases) get no weight decay (He et al. 2019, "Bag of tricks").
+    Parameters keep the order of the network.
+
+    Args:
+        named: Names and parameters to train.
+        weight_decay: Weight decay of the groups with decay.
+        backbone: Names of the parameters in the backbone.
+        backbone_factor: Learning rate of the backbone relative to the plan's; stored as the `factor` of a group.
     """
-    found: dict[str, dict[str, Any]] = {}
+    group_of: dict[str, dict[str, Any]] = {}
     for name, parameter in named:
         part = "backbone" if name in backbone else "head"
-        spared = parameter.ndim < 2
-        key = f"{part}-no-decay" if spared else part
-        group = found.setdefault(
+        no_decay = parameter.ndim < 2
+        key = f"{part}-no-decay" if no_decay else part
+        group = group_of.setdefault(
             key,
             {
                 "name": key,
                 "params": [],
-                "weight_decay": 0.0 if spared else weight_decay,
+                "weight_decay": 0.0 if no_decay else weight_decay,
                 "factor": backbone_factor if part == "backbone" else 1.0,
             },
         )
         group["params"].append(parameter)
-    return [found[key] for key in ("backbone", "backbone-no-decay", "head", "head-no-decay") if key in found]
+    return [group_of[key] for key in ("backbone", "backbone-no-decay", "head", "head-no-decay") if key in group_of]
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give each group `rate` times its factor."""
+    """Set the learning rate of each group to `rate` times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 
 
 def rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The learning rates in the optimizer, by part of the network: `trunk` and `head`."""
+    """Return the optimizer's learning rates by part of the network, `backbone` and `head`."""
     return {group["name"].removesuffix("-no-decay"): float(group["lr"]) for group in optimizer.param_groups}

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: pure functions from step to factor, in [0, 1] of the peak rate.
+"""Learning-rate schedules: pure functions from the step to a factor of the peak rate, in [0, 1].
 
-A schedule is a value that is asked, never a state that is stepped: resume needs only the step number. The shapes are
-those of torch.optim.lr_scheduler; warm-up joins any of them (optax's `join_schedules` is the model).
+A schedule has no state, so that resume needs only the step number. The shapes are those of torch.optim.lr_scheduler. A
+warm-up can precede each of them, as with optax's `join_schedules`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ Schedule = Callable[[int], float]
 
 
 def constant() -> Schedule:
+    """Return the factor 1 at every step."""
     return lambda step: 1.0
 
 
@@ -27,21 +28,29 @@ def multistep(milestones: Sequence[int], gamma: float) -> Schedule:
 
 
 def cosine(total: int) -> Schedule:
-    """Half a cosine from 1 at step 0 towards 0 at step `total` (Loshchilov & Hutter 2017, eq. 5, one cycle)."""
+    """Follow half a cosine from 1 at step 0 to 0 at step `total` (Loshchilov & Hutter 2017, eq. 5, one cycle)."""
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / max(total, 1), 1.0)))
 
 
 def linear(total: int) -> Schedule:
-    """A straight line from 1 at step 0 towards 0 at step `total`."""
+    """Fall linearly from 1 at step 0 to 0 at step `total`."""
     return lambda step: max(0.0, 1.0 - step / max(total, 1))
 
 
 def one_cycle(total: int, rise: float = 0.3, start: float = 1 / 25, end: float = 1 / 250_000) -> Schedule:
-    """Cosine up from `start` over the share `rise`, cosine down to `end` (Smith & Topin 2018; torch's OneCycleLR)."""
+    """Rise along a cosine, then fall along a cosine (Smith & Topin 2018; torch's OneCycleLR).
+
+    Args:
+        total: Number of steps.
+        rise: Share of the steps before the peak.
+        start: Factor at the first step.
+        end: Factor at the last step.
+    """
     peak = rise * total - 1
     last = total - 1
 
     def factor(step: int) -> float:
+        """Return the factor of the peak rate at a step."""
         if step <= peak:
             low, high, share = start, 1.0, step / max(peak, 1e-12)
         else:
@@ -52,9 +61,9 @@ def one_cycle(total: int, rise: float = 0.3, start: float = 1 / 25, end: float =
 
 
 def warm_up(steps: int, then: Schedule) -> Schedule:
-    """A straight line up over `steps` steps to the factor that `then` starts with; `then` counts from there.
+    """Rise linearly over `steps` steps to the first factor of `then`, which counts its steps from there.
 
-    The first step already moves: its factor is 1/(steps + 1), not 0.
+    The factor of the first step is 1/(steps + 1), not 0, so that the first step updates the weights.
     """
     if steps == 0:
         return then

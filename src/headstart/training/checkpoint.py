@@ -1,8 +1,8 @@
-"""State to folder and back: durable, verified, free of pickle.
+"""Save and load the training state: durable, verified and without pickle.
 
-A checkpoint is one directory, whole or not there: its files are written and synced under a temporary name, the
-manifest with their sha256 last, then the directory is renamed and its parent synced. The two newest are kept. Loading
-verifies the manifest and falls back to the one before.
+A checkpoint is one directory that is either complete or absent. Its files are written and synced under a temporary
+name, the manifest with their SHA-256 last. Then the directory is renamed and its parent synced. The two newest
+checkpoints are kept. Loading verifies the manifest and falls back to the previous checkpoint.
 """
 
 from __future__ import annotations
@@ -21,24 +21,33 @@ from torch import Tensor
 from headstart.errors import ModelFileError, ResourceError
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
-from headstart.training.loop import enter
+from headstart.training.loop import enter_phase
 from headstart.training.state import Progress, State, TrainingContext
 
-KEEP = 2
-MEMORY = "memory"  # the order of a slot's dimensions, as parts/optimizers.py makes them
-SLOTS = 2  # tensors that an optimizer keeps beside each weight, at most
+MAX_CHECKPOINTS = 2
+MEMORY_ORDER = "memory"  # the order of a slot's dimensions, see `optimizers.make`
+MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
 
 
 def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
-    """Write `folder/step-00000188` with everything that `load_state` needs; `extra` is JSON the caller wants back.
+    """Write a checkpoint and delete the old ones.
 
-    Raises ResourceError when the disk is full; the checkpoints before stay as they were.
+    Args:
+        folder: The folder of all checkpoints of the run.
+        state: The state to save.
+        extra: JSON that `load_state` returns.
+
+    Returns:
+        The folder of the checkpoint, such as `folder/step-00000188-0002` (steps and epochs done).
+
+    Raises:
+        ResourceError: If the checkpoint cannot be written, for example on a full disk. Earlier checkpoints remain.
     """
     folder.mkdir(exist_ok=True)
     final = folder / f"step-{state.progress.step:08d}-{state.progress.epoch:04d}"
-    if not faults(final):
+    if not find_damage(final):
         return final
-    _sweep(folder)
+    _remove_temporary(folder)
     files = _files(state, extra)
     require_space(folder, int(sum(map(len, files.values())) * 1.05))
     temporary = folder / f"{final.name}.tmp-{os.getpid()}"
@@ -49,84 +58,94 @@ def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
         manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         _write(temporary / "MANIFEST.json", json.dumps(manifest, indent=1).encode())
         fsync_folder(temporary)
-        if final.exists():  # damaged: found so above
+        if final.exists():  # damaged, see above
             shutil.rmtree(final)
         temporary.rename(final)
         fsync_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ResourceError(
-            f"The checkpoint {final} could not be written ({error.strerror}); the one before is intact.",
-            "Free some space, then resume.",
+            f"The checkpoint {final} could not be written ({error.strerror}). The previous checkpoint is intact.",
+            "Free disk space, then resume.",
         ) from error
     _prune(folder, final)
     return final
 
 
-def room(state: State) -> int:
-    """Bytes on disk that a run's checkpoints take at most: those that are kept, and the next one being written."""
+def max_checkpoint_bytes(state: State) -> int:
+    """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
     network = sum(tensor.nbytes for tensor in state.network.state_dict().values())
-    return (KEEP + 1) * network * (1 + SLOTS + int(state.ema is not None))
+    return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
 
 
-def load_state(folder: Path, parts: TrainingContext, state: State) -> tuple[dict[str, Any] | None, list[str]]:
-    """Fill `state` from the newest checkpoint that is whole; returns its `extra` and one warning per damaged one.
+def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[dict[str, Any] | None, list[str]]:
+    """Fill `state` from the newest intact checkpoint.
 
-    Returns None as extra when there is no checkpoint at all. Raises ModelFileError when there are only damaged ones;
-    nothing is deleted.
+    Args:
+        folder: The folder of all checkpoints of the run.
+        context: The context of the training.
+        state: The initial state; it is changed in place.
+
+    Returns:
+        The `extra` of the checkpoint, or None if there is no checkpoint, and one warning per damaged checkpoint.
+
+    Raises:
+        ModelFileError: If all checkpoints are damaged. Nothing is deleted.
     """
-    found = _newest_first(folder)
+    checkpoints = _newest_first(folder)
     warnings: list[str] = []
-    for path in found:
-        damage = faults(path)
+    for path in checkpoints:
+        damage = find_damage(path)
         if not damage:
-            return _fill(path, parts, state), warnings
+            return _fill(path, context, state), warnings
         warnings.append(f"The checkpoint {path.name} is damaged ({'; '.join(damage)}).")
-    if found:
-        raise ModelFileError(" ".join(warnings), "Start the run anew; nothing was deleted.")
+    if checkpoints:
+        raise ModelFileError(" ".join(warnings), "Start the run again; nothing was deleted.")
     return None, warnings
 
 
 def newest_extra(folder: Path) -> dict[str, Any]:
-    """The `extra` of the newest checkpoint that is whole; empty when there is none."""
+    """Return the `extra` of the newest intact checkpoint, or an empty dictionary if there is none."""
     for path in _newest_first(folder):
-        if not faults(path):
+        if not find_damage(path):
             return dict(json.loads((path / "state.json").read_text())["extra"])
     return {}
 
 
-def faults(path: Path) -> list[str]:
-    """What is wrong with a checkpoint directory; empty when every file is what its manifest says."""
+def find_damage(path: Path) -> list[str]:
+    """Return what is wrong with a checkpoint directory; an intact one has all files of its manifest, unchanged."""
     try:
         manifest = json.loads((path / "MANIFEST.json").read_text())
         entries = dict(manifest)
     except (OSError, ValueError, TypeError):
         return ["no manifest"]
-    wrong = []
+    damage = []
     for name, digest in entries.items():
         file = path / name
         if not file.is_file():
-            wrong.append(f"{name} is missing")
+            damage.append(f"{name} is missing")
         elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            wrong.append(f"{name} is not what was written")
-    return wrong
+            damage.append(f"{name} differs from its checksum")
+    return damage
 
 
 def remove_all(folder: Path) -> None:
-    """A finished run keeps no checkpoints."""
+    """Remove the checkpoints of a finished run."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """A safetensors file of the tensors, on the CPU and in plain order; equal tensors give equal bytes.
+    """Return the tensors as a safetensors file; equal tensors give equal bytes.
 
-    The metadata has one key only: safetensors writes several in an order that changes from call to call.
+    The tensors are written from the CPU in contiguous order. The metadata has only one key, because safetensors writes
+    several keys in an order that changes from call to call.
     """
-    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return save(plain, metadata={"format": "pt"})
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return save(contiguous, metadata={"format": "pt"})
 
 
 def _files(state: State, extra: dict[str, Any]) -> dict[str, bytes]:
+    """Return the content of each file of a checkpoint by name."""
     assert state.optimizer is not None  # noqa: S101
     tensors, numbers = _flatten(state.optimizer)
     content = {"progress": state.progress.to_json(), "optimizer": numbers, "extra": extra}
@@ -141,7 +160,7 @@ def _files(state: State, extra: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's slots: tensors named `3.exp_avg`, other values under `slots`, and the groups' rates under `lr`."""
+    """Return an optimizer's slots: tensors named `3.exp_avg`, other values under `slots`, learning rates under `lr`."""
     tensors: dict[str, Tensor] = {}
     slots: dict[str, Any] = {}
     for index, state in optimizer.state_dict()["state"].items():
@@ -150,22 +169,18 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
                 tensors[f"{index}.{name}"] = value
             else:
                 slots[f"{index}.{name}"] = value
-    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups], "order": MEMORY}
+    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups], "order": MEMORY_ORDER}
 
 
-def _fill(path: Path, parts: TrainingContext, state: State) -> dict[str, Any]:
+def _fill(path: Path, context: TrainingContext, state: State) -> dict[str, Any]:
+    """Load the checkpoint `path` into `state` and return its `extra`."""
     content = json.loads((path / "state.json").read_text())
-    if content["optimizer"].get("order") != MEMORY:
-        raise ModelFileError(
-            f"The checkpoint {path} was written by an older headstart, which kept the optimizer in another order.",
-            "Start the run anew with --force-new.",
-        )
     state.network.load_state_dict(load_file(path / "model.safetensors"))
     state.progress = Progress.from_json(content["progress"])
     if state.ema is not None:
         state.ema.load_state_dict(load_file(path / "ema.safetensors"))
     if state.progress.phase >= 0:
-        enter(parts, state, state.progress.phase)
+        enter_phase(context, state, state.progress.phase)
         assert state.optimizer is not None  # noqa: S101
         _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
     extra: dict[str, Any] = content["extra"]
@@ -173,29 +188,30 @@ def _fill(path: Path, parts: TrainingContext, state: State) -> dict[str, Any]:
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Put the slots back as torch had made them: beside their parameter, but counts of steps only for fused kernels."""
+    """Restore the slots on their parameter's device; step counts stay on the CPU except for fused kernels."""
     for group, rate in zip(optimizer.param_groups, numbers["lr"], strict=True):
         group["lr"] = rate
-    owners = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for key, value in {**tensors, **numbers["slots"]}.items():
         index, _, name = key.partition(".")
-        parameter, group = owners[int(index)]
+        parameter, group = parameters[int(index)]
         if isinstance(value, Tensor) and (value.ndim or group.get("fused")):
             value = value.to(parameter.device)
         optimizer.state[parameter][name] = value
 
 
 def _write(path: Path, content: bytes) -> None:
+    """Write a file and sync it to disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what an earlier crash left half-made; the run folder is locked, so nobody is writing it."""
-    for orphan in folder.glob("*.tmp-*"):
-        shutil.rmtree(orphan, ignore_errors=True)
+def _remove_temporary(folder: Path) -> None:
+    """Remove the incomplete checkpoints of an earlier crash; the run folder is locked, so no process writes them."""
+    for temporary in folder.glob("*.tmp-*"):
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -203,10 +219,10 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _prune(folder: Path, newest: Path) -> None:
-    """Keep the newest checkpoints; a damaged one does not count as kept."""
-    kept = 1
+    """Keep the newest intact checkpoints and remove the others."""
+    intact = 1
     for path in (p for p in _newest_first(folder) if p != newest):
-        if kept < KEEP and not faults(path):
-            kept += 1
+        if intact < MAX_CHECKPOINTS and not find_damage(path):
+            intact += 1
         else:
             shutil.rmtree(path, ignore_errors=True)

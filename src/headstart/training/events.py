@@ -11,12 +11,16 @@ from headstart.training.scoring import Score
 
 @dataclass(frozen=True)
 class Backward:
-    step: int  # the step under way, from 1
+    """The gradients of a step exist and are not clipped yet."""
+
+    step: int  # the current step, from 1
     network: nn.Module
 
 
 @dataclass(frozen=True)
 class Step:
+    """An update is done."""
+
     step: int
     epoch: int
     loss: float
@@ -26,22 +30,24 @@ class Step:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch of an evaluation, or of a frozen trunk's pass over the photos, is done."""
+    """A batch of an evaluation, or of the images through a frozen backbone, is done."""
 
 
 @dataclass(frozen=True)
 class FreezeCheck:
-    """The digests of everything that was frozen in a phase, before and after it (equal, or the run has failed)."""
+    """The digests of all frozen tensors of a phase, before and after it; the run fails if they differ."""
 
     phase: str
     step: int
-    trained: int  # how many tensors were not frozen
+    trained_tensors: int  # number of tensors that were not frozen
     before: str
     after: str
 
 
 @dataclass(frozen=True)
 class Epoch:
+    """An epoch is trained and validated."""
+
     epoch: int  # from 1
     step: int
     train: Score
@@ -49,7 +55,7 @@ class Epoch:
     best: bool
     train_seconds: float
     val_seconds: float
-    images: dict[int, int]  # by phase: trained on in train_seconds
+    images: dict[int, int]  # images trained on in train_seconds, by phase
     rates: dict[str, float]  # of the epoch's last step
 
 

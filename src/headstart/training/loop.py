@@ -1,8 +1,9 @@
-"""The loop: the only place that trains a network.
+"""The training loop.
 
-It yields what happens and calls nobody back. `Backward` comes when gradients are there and before they are clipped,
-`Step` after the update, `Pulse` between batches of an evaluation, `Proof` when a phase with frozen parts ends, `Epoch`
-after its validation. After any event but `Backward` the state is whole: it can be saved and gone on with.
+It yields events and has no callbacks. `Backward` comes when the gradients exist and before they are clipped, `Step`
+after the update, `BatchDone` between batches of an evaluation, `FreezeCheck` at the end of a phase with frozen
+parameters, and `Epoch` after its validation. After each event except `Backward` the state is consistent: it can be
+saved, and the training can continue from it.
 """
 
 from __future__ import annotations
@@ -21,83 +22,95 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from headstart.data import mixup, transforms
 from headstart.data.loader import ImageSubset, plain_batches
 from headstart.errors import DivergedError, HeadstartError
-from headstart.hardware import precision
+from headstart.hardware.precision import autocast
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
 from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
-from headstart.training.feature_cache import PLAIN
+from headstart.training.feature_cache import PLAIN_VIEW
 from headstart.training.scoring import Score, score
 from headstart.training.state import Progress, State, TrainingContext
 
 
-def begin(parts: TrainingContext) -> State:
-    """The state before the first step."""
+def initial_state(context: TrainingContext) -> State:
+    """Return the state before the first step."""
     ema = None
-    if parts.ema:
-        ema = AveragedModel(parts.network, multi_avg_fn=get_ema_multi_avg_fn(parts.ema), use_buffers=True)
-    return State(parts.network, ema=ema)
+    if context.ema:
+        ema = AveragedModel(context.network, multi_avg_fn=get_ema_multi_avg_fn(context.ema), use_buffers=True)
+    return State(context.network, ema=ema)
 
 
-def train(parts: TrainingContext, state: State) -> Iterator[Event]:
-    """Go on from `state` to the end of the last phase, or until early stopping.
+def train(context: TrainingContext, state: State) -> Iterator[Event]:
+    """Train from `state` to the end of the last phase or until early stopping.
 
-    Raises DivergedError when a loss is NaN or infinite.
+    Args:
+        context: The context of the training.
+        state: The state to start from; it is changed in place.
+
+    Yields:
+        The events of the training.
+
+    Raises:
+        DivergedError: If a loss is NaN or infinite.
+        HeadstartError: If a learning rate or a frozen tensor was changed from outside.
     """
     progress = state.progress
-    per_epoch = parts.batches.steps_per_epoch
+    per_epoch = context.batches.steps_per_epoch
     seconds, images = 0.0, Counter[int]()
-    while not finished(parts, progress):
-        if progress.step == min((progress.epoch + 1) * per_epoch, parts.steps):
-            yield from _finish_epoch(parts, state, seconds, images)
+    while not is_finished(context, progress):
+        if progress.step == min((progress.epoch + 1) * per_epoch, context.steps):
+            yield from _finish_epoch(context, state, seconds, images)
             seconds, images = 0.0, Counter[int]()
             continue
-        yield from _enter_phase(parts, state)
-        work = _step(parts, state, progress.step - progress.epoch * per_epoch)
-        while True:  # the time between events is the consumer's, not ours
-            clock = time.perf_counter()
+        yield from _enter_next_phase(context, state)
+        work = _step(context, state, progress.step - progress.epoch * per_epoch)
+        while True:  # do not count the time that the consumer takes between events
+            start = time.perf_counter()
             event = next(work, None)
-            seconds += time.perf_counter() - clock
+            seconds += time.perf_counter() - start
             if event is None:
                 break
             yield event
-        images[progress.phase] += parts.batches.batch_size
-    yield from _finish_phase(parts, state)
+        images[progress.phase] += context.batches.batch_size
+    yield from _finish_phase(context, state)
 
 
-def finished(parts: TrainingContext, progress: Progress) -> bool:
-    """Whether every epoch is validated, or early stopping has ended the run."""
-    last = math.ceil(parts.steps / parts.batches.steps_per_epoch)
-    return progress.epoch == last or (0 < parts.patience <= progress.stale and progress.phase == len(parts.phases) - 1)
+def is_finished(context: TrainingContext, progress: Progress) -> bool:
+    """Return True if all epochs are validated or early stopping has ended the run."""
+    last = math.ceil(context.steps / context.batches.steps_per_epoch)
+    return progress.epoch == last or (
+        0 < context.patience <= progress.stale and progress.phase == len(context.phases) - 1
+    )
 
 
-def _step(parts: TrainingContext, state: State, step_in_epoch: int) -> Iterator[Event]:
-    progress, optimizer, phase = state.progress, state.optimizer, parts.phases[state.progress.phase]
-    assert optimizer is not None  # noqa: S101  (entering a phase made it)
-    backbone = parts.kept(progress.phase)
+def _step(context: TrainingContext, state: State, step_in_epoch: int) -> Iterator[Event]:
+    """Train one step and yield its events."""
+    progress, optimizer, phase = state.progress, state.optimizer, context.phases[state.progress.phase]
+    assert optimizer is not None  # noqa: S101  (made by `enter_phase`)
+    backbone = context.cached_backbone(progress.phase)
     if backbone is not None:
-        for _ in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), parts.batches.photos):
+        for _ in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), context.batches.photos):
             yield BatchDone()
-        inputs, labels = backbone.batch(parts.batches, progress.epoch, step_in_epoch, phase.augmented_views)
+        inputs, labels = backbone.batch(context.batches, progress.epoch, step_in_epoch, phase.augmented_views)
     else:
-        photos, labels = parts.fetch(progress.epoch, step_in_epoch, phase.augmented_views)
-        inputs = transforms.normalise(photos, parts.mean, parts.std, parts.device)
-    labels = labels.to(parts.device)
+        images, labels = context.fetch(progress.epoch, step_in_epoch, phase.augmented_views)
+        inputs = transforms.normalise(images, context.mean, context.std, context.device)
+    labels = labels.to(context.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
     param_groups.set_rates(optimizer, rate)
 
     module = _head(state.network) if backbone is not None else state.network
-    loss, logits = _loss(parts, state, module, inputs, labels)
+    loss, logits = _loss(context, state, module, inputs, labels)
     loss_value = float(loss.detach())
     if not math.isfinite(loss_value):
-        raise diverged("training", loss_value, progress.step + 1)
+        raise divergence_error("training", loss_value, progress.step + 1)
     loss.backward()
     yield Backward(progress.step + 1, state.network)
 
-    if parts.clip:
-        nn.utils.clip_grad_norm_(state.network.parameters(), parts.clip)
+    if context.clip:
+        nn.utils.clip_grad_norm_(state.network.parameters(), context.clip)
     optimizer.step()
-    rates = rates_used(optimizer, rate, progress.step + 1)
+    rates = verify_rates(optimizer, rate, progress.step + 1)
     if state.ema is not None:
         state.ema.update_parameters(state.network)
     progress.step += 1
@@ -112,120 +125,130 @@ def _head(network: nn.Module) -> nn.Module:
 
 
 def _loss(
-    parts: TrainingContext, state: State, module: nn.Module, images: Tensor, labels: Tensor
+    context: TrainingContext, state: State, module: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Return the loss of a batch, with mixup if the recipe has it, and its logits [n, classes]."""
     progress = state.progress
     mix = None
-    if parts.mixup:
-        mix = mixup.mixup(len(images), parts.mixup, parts.batches.seed, progress.epoch, progress.step)
+    if context.mixup:
+        mix = mixup.mixup(len(images), context.mixup, context.batches.seed, progress.epoch, progress.step)
         images = images.lerp(images[mix.partner], 1 - mix.share)
-    dropout = torch_stream(parts.batches.seed, "dropout", progress.epoch, progress.step)
-    with dropout, precision.autocast(parts.precision, parts.device):
+    dropout = torch_stream(context.batches.seed, "dropout", progress.epoch, progress.step)
+    with dropout, autocast(context.precision, context.device):
         logits = module(images)
     logits = logits.float()
 
-    def against(target: Tensor) -> Tensor:
-        return F.cross_entropy(logits, target, weight=parts.class_weights, label_smoothing=parts.label_smoothing)
+    def cross_entropy(target: Tensor) -> Tensor:
+        """Return the weighted cross-entropy of the logits."""
+        return F.cross_entropy(logits, target, weight=context.class_weights, label_smoothing=context.label_smoothing)
 
     if mix is None:
-        return against(labels), logits.detach()
-    return mix.share * against(labels) + (1 - mix.share) * against(labels[mix.partner]), logits.detach()
+        return cross_entropy(labels), logits.detach()
+    loss = mix.share * cross_entropy(labels) + (1 - mix.share) * cross_entropy(labels[mix.partner])
+    return loss, logits.detach()
 
 
-def rates_used(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict[str, float]:
-    """Read the learning rates back after the update; they must be the plan's."""
+def verify_rates(optimizer: torch.optim.Optimizer, rate: float, step: int) -> dict[str, float]:
+    """Return the optimizer's learning rates by part of the network.
+
+    Raises:
+        HeadstartError: If a group does not have `rate` times its factor.
+    """
     for group in optimizer.param_groups:
         if group["lr"] != rate * group["factor"]:
             raise HeadstartError(
                 f"Step {step} used the learning rate {group['lr']} for {group['name']}, "
-                f"the plan says {rate * group['factor']}.",
+                f"but the plan has {rate * group['factor']}.",
                 "Do not change the optimizer from outside.",
             )
     return param_groups.rates(optimizer)
 
 
-def _enter_phase(parts: TrainingContext, state: State) -> Iterator[Event]:
-    """Freeze, make the optimizer and put layers in their mode, where the next step belongs to a new phase."""
+def _enter_next_phase(context: TrainingContext, state: State) -> Iterator[Event]:
+    """Enter the phase of the next step if it is a new one."""
     progress = state.progress
-    index = next(i for i, phase in enumerate(parts.phases) if progress.step < phase.end)
+    index = next(i for i, phase in enumerate(context.phases) if progress.step < phase.end)
     if index != progress.phase:
-        yield from _finish_phase(parts, state)
-        enter(parts, state, index)
+        yield from _finish_phase(context, state)
+        enter_phase(context, state, index)
         progress.stale = 0
-        tuning = parts.phases[index].tuning
+        tuning = context.phases[index].tuning
         if tuning != "full":
             progress.frozen_digest = freezing.frozen_digest(state.network, freezing.trainable(state.network, tuning))
-    elif not state.network.training:  # it has just been validated
-        freezing.train_mode(state.network, parts.phases[index].tuning)
+    elif not state.network.training:  # a validation has just put it in eval mode
+        freezing.train_mode(state.network, context.phases[index].tuning)
 
 
-def enter(parts: TrainingContext, state: State, index: int) -> None:
-    """Make phase `index` the current one: what is trained, the mode of each layer, and a new optimizer."""
-    phase = parts.phases[index]
+def enter_phase(context: TrainingContext, state: State, index: int) -> None:
+    """Enter phase `index`: freeze parameters, set the mode of each layer and make a new optimizer."""
+    phase = context.phases[index]
     freezing.freeze(state.network, freezing.trainable(state.network, phase.tuning))
     freezing.train_mode(state.network, phase.tuning)
     state.optimizer = phase.make_optimizer(state.network)
     state.progress.phase = index
 
 
-def _finish_phase(parts: TrainingContext, state: State) -> Iterator[Event]:
-    """Prove that what was frozen in the phase that ends here has not moved."""
+def _finish_phase(context: TrainingContext, state: State) -> Iterator[Event]:
+    """Verify that the tensors that were frozen in the current phase have not changed."""
     progress = state.progress
     if not progress.frozen_digest:
         return
-    phase = parts.phases[progress.phase]
+    phase = context.phases[progress.phase]
     names = freezing.trainable(state.network, phase.tuning)
     before, after = progress.frozen_digest, freezing.frozen_digest(state.network, names)
     if after != before:
-        raise HeadstartError(
-            f"A frozen tensor changed in the phase {phase.name}.", "Please report this: it is a fault of headstart."
-        )
+        raise HeadstartError(f"A frozen tensor changed in the phase {phase.name}.", "Report this bug in headstart.")
     progress.frozen_digest = ""
     yield FreezeCheck(phase.name, progress.step, len(names), before, after)
 
 
-def _finish_epoch(parts: TrainingContext, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:
+def _finish_epoch(context: TrainingContext, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:
+    """Validate the network, update the best epoch and yield the `Epoch`."""
     progress = state.progress
-    clock = time.perf_counter()
+    start = time.perf_counter()
     logits: list[np.ndarray] = []
-    backbone = parts.kept(progress.phase)
+    backbone = context.cached_backbone(progress.phase)
     if backbone is not None:
-        for _ in backbone.fill(PLAIN, parts.val):
+        for _ in backbone.fill(PLAIN_VIEW, context.val):
             yield BatchDone()
         with torch.no_grad():
-            logits.append(_head(state.judged.eval())(backbone.rows(PLAIN, parts.val.indices)).float().cpu().numpy())
+            features = backbone.rows(PLAIN_VIEW, context.val.indices)
+            logits.append(_head(state.evaluated_network.eval())(features).float().cpu().numpy())
     else:
-        for batch in evaluate(state.judged, parts.val, parts, parts.precision):
+        for batch in iter_logits(state.evaluated_network, context.val, context, context.precision):
             logits.append(batch)
             yield BatchDone()
-    val = score(np.concatenate(logits), parts.val.labels)
+    val = score(np.concatenate(logits), context.val.labels)
     if not math.isfinite(val.loss):
-        raise diverged("validation", val.loss, progress.step)
+        raise divergence_error("validation", val.loss, progress.step)
     train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
-    rank = val.rank(parts.select)
+    rank = val.rank(context.select)
     better = rank > (progress.best_score, -progress.best_loss)
     progress.epoch += 1
     progress.stale = 0 if better else progress.stale + 1
     if better:
         progress.best_score, progress.best_loss, progress.best_epoch = rank[0], val.loss, progress.epoch
     progress.loss_sum, progress.correct, progress.seen = 0.0, 0, 0
-    val_seconds = time.perf_counter() - clock
+    val_seconds = time.perf_counter() - start
     rates = param_groups.rates(state.optimizer) if state.optimizer is not None else {}
     yield Epoch(progress.epoch, progress.step, train_score, val, better, seconds, val_seconds, images, rates)
 
 
-def evaluate(network: nn.Module, photos: ImageSubset, parts: TrainingContext, how: str) -> Iterator[np.ndarray]:
-    """Logits of a split in its own order, float32 [n, classes] batch by batch, in precision `how`."""
+def iter_logits(
+    network: nn.Module, images: ImageSubset, context: TrainingContext, precision: str
+) -> Iterator[np.ndarray]:
+    """Yield the logits of a split in its own order, float32 [n, classes] for each batch, in `precision`."""
     network.eval()
-    for batch, count in plain_batches(photos, parts.batches.batch_size, parts.batches.how.size):
-        images = transforms.normalise(batch, parts.mean, parts.std, parts.device)
-        with torch.no_grad(), precision.autocast(how, parts.device):
-            logits = network(images)
+    for batch, count in plain_batches(images, context.batches.batch_size, context.batches.augmentation.size):
+        inputs = transforms.normalise(batch, context.mean, context.std, context.device)
+        with torch.no_grad(), autocast(precision, context.device):
+            logits = network(inputs)
         yield logits[:count].float().cpu().numpy()
 
 
-def diverged(where: str, value: float, step: int) -> DivergedError:
+def divergence_error(kind: str, value: float, step: int) -> DivergedError:
+    """Return the error for a `kind` loss (training or validation) that is not finite."""
     return DivergedError(
-        f"The {where} loss became {value} at step {step}.",
+        f"The {kind} loss became {value} at step {step}.",
         "Try a learning rate ten times lower, a warm-up (--warmup 1ep) or --clip 1.",
     )

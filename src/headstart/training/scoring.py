@@ -1,4 +1,4 @@
-"""Accuracy, loss and confusion of a network on a split."""
+"""Accuracy, loss and confusion matrix of a network on a split."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss and accuracy over n photos.
+    """Mean loss and accuracy over n images.
 
-    An evaluation also has its logits, float32 [n, classes], and the mean of the classes' accuracies.
+    An evaluation also has its logits, float32 [n, classes], and the balanced accuracy, the mean over the classes.
     """
 
     loss: float
@@ -24,12 +24,12 @@ class Score:
     balanced: float = 0.0
 
     def rank(self, by: str) -> tuple[float, float]:
-        """What epochs are compared by: the accuracy, or the `balanced` one; of equals the lower loss."""
+        """Return the key that orders epochs: accuracy or `balanced` accuracy, then the lower loss."""
         return (self.balanced if by == "balanced" else self.accuracy, -self.loss)
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Score:
-    """Mean cross-entropy and accuracies of logits [n, classes] against labels [n]."""
+    """Return the mean cross-entropy and the accuracies of logits [n, classes] for labels [n]."""
     loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
     right = logits.argmax(1) == labels
     balanced = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
@@ -37,13 +37,14 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Score:
 
 
 def score_line(score: Score) -> dict[str, Any]:
+    """Return the part of a score that the record has."""
     return {"loss": score.loss, "accuracy": score.accuracy, "n": score.n}
 
 
 def confusion(score: Score, labels: np.ndarray) -> list[list[int]]:
-    """Counts [true][predicted] of an evaluation."""
+    """Return the counts [true][predicted] of an evaluation."""
     assert score.logits is not None  # noqa: S101
     classes = score.logits.shape[1]
-    flat = labels * classes + score.logits.argmax(axis=1)
-    counts = np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
-    return [[int(c) for c in row] for row in counts]
+    cells = labels * classes + score.logits.argmax(axis=1)
+    counts = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    return [[int(count) for count in row] for row in counts]

@@ -1,7 +1,7 @@
-"""Plan to parts: the only file that knows both.
+"""Make the training context from a plan.
 
-`prepare` reads the data, settles what the plan left open by measurement, and assembles what the loop works with.
-Everything that can be wrong with a plan comes up here, before the first step.
+`prepare` reads the data, resolves the open fields of the plan, by measurement where needed, and assembles the inputs
+of the training loop. All errors in a plan are raised here, before the first step.
 """
 
 from __future__ import annotations
@@ -16,55 +16,54 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart import data
 from headstart.config.run_config import NetworkConfig, RunConfig
-from headstart.data import pixel_store, splits
-from headstart.data.dataset import Dataset, counts, take
+from headstart.data import hashing, sources, splits
+from headstart.data.dataset import Dataset, load_dataset, split_counts
 from headstart.data.image_index import ImageIndex
 from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
 from headstart.data.transforms import Augmentation
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
-from headstart.hardware.calibration import batch_shape, measure, warm
+from headstart.hardware.calibration import batch_shape, measure_machine, warm_up
 from headstart.hardware.environment import environment
 from headstart.models import factory, freezing, heads, structure
-from headstart.models.heads import fresh_head
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
 from headstart.training.batched_heads import HeadSpec
 from headstart.training.feature_cache import FeatureCache
-from headstart.training.phases import make_phases, numbers
+from headstart.training.phases import make_phases, optimizer_params
 from headstart.training.state import TrainingContext
 from headstart.weights import starts
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A complete plan and everything that was made from it."""
+    """A resolved plan and the objects that were made from it."""
 
     plan: RunConfig
-    parts: TrainingContext
+    context: TrainingContext
     start: starts.Start
-    listing: ImageIndex
+    index: ImageIndex
     split: splits.Split
     test: ImageSubset
-    flops: tuple[float, ...]  # of one training photo, per phase
+    flops: tuple[float, ...]  # of one training image, per phase
     peak: float  # FLOP/s of this machine in the plan's precision
-    blind: bool = False  # test stays closed: a trial of a search
+    blind: bool = False  # no evaluation on test: a trial of a search
 
     @property
     def network(self) -> nn.Module:
-        return self.parts.network
+        """The network."""
+        return self.context.network
 
     @property
-    def judging(self) -> dict[str, ImageSubset]:
-        """What the best model is judged on, by split: val, and test where there is one."""
-        return {"val": self.parts.val} | ({"test": self.test} if len(self.test) and not self.blind else {})
+    def evaluation_images(self) -> dict[str, ImageSubset]:
+        """The images on which the best model is evaluated, by split: val, and test if there is one."""
+        return {"val": self.context.val} | ({"test": self.test} if len(self.test) and not self.blind else {})
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A plan with nothing open, and what was read to close it. The network has the start's values."""
+    """A plan without open fields, and its inputs. The network has its initial weights."""
 
     plan: RunConfig
     start: starts.Start
@@ -76,9 +75,13 @@ class ResolvedRun:
 
 
 def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
-    """Read what a draft names: the photos' list and the start, which settles the network. No photo is decoded."""
+    """Read the inputs of a draft without decoding an image.
+
+    Returns:
+        The draft with its network resolved, the index of its images and its start.
+    """
     plan = draft
-    listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
+    index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
     if plan.network.network == "auto":
         plan = plan.changed("network", network=starts.default_network(plan.arm.start) or "resnet18")
     start = starts.resolve(
@@ -87,161 +90,163 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
         shortcut=plan.network.shortcut == "on",
         norm=plan.network.norm,
         stem=plan.network.stem,
-        num_classes=len(listing.classes),
+        num_classes=len(index.classes),
     )
-    return plan, listing, start
+    return plan, index, start
 
 
-def complete(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
-    """Settle what a draft leaves open. Everything that can be wrong with a plan comes up here, before the first step.
+def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
+    """Resolve the open fields of a draft.
 
-    `draft` has been through `machine.settle`, and its threads are set.
+    Args:
+        draft: A plan that `calibration.resolve_machine` has returned.
+        reporter: Receives notes about the data, the start and the machine.
+
+    Raises:
+        HeadstartError: If anything in the plan is wrong.
     """
-    plan, listing, start = load_inputs(draft)
-    for sentence in (*listing.describe().splitlines(), *listing.notes):
+    plan, index, start = load_inputs(draft)
+    for sentence in (*index.describe().splitlines(), *index.notes):
         reporter.say(sentence)
-    network = make_network(plan.network, plan.arm.head, len(listing.classes), plan.seeding.seed)
+    network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
     plan = _trainable(plan, network, reporter)
-    freezing.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # a tuning this network lacks is told now
+    freezing.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # raises if the network has no such tuning
     starts.initialise(network, start, seed=plan.seeding.seed)
 
     if start.state is None and plan.arm.tuning == "frozen":
-        reporter.say("The trunk is random and stays so: only a head is trained on top. Is --start missing?")
-    dataset, parted = take(plan, listing, reporter)
-    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.listing, parted, dataset.contents)):
+        reporter.say("The backbone is random and frozen: only the head is trained. Is --start missing?")
+    dataset, split = load_dataset(plan, index, reporter)
+    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.contents)):
         reporter.say(note)
-    plan = plan.changed("recipe", flip=_flip(plan, dataset.listing))
-    plan = _with_facts(plan, dataset, parted, start)
+    plan = plan.changed("recipe", flip=_flip(plan, dataset.images))
+    plan = _with_facts(plan, dataset, split, start)
     device = torch.device(plan.machine.device)
     devices.place(network, device)
-    plan, peak, seconds = measure(plan, network, batch_shape(plan), device, reporter)
-    return ResolvedRun(plan, start, dataset, parted, network, peak, seconds)
+    plan, peak, seconds = measure_machine(plan, network, batch_shape(plan), device, reporter)
+    return ResolvedRun(plan, start, dataset, split, network, peak, seconds)
 
 
 def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
-    """Everything before the first step; see `complete`."""
-    found = complete(draft, reporter)
-    plan, dataset = found.plan, found.dataset
-    warm(plan, found.network)
-    parts = _parts(plan, found.network, found.start, dataset.store, dataset.listing, found.split)
-    test = _photos(dataset.store, dataset.listing, found.split.test)
-    return TrainingSetup(
-        plan, parts, found.start, dataset.listing, found.split, test, _flops(parts, plan, found.network), found.peak
-    )
+    """Resolve a draft and make all objects that the training needs; see `resolve_run`."""
+    resolved = resolve_run(draft, reporter)
+    plan, dataset = resolved.plan, resolved.dataset
+    warm_up(plan, resolved.network)
+    context = _make_context(plan, resolved, resolved.split)
+    test = _subset(dataset, resolved.split.test)
+    flops = _flops(context, plan, resolved.network)
+    return TrainingSetup(plan, context, resolved.start, dataset.images, resolved.split, test, flops, resolved.peak)
 
 
 def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
-    """As `prepare`, for complete plans of heads on one frozen trunk: it is read and placed once."""
-    found = complete(plans[0], reporter)
-    network, name = found.network, structure.head_name(found.network)
-    made: list[tuple[TrainingSetup, HeadSpec]] = []
+    """Prepare resolved plans of heads on one frozen backbone, which is read and placed on the device once."""
+    resolved = resolve_run(plans[0], reporter)
+    dataset, network = resolved.dataset, resolved.network
+    name = structure.head_name(network)
+    pairs: list[tuple[TrainingSetup, HeadSpec]] = []
     backbone: FeatureCache | None = None
-    for plan in plans:
-        own = found.dataset.recounted(plan.changed("facts", **found.plan.facts.model_dump()))
-        parted = found.dataset.split(own)
-        parts = _parts(own, network, found.start, found.dataset.store, found.dataset.listing, parted, backbone)
-        backbone = parts.backbone
-        fresh_head(network, seed=own.seeding.seed)
+    for resolved_plan in plans:
+        plan = dataset.with_split_counts(resolved_plan.changed("facts", **resolved.plan.facts.model_dump()))
+        split = dataset.split(plan)
+        context = _make_context(plan, resolved, split, backbone)
+        backbone = context.backbone
+        heads.reset_head(network, seed=plan.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
-        test = _photos(found.dataset.store, found.dataset.listing, parted.test)
-        prepared = TrainingSetup(
-            own, parts, found.start, found.dataset.listing, parted, test, _flops(parts, own, network), found.peak
-        )
-        recipe = own.recipe.model_dump_json()
-        make = partial(optimizers.OPTIMIZERS[own.recipe.optimizer], n=numbers(own.recipe))
-        made.append((prepared, HeadSpec(recipe, parts, head, make, own.recipe.weight_decay)))
-    return made
+        test, flops = _subset(dataset, split.test), _flops(context, plan, network)
+        setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak)
+        make_optimizer = partial(optimizers.OPTIMIZERS[plan.recipe.optimizer], params=optimizer_params(plan.recipe))
+        recipe = plan.recipe.model_dump_json()
+        pairs.append((setup, HeadSpec(recipe, context, head, make_optimizer, plan.recipe.weight_decay)))
+    return pairs
 
 
-def evaluation_cache(prepared: TrainingSetup) -> FeatureCache:
-    """A frozen trunk in fp32: what its heads are judged on, as they will be used."""
-    plan = prepared.plan.changed("machine", precision="fp32")
-    return _backbone(plan, prepared.network, prepared.parts.batches, prepared.start)
+def evaluation_cache(setup: TrainingSetup) -> FeatureCache:
+    """Return the feature cache of the frozen backbone in fp32, the precision in which a model is evaluated and used."""
+    plan = setup.plan.changed("machine", precision="fp32")
+    return _make_cache(plan, setup.network, setup.context.batches, setup.start)
 
 
 def _trainable(plan: RunConfig, network: nn.Module, reporter: Reporter) -> RunConfig:
-    """The plan with fp32 where bf16 would train on garbage. Raises UsageError for a size that the network refuses."""
+    """Return the plan, with fp32 instead of `auto` where bf16 gives wrong gradients.
+
+    Raises:
+        UsageError: If the network does not accept the image size, or the plan has bf16 where it gives wrong gradients.
+    """
     size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
     if structure.fixed_size(network) not in (None, size):
-        wanted = structure.fixed_size(network)
-        what = f"{name} takes images of {wanted} px only, the plan says {size}."
-        raise UsageError(what, f"Use --image-size {wanted}, or another network.")
+        fixed_size = structure.fixed_size(network)
+        message = f"{name} takes images of {fixed_size} px only, but the plan has {size} px."
+        raise UsageError(message, f"Use --image-size {fixed_size}, or another network.")
     try:
-        broken = precision.strided_on_a_pixel(network, size)
+        layer = precision.find_single_pixel_stride(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(
-            f"{name} cannot take images of {size} px ({reason}).", "Choose a larger --image-size, or another network."
+            f"{name} cannot take images of {size} px ({reason}).", "Use a larger --image-size, or another network."
         ) from error
-    if not broken or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
+    if not layer or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
         return plan
     if machine.precision == "bf16":
         raise UsageError(
-            f"At {size} px {name} cannot be trained in bf16: {broken} takes strides over a single pixel.",
+            f"{name} cannot be trained in bf16 at {size} px: {layer} strides over a single pixel.",
             "Use --precision fp32, or a larger --image-size.",
         )
-    reporter.say(f"At {size} px {name} is trained in fp32: {broken} takes strides over a single pixel.")
+    reporter.say(f"{name} is trained in fp32 at {size} px: {layer} strides over a single pixel.")
     return plan.changed("machine", precision="fp32")
 
 
-def make_network(network: NetworkConfig, head: str, num_classes: int, seed: int) -> nn.Module:
-    """The network of a plan with its head, not yet initialised from a start."""
-    made = factory.build(
-        network.network,
+def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) -> nn.Module:
+    """Return the network of a plan with its head, not yet initialized from a start."""
+    network = factory.build(
+        config.network,
         num_classes,
-        shortcut=network.shortcut == "on",
-        norm=network.norm,
-        stem=network.stem,
+        shortcut=config.shortcut == "on",
+        norm=config.norm,
+        stem=config.stem,
     )
-    heads.attach(made, head, num_classes, seed=seed)
-    return made
+    heads.attach(network, head, num_classes, seed=seed)
+    return network
 
 
-def _flip(plan: RunConfig, listing: ImageIndex) -> str:
+def _flip(plan: RunConfig, index: ImageIndex) -> str:
     if plan.recipe.flip != "auto":
         return plan.recipe.flip
-    return "on" if listing.flip else "off"
+    return "on" if index.flip else "off"
 
 
-def _with_facts(plan: RunConfig, dataset: Dataset, parted: splits.Split, start: starts.Start) -> RunConfig:
+def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: starts.Start) -> RunConfig:
     return plan.changed(
         "facts",
-        fingerprint=pixel_store.fingerprint(dataset.listing, dataset.contents),
-        class_names=dataset.listing.classes,
-        counts=counts(parted),
-        images=dataset.per_class(),
+        fingerprint=hashing.fingerprint(dataset.images, dataset.contents),
+        class_names=dataset.images.classes,
+        counts=split_counts(split),
+        images=dataset.class_counts(),
         weights_sha256=start.sha256,
         mean=start.mean,
         std=start.std,
     )
 
 
-def _photos(store: pixel_store.PixelStore, listing: ImageIndex, indices: np.ndarray) -> ImageSubset:
-    return ImageSubset(store, indices, listing.labels[indices])
+def _subset(dataset: Dataset, indices: np.ndarray) -> ImageSubset:
+    return ImageSubset(dataset.store, indices, dataset.images.labels[indices])
 
 
-def _parts(
-    plan: RunConfig,
-    network: nn.Module,
-    start: starts.Start,
-    store: pixel_store.PixelStore,
-    listing: ImageIndex,
-    parted: splits.Split,
-    backbone: FeatureCache | None = None,
+def _make_context(
+    plan: RunConfig, resolved: ResolvedRun, split: splits.Split, backbone: FeatureCache | None = None
 ) -> TrainingContext:
-    """`trunk` is one that is there already and fits."""
+    """Return the context of a plan; `backbone` is the feature cache of an earlier plan with the same backbone."""
+    dataset, network, start = resolved.dataset, resolved.network, resolved.start
     recipe, device = plan.recipe, torch.device(plan.machine.device)
-    how = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
-    train = _photos(store, listing, parted.train)
-    batches = TrainingBatches(train, recipe.batch_size, how, plan.seeding.seed, plan.seeding.test_seed)
+    augmentation = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
+    train = _subset(dataset, split.train)
+    batches = TrainingBatches(train, recipe.batch_size, augmentation, plan.seeding.seed, plan.seeding.test_seed)
     weights = None
     if recipe.class_weights == "balanced":
-        counts = torch.from_numpy(np.bincount(train.labels, minlength=len(listing.classes)))
+        counts = torch.from_numpy(np.bincount(train.labels, minlength=len(dataset.images.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
     phases = make_phases(plan, batches.steps_per_epoch, start)
     if backbone is None and any(phase.augmented_views for phase in phases) and not recipe.mixup:
-        made = _backbone(plan, network, batches, start)
-        backbone = made if made.is_cacheable else None
+        cache = _make_cache(plan, network, batches, start)
+        backbone = cache if cache.is_cacheable else None
     return TrainingContext(
         network=network,
         device=device,
@@ -249,7 +254,7 @@ def _parts(
         phases=phases,
         batches=batches,
         fetch=batches.batch if device.type == "cpu" else Prefetcher(batches, plan.machine.threads).batch,
-        val=_photos(store, listing, parted.val),
+        val=_subset(dataset, split.val),
         mean=start.mean,
         std=start.std,
         class_weights=weights,
@@ -263,13 +268,13 @@ def _parts(
     )
 
 
-def _backbone(plan: RunConfig, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> FeatureCache:
+def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> FeatureCache:
     device = torch.device(plan.machine.device)
     return FeatureCache(
         network,
         batches,
         contents=plan.facts.fingerprint,
-        how=plan.machine.precision,
+        precision=plan.machine.precision,
         device=device,
         mean=start.mean,
         std=start.std,
@@ -277,22 +282,22 @@ def _backbone(plan: RunConfig, network: nn.Module, batches: TrainingBatches, sta
     )
 
 
-_counted: dict[tuple[str, ...], float] = {}
+_flops_of: dict[tuple[str, ...], float] = {}  # FLOPs of an image, counted once in a process
 
 
-def _flops(parts: TrainingContext, plan: RunConfig, network: nn.Module) -> tuple[float, ...]:
-    """FLOPs of a training photo in each phase: a frozen trunk has no backward pass. Counted once in a process."""
-    found = []
-    for number, phase in enumerate(parts.phases):
-        if parts.kept(number) is not None:  # the head alone: two products for each of its weights
+def _flops(context: TrainingContext, plan: RunConfig, network: nn.Module) -> tuple[float, ...]:
+    """Return the FLOPs of a training image in each phase; a frozen backbone has no backward pass."""
+    flops = []
+    for number, phase in enumerate(context.phases):
+        if context.cached_backbone(number) is not None:  # the head alone: two products for each of its weights
             head = network.get_submodule(structure.head_name(network))
-            found.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
+            flops.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
             continue
-        about = (plan.network.model_dump_json(), plan.arm.head, str(len(plan.facts.class_names)))
-        key = (*about, str(parts.batches.how.size), phase.tuning)
-        if key not in _counted:
+        network_key = (plan.network.model_dump_json(), plan.arm.head, str(len(plan.facts.class_names)))
+        key = (*network_key, str(context.batches.augmentation.size), phase.tuning)
+        if key not in _flops_of:
             freezing.freeze(network, freezing.trainable(network, phase.tuning))
-            _counted[key] = benchmark.training_flops(network, parts.batches.how.size)
-        found.append(_counted[key])
+            _flops_of[key] = benchmark.training_flops(network, context.batches.augmentation.size)
+        flops.append(_flops_of[key])
     freezing.freeze(network, freezing.trainable(network, "full"))
-    return tuple(found)
+    return tuple(flops)

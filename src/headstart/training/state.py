@@ -1,4 +1,4 @@
-"""What the loop works with, which stands still, and the state of a training, which moves and is saved."""
+"""The fixed context of a training and its mutable state, which checkpoints save."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headstart.training.feature_cache import FeatureCache
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one tuning, optimizer and schedule: steps `begin` to `end`."""
+    """The steps `begin` to `end` of a training, with one fine-tuning mode, optimizer and schedule."""
 
     name: str
     tuning: str
@@ -32,14 +32,16 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """Everything the loop works with, made by build.py from a plan."""
+    """The fixed inputs of the training loop, made from a plan by `setup`."""
 
     network: nn.Module
     device: torch.device
     precision: str
     phases: tuple[Phase, ...]
     batches: TrainingBatches
-    fetch: Callable[[int, int, int], tuple[Tensor, Tensor]]  # batch of (epoch, step, views), perhaps made ahead
+    fetch: Callable[
+        [int, int, int], tuple[Tensor, Tensor]
+    ]  # (epoch, step, augmented views) -> batch, which may be prefetched
     val: ImageSubset
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -49,47 +51,49 @@ class TrainingContext:
     clip: float = 0.0
     ema: float = 0.0
     patience: int = 0
-    select: str = "accuracy"  # or balanced: what the best epoch is chosen by
-    backbone: FeatureCache | None = None  # what a frozen trunk made of the photos, where it is kept
+    select: str = "accuracy"  # or balanced: the metric that selects the best epoch
+    backbone: FeatureCache | None = None  # the cached features of a frozen backbone
 
     @property
     def steps(self) -> int:
+        """Number of steps in all phases."""
         return self.phases[-1].end
 
-    def kept(self, phase: int) -> FeatureCache | None:
-        """The kept trunk, if it stands still in this phase."""
+    def cached_backbone(self, phase: int) -> FeatureCache | None:
+        """Return the feature cache if the backbone is frozen in this phase."""
         return self.backbone if self.phases[phase].augmented_views else None
 
 
 @dataclass
 class Progress:
-    """How far a run has come: plain numbers, written into each checkpoint."""
+    """The progress of a run as plain numbers, saved in each checkpoint."""
 
     step: int = 0  # updates done
     epoch: int = 0  # epochs done and validated
-    phase: int = -1  # whose optimizer is in use; -1 before the first
-    loss_sum: float = 0.0  # of the epoch under way
+    phase: int = -1  # the phase of the current optimizer; -1 before the first
+    loss_sum: float = 0.0  # of the current epoch
     correct: int = 0
     seen: int = 0
     best_score: float = -1.0
     best_loss: float = math.inf
     best_epoch: int = 0
     stale: int = 0  # epochs since the best
-    frozen_digest: str = ""  # of the phase's frozen tensors when it began
+    frozen_digest: str = ""  # of the frozen tensors at the start of the phase
 
     def to_json(self) -> dict[str, Any]:
-        """Infinity is not JSON: a best that is not there yet is left out."""
+        """Return the fields as JSON; infinity is not JSON, so a missing best loss is omitted."""
         return {k: v for k, v in asdict(self).items() if v != math.inf}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Progress:
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in value.items() if k in known})
+        """Return the progress that `to_json` wrote."""
+        names = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in value.items() if k in names})
 
 
 @dataclass
 class State:
-    """What changes while training."""
+    """The mutable state of a training."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer | None = None
@@ -97,6 +101,6 @@ class State:
     progress: Progress = field(default_factory=Progress)
 
     @property
-    def judged(self) -> nn.Module:
-        """The network that is validated and saved: the moving average where there is one."""
+    def evaluated_network(self) -> nn.Module:
+        """The network that is validated and saved: the moving average if there is one."""
         return self.ema.module if self.ema is not None else self.network
