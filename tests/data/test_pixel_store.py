@@ -1,4 +1,4 @@
-"""One pixel path: every kind of file to the same RGB, damaged ones refused, and a store that is whole or not there."""
+"""Every kind of file is decoded to RGB, damaged files are refused, and the pixel store is complete or absent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from headstart.data import Listing, pixel_store, read
-from headstart.data.decode import MAX_PIXELS, decode, quiet
-from headstart.data.pixel_store import fingerprint, hash_files, open_store
+from headstart.data import pixel_store
+from headstart.data.decode import MAX_PIXELS, decode, suppress_pillow_warnings
+from headstart.data.hashing import fingerprint, hash_files
+from headstart.data.image_index import ImageIndex
+from headstart.data.pixel_store import open_store
+from headstart.data.sources import read_index
 from headstart.errors import DataError, ResourceError
 from headstart.storage import cache
 
@@ -31,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Something like a photo: blurred shapes with edges and a little noise."""
+    """Return an image like a photo: blurred shapes with edges and a little noise."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
@@ -50,12 +53,12 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def photos(root: Path, count: int = 12) -> Listing:
+def photos(root: Path, count: int = 12) -> ImageIndex:
     for i in range(count):
         path = root / "ab"[i % 2] / f"{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(60 + i, 90, seed=i).save(path)
-    return read(str(root))
+    return read_index(str(root))
 
 
 # --- decode ----------------------------------------------------------------------------------------------------------
@@ -63,9 +66,9 @@ def photos(root: Path, count: int = 12) -> Listing:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("side", [0, 64])
-def test_all_eight_orientations_are_equal(kind: str, side: int) -> None:
+def test_all_eight_exif_orientations_give_equal_pixels(kind: str, side: int) -> None:
     upright = picture(128, 192)
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that stores it so, as Image.Transpose
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the Image.Transpose that gives the stored image
     shots = []
     for orientation in range(1, 9):
         stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
@@ -80,9 +83,9 @@ def test_all_eight_orientations_are_equal(kind: str, side: int) -> None:
         assert np.abs(shot - shots[0]).mean() < 0.5
 
 
-def test_damaged_exif_does_not_cost_the_picture() -> None:
+def test_an_image_with_damaged_exif_is_decoded() -> None:
     data = encoded(picture(32, 32), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff\xff\xff")
-    with quiet():
+    with suppress_pillow_warnings():
         assert decode(data).shape == (32, 32, 3)
 
 
@@ -94,7 +97,7 @@ def test_sixteen_bits_are_scaled_by_their_range(kind: str) -> None:
     assert np.array_equal(result[..., 0], result[..., 2])
 
 
-def test_integers_and_floats() -> None:
+def test_integers_and_floats_are_scaled() -> None:
     ramp = np.linspace(0, 1, 256).reshape(16, 16)
     expected = np.rint(ramp * 255)
     for values in (ramp * 65535).astype(np.int32), ramp.astype(np.float32), (ramp * 255).astype(np.float32):
@@ -105,7 +108,7 @@ def test_integers_and_floats() -> None:
         decode(encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"))
 
 
-def test_grey_bits_palette_and_cmyk() -> None:
+def test_grey_binary_palette_and_cmyk_are_converted() -> None:
     image = picture(40, 30)
     for mode in ("L", "1", "P"):
         data = encoded(image.convert(mode))
@@ -116,7 +119,7 @@ def test_grey_bits_palette_and_cmyk() -> None:
         assert np.abs(decode(data).astype(int) - np.asarray(image)).mean() < 8
 
 
-def test_transparency_lies_on_white() -> None:
+def test_transparency_is_composed_on_white() -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[..., 0] = 200
     rgba[:2, :, 3] = 255
@@ -136,7 +139,7 @@ def test_transparency_lies_on_white() -> None:
     assert (decode(grey) == 255).all()
 
 
-def test_first_frame_of_an_animation() -> None:
+def test_the_first_frame_of_an_animation_is_decoded() -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for kind in ("GIF", "WEBP"):
         data = encoded(
@@ -150,7 +153,7 @@ def test_first_frame_of_an_animation() -> None:
     [
         ((400, 300), (64, 85)),
         ((300, 400), (85, 64)),
-        ((70, 80), (80, 70)),  # within an eighth: stays
+        ((70, 80), (80, 70)),  # at most an eighth larger: stays
         ((40, 50), (50, 40)),  # never enlarged
         ((1000, 10), (3, 256)),
         ((2000, 100), (13, 256)),
@@ -158,7 +161,9 @@ def test_first_frame_of_an_animation() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_sizes(size: tuple[int, int], expected: tuple[int, int], kind: str) -> None:
+def test_images_are_reduced_to_the_side_and_never_enlarged(
+    size: tuple[int, int], expected: tuple[int, int], kind: str
+) -> None:
     shape = decode(encoded(Image.new("RGB", size, "red"), kind), 64).shape
     near = 1 if kind == "PNG" else 1.125
     assert shape[2] == 3
@@ -166,7 +171,7 @@ def test_sizes(size: tuple[int, int], expected: tuple[int, int], kind: str) -> N
 
 
 def test_scaled_decoding_is_as_good_as_full() -> None:
-    """The figure behind DCT-scaled decoding: mean difference to full decoding and resizing below 3 of 255."""
+    """The mean difference between DCT-scaled decoding and full decoding with resizing is below 3 of 255."""
     differences = []
     for seed in range(5):
         data = encoded(picture(400, 533, seed), "JPEG", quality=90)
@@ -198,14 +203,16 @@ def psd() -> bytes:
     ],
 )
 @pytest.mark.parametrize("side", [0, 64])
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str, data: bytes, words: str, side: int) -> None:
+def test_a_file_that_is_not_an_image_is_refused_by_name(
+    tmp_path: Path, name: str, data: bytes, words: str, side: int
+) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError) as caught:
         decode(tmp_path / name, side)
     assert name in caught.value.message and words in caught.value.message and caught.value.exit_code == 3
 
 
-def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for name in ("gone.jpg", ".", "pipe.jpg"):
         with pytest.raises(DataError, match=r"cannot be read|is not a file"):
@@ -213,7 +220,7 @@ def test_missing_file_folder_and_pipe(tmp_path: Path) -> None:
 
 
 def bomb(side: int) -> bytes:
-    """A small PNG of side x side pixels in one bit."""
+    """Return a small PNG of side x side pixels of one bit."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -228,7 +235,7 @@ def bomb(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [8001, 10_000, 20_000])
-def test_bombs_are_refused_before_decoding(side: int) -> None:
+def test_decompression_bombs_are_refused_before_decoding(side: int) -> None:
     data = bomb(side)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DataError, match=f"more than {MAX_PIXELS // 10**6} megapixels"):
@@ -240,198 +247,203 @@ def test_bombs_are_refused_before_decoding(side: int) -> None:
 # --- contents --------------------------------------------------------------------------------------------------------
 
 
-def test_hashes_are_remembered_and_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = photos(tmp_path / "photos")
-    monkeypatch.setattr("headstart.data.hashing._RECENT", -(10**12))  # as if the files were old
-    told: list[tuple[int, int]] = []
-    first = hash_files(listing, lambda done, total: told.append((done, total)))
-    assert told[-1] == (12, 12) and len(set(first)) == 12 and {len(h) for h in first} == {32}
+def test_hashes_are_cached_and_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = photos(tmp_path / "photos")
+    monkeypatch.setattr("headstart.data.hashing._MIN_AGE_NS", -(10**12))  # as if the files were old
+    calls: list[tuple[int, int]] = []
+    first = hash_files(images, lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (12, 12) and len(set(first)) == 12 and {len(h) for h in first} == {32}
     opened: list[Path] = []
-    original = sys.modules["headstart.data.hashing"].opened  # type: ignore[attr-defined]
-    monkeypatch.setattr("headstart.data.hashing.opened", lambda path: (opened.append(path), original(path))[1])
-    assert hash_files(listing) == first and opened == []
-    status = listing.paths[3].stat()
-    data = bytearray(listing.paths[3].read_bytes())
+    original = sys.modules["headstart.data.hashing"].open_regular_file  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        "headstart.data.hashing.open_regular_file", lambda path: (opened.append(path), original(path))[1]
+    )
+    assert hash_files(images) == first and opened == []
+    status = images.paths[3].stat()
+    data = bytearray(images.paths[3].read_bytes())
     data[-3] ^= 1
-    listing.paths[3].write_bytes(data)
-    os.utime(listing.paths[3], ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time of change
-    second = hash_files(listing)
-    assert opened == [listing.paths[3]]
+    images.paths[3].write_bytes(data)
+    os.utime(images.paths[3], ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time of change
+    second = hash_files(images)
+    assert opened == [images.paths[3]]
     assert [a == b for a, b in zip(first, second, strict=True)] == [i != 3 for i in range(12)]
     next((tmp_path / "cache/contents").glob("*.npz")).write_bytes(b"damaged")
-    assert hash_files(listing) == second
+    assert hash_files(images) == second
 
 
-def test_young_files_are_not_trusted(tmp_path: Path) -> None:
+def test_hashes_of_files_changed_just_now_are_not_cached(tmp_path: Path) -> None:
     hash_files(photos(tmp_path / "photos"))
     assert not list((tmp_path / "cache").glob("contents/*"))
 
 
-def test_fingerprint_is_of_what_matters(tmp_path: Path) -> None:
-    here, there = photos(tmp_path / "here"), photos(tmp_path / "there")
-    contents = hash_files(here)
-    value = fingerprint(here, contents)
-    assert len(value) == 64 and value == fingerprint(there, hash_files(there))
-    assert value != fingerprint(here, contents[::-1])
-    assert value != fingerprint(replace(here, groups=("g",) * 12), contents)
-    assert value != fingerprint(replace(here, classes=("a", "c")), contents)
-    assert value != fingerprint(here.without([0]), contents[1:])
+def test_fingerprint_depends_on_content_and_labels_but_not_on_the_folder(tmp_path: Path) -> None:
+    images, copies = photos(tmp_path / "images"), photos(tmp_path / "copies")
+    contents = hash_files(images)
+    value = fingerprint(images, contents)
+    assert len(value) == 64 and value == fingerprint(copies, hash_files(copies))
+    assert value != fingerprint(images, contents[::-1])
+    assert value != fingerprint(replace(images, groups=("g",) * 12), contents)
+    assert value != fingerprint(replace(images, classes=("a", "c")), contents)
+    assert value != fingerprint(images.without([0]), contents[1:])
 
 
 # --- the store -------------------------------------------------------------------------------------------------------
 
 
-def everything(root: Path) -> dict[str, bytes]:
+def file_contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def test_store_holds_what_decode_gives(tmp_path: Path, root: Path) -> None:
-    listing = photos(tmp_path / "photos")
-    told: list[tuple[int, int]] = []
-    store = open_store(listing, hash_files(listing), side=32, threads=2, progress=lambda *a: told.append(a))
-    assert told == [(i, 12) for i in range(1, 13)]
+def test_store_contains_what_decode_returns(tmp_path: Path, root: Path) -> None:
+    images = photos(tmp_path / "photos")
+    calls: list[tuple[int, int]] = []
+    store = open_store(images, hash_files(images), side=32, threads=2, progress=lambda *a: calls.append(a))
+    assert calls == [(i, 12) for i in range(1, 13)]
     assert len(store) == 12 and store.side == 32 and store.bad == () and store.notes == ()
-    for i, path in enumerate(listing.paths):
+    for i, path in enumerate(images.paths):
         assert np.array_equal(store[i], decode(path, 32))
         assert tuple(store.sizes[i]) == store[i].shape[:2]
         assert not store[i].flags.writeable and not store[i].flags.owndata
-    told.clear()
-    again = open_store(listing, hash_files(listing), side=32, threads=2, progress=lambda *a: told.append(a))
-    assert told == [] and np.array_equal(again[5], store[5])
+    calls.clear()
+    again = open_store(images, hash_files(images), side=32, threads=2, progress=lambda *a: calls.append(a))
+    assert calls == [] and np.array_equal(again[5], store[5])
     assert len(list(root.iterdir())) == 1
-    open_store(listing, hash_files(listing), side=16, threads=2)
+    open_store(images, hash_files(images), side=16, threads=2)
     assert len(list(root.iterdir())) == 2
 
 
-def test_threads_do_not_change_a_byte(tmp_path: Path, root: Path) -> None:
-    listing = photos(tmp_path / "photos", 40)
-    contents = hash_files(listing)
-    open_store(listing, contents, side=32, threads=1)
-    one = everything(root)
+def test_the_number_of_threads_does_not_change_a_byte(tmp_path: Path, root: Path) -> None:
+    images = photos(tmp_path / "photos", 40)
+    contents = hash_files(images)
+    open_store(images, contents, side=32, threads=1)
+    single_thread = file_contents(root)
     root.rename(tmp_path / "aside")
-    open_store(listing, contents, side=32, threads=2)
-    assert everything(root) == one and len(one) == 3
+    open_store(images, contents, side=32, threads=2)
+    assert file_contents(root) == single_thread and len(single_thread) == 3
 
 
 def test_equal_files_share_their_pixels(tmp_path: Path, root: Path) -> None:
-    listing = photos(tmp_path / "photos", 6)
-    single = open_store(listing, hash_files(listing), side=32, threads=1)
-    (tmp_path / "photos/b/copy.jpg").write_bytes(listing.paths[0].read_bytes())
-    more = read(str(tmp_path / "photos"))
+    images = photos(tmp_path / "photos", 6)
+    single = open_store(images, hash_files(images), side=32, threads=1)
+    (tmp_path / "photos/b/copy.jpg").write_bytes(images.paths[0].read_bytes())
+    more = read_index(str(tmp_path / "photos"))
     store = open_store(more, hash_files(more), side=32, threads=1)
     assert len(store) == 7 and len(single) == 6 and len(list(root.iterdir())) == 1
     assert np.array_equal(store[more.keys.index("b/copy.jpg")], store[0])
 
 
 def test_sixteen_bit_files_are_noted(tmp_path: Path) -> None:
-    listing = photos(tmp_path / "photos", 4)
+    images = photos(tmp_path / "photos", 4)
     Image.fromarray(np.full((40, 40), 30000, np.uint16)).save(tmp_path / "photos/a/deep.png")
-    listing = read(str(tmp_path / "photos"))
-    contents = hash_files(listing)
+    images = read_index(str(tmp_path / "photos"))
+    contents = hash_files(images)
     for _ in range(2):
-        store = open_store(listing, contents, side=32, threads=1)
-        assert store.notes == ("1 images of more than 8 bits were scaled to 8 by their range.",)
+        store = open_store(images, contents, side=32, threads=1)
+        assert store.notes == ("1 images with more than 8 bits per value were scaled to 8.",)
 
 
-def spoil(folder: Path) -> Listing:
+def spoil(folder: Path) -> ImageIndex:
     (folder / "a/empty.jpg").write_bytes(b"")
     (folder / "b/page.jpg").write_bytes(b"<html>")
     (folder / "b/page2.jpg").write_bytes(b"<html>")
     (folder / "b/short.jpg").write_bytes((folder / "b/1.jpg").read_bytes()[:-300])
-    return read(str(folder))
+    return read_index(str(folder))
 
 
-def test_undecodable_files_are_all_named_or_left_out(tmp_path: Path, root: Path) -> None:
+def test_all_undecodable_files_are_named_or_left_out(tmp_path: Path, root: Path) -> None:
     photos(tmp_path / "photos")
-    listing = spoil(tmp_path / "photos")
-    contents = hash_files(listing)
-    told: list[int] = []
+    images = spoil(tmp_path / "photos")
+    contents = hash_files(images)
+    calls: list[int] = []
     for _ in range(2):
         with pytest.raises(DataError) as caught:
-            open_store(listing, contents, side=32, threads=2, progress=lambda done, _: told.append(done))
+            open_store(images, contents, side=32, threads=2, progress=lambda done, _: calls.append(done))
         assert caught.value.message.startswith("4 of the 16 images of ")
         assert all(name in caught.value.message for name in ("empty.jpg", "page.jpg", "page2.jpg", "short.jpg"))
         assert "--skip-bad" in caught.value.hint
-    store = open_store(listing, contents, side=32, threads=2, skip_bad=True, progress=lambda done, _: told.append(done))
+    store = open_store(images, contents, side=32, threads=2, skip_bad=True, progress=lambda done, _: calls.append(done))
     names = ("a/empty.jpg", "b/page.jpg", "b/page2.jpg", "b/short.jpg")
-    assert [listing.keys[i] for i in store.bad] == list(names)
-    assert max(told) == len(told) == 15, "the whole pass was made once, and what was good is kept"
+    assert [images.keys[i] for i in store.bad] == list(names)
+    assert max(calls) == len(calls) == 15, "every image was decoded once, and the good ones are in the store"
     with pytest.raises(LookupError):
         store[store.bad[0]]
-    rest = listing.without(store.bad)
-    smaller = open_store(rest, hash_files(rest), side=32, threads=2, progress=lambda done, _: told.append(done))
-    assert len(told) == 15 and smaller.bad == () and len(smaller) == 12
+    rest = images.without(store.bad)
+    smaller = open_store(rest, hash_files(rest), side=32, threads=2, progress=lambda done, _: calls.append(done))
+    assert len(calls) == 15 and smaller.bad == () and len(smaller) == 12
     assert sorted(p.name for p in root.iterdir() if p.is_file()) == ["undecodable.json"]
     assert len(list(root.iterdir())) == 2
 
 
-def test_a_file_that_was_repaired_or_wrongly_remembered_is_read(tmp_path: Path, root: Path) -> None:
-    listing = photos(tmp_path / "photos", 4)
-    contents = hash_files(listing)
+def test_a_file_that_is_wrongly_listed_as_undecodable_is_read(tmp_path: Path, root: Path) -> None:
+    images = photos(tmp_path / "photos", 4)
+    contents = hash_files(images)
     root.mkdir(parents=True)
     (root / "undecodable.json").write_text(f'["{contents[0]}"]')
-    assert open_store(listing, contents, side=32, threads=1).bad == ()
+    assert open_store(images, contents, side=32, threads=1).bad == ()
 
 
-def test_nothing_but_bad_files(tmp_path: Path, root: Path) -> None:
+def test_data_with_only_bad_files_is_refused(tmp_path: Path, root: Path) -> None:
     for name in ("a/1.jpg", "b/1.jpg"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True)
         (tmp_path / "photos" / name).write_bytes(b"no image")
-    listing = read(str(tmp_path / "photos"))
+    images = read_index(str(tmp_path / "photos"))
     with pytest.raises(DataError, match="None of the 2 images"):
-        open_store(listing, hash_files(listing), side=32, threads=1, skip_bad=True)
+        open_store(images, hash_files(images), side=32, threads=1, skip_bad=True)
     assert [p.name for p in root.iterdir()] == ["undecodable.json"]
 
 
-def test_a_file_that_vanishes_or_changes_is_named_and_not_remembered(tmp_path: Path, root: Path) -> None:
-    listing = photos(tmp_path / "photos", 6)
-    contents = hash_files(listing)
-    kept = listing.paths[0].read_bytes()
-    listing.paths[0].write_bytes(listing.paths[1].read_bytes())
-    listing.paths[2].unlink()
+def test_a_file_that_vanishes_or_changes_is_named_and_not_listed_as_undecodable(tmp_path: Path, root: Path) -> None:
+    images = photos(tmp_path / "photos", 6)
+    contents = hash_files(images)
+    original = images.paths[0].read_bytes()
+    images.paths[0].write_bytes(images.paths[1].read_bytes())
+    images.paths[2].unlink()
     with pytest.raises(DataError, match=r"2 of the 6 .*changed while.*cannot be read"):
-        open_store(listing, contents, side=32, threads=2)
-    unreadable = hash_files(listing)
+        open_store(images, contents, side=32, threads=2)
+    unreadable = hash_files(images)
     assert unreadable[2].startswith("unreadable-")
-    assert open_store(listing, unreadable, side=32, threads=2, skip_bad=True).bad == (2,)
-    listing.paths[0].write_bytes(kept)
-    listing.paths[2].write_bytes(kept)
+    assert open_store(images, unreadable, side=32, threads=2, skip_bad=True).bad == (2,)
+    images.paths[0].write_bytes(original)
+    images.paths[2].write_bytes(original)
     with pytest.raises(DataError, match="a moment ago"):
-        open_store(listing, unreadable, side=32, threads=2)
+        open_store(images, unreadable, side=32, threads=2)
     assert not (root / "undecodable.json").exists()
 
 
-@pytest.mark.parametrize("blow", [KeyboardInterrupt, RuntimeError])
-def test_interrupted_building_leaves_nothing(tmp_path: Path, root: Path, blow: type[BaseException]) -> None:
-    listing = photos(tmp_path / "photos")
-    contents = hash_files(listing)
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_building_leaves_no_files(tmp_path: Path, root: Path, exception: type[BaseException]) -> None:
+    images = photos(tmp_path / "photos")
+    contents = hash_files(images)
 
     def stop(done: int, _: int) -> None:
         if done == 5:
-            raise blow
+            raise exception
 
-    with pytest.raises(blow):
-        open_store(listing, contents, side=32, threads=2, progress=stop)
+    with pytest.raises(exception):
+        open_store(images, contents, side=32, threads=2, progress=stop)
     assert list(root.iterdir()) == []
-    assert len(open_store(listing, contents, side=32, threads=2)) == 12
+    assert len(open_store(images, contents, side=32, threads=2)) == 12
 
 
-def test_killed_building_leaves_nothing_that_counts(tmp_path: Path, root: Path) -> None:
-    listing = photos(tmp_path / "photos")
+def test_killed_building_leaves_only_a_temporary_folder(tmp_path: Path, root: Path) -> None:
+    images = photos(tmp_path / "photos")
     script = (
-        "import os, signal, sys; from headstart.data import read; from headstart.data.pixel_store import *\n"
+        "import os, signal, sys\n"
+        "from headstart.data.hashing import hash_files\n"
+        "from headstart.data.pixel_store import open_store\n"
+        "from headstart.data.sources import read_index\n"
         "def stop(done, total):\n    if done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "l = read(sys.argv[1]); open_store(l, hash_files(l), side=32, threads=2, progress=stop)"
+        "l = read_index(sys.argv[1]); open_store(l, hash_files(l), side=32, threads=2, progress=stop)"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "photos")], check=False)
-    assert done.returncode == -signal.SIGKILL
-    left = list(root.iterdir())
-    assert [".tmp-" in p.name for p in left] == [True]
-    store = open_store(listing, hash_files(listing), side=32, threads=2)
-    assert len(store) == 12 and not left[0].exists() and len(list(root.iterdir())) == 1
+    process = subprocess.run([sys.executable, "-c", script, str(tmp_path / "photos")], check=False)
+    assert process.returncode == -signal.SIGKILL
+    remaining = list(root.iterdir())
+    assert [".tmp-" in p.name for p in remaining] == [True]
+    store = open_store(images, hash_files(images), side=32, threads=2)
+    assert len(store) == 12 and not remaining[0].exists() and len(list(root.iterdir())) == 1
 
 
-def test_work_of_the_living_is_left_alone(tmp_path: Path) -> None:
+def test_only_stale_temporary_files_are_removed(tmp_path: Path) -> None:
     host = cache.socket.gethostname()
     alive = tmp_path / f"new.tmp-{os.getppid()}-{host}"
     elsewhere = tmp_path / "new.tmp-1-another-host"
@@ -448,54 +460,54 @@ def test_work_of_the_living_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pixels.bin", "index.npz", "MANIFEST.json"])
 def test_damaged_store_is_built_again(tmp_path: Path, root: Path, name: str) -> None:
-    listing = photos(tmp_path / "photos", 6)
-    contents = hash_files(listing)
-    open_store(listing, contents, side=32, threads=1)
-    whole = everything(root)
+    images = photos(tmp_path / "photos", 6)
+    contents = hash_files(images)
+    open_store(images, contents, side=32, threads=1)
+    intact = file_contents(root)
     path = next(root.iterdir()) / name
     path.write_bytes(path.read_bytes()[:-7])
-    store = open_store(listing, contents, side=32, threads=1)
-    assert np.array_equal(store[0], decode(listing.paths[0], 32)) and everything(root) == whole
+    store = open_store(images, contents, side=32, threads=1)
+    assert np.array_equal(store[0], decode(images.paths[0], 32)) and file_contents(root) == intact
 
 
-@pytest.mark.parametrize("place", [0, 40, -1])
-def test_a_changed_byte_is_told_when_its_picture_is_asked_for(tmp_path: Path, root: Path, place: int) -> None:
-    listing = photos(tmp_path / "photos", 6)
-    contents = hash_files(listing)
-    open_store(listing, contents, side=32, threads=1)
-    whole = everything(root)
+@pytest.mark.parametrize("offset", [0, 40, -1])
+def test_a_changed_byte_is_reported_at_the_first_access(tmp_path: Path, root: Path, offset: int) -> None:
+    images = photos(tmp_path / "photos", 6)
+    contents = hash_files(images)
+    open_store(images, contents, side=32, threads=1)
+    intact = file_contents(root)
     path = next(root.iterdir()) / "pixels.bin"
     changed = bytearray(path.read_bytes())
-    changed[place] ^= 1
+    changed[offset] ^= 1
     path.write_bytes(changed)
-    store = open_store(listing, contents, side=32, threads=1)
+    store = open_store(images, contents, side=32, threads=1)
     with pytest.raises(DataError, match="have changed on the disk"):
         [store[index] for index in range(len(store))]
-    store = open_store(listing, contents, side=32, threads=1)  # made anew
-    assert everything(root) == whole
-    assert all(np.array_equal(store[i], decode(path, 32)) for i, path in enumerate(listing.paths))
+    store = open_store(images, contents, side=32, threads=1)  # built again
+    assert file_contents(root) == intact
+    assert all(np.array_equal(store[i], decode(path, 32)) for i, path in enumerate(images.paths))
 
 
-def test_full_disk_is_told_before_the_work(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = photos(tmp_path / "photos")
-    contents = hash_files(listing)
+def test_a_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = photos(tmp_path / "photos")
+    contents = hash_files(images)
     usage = pixel_store.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ResourceError, match=r"needs about 0\.1 GB, and .* has 0\.0 GB free"):
-        open_store(listing, contents, side=32, threads=2)
+        open_store(images, contents, side=32, threads=2)
     assert list(root.iterdir()) == []
 
 
-def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = photos(tmp_path / "photos", 4)
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = photos(tmp_path / "photos", 4)
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
-    contents = hash_files(listing)
+    contents = hash_files(images)
     with pytest.raises(ResourceError, match="HEADSTART_CACHE"):
-        open_store(listing, contents, side=32, threads=2)
+        open_store(images, contents, side=32, threads=2)
 
 
-def test_cache_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache.cache_root() == tmp_path / "cache"
     monkeypatch.delenv("HEADSTART_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -504,8 +516,8 @@ def test_cache_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache.cache_root() == Path.home() / ".cache/headstart"
 
 
-def test_no_torch_is_imported() -> None:
-    rooms = ", ".join(f"headstart.data.{name}" for name in ("pixels", "split", "manifest", "builtin"))
-    script = f"import sys, {rooms}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+def test_torch_is_not_imported() -> None:
+    modules = ", ".join(f"headstart.data.{name}" for name in ("pixel_store", "splits", "manifest", "builtin"))
+    script = f"import sys, {modules}; print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

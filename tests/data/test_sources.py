@@ -1,4 +1,4 @@
-"""Where images come from: folders, manifests, built-in digits; what is passed over, noted and refused."""
+"""Folders, manifests and built-in digits are read; clutter is skipped, noted or refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from headstart.data import Listing, read
+from headstart.data.image_index import ImageIndex
+from headstart.data.sources import read_index
 from headstart.errors import DataError, HeadstartError, UsageError
 
 
@@ -23,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 def touch(root: Path, *names: str) -> Path:
-    """Empty files: reading a listing opens no image."""
+    """Create empty files: reading an index opens no image."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -32,15 +33,15 @@ def touch(root: Path, *names: str) -> Path:
 
 def refused(source: Path | str, kind: type[HeadstartError] = DataError, **options: object) -> str:
     with pytest.raises(kind) as caught:
-        read(str(source), **options)  # type: ignore[arg-type]
+        read_index(str(source), **options)  # type: ignore[arg-type]
     assert type(caught.value) is kind
     assert caught.value.message.endswith((".", "?"))
     assert caught.value.hint.endswith((".", "?"))
     return str(caught.value)
 
 
-def pairs(listing: Listing) -> list[tuple[str, str]]:
-    return [(key, listing.classes[label]) for key, label in zip(listing.keys, listing.labels, strict=True)]
+def pairs(images: ImageIndex) -> list[tuple[str, str]]:
+    return [(key, images.classes[label]) for key, label in zip(images.keys, images.labels, strict=True)]
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -48,42 +49,42 @@ def pairs(listing: Listing) -> list[tuple[str, str]]:
 
 def test_folder_of_class_folders_in_natural_order(tmp_path: Path) -> None:
     touch(tmp_path, "10/b10.jpg", "10/b9.JPG", "2/a.png", "2/deep/er/c.webp")
-    listing = read(str(tmp_path))
-    assert listing.classes == ("2", "10")
-    assert pairs(listing) == [("2/a.png", "2"), ("2/deep/er/c.webp", "2"), ("10/b9.JPG", "10"), ("10/b10.jpg", "10")]
-    assert listing.labels.dtype == np.int64
-    assert list(listing.paths) == [tmp_path / key for key in listing.keys]
-    assert set(listing.splits) == {""} and set(listing.groups) == {""} and listing.flip and not listing.notes
-    assert len(listing) == 4 and "4 images in 2 classes" in listing.describe()
+    images = read_index(str(tmp_path))
+    assert images.classes == ("2", "10")
+    assert pairs(images) == [("2/a.png", "2"), ("2/deep/er/c.webp", "2"), ("10/b9.JPG", "10"), ("10/b10.jpg", "10")]
+    assert images.labels.dtype == np.int64
+    assert list(images.paths) == [tmp_path / key for key in images.keys]
+    assert set(images.splits) == {""} and set(images.groups) == {""} and images.flip and not images.notes
+    assert len(images) == 4 and "4 images in 2 classes" in images.describe()
 
 
 def test_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, *(f"{c}/{i}.jpg" for c in "ab" for i in range(12)))
-    expected = read(str(tmp_path)).keys
+    expected = read_index(str(tmp_path)).keys
     scandir = os.scandir
 
     class Reversed:
         def __init__(self, path: str) -> None:
-            self.found = scandir(path)
+            self.iterator = scandir(path)
 
         def __enter__(self) -> list[os.DirEntry[str]]:
-            return list(self.found)[::-1]
+            return list(self.iterator)[::-1]
 
         def __exit__(self, *_: object) -> None:
-            self.found.close()
+            self.iterator.close()
 
     monkeypatch.setattr(os, "scandir", Reversed)
-    assert read(str(tmp_path)).keys == expected
+    assert read_index(str(tmp_path)).keys == expected
 
 
-def test_clutter_is_never_a_class_or_an_image(tmp_path: Path) -> None:
+def test_clutter_is_skipped(tmp_path: Path) -> None:
     touch(
         tmp_path, "a/1.jpg", "b/1.jpg", ".ipynb_checkpoints/1.jpg", "__MACOSX/a/1.jpg", "a/._1.jpg", "a/.hidden/2.jpg"
     )
     touch(tmp_path, "a/Thumbs.db", "desktop.ini", "a/notes.txt", "b/x.heic", "b/y.heic")
-    listing = read(str(tmp_path))
-    assert listing.keys == ("a/1.jpg", "b/1.jpg")
-    assert listing.notes == ("Passed over 3 files that are no images by their name: 2 .heic, 1 .txt.",)
+    images = read_index(str(tmp_path))
+    assert images.keys == ("a/1.jpg", "b/1.jpg")
+    assert images.notes == ("Skipped 3 files without an image suffix: 2 .heic, 1 .txt.",)
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "VAL"])
@@ -91,28 +92,28 @@ def test_split_folders(tmp_path: Path, val: str) -> None:
     touch(
         tmp_path, "train/a/1.jpg", "train/b/1.jpg", f"{val}/a/1.jpg", f"{val}/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg"
     )
-    listing = read(str(tmp_path))
-    assert sorted(listing.splits) == ["test", "test", "train", "train", "val", "val"]
-    assert listing.classes == ("a", "b") and "train 2, val 2, test 2" in listing.describe()
+    images = read_index(str(tmp_path))
+    assert sorted(images.splits) == ["test", "test", "train", "train", "val", "val"]
+    assert images.classes == ("a", "b") and "train 2, val 2, test 2" in images.describe()
 
 
-def test_splits_whose_classes_differ(tmp_path: Path) -> None:
+def test_splits_with_different_classes_are_noted_or_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "val/cat/1.jpg", "val/dog/1.jpg", "test/cat/1.jpg")
-    assert any("test of 'dog'" in note for note in read(str(tmp_path)).notes)
+    assert any("test of 'dog'" in note for note in read_index(str(tmp_path)).notes)
     touch(tmp_path, "test/dogs/1.jpg")
     message = refused(tmp_path)
     assert "'dogs'" in message and "Did you mean 'dog'?" in message
-    assert len(read(str(tmp_path), classes=("cat", "dog"))) == 5
+    assert len(read_index(str(tmp_path), classes=("cat", "dog"))) == 5
 
 
-def test_train_may_be_a_vehicle(tmp_path: Path) -> None:
+def test_train_may_be_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "bus/1.jpg", "car/1.jpg")
-    assert read(str(tmp_path)).classes == ("bus", "car", "train")
+    assert read_index(str(tmp_path)).classes == ("bus", "car", "train")
 
 
 def test_train_alone_is_a_split(tmp_path: Path) -> None:
-    listing = read(str(touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg")))
-    assert listing.classes == ("a", "b") and set(listing.splits) == {"train"}
+    images = read_index(str(touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg")))
+    assert images.classes == ("a", "b") and set(images.splits) == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -137,13 +138,13 @@ def test_folders_that_are_refused(tmp_path: Path, names: list[str], words: str) 
 def test_empty_class_and_clashing_names_are_noted(tmp_path: Path) -> None:
     touch(tmp_path, "Cat/1.jpg", "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "empty").mkdir()
-    listing = read(str(tmp_path))
-    assert listing.classes == ("Cat", "cat", "dog")
-    assert any("'empty' has no images" in note for note in listing.notes)
-    assert any("'Cat' and 'cat'" in note for note in listing.notes)
+    images = read_index(str(tmp_path))
+    assert images.classes == ("Cat", "cat", "dog")
+    assert any("'empty' has no images" in note for note in images.notes)
+    assert any("'Cat' and 'cat'" in note for note in images.notes)
 
 
-def test_links(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_skipped(tmp_path: Path) -> None:
     outside = touch(tmp_path / "outside", "3.jpg", "more/4.jpg")
     root = touch(tmp_path / "root", "a/1.jpg", "b/1.jpg")
     (root / "a/loop").symlink_to(root)
@@ -153,15 +154,15 @@ def test_links(tmp_path: Path) -> None:
     (root / "c").symlink_to(outside / "more")
     (root / "b/gone.jpg").symlink_to(outside / "5.jpg")
     os.mkfifo(root / "b/pipe.jpg")
-    listing = read(str(root))
-    assert listing.keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg")
-    assert [note.split(" (")[0] for note in listing.notes] == [
-        "Passed over 1 links that lead back to a folder above them.",
-        "Passed over 2 links that lead nowhere.",
-        "Passed over 2 links that lead out of the folder",
-        "Passed over 1 files that are no images by their name: 1 other.",
+    images = read_index(str(root))
+    assert images.keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg")
+    assert [note.split(" (")[0] for note in images.notes] == [
+        "Skipped 1 links that lead back to a folder above them.",
+        "Skipped 2 links that lead nowhere.",
+        "Skipped 2 links that lead out of the folder",
+        "Skipped 1 files without an image suffix: 1 other.",
     ]
-    assert read(str(root), allow_outside=True).keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg", "b/out.jpg", "c/4.jpg")
+    assert read_index(str(root), allow_outside=True).keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg", "b/out.jpg", "c/4.jpg")
 
 
 def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +178,7 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert str(tmp_path / "b") in refused(tmp_path)
 
 
-def test_missing_and_odd_sources(tmp_path: Path) -> None:
+def test_missing_and_unusable_sources_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "photos/a/1.jpg", "file.zip")
     assert "Did you mean 'photos'?" in refused(tmp_path / "photo")
     (tmp_path / ".digit").mkdir()
@@ -186,9 +187,9 @@ def test_missing_and_odd_sources(tmp_path: Path) -> None:
     assert "cannot be read" in refused("x" * 300)
 
 
-def test_pick_and_without(tmp_path: Path) -> None:
+def test_pick_and_without_select_images(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{c}/{i}.jpg" for c in ("1", "2", "10") for i in range(3)))
-    picked = read(str(tmp_path), classes=("10", "1", "10"))
+    picked = read_index(str(tmp_path), classes=("10", "1", "10"))
     assert picked.classes == ("1", "10") and picked.labels.tolist() == [0] * 3 + [1] * 3
     assert picked.without([0, np.int64(4)]).keys == ("1/1.jpg", "1/2.jpg", "10/0.jpg", "10/2.jpg")
     assert picked.without([0]).paths[0] == tmp_path / "1/1.jpg"
@@ -211,14 +212,14 @@ def test_csv_with_bom_crlf_blank_lines_and_numeric_labels(tmp_path: Path) -> Non
         "\ufeffpath,label,split,group",
         ["x/1.jpg,10,train,p", "", "./x//2.jpg, 2 ,Train,", "y/3.jpg,2,valid,NA"],
     )
-    listing = read(str(manifest(tmp_path, "\r\n".join([header, *rows, "y/4.jpg,2,test,nan", ""]))))
-    assert pairs(listing) == [("x/1.jpg", "10"), ("x/2.jpg", "2"), ("y/3.jpg", "2"), ("y/4.jpg", "2")]
-    assert listing.classes == ("2", "10")
-    assert listing.splits == ("train", "train", "val", "test") and listing.groups == ("p", "", "NA", "nan")
+    images = read_index(str(manifest(tmp_path, "\r\n".join([header, *rows, "y/4.jpg,2,test,nan", ""]))))
+    assert pairs(images) == [("x/1.jpg", "10"), ("x/2.jpg", "2"), ("y/3.jpg", "2"), ("y/4.jpg", "2")]
+    assert images.classes == ("2", "10")
+    assert images.splits == ("train", "train", "val", "test") and images.groups == ("p", "", "NA", "nan")
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "ndjson", "parquet"])
-def test_every_format_gives_the_same_listing(tmp_path: Path, ending: str) -> None:
+def test_every_format_gives_the_same_index(tmp_path: Path, ending: str) -> None:
     rows = [("x/1.jpg", 1, "a"), ("x/2.jpg", 2, ""), ("y/3.jpg", 1, "b"), ("y/4.jpg", 2, None)]
     touch(tmp_path, *(row[0] for row in rows))
     path = tmp_path / f"list.{ending}"
@@ -230,24 +231,24 @@ def test_every_format_gives_the_same_listing(tmp_path: Path, ending: str) -> Non
         table.to_csv(path, index=False, sep="," if ending == "csv" else "\t")
     else:
         path.write_text("".join(json.dumps(dict(zip(table.columns, row, strict=True))) + "\n" for row in rows))
-    listing = read(str(path))
-    assert pairs(listing) == [("x/1.jpg", "1"), ("x/2.jpg", "2"), ("y/3.jpg", "1"), ("y/4.jpg", "2")]
-    assert listing.groups == ("a", "", "b", "") and listing.root == tmp_path
+    images = read_index(str(path))
+    assert pairs(images) == [("x/1.jpg", "1"), ("x/2.jpg", "2"), ("y/3.jpg", "1"), ("y/4.jpg", "2")]
+    assert images.groups == ("a", "", "b", "") and images.root == tmp_path
 
 
 def test_parquet_labels_stored_as_floats(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     touch(tmp_path, "1.jpg", "2.jpg")
     pd.DataFrame({"path": ["1.jpg", "2.jpg"], "label": [1.0, 2.0]}).to_parquet(tmp_path / "list.parquet")
-    assert read(str(tmp_path / "list.parquet")).classes == ("1", "2")
+    assert read_index(str(tmp_path / "list.parquet")).classes == ("1", "2")
 
 
 def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
     text = "path,label,spilt\nx/1.jpg,a,0\nx/1.jpg,a,0\n./x/1.jpg,a,1\ny/3.jpg,b,0\n"
-    listing = read(str(manifest(tmp_path, text)))
-    assert listing.keys == ("x/1.jpg", "y/3.jpg")
-    assert any("2 rows of list.csv repeat" in note for note in listing.notes)
-    assert any("'spilt'" in note and "Did you mean 'split'?" in note for note in listing.notes)
+    images = read_index(str(manifest(tmp_path, text)))
+    assert images.keys == ("x/1.jpg", "y/3.jpg")
+    assert any("2 rows of list.csv repeat" in note for note in images.notes)
+    assert any("'spilt'" in note and "Did you mean 'split'?" in note for note in images.notes)
 
 
 @pytest.mark.parametrize(
@@ -288,22 +289,22 @@ def test_json_lines_that_are_refused(tmp_path: Path, line: str) -> None:
     assert "line 2" in refused(manifest(tmp_path, '{"path": "x/2.jpg", "label": 1}\n' + line + "\n", "list.jsonl"))
 
 
-def test_paths_spelt_as_on_another_system_are_found(tmp_path: Path) -> None:
+def test_paths_spelt_as_on_another_system_are_converted(tmp_path: Path) -> None:
     touch(tmp_path, "x/1.jpg", unicodedata.normalize("NFD", "x/é.jpg"), unicodedata.normalize("NFC", "y/ü.jpg"))
     rows = ["x\\1.jpg,a", unicodedata.normalize("NFC", "x\\é.jpg,a"), unicodedata.normalize("NFD", "y/ü.jpg,b")]
     path = tmp_path / "list.csv"
     path.write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
-    listing = read(str(path))
-    assert len(listing) == 3 and all(file.is_file() for file in listing.paths)
-    assert any("3 paths of list.csv are spelt as on another system" in note for note in listing.notes)
+    images = read_index(str(path))
+    assert len(images) == 3 and all(file.is_file() for file in images.paths)
+    assert any("3 paths of list.csv are spelt as on another system" in note for note in images.notes)
 
 
-def test_what_was_passed_over_is_told_where_nothing_else_is_there(tmp_path: Path) -> None:
+def test_skipped_files_are_named_if_a_class_has_no_images(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.heic", "cat/2.heic", "dog/3.heic")
     assert "has no images" in refused(tmp_path) and "3 .heic" in refused(tmp_path)
     touch(tmp_path, "cat/1.png")
     assert "only one class, 'cat'" in refused(tmp_path) and "Class folder 'dog' has no images" in refused(tmp_path)
-    assert len(read(str(tmp_path), to_train=False)) == 1
+    assert len(read_index(str(tmp_path), to_train=False)) == 1
 
 
 def test_manifest_never_reads_outside_its_folder(tmp_path: Path) -> None:
@@ -311,18 +312,18 @@ def test_manifest_never_reads_outside_its_folder(tmp_path: Path) -> None:
     path = manifest(tmp_path / "root", "path,label\nlink.jpg,a\nx/1.jpg,b\n")
     (path.parent / "link.jpg").symlink_to(tmp_path / "outside/1.jpg")
     assert "leads out" in refused(path)
-    assert len(read(str(path), allow_outside=True)) == 2
+    assert len(read_index(str(path), allow_outside=True)) == 2
     path = manifest(tmp_path / "root", "path,label\nfolder/2.jpg,a\nx/1.jpg,b\n")
     (path.parent / "folder").symlink_to(tmp_path / "outside")
     assert "leads out" in refused(path)
     absolute = tmp_path / "outside/1.jpg"
     path = manifest(tmp_path / "root", f"path,label\n../outside/2.jpg,a\n{absolute},b\n")
-    listing = read(str(path), allow_outside=True)
-    assert listing.keys == ("../outside/1.jpg", "../outside/2.jpg")
-    assert all(p.is_file() for p in listing.paths)
+    images = read_index(str(path), allow_outside=True)
+    assert images.keys == ("../outside/1.jpg", "../outside/2.jpg")
+    assert all(p.is_file() for p in images.paths)
 
 
-def test_many_rows(tmp_path: Path) -> None:
+def test_missing_files_of_100_000_rows_are_found_quickly(tmp_path: Path) -> None:
     rows = 100_000
     folders = [tmp_path / f"d{i}" for i in range(10)]
     for folder in folders:
@@ -332,32 +333,32 @@ def test_many_rows(tmp_path: Path) -> None:
         os.link(tmp_path / "d0" / "0.jpg", folders[i % 10] / f"{i}.jpg") if i < 2000 else None
     lines = (f"d{i % 10}/{i}.jpg,{i % 7}" for i in range(rows))
     (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines))
-    started = time.perf_counter()
+    start = time.perf_counter()
     assert "98,000 of 100,000 files" in refused(tmp_path / "list.csv")
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - start < 10
 
 
 # --- built in --------------------------------------------------------------------------------------------------------
 
 
-def test_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_are_written_once_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.datasets import load_digits
 
-    listing = read("digits")
-    assert listing.classes == ("6", "7", "8", "9") and not listing.flip and listing.source == "digits"
+    images = read_index("digits")
+    assert images.classes == ("6", "7", "8", "9") and not images.flip and images.source == "digits"
     data = load_digits()
-    assert len(listing) == np.isin(data.target, (6, 7, 8, 9)).sum()
-    i = int(listing.paths[5].stem)
+    assert len(images) == np.isin(data.target, (6, 7, 8, 9)).sum()
+    i = int(images.paths[5].stem)
     expected = np.rint(data.images[i] * 255 / 16)
-    assert np.array_equal(np.asarray(Image.open(listing.paths[5])), expected)
-    assert read("digits:0-2,5").classes == ("0", "1", "2", "5")
-    listing.paths[0].unlink()
-    assert len(read("digits")) == len(listing), "a damaged copy is written again"
+    assert np.array_equal(np.asarray(Image.open(images.paths[5])), expected)
+    assert read_index("digits:0-2,5").classes == ("0", "1", "2", "5")
+    images.paths[0].unlink()
+    assert len(read_index("digits")) == len(images), "a damaged copy is written again"
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "digits/a/1.jpg", "digits/b/1.jpg")
-    assert "./digits" in read("digits").notes[0]
-    assert read("./digits").classes == ("a", "b")
-    assert read("digits:0-5", classes=("0", "3")).classes == ("0", "3")
+    assert "./digits" in read_index("digits").notes[0]
+    assert read_index("./digits").classes == ("a", "b")
+    assert read_index("digits:0-5", classes=("0", "3")).classes == ("0", "3")
 
 
 @pytest.mark.parametrize("source", ["digits:", "digits:5-0", "digits:3", "digits:a", "digits:0-11", "digits:1,,2"])

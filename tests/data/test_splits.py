@@ -1,4 +1,4 @@
-"""Splits: disjoint, whole, stratified, with groups and equal images together, and fixed by their seeds."""
+"""Splits are disjoint, complete, stratified and reproducible, and keep groups and equal images together."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headstart.data.image_index import ImageIndex, assemble
+from headstart.data.image_index import ImageIndex, build_index
 from headstart.data.splits import Split, divide, overlaps
 from headstart.errors import DataError
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fast_settings = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def listing_of(labels: list[int], groups: list[str] | None = None, splits: list[str] | None = None) -> ImageIndex:
+def index_of(labels: list[int], groups: list[str] | None = None, splits: list[str] | None = None) -> ImageIndex:
     n = len(labels)
     keys = [f"{i:06d}.jpg" for i in range(n)]
     names = [f"class {label}" for label in labels]
-    return assemble("made", Path("/made"), keys, names, splits or [""] * n, groups or [""] * n)
+    return build_index("source", Path("/source"), keys, names, splits or [""] * n, groups or [""] * n)
 
 
 def parts(split: Split) -> list[set[int]]:
     return [set(part.tolist()) for part in (split.train, split.val, split.test)]
 
 
-def check_partition(listing: ImageIndex, split: Split) -> None:
-    every = np.concatenate([split.train, split.val, split.test])
-    assert np.array_equal(np.sort(every), np.arange(len(listing)))
+def check_partition(images: ImageIndex, split: Split) -> None:
+    indices = np.concatenate([split.train, split.val, split.test])
+    assert np.array_equal(np.sort(indices), np.arange(len(images)))
     for part in (split.train, split.val, split.test):
         assert part.dtype == np.int64 and np.array_equal(part, np.sort(part))
 
 
 def check_together(names: list[str], split: Split) -> None:
-    side = {i: number for number, part in enumerate(parts(split)) for i in part}
+    split_of = {i: number for number, part in enumerate(parts(split)) for i in part}
     for name in set(names) - {""}:
-        assert len({side[i] for i, other in enumerate(names) if other == name}) == 1
+        assert len({split_of[i] for i, other in enumerate(names) if other == name}) == 1
 
 
 @st.composite
-def pure(draw: st.DrawFn) -> tuple[list[int], list[str], list[str]]:
-    """Images whose groups and copies lie within one class, at least 3 units of each class."""
+def units_of_one_class(draw: st.DrawFn) -> tuple[list[int], list[str], list[str]]:
+    """Draw images whose groups and copies have one class, with at least 3 units of each class."""
     labels, groups, contents = [], [], []
     for label in range(draw(st.integers(2, 4))):
         for unit in range(draw(st.integers(3, 30))):
@@ -57,92 +57,92 @@ def pure(draw: st.DrawFn) -> tuple[list[int], list[str], list[str]]:
     return labels, groups, contents
 
 
-@quick
-@given(pure(), st.integers(0, 100), st.integers(0, 3))
+@fast_settings
+@given(units_of_one_class(), st.integers(0, 100), st.integers(0, 3))
 def test_split_of_undeclared_data(data: tuple[list[int], list[str], list[str]], seed: int, test_seed: int) -> None:
     labels, groups, contents = data
-    listing = listing_of(labels, groups)
-    split = divide(listing, seed=seed, test_seed=test_seed, contents=contents)
-    check_partition(listing, split)
+    images = index_of(labels, groups)
+    split = divide(images, seed=seed, test_seed=test_seed, contents=contents)
+    check_partition(images, split)
     check_together(groups, split)
     check_together(contents, split)
     for part in (split.train, split.val, split.test):
-        assert set(listing.labels[part]) == set(range(len(listing.classes))), "no class is left out"
-    again = divide(listing, seed=seed, test_seed=test_seed, contents=contents)
-    other = divide(listing, seed=seed + 1, test_seed=test_seed, contents=contents)
+        assert set(images.labels[part]) == set(range(len(images.classes))), "every split has every class"
+    again = divide(images, seed=seed, test_seed=test_seed, contents=contents)
+    other = divide(images, seed=seed + 1, test_seed=test_seed, contents=contents)
     assert parts(again) == parts(split)
-    assert np.array_equal(other.test, split.test), "test hangs on test_seed only"
-    assert (split.declared, split.judge) == ("none", "test")
+    assert np.array_equal(other.test, split.test), "test depends on test_seed only"
+    assert (split.declared, split.evaluation) == ("none", "test")
 
 
-@quick
+@fast_settings
 @given(st.lists(st.integers(3, 200), min_size=2, max_size=5), st.integers(0, 5))
 def test_proportions_without_groups_are_exact(counts: list[int], seed: int) -> None:
-    listing = listing_of([label for label, count in enumerate(counts) for _ in range(count)])
-    split = divide(listing, seed=seed)
+    images = index_of([label for label, count in enumerate(counts) for _ in range(count)])
+    split = divide(images, seed=seed)
     for label, count in enumerate(counts):
-        test, val = (int(np.sum(listing.labels[part] == label)) for part in (split.test, split.val))
+        test, val = (int(np.sum(images.labels[part] == label)) for part in (split.test, split.val))
         assert abs(test - 0.15 * count) < 1 or test == 1
         assert abs(val - (count - test) * 15 / 85) < 1 or val == 1
 
 
-@quick
+@fast_settings
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=30, max_size=150), st.integers(0, 9))
 def test_groups_of_mixed_classes(rows: list[tuple[int, int]], seed: int) -> None:
-    """Groups that span classes: whole and together, every class everywhere; or refused, if that cannot be."""
+    """Groups that span classes stay together and every split has every class, or the data is refused."""
     labels, groups = [label for label, _ in rows], [f"g{group}" for _, group in rows]
     labels += [0, 1]
     groups += ["", ""]
-    listing = listing_of(labels, groups)
+    images = index_of(labels, groups)
     try:
-        split = divide(listing, seed=seed)
+        split = divide(images, seed=seed)
     except DataError:
         units = defaultdict(set)
         for label, group in zip(labels, groups, strict=True):
             units[label].add(group)
-        assert min(map(len, units.values())) < 8, "with so many groups there is a way"
+        assert min(map(len, units.values())) < 8, "with so many groups a split exists"
         return
-    check_partition(listing, split)
+    check_partition(images, split)
     check_together(groups, split)
     for part in (split.train, split.val, split.test):
-        assert len(set(listing.labels[part])) == len(listing.classes)
+        assert len(set(images.labels[part])) == len(images.classes)
 
 
-def test_uneven_groups_come_near_the_shares() -> None:
+def test_uneven_groups_reach_about_the_shares() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 12, 200)
     labels = [int(label) for size in sizes for label in rng.integers(0, 3, size)]
     groups = [f"g{i}" for i, size in enumerate(sizes) for _ in range(size)]
-    listing = listing_of(labels, groups)
+    images = index_of(labels, groups)
     for seed in range(5):
-        split = divide(listing, seed=seed, test_seed=seed)
+        split = divide(images, seed=seed, test_seed=seed)
         for part in (split.test, split.val):
-            share = np.bincount(listing.labels[part]) / np.bincount(listing.labels)
+            share = np.bincount(images.labels[part]) / np.bincount(images.labels)
             assert np.abs(share - 0.15).max() < 0.015
 
 
-def test_rare_class_and_imbalance() -> None:
-    split = divide(listing_of([0] * 1000 + [1] * 3), seed=0)
+def test_a_rare_class_is_in_every_split() -> None:
+    split = divide(index_of([0] * 1000 + [1] * 3), seed=0)
     assert [sum(i >= 1000 for i in part) for part in parts(split)] == [1, 1, 1]
     with pytest.raises(DataError, match="'class 1' has 2 independent"):
-        divide(listing_of([0] * 1000 + [1] * 2), seed=0)
+        divide(index_of([0] * 1000 + [1] * 2), seed=0)
     with pytest.raises(DataError, match="'class 1' has 1 independent"):
-        divide(listing_of([0] * 9 + [1] * 9, ["", "", ""] * 3 + ["same"] * 9), seed=0)
+        divide(index_of([0] * 9 + [1] * 9, ["", "", ""] * 3 + ["same"] * 9), seed=0)
 
 
 def declared(*names: str, n: int = 40) -> ImageIndex:
-    return listing_of([0, 1] * (n * len(names) // 2), splits=[name for name in names for _ in range(n)])
+    return index_of([0, 1] * (n * len(names) // 2), splits=[name for name in names for _ in range(n)])
 
 
-def test_declared_splits_are_kept() -> None:
+def test_declared_splits_are_used() -> None:
     split = divide(declared("train", "val", "test"), seed=3)
     assert list(map(len, parts(split))) == [40, 40, 40]
-    assert (split.declared, split.judge, split.val[0], split.test[0]) == ("train+val+test", "test", 40, 80)
+    assert (split.declared, split.evaluation, split.val[0], split.test[0]) == ("train+val+test", "test", 40, 80)
 
 
 def test_train_and_val_only() -> None:
     split = divide(declared("train", "val"), seed=3)
-    assert (split.declared, split.judge, len(split.train), len(split.val), len(split.test)) == (
+    assert (split.declared, split.evaluation, len(split.train), len(split.val), len(split.test)) == (
         "train+val",
         "val",
         40,
@@ -153,14 +153,14 @@ def test_train_and_val_only() -> None:
 
 def test_train_and_test_only() -> None:
     split = divide(declared("train", "test"), seed=3)
-    assert (split.declared, split.judge, len(split.train), len(split.val)) == ("train+test", "test", 34, 6)
+    assert (split.declared, split.evaluation, len(split.train), len(split.val)) == ("train+test", "test", 34, 6)
     assert np.array_equal(split.test, np.arange(40, 80))
     assert parts(divide(declared("train", "test"), seed=4)) != parts(split)
 
 
 def test_train_only_is_divided_like_undeclared_data() -> None:
     split = divide(declared("train", n=100), seed=3)
-    assert (split.declared, split.judge, len(split.train), len(split.val), len(split.test)) == (
+    assert (split.declared, split.evaluation, len(split.train), len(split.val), len(split.test)) == (
         "train",
         "test",
         70,
@@ -177,14 +177,14 @@ def test_partly_declared_is_refused() -> None:
         divide(declared("val", "test"), seed=0)
 
 
-def test_overlaps() -> None:
-    listing = declared("train", "val", "test")
+def test_overlaps_between_splits_are_reported() -> None:
+    images = declared("train", "val", "test")
     contents = [str(i) for i in range(120)]
-    assert overlaps(listing, divide(listing, seed=0), contents) == []
+    assert overlaps(images, divide(images, seed=0), contents) == []
     contents[40] = contents[80] = contents[0]
     contents[3] = contents[2]
     groups = ("",) * 39 + ("g", "g") + ("",) * 79
-    notes = overlaps(replace(listing, groups=groups), divide(listing, seed=0), contents)
+    notes = overlaps(replace(images, groups=groups), divide(images, seed=0), contents)
     assert notes == [
         "1 images are in both train and val, such as 000000.jpg and 000040.jpg.",
         "1 images are in both train and test, such as 000000.jpg and 000080.jpg.",
@@ -194,9 +194,9 @@ def test_overlaps() -> None:
     ]
 
 
-def test_many_images() -> None:
+def test_split_of_50_000_images() -> None:
     n = 50_000
-    listing = listing_of([i % 10 for i in range(n)], [f"g{i // 3}" if i % 2 else "" for i in range(n)])
-    split = divide(listing, seed=0, contents=[str(i // 2) for i in range(n)])
-    check_partition(listing, split)
+    images = index_of([i % 10 for i in range(n)], [f"g{i // 3}" if i % 2 else "" for i in range(n)])
+    split = divide(images, seed=0, contents=[str(i // 2) for i in range(n)])
+    check_partition(images, split)
     assert abs(len(split.test) - 0.15 * n) < 20 and abs(len(split.val) - 0.15 * n) < 20

@@ -1,4 +1,4 @@
-"""Augmentation against torchvision and Pillow, and as pure functions."""
+"""Augmentation and batches agree with torchvision and Pillow, and are pure functions."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from headstart.rng import stream, torch_stream
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A smooth picture with some detail, like a photo."""
+    """Return a smooth image with some detail, like a photo."""
     small = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def test_streams_are_derived_not_stored() -> None:
+def test_streams_depend_only_on_their_arguments() -> None:
     a = stream(1, "order", 2, 3).random(4)
     stream(1, "order", 2, 4).random(100)
     assert np.array_equal(a, stream(1, "order", 2, 3).random(4))
@@ -28,7 +28,7 @@ def test_streams_are_derived_not_stored() -> None:
         stream(1, "order", 1 << 24)
 
 
-def test_torch_streams_leave_torchs_own_generator_alone() -> None:
+def test_torch_streams_do_not_change_torchs_own_generator() -> None:
     before = torch.get_rng_state()
     with torch_stream(1, "init"):
         a = torch.rand(3)
@@ -39,7 +39,7 @@ def test_torch_streams_leave_torchs_own_generator_alone() -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.floats(0.01, 1.0), st.integers(0, 1000))
-def test_boxes_lie_within_the_photo(height: int, width: int, smallest: float, index: int) -> None:
+def test_boxes_are_within_the_photo(height: int, width: int, smallest: float, index: int) -> None:
     for box in (
         transforms.random_box(height, width, smallest, stream(0, "t", 0, index)),
         transforms.centre_box(height, width),
@@ -54,69 +54,67 @@ def test_random_boxes_are_distributed_as_torchvisions() -> None:
     from scipy.stats import ks_2samp
     from torchvision.transforms import RandomResizedCrop
 
-    image = torch.zeros(3, 120, 160)
+    blank = torch.zeros(3, 120, 160)
     with torch_stream(0, "reference"):
-        reference = np.array([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])
+        reference = np.array([RandomResizedCrop.get_params(blank, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])
     ours = np.array([transforms.random_box(120, 160, 0.08, stream(0, "t", 0, i)) for i in range(3000)])
     for column in range(4):
         assert ks_2samp(ours[:, column], reference[:, column]).pvalue > 1e-3
 
 
-def test_cutting_is_torchvisions_resized_crop() -> None:
-    picture = photo(97, 140)
-    found = transforms.cut(picture, (5, 11, 80, 93), 48)
-    expected = TF.resized_crop(
-        torch.from_numpy(picture.copy()).permute(2, 0, 1), 5, 11, 80, 93, [48, 48], antialias=True
-    )
-    assert (found[0].int() - expected.int()).abs().max() <= 1  # rounding of the channels_last kernel
+def test_crop_and_resize_equals_torchvisions_resized_crop() -> None:
+    image = photo(97, 140)
+    result = transforms.crop_and_resize(image, (5, 11, 80, 93), 48)
+    expected = TF.resized_crop(torch.from_numpy(image.copy()).permute(2, 0, 1), 5, 11, 80, 93, [48, 48], antialias=True)
+    assert (result[0].int() - expected.int()).abs().max() <= 1  # rounding of the channels_last kernel
 
 
-def test_cutting_is_pillows_antialiased_resize() -> None:
-    picture = photo(200, 200)
-    found = transforms.cut(picture, (0, 0, 200, 200), 64)[0].permute(1, 2, 0).numpy()
-    expected = np.asarray(Image.fromarray(picture).resize((64, 64), Image.Resampling.BILINEAR))
-    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+def test_crop_and_resize_equals_pillows_antialiased_resize() -> None:
+    image = photo(200, 200)
+    result = transforms.crop_and_resize(image, (0, 0, 200, 200), 64)[0].permute(1, 2, 0).numpy()
+    expected = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(result.astype(int) - expected.astype(int)).max() <= 1
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 50), st.integers(0, 20), st.integers(0, 10**6), st.floats(0, 1))
-def test_a_training_photo_depends_on_nothing_but_seed_epoch_and_index(seed, epoch, index, jitter) -> None:
-    how = transforms.Augmentation(32, jitter=jitter)
-    one = transforms.training_photo(photo(40, 50), how, seed, epoch, index)
-    pictures = [photo(60, 40), photo(40, 50), photo(33, 90)]
-    many = transforms.training_batch(pictures, [7, index, 9], how, seed, epoch)
-    assert torch.equal(one[0], many[1])
-    assert many.shape == (3, 3, 32, 32) and many.is_contiguous(memory_format=torch.channels_last)
+def test_a_training_photo_depends_only_on_seed_epoch_and_index(seed, epoch, index, jitter) -> None:
+    augmentation = transforms.Augmentation(32, jitter=jitter)
+    single = transforms.training_photo(photo(40, 50), augmentation, seed, epoch, index)
+    images = [photo(60, 40), photo(40, 50), photo(33, 90)]
+    batch = transforms.training_batch(images, [7, index, 9], augmentation, seed, epoch)
+    assert torch.equal(single[0], batch[1])
+    assert batch.shape == (3, 3, 32, 32) and batch.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_photos_of_a_batch_are_drawn_apart() -> None:
+def test_photos_of_a_batch_have_independent_draws() -> None:
     batch = transforms.training_batch([photo(64, 64)] * 8, range(8), transforms.Augmentation(32), 0, 0)
     assert len({row.numpy().tobytes() for row in batch}) == 8
 
 
-def test_flip_can_be_switched_off_and_is_fair_when_on() -> None:
-    picture = np.zeros((8, 8, 3), np.uint8)
-    picture[:, 4:] = 255  # the right half is white
+def test_flip_can_be_switched_off_and_flips_half_when_on() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, 4:] = 255  # the right half is white
     off, on = (transforms.Augmentation(8, crop=1.0, flip=f) for f in (False, True))
-    right = [bool(transforms.training_photo(picture, off, 0, 0, i)[0, 0, 4, 7] > 128) for i in range(400)]
-    flipped = [bool(transforms.training_photo(picture, on, 0, 0, i)[0, 0, 4, 7] < 128) for i in range(400)]
+    right = [bool(transforms.training_photo(image, off, 0, 0, i)[0, 0, 4, 7] > 128) for i in range(400)]
+    flipped = [bool(transforms.training_photo(image, on, 0, 0, i)[0, 0, 4, 7] < 128) for i in range(400)]
     assert all(right)
     assert 160 <= sum(flipped) <= 240
 
 
-def test_jitter_moves_colours_only_when_asked() -> None:
+def test_jitter_changes_colours() -> None:
     plain, jittered = (transforms.Augmentation(32, jitter=j) for j in (0.0, 0.4))
-    a, b = (transforms.training_photo(photo(40, 40), how, 0, 0, 1) for how in (plain, jittered))
+    a, b = (transforms.training_photo(photo(40, 40), augmentation, 0, 0, 1) for augmentation in (plain, jittered))
     assert not torch.equal(a, b)
 
 
-def test_normalise_is_torchvisions() -> None:
+def test_normalise_equals_torchvisions() -> None:
     batch = transforms.plain_batch([photo(40, 50), photo(60, 33)], 32)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    found = transforms.normalise(batch, mean, std, torch.device("cpu"))
+    result = transforms.normalise(batch, mean, std, torch.device("cpu"))
     expected = TF.normalize(batch.float() / 255, list(mean), list(std))
-    assert torch.allclose(found, expected, atol=1e-6)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(result, expected, atol=1e-6)
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_mixup_is_a_permutation_with_a_share() -> None:
@@ -129,7 +127,7 @@ def test_mixup_is_a_permutation_with_a_share() -> None:
 
 
 @given(st.integers(1, 100), st.integers(2, 40), st.integers(0, 5))
-def test_an_epoch_holds_every_photo_and_all_batches_have_one_size(count: int, size: int, epoch: int) -> None:
+def test_an_epoch_has_every_photo_and_batches_of_one_size(count: int, size: int, epoch: int) -> None:
     steps = -(-count // size)
     rows = [loader.training_rows(count, size, 3, epoch, step) for step in range(steps)]
     assert {len(r) for r in rows} == {size}
@@ -138,35 +136,35 @@ def test_an_epoch_holds_every_photo_and_all_batches_have_one_size(count: int, si
     assert np.array_equal(flat[count:], np.resize(flat[:count], len(flat) - count))  # filled from the epoch's start
 
 
-def test_plain_batches_show_every_photo_once() -> None:
-    pictures = [photo(20, 20, seed) for seed in range(7)]
-    photos = loader.ImageSubset(pictures, np.array([6, 2, 4, 0, 1]), np.zeros(5, np.int64))
-    found = list(loader.plain_batches(photos, 2, 16))
-    assert [count for _, count in found] == [2, 2, 1]
-    assert {tuple(batch.shape) for batch, _ in found} == {(2, 3, 16, 16)}
-    together = torch.cat([batch[:count] for batch, count in found])
-    assert torch.equal(together, transforms.plain_batch([pictures[i] for i in (6, 2, 4, 0, 1)], 16))
+def test_plain_batches_have_every_photo_once() -> None:
+    images = [photo(20, 20, seed) for seed in range(7)]
+    photos = loader.ImageSubset(images, np.array([6, 2, 4, 0, 1]), np.zeros(5, np.int64))
+    batches = list(loader.plain_batches(photos, 2, 16))
+    assert [count for _, count in batches] == [2, 2, 1]
+    assert {tuple(batch.shape) for batch, _ in batches} == {(2, 3, 16, 16)}
+    rows = torch.cat([batch[:count] for batch, count in batches])
+    assert torch.equal(rows, transforms.plain_batch([images[i] for i in (6, 2, 4, 0, 1)], 16))
 
 
-def test_a_frozen_trunk_sees_so_many_views_and_no_more() -> None:
+def test_a_frozen_backbone_repeats_its_augmented_views() -> None:
     photos = loader.ImageSubset([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
     training = loader.TrainingBatches(photos, 4, transforms.Augmentation(16), seed=0)
 
-    def looks(epoch: int, augmented_views: int) -> dict[int, bytes]:
+    def views(epoch: int, augmented_views: int) -> dict[int, bytes]:
         images, labels = training.batch(epoch, 0, augmented_views)
         return {int(label): image.numpy().tobytes() for image, label in zip(images, labels, strict=True)}
 
-    assert looks(0, 2) == looks(2, 2) != looks(1, 2)
-    assert looks(0, 0) != looks(2, 0)
+    assert views(0, 2) == views(2, 2) != views(1, 2)
+    assert views(0, 0) != views(2, 0)
 
 
 @pytest.mark.parametrize("threads", [1, 3, 16])
-@pytest.mark.parametrize("count", [7, 3])  # four batches and two, which is fewer than are made ahead
-def test_batches_made_ahead_are_the_same_batches(threads: int, count: int) -> None:
+@pytest.mark.parametrize("count", [7, 3])  # four batches, and two, fewer than are prefetched
+def test_prefetched_batches_are_the_same_batches(threads: int, count: int) -> None:
     photos = loader.ImageSubset([photo(40, 40, s) for s in range(count)], np.arange(count), np.arange(count))
     training = loader.TrainingBatches(photos, 2, transforms.Augmentation(16), seed=0)
-    ahead = loader.Prefetcher(training, threads)
+    prefetcher = loader.Prefetcher(training, threads)
     last = training.steps_per_epoch - 1
-    for asked in [(0, 0, 0), (0, 1, 0), (0, last, 0), (1, 0, 0), (1, last, 0), (1, last, 2), (2, 0, 2), (0, 0, 0)]:
-        for made, plain in zip(ahead.batch(*asked), training.batch(*asked), strict=True):
-            assert torch.equal(made, plain)
+    for request in [(0, 0, 0), (0, 1, 0), (0, last, 0), (1, 0, 0), (1, last, 0), (1, last, 2), (2, 0, 2), (0, 0, 0)]:
+        for prefetched, plain in zip(prefetcher.batch(*request), training.batch(*request), strict=True):
+            assert torch.equal(prefetched, plain)

@@ -1,4 +1,4 @@
-"""Starts: what is read, what is refused, and that a seed gives the same bits every time."""
+"""Initial weights: which files are read or refused, and a seed always gives the same bits."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from headstart.rng import torch_stream
 from headstart.weights import download, starts
 from headstart.weights.init import SCHEMES
 
-SMALL = "timm:test_resnet"  # 0.4 M parameters, named like a ResNet-18's: the tests are about files, not about size
-USUAL = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
-REAL = Path(__file__).parents[3] / "shared" / "weights" / "cifar10-resnet18.safetensors"
+SMALL = "timm:test_resnet"  # 0.4 M parameters with a ResNet-18's names: the tests do not depend on the size
+DEFAULTS = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
+CIFAR10_WEIGHTS = Path(__file__).parents[3] / "shared" / "weights" / "cifar10-resnet18.safetensors"
 
 
 def resolve(name: str, **changed: object) -> starts.Start:
-    return starts.resolve(name, **{**USUAL, **changed})
+    return starts.resolve(name, **{**DEFAULTS, **changed})
 
 
 def filled(name: str | starts.Start, *, seed: int = 0, **changed: object) -> nn.Module:
-    """A network that was built, given a head and initialised, as a run does it."""
-    wanted = {**USUAL, **changed}
-    classes = wanted.pop("num_classes")
-    network = factory.build(wanted.pop("network"), classes, **wanted)
+    """Build a network, attach a head and initialise it, as a run does."""
+    options = {**DEFAULTS, **changed}
+    classes = options.pop("num_classes")
+    network = factory.build(options.pop("network"), classes, **options)
     heads.attach(network, "linear", classes, seed=seed)
     starts.initialise(network, resolve(name, **changed) if isinstance(name, str) else name, seed=seed)
     return network
 
 
 def state(classes: int = 10, name: str = SMALL, **switches: object) -> dict[str, Tensor]:
-    """A plausible trained state dict: odd values everywhere, BatchNorm statistics included."""
+    """Return a plausible trained state dict: no value is a default, BatchNorm statistics included."""
     generator = torch.Generator().manual_seed(5)
     values = factory.build(name, classes, **switches).state_dict()
     for key, tensor in values.items():
@@ -63,13 +63,13 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only loopback can be reached, and no cache of the machine's user is looked at."""
-    real = socket.getaddrinfo
+    """Block every connection but loopback, and use no cache of the machine's user."""
+    original = socket.getaddrinfo
 
     def getaddrinfo(host: str, *args: object, **kwargs: object) -> object:
         if host not in {"127.0.0.1", "localhost"}:
             raise socket.gaierror(-2, "Name or service not known")
-        return real(host, *args, **kwargs)
+        return original(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -95,12 +95,12 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("scratch:zero-gamma", "resnet18"),
     ],
 )
-def test_random_starts_repeat_themselves_whatever_was_there_before(name: str, network: str) -> None:
+def test_random_starts_depend_only_on_the_seed(name: str, network: str) -> None:
     first, other = filled(name, seed=3, network=network), filled(name, seed=4, network=network)
     used = factory.build(network, 4)
     used.load_state_dict(state(4, network))
     starts.initialise(used, resolve(name, network=network), seed=3)
-    assert equal(first.state_dict(), used.state_dict()), "no tensor keeps what was there"
+    assert equal(first.state_dict(), used.state_dict()), "every tensor is overwritten"
     for key in ("layer1.0.conv1.weight", "fc.weight"):
         assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
 
@@ -116,7 +116,7 @@ def test_scratch_is_kaiming_with_torchvisions_scale() -> None:
             assert tensor.std().item() == pytest.approx(theirs[key].std().item(), rel=0.1), key
 
 
-def test_schemes_are_what_their_papers_say() -> None:
+def test_schemes_follow_their_papers() -> None:
     weight = filled("scratch:orthogonal").layer2[0].conv1.weight.detach().flatten(1)
     torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(48), rtol=0, atol=1e-4)
     weight = filled("scratch:xavier").layer4[0].conv2.weight
@@ -130,18 +130,18 @@ def test_schemes_are_what_their_papers_say() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_scratch_torch_is_what_a_network_written_by_hand_starts_with(norm: str) -> None:
+def test_scratch_torch_equals_the_initialisation_of_torchs_layers(norm: str) -> None:
     ours = filled("scratch:torch", network="resnet18", norm=norm, stem="small")
     with torch_stream(0, "init"):
         for name, module in ours.named_modules():
             if isinstance(module, torch.nn.Conv2d):
-                channels, places, *size = module.weight.shape
-                new = torch.nn.Conv2d(places, channels, size, bias=module.bias is not None)
+                channels, in_channels, *size = module.weight.shape
+                new = torch.nn.Conv2d(in_channels, channels, size, bias=module.bias is not None)
                 assert torch.equal(new.weight, module.weight), name
                 assert module.bias is None or torch.equal(new.bias, module.bias)
 
 
-def test_biases_without_a_norm_start_at_zero() -> None:
+def test_biases_without_a_norm_are_initialised_to_zero() -> None:
     network = filled("scratch", network="resnet18", norm="none", shortcut=False, stem="small")
     assert (network.conv1.bias == 0).all()
     assert all((p == 0).all() for n, p in network.named_parameters() if n.endswith("bias") and not n.startswith("fc"))
@@ -192,7 +192,7 @@ def test_unknown_or_unsuitable_starts_are_refused(name: str, changed: dict[str, 
     assert hint in str(caught.value)
 
 
-def test_default_networks(tmp_path: Path) -> None:
+def test_default_network_of_each_start(tmp_path: Path) -> None:
     assert starts.default_network("timm:resnet18.a1_in1k") == "resnet18"
     assert starts.default_network("timm:resnet50d.ra2_in1k") == "timm:resnet50d"
     assert starts.default_network("stats:timm:test_vit.r160_in1k") == "timm:test_vit"
@@ -217,7 +217,7 @@ def written(folder: Path, values: dict[str, Tensor], form: str) -> Path:
 
 
 @pytest.mark.parametrize("form", ["safetensors", "pth", "old", "state_dict", "model", "model_state_dict"])
-def test_every_form_of_file_gives_the_trunk_and_a_fresh_head(tmp_path: Path, form: str) -> None:
+def test_every_form_of_file_gives_the_backbone_and_a_new_head(tmp_path: Path, form: str) -> None:
     values = state()
     path = written(tmp_path, values, form)
     start = resolve(f"file:{path}")
@@ -226,10 +226,10 @@ def test_every_form_of_file_gives_the_trunk_and_a_fresh_head(tmp_path: Path, for
         assert key.startswith("fc") or torch.equal(tensor, values[key]), key
     assert equal(network.fc.state_dict(), filled("scratch", seed=2).fc.state_dict())
     assert start.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert "head of 10 classes replaced by a fresh one of 4" in start.notes
+    assert "head of 10 classes replaced by a new one of 4" in start.notes
 
 
-def test_a_head_of_the_same_size_is_fresh_too(tmp_path: Path) -> None:
+def test_a_head_of_the_same_size_is_replaced_too(tmp_path: Path) -> None:
     save_file(state(4), tmp_path / "w.safetensors")
     network = filled(f"file:{tmp_path}/w.safetensors", seed=1)
     assert equal(network.fc.state_dict(), filled("scratch", seed=1).fc.state_dict())
@@ -246,7 +246,7 @@ def test_other_precisions_are_cast(tmp_path: Path, dtype: torch.dtype) -> None:
     assert any("cast to float32" in note for note in start.notes)
 
 
-def test_counters_that_were_cast_with_all_the_rest_are_as_good_as_missing(tmp_path: Path) -> None:
+def test_counters_that_were_cast_to_float_are_treated_as_missing(tmp_path: Path) -> None:
     start = resolve(f"file:{written(tmp_path, {k: v.half() for k, v in state().items()}, 'pth')}")
     assert start.state is not None
     assert start.state["bn1.num_batches_tracked"].dtype == torch.int64
@@ -254,7 +254,7 @@ def test_counters_that_were_cast_with_all_the_rest_are_as_good_as_missing(tmp_pa
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "backbone.", "model."])
-def test_prefixes_and_the_word_shortcut_are_mapped(tmp_path: Path, prefix: str) -> None:
+def test_prefixes_and_shortcut_keys_are_renamed(tmp_path: Path, prefix: str) -> None:
     values = state()
     renamed = {prefix + k.replace("downsample.", "shortcut."): v for k, v in values.items()}
     path = written(tmp_path, renamed, "pth")
@@ -264,13 +264,13 @@ def test_prefixes_and_the_word_shortcut_are_mapped(tmp_path: Path, prefix: str) 
     assert any("renamed" in note for note in start.notes)
 
 
-def test_counters_may_be_missing_and_other_heads_are_known(tmp_path: Path) -> None:
+def test_missing_counters_and_other_head_names_are_accepted(tmp_path: Path) -> None:
     values = {k: v for k, v in state().items() if "num_batches" not in k and not k.startswith("fc")}
     values |= {"classifier.weight": torch.ones(6, 96), "classifier.bias": torch.ones(6)}
     start = resolve(f"file:{written(tmp_path, values, 'safetensors')}")
     assert start.state is not None
     assert start.state["bn1.num_batches_tracked"] == 0
-    assert "head of 6 classes replaced by a fresh one of 4" in start.notes
+    assert "head of 6 classes replaced by a new one of 4" in start.notes
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_file_of_another_network_is_refused_quickly(tmp_path: Path, changed: d
         resolve(f"file:{path}", **{"network": "resnet18", **changed})
 
 
-def test_weights_of_a_net_without_norm_and_shortcut_come_back(tmp_path: Path) -> None:
+def test_weights_of_a_network_without_norm_and_shortcut_are_read(tmp_path: Path) -> None:
     switches = {"shortcut": False, "norm": "none", "stem": "small"}
     values = state(name="resnet18", **switches)
     network = filled(f"file:{written(tmp_path, values, 'safetensors')}", network="resnet18", **switches)
@@ -313,7 +313,7 @@ def test_weights_of_a_net_without_norm_and_shortcut_come_back(tmp_path: Path) ->
 
 
 class Canary:
-    """A pickle that writes a file when it is loaded with trust."""
+    """A pickle that writes a file if it is loaded without weights_only."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -329,14 +329,14 @@ def test_a_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str
     torch.save({"conv1.0.weight": Canary(canary), "net": nn.ReLU()}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelFileError, match="nothing in it was run") as caught:
         resolve(f"file:{path}")
-    assert "weights_only=False" not in str(caught.value), "no advice to open it"
+    assert "weights_only=False" not in str(caught.value), "the hint does not advise to open it"
     assert not canary.exists()
     torch.load(path.rename(tmp_path / "trusted.pth"), weights_only=False)
-    assert canary.exists(), "the canary is alive"
+    assert canary.exists(), "the canary works"
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_whole_model_is_refused_with_the_line_that_converts_it(
+def test_a_whole_model_is_refused_with_code_that_converts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
 ) -> None:
     path = tmp_path / "whole.pth"
@@ -349,7 +349,9 @@ def test_a_whole_model_is_refused_with_the_line_that_converts_it(
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
-def test_a_whole_model_in_a_dict_is_refused_with_its_own_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_model_in_a_dict_is_refused_with_code_that_converts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "whole.pth"
     torch.save({"model": torchvision.models.resnet18(num_classes=10)}, path)
     with pytest.raises(ModelFileError, match="dict with a whole model") as caught:
@@ -360,7 +362,7 @@ def test_a_whole_model_in_a_dict_is_refused_with_its_own_line(tmp_path: Path, mo
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_torchscript_is_refused_with_the_line_that_converts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchscript_is_refused_with_code_that_converts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "script.pt"
     torch.jit.save(torch.jit.script(torchvision.models.resnet18(num_classes=10)), path)
     with pytest.raises(ModelFileError, match="TorchScript") as caught:
@@ -370,7 +372,7 @@ def test_torchscript_is_refused_with_the_line_that_converts_it(tmp_path: Path, m
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
-def test_pickles_of_other_things_are_refused(tmp_path: Path) -> None:
+def test_pickles_without_named_tensors_are_refused(tmp_path: Path) -> None:
     for content in (
         [1, 2],
         {},
@@ -384,7 +386,7 @@ def test_pickles_of_other_things_are_refused(tmp_path: Path) -> None:
             resolve(f"file:{tmp_path}/w.pth")
 
 
-def test_a_tensor_larger_than_its_file_takes_no_memory(tmp_path: Path) -> None:
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     values = {"conv1.0.weight": torch.zeros(1).expand(10**11)}
     torch.save(values, tmp_path / "w.pth")
     with pytest.raises(ModelFileError, match="larger than the file"):
@@ -420,7 +422,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("length", [0x4B50, 0x4B80])
-def test_a_safetensors_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path: Path, length: int) -> None:
+def test_a_safetensors_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
     path = written(tmp_path, state(), "safetensors")
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
@@ -434,10 +436,10 @@ def test_a_safetensors_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_
 def test_damaged_files_are_refused_quickly(tmp_path: Path, damage: str, suffix: str) -> None:
     path = tmp_path / f"w{suffix}"
     path.write_bytes(DAMAGED[damage])
-    began = time.process_time()
+    start = time.process_time()
     with pytest.raises(ModelFileError) as caught:
         resolve(f"file:{path}")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - start < 0.5
     assert str(path) in caught.value.message
 
 
@@ -449,17 +451,17 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
             resolve(f"file:{path}")
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     for name in (f"file:{tmp_path}/none.pth", f"file:{tmp_path}", f"run:{tmp_path}", f"run:{tmp_path}/none"):
         with pytest.raises(DataError) as caught:
             resolve(name)
         assert str(tmp_path) in caught.value.message
 
 
-# --- what belongs to the weights
+# --- preprocessing and provenance
 
 
-def test_metadata_and_the_files_beside_it_are_read(tmp_path: Path) -> None:
+def test_metadata_and_json_files_of_the_folder_are_read(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(state(), path, metadata={"licence": "CC0", "trained_on": "CIFAR-10"})
     start = resolve(f"file:{path}")
@@ -477,15 +479,17 @@ def test_metadata_and_the_files_beside_it_are_read(tmp_path: Path) -> None:
         resolve(f"file:{path}")
 
 
-def test_mean_and_std_in_metadata_are_read_and_odd_ones_hide_nothing(tmp_path: Path) -> None:
+def test_mean_and_std_in_metadata_take_precedence_unless_invalid(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(state(), path, metadata={"mean": "[0.49, 0.48, 0.44]", "std": "0.2,0.21,0.22"})
     assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44) and resolve(f"file:{path}").std == (0.2, 0.21, 0.22)
     (tmp_path / "config.json").write_text(json.dumps({"mean": [0.1, 0.2, 0.3], "std": [1, 1, 2]}))
-    assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44)  # the file's own come first
+    assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44)  # the file's metadata take precedence
     save_file(state(), path, metadata={"mean": "grey"})
     start = resolve(f"file:{path}")
-    assert start.mean == (0.1, 0.2, 0.3) and any("mean that it names" in note for note in start.notes)
+    assert start.mean == (0.1, 0.2, 0.3) and any(
+        "its mean ('grey') is not three numbers" in note for note in start.notes
+    )
 
 
 @pytest.fixture
@@ -498,7 +502,7 @@ def run_folder(tmp_path: Path) -> Path:
     return model.parent
 
 
-def test_a_run_is_a_start_with_its_own_preprocessing(run_folder: Path) -> None:
+def test_a_run_has_its_own_preprocessing(run_folder: Path) -> None:
     for folder in (run_folder, run_folder / "model"):
         start = resolve(f"run:{folder}")
         assert (start.mean, start.std, start.licence) == ((0.1,) * 3, (0.2,) * 3, "yours")
@@ -516,11 +520,11 @@ def test_stats_draws_each_tensor_with_the_scale_of_its_model(tmp_path: Path) -> 
     network = filled(start, seed=1)
     assert equal(network.state_dict(), filled(start, seed=1).state_dict())
     for name in structure.layer_names(network)[:-1]:
-        drawn, given = network.get_submodule(name).weight, model.state[f"{name}.weight"]
-        error = 5 / given.numel() ** 0.5
-        assert drawn.mean().item() == pytest.approx(given.mean().item(), abs=error * given.std().item())
-        assert drawn.std().item() == pytest.approx(given.std().item(), rel=error)
-        assert not torch.equal(drawn, given)
+        drawn, reference = network.get_submodule(name).weight, model.state[f"{name}.weight"]
+        error = 5 / reference.numel() ** 0.5
+        assert drawn.mean().item() == pytest.approx(reference.mean().item(), abs=error * reference.std().item())
+        assert drawn.std().item() == pytest.approx(reference.std().item(), rel=error)
+        assert not torch.equal(drawn, reference)
     new = {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
     norms = {k: v for k, v in network.state_dict().items() if v.ndim < 2 and not k.startswith("fc")}
     assert all((v == new[k.rpartition(".")[2]]).all() for k, v in norms.items())
@@ -533,14 +537,16 @@ def test_initialise_refuses_a_start_of_another_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.photos
-@pytest.mark.skipif(not REAL.exists(), reason="the real weights are not beside this checkout")
-def test_the_real_file_gives_the_features_that_torchvision_sees() -> None:
+@pytest.mark.skipif(not CIFAR10_WEIGHTS.exists(), reason="the CIFAR-10 weights are not available")
+def test_features_of_the_cifar10_weights_equal_torchvisions() -> None:
     from safetensors.torch import load_file
 
-    start = resolve(f"file:{REAL}", network="resnet18")
+    start = resolve(f"file:{CIFAR10_WEIGHTS}", network="resnet18")
     assert start.licence == "weights: CC0"
     theirs = torchvision.models.resnet18(num_classes=10)
-    theirs.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(REAL).items()})
+    theirs.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in load_file(CIFAR10_WEIGHTS).items()}
+    )
     ours = filled(start, network="resnet18")
     theirs.fc, ours.fc = nn.Identity(), nn.Identity()
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -548,11 +554,11 @@ def test_the_real_file_gives_the_features_that_torchvision_sees() -> None:
         assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
-# --- named weights
+# --- published weights
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, *, right: bool) -> Path:
-    """A file in torch's cache under a name that carries its own hash, or another one."""
+    """Write a file to torch's cache under a name with its own hash, or with another one."""
     folder.mkdir(parents=True)
     torch.save(state(1000, "resnet18"), folder / "new.pth")
     digest = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()[:8] if right else "0badc0de"
@@ -561,7 +567,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, *, right: bool) -> Path
     return (folder / "new.pth").rename(folder / f"resnet18-{digest}.pth")
 
 
-def test_imagenet_is_read_from_torchs_cache_when_its_hash_is_right(
+def test_imagenet_is_read_from_torchs_cache_if_its_hash_is_right(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = plant(monkeypatch, tmp_path / "torch" / "hub" / "checkpoints", right=True)
@@ -579,7 +585,7 @@ def test_imagenet_with_a_wrong_hash_is_refused_before_it_is_read(
 ) -> None:
     path = plant(monkeypatch, tmp_path / "torch" / "hub" / "checkpoints", right=False)
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was read"))
-    with pytest.raises(ModelFileError, match="not what it should be") as caught:
+    with pytest.raises(ModelFileError, match="wrong sha256") as caught:
         resolve("imagenet", network="resnet18")
     assert str(path) in str(caught.value)
 
@@ -598,23 +604,23 @@ def test_imagenet_with_a_wrong_hash_is_refused_before_it_is_read(
             "resnet18",
             [
                 "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors",
-                "sha256 stands on",
+                "sha256 is on",
                 "cache/weights/timm/resnet18.a1_in1k.safetensors",
             ],
         ),
         ("timm:test_vit", "timm:test_vit", ["timm/test_vit.r160_in1k/resolve", "timm/test_vit.r160_in1k.safetensors"]),
     ],
 )
-def test_offline_the_error_says_what_to_copy_where(name: str, network: str, words: list[str]) -> None:
-    began = time.monotonic()
+def test_the_offline_error_names_what_to_copy_and_where(name: str, network: str, words: list[str]) -> None:
+    start = time.monotonic()
     with pytest.raises(DataError) as caught:
         resolve(name, network=network)
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "--start file:PATH" in caught.value.hint
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - start < 10
 
 
-def test_timm_weights_put_into_the_cache_are_taken(tmp_path: Path) -> None:
+def test_timm_weights_copied_into_the_cache_are_used(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "weights" / "timm"
     folder.mkdir(parents=True)
     save_file(state(1000, "resnet18"), folder / "resnet18.a1_in1k.safetensors")
@@ -627,22 +633,20 @@ def test_timm_weights_put_into_the_cache_are_taken(tmp_path: Path) -> None:
         resolve("timm:resnet18", network="resnet18")
 
 
-def test_timm_weights_that_were_downloaded_are_hashed_before_each_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fetched(url: str, path: Path, *, sha256: str = "") -> str:
+def test_downloaded_timm_weights_are_hashed_before_each_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_fetch(url: str, path: Path, *, sha256: str = "") -> str:
         path.parent.mkdir(parents=True)
         save_file(state(1000), path)
         return download.sha256_of(path)
 
-    monkeypatch.setattr("headstart.weights.hub.fetch", fetched)
-    began = resolve(SMALL)
-    assert resolve(SMALL).sha256 == began.sha256
+    monkeypatch.setattr("headstart.weights.hub.fetch", fake_fetch)
+    first = resolve(SMALL)
+    assert resolve(SMALL).sha256 == first.sha256
     (path,) = (tmp_path / "cache" / "weights" / "timm").glob("*.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match="not what it should be"):
+    with pytest.raises(ModelFileError, match="wrong sha256"):
         resolve(SMALL)
 
 
@@ -659,11 +663,11 @@ def test_hugging_faces_cache_is_used_and_hashed(tmp_path: Path, right: bool) -> 
     if right:
         assert resolve(SMALL).sha256 == digest
     else:
-        with pytest.raises(ModelFileError, match="not what it should be"):
+        with pytest.raises(ModelFileError, match="wrong sha256"):
             resolve(SMALL)
 
 
-def test_a_timm_network_gets_its_timm_weights(tmp_path: Path) -> None:
+def test_a_timm_network_is_initialised_with_its_timm_weights(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "weights" / "timm"
     folder.mkdir(parents=True)
     values = state(1000, "timm:test_vit")
@@ -678,11 +682,11 @@ def test_a_timm_network_gets_its_timm_weights(tmp_path: Path) -> None:
         resolve("timm:test_vit", network="timm:test_vit")
 
 
-# --- the network itself, on loopback
+# --- downloads, from a server on loopback
 
 
-class _Shelf(BaseHTTPRequestHandler):
-    """Serves `content` at /file, redirects /named to it with its hash, and breaks off at /short."""
+class _FileServer(BaseHTTPRequestHandler):
+    """Serves `content` at /file, redirects /named to it with its hash, and sends too little at /short."""
 
     content = b"weights"
     tag = hashlib.sha256(content).hexdigest()
@@ -705,8 +709,8 @@ class _Shelf(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def shelf() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _Shelf) as server:
+def server_url() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _FileServer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -714,11 +718,11 @@ def shelf() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("page", "sha256"), [("/file", _Shelf.tag[:8]), ("/file", ""), ("/named", "")])
-def test_a_download_is_whole_and_hashed(shelf: str, tmp_path: Path, page: str, sha256: str) -> None:
+@pytest.mark.parametrize(("page", "sha256"), [("/file", _FileServer.tag[:8]), ("/file", ""), ("/named", "")])
+def test_a_download_is_complete_and_hashed(server_url: str, tmp_path: Path, page: str, sha256: str) -> None:
     path = tmp_path / "deep" / "w.pth"
-    assert download.fetch(shelf + page, path, sha256=sha256) == _Shelf.tag
-    assert path.read_bytes() == _Shelf.content
+    assert download.fetch(server_url + page, path, sha256=sha256) == _FileServer.tag
+    assert path.read_bytes() == _FileServer.content
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -731,33 +735,33 @@ def test_a_download_is_whole_and_hashed(shelf: str, tmp_path: Path, page: str, s
         ("/none", "", DataError),
     ],
 )
-def test_a_bad_download_leaves_nothing(
-    shelf: str, tmp_path: Path, page: str, sha256: str, error: type[HeadstartError]
+def test_a_failed_download_leaves_no_files(
+    server_url: str, tmp_path: Path, page: str, sha256: str, error: type[HeadstartError]
 ) -> None:
     with pytest.raises(error):
-        download.fetch(shelf + page, tmp_path / "w.pth", sha256=sha256)
+        download.fetch(server_url + page, tmp_path / "w.pth", sha256=sha256)
     assert not list(tmp_path.glob("w.pth*"))
 
 
-def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(download, "PATIENCE", 0.2)
+def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(download, "OFFLINE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match="timed out"):
         download.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "w.pth")
 
 
-def test_a_cache_that_cannot_be_written_is_named(shelf: str, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named(server_url: str, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(ResourceError, match="HEADSTART_CACHE"):
-        download.fetch(f"{shelf}/file", tmp_path / "cache" / "w.pth")
+        download.fetch(f"{server_url}/file", tmp_path / "cache" / "w.pth")
 
 
-def test_hugging_faces_own_switch_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hf_hub_offline_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match="HF_HUB_OFFLINE"):
         resolve("timm:test_resnet")
 
 
-def test_the_names_that_are_told_without_torch_are_those_that_can_be_read() -> None:
+def test_start_forms_equal_those_that_resolve_reads() -> None:
     *plain, timm, file, run, stats = start_spec.FORMS
     assert plain == ["scratch", *(f"scratch:{scheme}" for scheme in SCHEMES), "imagenet"]
     assert [form.partition(":")[0] for form in (timm, file, run, stats)] == list(starts._READERS)

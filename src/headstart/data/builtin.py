@@ -1,7 +1,7 @@
-"""Data that comes with the program: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
+"""Built-in data: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
 
-Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI 1998 (CC BY 4.0), as
-`sklearn.datasets.load_digits` carries it.
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI 1998 (CC BY 4.0), as included in
+`sklearn.datasets.load_digits`.
 """
 
 from __future__ import annotations
@@ -18,55 +18,65 @@ from headstart.data.image_index import ImageIndex
 from headstart.errors import UsageError
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder
 
-_COUNT = 1797
-_DEFAULT = ("6", "7", "8", "9")
+_IMAGE_COUNT = 1797
+_DEFAULT_CLASSES = ("6", "7", "8", "9")
 
 
-def names(source: str) -> bool:
-    """Whether `source` is built in: `digits` or `digits:…`. A folder of that name is `./digits`."""
+def is_builtin(source: str) -> bool:
+    """Return True for `digits` and `digits:…`. A folder of that name is written `./digits`."""
     return source == "digits" or source.startswith("digits:")
 
 
-def read(source: str) -> ImageIndex:
-    """The digits 6 to 9 for `digits`, or those of `digits:0-5`, `digits:1,3`: written to the cache once, as PNG.
+def read_digits(source: str) -> ImageIndex:
+    """Return the index of the built-in digits, which are written to the cache as PNG files on first use.
 
-    Raises UsageError for a range that makes no sense, ResourceError where the cache cannot be written.
+    Args:
+        source: `digits` for the digits 6 to 9, or a selection such as `digits:0-5` or `digits:1,3`.
+
+    Raises:
+        UsageError: The selection is not valid.
+        ResourceError: The cache cannot be written.
     """
-    classes = _DEFAULT if source == "digits" else _chosen(source)
-    listing = folder.read(source, _written())
-    listing = replace(listing, source=source, flip=False, notes=()).pick(classes)
+    classes = _DEFAULT_CLASSES if source == "digits" else _parse_classes(source)
+    images = folder.read_folder(source, _write_images())
+    images = replace(images, source=source, flip=False, notes=()).pick(classes)
     if source == "digits" and Path("digits").is_dir():
-        note = "Read the built-in digits; the folder of that name here is ./digits."
-        listing = replace(listing, notes=(note,))
-    return listing
+        note = "Read the built-in digits. To read the folder named digits, write ./digits."
+        images = replace(images, notes=(note,))
+    return images
 
 
-def _chosen(source: str) -> tuple[str, ...]:
-    chosen: set[int] = set()
+def _parse_classes(source: str) -> tuple[str, ...]:
+    digits: set[int] = set()
     for part in source.removeprefix("digits:").split(","):
         match = re.fullmatch(r"\s*([0-9])(?:-([0-9]))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"{source!r} names no digits.", "Write digits:0-5 or digits:1,3.")
-        chosen.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    if len(chosen) < 2:
-        raise UsageError(f"{source!r} is one class only.", "Name two digits or more, as in digits:0-5.")
-    return tuple(map(str, sorted(chosen)))
+            raise UsageError(f"{source!r} is not a selection of digits.", "Write digits:0-5 or digits:1,3.")
+        digits.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if len(digits) < 2:
+        raise UsageError(f"{source!r} selects only one class.", "Name two digits or more, as in digits:0-5.")
+    return tuple(map(str, sorted(digits)))
 
 
-def _written() -> Path:
+def _write_images() -> Path:
+    """Write the images to the cache if they are not complete there, and return their folder."""
     target = cache_root() / "builtin" / "digits-1"
-    if sum(1 for _ in target.glob("*/*.png")) == _COUNT:
+    if _is_complete(target):
         return target
     from PIL import Image
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    pictures = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)
     with scratch_folder(target.parent) as scratch:
-        for i, (picture, digit) in enumerate(zip(pictures, data.target, strict=True)):
+        for i, (image, digit) in enumerate(zip(images, data.target, strict=True)):
             (scratch / str(digit)).mkdir(exist_ok=True)
-            Image.fromarray(picture).save(scratch / str(digit) / f"{i:04d}.png")
-        if target.exists() and sum(1 for _ in target.glob("*/*.png")) != _COUNT:  # damaged, not another's whole one
+            Image.fromarray(image).save(scratch / str(digit) / f"{i:04d}.png")
+        if target.exists() and not _is_complete(target):  # another process may have completed it meanwhile
             shutil.rmtree(target)
         commit_folder(scratch, target)
     return target
+
+
+def _is_complete(target: Path) -> bool:
+    return sum(1 for _ in target.glob("*/*.png")) == _IMAGE_COUNT

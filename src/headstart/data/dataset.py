@@ -1,4 +1,4 @@
-"""The photos of a plan: read, hashed, split and decoded."""
+"""The data set of a run configuration: read, hashed, split and decoded."""
 
 from __future__ import annotations
 
@@ -7,72 +7,85 @@ from functools import partial
 
 import numpy as np
 
-from headstart import data
 from headstart.config.run_config import RunConfig
-from headstart.data import pixel_store, splits
-from headstart.data.image_index import ImageIndex
+from headstart.data import hashing, pixel_store, splits
+from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
 from headstart.reporter import Reporter
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The photos of a plan: what they are called, what their files hold, and their pixels."""
+    """The photos of a run configuration.
 
-    listing: ImageIndex
+    Attributes:
+        images: Index of the photos: keys, labels and declared splits.
+        contents: Content hash of each photo's file, in the order of `images`.
+        store: Decoded pixels, in the order of `images`.
+    """
+
+    images: ImageIndex
     contents: tuple[str, ...]
     store: pixel_store.PixelStore
 
     def split(self, plan: RunConfig) -> splits.Split:
-        """The split of a plan over these photos."""
-        return _divide(plan, self.listing, self.contents)
+        """Return the split of a run configuration over these photos."""
+        return _divide(plan, self.images, self.contents)
 
-    def recounted(self, plan: RunConfig) -> RunConfig:
-        """A complete plan with the counts of its own seed and fraction."""
-        parted = self.split(plan)
-        return plan.changed("facts", **{**plan.facts.model_dump(), "counts": counts(parted)})
+    def with_split_counts(self, plan: RunConfig) -> RunConfig:
+        """Return a resolved configuration with the split sizes that its own seed and fraction give."""
+        split = self.split(plan)
+        return plan.changed("facts", **{**plan.facts.model_dump(), "counts": split_counts(split)})
 
-    def per_class(self) -> dict[str, int]:
-        """Photos of each class, in all splits together."""
-        found = np.bincount(self.listing.labels, minlength=len(self.listing.classes))
-        return dict(zip(self.listing.classes, found.tolist(), strict=True))
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of photos of each class, over all splits."""
+        counts = np.bincount(self.images.labels, minlength=len(self.images.classes))
+        return dict(zip(self.images.classes, counts.tolist(), strict=True))
 
 
-def take(plan: RunConfig, listing: ImageIndex, reporter: Reporter) -> tuple[Dataset, splits.Split]:
-    """Hash, split and decode. The split is drawn before decoding so that a class too small is told at once."""
-    contents = pixel_store.hash_files(listing, progress=partial(reporter.progress, "reading photos"))
-    parted = _divide(plan, listing, contents)
-    decode = partial(
+def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tuple[Dataset, splits.Split]:
+    """Hash, split and decode the images.
+
+    The split is drawn before decoding, so that a class with too few images is reported early. Images that cannot be
+    decoded are left out with `skip_bad`, and the split is drawn again without them.
+
+    Raises:
+        DataError: An image cannot be decoded, a class has too few images, or a split is empty.
+        ResourceError: The disk is too small or the cache cannot be written.
+    """
+    contents = hashing.hash_files(images, progress=partial(reporter.progress, "reading photos"))
+    split = _divide(plan, images, contents)
+    open_store = partial(
         pixel_store.open_store,
         side=round(plan.recipe.image_size * plan.data.cache_resolution),
         skip_bad=plan.data.skip_bad,
         progress=partial(reporter.progress, "decoding photos"),
         threads=plan.machine.threads,
     )
-    store = decode(listing, contents)
+    store = open_store(images, contents)
     if store.bad:
-        names = ", ".join(listing.keys[i] for i in store.bad[:5])
+        names = ", ".join(images.keys[i] for i in store.bad[:5])
         more = ", …" if len(store.bad) > 5 else ""
         reporter.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
         bad = set(store.bad)
-        contents = tuple(c for i, c in enumerate(contents) if i not in bad)
-        listing = data.checked(listing.without(store.bad))
-        store = decode(listing, contents)
-        parted = _divide(plan, listing, contents)
-    for name, indices in (("train", parted.train), ("val", parted.val)):
+        contents = tuple(content for i, content in enumerate(contents) if i not in bad)
+        images = validate_index(images.without(store.bad))
+        store = open_store(images, contents)
+        split = _divide(plan, images, contents)
+    for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
-            raise DataError(f"There are no {name} photos.", "Add some, or leave the split to headstart.")
-    told = ", ".join(f"{count} {name}" for name, count in counts(parted).items())
-    origin = "drawn" if parted.declared == "none" else f"declared: {parted.declared}"
-    reporter.say(f"Split: {told} ({origin}).")
-    if parted.judge == "val":
-        reporter.say("No unseen images will judge this run: there is no test split, and val chooses the epoch.")
-    return Dataset(listing, contents, store), parted
+            raise DataError(f"There are no {name} photos.", f"Add {name} photos, or let headstart make the split.")
+    sizes = ", ".join(f"{count} {name}" for name, count in split_counts(split).items())
+    origin = "drawn" if split.declared == "none" else f"declared: {split.declared}"
+    reporter.say(f"Split: {sizes} ({origin}).")
+    if split.evaluation == "val":
+        reporter.say("There is no test split: this run is evaluated on val, which also selects the epoch.")
+    return Dataset(images, contents, store), split
 
 
-def _divide(plan: RunConfig, listing: ImageIndex, contents: tuple[str, ...]) -> splits.Split:
+def _divide(plan: RunConfig, images: ImageIndex, contents: tuple[str, ...]) -> splits.Split:
     return splits.divide(
-        listing,
+        images,
         contents=contents,
         seed=plan.seeding.seed,
         test_seed=plan.seeding.test_seed,
@@ -81,6 +94,6 @@ def _divide(plan: RunConfig, listing: ImageIndex, contents: tuple[str, ...]) -> 
     )
 
 
-def counts(parted: splits.Split) -> dict[str, int]:
-    """Photos of each split."""
-    return {name: len(getattr(parted, name)) for name in ("train", "val", "test")}
+def split_counts(split: splits.Split) -> dict[str, int]:
+    """Return the number of photos of each split."""
+    return {name: len(getattr(split, name)) for name in ("train", "val", "test")}

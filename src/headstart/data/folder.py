@@ -6,19 +6,25 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from headstart.data.image_index import SPLIT_NAMES, SUFFIXES, ImageIndex, assemble, natural
+from headstart.data.image_index import IMAGE_SUFFIXES, SPLIT_NAMES, ImageIndex, build_index, natural_key
 from headstart.errors import DataError
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
 _LAYOUT = "Put the images into one folder per class: {root}/cat/1.jpg, {root}/dog/1.jpg."
 
 
-def read(source: str, root: Path, *, allow_outside: bool = False) -> ImageIndex:
-    """The images of the folder `root` (absolute), labelled by the name of their class folder.
+def read_folder(source: str, root: Path, *, allow_outside: bool = False) -> ImageIndex:
+    """Return the index of the images in a folder, labelled by the names of their class folders.
 
-    Hidden files, `__MACOSX` and the like are passed over. Links that lead out of `root` are followed only with
-    `allow_outside`, links that lead back never. Raises DataError where there are no class folders, where images lie
-    beside them, and for folders that may not be read.
+    Hidden files, `__MACOSX` and the like are skipped. Links to a folder above them are never followed.
+
+    Args:
+        source: Name of the source in messages.
+        root: The folder, absolute.
+        allow_outside: Follow links that lead out of `root`.
+
+    Raises:
+        DataError: There are no class folders, images lie beside the class folders, or a folder is not readable.
     """
     walk = _Walk(root, allow_outside)
     keys: list[str] = []
@@ -26,98 +32,98 @@ def read(source: str, root: Path, *, allow_outside: bool = False) -> ImageIndex:
     splits: list[str] = []
     notes: list[str] = []
     start = len(str(root).rstrip(os.sep)) + 1
-    for split, folder in _parts(walk, notes).items():
-        for name, images in _classes(walk, folder).items():
+    for split, folder in _split_folders(walk, notes).items():
+        for name, images in _class_images(walk, folder).items():
             if not images:
                 notes.append(f"Class folder {name!r}{f' of {split}' if split else ''} has no images and is left out.")
             keys += [path[start:].replace(os.sep, "/") for path in images]
             names += [name] * len(images)
             splits += [split] * len(images)
-    return assemble(source, root, keys, names, splits, [""] * len(keys), [*notes, *walk.notes()])
+    return build_index(source, root, keys, names, splits, [""] * len(keys), [*notes, *walk.notes()])
 
 
 class _Walk:
-    """Looks into folders, in sorted order; counts what it passes over."""
+    """Lists folders in sorted order and counts what it skips."""
 
     def __init__(self, root: Path, allow_outside: bool) -> None:
         self.root = str(root)
-        self._real = os.path.realpath(root)
+        self._real_root = os.path.realpath(root)
         self._allow_outside = allow_outside
-        self._looked: dict[str, tuple[dict[str, str], list[str]]] = {}
-        self._links: Counter[str] = Counter()
-        self._others: Counter[str] = Counter()
+        self._entries: dict[str, tuple[dict[str, str], list[str]]] = {}
+        self._skipped_links: Counter[str] = Counter()
+        self._skipped_files: Counter[str] = Counter()
 
-    def look(self, folder: str) -> tuple[dict[str, str], list[str]]:
-        """Visible subfolders (name -> path) and images (paths) directly in `folder`."""
-        if folder not in self._looked:
-            self._looked[folder] = self._look(folder)
-        return self._looked[folder]
+    def entries(self, folder: str) -> tuple[dict[str, str], list[str]]:
+        """Return the visible subfolders (name -> path) and the images (paths) directly in `folder`."""
+        if folder not in self._entries:
+            self._entries[folder] = self._scan(folder)
+        return self._entries[folder]
 
-    def _look(self, folder: str) -> tuple[dict[str, str], list[str]]:
+    def _scan(self, folder: str) -> tuple[dict[str, str], list[str]]:
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as iterator:
+                entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(
-                f"The folder {folder} cannot be read ({error.strerror}).", "Give yourself access."
+                f"The folder {folder} cannot be read ({error.strerror}).", "Grant read permission."
             ) from error
         folders: dict[str, str] = {}
         images: list[str] = []
         for entry in entries:
             if entry.name.startswith(".") or entry.name.casefold() in _CLUTTER:
                 continue
-            if not _utf8(entry.name):
+            if not _is_utf8(entry.name):
                 raise DataError(f"The name {entry.name!r} in {folder!r} is not UTF-8.", "Rename it.")
             if entry.is_symlink() and not self._follows(entry):
                 continue
             if entry.is_dir():
                 folders[entry.name] = entry.path
-            elif entry.is_file() and (suffix := os.path.splitext(entry.name)[1].lower()) in SUFFIXES:  # noqa: PTH122
+            elif entry.is_file() and (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES:  # noqa: PTH122
                 images.append(entry.path)
             else:
-                self._others[suffix if entry.is_file() and suffix else "other"] += 1
+                self._skipped_files[suffix if entry.is_file() and suffix else "other"] += 1
         return folders, images
 
     def images(self, folder: str) -> list[str]:
-        """Every image in `folder` and below it; each real folder is entered once."""
+        """Return every image in `folder` and below it; each real folder is entered once."""
         waiting, seen, images = [folder], set(), []
         while waiting:
-            here = waiting.pop()
-            if (real := os.path.realpath(here)) in seen:
+            current = waiting.pop()
+            if (real := os.path.realpath(current)) in seen:
                 continue
             seen.add(real)
-            folders, found = self.look(here)
-            images += found
+            folders, own_images = self.entries(current)
+            images += own_images
             waiting += folders.values()
         return images
 
     def _follows(self, entry: os.DirEntry[str]) -> bool:
-        real, here = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
-        if not Path(real).exists():
-            self._links["lead nowhere"] += 1
-        elif not self._allow_outside and not inside(real, self._real):
-            self._links["lead out of the folder (--allow-outside follows them)"] += 1
-        elif inside(here, real):
-            self._links["lead back to a folder above them"] += 1
+        target, parent = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
+        if not Path(target).exists():
+            self._skipped_links["lead nowhere"] += 1
+        elif not self._allow_outside and not is_inside(target, self._real_root):
+            self._skipped_links["lead out of the folder (--allow-outside follows them)"] += 1
+        elif is_inside(parent, target):
+            self._skipped_links["lead back to a folder above them"] += 1
         else:
             return True
         return False
 
     def notes(self) -> list[str]:
-        """One sentence for each kind of thing that was passed over."""
-        notes = [f"Passed over {count:,} links that {why}." for why, count in sorted(self._links.items())]
-        if self._others:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._others.most_common(5))
-            notes.append(f"Passed over {self._others.total():,} files that are no images by their name: {kinds}.")
+        """Return one sentence for each kind of entry that was skipped."""
+        notes = [f"Skipped {count:,} links that {reason}." for reason, count in sorted(self._skipped_links.items())]
+        if self._skipped_files:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._skipped_files.most_common(5))
+            notes.append(f"Skipped {self._skipped_files.total():,} files without an image suffix: {kinds}.")
         return notes
 
 
-def inside(real: str, root: str) -> bool:
-    """Whether the resolved path `real` is `root` (resolved too) or lies below it."""
-    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
+def is_inside(path: str, root: str) -> bool:
+    """Return True if `path` is `root` or lies below it; both are resolved paths."""
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
-def _utf8(name: str) -> bool:
+def _is_utf8(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -125,52 +131,54 @@ def _utf8(name: str) -> bool:
     return True
 
 
-def _parts(walk: _Walk, notes: list[str]) -> dict[str, str]:
-    """Split -> folder that holds class folders; the split is "" where the root holds them itself.
+def _split_folders(walk: _Walk, notes: list[str]) -> dict[str, str]:
+    """Return the folder with class folders of each split; the split is "" if the root contains them directly.
 
-    `train` may also be a class (of vehicles): it is a split if it holds folders, not images, and nothing but splits
-    stands beside it, or a `val` or `test` does.
+    `train` may also be a class (of vehicles). It is a split if it contains folders and no images, and if there are only
+    splits beside it or a `val` or `test` exists.
     """
-    folders, _ = walk.look(walk.root)
-    parts: dict[str, str] = {}
+    folders, _ = walk.entries(walk.root)
+    splits: dict[str, str] = {}
     for name, path in folders.items():
         if split := SPLIT_NAMES.get(name.casefold()):
-            if split in parts:
-                raise DataError(f"{walk.root} has two folders for {split}: {parts[split]} and {path}.", "Merge them.")
-            parts[split] = path
+            if split in splits:
+                raise DataError(f"{walk.root} has two folders for {split}: {splits[split]} and {path}.", "Merge them.")
+            splits[split] = path
     others = [name for name in folders if name.casefold() not in SPLIT_NAMES]
-    if parts and not others and "train" not in parts:
-        raise DataError(f"{walk.root} has {' and '.join(parts)}, but no train.", "Add a folder train.")
-    if "train" not in parts:
+    if splits and not others and "train" not in splits:
+        raise DataError(f"{walk.root} has {' and '.join(splits)}, but no train.", "Add a folder train.")
+    if "train" not in splits:
         return {"": walk.root}
-    below, images = walk.look(parts["train"])
-    if others and (images or not below or len(parts) == 1):
+    subfolders, images = walk.entries(splits["train"])
+    if others and (images or not subfolders or len(splits) == 1):
         return {"": walk.root}
     if others:
-        notes.append(f"Passed over {', '.join(map(repr, others[:5]))} beside the splits.")
-    return parts
+        notes.append(f"Skipped {', '.join(map(repr, others[:5]))} beside the splits.")
+    return splits
 
 
-def _classes(walk: _Walk, folder: str) -> dict[str, list[str]]:
-    """Class name -> its images. Raises DataError if there are no class folders, or images beside them."""
-    folders, strays = walk.look(folder)
+def _class_images(walk: _Walk, folder: str) -> dict[str, list[str]]:
+    """Return the images of each class. Raises DataError if there are no class folders, or images beside them."""
+    folders, strays = walk.entries(folder)
     if strays:
-        what = f"{len(strays):,} images lie directly in {folder} (such as {os.path.basename(strays[0])})"  # noqa: PTH119
-        raise DataError(f"{what}, where only class folders can be.", _LAYOUT.format(root=folder))
+        example = os.path.basename(strays[0])  # noqa: PTH119
+        raise DataError(
+            f"{len(strays):,} images lie directly in {folder} (such as {example}), not in class folders.",
+            _LAYOUT.format(root=folder),
+        )
     if not folders:
         raise DataError(f"{folder} has no class folders.", _LAYOUT.format(root=folder))
     return {name: walk.images(path) for name, path in folders.items()}
 
 
-def images_in(path: Path) -> list[Path]:
-    """The images that a user names: a file as it is, a folder's images in natural order, nested ones too.
+def list_images(path: Path) -> list[Path]:
+    """Return the images that a path names: the file itself, or a folder's images and those of its subfolders.
 
-    Raises DataError for a path that is not there.
+    Images of a folder are in natural order. Raises DataError if `path` does not exist.
     """
     if path.is_dir():
-        return [
-            Path(found) for found in sorted(_Walk(path.absolute(), allow_outside=True).images(str(path)), key=natural)
-        ]
+        images = _Walk(path.absolute(), allow_outside=True).images(str(path))
+        return [Path(image) for image in sorted(images, key=natural_key)]
     if not path.exists():
         raise DataError(f"There is no image {path}.", "Check the path.")
     return [path]

@@ -1,6 +1,6 @@
-"""Batches of a split, all of one shape: a new shape costs oneDNN a slow first time.
+"""Batches of a split, all of one shape, because oneDNN is slow at the first batch of each new shape.
 
-Which photo stands where is a pure function of (seed, epoch, step): nothing is replayed to resume.
+The photos of a batch are a pure function of (seed, epoch, step): no data is replayed to resume.
 """
 
 from __future__ import annotations
@@ -39,83 +39,93 @@ class ImageSubset:
         return len(self.indices)
 
     def steps(self, batch_size: int) -> int:
-        """Batches that hold every photo once; the last one is filled up."""
+        """Return the number of batches that contain every photo once; the last batch is filled up."""
         return math.ceil(len(self) / batch_size)
 
     def pixels(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """Return the pixels of these rows of the subset, each uint8 [h, w, 3]."""
         return [self.store[int(self.indices[row])] for row in rows]
 
 
 @lru_cache(maxsize=4)
-def order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of an epoch: a permutation of range(count)."""
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return the order of the photos in an epoch: a permutation of range(count)."""
     return stream(seed, "order", epoch).permutation(count)
 
 
 def training_rows(count: int, batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
-    """Rows of batch `step` of an epoch; a short last batch is filled from the epoch's start."""
-    wanted = np.arange(step * batch_size, (step + 1) * batch_size)
-    return order(seed, epoch, count)[wanted % count]
+    """Return the rows of batch `step` of an epoch; a short last batch is filled from the start of the epoch."""
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    return epoch_order(seed, epoch, count)[positions % count]
 
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """The training split as batches: `batch(epoch, step)` gives uint8 [n, 3, size, size] and labels [n]."""
+    """The training split as augmented batches.
+
+    `view_seed` is the seed of the augmented views of a frozen backbone; all seeds of a study share it.
+    """
 
     photos: ImageSubset
     batch_size: int
-    how: transforms.Augmentation
+    augmentation: transforms.Augmentation
     seed: int
-    view_seed: int = 0  # of a frozen trunk's views, which all seeds of a study share
+    view_seed: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
         return self.photos.steps(self.batch_size)
 
     def batch(self, epoch: int, step: int, augmented_views: int = 0) -> tuple[Tensor, Tensor]:
-        """Batch `step` of `epoch`. With `views` > 0 epoch e shows view e mod views of each photo, whatever the seed."""
+        """Return the images, uint8 [n, 3, size, size], and labels [n] of a batch.
+
+        With `augmented_views` > 0 epoch e uses view e mod `augmented_views` of each photo, the same for every seed.
+        """
         rows = training_rows(len(self.photos), self.batch_size, self.seed, epoch, step)
         view, seed = (epoch % augmented_views, self.view_seed) if augmented_views else (epoch, self.seed)
         indices = [int(i) for i in self.photos.indices[rows]]
-        images = transforms.training_batch(self.photos.pixels(rows), indices, self.how, seed, view)
+        images = transforms.training_batch(self.photos.pixels(rows), indices, self.augmentation, seed, view)
         return images, torch.from_numpy(self.photos.labels[rows])
 
 
-MOST_THREADS = 4  # more of them wait for Python's lock: docs/speed.md has the figures
+MAX_THREADS = 4  # additional threads only wait for Python's lock: docs/speed.md has the figures
 
 
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    # a batch is one thread's work: torch's own threads, one team for each of ours, would only be in the way (the
-    # thread that trains keeps its count)
+    # Each batch is made by one thread: torch's own threads in each of them would compete for the cores. The training
+    # thread keeps its own number of torch threads.
     return ThreadPoolExecutor(threads, "batches", partial(torch.set_num_threads, 1))
 
 
 class Prefetcher:
-    """Prepares the next batches in threads while an accelerator works on this one; the batches are the same."""
+    """Prepare the next batches in threads while an accelerator works on the present one."""
 
     def __init__(self, batches: TrainingBatches, threads: int) -> None:
-        """As many batches are made ahead as there are `threads` (at most MOST_THREADS), each by one of them."""
-        self._batches, self._threads = batches, min(threads, MOST_THREADS)
+        """Prefetch as many batches as there are `threads` (at most MAX_THREADS), each in one thread."""
+        self._batches, self._threads = batches, min(threads, MAX_THREADS)
         self._waiting: dict[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] = {}
 
     def batch(self, epoch: int, step: int, augmented_views: int = 0) -> tuple[Tensor, Tensor]:
-        """As `TrainingBatches.batch`."""
+        """Return the same batch as `TrainingBatches.batch`."""
         per_epoch = self._batches.steps_per_epoch
         number = epoch * per_epoch + step
-        wanted = [(n // per_epoch, n % per_epoch, augmented_views) for n in range(number, number + self._threads + 1)]
-        for asked in set(self._waiting).difference(wanted):  # of another phase
-            self._waiting.pop(asked).cancel()
-        for asked in wanted:
-            if asked not in self._waiting:
-                self._waiting[asked] = _pool(self._threads).submit(self._batches.batch, *asked)
-        return self._waiting.pop(wanted[0]).result()
+        requests = [(n // per_epoch, n % per_epoch, augmented_views) for n in range(number, number + self._threads + 1)]
+        for request in set(self._waiting).difference(requests):  # of another phase
+            self._waiting.pop(request).cancel()
+        for request in requests:
+            if request not in self._waiting:
+                self._waiting[request] = _pool(self._threads).submit(self._batches.batch, *request)
+        return self._waiting.pop(requests[0]).result()
 
 
 def plain_batches(photos: ImageSubset, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:
-    """The split in its own order: uint8 [batch_size, 3, size, size] and how many rows of it count.
+    """Yield the split in its own order, without augmentation.
 
-    The last batch is filled with its own first photo, so that all have one shape.
+    Yields:
+        A batch, uint8 [batch_size, 3, size, size], and how many of its rows count. The last batch is filled with its
+        own first photo, so that all batches have one shape.
     """
     for begin in range(0, len(photos), batch_size):
         rows = list(range(begin, min(begin + batch_size, len(photos))))

@@ -1,4 +1,4 @@
-"""Images named by a table: CSV, JSON lines or Parquet with the columns path, label and perhaps split and group."""
+"""Images listed in a table: CSV, JSON lines or Parquet with the columns path, label and optionally split and group."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from stat import S_ISREG
 
 import pandas as pd
 
-from headstart.data.folder import inside
-from headstart.data.image_index import SPLIT_NAMES, ImageIndex, assemble, nearest
+from headstart.data.folder import is_inside
+from headstart.data.image_index import SPLIT_NAMES, ImageIndex, build_index, did_you_mean
 from headstart.errors import DataError, UsageError
 
-_REQUIRED, _KNOWN = ("path", "label"), ("path", "label", "split", "group")
-_ESCAPES = r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)"
-_UNTIDY = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
+_REQUIRED, _COLUMNS = ("path", "label"), ("path", "label", "split", "group")
+_OUTSIDE = r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)"
+_NOT_NORMALISED = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
 
 
-def read(source: str, path: Path, *, allow_outside: bool = False) -> ImageIndex:
-    """The images that the manifest at `path` (absolute) names, relative to its folder.
+def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> ImageIndex:
+    """Return the index of the images that a manifest lists, relative to its folder.
 
-    Rows count from 1, the first below the header; equal ones are read once, with a note. Raises DataError, naming the
-    row, for a missing column or value, an absolute path or one with `..`, a link that leads out of the folder (these
-    unless `allow_outside`), an unknown split, a path with two labels, and files that are not there. Raises UsageError
-    for Parquet without pyarrow.
+    Rows are numbered from 1, the first one below the header. Equal rows are read once, with a note.
+
+    Args:
+        source: Name of the source in messages.
+        path: The manifest, absolute.
+        allow_outside: Accept absolute paths, paths with `..`, and links that lead out of the manifest's folder.
+
+    Raises:
+        DataError: A column, a value or a file is missing, a path leads out of the folder, a split is unknown, or a path
+            has two labels. The message names the row.
+        UsageError: The manifest is a Parquet file and pyarrow is not installed.
     """
     table, notes = _table(path)
     _check_values(path, table)
@@ -38,49 +45,51 @@ def read(source: str, path: Path, *, allow_outside: bool = False) -> ImageIndex:
     if repeated.any():
         notes.append(f"{int(repeated.sum()):,} rows of {path.name} repeat an earlier one and are read once.")
         table = table[~repeated]
-    if (twice := table["path"].duplicated(keep=False)).any():
-        first = table[twice].iloc[0]["path"]
+    if (conflicting := table["path"].duplicated(keep=False)).any():
+        first = table[conflicting].iloc[0]["path"]
         rows = (table.index[table["path"] == first] + 1).tolist()
-        what = (
-            f"{path.name} names {first} twice, with different labels, splits or groups (rows {rows[0]} and {rows[1]})."
+        raise DataError(
+            f"{path.name} has {first} twice, with different labels, splits or groups (rows {rows[0]} and {rows[1]}).",
+            "Keep one of the rows.",
         )
-        raise DataError(what, "Keep one of the rows.")
     keys = table["path"].tolist()
     _check_files(path, keys, allow_outside)
     columns = [table[name].tolist() for name in ("label", "split", "group")]
-    return assemble(source, path.parent, keys, columns[0], columns[1], columns[2], notes)
+    return build_index(source, path.parent, keys, columns[0], columns[1], columns[2], notes)
 
 
 def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The four columns as text ("" where one is absent) and notes on other columns."""
+    """Return the four columns as text ("" if one is absent) and notes on other columns."""
     suffix = path.suffix.lower()
     reader = {".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines}.get(suffix, _csv)
     try:
         table = reader(path)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and a bad encoding are ValueErrors
         reason = str(error).strip().splitlines()[-1]
-        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct that place."
+        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct the file."
         raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", hint) from error
     table.columns = table.columns.str.strip()
-    if (twice := table.columns.duplicated()).any():
-        raise DataError(f"{path.name} has the column {table.columns[twice][0]!r} twice.", "Keep one of the two.")
-    extra = [str(column) for column in table if column not in _KNOWN]
+    if (repeated := table.columns.duplicated()).any():
+        raise DataError(f"{path.name} has the column {table.columns[repeated][0]!r} twice.", "Keep one of the two.")
+    extra = [str(column) for column in table if column not in _COLUMNS]
     for name in _REQUIRED:
         if name not in table:
-            shown = ", ".join(map(str, table)) or "none"
-            hint = nearest(name, extra) or f"Its columns are {shown}; name one of them {name}."
+            present = ", ".join(map(str, table)) or "none"
+            hint = did_you_mean(name, extra) or f"Its columns are {present}; name one of them {name}."
             raise DataError(f"{path.name} has no column {name!r}.", hint)
     if table.empty:
         raise DataError(f"{path.name} has no rows.", "Give each image a row with its path and label.")
-    notes = [f"Column {column!r} of {path.name} is not used. {nearest(column, _KNOWN)}".rstrip() for column in extra]
-    return table.reindex(columns=list(_KNOWN), fill_value=""), notes
+    notes = [
+        f"Column {column!r} of {path.name} is not used. {did_you_mean(column, _COLUMNS)}".rstrip() for column in extra
+    ]
+    return table.reindex(columns=list(_COLUMNS), fill_value=""), notes
 
 
 def _csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
     if not header.strip():
-        raise DataError(f"{path.name} is empty.", "Give it a header, path,label, and a row for each image.")
+        raise DataError(f"{path.name} is empty.", "Add a header, path,label, and a row for each image.")
     separator = "," if "," in header else next((s for s in "\t;" if s in header), ",")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with too many fields
@@ -88,7 +97,7 @@ def _csv(path: Path) -> pd.DataFrame:
 
 
 def _json_lines(path: Path) -> pd.DataFrame:
-    columns: dict[str, list[str]] = {name: [] for name in _KNOWN}
+    columns: dict[str, list[str]] = {name: [] for name in _COLUMNS}
     seen: dict[str, None] = {}
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
@@ -120,19 +129,19 @@ def _parquet(path: Path) -> pd.DataFrame:
     except ImportError as error:
         raise UsageError("Parquet manifests need pyarrow.", "Run pip install headstart[shards].") from error
     try:
-        found = pyarrow.parquet.read_schema(path).names
-        table = pyarrow.parquet.read_table(path, columns=[name for name in _KNOWN if name in found])
+        names = pyarrow.parquet.read_schema(path).names
+        table = pyarrow.parquet.read_table(path, columns=[name for name in _COLUMNS if name in names])
         columns = {}
         for name in table.column_names:
             column = table[name]
-            if pyarrow.types.is_floating(column.type):  # whole numbers beside gaps are stored as floats
+            if pyarrow.types.is_floating(column.type):  # a column of whole numbers with gaps is stored as floats
                 column = column.cast(pyarrow.int64())
             columns[name] = column.cast(pyarrow.string()).fill_null("").to_pylist()
-    except pyarrow.ArrowException as error:  # lists, say, are no text; and not all of them are ValueErrors
+    except pyarrow.ArrowException as error:  # for example a column of lists; not every ArrowException is a ValueError
         raise ValueError(str(error)) from error
     frame = pd.DataFrame(columns, dtype=str)
-    for name in found:
-        if name not in _KNOWN:
+    for name in names:
+        if name not in _COLUMNS:
             frame[name] = ""
     return frame
 
@@ -147,63 +156,64 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
     for name in _REQUIRED:
         if (empty := table[name].isna() | (table[name] == "")).any():
             raise DataError(f"{_row(path, empty)} has no {name}.", f"Fill in its {name} or remove the row.")
-    if (odd := table["path"].str.contains("\0", regex=False)).any():
-        raise DataError(f"{_row(path, odd)} has a zero byte in its path.", "Correct the path.")
+    if (invalid := table["path"].str.contains("\0", regex=False)).any():
+        raise DataError(f"{_row(path, invalid)} has a zero byte in its path.", "Correct the path.")
 
 
 def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[str]) -> pd.Series[str]:
-    if not allow_outside and (out := column.str.contains(_ESCAPES, regex=True)).any():
-        what = f"{_row(path, out)} leads out of the manifest's folder: {column[out].iloc[0]!r}."
-        raise DataError(what, "Use paths relative to the manifest, without '..', or --allow-outside if you trust it.")
-    column = _as_spelt_here(path, column, notes)
-    untidy = column.str.contains(_UNTIDY, regex=True)
-    if untidy.any():
+    if not allow_outside and (outside := column.str.contains(_OUTSIDE, regex=True)).any():
+        message = f"{_row(path, outside)} leads out of the manifest's folder: {column[outside].iloc[0]!r}."
+        raise DataError(message, "Use relative paths without '..', or --allow-outside if you trust the manifest.")
+    column = _as_local_paths(path, column, notes)
+    to_normalise = column.str.contains(_NOT_NORMALISED, regex=True)
+    if to_normalise.any():
         root = path.parent.as_posix()
         column = column.copy()
-        column[untidy] = column[untidy].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
+        column[to_normalise] = column[to_normalise].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
     return column
 
 
-def _as_spelt_here(path: Path, column: pd.Series[str], notes: list[str]) -> pd.Series[str]:
-    """Paths as this system has them, where a table from another one has backslashes or other forms of accents."""
+def _as_local_paths(path: Path, column: pd.Series[str], notes: list[str]) -> pd.Series[str]:
+    """Convert paths from another system, with backslashes or another Unicode form of accents, to existing paths."""
     foreign = column.str.contains(r"\\|[^\x00-\x7f]", regex=True)
     if not foreign.any():
         return column
 
-    def here(key: str) -> str:
+    def local_path(key: str) -> str:
+        """Return the form of a path that exists on this machine, or the path itself."""
         slashed = key.replace("\\", "/")
         forms = (key, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")))
         return next((form for form in forms if (path.parent / form).exists()), key)
 
-    found = column.copy()
-    found[foreign] = found[foreign].map(here)
-    if changed := int((found != column).sum()):
+    converted = column.copy()
+    converted[foreign] = converted[foreign].map(local_path)
+    if count := int((converted != column).sum()):
         notes.append(
-            f"{changed:,} paths of {path.name} are spelt as on another system (\\ or accents), and were found."
+            f"{count:,} paths of {path.name} are spelt as on another system (\\ or accents) and were converted."
         )
-    return found
+    return converted
 
 
 def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:
-    known = {"": "", **SPLIT_NAMES}
-    mapped = column.str.lower().map(known)
-    if (odd := mapped.isna()).any():
-        value = column[odd].iloc[0]
+    names = {"": "", **SPLIT_NAMES}
+    mapped = column.str.lower().map(names)
+    if (unknown := mapped.isna()).any():
+        value = column[unknown].iloc[0]
         raise DataError(
-            f"{_row(path, odd)} has the split {value!r}.", nearest(value, known) or "Use train, val or test."
+            f"{_row(path, unknown)} has the split {value!r}.", did_you_mean(value, names) or "Use train, val or test."
         )
     return mapped
 
 
 def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
-    """Raises DataError for files that are not there or lead out; each folder is listed and resolved once."""
-    root, known = os.path.realpath(path.parent), dict[str, dict[str, bool]]()
+    """Raise DataError for files that are missing or lie outside; each folder is listed and resolved once."""
+    root, folders = os.path.realpath(path.parent), dict[str, dict[str, bool]]()
     missing: list[str] = []
     for key in keys:
         parent, _, name = key.rpartition("/")
-        if parent not in known:
-            known[parent] = dict(_files(path.parent / parent, root, allow_outside))
-        allowed = known[parent].get(name)
+        if parent not in folders:
+            folders[parent] = dict(_files(path.parent / parent, root, allow_outside))
+        allowed = folders[parent].get(name)
         if allowed is False:
             raise DataError(
                 f"{key} in {path.name} is a link that leads out of its folder.",
@@ -212,22 +222,25 @@ def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
         if allowed is None:
             missing.append(key)
     if missing:
-        what = f"{len(missing):,} of {len(keys):,} files that {path.name} names are not in {path.parent}"
-        raise DataError(f"{what}: {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}.", "Correct these paths.")
+        examples = f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
+        raise DataError(
+            f"{len(missing):,} of {len(keys):,} files that {path.name} lists are not in {path.parent}: {examples}.",
+            "Correct these paths.",
+        )
 
 
 def _files(folder: Path, root: str, allow_outside: bool) -> Iterator[tuple[str, bool]]:
-    """Names of the regular files in `folder`, and whether each really lies inside `root` (or need not)."""
-    here = allow_outside or inside(os.path.realpath(folder), root)
+    """Yield the names of the regular files in `folder`, and whether each one may be read."""
+    folder_allowed = allow_outside or is_inside(os.path.realpath(folder), root)
     try:
-        with os.scandir(folder) as found:
-            for entry in found:
+        with os.scandir(folder) as entries:
+            for entry in entries:
                 if not entry.is_symlink():
                     if entry.is_file():
-                        yield entry.name, here
+                        yield entry.name, folder_allowed
                 elif os.path.exists(entry.path) and S_ISREG(entry.stat().st_mode):  # noqa: PTH110
-                    yield entry.name, allow_outside or inside(os.path.realpath(entry.path), root)
+                    yield entry.name, allow_outside or is_inside(os.path.realpath(entry.path), root)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise DataError(f"The folder {folder} cannot be read ({error.strerror}).", "Give yourself access.") from error
+        raise DataError(f"The folder {folder} cannot be read ({error.strerror}).", "Grant read permission.") from error

@@ -1,4 +1,4 @@
-"""Work shared among threads whose results come back in order, with a bounded number waiting."""
+"""Map a function over items in threads, with results in order and a bounded queue."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Result = TypeVar("Result")
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
-    """`function` of each item, in the items' order, computed by `threads` threads that run at most 8 items ahead each.
+    """Yield `function` of each item, in the order of the items.
 
-    An exception of `function` is raised here. Close the iterator (`contextlib.closing`) to stop early.
+    The function runs in `threads` threads, at most 8 items per thread ahead. Its exceptions are raised in the caller.
+    To stop early, close the iterator (`contextlib.closing`).
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:

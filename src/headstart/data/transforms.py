@@ -1,8 +1,9 @@
-"""Augmentation of one photo as a pure function of (seed, epoch, index); mixup of a batch as one of (seed, epoch, step).
+"""Crop, augment and normalise photos.
 
-Photos come as uint8 arrays [h, w, 3] of any size and leave as uint8 tensors [n, 3, size, size] in channels_last order;
-`normalise` makes them floats on the device. Every photo has its own draw (torchvision's v2 transforms on a batch draw
-one crop for all of it, vision#8484), and the same one in every arm.
+The augmentation of a photo is a pure function of (seed, epoch, index). Photos are uint8 arrays [h, w, 3] of any size;
+batches are uint8 tensors [n, 3, size, size] in channels_last order, which `normalise` converts to floats on the device.
+Every photo has its own draw (torchvision's v2 transforms draw one crop for a whole batch, vision#8484), and the draw is
+the same in every arm.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ Box = tuple[int, int, int, int]  # top, left, height, width
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training photo: output side in px, smallest crop (share of the area), flip, colour jitter."""
+    """Augmentation of training photos.
+
+    Attributes:
+        size: Output side in px.
+        crop: Smallest crop, as a share of the area.
+        flip: Flip half of the photos left to right.
+        jitter: Largest relative change of brightness, contrast and saturation.
+    """
 
     size: int
     crop: float = 0.08
@@ -33,8 +41,11 @@ class Augmentation:
 
 
 def random_box(height: int, width: int, smallest: float, draws: np.random.Generator) -> Box:
-    """The box of a random resized crop (Szegedy et al. 2015; torchvision's RandomResizedCrop: ten tries, then the
-    largest centred box with an aspect ratio in 3/4 to 4/3)."""
+    """Draw the box of a random resized crop.
+
+    As torchvision's RandomResizedCrop (Szegedy et al. 2015): ten tries, then the largest centred box with an aspect
+    ratio in 3/4 to 4/3. `smallest` is the smallest share of the area.
+    """
     area = height * width
     low, high = math.log(3 / 4), math.log(4 / 3)
     for share, log_ratio, down, right in draws.random((10, 4)):
@@ -49,13 +60,13 @@ def random_box(height: int, width: int, smallest: float, draws: np.random.Genera
 
 
 def centre_box(height: int, width: int) -> Box:
-    """The largest centred square, the whole of the shorter side."""
+    """Return the largest centred square: its side is the shorter side of the photo."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def cut(photo: np.ndarray, box: Box, size: int) -> Tensor:
-    """The box of a photo [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size]."""
+def crop_and_resize(photo: np.ndarray, box: Box, size: int) -> Tensor:
+    """Return the box of a photo [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size]."""
     top, left, height, width = box
     region = np.array(photo[top : top + height, left : left + width])  # a copy: the store is read-only
     tensor = torch.from_numpy(region).permute(2, 0, 1).unsqueeze(0)
@@ -64,43 +75,46 @@ def cut(photo: np.ndarray, box: Box, size: int) -> Tensor:
     return F.interpolate(tensor, (size, size), mode="bilinear", antialias=True)
 
 
-def training_photo(photo: np.ndarray, how: Augmentation, seed: int, epoch: int, index: int) -> Tensor:
-    """One photo [h, w, 3] as training shows it in `epoch`: uint8 [1, 3, size, size]."""
+def training_photo(photo: np.ndarray, augmentation: Augmentation, seed: int, epoch: int, index: int) -> Tensor:
+    """Return the augmented view of a photo [h, w, 3] in `epoch`: uint8 [1, 3, size, size]."""
     draws = stream(seed, "augment", epoch, index)
     flip, brightness, contrast, saturation = draws.random(4)
-    box = random_box(photo.shape[0], photo.shape[1], how.crop, draws)
-    image = cut(photo, box, how.size)
-    if how.flip and flip < 0.5:
+    box = random_box(photo.shape[0], photo.shape[1], augmentation.crop, draws)
+    image = crop_and_resize(photo, box, augmentation.size)
+    if augmentation.flip and flip < 0.5:
         image = image.flip(-1)
-    if how.jitter:
+    if augmentation.jitter:
         for adjust, draw in (
             (TF.adjust_brightness, brightness),
             (TF.adjust_contrast, contrast),
             (TF.adjust_saturation, saturation),
         ):
-            image = adjust(image, 1 + how.jitter * (2 * draw - 1))
+            image = adjust(image, 1 + augmentation.jitter * (2 * draw - 1))
     return image
 
 
 def training_batch(
-    photos: Sequence[np.ndarray], indices: Sequence[int], how: Augmentation, seed: int, epoch: int
+    photos: Sequence[np.ndarray], indices: Sequence[int], augmentation: Augmentation, seed: int, epoch: int
 ) -> Tensor:
-    """Photos of a batch as training shows them: uint8 [n, 3, size, size], channels_last."""
-    return _together([training_photo(p, how, seed, epoch, int(i)) for p, i in zip(photos, indices, strict=True)])
+    """Return the augmented photos of a batch: uint8 [n, 3, size, size], channels_last."""
+    return _stack([training_photo(p, augmentation, seed, epoch, int(i)) for p, i in zip(photos, indices, strict=True)])
 
 
 def plain_batch(photos: Sequence[np.ndarray], size: int) -> Tensor:
-    """Photos as validation, test and prediction show them: the centred square, uint8 [n, 3, size, size]."""
-    return _together([cut(photo, centre_box(photo.shape[0], photo.shape[1]), size) for photo in photos])
+    """Return the centred squares of photos, as validation, test and prediction use: uint8 [n, 3, size, size]."""
+    return _stack([crop_and_resize(photo, centre_box(photo.shape[0], photo.shape[1]), size) for photo in photos])
 
 
-def _together(images: list[Tensor]) -> Tensor:
-    """One batch, in channels_last order whatever the order of the images."""
+def _stack(images: list[Tensor]) -> Tensor:
+    """Return one batch, in channels_last order whatever the order of the images."""
     return torch.cat([image.permute(0, 2, 3, 1) for image in images]).permute(0, 3, 1, 2)
 
 
 def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
-    """uint8 [n, 3, h, w] to float32 on `device`, with the mean and std (of values in 0 to 1) of the start."""
+    """Return a batch uint8 [n, 3, h, w] as float32 on `device`, normalised.
+
+    `mean` and `std` are those of the initial weights, per colour channel, for pixels in 0 to 1.
+    """
     shift = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=device).mul(255).view(1, 3, 1, 1)
     on_device = batch.to(device)

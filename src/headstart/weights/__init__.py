@@ -1,1 +1,1 @@
-"""Initial weights: where they come from and how they are read."""
+"""Initial weights: published weights, weight files and random initialization."""

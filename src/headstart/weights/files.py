@@ -1,7 +1,8 @@
-"""Weight files: read without running them, and fitted to a network's keys and shapes.
+"""Read weight files without executing them, and adapt them to a network's keys and shapes.
 
-Formats by content, never by name: safetensors, or torch's own through its `weights_only=True` unpickler, which builds
-tensors and refuses everything else. The file is a stranger: sizes are checked before memory is taken.
+The format is detected from the content, not from the name: safetensors, or torch's own format through its
+`weights_only=True` unpickler, which builds tensors and refuses everything else. Files are not trusted: sizes are
+checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -18,24 +19,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from headstart.config.start_spec import not_there
+from headstart.config.start_spec import unreadable_weights
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.models.structure import head_name
 from headstart.weights.download import sha256_of
 
-WHOLE, HEAD, BACKBONE = "model.safetensors", "head.safetensors", "backbone.safetensors"  # of a model folder
-LARGEST_HEADER = 10_000_000  # bytes of JSON in a safetensors file; a ResNet-50 has 30,000
+# Files of a model folder.
+MODEL_FILE = "model.safetensors"
+HEAD_FILE = "head.safetensors"
+BACKBONE_FILE = "backbone.safetensors"
+
+MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
-HEADS = ("fc", "classifier", "head", "last_linear", "linear")
-SYSTEM = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil", "socket"}
-SYSTEM |= {"subprocess", "sys"}
-SHOWN = 4
+HEAD_NAMES = ("fc", "classifier", "head", "last_linear", "linear")
+SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
+SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
+MAX_NAMES_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Tensors as they lie in the file, its metadata (safetensors only) and its SHA-256."""
+    """The tensors of a weights file as stored, its metadata (safetensors only) and its SHA-256."""
 
     path: Path
     state: dict[str, Tensor]
@@ -44,10 +49,11 @@ class WeightsFile:
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Read a safetensors or .pth file onto the CPU.
+    """Read a safetensors or .pth file onto the CPU. Nothing in the file is executed.
 
-    Raises DataError for a file that is not there or cannot be opened; ModelFileError for one that is damaged, that
-    holds more than tensors, or that is no weights file at all. Nothing in the file is executed.
+    Raises:
+        DataError: The file does not exist or cannot be opened.
+        ModelFileError: The file is damaged, contains more than tensors, or is not a weights file.
     """
     try:
         with path.open("rb") as file:
@@ -55,27 +61,26 @@ def read_weights(path: Path) -> WeightsFile:
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder.", f"Name a weights file, or write run:{path} for a model.") from error
     except OSError as error:
-        raise not_there(path, str(error.strerror)) from error
+        raise unreadable_weights(path, str(error.strerror)) from error
     metadata: dict[str, str] = {}
-    # First the form of safetensors (8 bytes of length, the highest 0, then JSON): a length may look like a pickle.
+    # Test for safetensors first (8 bytes of length, the highest 0, then JSON): a length may look like a pickle.
     if start[6:] == b"\0\0{":
         state, metadata = _read_safetensors(path, int.from_bytes(start[:8], "little"), size)
     elif start[:2] != b"PK" and start[:1] != b"\x80":
         raise ModelFileError(
-            f"{path} is neither a safetensors nor a PyTorch weights file.",
-            "Get it again: it is damaged, or something else.",
+            f"{path} is neither a safetensors nor a PyTorch weights file.", "Download or copy the file again."
         )
     elif path.suffix == ".safetensors":
         raise ModelFileError(
-            f"{path} is called safetensors but is a pickle, which can carry a program; nothing in it was run.",
-            "Get it again from where it came, or call it .pth if torch.save wrote it and you trust who made it.",
+            f"{path} is named safetensors but is a pickle, which can contain a program; nothing in it was run.",
+            "Download it again, or rename it to .pth if torch.save wrote it and you trust its source.",
         )
     else:
         state = _read_torch(path)
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise ModelFileError(
-                f"{name} in {path} is not a plain array of real numbers.", "Save dense, unquantised weights."
+                f"{name} in {path} is not a dense array of real numbers.", "Save dense, unquantised weights."
             )
         if tensor.numel() * tensor.element_size() > size:
             raise ModelFileError(f"{name} in {path} claims to be larger than the file.", "Do not use this file.")
@@ -83,13 +88,13 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 def model_weights(folder: Path) -> WeightsFile:
-    """The weights of a model folder: one whole file, or a head and the frozen trunk that many heads share.
+    """Read the weights of a model folder: one file, or a head and the frozen backbone that several heads share.
 
-    Raises what `read_weights` raises; the SHA-256 of two files is that of their two.
+    The SHA-256 of two files is that of their two hashes. Raises the errors of `read_weights`.
     """
-    if (folder / WHOLE).exists() or not (folder / HEAD).exists():
-        return read_weights(folder / WHOLE)
-    head, backbone = read_weights(folder / HEAD), read_weights(folder / BACKBONE)
+    if (folder / MODEL_FILE).exists() or not (folder / HEAD_FILE).exists():
+        return read_weights(folder / MODEL_FILE)
+    head, backbone = read_weights(folder / HEAD_FILE), read_weights(folder / BACKBONE_FILE)
     both = hashlib.sha256(f"{head.sha256} {backbone.sha256}".encode()).hexdigest()
     return WeightsFile(head.path, {**backbone.state, **head.state}, head.metadata, both)
 
@@ -97,7 +102,7 @@ def model_weights(folder: Path) -> WeightsFile:
 def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
-    if header > min(LARGEST_HEADER, size - 8):
+    if header > min(MAX_HEADER_BYTES, size - 8):
         raise ModelFileError(
             f"{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.", "Get the file again."
         )
@@ -116,24 +121,24 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         )
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # whatever a damaged or hostile file provokes
-        raise _refusal(path, error) from error
+    except Exception as error:  # damaged and hostile files raise many kinds of errors
+        raise _load_error(path, error) from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
-        raise ModelFileError(f"{path} holds no named tensors.", "Save the network's state_dict() with torch.save.")
-    strange = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-    if strange:
+        raise ModelFileError(f"{path} contains no named tensors.", "Save the network's state_dict() with torch.save.")
+    others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
+    if others:
         raise ModelFileError(
-            f"{path} holds other things than tensors ({_some(strange)}).",
+            f"{path} contains more than tensors ({_first_names(others)}).",
             f"Save only the state_dict, or put it under one of {', '.join(WRAPPERS)}.",
         )
     return {name: tensor.detach() for name, tensor in content.items()}
 
 
-def _refusal(path: Path, error: Exception) -> HeadstartError:
-    """The right words for a file that torch's safe unpickler would not read."""
+def _load_error(path: Path, error: Exception) -> HeadstartError:
+    """Return the error to raise for a file that torch's safe unpickler does not read."""
     if isinstance(error, OSError) and error.errno:
         return DataError(f"{path} cannot be read ({error.strerror}).", "Check the file and its disk.")
     names = _foreign_names(path)
@@ -141,8 +146,8 @@ def _refusal(path: Path, error: Exception) -> HeadstartError:
         return ModelFileError(
             f"{path} is damaged or was not written by torch.save ({type(error).__name__}).", "Get the file again."
         )
-    whole = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
-    if whole and not any(name.partition(".")[0] in SYSTEM for name in names):
+    has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
+    if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
         if _is_dict(path):
             return ModelFileError(
                 f"{path} is a dict with a whole model in it, which only a pickle that may run programs can open.",
@@ -155,27 +160,27 @@ def _refusal(path: Path, error: Exception) -> HeadstartError:
             f'torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), "weights.pth")',
         )
     return ModelFileError(
-        f"{path} holds more than tensors ({_some(names) or 'code'}) and was refused; nothing in it was run.",
-        "Ask its maker for a safetensors file, or for torch.save(network.state_dict(), PATH).",
+        f"{path} contains more than tensors ({_first_names(names) or 'code'}) and was refused; nothing in it was run.",
+        "Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH).",
     )
 
 
 def _foreign_names(path: Path) -> list[str]:
-    """The classes and functions that the pickle asks for beyond torch's allowed ones; read statically, never run."""
-    found: set[str] = set()
-    with suppress(Exception):  # a damaged pickle can be read only so far
+    """Return the classes and functions that the pickle needs beyond torch's allowed ones, without running it."""
+    names: set[str] = set()
+    with suppress(Exception):  # a damaged pickle is read up to the damage
         if zipfile.is_zipfile(path):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
         with path.open("rb") as file:
             for _ in range(4):  # the old format: magic number, protocol, system, content
                 for code, value, _position in pickletools.genops(file):
                     if code.name == "GLOBAL":
-                        found.add(str(value).replace(" ", "."))
-    return sorted(found - {"__builtin__.set", "builtins.set"})
+                        names.add(str(value).replace(" ", "."))
+    return sorted(names - {"__builtin__.set", "builtins.set"})
 
 
 def _is_dict(path: Path) -> bool:
-    """Whether what the pickle holds is a dict at the top; read statically."""
+    """Return True if the pickle's top-level object is a dict, without running it."""
     with suppress(Exception), zipfile.ZipFile(path) as archive:
         inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         codes = (code.name for code, _, _ in pickletools.genops(archive.read(inner)))
@@ -189,47 +194,61 @@ def _is_torchscript(path: Path) -> bool:
     return False
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _first_names(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + more
 
 
-def fit(file: WeightsFile, network: nn.Module, *, label: str, num_classes: int) -> tuple[dict[str, Tensor], list[str]]:
-    """The trunk's tensors in float32 under the network's own keys, and notes on what was done to get there.
+def adapt_weights(
+    file: WeightsFile, network: nn.Module, *, label: str, num_classes: int
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the backbone's tensors in float32 under the network's own keys, and notes on what was changed.
 
-    `network` gives names and shapes only (it may be on the meta device); `label` names it in messages. Prefixes that
-    wrappers leave (`module.`, `_orig_mod.`, …) are dropped, `shortcut.` is read as `downsample.`, the file's head is
-    left out. A missing `num_batches_tracked` is 0. Raises ModelFileError for missing, unexpected, misshapen, integer
-    or non-finite tensors.
+    Prefixes of wrappers (`module.`, `_orig_mod.`, …) are removed, `shortcut.` is read as `downsample.`, and the file's
+    head is left out. A missing `num_batches_tracked` is 0.
+
+    Args:
+        file: The weights file.
+        network: Gives names and shapes only; it may be on the meta device.
+        label: Name of the network in messages.
+        num_classes: Classes of the new head.
+
+    Raises:
+        ModelFileError: A tensor is missing, unexpected, of another shape, of integers or not finite.
     """
     head = head_name(network)
     expected = {k: v for k, v in network.state_dict().items() if not k.startswith(head + ".")}
     renamed, notes = _rename(file, [*expected, head + "."])
-    in_head = re.compile(rf"({'|'.join(map(re.escape, sorted({head, *HEADS})))})\.")
-    top = {k: v for k, v in renamed.items() if k not in expected and in_head.match(k)}
-    state = {k: v for k, v in renamed.items() if k not in top}
+    in_head = re.compile(rf"({'|'.join(map(re.escape, sorted({head, *HEAD_NAMES})))})\.")
+    head_state = {k: v for k, v in renamed.items() if k not in expected and in_head.match(k)}
+    state = {k: v for k, v in renamed.items() if k not in head_state}
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in expected]
     if missing or unexpected:
-        parts = [f"{len(ks)} {w} ({_some(ks)})" for w, ks in (("missing", missing), ("unexpected", unexpected)) if ks]
+        parts = [
+            f"{len(keys)} {kind} ({_first_names(keys)})"
+            for kind, keys in (("missing", missing), ("unexpected", unexpected))
+            if keys
+        ]
         raise ModelFileError(
             f"{file.path} does not fit {label}: {' and '.join(parts)} of {len(expected)} tensors.",
             "Name the network and the switches it was made with, or rename its keys.",
         )
     shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
-    if odd := [f"{k}: {found}, not {wanted}" for k, (found, wanted) in shapes.items() if found != wanted]:
+    if different := [f"{k}: {shape}, not {required}" for k, (shape, required) in shapes.items() if shape != required]:
         raise ModelFileError(
-            f"{file.path} does not fit {label}: {_some(odd)}.", "Name the network and the stem it was made with."
+            f"{file.path} does not fit {label}: {_first_names(different)}.",
+            "Name the network and the stem it was made with.",
         )
-    if widths := [v.shape[0] for v in top.values() if v.ndim >= 2]:
-        notes.append(f"head of {widths[-1]} classes replaced by a fresh one of {num_classes}")
+    if widths := [v.shape[0] for v in head_state.values() if v.ndim >= 2]:
+        notes.append(f"head of {widths[-1]} classes replaced by a new one of {num_classes}")
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
-    backbone = {k: _as_plain(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
+    backbone = {k: _as_finite(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
     return backbone, notes
 
 
 def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[str]]:
-    """The file's tensors under the network's spelling; a prefix that the network itself has is kept."""
+    """Return the file's tensors under the network's names; a prefix that the network itself has stays."""
     prefixes = tuple(p for p in PREFIXES if not any(k.startswith(p) for k in expected))
     renamed: dict[str, Tensor] = {}
     for key, tensor in file.state.items():
@@ -240,25 +259,26 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
             name = re.sub(r"(^|\.)shortcut\.", r"\1downsample.", name)
         if name in renamed:
             raise ModelFileError(
-                f"{file.path} holds {name} twice, once as {key}.", "Keep one of the two networks in the file."
+                f"{file.path} contains {name} twice, once as {key}.", "Keep one of the two networks in the file."
             )
         renamed[name] = tensor
     changed = sum(name not in renamed for name in file.state)
     notes = [f"{changed} keys renamed"] if changed else []
-    halves = {str(t.dtype).removeprefix("torch.") for t in renamed.values() if t.is_floating_point()} - {"float32"}
-    return renamed, notes + [f"{name} cast to float32" for name in sorted(halves)]
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in renamed.values() if t.is_floating_point()} - {"float32"}
+    return renamed, notes + [f"{name} cast to float32" for name in sorted(dtypes)]
 
 
-def _as_plain(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
+def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
+    """Return a copy in the expected dtype. Raises ModelFileError for another kind of numbers, NaN or infinity."""
     if name.endswith("num_batches_tracked") and tensor.is_floating_point():
-        tensor = torch.zeros_like(expected)  # cast with all the rest, it no longer counts; as good as missing
+        tensor = torch.zeros_like(expected)  # a counter cast to floating point is not exact: treat it as missing
     if tensor.is_floating_point() != expected.is_floating_point():
         raise ModelFileError(
-            f"{name} in {path} is {tensor.dtype}, where {expected.dtype} belongs.", "Save unquantised weights."
+            f"{name} in {path} is {tensor.dtype}, but {expected.dtype} is required.", "Save unquantised weights."
         )
-    plain = tensor.to(expected.dtype, copy=True).contiguous()  # safetensors are mapped: the file may change or go
-    if plain.is_floating_point() and not torch.isfinite(plain).all():
+    copied = tensor.to(expected.dtype, copy=True).contiguous()  # the file is memory-mapped and may change
+    if copied.is_floating_point() and not torch.isfinite(copied).all():
         raise ModelFileError(
-            f"{name} in {path} holds NaN or infinite numbers.", "Use an earlier file: this training had diverged."
+            f"{name} in {path} contains NaN or infinite numbers.", "Use an earlier file: this training had diverged."
         )
-    return plain
+    return copied

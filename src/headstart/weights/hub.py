@@ -1,4 +1,4 @@
-"""Published weights by name, from torchvision and timm: where they lie, and what belongs to them."""
+"""Find published weights by name, from torchvision and timm."""
 
 from __future__ import annotations
 
@@ -23,9 +23,16 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """A weights file on this disk with its SHA-256, and its publisher's mean, std, licence, provenance and classes.
+    """A published weights file on this disk.
 
-    `classes` are empty where they are not known.
+    Attributes:
+        path: The file.
+        sha256: Its hash.
+        mean: The publisher's mean per colour channel.
+        std: The publisher's standard deviation per colour channel.
+        licence: Terms of use.
+        provenance: Who published it, and where.
+        classes: Class names, empty if not known.
     """
 
     path: Path
@@ -38,17 +45,21 @@ class PretrainedWeights:
 
 
 def find_torchvision(network: str) -> PretrainedWeights:
-    """torchvision's default weights for `network` (resnet18, resnet34, resnet50), downloaded unless torch has them.
+    """Return torchvision's default weights for `network` (resnet18, resnet34, resnet50).
 
-    Torch's cache is used (`torch.hub.get_dir()/checkpoints`), and a file there is hashed before it is read: torch
-    itself would trust it. Raises DataError offline, ModelFileError for a file of another hash.
+    They are downloaded unless torch's cache has them (`torch.hub.get_dir()/checkpoints`). A file in the cache is hashed
+    before it is read, which torch itself does not do.
+
+    Raises:
+        DataError: The machine is offline.
+        ModelFileError: The file has another hash.
     """
     import torchvision
 
     weights = torchvision.models.get_model_weights(network).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-    named = re.search(r"-([0-9a-f]{8,64})\.", path.name)  # the first digits of the hash stand in the name
-    expected = named[1] if named else ""
+    digits = re.search(r"-([0-9a-f]{8,64})\.", path.name)  # the name has the first digits of the hash
+    expected = digits[1] if digits else ""
     sha256 = check_hash(path, expected, weights.url) if path.exists() else fetch(weights.url, path, sha256=expected)
     preset = weights.transforms()
     return PretrainedWeights(
@@ -63,58 +74,64 @@ def find_torchvision(network: str) -> PretrainedWeights:
 
 
 def find_timm(name: str) -> PretrainedWeights:
-    """timm's weights NAME (with or without its tag), downloaded unless headstart's or Hugging Face's cache has them.
+    """Return timm's weights `name`, with or without its tag.
 
-    A file put at <cache>/weights/timm/<NAME>.safetensors by hand is taken; one that was downloaded must still have the
-    hash that it had then. Raises UsageError where timm publishes none,
-    DataError offline, ModelFileError for a file in Hugging Face's cache that is not the one it was named after.
+    They are downloaded unless headstart's or Hugging Face's cache has them. A file copied by hand to
+    <cache>/weights/timm/<NAME>.safetensors is used; a downloaded file must still have its hash at the download.
+
+    Raises:
+        UsageError: timm does not publish these weights.
+        DataError: The machine is offline.
+        ModelFileError: A file in a cache has another hash.
     """
     config = timm_config(name)
-    full = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    full_name = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
     if not config.hf_hub_id:
         raise UsageError(
-            f"timm publishes no safetensors weights for {full}.",
+            f"timm publishes no safetensors weights for {full_name}.",
             f"Get {config.url} and use --start file:PATH." if config.url else "Use another timm:NAME, or scratch.",
         )
     repository, _, revision = config.hf_hub_id.partition("@")
     file = config.hf_hub_filename or "model.safetensors"
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/{repository}/resolve/{revision or 'main'}/{file}"
-    path, sha256 = _timm_file(name, full, repository, revision or None, file, url)
+    path, sha256 = _timm_file(name, full_name, repository, revision or None, file, url)
     licence = config.license or "not stated by timm: see https://huggingface.co/" + repository
     classes = _imagenet_classes() if config.num_classes == IMAGENET_CLASSES else ()
-    return PretrainedWeights(path, sha256, config.mean, config.std, licence, f"timm {full}, {url}", classes)
+    return PretrainedWeights(path, sha256, config.mean, config.std, licence, f"timm {full_name}, {url}", classes)
 
 
 def _imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet-1k's classes, as torchvision tells them."""
+    """Return the names of ImageNet-1k's classes, from torchvision."""
     from torchvision.models import ResNet18_Weights
 
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
-def _timm_file(name: str, full: str, repository: str, revision: str | None, file: str, url: str) -> tuple[Path, str]:
+def _timm_file(
+    name: str, full_name: str, repository: str, revision: str | None, file: str, url: str
+) -> tuple[Path, str]:
     from huggingface_hub import try_to_load_from_cache
 
     folder = cache_root() / "weights" / "timm"
-    for own in (folder / f"{name}.safetensors", folder / f"{full}.safetensors"):
+    for own in (folder / f"{name}.safetensors", folder / f"{full_name}.safetensors"):
         if own.exists():
-            note = own.with_name(f"{own.name}.sha256")  # what was downloaded; nobody vouches for a file put by hand
-            return own, check_hash(own, note.read_text().strip() if note.exists() else "", url)
+            saved = own.with_name(f"{own.name}.sha256")  # written after a download; a file copied by hand has none
+            return own, check_hash(own, saved.read_text().strip() if saved.exists() else "", url)
     cached = try_to_load_from_cache(repository, file, revision=revision)
     if isinstance(cached, str):
-        blob = Path(cached).resolve().name  # large files are named by their hash there
+        blob = Path(cached).resolve().name  # Hugging Face names large files by their hash
         return Path(cached), check_hash(Path(cached), blob if re.fullmatch("[0-9a-f]{64}", blob) else "", url)
-    path = folder / f"{full}.safetensors"
+    path = folder / f"{full_name}.safetensors"
     sha256 = fetch(url, path)
     write_atomic(path.with_name(f"{path.name}.sha256"), sha256)
     return path, sha256
 
 
 def load_timm(name: str, file: WeightsFile) -> WeightsFile:
-    """The tensors of a published file under the keys of timm's present code, by timm's own conversion.
+    """Return a published file's tensors under the keys of timm's present code, converted by timm itself.
 
-    Raises ModelFileError where timm cannot make them fit.
+    Raises ModelFileError if timm cannot convert them.
     """
     import timm
 

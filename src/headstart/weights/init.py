@@ -1,4 +1,4 @@
-"""First values drawn at random: the trunk from (seed, "init"), the head from (seed, "head")."""
+"""Random initialization of the backbone, from (seed, "init"). The head is drawn from (seed, "head")."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ SCHEMES = {
     "zero-gamma": "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
     "torch": "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
 }
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 @torch.no_grad()
 def draw_backbone(network: nn.Module, init: str, model: dict[str, Tensor] | None, *, seed: int) -> None:
-    """Fill everything but the head, in place: weights by the scheme `init`, biases 0, norms as new.
+    """Initialise everything but the head, in place: weights by a scheme, biases 0, norms as constructed.
 
-    `init` is one of SCHEMES, "own" (a timm network's constructor), or "stats": every convolution and linear weight is
-    normal with the mean and standard deviation of the tensor of that name in `model` (the "mean-var" start of Raghu
-    et al. 2019, "Transfusion", arXiv:1902.07208). Parameters of timm networks that are neither weights nor norms
-    (position embeddings, layer scales) always come from their constructor.
+    Parameters of timm networks that are neither weights nor norms (position embeddings, layer scales) always come from
+    timm's constructor.
+
+    Args:
+        network: The network.
+        init: One of SCHEMES, "own" (a timm network's constructor), or "stats": every convolution and linear weight is
+            normal with the mean and standard deviation of the tensor of that name in `model` (the "mean-var"
+            initialization of Raghu et al. 2019, "Transfusion", arXiv:1902.07208).
+        model: Tensors for "stats", None otherwise.
+        seed: Seed of the random numbers.
     """
     if not isinstance(network, ResNet):
-        _construct_anew(network, seed)
+        _construct_again(network, seed)
     if init == "own":
         return
     head = head_name(network)
@@ -47,7 +53,7 @@ def draw_backbone(network: nn.Module, init: str, model: dict[str, Tensor] | None
                 _draw(module.weight, init, None if model is None else model[f"{name}.weight"], _groups(module))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, NORMS):
+            elif isinstance(module, NORM_LAYERS):
                 module.reset_parameters()
     if init == "zero-gamma":
         for name in block_names(network):
@@ -62,7 +68,7 @@ def _groups(module: nn.Module) -> int:
 def _draw(weight: Tensor, init: str, model: Tensor | None, groups: int) -> None:
     if init == "stats":
         if model is None:
-            raise ValueError("a stats start needs the tensors that it imitates")
+            raise ValueError("init=stats needs the tensors of the model")
         std, mean = torch.std_mean(model.double(), correction=0)
         nn.init.normal_(weight, mean.item(), std.item())
     elif init == "xavier":
@@ -71,18 +77,18 @@ def _draw(weight: Tensor, init: str, model: Tensor | None, groups: int) -> None:
         nn.init.orthogonal_(weight, gain=math.sqrt(2))
     elif init in SCHEMES:
         nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
-        weight.mul_(math.sqrt(groups))  # torch's fan-out counts the channels of all groups
+        weight.mul_(math.sqrt(groups))  # torch computes fan-out over the channels of all groups
     else:
-        raise ValueError(f"{init!r} is no initialisation")
+        raise ValueError(f"{init!r} is not an initialisation")
 
 
-def _construct_anew(network: nn.Module, seed: int) -> None:
-    """Give a timm network the values of a newly constructed one."""
+def _construct_again(network: nn.Module, seed: int) -> None:
+    """Set the backbone of a timm network to the values of a newly constructed one."""
     import timm
 
     config = cast(Any, network).pretrained_cfg
     head = head_name(network)
     with torch_stream(seed, "init"):
-        new = timm.create_model(config["architecture"], pretrained=False)
-    values = {k: v for k, v in new.state_dict().items() if not in_part(k, [head])}
+        constructed = timm.create_model(config["architecture"], pretrained=False)
+    values = {k: v for k, v in constructed.state_dict().items() if not in_part(k, [head])}
     network.load_state_dict(values, strict=False)
