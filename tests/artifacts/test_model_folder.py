@@ -1,4 +1,4 @@
-"""The saved model is what torchvision and timm open, and what is damaged or hostile is refused."""
+"""Tests of the model folder: torchvision and timm can open it, and damaged or malicious folders are refused."""
 
 import json
 import pickle
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
 from headstart.artifacts.model_folder import read_model
-from headstart.data import read
+from headstart.data.sources import read_index
 from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
 from tests.trained import SETTINGS, train, trained
@@ -29,81 +29,84 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory)
 
 
-def pixels_by_hand(path: Path, how: dict) -> torch.Tensor:
-    """A small upright photo as preprocess.json says, with Pillow, numpy and torch only: float [1, 3, size, size]."""
+def preprocess(path: Path, settings: dict) -> torch.Tensor:
+    """Preprocess a small upright image as preprocess.json describes, with Pillow, numpy and torch only.
+
+    Returns float [1, 3, size, size].
+    """
     with Image.open(path) as image:
-        photo = np.asarray(image.convert("RGB"))
-    height, width = photo.shape[:2]
-    assert min(height, width) <= how["store_side"]  # the first step, to reduce, does nothing here
+        pixels = np.asarray(image.convert("RGB"))
+    height, width = pixels.shape[:2]
+    assert min(height, width) <= settings["store_side"]  # the first step, reducing, does nothing here
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = torch.from_numpy(photo[top : top + side, left : left + side].copy()).permute(2, 0, 1)[None]
-    square = F.interpolate(square, (how["size"], how["size"]), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(how[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    square = torch.from_numpy(pixels[top : top + side, left : left + side].copy()).permute(2, 0, 1)[None]
+    square = F.interpolate(square, (settings["size"], settings["size"]), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(settings[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     return (square / 255 - mean) / std
 
 
 @pytest.fixture(scope="module")
-def judged(folder: Path) -> tuple[list[Path], np.ndarray]:
-    """The run's test photos as files, and the logits it wrote down for them."""
-    found = np.load(folder / "artifacts" / "predictions.npz", allow_pickle=False)
-    rows = np.flatnonzero(found["split"] == "test")
+def evaluated(folder: Path) -> tuple[list[Path], np.ndarray]:
+    """The run's test images as files, and the logits in its predictions.npz."""
+    arrays = np.load(folder / "artifacts" / "predictions.npz", allow_pickle=False)
+    rows = np.flatnonzero(arrays["split"] == "test")
     assert len(rows) > 50
-    assert found["classes"].tolist() == CLASSES
-    listing = read(SETTINGS["source"])
-    path = dict(zip(listing.keys, listing.paths, strict=True))
-    return [path[key] for key in found["image"][rows].tolist()], found["logits"][rows]
+    assert arrays["classes"].tolist() == CLASSES
+    index = read_index(SETTINGS["source"])
+    path = dict(zip(index.keys, index.paths, strict=True))
+    return [path[key] for key in arrays["image"][rows].tolist()], arrays["logits"][rows]
 
 
 @pytest.fixture(scope="module")
-def by_hand(folder: Path, judged) -> torch.Tensor:
-    how = json.loads((folder / "model" / "preprocess.json").read_text())
-    return torch.cat([pixels_by_hand(path, how) for path in judged[0]])
+def inputs(folder: Path, evaluated) -> torch.Tensor:
+    settings = json.loads((folder / "model" / "preprocess.json").read_text())
+    return torch.cat([preprocess(path, settings) for path in evaluated[0]])
 
 
 @torch.no_grad()
-def test_torchvision_takes_the_model_and_gives_the_same_logits(folder: Path, judged, by_hand) -> None:
-    """Equal to 1e-5: the divisions of the pixels are rounded in another order, and so are sums in other batches."""
+def test_torchvision_loads_the_model_and_gives_equal_logits(folder: Path, evaluated, inputs) -> None:
+    """Equal to 1e-5: pixels are divided in another order, and batches are summed in another order."""
     network = torchvision.models.resnet18(num_classes=4)
     network.load_state_dict(load_file(folder / "model" / "model.safetensors"), strict=True)
-    logits = network.eval()(by_hand).numpy()
-    paths, written = judged
+    logits = network.eval()(inputs).numpy()
+    paths, written = evaluated
     predictor = Predictor(folder)
-    ours = predictor.logits([predictor.photo(path) for path in paths])
-    assert np.ptp(written, axis=0).min() > 0.1  # the logits say something about the photos
+    ours = predictor.logits([predictor.load_image(path) for path in paths])
+    assert np.ptp(written, axis=0).min() > 0.1  # the logits depend on the images
     np.testing.assert_allclose(logits, written, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(ours, written, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_torchvision_is_bit_equal_on_the_same_tensor(folder: Path, by_hand) -> None:
+def test_torchvision_is_bit_identical_on_the_same_tensor(folder: Path, inputs) -> None:
     network = torchvision.models.resnet18(num_classes=4)
     network.load_state_dict(load_file(folder / "model" / "model.safetensors"), strict=True)
     ours = read_model(folder / "model").network
     assert not ours.training
-    assert torch.equal(ours(by_hand), network.eval()(by_hand))
+    assert torch.equal(ours(inputs), network.eval()(inputs))
 
 
 @torch.no_grad()
-def test_timm_opens_the_folder_with_its_own_configuration(folder: Path, judged, by_hand) -> None:
+def test_timm_opens_the_folder_with_its_configuration(folder: Path, evaluated, inputs) -> None:
     network = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True).eval()
-    np.testing.assert_allclose(network(by_hand).numpy(), judged[1], atol=1e-5, rtol=1e-5)
-    how = json.loads((folder / "model" / "preprocess.json").read_text())
+    np.testing.assert_allclose(network(inputs).numpy(), evaluated[1], atol=1e-5, rtol=1e-5)
+    settings = json.loads((folder / "model" / "preprocess.json").read_text())
     config = resolve_data_config({}, model=network)
-    assert list(config["mean"]) == how["mean"] and list(config["std"]) == how["std"]
+    assert list(config["mean"]) == settings["mean"] and list(config["std"]) == settings["std"]
     assert tuple(config["input_size"]) == (3, 32, 32) and config["crop_pct"] == 1.0
     assert network.pretrained_cfg["label_names"] == CLASSES
     assert network.num_classes == 4
 
 
-def test_timm_can_give_the_folder_another_head(folder: Path) -> None:
+def test_timm_can_replace_the_head(folder: Path) -> None:
     network = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True, num_classes=7)
     assert network.fc.out_features == 7
     state = load_file(folder / "model" / "model.safetensors")
     assert torch.equal(network.conv1.weight, state["conv1.weight"])
 
 
-def test_the_model_is_fp32_and_says_what_it_is(folder: Path) -> None:
+def test_model_is_fp32_and_has_a_card(folder: Path) -> None:
     assert json.loads((folder / "plan.json").read_text())["plan"]["machine"]["precision"] == "bf16"
     state = load_file(folder / "model" / "model.safetensors")
     assert {t.dtype for k, t in state.items() if not k.endswith("num_batches_tracked")} == {torch.float32}
@@ -121,24 +124,24 @@ def test_the_model_is_fp32_and_says_what_it_is(folder: Path) -> None:
     ],
     ids=lambda s: "+".join(map(str, s.values())),
 )
-def test_other_networks_come_back_and_predict_the_same(settings, tmp_path: Path) -> None:
+def test_other_networks_load_and_predict_the_same(settings, tmp_path: Path) -> None:
     folder = train(tmp_path, **{**SETTINGS, "epochs": "2st", **settings})
-    model = Predictor(folder)
-    found = np.load(folder / "artifacts" / "predictions.npz", allow_pickle=False)
-    listing = read(SETTINGS["source"])
-    path = dict(zip(listing.keys, listing.paths, strict=True))
-    again = model.logits([model.photo(path[key]) for key in found["image"].tolist()[:40]])
-    np.testing.assert_allclose(again, found["logits"][:40], atol=1e-5, rtol=1e-5)
+    predictor = Predictor(folder)
+    arrays = np.load(folder / "artifacts" / "predictions.npz", allow_pickle=False)
+    index = read_index(SETTINGS["source"])
+    path = dict(zip(index.keys, index.paths, strict=True))
+    logits = predictor.logits([predictor.load_image(path[key]) for key in arrays["image"].tolist()[:40]])
+    np.testing.assert_allclose(logits, arrays["logits"][:40], atol=1e-5, rtol=1e-5)
     if "network" in settings:
         network = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True).eval()
         state = load_file(folder / "model" / "model.safetensors")
         assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
-    else:  # not as published: nobody opens it by mistake
+    else:  # not the published architecture: opening it fails
         with pytest.raises(RuntimeError, match="state_dict"):
             timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True)
 
 
-def edited(name: str, **changes):
+def edit_json(name: str, **changes):
     def damage(model: Path) -> None:
         content = json.loads((model / name).read_text())
         (model / name).write_text(json.dumps({**content, **changes}))
@@ -146,7 +149,7 @@ def edited(name: str, **changes):
     return damage
 
 
-def weights(change):
+def edit_weights(change):
     def damage(model: Path) -> None:
         state = {name: tensor.clone() for name, tensor in load_file(model / "model.safetensors").items()}
         change(state)
@@ -156,8 +159,8 @@ def weights(change):
     return damage
 
 
-def rewritten(change):
-    """The bytes of the weights file, changed."""
+def edit_bytes(change):
+    """Change the bytes of the weights file."""
 
     def damage(model: Path) -> None:
         content = (model / "model.safetensors").read_bytes()
@@ -168,7 +171,7 @@ def rewritten(change):
 
 
 class Canary:
-    """A pickle that makes a file when it is opened."""
+    """A pickle that creates a file when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -177,12 +180,12 @@ class Canary:
         return Path.touch, (self.path,)
 
 
-def pickled(model: Path) -> None:
+def write_pickle(model: Path) -> None:
     (model / "model.safetensors").unlink()
     (model / "model.safetensors").write_bytes(pickle.dumps(Canary(model / "canary")))
 
 
-def torch_pickled(model: Path) -> None:
+def write_torch_pickle(model: Path) -> None:
     (model / "model.safetensors").unlink()
     torch.save({"state_dict": Canary(model / "canary")}, model / "model.safetensors")
 
@@ -191,29 +194,29 @@ HOSTILE_HEADER = (1 << 60).to_bytes(8, "little") + b'{"a":1}'
 DAMAGES = {
     "no weights": (lambda m: (m / "model.safetensors").unlink(), "model.safetensors"),
     "no preprocess": (lambda m: (m / "preprocess.json").unlink(), "preprocess.json is missing"),
-    "cut in the header": (rewritten(lambda b: b[:100]), "damaged"),
-    "cut in the tensors": (rewritten(lambda b: b[:1_000_000]), "damaged"),
-    "empty": (rewritten(lambda b: b[:0]), "neither"),
-    "huge header": (rewritten(lambda b: HOSTILE_HEADER), "neither"),
-    "trailing bytes": (rewritten(lambda b: b + b"x" * 999), "damaged"),
-    "a pickle": (pickled, "pickle"),
-    "a torch pickle": (torch_pickled, "pickle"),
-    "NaN weight": (weights(lambda s: s["layer1.0.conv1.weight"].fill_(float("nan"))), "not finite"),
-    "NaN statistics": (weights(lambda s: s["bn1.running_var"].fill_(float("nan"))), "not finite"),
-    "missing tensor": (weights(lambda s: s.pop("layer2.0.bn1.weight")), "layer2.0.bn1.weight"),
-    "unexpected tensor": (weights(lambda s: s.update(more=torch.zeros(3))), "more"),
-    "wrong shape": (weights(lambda s: s.update({"conv1.weight": torch.zeros(64, 3, 3, 3)})), "conv1.weight"),
+    "cut in the header": (edit_bytes(lambda b: b[:100]), "damaged"),
+    "cut in the tensors": (edit_bytes(lambda b: b[:1_000_000]), "damaged"),
+    "empty": (edit_bytes(lambda b: b[:0]), "neither"),
+    "huge header": (edit_bytes(lambda b: HOSTILE_HEADER), "neither"),
+    "trailing bytes": (edit_bytes(lambda b: b + b"x" * 999), "damaged"),
+    "a pickle": (write_pickle, "pickle"),
+    "a torch pickle": (write_torch_pickle, "pickle"),
+    "NaN weight": (edit_weights(lambda s: s["layer1.0.conv1.weight"].fill_(float("nan"))), "not finite"),
+    "NaN statistics": (edit_weights(lambda s: s["bn1.running_var"].fill_(float("nan"))), "not finite"),
+    "missing tensor": (edit_weights(lambda s: s.pop("layer2.0.bn1.weight")), "layer2.0.bn1.weight"),
+    "unexpected tensor": (edit_weights(lambda s: s.update(more=torch.zeros(3))), "more"),
+    "wrong shape": (edit_weights(lambda s: s.update({"conv1.weight": torch.zeros(64, 3, 3, 3)})), "conv1.weight"),
     "other class count": (
-        weights(lambda s: s.update({"fc.bias": torch.zeros(9), "fc.weight": torch.zeros(9, 512)})),
+        edit_weights(lambda s: s.update({"fc.bias": torch.zeros(9), "fc.weight": torch.zeros(9, 512)})),
         "4",
     ),
     "config no JSON": (lambda m: (m / "config.json").write_text("{"), "config.json is damaged"),
-    "config a list": (lambda m: (m / "config.json").write_text("[1]"), "holds no settings"),
+    "config a list": (lambda m: (m / "config.json").write_text("[1]"), "not a JSON object"),
     "config of another": (lambda m: (m / "config.json").write_text("{}"), "label_names"),
-    "names a number": (edited("config.json", label_names=4), "label_names"),
-    "names twice": (edited("config.json", label_names=["a", "a", "b", "c"]), "label_names"),
+    "names a number": (edit_json("config.json", label_names=4), "label_names"),
+    "names twice": (edit_json("config.json", label_names=["a", "a", "b", "c"]), "label_names"),
     "a huge head": (
-        edited(
+        edit_json(
             "config.json",
             headstart={
                 "network": {"network": "resnet18"},
@@ -224,7 +227,7 @@ DAMAGES = {
         "mlp:65536",
     ),
     "unknown network": (
-        edited(
+        edit_json(
             "config.json",
             headstart={
                 "network": {"network": "resnet19"},
@@ -234,31 +237,31 @@ DAMAGES = {
         ),
         "resnet19",
     ),
-    "size a word": (edited("preprocess.json", size="big"), "big"),
-    "size without end": (edited("preprocess.json", size=10**9), "side"),
-    "std of nothing": (edited("preprocess.json", std=[0, 1, 1]), "std"),
-    "mean of two": (edited("preprocess.json", mean=[0.5, 0.5]), "values"),
+    "size a word": (edit_json("preprocess.json", size="big"), "big"),
+    "size without end": (edit_json("preprocess.json", size=10**9), "side"),
+    "std of nothing": (edit_json("preprocess.json", std=[0, 1, 1]), "std"),
+    "mean of two": (edit_json("preprocess.json", mean=[0.5, 0.5]), "values"),
 }
 
 
-def copied(source: Path, model: Path) -> None:
-    """A model folder with files of its own, the weights as a link to be replaced."""
+def copy_model(source: Path, model: Path) -> None:
+    """Copy a model folder; the weights are a link, which tests replace."""
     shutil.copytree(source, model, ignore=lambda *_: ["model.safetensors"])
     (model / "model.safetensors").symlink_to(source / "model.safetensors")
 
 
-def test_what_is_not_damaged_is_read(folder: Path, tmp_path: Path) -> None:
-    copied(folder / "model", tmp_path / "model")
+def test_undamaged_folder_is_read(folder: Path, tmp_path: Path) -> None:
+    copy_model(folder / "model", tmp_path / "model")
     assert read_model(tmp_path / "model").classes == tuple(CLASSES)
-    weights(lambda s: s)(tmp_path / "model")
+    edit_weights(lambda s: s)(tmp_path / "model")
     assert read_model(tmp_path / "model").size == 32
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_what_is_damaged_or_hostile_is_refused_in_one_sentence(name: str, folder: Path, tmp_path: Path) -> None:
+def test_damaged_or_malicious_folder_is_refused_in_one_sentence(name: str, folder: Path, tmp_path: Path) -> None:
     damage, word = DAMAGES[name]
     model = tmp_path / "model"
-    copied(folder / "model", model)
+    copy_model(folder / "model", model)
     damage(model)
     with pytest.raises(ModelFileError) as caught:
         read_model(model)
@@ -268,6 +271,6 @@ def test_what_is_damaged_or_hostile_is_refused_in_one_sentence(name: str, folder
     assert not (model / "canary").exists()
 
 
-def test_the_canary_of_these_tests_sings(tmp_path: Path) -> None:
+def test_canary_is_executed_by_pickle(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Canary(tmp_path / "canary")))
     assert (tmp_path / "canary").exists()

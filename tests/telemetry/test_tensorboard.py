@@ -1,4 +1,4 @@
-"""TensorBoard itself, started on a folder of runs and asked over HTTP and in a browser."""
+"""Tests of TensorBoard on a folder of runs, over HTTP and in a browser."""
 
 import contextlib
 import io
@@ -19,8 +19,8 @@ from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.telemetry import tensorboard
 from headstart.telemetry.confusion_image import confusion_picture
-from tests.boards import Board, points
 from tests.short_runs import command, finish, flags
+from tests.tensorboard_server import TensorBoardServer, points
 
 SMALL = {"source": "digits:0-1", "batch_size": 32, "precision": "fp32", "threads": 1, "image_size": 16}
 LAYERS = ["conv1", "fc"] + [
@@ -30,13 +30,13 @@ LAYERS = ["conv1", "fc"] + [
 ]
 BLOCKS = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
 RELUS = ["conv1", *(f"{block}.{layer}" for block in BLOCKS for layer in ("conv1", "conv2"))]
-OURS, PLAIN = "headstart board", "tensorboard"
+HEADSTART, TENSORBOARD = "headstart board", "tensorboard"
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two finished runs of different arms, copied together from two hosts, as one folder."""
-    both = tmp_path_factory.mktemp("both") / "runs"
+    """A folder with two finished runs of different arms, copied from two hosts."""
+    folder = tmp_path_factory.mktemp("both") / "runs"
     arms = {
         "Oct20_14-44-12_alpha-scratch@sgd-s0": {"epochs": "3ep"},
         "Oct20_15-01-59_beta-scratch+lp-ft@adam-s1": {
@@ -44,20 +44,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     }  # fmt: skip
     for name, settings in arms.items():
-        elsewhere = tmp_path_factory.mktemp("host")
-        given = {k: v for k, v in {**SMALL, **settings}.items() if k != "source"}
-        made = headstart.train(SMALL["source"], runs=elsewhere, quiet=True, **given)
-        shutil.copytree(made.folder, both / name)
-    return both
+        host = tmp_path_factory.mktemp("host")
+        options = {k: v for k, v in {**SMALL, **settings}.items() if k != "source"}
+        run = headstart.train(SMALL["source"], runs=host, quiet=True, **options)
+        shutil.copytree(run.folder, folder / name)
+    return folder
 
 
-@pytest.fixture(scope="module", params=[PLAIN, OURS])
-def board(request: pytest.FixtureRequest, runs: Path) -> Iterator[Board]:
-    with Board(runs, ours=request.param == OURS) as started:
-        started.until(
+@pytest.fixture(scope="module", params=[TENSORBOARD, HEADSTART])
+def board(request: pytest.FixtureRequest, runs: Path) -> Iterator[TensorBoardServer]:
+    with TensorBoardServer(runs, headstart=request.param == HEADSTART) as started:
+        started.wait_until(
             lambda b: all("accuracy/best" in b.get("plugin/scalars/tags").get(run, {}) for run in names(runs))
         )
-        started.until(
+        started.wait_until(
             lambda b: all("confusion/test" in b.get("plugin/images/tags").get(run, {}) for run in names(runs))
         )
         yield started
@@ -68,35 +68,35 @@ def names(runs: Path) -> list[str]:
 
 
 def expected_scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """{tag: {step: value}} as the record has it."""
-    found: dict[str, dict[int, float]] = defaultdict(dict)
+    """Return {tag: {step: value}} of the record."""
+    scalars: dict[str, dict[int, float]] = defaultdict(dict)
     for line in read_lines(folder / "metrics.jsonl"):
         if line["kind"] == "step":
-            found["loss/batch"][line["step"]] = line["loss"]
+            scalars["loss/batch"][line["step"]] = line["loss"]
             for group, rate in line["lr"].items():
-                found[f"lr/{group}"][line["step"]] = rate
+                scalars[f"lr/{group}"][line["step"]] = rate
         elif line["kind"] == "epoch":
             for split in ("train", "val"):
                 for name in ("loss", "accuracy"):
-                    found[f"{name}/{split}"][line["step"]] = line[split][name]
+                    scalars[f"{name}/{split}"][line["step"]] = line[split][name]
             for name, value in line["speed"].items():
-                found[f"speed/{name}"][line["step"]] = value
+                scalars[f"speed/{name}"][line["step"]] = value
         elif line["kind"] == "snapshot":
             for kind in ("gradient_norm", "ratio"):
                 for layer, value in line[kind].items():
-                    found[f"{kind}/{layer}"][line["step"]] = value
+                    scalars[f"{kind}/{layer}"][line["step"]] = value
         elif line["kind"] == "probe":
             for kind in ("flow", "zeros", "dead", "distance"):
                 for layer, value in line[kind].items():
-                    found[f"{kind}/{layer}"][line["step"]] = value
+                    scalars[f"{kind}/{layer}"][line["step"]] = value
         elif line["kind"] == "end":
-            found["accuracy/best"][line["step"]] = line["val"]["accuracy"]
+            scalars["accuracy/best"][line["step"]] = line["val"]["accuracy"]
             for name in ("loss", "accuracy"):
-                found[f"{name}/test"][line["step"]] = line["test"][name]
-    return found
+                scalars[f"{name}/test"][line["step"]] = line["test"][name]
+    return scalars
 
 
-def check_scalars(board: Board, run: str, folder: Path) -> None:
+def check_scalars(board: TensorBoardServer, run: str, folder: Path) -> None:
     expected = expected_scalars(folder)
     assert set(board.get("plugin/scalars/tags")[run]) == set(expected)
     for tag, values in expected.items():
@@ -106,81 +106,81 @@ def check_scalars(board: Board, run: str, folder: Path) -> None:
         assert [value for *_, value in served] == pytest.approx([values[s] for s in steps], rel=1e-6, abs=1e-30), tag
 
 
-def test_runs_are_the_run_folders(board: Board, runs: Path) -> None:
+def test_runs_are_the_run_folders(board: TensorBoardServer, runs: Path) -> None:
     assert board.get("runs") == names(runs)
 
 
-def test_every_run_has_the_same_scalars(board: Board, runs: Path) -> None:
-    wanted = {f"{kind}/{layer}" for kind in ("gradient_norm", "ratio") for layer in LAYERS}
-    wanted |= {f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test")}
-    wanted |= {"loss/batch", "accuracy/best", "lr/head", "lr/trunk", "speed/images_per_second", "speed/mfu"}
-    wanted |= {"speed/train_seconds", "speed/val_seconds"}
-    wanted |= {f"distance/{layer}" for layer in LAYERS} | {f"flow/{block}" for block in BLOCKS}
-    wanted |= {f"{kind}/{layer}" for kind in ("zeros", "dead") for layer in RELUS}
+def test_every_run_has_the_same_scalars(board: TensorBoardServer, runs: Path) -> None:
+    expected = {f"{kind}/{layer}" for kind in ("gradient_norm", "ratio") for layer in LAYERS}
+    expected |= {f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test")}
+    expected |= {"loss/batch", "accuracy/best", "lr/head", "lr/backbone", "speed/images_per_second", "speed/mfu"}
+    expected |= {"speed/train_seconds", "speed/val_seconds"}
+    expected |= {f"distance/{layer}" for layer in LAYERS} | {f"flow/{block}" for block in BLOCKS}
+    expected |= {f"{kind}/{layer}" for kind in ("zeros", "dead") for layer in RELUS}
     served = board.get("plugin/scalars/tags")
-    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
+    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
 
 
-def test_scalars_are_those_of_the_record(board: Board, runs: Path) -> None:
+def test_scalars_equal_the_record(board: TensorBoardServer, runs: Path) -> None:
     for run in names(runs):
         check_scalars(board, run, runs / run)
 
 
-def test_histograms_of_weights_and_gradients(board: Board, runs: Path) -> None:
-    wanted = {f"{kind}/{layer}" for kind in ("weights", "gradients") for layer in LAYERS}
+def test_histograms_of_weights_and_gradients(board: TensorBoardServer, runs: Path) -> None:
+    expected = {f"{kind}/{layer}" for kind in ("weights", "gradients") for layer in LAYERS}
     served = board.get("plugin/histograms/tags")
-    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
+    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
     for run in names(runs):
-        looks = [line for line in read_lines(runs / run / "metrics.jsonl") if line["kind"] == "snapshot"]
-        assert [line["step"] for line in looks] == [1, 2, 4, 8, 16, 24]
+        snapshots = [line for line in read_lines(runs / run / "metrics.jsonl") if line["kind"] == "snapshot"]
+        assert [line["step"] for line in snapshots] == [1, 2, 4, 8, 16, 24]
         for kind, layer in (("weights", "conv1"), ("gradients", "fc"), ("gradients", "layer4.1.conv2")):
-            kept = {line["step"]: line[kind][layer] for line in looks if layer in line[kind]}
-            found = board.get("plugin/histograms/histograms", run=run, tag=f"{kind}/{layer}")
-            assert [step for _, step, _ in found] == sorted(kept)
-            for _, step, buckets in found:
-                check_buckets(np.array(buckets), kept[step])
+            recorded = {line["step"]: line[kind][layer] for line in snapshots if layer in line[kind]}
+            histograms = board.get("plugin/histograms/histograms", run=run, tag=f"{kind}/{layer}")
+            assert [step for _, step, _ in histograms] == sorted(recorded)
+            for _, step, buckets in histograms:
+                check_buckets(np.array(buckets), recorded[step])
 
 
-def check_buckets(buckets: np.ndarray, kept: dict) -> None:
-    """TensorBoard's [left, right, count] are the record's counts between its low and its high."""
-    edges = np.linspace(kept["low"], kept["high"], len(kept["counts"]) + 1)
-    assert buckets[:, 2].tolist() == kept["counts"] and buckets[:, 2].sum() == kept["n"]
+def check_buckets(buckets: np.ndarray, recorded: dict) -> None:
+    """Check TensorBoard's [left, right, count] against the record's counts between its low and its high."""
+    edges = np.linspace(recorded["low"], recorded["high"], len(recorded["counts"]) + 1)
+    assert buckets[:, 2].tolist() == recorded["counts"] and buckets[:, 2].sum() == recorded["n"]
     tolerance = 1e-6 * np.abs(edges).max()
     assert buckets[:, 0] == pytest.approx(edges[:-1], abs=tolerance)
     assert buckets[:, 1] == pytest.approx(edges[1:], abs=tolerance)
 
 
-def test_pictures(board: Board, runs: Path) -> None:
+def test_images(board: TensorBoardServer, runs: Path) -> None:
     served = board.get("plugin/images/tags")
-    wanted = {"samples/train", "confusion/val", "confusion/test"}
-    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), wanted)
+    expected = {"samples/train", "confusion/val", "confusion/test"}
+    assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
     for run in names(runs):
         lines = list(read_lines(runs / run / "metrics.jsonl"))
         epochs = {line["step"]: line["confusion"] for line in lines if line["kind"] == "epoch"}
-        found = board.get("plugin/images/images", run=run, tag="confusion/val", sample=0)
-        assert [picture["step"] for picture in found] == list(epochs)
-        for picture in found:
+        pictures = board.get("plugin/images/images", run=run, tag="confusion/val", sample=0)
+        assert [picture["step"] for picture in pictures] == list(epochs)
+        for picture in pictures:
             assert np.array_equal(
                 pixels(board, picture),
                 np.asarray(confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"]).convert("RGB")),
             )
         (samples,) = board.get("plugin/images/images", run=run, tag="samples/train", sample=0)
-        with Image.open(runs / run / "artifacts" / "samples.jpg") as kept:
-            assert np.array_equal(pixels(board, samples), np.asarray(kept))
+        with Image.open(runs / run / "artifacts" / "samples.jpg") as recorded:
+            assert np.array_equal(pixels(board, samples), np.asarray(recorded))
 
 
-def pixels(board: Board, picture: dict) -> np.ndarray:
+def pixels(board: TensorBoardServer, picture: dict) -> np.ndarray:
     content = board.bytes("plugin/images/individualImage?" + picture["query"])
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def test_hyper_parameters(board: Board, runs: Path) -> None:
+def test_hyperparameters(board: TensorBoardServer, runs: Path) -> None:
     experiment = board.post("plugin/hparams/experiment", {"experimentName": ""})
     assert {info["name"] for info in experiment["hparamInfos"]} == set(fields())
     metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
     assert metrics == {"accuracy/best", "accuracy/test", "accuracy/val", "loss/val"}
-    guard = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": [], "allowedStatuses": STATUSES}
-    groups = {group["name"]: group for group in board.post("plugin/hparams/session_groups", guard)["sessionGroups"]}
+    query = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": [], "allowedStatuses": STATUSES}
+    groups = {group["name"]: group for group in board.post("plugin/hparams/session_groups", query)["sessionGroups"]}
     assert sorted(groups) == names(runs)
     for run, group in groups.items():
         plan, result = read_json(runs / run / "plan.json")["plan"], read_json(runs / run / "result.json")
@@ -197,7 +197,7 @@ def test_hyper_parameters(board: Board, runs: Path) -> None:
 STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
 
 
-def test_the_layout_shows_train_beside_val(board: Board) -> None:
+def test_layout_shows_train_beside_val(board: TensorBoardServer) -> None:
     layout = board.get("plugin/custom_scalars/layout")
     charts = {
         category["title"]: {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
@@ -205,54 +205,54 @@ def test_the_layout_shows_train_beside_val(board: Board) -> None:
     }
     assert charts == {
         "train beside val": {"loss": ["loss/train", "loss/val"], "accuracy": ["accuracy/train", "accuracy/val"]},
-        "learning rate": {"lr": ["lr/head", "lr/trunk"]},
+        "learning rate": {"lr": ["lr/head", "lr/backbone"]},
     }
 
 
-def test_the_proof_of_freeze_stands_in_the_text(board: Board, runs: Path) -> None:
+def test_freeze_check_is_a_text(board: TensorBoardServer, runs: Path) -> None:
     (run,) = (name for name in names(runs) if "lp-ft" in name)
     assert board.get("plugin/text/tags")[run] == ["proof of freeze/text_summary"]
     (text,) = board.get("plugin/text/text", run=run, tag="proof of freeze/text_summary")
-    assert text["step"] == 8 and "Frozen means frozen" in text["text"]
+    assert text["step"] == 8 and "Freeze check passed" in text["text"]
 
 
-# --- after accidents ---------------------------------------------------------------------------------------------
+# --- damage and resume -------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_event_file_is_repaired(runs: Path, tmp_path: Path) -> None:
+def test_repair_of_a_damaged_event_file(runs: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(runs / names(runs)[0], tmp_path / "run"))
-    whole = points(folder)
+    all_points = points(folder)
     (file,) = folder.glob("events.out.tfevents.*")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0x10
     file.write_bytes(content)
-    assert len(points(folder)) < len(whole)
+    assert len(points(folder)) < len(all_points)
     code, out, err = finish(command("repair", folder))
     assert (code, out.strip()) == (0, str(folder)), err
-    assert points(folder) == whole
+    assert points(folder) == all_points
 
 
-def test_a_killed_and_resumed_run_has_one_point_for_each_step(tmp_path: Path) -> None:
-    """TensorBoard is looking all the while: it must forget what the resumed run does again."""
+def test_resume_after_sigkill_has_one_point_per_step(tmp_path: Path) -> None:
+    """TensorBoard runs all the time: it must drop the steps that the resumed run repeats."""
     runs = tmp_path / "runs"
     process = command("train", *flags(**SMALL, epochs="3ep"), "--runs", runs, "--save-every", "5st")
     try:
-        wait_for(lambda: reached(runs, 12) or process.poll() is not None)
+        wait_for(lambda: has_reached(runs, 12) or process.poll() is not None)
     finally:
         process.send_signal(signal.SIGKILL)
         _, err = process.communicate()
     assert process.returncode == -signal.SIGKILL, err
     (folder,) = runs.iterdir()
-    with Board(runs) as board:
-        board.until(lambda b: "loss/batch" in b.get("plugin/scalars/tags").get(folder.name, {}))
+    with TensorBoardServer(runs) as board:
+        board.wait_until(lambda b: "loss/batch" in b.get("plugin/scalars/tags").get(folder.name, {}))
         before = [step for _, step, _ in board.scalars(folder.name, "loss/batch")]
         assert 0 < len(before) < 24
         code, _, err = finish(command("resume", folder, "--save-every", "5st"))
         assert code == 0, err
-        board.until(lambda b: "accuracy/best" in b.get("plugin/scalars/tags")[folder.name])
+        board.wait_until(lambda b: "accuracy/best" in b.get("plugin/scalars/tags")[folder.name])
         check_scalars(board, folder.name, folder)
-        looks = [step for _, step, _ in board.get("plugin/histograms/histograms", run=folder.name, tag="weights/conv1")]
-        assert looks == [1, 2, 4, 8, 16, 24]
+        steps = [step for _, step, _ in board.get("plugin/histograms/histograms", run=folder.name, tag="weights/conv1")]
+        assert steps == [1, 2, 4, 8, 16, 24]
         epochs = board.get("plugin/images/images", run=folder.name, tag="confusion/val", sample=0)
         assert [picture["step"] for picture in epochs] == [8, 16, 24]
     plain = [(tag, step) for tag, step, *_ in points(folder)]
@@ -260,28 +260,30 @@ def test_a_killed_and_resumed_run_has_one_point_for_each_step(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("loader", ["true", "false"])
-def test_a_board_that_is_looking_follows_a_record_made_anew(tmp_path: Path, loader: str) -> None:
-    """With TensorBoard's fast loader, and without it, as on machines that have none."""
+def test_running_board_follows_a_rebuilt_event_file(tmp_path: Path, loader: str) -> None:
+    """With TensorBoard's fast loader, and without it, as on machines where it is missing."""
     folder = tmp_path / "run"
     folder.mkdir()
     lines = [{"kind": "step", "step": n, "loss": n / 8, "lr": {"head": 0.1}, "time": 1e9 + n} for n in range(1, 40)]
     tensorboard.rebuild(folder, {}, lines[:20]).close()
-    with Board(tmp_path, "--load_fast", loader) as board:
-        board.until(lambda b: len(served(b, "run")) == 20)
+    with TensorBoardServer(tmp_path, "--load_fast", loader) as board:
+        board.wait_until(lambda b: len(served(b, "run")) == 20)
         for length in (30, 39):
             time.sleep(1.1)  # event files are named by the second, and read in that order
             again = [{**line, "loss": line["loss"] + length} for line in lines[:length]]
             tensorboard.rebuild(folder, {}, again).close()
-            board.until(lambda b, lines=again: served(b, "run") == [(n["time"], n["step"], n["loss"]) for n in lines])
-    assert len(list(folder.glob("events.out.tfevents.*"))) == 2  # no more of them, however often
+            board.wait_until(
+                lambda b, lines=again: served(b, "run") == [(n["time"], n["step"], n["loss"]) for n in lines]
+            )
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 2  # old files do not accumulate
 
 
-def served(board: Board, run: str) -> list[tuple[float, int, float]]:
-    known = "loss/batch" in board.get("plugin/scalars/tags").get(run, {})
-    return board.scalars(run, "loss/batch") if known else []
+def served(board: TensorBoardServer, run: str) -> list[tuple[float, int, float]]:
+    has_loss = "loss/batch" in board.get("plugin/scalars/tags").get(run, {})
+    return board.scalars(run, "loss/batch") if has_loss else []
 
 
-def reached(runs: Path, step: int) -> bool:
+def has_reached(runs: Path, step: int) -> bool:
     lines = [line for file in runs.glob("*/metrics.jsonl") for line in read_lines(file)]
     return bool(lines) and lines[-1]["step"] >= step
 
@@ -296,8 +298,8 @@ def wait_for(ready, seconds: float = 90) -> None:
 # --- the command -------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
-    board = Board(tmp_path, ours=True)
+def test_ctrl_c_stops_the_board_without_an_error(tmp_path: Path) -> None:
+    board = TensorBoardServer(tmp_path, headstart=True)
     try:
         assert board.get("runs") == []
         board.process.send_signal(signal.SIGINT)
@@ -306,10 +308,10 @@ def test_ctrl_c_ends_the_board_quietly(tmp_path: Path) -> None:
         board.stop()
 
 
-def test_no_folder_and_no_port(tmp_path: Path) -> None:
+def test_missing_folder_and_used_port(tmp_path: Path) -> None:
     code, _, err = finish(command("board", tmp_path / "nothing"))
     assert code == 3 and "There is no folder" in err and "Traceback" not in err
-    with Board(tmp_path) as board:
+    with TensorBoardServer(tmp_path) as board:
         port = board.url.rpartition(":")[2]
         code, _, err = finish(command("board", tmp_path, "--port", port))
     assert code == 5 and f"cannot use port {port}" in err and "--port" in err and "Traceback" not in err
@@ -325,32 +327,36 @@ QUIET = [
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-def test_the_histogram_page_shows_the_first_layers_weights(runs: Path, tmp_path: Path) -> None:
+def test_histogram_page_shows_the_weights_of_the_first_layer(runs: Path, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
-    with Board(runs, ours=True) as board, sync_api.sync_playwright() as playwright:
-        board.until(lambda b: all("weights/conv1" in b.get("plugin/histograms/tags").get(r, {}) for r in names(runs)))
+    with TensorBoardServer(runs, headstart=True) as board, sync_api.sync_playwright() as playwright:
+        board.wait_until(
+            lambda b: all("weights/conv1" in b.get("plugin/histograms/tags").get(r, {}) for r in names(runs))
+        )
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         with contextlib.closing(browser):
             page = browser.new_page(viewport={"width": 1400, "height": 800})
             page.goto(f"{board.url}/#histograms&tagFilter=weights%2Fconv1")
             for index, run in enumerate(names(runs)):
                 chart = page.locator("vz-histogram-timeseries").nth(index)
-                chart.locator(".histogram").nth(5).wait_for(state="attached")  # one for each of the six looks
+                chart.locator(".histogram").nth(5).wait_for(state="attached")  # one for each of the six snapshots
                 heading = page.locator("tf-card-heading").nth(index)
                 assert heading.locator("[itemprop=tag]").inner_text() == "weights/conv1"
                 assert heading.locator("[itemprop=run]").inner_text() == run
                 drawn = chart.locator(".histogram path").evaluate_all("paths => paths.map(p => p.getAttribute('d'))")
                 outlines = [outline for outline in drawn if outline and len(outline) > 100]
                 assert len(outlines) >= 6
-                assert len(set(outlines)) >= shapes(runs / run)  # the layer moves, where it is not frozen
+                assert len(set(outlines)) >= different_histograms(
+                    runs / run
+                )  # the weights change unless the layer is frozen
             page.wait_for_timeout(1000)  # the charts fade in
             page.screenshot(path=tmp_path / "weights-conv1.png")
             print(tmp_path / "weights-conv1.png")
 
 
-def shapes(folder: Path) -> int:
-    """How many different histograms of weights/conv1 the record has."""
-    looks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "snapshot"]
-    different = len({str(line["weights"]["conv1"]) for line in looks})
+def different_histograms(folder: Path) -> int:
+    """Return the number of different histograms of weights/conv1 in the record."""
+    snapshots = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "snapshot"]
+    different = len({str(line["weights"]["conv1"]) for line in snapshots})
     assert different == (3 if "lp-ft" in folder.name else 6)
     return different

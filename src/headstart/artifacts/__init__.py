@@ -1,1 +1,1 @@
-"""What a run leaves besides its record: predictions, pictures and the model folder."""
+"""Write what a run leaves besides its record: predictions, example images and the model folder."""

@@ -1,7 +1,7 @@
-"""The best model as a folder that torchvision and timm can open.
+"""Write and read the best model as a folder that torchvision and timm can open.
 
 `model.safetensors` has torchvision's keys, `config.json` follows timm's hub layout (so `local-dir:` opens it),
-`preprocess.json` says in full how pixels become input, `README.md` is the card.
+`preprocess.json` describes the whole path from pixels to network input, and `README.md` is the model card.
 """
 
 from __future__ import annotations
@@ -20,107 +20,115 @@ from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.models import structure
-from headstart.storage.files import link, write_atomic, write_json
+from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.training.checkpoint import tensor_bytes
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
-from headstart.weights.files import BACKBONE, HEAD, WHOLE, model_weights
+from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights
 
-NOT_WHOLE = """
-The weights lie in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
+SEPARATE_WEIGHTS = """
+The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
 """
-LARGEST_SIDE = 100_000  # px; a file that asks for more is damaged
+MAX_SIDE_PX = 100_000  # a file with a larger side is damaged
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what it needs to be used: class names and the way pixels become its input."""
+    """A trained network with its class names and its preprocessing."""
 
     network: nn.Module
     classes: tuple[str, ...]
     size: int  # side of the input in px
-    store_side: int  # shorter side that photos are first reduced to, as in training
+    store_side: int  # shorter side to which images are first reduced, as in training
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: dict[str, Any]
 
 
 def write_model(
-    folder: Path, state: dict[str, Tensor], prepared: TrainingSetup, event: Epoch, backbone: Path | None = None
+    folder: Path, state: dict[str, Tensor], setup: TrainingSetup, event: Epoch, backbone: Path | None = None
 ) -> None:
-    """Write or replace the model folder; each file is replaced whole.
+    """Write or replace the model folder; each file is replaced atomically.
 
-    With `trunk`, a file of the frozen tensors, `state` is the head alone: it becomes `head.safetensors`, beside
-    `backbone.safetensors`, which is a link to that file where links can be made. `make_whole` puts the two together.
+    Args:
+        folder: The model folder.
+        state: State dict of the network, or of the head alone if `backbone` is given.
+        setup: The setup of the run.
+        event: The epoch of the weights.
+        backbone: File of the frozen tensors. `state` becomes `head.safetensors` then, and `backbone.safetensors` is a
+            link to this file, or a copy where links are not supported. `merge_weight_files` combines the two files.
     """
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / (WHOLE if backbone is None else HEAD), tensor_bytes(state))
+    write_atomic(folder / (MODEL_FILE if backbone is None else HEAD_FILE), tensor_bytes(state))
     if backbone is not None:
-        (folder / WHOLE).unlink(missing_ok=True)
-        (folder / BACKBONE).unlink(missing_ok=True)
-        link(backbone, folder / BACKBONE)
-    write_json(folder / "config.json", _config(prepared, event.epoch))
-    write_json(folder / "preprocess.json", _preprocess(prepared))
-    write_atomic(folder / "README.md", _card(prepared, event, whole=backbone is None))
+        (folder / MODEL_FILE).unlink(missing_ok=True)
+        (folder / BACKBONE_FILE).unlink(missing_ok=True)
+        link_or_copy(backbone, folder / BACKBONE_FILE)
+    write_json(folder / "config.json", _config(setup, event.epoch))
+    write_json(folder / "preprocess.json", _preprocess(setup))
+    write_atomic(folder / "README.md", _card(setup, event, whole=backbone is None))
 
 
-def make_whole(folder: Path) -> None:
-    """Turn a model folder with a shared trunk into one with all its weights in one file."""
-    if not (folder / WHOLE).exists():
-        write_atomic(folder / WHOLE, tensor_bytes(model_weights(folder).state))
+def merge_weight_files(folder: Path) -> None:
+    """Combine the two weight files of a model folder with a shared backbone into one."""
+    if not (folder / MODEL_FILE).exists():
+        write_atomic(folder / MODEL_FILE, tensor_bytes(model_weights(folder).state))
         config = _read_object(folder / "config.json")
-        spec, card = config["headstart"], (folder / "README.md").read_text(encoding="utf-8")
-        opens = _opens(NetworkConfig(**spec["network"]), spec["head"], config["num_classes"])
-        write_atomic(folder / "README.md", card.replace(NOT_WHOLE, opens))
-        (folder / HEAD).unlink()
-        (folder / BACKBONE).unlink()
+        settings, card = config["headstart"], (folder / "README.md").read_text(encoding="utf-8")
+        usage = _usage(NetworkConfig(**settings["network"]), settings["head"], config["num_classes"])
+        write_atomic(folder / "README.md", card.replace(SEPARATE_WEIGHTS, usage))
+        (folder / HEAD_FILE).unlink()
+        (folder / BACKBONE_FILE).unlink()
 
 
-def epoch_of(folder: Path) -> int:
-    """The epoch whose weights lie in a model folder; 0 where there are none."""
+def saved_epoch(folder: Path) -> int:
+    """Return the epoch of the weights in a model folder; 0 without a model."""
     path = folder / "config.json"
     return int(_read_object(path)["headstart"].get("epoch", 0)) if path.exists() else 0
 
 
 def read_model(folder: Path) -> Model:
-    """Open a model folder. Raises ModelFileError for one that is missing something, damaged, hostile or does not fit.
+    """Read a model folder.
 
-    Nothing in the folder is executed, and no more memory is taken than its files are large.
+    Nothing in the folder is executed, and no more memory is allocated than its files are large.
+
+    Raises:
+        ModelFileError: A file is missing, damaged or malicious, or does not match the others.
     """
-    config, how = (_read_object(folder / name) for name in ("config.json", "preprocess.json"))
+    config, preprocess = (_read_object(folder / name) for name in ("config.json", "preprocess.json"))
     try:
         classes = _classes(config["label_names"])
-        spec = config["headstart"]
-        wanted = NetworkConfig(**spec["network"])
-        head, trained_on = str(spec["head"]), spec["data"]
+        settings = config["headstart"]
+        network_config = NetworkConfig(**settings["network"])
+        head, data = str(settings["head"]), settings["data"]
         for key in ("fingerprint", "seed", "test_seed"):
-            _ = trained_on[key]
-        size, side = _side(how["size"]), _side(how["store_side"])
-        mean, std = _triple(how["mean"], -math.inf), _triple(how["std"], 0)
+            _ = data[key]
+        size, side = _side(preprocess["size"]), _side(preprocess["store_side"])
+        mean, std = _triple(preprocess["mean"], -math.inf), _triple(preprocess["std"], 0)
     except (LookupError, TypeError, ValueError) as error:
-        raise _unfit(folder, f"its settings do not fit: {_first_line(error)}") from None
-    network = _network(folder, wanted, head, len(classes))
+        raise _unusable(folder, f"its settings are invalid: {_first_line(error)}") from None
+    network = _network(folder, network_config, head, len(classes))
     return Model(network.eval(), classes, size, side, mean, std, config)
 
 
-def _network(folder: Path, wanted: NetworkConfig, head: str, num_classes: int) -> nn.Module:
-    """The network with the weights that lie in the folder."""
+def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -> nn.Module:
+    """Build the network and load the weights in the folder."""
     try:
         state = model_weights(folder).state
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            raise _unfit(folder, "it has weights that are not finite")
+            raise _unusable(folder, "some weights are not finite")
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
         if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
-            raise _unfit(folder, f"its weights are not those of {num_classes} classes and the head {head}")
-        network = make_network(wanted, head, num_classes, 0)
+            raise _unusable(folder, f"its weights do not match {num_classes} classes and the head {head}")
+        network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
     except DataError as error:
-        raise _unfit(folder, _first_line(error.message)) from None
+        raise _unusable(folder, _first_line(error.message)) from None
     except UsageError as error:
-        raise _unfit(folder, f"its settings do not fit: {_first_line(error.message)}") from None
-    except RuntimeError as error:  # load_state_dict's list of what does not fit
-        faults = [line.strip() for line in str(error).splitlines()[1:]]
-        raise _unfit(folder, faults[0].rstrip(".") if faults else _first_line(error)) from None
+        raise _unusable(folder, f"its settings are invalid: {_first_line(error.message)}") from None
+    except RuntimeError as error:  # load_state_dict lists the keys and shapes that do not match
+        mismatches = [line.strip() for line in str(error).splitlines()[1:]]
+        raise _unusable(folder, mismatches[0].rstrip(".") if mismatches else _first_line(error)) from None
     return network
 
 
@@ -128,36 +136,36 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _unfit(path.parent, f"{path.name} is missing") from None
+        raise _unusable(path.parent, f"{path.name} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise _unfit(path.parent, f"{path.name} is damaged: {_first_line(error)}") from None
+        raise _unusable(path.parent, f"{path.name} is damaged: {_first_line(error)}") from None
     if not isinstance(content, dict):
-        raise _unfit(path.parent, f"{path.name} holds no settings")
+        raise _unusable(path.parent, f"{path.name} is not a JSON object")
     return content
 
 
 def _classes(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len({*names}) != len(names):
-        raise ValueError("label_names is no list of different names")
+        raise ValueError("label_names is not a list of unique names")
     return tuple(names)
 
 
 def _side(value: Any) -> int:
-    if not isinstance(value, int) or not 1 <= value <= LARGEST_SIDE:
-        raise ValueError(f"{value!r} px is no side of an image")
+    if not isinstance(value, int) or not 1 <= value <= MAX_SIDE_PX:
+        raise ValueError(f"{value!r} px is not a valid image side")
     return value
 
 
 def _triple(values: Any, above: float) -> tuple[float, float, float]:
     red, green, blue = (float(v) for v in values)
     if not all(above < v < math.inf for v in (red, green, blue)):
-        raise ValueError(f"{values} is no mean or std of three colours")
+        raise ValueError(f"{values} is not a valid mean or std of three channels")
     return red, green, blue
 
 
-def _unfit(folder: Path, why: str) -> ModelFileError:
+def _unusable(folder: Path, reason: str) -> ModelFileError:
     return ModelFileError(
-        f"The model in {folder} cannot be used ({why.rstrip('.')}).", "Take it from a copy, or train it again."
+        f"The model in {folder} cannot be used ({reason.rstrip('.')}).", "Restore it from a backup, or train it again."
     )
 
 
@@ -166,9 +174,9 @@ def _first_line(error: object) -> str:
     return text.splitlines()[0].rstrip(":.") if text else type(error).__name__
 
 
-def _config(prepared: TrainingSetup, epoch: int) -> dict[str, Any]:
-    plan, size = prepared.plan, prepared.plan.recipe.image_size
-    published = getattr(prepared.network, "pretrained_cfg", None) or {"first_conv": "conv1"}
+def _config(setup: TrainingSetup, epoch: int) -> dict[str, Any]:
+    plan, size = setup.plan, setup.plan.recipe.image_size
+    pretrained_cfg = getattr(setup.network, "pretrained_cfg", None) or {"first_conv": "conv1"}
     return {
         "architecture": plan.network.network.removeprefix("timm:").partition(".")[0],
         "num_classes": len(plan.facts.class_names),
@@ -176,21 +184,21 @@ def _config(prepared: TrainingSetup, epoch: int) -> dict[str, Any]:
         "pretrained_cfg": {
             "num_classes": len(plan.facts.class_names),
             "input_size": [3, size, size],
-            "fixed_input_size": structure.fixed_size(prepared.network) is not None,
+            "fixed_input_size": structure.fixed_size(setup.network) is not None,
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
-            "mean": list(prepared.start.mean),
-            "std": list(prepared.start.std),
-            "first_conv": published.get("first_conv"),
-            "classifier": structure.head_name(prepared.network),
-            "license": prepared.start.licence,
+            "mean": list(setup.start.mean),
+            "std": list(setup.start.std),
+            "first_conv": pretrained_cfg.get("first_conv"),
+            "classifier": structure.head_name(setup.network),
+            "license": setup.start.licence,
         },
         "headstart": {
             "network": plan.network.model_dump(),
             "head": plan.arm.head,
             "start": short_start(plan.arm.start),
-            "provenance": prepared.start.provenance,
+            "provenance": setup.start.provenance,
             "plan": plan.hash,
             "epoch": epoch,
             "data": {
@@ -202,8 +210,8 @@ def _config(prepared: TrainingSetup, epoch: int) -> dict[str, Any]:
     }
 
 
-def _preprocess(prepared: TrainingSetup) -> dict[str, Any]:
-    recipe = prepared.plan.recipe
+def _preprocess(setup: TrainingSetup) -> dict[str, Any]:
+    recipe = setup.plan.recipe
     return {
         "steps": [
             "decode; apply the EXIF orientation; convert to RGB, transparency on white",
@@ -213,35 +221,35 @@ def _preprocess(prepared: TrainingSetup) -> dict[str, Any]:
             "resize to size x size, bilinear with antialiasing",
             "divide by 255, subtract mean, divide by std",
         ],
-        "store_side": round(recipe.image_size * prepared.plan.data.cache_resolution),
+        "store_side": round(recipe.image_size * setup.plan.data.cache_resolution),
         "size": recipe.image_size,
-        "mean": list(prepared.start.mean),
-        "std": list(prepared.start.std),
+        "mean": list(setup.start.mean),
+        "std": list(setup.start.std),
     }
 
 
-def _card(prepared: TrainingSetup, event: Epoch, *, whole: bool) -> str:
-    plan = prepared.plan
-    return f"""# {plan.network.network} for {_plain(", ".join(plan.facts.class_names))}
+def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
+    plan = setup.plan
+    return f"""# {plan.network.network} for {_escape(", ".join(plan.facts.class_names))}
 
-Arm {_plain(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
-{event.val.n} validation images, which also chose this epoch. {plan.facts.counts["train"]} training images.
+Arm {_escape(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
+{event.val.n} validation images, which also selected this epoch. {plan.facts.counts["train"]} training images.
 
-- start: {_plain(prepared.start.provenance)}
-- licence of the starting weights: {_plain(prepared.start.licence)}
-- input: {plan.recipe.image_size} x {plan.recipe.image_size} px, as `preprocess.json` says
+- initial weights: {_escape(setup.start.provenance)}
+- licence of the initial weights: {_escape(setup.start.licence)}
+- input: {plan.recipe.image_size} x {plan.recipe.image_size} px, see `preprocess.json`
 
     headstart predict . photo.jpg
-{_opens(plan.network, plan.arm.head, len(plan.facts.class_names)) if whole else NOT_WHOLE}"""
+{_usage(plan.network, plan.arm.head, len(plan.facts.class_names)) if whole else SEPARATE_WEIGHTS}"""
 
 
-def _plain(text: str) -> str:
-    """Names from strangers as text of one line, never as HTML."""
+def _escape(text: str) -> str:
+    """Return untrusted text in one line, escaped for HTML."""
     return html.escape(" ".join(text.split()), quote=False)
 
 
-def _opens(network: NetworkConfig, head: str, classes: int) -> str:
-    """How others open it, where they can: as published but for the number of classes."""
+def _usage(network: NetworkConfig, head: str, classes: int) -> str:
+    """Return code that opens the model with timm or torchvision; empty if they do not have this architecture."""
     if head != "linear" or network.shortcut == "off" or network.norm != "batch" or network.stem != "imagenet":
         return ""
     text = """

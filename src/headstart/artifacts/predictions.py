@@ -1,6 +1,6 @@
-"""What a run leaves behind to be looked at: predictions, pictures, and the judgement of the best model.
+"""Write the artifacts of a run: predictions, training samples, and scores of the best model.
 
-Plain arrays and pictures under `evidence/`; nothing there is a pickle.
+Everything under `artifacts/` is a plain array or an image, never a pickle.
 """
 
 from __future__ import annotations
@@ -17,57 +17,67 @@ from torch import nn
 from headstart.analysis.statistics import wilson
 from headstart.data.loader import ImageSubset
 from headstart.storage.files import write_atomic
-from headstart.training.loop import evaluate
+from headstart.training.loop import iter_logits
 from headstart.training.scoring import Score, confusion, score, score_line
 from headstart.training.setup import TrainingSetup
 from headstart.training.state import TrainingContext
 
-SAMPLES = 32  # photos in the picture of training samples
-LEGIBLE = 64  # px of a photo in it, at least
+SAMPLE_IMAGES = 32  # images in the picture of training samples
+MIN_SAMPLE_PX = 64  # side of an image in that picture
 
 
-def samples(parts: TrainingContext) -> bytes:
-    """The first training photos as the network sees them, before mixup and normalisation, as one JPEG picture.
+def render_samples(context: TrainingContext) -> bytes:
+    """Return the first training images, as the network sees them before mixup and normalisation, as one JPEG.
 
-    Small photos are enlarged, pixel by pixel.
+    Small images are enlarged by repeating pixels.
     """
-    photos, _ = parts.batches.batch(0, 0)
-    larger = max(1, LEGIBLE // photos.shape[-1])
-    tiles = photos[:SAMPLES].permute(0, 2, 3, 1).numpy().repeat(larger, axis=1).repeat(larger, axis=2)
-    tiles = np.pad(tiles, ((0, 0), (0, 2), (0, 2), (0, 0)), constant_values=255)  # a white gap between photos
+    images, _ = context.batches.batch(0, 0)
+    scale = max(1, MIN_SAMPLE_PX // images.shape[-1])
+    tiles = images[:SAMPLE_IMAGES].permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
+    tiles = np.pad(tiles, ((0, 0), (0, 2), (0, 2), (0, 0)), constant_values=255)  # a white gap between images
     columns = min(8, len(tiles))
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles) - columns + 1, columns)]
     buffer = io.BytesIO()
-    # a fifth of a PNG, and it lies in the run's folder and in its event file
+    # A JPEG has a fifth of the size of a PNG, and it is stored in the run's folder and in its event file.
     Image.fromarray(np.concatenate(rows)).save(buffer, "JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 
 def write_samples(folder: Path, picture: bytes) -> str:
-    """Keep that picture; returns its path within the run."""
+    """Write the picture of training samples; return its path within the run."""
     (folder / "artifacts").mkdir(exist_ok=True)
     write_atomic(folder / "artifacts" / "samples.jpg", picture)
-    return "evidence/samples.jpg"
+    return "artifacts/samples.jpg"
 
 
-def judge(network: nn.Module, photos: ImageSubset, parts: TrainingContext) -> Iterator[Score | None]:
-    """Evaluate in fp32, as the exported model will be used; yields None after each batch and the score at the end."""
+def score_split(network: nn.Module, images: ImageSubset, context: TrainingContext) -> Iterator[Score | None]:
+    """Evaluate in fp32, as the exported model is used.
+
+    Yields:
+        None after each batch, then the score.
+    """
     logits = []
-    for batch in evaluate(network, photos, parts, "fp32"):
+    for batch in iter_logits(network, images, context, "fp32"):
         logits.append(batch)
         yield None
-    yield score(np.concatenate(logits), photos.labels)
+    yield score(np.concatenate(logits), images.labels)
 
 
-def write_predictions(folder: Path, prepared: TrainingSetup, scores: dict[str, Score]) -> None:
-    """`evidence/predictions.npz`: image id, split, label and logits (float32 [n, classes]) of what was judged."""
+def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Score]) -> None:
+    """Write `artifacts/predictions.npz`: image id, split, label and logits (float32 [n, classes]) of scored images.
+
+    Args:
+        folder: The run's folder.
+        setup: The setup of the run.
+        scores: Scores with logits, by split (val, test).
+    """
     ids, splits, labels, logits = [], [], [], []
-    for name, found in scores.items():
-        photos = prepared.parts.val if name == "val" else prepared.test
-        ids += [prepared.listing.keys[int(i)] for i in photos.indices]
-        splits += [name] * len(photos)
-        labels.append(photos.labels)
-        logits.append(found.logits)
+    for name, split_score in scores.items():
+        images = setup.context.val if name == "val" else setup.test
+        ids += [setup.index.keys[int(i)] for i in images.indices]
+        splits += [name] * len(images)
+        labels.append(images.labels)
+        logits.append(split_score.logits)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -75,13 +85,18 @@ def write_predictions(folder: Path, prepared: TrainingSetup, scores: dict[str, S
         split=np.array(splits, dtype=np.str_),
         label=np.concatenate(labels),
         logits=np.concatenate([x for x in logits if x is not None]),
-        classes=np.array(prepared.plan.facts.class_names, dtype=np.str_),
+        classes=np.array(setup.plan.facts.class_names, dtype=np.str_),
     )
     write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
 
 
-def summary(found: Score, labels: np.ndarray) -> dict[str, Any]:
-    """A score as JSON: loss, accuracy, n, its 95 % interval, and the confusion counts [true][predicted]."""
-    counts = confusion(found, labels)
+def score_summary(score: Score, labels: np.ndarray) -> dict[str, Any]:
+    """Return a score as JSON: loss, accuracy, n, its 95 % interval, and the confusion counts [true][predicted].
+
+    Args:
+        score: A score with logits.
+        labels: True labels, [n].
+    """
+    counts = confusion(score, labels)
     correct = sum(counts[i][i] for i in range(len(counts)))
-    return {**score_line(found), "correct": correct, "interval": list(wilson(correct, found.n)), "confusion": counts}
+    return {**score_line(score), "correct": correct, "interval": list(wilson(correct, score.n)), "confusion": counts}

@@ -1,1 +1,1 @@
-"""A trained model at work: predict, evaluate, and open runs."""
+"""Use a trained model: predict and evaluate."""

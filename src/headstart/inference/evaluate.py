@@ -1,4 +1,4 @@
-"""Evaluate a saved model on labelled photos: accuracy with its interval, and the confusion matrix."""
+"""Evaluate a saved model on labelled images: accuracy with its interval, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any
 
 import numpy as np
 
-from headstart import data
-from headstart.artifacts.predictions import summary
-from headstart.data import pixel_store
-from headstart.data.image_index import ImageIndex, nearest
+from headstart.artifacts.predictions import score_summary
+from headstart.data import hashing, pixel_store, sources
+from headstart.data.image_index import ImageIndex, did_you_mean
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.inference.predictor import BATCH, Predictor
 from headstart.reporter import Reporter
-from headstart.text import printable
+from headstart.text import pluralize, printable
 from headstart.training.scoring import score
 
 SPLITS = ("auto", "train", "val", "test", "all")
-OWN = {
-    "test": "which it has never seen",
-    "val": "which also chose its epoch",
-    "train": "which it has learned from",
-    "all": "among them those that it has learned from: the number is too high",
+SPLIT_NOTES = {  # of the data that the model was trained on
+    "test": "not used in training or model selection",
+    "val": "also used for model selection",
+    "train": "used in training",
+    "all": "including training images: the accuracy is too high",
 }
-WIDEST = 20  # classes whose confusion is shown as a matrix
+MAX_MATRIX_CLASSES = 20  # with more classes, the most confused pairs are listed instead of a matrix
+LISTED_NAMES, LISTED_PAIRS = 10, 10
 
 
 @dataclass(frozen=True)
 class _EvaluationSet:
-    """Labelled photos, which of them are judged (`rows` of the listing), and what these are called.
+    """Images to evaluate on: rows of an index, with the name of their split.
 
-    `own` is True where the listing is the very data the model was trained on. `bad` names what was left out of it.
+    `own` is True if the index is the data that the model was trained on. `bad` are the keys of images left out of it.
     """
 
-    listing: ImageIndex
+    index: ImageIndex
     contents: Sequence[str]
     rows: np.ndarray
     name: str
@@ -57,11 +57,26 @@ def evaluate(
     skip_bad: bool = False,
     allow_outside: bool = False,
 ) -> dict[str, Any]:
-    """Accuracy, its 95 % interval (Wilson), loss and confusion counts [true][predicted] of a model on labelled photos.
+    """Evaluate a model on labelled images.
 
-    `split` is train, val, test, all, or auto: where they are the very photos the model was trained on its own unseen
-    ones, else the test split where the data declares one, else all. `classes` keeps only those; `skip_bad` leaves out
-    what cannot be decoded. Raises ModelFileError, DataError, UsageError.
+    Args:
+        model: A run, a model folder or a folder of runs.
+        source: Name or path of the data.
+        reporter: Reports progress and notes.
+        split: train, val, test, all or auto. auto is the evaluation split of the run if `source` is the data that the
+            model was trained on; else the test split if the data declares one; else all images.
+        classes: Evaluate on images of these classes only.
+        skip_bad: Leave out images that cannot be decoded.
+        allow_outside: Allow files outside the folder of the data.
+
+    Returns:
+        `split`, `own` (`source` is the data that the model was trained on), `classes`, and loss, accuracy, its 95 %
+        interval (Wilson) and the confusion counts [true][predicted].
+
+    Raises:
+        ModelFileError: There is no usable model.
+        DataError: The data cannot be read, or does not match the model.
+        UsageError: A split or a class does not exist.
     """
     if split not in SPLITS:
         raise UsageError(f"There is no split {split!r}.", f"Choose one of {', '.join(SPLITS)}.")
@@ -70,21 +85,20 @@ def evaluate(
         pixel_store.open_store,
         side=predictor.model.store_side,
         skip_bad=skip_bad,
-        progress=partial(reporter.progress, "decoding photos"),
+        progress=partial(reporter.progress, "decoding images"),
         threads=usable_cores(),
     )
-    listing = data.read(source, allow_outside=allow_outside, to_train=False)
-    evaluation_set = _evaluation_set(predictor, listing, split, classes, open_store if skip_bad else None)
-    for note in [*([predictor.who] if predictor.who else []), *_notes(evaluation_set)]:
+    index = sources.read_index(source, allow_outside=allow_outside, to_train=False)
+    evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
+    for note in [*([predictor.selection_note] if predictor.selection_note else []), *_notes(evaluation_set)]:
         reporter.say(note)
-    logits = _logits(
-        predictor, open_store(evaluation_set.listing, evaluation_set.contents), evaluation_set.rows, reporter
-    )
+    store = open_store(evaluation_set.index, evaluation_set.contents)
+    logits = _logits(predictor, store, evaluation_set.rows, reporter)
     number = {name: i for i, name in enumerate(predictor.classes)}
-    place = np.array([number.get(name, -1) for name in evaluation_set.listing.classes])  # -1: not among the judged
-    labels = place[evaluation_set.listing.labels[evaluation_set.rows]]
-    found = summary(score(logits, labels), labels)
-    return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **found}
+    model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
+    labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
+    summary = score_summary(score(logits, labels), labels)
+    return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **summary}
 
 
 def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, reporter: Reporter) -> np.ndarray:
@@ -97,127 +111,141 @@ def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarra
 
 def _evaluation_set(
     predictor: Predictor,
-    listing: ImageIndex,
+    index: ImageIndex,
     split: str,
     classes: Sequence[str],
     open_store: Callable[[ImageIndex, Sequence[str]], pixel_store.PixelStore] | None,
 ) -> _EvaluationSet:
-    """Choose the photos; `open_store` is given where the undecodable ones are to be left out."""
-    _require_classes(predictor, listing, classes)
-    listing, contents, own, bad = _recognise(predictor, listing, open_store)
-    _refuse_unknown(predictor, listing, classes)
-    trained_on = predictor.model.config["headstart"]["data"]
+    """Select the images; with `open_store`, images that cannot be decoded are left out."""
+    _require_classes(predictor, index, classes)
+    index, contents, own, bad = _match_training_data(predictor, index, open_store)
+    _reject_unknown_classes(predictor, index, classes)
+    training_data = predictor.model.config["headstart"]["data"]
     if own and split != "all":
-        parted = divide(
-            listing,
-            seed=trained_on["seed"],
-            test_seed=trained_on["test_seed"],
+        run_split = divide(
+            index,
+            seed=training_data["seed"],
+            test_seed=training_data["test_seed"],
             contents=contents,
-            fraction=trained_on.get("fraction", 1.0),
-            evaluate_on_val=trained_on.get("evaluate_on_val", False),
+            fraction=training_data.get("fraction", 1.0),
+            evaluate_on_val=training_data.get("evaluate_on_val", False),
         )
-        name = parted.judge if split == "auto" else split
-        rows = getattr(parted, name)
+        name = run_split.evaluation if split == "auto" else split
+        rows = getattr(run_split, name)
     else:
-        name, rows = _declared(listing, split)
+        name, rows = _declared_split(index, split)
     if classes:
-        rows = rows[np.isin(listing.labels[rows], [listing.classes.index(name) for name in classes])]
+        rows = rows[np.isin(index.labels[rows], [index.classes.index(name) for name in classes])]
     if not len(rows):
-        raise DataError(f"There are no {name} photos in {listing.source}.", "Choose another with --split, e.g. all.")
+        raise DataError(f"There are no {name} images in {index.source}.", "Choose another --split, for example all.")
     if own:
-        return _EvaluationSet(listing, contents, rows, name, own, bad)
-    few = listing.without(set(range(len(listing))) - set(rows.tolist()))
-    return _EvaluationSet(few, [contents[i] for i in rows], np.arange(len(few)), name, own, bad)
+        return _EvaluationSet(index, contents, rows, name, own, bad)
+    subset = index.without(set(range(len(index))) - set(rows.tolist()))
+    return _EvaluationSet(subset, [contents[i] for i in rows], np.arange(len(subset)), name, own, bad)
 
 
-def _recognise(
-    predictor: Predictor, listing: ImageIndex, open_store: Callable[..., pixel_store.PixelStore] | None
+def _match_training_data(
+    predictor: Predictor, index: ImageIndex, open_store: Callable[..., pixel_store.PixelStore] | None
 ) -> tuple[ImageIndex, Sequence[str], bool, tuple[str, ...]]:
-    """The listing, its content hashes, whether it is what the model was trained on, and keys of what was left out.
+    """Compare the data with the data that the model was trained on.
 
-    Photos that cannot be decoded are left out where `open_store` is given; classes that the model does not know only
-    where the rest is what it was trained on.
+    Images that cannot be decoded are left out only if `open_store` is given. Classes that the model does not have are
+    left out only if the rest is the data that the model was trained on.
+
+    Returns:
+        The index, its content hashes, True if it is the data that the model was trained on, and keys of images left
+        out.
     """
-    trained_on = predictor.model.config["headstart"]["data"]["fingerprint"]
-    theirs = [name for name in listing.classes if name in predictor.classes]
-    if 2 <= len(theirs) < len(listing.classes):  # the model may have been trained on these classes only
-        found = _recognise(predictor, listing.pick(theirs), open_store)
-        if found[2]:
-            return found
-    hashes = pixel_store.hash_files(listing)
-    own = pixel_store.fingerprint(listing, hashes) == trained_on
+    fingerprint = predictor.model.config["headstart"]["data"]["fingerprint"]
+    shared = [name for name in index.classes if name in predictor.classes]
+    if 2 <= len(shared) < len(index.classes):  # the model may have been trained on these classes only
+        match = _match_training_data(predictor, index.pick(shared), open_store)
+        if match[2]:
+            return match
+    hashes = hashing.hash_files(index)
+    own = hashing.fingerprint(index, hashes) == fingerprint
     if own or open_store is None:
-        return listing, hashes, own, ()
-    bad = set(open_store(listing, hashes).bad)
-    good, kept = listing.without(bad), [content for i, content in enumerate(hashes) if i not in bad]
-    left_out = tuple(listing.keys[i] for i in sorted(bad))
-    return good, kept, pixel_store.fingerprint(good, kept) == trained_on, left_out
+        return index, hashes, own, ()
+    bad = set(open_store(index, hashes).bad)
+    good_index = index.without(bad)
+    good_hashes = [content for i, content in enumerate(hashes) if i not in bad]
+    left_out = tuple(index.keys[i] for i in sorted(bad))
+    return good_index, good_hashes, hashing.fingerprint(good_index, good_hashes) == fingerprint, left_out
 
 
-def _require_classes(predictor: Predictor, listing: ImageIndex, classes: Sequence[str]) -> None:
-    """Raise UsageError for a class that is asked for and that the data or the model does not have."""
+def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
+    """Raise UsageError if the data or the model does not have one of the classes."""
     for name in classes:
-        for known, where in ((listing.classes, listing.source), (predictor.classes, "the model")):
-            if name not in known:
+        for available, place in ((index.classes, index.source), (predictor.classes, "the model")):
+            if name not in available:
                 raise UsageError(
-                    f"There is no class {name!r} in {where}.", nearest(name, known) or f"It has {_some(known)}."
+                    f"There is no class {name!r} in {place}.",
+                    did_you_mean(name, available) or f"It has {_first_names(available)}.",
                 )
 
 
-def _refuse_unknown(predictor: Predictor, listing: ImageIndex, classes: Sequence[str]) -> None:
-    """Raise DataError where photos would be judged whose class the model cannot name."""
-    unknown = [name for name in listing.classes if name not in predictor.classes]
-    shared = [name for name in listing.classes if name in predictor.classes]
+def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
+    """Raise DataError if the data has classes that the model does not have and no `classes` are selected."""
+    unknown = [name for name in index.classes if name not in predictor.classes]
+    shared = [name for name in index.classes if name in predictor.classes]
     if unknown and not classes:
         raise DataError(
-            f"The model knows {_some(predictor.classes)}, and the data has {_some(unknown)} too.",
-            f"Judge the classes it knows with --classes {','.join(shared)}." if shared else "Name other data.",
+            f"The data has classes that the model does not have: {_first_names(unknown)}. "
+            f"The model has {_first_names(predictor.classes)}.",
+            f"Use --classes {','.join(shared)}." if shared else "Name other data.",
         )
 
 
-def _declared(listing: ImageIndex, split: str) -> tuple[str, np.ndarray]:
-    """A split that the data declares, or all of it."""
-    splits = np.array(listing.splits)
+def _declared_split(index: ImageIndex, split: str) -> tuple[str, np.ndarray]:
+    """Return the name and the rows of a split that the data declares, or of all images."""
+    splits = np.array(index.splits)
     if split == "all" or (split == "auto" and not (splits == "test").any()):
-        return "all", np.arange(len(listing))
+        return "all", np.arange(len(index))
     if (splits == "").all():
         raise UsageError(
-            f"{listing.source} declares no splits, and it is not the data that the model was trained on.",
-            "Judge all of it: leave --split out.",
+            f"{index.source} declares no splits, and it is not the data that the model was trained on.",
+            "Leave --split out to evaluate on all images.",
         )
     return (name := "test" if split == "auto" else split), np.flatnonzero(splits == name)
 
 
 def _notes(evaluation_set: _EvaluationSet) -> list[str]:
-    """What the user should know about the photos before the number."""
-    count, bad = len(evaluation_set.rows), evaluation_set.bad
-    notes = [f"Left out {len(bad)} photos that cannot be decoded: {_some(bad)}."] if bad else []
+    """Return notes on the images, which are reported before the result."""
+    count, name, bad = len(evaluation_set.rows), evaluation_set.name, evaluation_set.bad
+    notes = [f"Left out {pluralize(len(bad), 'image')} that cannot be decoded: {_first_names(bad)}."] if bad else []
     if evaluation_set.own:
-        notes.append(f"This is the data that the model was trained on: judging {count} photos ({evaluation_set.name}).")
+        notes.append(f"This is the data that the model was trained on. Evaluating on {count} images ({name}).")
     else:
         notes.append(
-            f"Judging {count} photos ({evaluation_set.name}). This is not, as a whole, the data that the model was trained on; "
-            "any among them that it has learned from make the number too high."
+            f"Evaluating on {count} images ({name}). This is not exactly the data that the model was trained on. "
+            "If it contains training images, the accuracy is too high."
         )
     return notes
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+def _first_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED_NAMES]) + (", …" if len(names) > LISTED_NAMES else "")
 
 
-def sentences(found: dict[str, Any]) -> list[str]:
-    """An evaluation in words, and the confusion as plain columns; with many classes, the pairs confused most often."""
-    low, high = (100 * x for x in found["interval"])
-    name = found["split"]
-    which = f"{name}, {OWN[name]}" if found["own"] and name in OWN else name
+def sentences(evaluation: dict[str, Any]) -> list[str]:
+    """Describe an evaluation: accuracy, then the confusion matrix or, with many classes, the most confused pairs.
+
+    Args:
+        evaluation: Return value of `evaluate`.
+
+    Returns:
+        Lines of text.
+    """
+    low, high = (100 * x for x in evaluation["interval"])
+    name = evaluation["split"]
+    description = f"{name}, {SPLIT_NOTES[name]}" if evaluation["own"] and name in SPLIT_NOTES else name
     lines = [
-        f"Accuracy {100 * found['accuracy']:.1f} % on {found['n']} photos ({which}), "
+        f"Accuracy {100 * evaluation['accuracy']:.1f} % on {evaluation['n']} images ({description}), "
         f"95 % interval {low:.1f} to {high:.1f}.",
         "",
     ]
-    classes = [printable(name) for name in found["classes"]]
-    return lines + (_matrix if len(classes) <= WIDEST else _pairs)(classes, found["confusion"])
+    classes = [printable(name) for name in evaluation["classes"]]
+    return lines + (_matrix if len(classes) <= MAX_MATRIX_CLASSES else _pairs)(classes, evaluation["confusion"])
 
 
 def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
@@ -232,6 +260,6 @@ def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[
 def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
     count = len(classes)
     wrong = [(confusion[i][j], i, j) for i in range(count) for j in range(count) if i != j and confusion[i][j]]
-    worst = sorted(wrong, key=lambda pair: -pair[0])[:10]
-    lines = [f"  {times:>5}  {classes[i]} taken for {classes[j]}" for times, i, j in worst]
+    worst = sorted(wrong, key=lambda pair: -pair[0])[:LISTED_PAIRS]
+    lines = [f"  {times:>5}  {classes[i]} predicted as {classes[j]}" for times, i, j in worst]
     return ["Most often confused:", *lines] if lines else ["Nothing was confused."]

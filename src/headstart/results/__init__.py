@@ -1,1 +1,1 @@
-"""Finished runs and studies, opened from disk."""
+"""Read finished runs and studies from disk."""

@@ -1,4 +1,4 @@
-"""Is the training of a run, or of a study's runs, healthy? Read from what they left; nothing here imports torch."""
+"""Diagnose the training of a run, or of a study's runs, from their files. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from headstart.analysis.wording import arm_words, length_words, network_words
 from headstart.config.duration import Duration
 from headstart.diagnostics.checks import findings, healthy_words
 from headstart.diagnostics.finding import Finding
-from headstart.diagnostics.history import read
+from headstart.diagnostics.history import read_history
 from headstart.storage.journal import read_lines
 from headstart.text import capitalize, join_list, printable
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found in one run; `healthy` says in words what was looked at, where nothing is wrong.
+    """Findings in one run; `healthy` describes what was checked, and is empty if something is wrong.
 
-    `network`, `epochs` (as declared: "3ep"), `fraction` of the training photos and `lr` are what runs of one arm may
-    differ in.
+    Runs of one arm may differ in `network`, `epochs` (as declared: "3ep"), `fraction` of the training images and `lr`.
     """
 
     run: str
@@ -38,7 +37,7 @@ class Diagnosis:
     healthy: str
 
     def to_json(self) -> dict[str, Any]:
-        """As the command prints it; `healthy` is null where something is wrong."""
+        """Return the diagnosis as the command prints it; `healthy` is null if something is wrong."""
         return {
             "run": self.run,
             "arm": self.arm,
@@ -53,61 +52,70 @@ class Diagnosis:
 
 
 def diagnose(folder: Path) -> list[Diagnosis]:
-    """The runs of a folder: a run's own, or those of a study. Raises DataError where there are none."""
-    return [_one(run) for run in runs_at(folder)]
+    """Diagnose the run in a folder, or all runs of a study.
+
+    Raises:
+        DataError: There are no runs.
+    """
+    return [_diagnose_run(run) for run in runs_at(folder)]
 
 
-def _one(run: RunRecord) -> Diagnosis:
-    history = read(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
-    found = tuple(findings(history))
-    healthy = "" if any(one.unhealthy for one in found) else healthy_words(history)
+def _diagnose_run(run: RunRecord) -> Diagnosis:
+    history = read_history(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
+    run_findings = tuple(findings(history))
+    healthy = "" if any(finding.unhealthy for finding in run_findings) else healthy_words(history)
     epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
     network = network_words(run.plan["network"])
-    return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, found, healthy)
+    return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
 
 
 def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
-    """The findings in words, those of runs that differ in their seeds alone by name, each told of its first run."""
-    said = []
-    for title, here in _alike(diagnoses):
-        said.append(f"{capitalize(title)}:")
-        which = partial(_which, here) if len(diagnoses) > 1 else lambda _: ""
+    """Return the findings as lines of text.
+
+    Runs that differ only in their seeds share a title. A finding that several of them have is stated once, for the
+    first of these runs.
+    """
+    lines = []
+    for title, group in _groups(diagnoses):
+        lines.append(f"{capitalize(title)}:")
+        which = partial(_which, group) if len(diagnoses) > 1 else lambda _: ""
         by_name: dict[str, list[tuple[Diagnosis, Finding]]] = {}
-        for one in here:
-            for finding in one.findings:
-                by_name.setdefault(finding.name, []).append((one, finding))
-        for name, having in by_name.items():
-            said.append(f"  {capitalize(name)}{which([one for one, _ in having])}. {having[0][1].sentence}")
-        if well := [one for one in here if one.healthy]:
-            said.append(f"  {well[0].healthy.removesuffix('.')}{which(well)}.")
-    return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in said]
+        for diagnosis in group:
+            for finding in diagnosis.findings:
+                by_name.setdefault(finding.name, []).append((diagnosis, finding))
+        for name, cases in by_name.items():
+            runs = [diagnosis for diagnosis, _ in cases]
+            lines.append(f"  {capitalize(name)}{which(runs)}. {cases[0][1].sentence}")
+        if healthy := [diagnosis for diagnosis in group if diagnosis.healthy]:
+            lines.append(f"  {healthy[0].healthy.removesuffix('.')}{which(healthy)}.")
+    return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in lines]
 
 
-def _alike(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis]]]:
-    """Runs of one arm that differ in their seeds at most, and a name for them: by what not all of the arm share."""
-    for arm in dict.fromkeys(one.arm for one in diagnoses):
-        here = sorted((one for one in diagnoses if one.arm == arm), key=_order)
-        differ = [len(set(values)) > 1 for values in zip(*map(_conditions, here), strict=True)]
-        for conditions, some in groupby(here, _conditions):
-            yield ", ".join([arm_words(arm), *compress(conditions, differ)]), list(some)
+def _groups(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis]]]:
+    """Yield groups of runs that differ at most in their seeds, with a title: the arm and what its groups differ in."""
+    for arm in dict.fromkeys(diagnosis.arm for diagnosis in diagnoses):
+        of_arm = sorted((diagnosis for diagnosis in diagnoses if diagnosis.arm == arm), key=_sort_key)
+        differ = [len(set(values)) > 1 for values in zip(*map(_conditions, of_arm), strict=True)]
+        for conditions, group in groupby(of_arm, _conditions):
+            yield ", ".join([arm_words(arm), *compress(conditions, differ)]), list(group)
 
 
-def _order(one: Diagnosis) -> tuple[str, str, float, float, float, int]:
-    length = Duration.parse(one.epochs)
-    return one.network, length.unit, length.value, one.fraction, one.lr, one.seed
+def _sort_key(diagnosis: Diagnosis) -> tuple[str, str, float, float, float, int]:
+    length = Duration.parse(diagnosis.epochs)
+    return diagnosis.network, length.unit, length.value, diagnosis.fraction, diagnosis.lr, diagnosis.seed
 
 
-def _conditions(one: Diagnosis) -> tuple[str, str, str, str]:
+def _conditions(diagnosis: Diagnosis) -> tuple[str, str, str, str]:
     return (
-        one.network,
-        length_words(one.epochs),
-        f"{100 * one.fraction:.3g} % of the labels",
-        f"learning rate {one.lr:g}",
+        diagnosis.network,
+        length_words(diagnosis.epochs),
+        f"{100 * diagnosis.fraction:.3g} % of the labels",
+        f"learning rate {diagnosis.lr:g}",
     )
 
 
-def _which(here: Sequence[Diagnosis], some: Sequence[Diagnosis]) -> str:
-    """Which of the runs `here`, that are called alike: by seeds, or by folders where two of them share a seed."""
-    if len({one.seed for one in here}) < len(here):
-        return f", in {join_list(one.run for one in some)}"
-    return f", seed{'s' if len(some) > 1 else ''} {', '.join(str(one.seed) for one in some)}"
+def _which(group: Sequence[Diagnosis], runs: Sequence[Diagnosis]) -> str:
+    """Identify `runs` within their group: by seed, or by folder if two runs of the group share a seed."""
+    if len({diagnosis.seed for diagnosis in group}) < len(group):
+        return f", in {join_list(diagnosis.run for diagnosis in runs)}"
+    return f", seed{'s' if len(runs) > 1 else ''} {', '.join(str(diagnosis.seed) for diagnosis in runs)}"

@@ -1,4 +1,4 @@
-"""The charts of the report for a notebook: each shows itself, and its `html` stands alone in any page."""
+"""Charts of the report for notebooks: each displays itself, and its `html` needs no other part of a page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from headstart.analysis import confusion
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, splits
 from headstart.errors import UsageError
-from headstart.report import curves, heatmaps, sections, series
-from headstart.report import health as health_module
-from headstart.report import photos as photos_module
+from headstart.report import curves, heatmaps, photos, sections, series
+from headstart.report.health import health_section
 from headstart.report.sections import Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
@@ -25,13 +24,13 @@ from headstart.storage.files import read_json
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
 CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
-HEADING_OF = Markup("<h5>{}</h5>")  # a figure's, where a chart has several
-HEAT = Markup('<img src="{}" width="96" height="96" alt="where it looked">')
+FIGURE_HEADING = Markup("<h5>{}</h5>")  # of a figure in a chart with several figures
+HEAT_MAP = Markup('<img src="{}" width="96" height="96" alt="Grad-CAM heat map">')
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with its finding as title and a line on how to read it."""
+    """A chart with its main result as title and an explanation of how to read it."""
 
     title: str
     html: Markup
@@ -43,104 +42,117 @@ class Chart:
         )  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
-        """Write the chart as a page of its own; returns the path."""
+        """Write the chart as a separate HTML page; return its path."""
         path = Path(path)
         path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
         return path
 
 
 class Plots:
-    """The charts of one finished study. Every method raises UsageError where the study has nothing to draw."""
+    """Charts of one finished study. Every method raises UsageError if the study has no data for the chart."""
 
     def __init__(self, folder: Path, verdict: Mapping[str, Any]) -> None:
+        """Use the study in `folder`, with the content of its verdict.json."""
         self._folder, self._verdict = folder, verdict
 
     def curves(self, over: str = "epochs") -> Chart:
-        """Accuracy while training: every seed, the mean and its band. `over` is epochs, images or seconds."""
+        """Draw accuracy during training: every seed, the mean and its band.
+
+        Args:
+            over: Unit of the x axis: epochs, images or seconds.
+        """
         if over not in curves.UNITS:
             raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(curves.UNITS)}.")
-        section = curves.learning(self._runs, self._verdict, self._colours)
+        section = curves.learning_section(self._runs, self._verdict, self._colours)
         return _chart(section, list(curves.UNITS).index(over))
 
     def grid(self) -> Chart:
-        """Accuracy by arm and learning rate: the rates that were compared, or those of every search, one by one."""
-        section = heatmaps.compared(self._verdict) or heatmaps.searched(self._verdict)
+        """Draw accuracy by arm and learning rate: the rates that were compared, or those of each search."""
+        section = heatmaps.compared_rates_section(self._verdict) or heatmaps.searched_rates_section(self._verdict)
         if section is None:
             raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
-        drawn = [
-            HEADING_OF.format(one.choice) + _figure(one) if one.choice else _figure(one) for one in section.figures
+        figures = [
+            FIGURE_HEADING.format(figure.choice) + _figure(figure) if figure.choice else _figure(figure)
+            for figure in section.figures
         ]
-        return Chart(section.finding, Markup("").join(drawn))
+        return Chart(section.finding, Markup("").join(figures))
 
     def health(self) -> Chart:
-        """What is wrong with the training of any run, and how gradients reach each block of a run of each arm."""
-        section = health_module.health(self._runs)
-        lead, notes = (Markup("").join(map(Markup("<p>{}</p>").format, some)) for some in (section.lead, section.notes))
+        """Draw findings on the training of all runs, and the gradient norm at each block for one run of each arm."""
+        section = health_section(self._runs)
+        lead, notes = (
+            Markup("").join(map(Markup("<p>{}</p>").format, texts)) for texts in (section.lead, section.notes)
+        )
         return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)) + notes)
 
     def confusion(self) -> Chart:
-        """What the exported model takes for what, on the images that judge."""
+        """Draw the confusion matrix of the exported model on the evaluation images."""
         counts = read_json(self._exported / "result.json")["test"]["confusion"]
         shown = confusion.shown_classes(counts)
-        names = [self._verdict["classes"][at] for at in shown]
-        rows = [([counts[true][said] for said in shown], max(sum(counts[true]), 1)) for true in shown]
+        names = [self._verdict["classes"][index] for index in shown]
+        rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
         shares = [[count / total for count in row] for row, total in rows]
         grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
-        right, of = sum(row[at] for at, row in enumerate(counts)), sum(map(sum, counts))
-        title = f"{right} of {of} {splits(self._verdict)[1]} images are right ({arm_words(self._verdict['chosen'])})"
-        how = "Rows: what they are; columns: what the model says. Darker: a larger share of the row."
+        correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
+        arm = arm_words(self._verdict["chosen"])
+        title = f"{correct} of {total} {splits(self._verdict)[1]} images are correct ({arm})"
+        explanation = "Rows: true class; columns: predicted class. Darker: a larger share of the row."
         if len(shown) < len(counts):
-            how += f" Shown are the classes that are confused most; {len(counts) - len(shown)} others are left out."
+            explanation += f" Shown: the most confused classes; {len(counts) - len(shown)} others are left out."
         chart = charts.heat_map(grid, label=title, columns="predicted")
         table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-        return Chart(title, _figure(sections.Figure(chart, how, ["", *names], table)))
+        return Chart(title, _figure(sections.Figure(chart, explanation, ["", *names], table)))
 
     def mistakes(self) -> Chart:
-        """The worst mistakes of the exported model, with what spoke for its answers (Grad-CAM).
+        """Show the worst mistakes of the exported model, with the regions that supported its predictions (Grad-CAM).
 
-        Where nothing is wrong, what it was least sure of.
+        If nothing is wrong, the least certain predictions are shown.
         """
-        found = photos_module.read(self._exported)
-        if found is None:
-            raise UsageError("The study has kept no pictures.", f"Resume it: headstart resume {self._folder}.")
-        photos = [found.shown(index) for index in found.mistakes or found.unsure]
-        drawn = [PHOTO.format(src=one["src"], text=one["text"], map=HEAT.format(one["map"]) if one["map"] else "")
-                 for one in photos]  # fmt: skip
-        title = f"{found.wrong} of {found.total} are wrong"
-        title += "" if found.mistakes else "; what it was least sure of"
-        return Chart(title, GALLERY.format(Markup("").join(drawn)))
+        gallery = photos.load_gallery(self._exported)
+        if gallery is None:
+            raise UsageError("The study has no images of mistakes.", f"Resume it: headstart resume {self._folder}.")
+        images = [gallery.tile(index) for index in gallery.mistakes or gallery.unsure]
+        items = [
+            PHOTO.format(
+                src=image["src"], text=image["text"], map=HEAT_MAP.format(image["map"]) if image["map"] else ""
+            )
+            for image in images
+        ]
+        title = f"{gallery.wrong} of {gallery.total} are wrong"
+        title += "" if gallery.mistakes else "; the least certain predictions are shown"
+        return Chart(title, GALLERY.format(Markup("").join(items)))
 
     @cached_property
     def _runs(self) -> Sequence[PlottedRun]:
-        main = [run for run in runs_in(self._folder) if run.about.get("stage") == "main"]
-        return series.with_unique_names([series.read(run) for run in main])
+        main = [run for run in runs_in(self._folder) if run.role.get("stage") == "main"]
+        return series.with_unique_names([series.load_run(run) for run in main])
 
     @property
     def _colours(self) -> Mapping[str, int]:
-        return sections.colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["chosen"])
+        return sections.arm_colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["chosen"])
 
     @property
     def _exported(self) -> Path:
         return self._folder / str(self._verdict["exported"]["run"])
 
 
-def _chart(section: Section, at: int) -> Chart:
-    return Chart(section.finding, _figure(section.figures[at]))
+def _chart(section: Section, index: int) -> Chart:
+    return Chart(section.finding, _figure(section.figures[index]))
 
 
 def _figure(figure: sections.Figure) -> Markup:
     return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
-        figure.chart, figure.how, _numbers(figure.head, figure.rows) if figure.rows else ""
+        figure.chart, figure.caption, _numbers(figure.header, figure.rows) if figure.rows else ""
     )
 
 
 def _numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """What a chart draws, for whoever cannot see it."""
+    """Return the values of a chart as a table, for readers who cannot see the chart."""
     lines = [Markup("<tr>{}</tr>").format(_cells(CELL, row)) for row in rows]
     return Markup("<details><summary>Numbers</summary><table><tr>{}</tr>{}</table></details>").format(
         _cells(HEADING, head), Markup("").join(lines)
     )
 
 
-def _cells(how: Markup, row: Sequence[str]) -> Markup:
-    return Markup("").join(map(how.format, row))
+def _cells(template: Markup, row: Sequence[str]) -> Markup:
+    return Markup("").join(map(template.format, row))

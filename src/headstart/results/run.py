@@ -1,4 +1,4 @@
-"""A run folder, opened: what it was, how it went, and its model."""
+"""Read a run folder: its configuration, history, result and model."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ from headstart.storage.journal import read_lines
 
 
 class Run:
-    """One run, read from its folder; it may be finished, diverged or still under way."""
+    """One run, read from its folder; it may be finished, diverged or unfinished."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises DataError when `folder` is not a run."""
+        """Read the plan in `folder`.
+
+        Raises:
+            DataError: `folder` is not a run.
+        """
         self.folder = Path(folder)
         self.plan = read_plan(self.folder)
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """result.json; empty while the run has none."""
+        """Content of result.json; empty if the run has none yet."""
         path = self.folder / "result.json"
         return dict(read_json(path)) if path.exists() else {}
 
     @property
     def state(self) -> str:
-        """`finished`, `diverged`, or `unfinished` (it can be resumed)."""
+        """State of the run: `finished`, `diverged`, or `unfinished` (it can be resumed)."""
         return str(self.result.get("state", "unfinished"))
 
     @cached_property
@@ -52,31 +56,39 @@ class Run:
 
     @property
     def test(self) -> dict[str, Any] | None:
-        """Result on the unseen images (`accuracy`, `n`, `interval`, `confusion`); None when nothing unseen judged."""
+        """Result on test (`accuracy`, `n`, `interval`, `confusion`); None for a run without a test split."""
         return self.result.get("test")
 
     def model(self) -> Any:
-        """The best model as a torch module in eval mode. Raises ModelFileError when there is none yet."""
+        """Return the best model as a torch module in eval mode.
+
+        Raises:
+            ModelFileError: There is no model yet.
+        """
         return read_model(self.folder / "model").network
 
     def __repr__(self) -> str:
-        said = " ".join(result_sentences(self.result)) if self.state == "finished" else self.state
-        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {said})"
+        result = " ".join(result_sentences(self.result)) if self.state == "finished" else self.state
+        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {result})"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the result in words, then the epochs as a table."""
+        """Return HTML for notebooks: the result in sentences, then a table of the epochs."""
         title = html.escape(f"{self.plan.arm_name}, seed {self.plan.seeding.seed}")
-        said = result_sentences(self.result) if self.state == "finished" else [self.state]
+        sentences = result_sentences(self.result) if self.state == "finished" else [self.state]
         shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
         table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
         folder = html.escape(str(self.folder))
-        return f"<h4>{title}</h4><p>{html.escape(' '.join(said))}</p>{table}<p><code>{folder}</code></p>"
+        return f"<h4>{title}</h4><p>{html.escape(' '.join(sentences))}</p>{table}<p><code>{folder}</code></p>"
 
 
 def find_model(path: Path) -> Path:
-    """The model folder of what a user names: a run, its `model/` folder, or a folder of runs (the best by val).
+    """Return the model folder of a path.
 
-    Raises ModelFileError when there is none.
+    Args:
+        path: A run, its `model/` folder, or a folder of runs, whose best run on val is selected.
+
+    Raises:
+        ModelFileError: There is no model, or the runs have different classes.
     """
     require_model(path)
     for candidate in (path, path / "model"):
@@ -85,11 +97,11 @@ def find_model(path: Path) -> Path:
     runs = [Run(p.parent) for p in sorted(path.glob("*/plan.json")) if (p.parent / "model" / "config.json").is_file()]
     finished = [run for run in runs if run.state == "finished"]
     if len({run.plan.facts.class_names for run in finished}) > 1:
-        raise ModelFileError(f"The runs in {path} know different classes.", "Name one of them.")
-    if finished:  # chosen by val: test numbers choose nothing
+        raise ModelFileError(f"The runs in {path} have different classes.", "Name one of these runs.")
+    if finished:  # model selection is on val, never on test
         best = max(finished, key=lambda run: (run.result["val"]["accuracy"], -run.result["val"]["loss"]))
         return best.folder / "model"
     raise ModelFileError(
-        f"There is no model in {path}, nor a finished run.",
+        f"There is no model and no finished run in {path}.",
         "Name a run, its model folder, or a folder of finished runs.",
     )

@@ -1,1 +1,1 @@
-"""Read-only observers of a training run: when they look, what they measure, and where it goes."""
+"""Read-only observers of a training run: when they measure, what they measure, and where the results are written."""

@@ -1,22 +1,37 @@
-"""When to look: at log-spaced steps, where training changes fastest, and at the end of each epoch."""
+"""Measurement schedule: log-spaced steps, where training changes fastest, and the end of each epoch."""
 
 from __future__ import annotations
 
-PHOTOS_BETWEEN = 2000  # trained on between two probes, at least: a probe costs what ten to twenty of them cost
+MIN_IMAGES_BETWEEN_PROBES = 2000  # training images; a gradient probe costs as much as 10 to 20 of them
 
 
 def probe_is_due(step: int, steps_per_epoch: int, total: int, batch_size: int) -> bool:
-    """Whether the network is probed after step `step` (from 1): at the end of each epoch, or of each n-th short one."""
+    """Return True if the gradient probe runs after step `step`.
+
+    The probe runs at the end of each epoch, at the end of every n-th epoch where epochs are short, and after the last
+    step.
+
+    Args:
+        step: Number of the step, from 1.
+        steps_per_epoch: Steps in one epoch.
+        total: Steps in the whole run.
+        batch_size: Images per step.
+    """
     if step == total:
         return True
-    every = -(-PHOTOS_BETWEEN // (steps_per_epoch * batch_size))
+    every = -(-MIN_IMAGES_BETWEEN_PROBES // (steps_per_epoch * batch_size))
     return step % (steps_per_epoch * every) == 0
 
 
-def is_due(step: int, steps_per_epoch: int, total: int) -> bool:
-    """Whether the observers look at step `step` (from 1): steps 1, 2, 4, 8, …, each epoch's last and the very last.
+def snapshot_is_due(step: int, steps_per_epoch: int, total: int) -> bool:
+    """Return True if tensors are measured at step `step`: steps 1, 2, 4, 8, …, the last of each epoch and of the run.
 
-    Powers of two are looked at within the first epoch, so the price is that of a few looks for each run.
+    Powers of two count within the first epoch only, so the cost is a few snapshots per run.
+
+    Args:
+        step: Number of the step, from 1.
+        steps_per_epoch: Steps in one epoch.
+        total: Steps in the whole run.
     """
     if step % steps_per_epoch == 0 or step == total:
         return True

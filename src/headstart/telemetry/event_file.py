@@ -1,7 +1,7 @@
-"""TensorBoard's event file: protobuf records, each between its length and checksums, written here and now.
+"""Write TensorBoard event files: protobuf records, each between its length and checksums, without a queue.
 
-Format: TensorFlow's TFRecord (length, masked CRC-32C of it, data, masked CRC-32C of those; little-endian). TensorBoard
-brings a writer of its own that computes the checksum in Python, byte by byte: two thirds of what a record took.
+Format: TensorFlow's TFRecord (length, masked CRC-32C of the length, data, masked CRC-32C of the data; little-endian).
+TensorBoard's own writer computes the checksum in Python, byte by byte: two thirds of the time per record.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from types import TracebackType
 
 import google_crc32c
 
-FLUSH_SECONDS = 5.0  # what a live TensorBoard sees is no older
+FLUSH_INTERVAL_S = 5.0  # greatest age of what a live TensorBoard reads
 
 
 class EventFile:
-    """Appends records to a new file; no thread and no queue, which would take as long and hold this one up besides."""
+    """Appends records to a new file, in the calling thread: a thread with a queue would take as long and block too."""
 
     def __init__(self, path: Path) -> None:
+        """Create the file at `path`."""
         self._file, self._flushed = path.open("wb"), time.monotonic()
 
     def write(self, data: bytes) -> None:
         """Append one serialized event."""
         length = struct.pack("<Q", len(data))
         self._file.write(length + _checksum(length) + data + _checksum(data))
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+        if time.monotonic() - self._flushed > FLUSH_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the system, where a TensorBoard that looks on finds it."""
+        """Pass buffered records to the operating system, so that a running TensorBoard can read them."""
         self._file.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
+        """Flush and close the file."""
         self._file.close()
 
     def __enter__(self) -> EventFile:
@@ -47,6 +49,6 @@ class EventFile:
 
 
 def _checksum(data: bytes) -> bytes:
-    """CRC-32C, rotated and shifted as the format wants it, 4 bytes."""
+    """Return the CRC-32C of `data`, rotated and shifted as the format requires, in 4 bytes."""
     crc: int = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""From events to lines of the record. An observer reads; it never writes into what it watches."""
+"""Convert events of the training loop to lines of the record, without changing what is observed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from headstart.telemetry.cadence import is_due, probe_is_due
+from headstart.telemetry.cadence import probe_is_due, snapshot_is_due
 from headstart.telemetry.tensor_stats import TensorSnapshot
 from headstart.training.events import Backward, Epoch, Event, FreezeCheck, Step
 from headstart.training.scoring import confusion, score_line
 
 
 class Observer:
-    """Turns the events of one run into lines for `metrics.jsonl`."""
+    """Converts the events of one run to lines for `metrics.jsonl`."""
 
     def __init__(
         self,
@@ -30,23 +30,31 @@ class Observer:
         batch_size: int = 1,
         probe: Callable[[int, int], dict[str, Any]] | None = None,
     ) -> None:
-        """`labels` are those of the val split [n]; `flops` of a training photo per phase; `peak` in FLOP/s.
+        """Create an observer of one run.
 
-        `probe` makes a line of (step, epoch); when it is asked, `when.probe_is_due` says.
+        Args:
+            layers: Module names of the layers whose tensors are measured.
+            labels: Labels of the val split, [n].
+            steps_per_epoch: Steps in one epoch.
+            total: Steps in the whole run.
+            flops: FLOPs per training image, by phase.
+            peak: Peak throughput of the device in FLOP/s.
+            batch_size: Images per step.
+            probe: Returns a line for (step, epoch); called when `cadence.probe_is_due`.
         """
         self._layers = layers
         self._labels = labels
-        self._due = lambda step: is_due(step, steps_per_epoch, total)
+        self._snapshot_due = lambda step: snapshot_is_due(step, steps_per_epoch, total)
         self._probe_due = lambda step: probe_is_due(step, steps_per_epoch, total, batch_size)
         self._flops, self._peak, self._probe = flops, peak, probe
-        self._look: TensorSnapshot | None = None
+        self._snapshot: TensorSnapshot | None = None
 
     def lines(self, event: Event) -> Iterator[dict[str, Any]]:
-        """The lines that `event` gives rise to; none for most."""
+        """Yield the lines of the record for `event`; most events have none."""
         if isinstance(event, Backward):
-            if self._due(event.step):
-                self._look = TensorSnapshot(event.network, self._layers)
-                self._look.gradients()
+            if self._snapshot_due(event.step):
+                self._snapshot = TensorSnapshot(event.network, self._layers)
+                self._snapshot.measure_gradients()
         elif isinstance(event, Step):
             yield {
                 "kind": "step",
@@ -56,20 +64,20 @@ class Observer:
                 "lr": event.rates,
                 "time": _now(),
             }
-            if self._look is not None:
-                self._look.weights()
-                yield {"kind": "snapshot", "step": event.step, "epoch": event.epoch, **self._look.lines}
-                self._look = None
+            if self._snapshot is not None:
+                self._snapshot.measure_weights()
+                yield {"kind": "snapshot", "step": event.step, "epoch": event.epoch, **self._snapshot.fields}
+                self._snapshot = None
             if self._probe is not None and self._probe_due(event.step):
                 yield self._probe(event.step, event.epoch)
         elif isinstance(event, FreezeCheck):
-            yield proof_line(event)
+            yield freeze_check_line(event)
         elif isinstance(event, Epoch):
             yield self._epoch(event)
 
     def _epoch(self, event: Epoch) -> dict[str, Any]:
         seconds = event.train_seconds or float("inf")
-        done = sum(self._flops[phase] * count for phase, count in event.images.items())
+        flops = sum(self._flops[phase] * count for phase, count in event.images.items())
         return {
             "kind": "epoch",
             "step": event.step,
@@ -81,7 +89,7 @@ class Observer:
             "confusion": confusion(event.val, self._labels),
             "speed": {
                 "images_per_second": sum(event.images.values()) / seconds,
-                "mfu": done / seconds / self._peak,
+                "mfu": flops / seconds / self._peak,
                 "train_seconds": event.train_seconds,
                 "val_seconds": event.val_seconds,
             },
@@ -90,25 +98,30 @@ class Observer:
 
 
 def _now() -> float:
-    """Seconds since 1970, to the millisecond."""
+    """Return the seconds since 1970, to the millisecond."""
     return round(time.time(), 3)
 
 
-def proof_line(event: FreezeCheck) -> dict[str, Any]:
-    """The line of a record that proves a freeze."""
-    return {"kind": "proof", **asdict(event), "sentence": proof_sentence(event)}
+def freeze_check_line(event: FreezeCheck) -> dict[str, Any]:
+    """Return the line of the record (`kind` proof) which shows that frozen tensors did not change."""
+    return {"kind": "proof", **asdict(event), "sentence": freeze_check_sentence(event)}
 
 
-def proof_sentence(event: FreezeCheck) -> str:
-    """What the run says when a phase with frozen parts ends."""
+def freeze_check_sentence(event: FreezeCheck) -> str:
+    """Return the message at the end of a phase with frozen tensors."""
     return (
-        f"Frozen means frozen: in the phase {event.phase} all but {event.trained} tensors were frozen, and their "
-        f"sha256, BatchNorm statistics included, is {event.before[:12]} before and {event.after[:12]} after."
+        f"Freeze check passed: in phase {event.phase} all but {event.trained_tensors} tensors were frozen, and "
+        f"their sha256, BatchNorm statistics included, is {event.before[:12]} before and {event.after[:12]} after."
     )
 
 
 def epoch_sentence(line: dict[str, Any], epochs: int) -> str:
-    """The terminal's line for one epoch of the record (`kind` epoch)."""
+    """Return the terminal's line for one epoch.
+
+    Args:
+        line: An epoch line of the record (`kind` epoch).
+        epochs: Epochs in the whole run.
+    """
     train, val, speed = line["train"], line["val"], line["speed"]
     rates = " ".join(f"{rate:.3g}" for rate in dict.fromkeys(line["lr"].values()))
     best = "  best so far, model saved" if line["best"] else ""

@@ -1,8 +1,8 @@
-"""What flows through a network: a few fixed photos forward and back, in fp32, on the side.
+"""Gradient probe: measure signal flow through a network on a few fixed images, in fp32, without side effects.
 
-At the output of every block the gradient of the loss (|∂L/∂h|: whether anything reaches the early layers), behind every
-ReLU what it lets through, and of every layer how far its weights have come. The network's values, statistics and
-gradients, and every generator of random numbers, are afterwards as they were before.
+The probe measures the gradient of the loss at the output of every block (|∂L/∂h|: whether gradients reach the early
+layers), the share of zeros after every ReLU, and the distance of every layer's weights from their initial values. It
+leaves the network's weights, statistics and gradients, and every random number generator, unchanged.
 """
 
 from __future__ import annotations
@@ -24,42 +24,55 @@ from headstart.rng import torch_stream
 from headstart.telemetry.tensor_stats import relative_change
 from headstart.training.state import TrainingContext
 
-PHOTOS = 8
-SIDE_PATH = "downsample"  # ResNets call the convolution on a shortcut so; what follows it belongs to the block
+PROBE_IMAGES = 8
+SHORTCUT_MODULE = "downsample"  # ResNets' name of the convolution on a shortcut; a ReLU after it belongs to the block
 
 
 class Probe:
-    """Looks at one network, always with the same photos: the same share of the way through the training split."""
+    """Measures one network, always on the same images, which are evenly spaced in the training split."""
 
-    def __init__(self, parts: TrainingContext) -> None:
-        """`parts.network` has the values that it starts with: distances are measured from them."""
-        photos = parts.batches.photos
-        rows = np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).round().astype(int)
-        plain = transforms.plain_batch(photos.pixels(rows), parts.batches.how.size)
-        self._images = transforms.normalise(plain, parts.mean, parts.std, parts.device)
-        self._labels = torch.from_numpy(photos.labels[rows]).to(parts.device)
-        self._network = parts.network
-        self._modules = dict(parts.network.named_modules())
-        self._layers = structure.layer_names(parts.network)
-        self._blocks = structure.block_names(parts.network) or self._layers
-        self._origin = {name: self._weight(name).clone() for name in self._layers}
+    def __init__(self, context: TrainingContext) -> None:
+        """Select the images and copy the initial weights, from which distances are measured.
+
+        Args:
+            context: Its `network` must still have its initial weights.
+        """
+        photos = context.batches.photos
+        rows = np.linspace(0, len(photos) - 1, min(PROBE_IMAGES, len(photos))).round().astype(int)
+        pixels = transforms.plain_batch(photos.pixels(rows), context.batches.augmentation.size)
+        self._images = transforms.normalise(pixels, context.mean, context.std, context.device)
+        self._labels = torch.from_numpy(photos.labels[rows]).to(context.device)
+        self._network = context.network
+        self._modules = dict(context.network.named_modules())
+        self._layers = structure.layer_names(context.network)
+        self._blocks = structure.block_names(context.network) or self._layers
+        self._initial_weights = {name: self._weight(name).clone() for name in self._layers}
 
     def line(self, step: int, epoch: int) -> dict[str, Any]:
-        """A line of the record: `loss`, by block `flow`, by activation `zeros` and `dead`, by layer `distance`.
+        """Probe the network and return a line of the record.
 
-        `flow` is the norm of ∂L/∂h over all photos, L being their mean cross-entropy; blocks up to which everything is
-        frozen have none. `zeros` is the share of zeros behind a ReLU, `dead` that of channels of a map which are zero
-        everywhere on all photos. `distance` is |w - w₀|/|w₀|. What is not finite is None.
+        Values that are not finite are None.
+
+        Args:
+            step: Updates done.
+            epoch: Number of the epoch; 0 before the first step.
+
+        Returns:
+            `loss`: mean cross-entropy L over all probe images.
+            `flow`, by block: norm of ∂L/∂h over all probe images. Blocks up to which everything is frozen are missing.
+            `zeros`, by activation: share of zeros after a ReLU.
+            `dead`, by activation: share of the channels of a feature map that are zero everywhere on all probe images.
+            `distance`, by layer: |w - w₀|/|w₀|.
         """
         outputs: dict[str, Tensor] = {}
         zeros: dict[str, float] = {}
         dead: dict[str, float] = {}
         buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
-        with self._listening(outputs, zeros, dead), torch.enable_grad(), torch_stream(0, "probe"):
+        with self._forward_hooks(outputs, zeros, dead), torch.enable_grad(), torch_stream(0, "probe"):
             loss = F.cross_entropy(functional_call(self._network, buffers, (self._images,)).float(), self._labels)
-            reached = {name: output for name, output in outputs.items() if output.requires_grad}
-            flows = torch.autograd.grad(loss, list(reached.values()), allow_unused=True) if reached else ()
-        flow = {name: _norm(flow) for name, flow in zip(reached, flows, strict=True) if flow is not None}
+            trainable = {name: output for name, output in outputs.items() if output.requires_grad}
+            flows = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True) if trainable else ()
+        flow = {name: _norm(flow) for name, flow in zip(trainable, flows, strict=True) if flow is not None}
         with torch.no_grad():
             distance = {name: self._distance(name) for name in self._layers}
         value = float(loss.detach())
@@ -75,25 +88,30 @@ class Probe:
         }
 
     @contextmanager
-    def _listening(self, outputs: dict[str, Tensor], zeros: dict[str, float], dead: dict[str, float]) -> Iterator[None]:
-        """Within the block a forward pass leaves its blocks' outputs and its ReLUs' zeros in these."""
-        last = [""]  # the layer that has just been at work: one ReLU module serves several of a block
+    def _forward_hooks(
+        self, outputs: dict[str, Tensor], zeros: dict[str, float], dead: dict[str, float]
+    ) -> Iterator[None]:
+        """Record block outputs and shares of zeros during a forward pass into the three dictionaries."""
+        last = [""]  # the last layer that ran: a block may use one ReLU module several times
 
-        def heard(name: str) -> Any:
+        def make_hook(name: str) -> Any:
+            """Return the forward hook of the module called `name`."""
+
             def hook(module: nn.Module, _: Any, output: Any) -> None:
-                if name in self._layers and SIDE_PATH not in name:
+                """Record the output of a block or the zeros after a ReLU."""
+                if name in self._layers and SHORTCUT_MODULE not in name:
                     last[0] = name
                 if name in self._blocks and isinstance(output, Tensor):
                     outputs[name] = output
                 if isinstance(module, nn.ReLU) and last[0] not in zeros:
                     values = output.detach()
                     zeros[last[0]] = 1 - int(torch.count_nonzero(values)) / values.numel()
-                    if values.ndim == 4 and values[0, 0].numel() > 1:  # one value a photo says little of a filter
+                    if values.ndim == 4 and values[0, 0].numel() > 1:  # one value per image says little about a filter
                         dead[last[0]] = float((values.amax(dim=(0, 2, 3)) == 0).float().mean())
 
             return hook
 
-        handles = [module.register_forward_hook(heard(name)) for name, module in self._modules.items()]
+        handles = [module.register_forward_hook(make_hook(name)) for name, module in self._modules.items()]
         try:
             yield
         finally:
@@ -101,7 +119,7 @@ class Probe:
                 handle.remove()
 
     def _distance(self, layer: str) -> float | None:
-        return relative_change(self._origin[layer], self._weight(layer))
+        return relative_change(self._initial_weights[layer], self._weight(layer))
 
     def _weight(self, layer: str) -> Tensor:
         weight = self._modules[layer].weight
@@ -110,9 +128,9 @@ class Probe:
 
 
 def _norm(tensor: Tensor) -> float | None:
-    """In float64, since 1e-30 squared is no float32; not every device has it."""
-    here = tensor.detach() if tensor.device.type in ("cpu", "cuda") else tensor.detach().cpu()
-    return _finite(float(torch.linalg.vector_norm(here, dtype=torch.float64)))
+    """Return the norm in float64, because 1e-30 squared underflows in float32; not every device has float64."""
+    values = tensor.detach() if tensor.device.type in ("cpu", "cuda") else tensor.detach().cpu()
+    return _finite(float(torch.linalg.vector_norm(values, dtype=torch.float64)))
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Where the lines of a run go: into its record, and from there into TensorBoard's files."""
+"""Write the lines of a run to its record and to TensorBoard's event file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from headstart.telemetry import tensorboard
 
 
 class RunLogger:
-    """Writes each line where it belongs: into the record, and from there into TensorBoard's files."""
+    """Writes each line to the record and then to TensorBoard's event file."""
 
     def __init__(self, folder: Path, plan: RunConfig, size: int) -> None:
-        """Go on with the record from its first `size` bytes; TensorBoard's files are made anew from them."""
+        """Open the record for appending and rebuild TensorBoard's event file from it.
+
+        Args:
+            folder: The run's folder.
+            plan: The run's configuration.
+            size: Bytes of the record to keep; what follows them is cut.
+        """
         self.folder = folder
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
-        self.board = tensorboard.rebuild(folder, settings_of(plan))
+        self.tensorboard = tensorboard.rebuild(folder, hyperparameters(plan))
 
     def write(self, line: dict[str, Any]) -> None:
+        """Append one line to the record and to the event file."""
         self.journal.append(line)
-        self.board.write(line)
+        self.tensorboard.write(line)
 
     def sync(self) -> int:
-        """Make everything so far durable; returns the size of the record in bytes."""
-        self.board.flush()
+        """Write all lines durably to disk; return the size of the record in bytes."""
+        self.tensorboard.flush()
         return self.journal.sync()
 
     def __enter__(self) -> RunLogger:
@@ -33,18 +40,24 @@ class RunLogger:
 
     def __exit__(self, *_: object) -> None:
         self.journal.close()
-        self.board.close()
+        self.tensorboard.close()
 
 
-def settings_of(plan: RunConfig) -> dict[str, Any]:
-    """The plan as hyper-parameters for TensorBoard: every field, so that all runs have the same keys."""
+def hyperparameters(plan: RunConfig) -> dict[str, Any]:
+    """Return every field of the plan, so that all runs have the same hyperparameter keys in TensorBoard."""
     return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
 
 
-def called(plan: RunConfig, about: dict[str, Any] | None) -> str:
-    """What a run's folder is called after: its cell or its arm; a trial of a search also after its learning rate."""
-    if about is None:
+def run_name(plan: RunConfig, role: dict[str, Any] | None) -> str:
+    """Return the name from which a run's folder is named.
+
+    Args:
+        plan: The run's configuration.
+        role: The run's role in a study, as in plan.json; None outside a study.
+
+    Returns:
+        The arm's name outside a study, the variant in a study, and learning rate and variant for a search trial.
+    """
+    if role is None:
         return plan.arm_name
-    return (
-        f"search-lr{plan.recipe.lr:g}-{about['variant']}" if about.get("stage") == "search" else str(about["variant"])
-    )
+    return f"search-lr{plan.recipe.lr:g}-{role['variant']}" if role.get("stage") == "search" else str(role["variant"])

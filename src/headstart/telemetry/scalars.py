@@ -1,4 +1,4 @@
-"""Which numbers of a record's line TensorBoard shows, and under which tags: the one list of them."""
+"""Select the scalars of a record line and their TensorBoard tags."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 
 def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    """(tag, value) of every scalar in one line of the record; None is a value that is not finite.
+    """Yield (tag, value) of every scalar in one line of the record; None is a value that is not finite.
 
-    Tags are the same in every run; only what does not exist is missing: gradients of frozen layers, the test of a run
-    without one.
+    All runs have the same tags, except tags of what a run does not have: gradients of frozen layers, a test result.
     """
-    of_kind = _KINDS.get(line["kind"])
-    return of_kind(line) if of_kind is not None else iter(())
+    scalars_of_kind = _KINDS.get(line["kind"])
+    return scalars_of_kind(line) if scalars_of_kind is not None else iter(())
 
 
 def _step(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
@@ -30,7 +29,7 @@ def _epoch(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
         yield f"speed/{name}", value
 
 
-def _look(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+def _snapshot(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
     for kind in ("gradient_norm", "ratio"):
         for layer, value in line[kind].items():
             yield f"{kind}/{layer}", value
@@ -49,4 +48,4 @@ def _end(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
         yield "accuracy/test", line["test"]["accuracy"]
 
 
-_KINDS = {"step": _step, "epoch": _epoch, "snapshot": _look, "probe": _probe, "end": _end}
+_KINDS = {"step": _step, "epoch": _epoch, "snapshot": _snapshot, "probe": _probe, "end": _end}

@@ -1,7 +1,7 @@
-"""What is measured at a look: histograms of weights and gradients, gradient norms, update-to-weight ratios.
+"""Measure tensors of a network: histograms of weights and gradients, gradient norms, update-to-weight ratios.
 
-Everything is counted on the device; only counts and a few numbers leave it. Layers are all convolutions and the
-head, named as in the network.
+Everything is computed on the device; only counts and a few numbers are copied from it. Layers are all convolutions and
+the head, named as in the network.
 """
 
 from __future__ import annotations
@@ -14,16 +14,22 @@ import torch
 from torch import Tensor, nn
 
 BINS = 64
-SMALLEST, LARGEST = 1e-15, 1e15  # a tensor whose largest |value| lies outside is summed and counted in float64
+MIN_FLOAT32_ABS, MAX_FLOAT32_ABS = 1e-15, 1e15  # outside this range of the largest |value|, float64 is used
 
 
 def histogram(tensor: Tensor) -> dict[str, Any]:
-    """Counts of all n values in 64 equal bins between the smallest and the largest, with n, sum and sum of squares.
+    """Count the values of a tensor in equal bins between the smallest and the largest value.
 
-    Bin i is [low + i w, low + (i + 1) w) with w = (high - low) / 64, the last one closed; one bin where all values are
-    equal, none where there are no values. Of a tensor with values that are not finite the finite ones are counted, and
-    the number of the others stands under `not_finite`. About a third of the time of torch.histc, whose float32 counts
-    also stop at 2^24.
+    Takes about a third of the time of torch.histc, whose float32 counts also stop at 2^24.
+
+    Args:
+        tensor: Any shape and floating type.
+
+    Returns:
+        `low`, `high`, `n`, `sum`, `sum_squares` and `counts` of all n values. Bin i of 64 is
+        [low + i w, low + (i + 1) w) with w = (high - low) / 64, the last one closed. There is one bin if all values
+        are equal, none without values. If some values are not finite, only the finite ones count, and `not_finite` is
+        the number of the others.
     """
     flat = _in_memory_order(tensor.detach()).float()
     missing = 0
@@ -32,7 +38,7 @@ def histogram(tensor: Tensor) -> dict[str, Any]:
         finite = flat[torch.isfinite(flat)]
         missing, flat = flat.numel() - finite.numel(), finite
         low, high = _range(flat)
-    if not SMALLEST < max(-low, high) < LARGEST:  # its squares, or its range, may not fit into float32
+    if not MIN_FLOAT32_ABS < max(-low, high) < MAX_FLOAT32_ABS:  # squares, or the range, may overflow float32
         flat = flat.cpu().double()  # not every device has float64
     result = {
         "low": low,
@@ -46,13 +52,13 @@ def histogram(tensor: Tensor) -> dict[str, Any]:
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
-    """All values as one row without a copy where the tensor is dense, channels_last ones too."""
+    """Flatten a tensor, without a copy if it is dense, also in channels_last."""
     axes = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
     return tensor.permute(axes).reshape(-1)
 
 
 def _range(flat: Tensor) -> tuple[float, float]:
-    """The smallest and the largest value; 0 and 0 of nothing, NaN where there is one."""
+    """Return the smallest and the largest value: 0 and 0 for no values, NaN if any value is NaN."""
     if not flat.numel():
         return 0.0, 0.0
     low, high = torch.aminmax(flat)
@@ -62,34 +68,38 @@ def _range(flat: Tensor) -> tuple[float, float]:
 def _counts(flat: Tensor, low: float, high: float) -> list[int]:
     if low == high:
         return [flat.numel()] if flat.numel() else []
-    places = flat.sub(low).mul_(BINS / (high - low)).to(torch.uint8)
-    counts: list[int] = torch.bincount(places, minlength=BINS + 1).tolist()
+    bins = flat.sub(low).mul_(BINS / (high - low)).to(torch.uint8)
+    counts: list[int] = torch.bincount(bins, minlength=BINS + 1).tolist()
     counts[BINS - 1] += counts.pop()  # the largest value belongs to the last bin
     return counts
 
 
-Lines = dict[str, dict[str, Any]]
+SnapshotFields = dict[str, dict[str, Any]]
 
 
-def no_lines() -> Lines:
-    """What a look says, by kind and layer, before anything is measured."""
+def empty_fields() -> SnapshotFields:
+    """Return the fields of a snapshot, by kind and layer, before anything is measured."""
     return {"gradients": {}, "gradient_norm": {}, "weights": {}, "ratio": {}}
 
 
-def measure_gradient(lines: Lines, layer: str, gradient: Tensor) -> None:
-    """Histogram and norm of a layer's gradient. A number that is not finite is None: JSON has no other word for it."""
-    found = histogram(gradient)
-    lines["gradients"][layer] = found
-    lines["gradient_norm"][layer] = None if "not_finite" in found else math.sqrt(found["sum_squares"])
+def measure_gradient(fields: SnapshotFields, layer: str, gradient: Tensor) -> None:
+    """Add the histogram and the norm of a layer's gradient to `fields`.
+
+    A norm that is not finite is None, because JSON has no value for it.
+    """
+    gradient_histogram = histogram(gradient)
+    fields["gradients"][layer] = gradient_histogram
+    is_finite = "not_finite" not in gradient_histogram
+    fields["gradient_norm"][layer] = math.sqrt(gradient_histogram["sum_squares"]) if is_finite else None
 
 
-def measure_update(lines: Lines, layer: str, before: Tensor, after: Tensor) -> None:
-    """|Δw|/|w| of the update from `before` to `after`."""
-    lines["ratio"][layer] = relative_change(before, after)
+def measure_update(fields: SnapshotFields, layer: str, before: Tensor, after: Tensor) -> None:
+    """Add |Δw|/|w| of the update from `before` to `after` to `fields`."""
+    fields["ratio"][layer] = relative_change(before, after)
 
 
 def relative_change(before: Tensor, after: Tensor) -> float | None:
-    """|after - before|/|before|, 0 where `before` is 0; None where that is not finite."""
+    """Return |after - before|/|before|; 0 if `before` is 0, None if the ratio is not finite."""
     norm = float(torch.linalg.vector_norm(before))
     change = float(torch.linalg.vector_norm(after - before))
     ratio = change / norm if norm else 0.0
@@ -97,26 +107,30 @@ def relative_change(before: Tensor, after: Tensor) -> float | None:
 
 
 class TensorSnapshot:
-    """One look at one step: `gradients` before clipping and before the update, `weights` after it."""
+    """Measurements at one step.
+
+    `measure_gradients` is called before clipping and before the update, `measure_weights` after the update.
+    """
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+        """Prepare a snapshot of the weights of `layers`, which are module names."""
         modules = dict(network.named_modules())
         self._weights: dict[str, nn.Parameter] = {name: modules[name].weight for name in layers}
         self._before: dict[str, Tensor] = {}
-        self.lines = no_lines()
+        self.fields = empty_fields()
 
     @torch.no_grad()
-    def gradients(self) -> None:
-        """Histogram and norm of each layer's weight gradient; frozen layers have none."""
+    def measure_gradients(self) -> None:
+        """Measure histogram and norm of each layer's weight gradient; frozen layers have none."""
         for name, weight in self._weights.items():
             if weight.grad is not None:
-                measure_gradient(self.lines, name, weight.grad)
+                measure_gradient(self.fields, name, weight.grad)
                 self._before[name] = weight.detach().clone()
 
     @torch.no_grad()
-    def weights(self) -> None:
-        """Histogram of each layer's weights, and |Δw|/|w| of the update that has just been made."""
+    def measure_weights(self) -> None:
+        """Measure the histogram of each layer's weights, and |Δw|/|w| of the last update."""
         for name, weight in self._weights.items():
-            self.lines["weights"][name] = histogram(weight)
+            self.fields["weights"][name] = histogram(weight)
             if name in self._before:
-                measure_update(self.lines, name, self._before.pop(name), weight.detach())
+                measure_update(self.fields, name, self._before.pop(name), weight.detach())

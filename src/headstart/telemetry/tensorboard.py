@@ -1,7 +1,7 @@
-"""TensorBoard as a view of the record: the same lines always give the same points, at the same times.
+"""Write TensorBoard event files from the record: the same lines always give the same points, at the same times.
 
-Which scalars there are, `scalars` says. `rebuild` makes the event file anew from `metrics.jsonl`: on resume, and to
-repair one.
+`headstart.telemetry.scalars` selects the scalars. `rebuild` rewrites the event file from `metrics.jsonl`, on resume and
+for repair.
 """
 
 from __future__ import annotations
@@ -34,41 +34,46 @@ LAYOUT = {
         "loss": ["Multiline", ["loss/train", "loss/val"]],
         "accuracy": ["Multiline", ["accuracy/train", "accuracy/val"]],
     },
-    "learning rate": {"lr": ["Multiline", ["lr/head", "lr/trunk"]]},
+    "learning rate": {"lr": ["Multiline", ["lr/head", "lr/backbone"]]},
 }
-_numbers = itertools.count()
-METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # beside the hyper-parameters
+_file_numbers = itertools.count()
+HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # columns beside hyperparameters
 
 
 class TensorBoard:
-    """Writes lines of a record as TensorBoard events into a run folder."""
+    """Writes lines of a record as TensorBoard events to a run folder."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """`settings` are the hyper-parameters: the full set of keys, the same in every run."""
+        """Create the event file and write its header.
+
+        Args:
+            folder: The run's folder.
+            settings: Hyperparameters: the full set of keys, the same in every run.
+        """
         self.folder = folder
         self._classes = _class_names(folder)
-        self._time: float | None = None  # of the last line that has one; later lines happened just after it
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        self._time: float | None = None  # of the last line with a time; lines without one use it too
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
         self._file = EventFile(folder / name)
         self._add(Event(step=0, file_version="brain.Event:2"))
-        # tells a TensorBoard that is already looking to forget what it has read of this run
+        # makes a running TensorBoard drop the points it has read of this run
         self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
         self._add_summary(custom_scalars(LAYOUT))
-        plain = {name: _plain(value) for name, value in settings.items()}
-        experiment, begin, self._success = hparams(plain, dict.fromkeys(METRICS))
+        values = {name: _hparam(value) for name, value in settings.items()}
+        experiment, begin, self._success = hparams(values, dict.fromkeys(HPARAM_METRICS))
         self._add_summary(experiment)
         self._add_summary(begin)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write one line of the record as one event; kinds that TensorBoard has no place for are passed over."""
+        """Write one line of the record as events; kinds of lines without a TensorBoard view are ignored."""
         self._time = line.get("time", self._time)
         values = [
             Summary.Value(tag=tag, simple_value=float("nan") if value is None else value)  # None: not finite
             for tag, value in scalars(line)
         ]
-        more = getattr(self, f"_{line['kind']}", None)
-        if more is not None:
-            values += more(line)
+        more_values = getattr(self, f"_{line['kind']}", None)
+        if more_values is not None:
+            values += more_values(line)
         if values:
             self._add_summary(Summary(value=values), line["step"])
         if line["kind"] == "proof":
@@ -76,12 +81,12 @@ class TensorBoard:
         elif line["kind"] == "finding":
             self._add_summary(text(f"finding/{line['name']}", line["sentence"]), line["step"])
         elif line["kind"] == "end":
-            self._add_summary(self._success)  # until then TensorBoard's table of runs calls its status unknown
+            self._add_summary(self._success)  # until then the status in TensorBoard's table of runs is unknown
 
     def _epoch(self, line: dict[str, Any]) -> Iterator[Any]:
         yield self._confusion("confusion/val", line["confusion"])
 
-    def _look(self, line: dict[str, Any]) -> Iterator[Any]:
+    def _snapshot(self, line: dict[str, Any]) -> Iterator[Any]:
         for kind in ("weights", "gradients"):
             for layer, histogram in line[kind].items():
                 if histogram["counts"]:
@@ -98,8 +103,8 @@ class TensorBoard:
 
     def _confusion(self, tag: str, counts: list[list[int]]) -> Any:
         buffer = io.BytesIO()
-        drawn = confusion_picture(np.array(counts), self._classes)
-        drawn.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colours: runs are all there is
+        picture = confusion_picture(np.array(counts), self._classes)
+        picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colours: run lengths suffice
         return _picture(tag, buffer.getvalue())
 
     def _add_summary(self, summary: Any, step: int = 0) -> None:
@@ -110,9 +115,11 @@ class TensorBoard:
         self._file.write(event.SerializeToString())
 
     def flush(self) -> None:
+        """Pass buffered events to the operating system."""
         self._file.flush()
 
     def close(self) -> None:
+        """Flush and close the event file."""
         self._file.close()
 
     def __enter__(self) -> TensorBoard:
@@ -125,7 +132,7 @@ class TensorBoard:
 
 
 def _picture(tag: str, encoded: bytes) -> Any:
-    """A picture as it lies in its file."""
+    """Return the summary value of an encoded image."""
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
         width, height = image.size
     image_value = Summary.Image(encoded_image_string=encoded, width=width, height=height, colorspace=3)
@@ -134,7 +141,7 @@ def _picture(tag: str, encoded: bytes) -> Any:
 
 def _histogram(value: dict[str, Any]) -> Any:
     low, high = value["low"], value["high"]
-    if low == high:  # one value: a bin of the smallest width that holds it
+    if low == high:  # one value: use the narrowest bin that contains it
         high = float(np.nextafter(np.float32(low), np.float32(np.inf)))
     return HistogramProto(
         min=low,
@@ -147,15 +154,15 @@ def _histogram(value: dict[str, Any]) -> Any:
     )
 
 
-def _plain(value: Any) -> int | float | str:
-    """A setting as TensorBoard's table shows it; a bool would become a number there."""
+def _hparam(value: Any) -> int | float | str:
+    """Convert a setting for TensorBoard's hyperparameter table, which would show a bool as a number."""
     if isinstance(value, (list, tuple)):
         return ", ".join(str(part) for part in value)
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def _class_names(folder: Path) -> list[str]:
-    """As the run's plan has them; none where there is no plan (yet)."""
+    """Return the class names of the run's plan, or an empty list without a plan."""
     if not (folder / "plan.json").exists():
         return []
     names: list[str] = read_json(folder / "plan.json")["plan"]["facts"]["class_names"]
@@ -163,23 +170,32 @@ def _class_names(folder: Path) -> list[str]:
 
 
 def rebuild(folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None) -> TensorBoard:
-    """Replace a run's event files by what its record says; returns the writer, ready for more."""
-    retire(folder.glob("events.out.tfevents.*"))
-    board = TensorBoard(folder, settings)
-    for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
-        board.write(line)
-    board.flush()
-    return board
+    """Replace a run's event files by one that is written from its record.
 
+    Args:
+        folder: The run's folder.
+        settings: Hyperparameters; see `TensorBoard`.
+        lines: Lines to write instead of the record's.
 
-def retire(files: Iterable[Path]) -> None:
-    """Take event files away that others replace: they are emptied, and removed the next time.
-
-    Where TensorBoard's fast loader is missing, one that is reading a file would stumble over one that has vanished, and
-    show nothing new until it is started again.
+    Returns:
+        The open writer.
     """
-    for old in files:
-        if old.stat().st_size:
-            os.truncate(old, 0)
+    retire_event_files(folder.glob("events.out.tfevents.*"))
+    writer = TensorBoard(folder, settings)
+    for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
+        writer.write(line)
+    writer.flush()
+    return writer
+
+
+def retire_event_files(files: Iterable[Path]) -> None:
+    """Empty event files that others replace; files that are already empty are removed.
+
+    Without its fast loader, TensorBoard fails on a file that is removed while it reads it, and shows nothing new until
+    it is restarted.
+    """
+    for file in files:
+        if file.stat().st_size:
+            os.truncate(file, 0)
         else:
-            old.unlink()
+            file.unlink()
