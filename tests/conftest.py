@@ -1,4 +1,4 @@
-"""Shared by all tests: a cache of their own, no network but the loopback, and small trained runs."""
+"""Fixtures shared by all tests: a separate cache, no network except loopback, and the local data."""
 
 import ipaddress
 import os
@@ -10,15 +10,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("headstart", deadline=None)  # a busy machine is no wrong answer
+hypothesis.settings.register_profile("headstart", deadline=None)  # a slow machine is not a failure
 hypothesis.settings.load_profile("headstart")
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "clothing"
 WEIGHTS = Path(__file__).parents[1].parent / "shared" / "weights" / "cifar10-resnet18.safetensors"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One cache for the session: the machine is measured once, digits are decoded once."""
+def _separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Use one cache for the session: the machine is measured once, and the digits are decoded once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
@@ -27,8 +27,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_as_in_a_terminal() -> Iterator[None]:
-    """A shell starts its background jobs with SIGINT ignored, and their children inherit that; ours must hear it."""
+def _default_sigint_handler() -> Iterator[None]:
+    """Enable SIGINT: a shell ignores it in background jobs, and their children inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -36,18 +36,18 @@ def _ctrl_c_as_in_a_terminal() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _loopback_only() -> Iterator[None]:
-    """Any connection that leaves this machine fails the test that made it."""
+    """Fail a test that connects to another machine."""
     real = socket.socket.connect
 
     def connect(self: socket.socket, address):
         if self.family in (socket.AF_INET, socket.AF_INET6):
             host = address[0]
             try:
-                inside = ipaddress.ip_address(host).is_loopback
+                is_local = ipaddress.ip_address(host).is_loopback
             except ValueError:
-                inside = host == "localhost"
-            if not inside:
-                raise OSError(f"the tests reach only this machine, not {host}")
+                is_local = host == "localhost"
+            if not is_local:
+                raise OSError(f"tests must not connect to {host}")
         return real(self, address)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -57,17 +57,20 @@ def _loopback_only() -> Iterator[None]:
 
 @pytest.fixture
 def clothing() -> Path:
+    """Return the folder of the clothing images, or skip the test."""
     if not PHOTOS.is_dir():
-        pytest.skip("the clothing photos do not lie beside this checkout")
+        pytest.skip("the clothing images are not in shared/data beside this checkout")
     return PHOTOS
 
 
 @pytest.fixture
 def cifar_weights() -> Path:
+    """Return the file of the pretrained weights, or skip the test."""
     if not WEIGHTS.is_file():
-        pytest.skip("the pretrained weights do not lie beside this checkout")
+        pytest.skip("the pretrained weights are not in shared/weights beside this checkout")
     return WEIGHTS
 
 
 def environment_for_processes() -> dict[str, str]:
+    """Return the environment variables for child processes."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}

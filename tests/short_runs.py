@@ -1,4 +1,4 @@
-"""Small real runs for the tests: digits at 16 px, in this process or in one that can be killed."""
+"""Small real runs for the tests: digits at 16 px, in this process or in a child process."""
 
 import subprocess
 import sys
@@ -19,16 +19,16 @@ SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads"
 
 
 def prepared(**settings: Any) -> TrainingSetup:
-    """Everything before the first step of a small run."""
+    """Return the training setup of a small run."""
     draft = calibration.resolve_machine(resolve_settings({**SMALL, **settings}).plan)
     with precision.deterministic(torch.device("cpu"), draft.machine.threads):
         return setup.prepare(draft, NullReporter())
 
 
-def command(*words: str | Path) -> subprocess.Popen[str]:
-    """`headstart WORDS…` as a process of its own."""
+def command(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Start `headstart ARGUMENTS...` in a child process."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from headstart.cli.main import main; main()", *map(str, words)],
+        [sys.executable, "-c", "from headstart.cli.main import main; main()", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,21 +37,22 @@ def command(*words: str | Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
+    """Wait for a process, and return its exit code, stdout and stderr."""
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
 
 
 def flags(**settings: Any) -> list[str]:
-    """Settings as the command line takes them; the source first."""
-    given = {**SMALL, **settings}
-    source = given.pop("source")
-    words = [source]
-    for name, value in given.items():
+    """Return settings as command-line arguments, the source first."""
+    values = {**SMALL, **settings}
+    source = values.pop("source")
+    arguments = [source]
+    for name, value in values.items():
         flag = "--" + name.replace("_", "-")
-        words += [flag] if value is True else [flag, str(value)]
-    return words
+        arguments += [flag] if value is True else [flag, str(value)]
+    return arguments
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """The record of a run less what depends on the clock."""
+    """Return the record of a run without the values that depend on the clock."""
     return [without_clock(line) for line in read_lines(folder / "metrics.jsonl")]

@@ -1,4 +1,4 @@
-"""What holds on a CPU holds on an accelerator: the same bits again, exact resume, frozen trunks, portable models."""
+"""Accelerators meet the same requirements as the CPU: determinism, exact resume, frozen backbones, portable models."""
 
 import warnings
 from pathlib import Path
@@ -25,11 +25,11 @@ from headstart.telemetry import tensor_stats
 from headstart.weights.files import model_weights
 from tests.runs.test_resume import outcome
 from tests.training.test_batched_heads import (
-    test_each_head_is_the_head_trained_alone as _each_head_is_the_head_trained_alone,
+    test_each_head_equals_the_head_trained_alone as _stacked_head_equals_single_head,
 )
 
 DEVICE = devices.pick_device("auto")
-pytestmark = pytest.mark.skipif(DEVICE.type == "cpu", reason="there is no accelerator")
+pytestmark = pytest.mark.skipif(DEVICE.type == "cpu", reason="no accelerator is available")
 
 SMALL: dict[str, Any] = {
     "source": "digits:0-3",
@@ -52,35 +52,35 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def begin(runs: Path, until: int | None = None, **wanted: Any) -> Path:
-    return runner.start(resolve_settings({**SMALL, **wanted}).plan, runs, NullReporter(), until=until)
+def train(runs: Path, until: int | None = None, **settings: Any) -> Path:
+    return runner.start(resolve_settings({**SMALL, **settings}).plan, runs, NullReporter(), until=until)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_plan_gives_the_same_bits_also_when_stopped_and_gone_on_with(kind: str, tmp_path: Path) -> None:
+def test_run_is_deterministic_and_resume_is_bit_identical(kind: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # torch warns where an operation has no repeatable form
-        first = begin(tmp_path / "first", **KINDS[kind])
-    wanted = outcome(first)
-    again = begin(tmp_path / "again", **KINDS[kind])
-    assert outcome(again) == wanted
-    stopped = begin(tmp_path / "stopped", until=2, **KINDS[kind])
+        warnings.simplefilter("error")  # torch warns about operations without a deterministic form
+        first = train(tmp_path / "first", **KINDS[kind])
+    expected = outcome(first)
+    again = train(tmp_path / "again", **KINDS[kind])
+    assert outcome(again) == expected
+    stopped = train(tmp_path / "stopped", until=2, **KINDS[kind])
     assert not (stopped / "result.json").exists()
     runner.resume(stopped, NullReporter())
-    assert outcome(stopped) == wanted
+    assert outcome(stopped) == expected
 
 
-def test_a_run_begins_as_it_does_on_a_cpu(tmp_path: Path) -> None:
-    """The same first values, batches and augmentation; the loss differs by rounding, more so with each step."""
-    found = []
+def test_first_losses_equal_those_on_a_cpu(tmp_path: Path) -> None:
+    """Initial weights, batches and augmentation are equal; rounding differences of the loss grow with each step."""
+    losses = []
     for device in (str(DEVICE), "cpu"):
-        folder = begin(tmp_path / device, device=device, precision="fp32", epochs="4st", lr=1e-3)
-        found.append([line["loss"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"])
-    assert found[0] == pytest.approx(found[1], abs=1e-3) and found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+        folder = train(tmp_path / device, device=device, precision="fp32", epochs="4st", lr=1e-3)
+        losses.append([line["loss"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3) and losses[0][0] == pytest.approx(losses[1][0], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_networks_are_bit_equal_to_torchvisions_there(name: str) -> None:
+def test_networks_are_bit_identical_to_torchvision(name: str) -> None:
     theirs = torchvision.models.get_model(name, num_classes=5)
     ours = factory.build(name, 5)
     ours.load_state_dict(theirs.state_dict())
@@ -92,94 +92,92 @@ def test_networks_are_bit_equal_to_torchvisions_there(name: str) -> None:
             logits = [network.train(mode)(images) for network in (ours, theirs)]
             assert torch.equal(*logits)
             gradients = []
-            for network, found in zip((ours, theirs), logits, strict=True):
+            for network, outputs in zip((ours, theirs), logits, strict=True):
                 network.zero_grad()
-                F.cross_entropy(found, torch.arange(4, device=DEVICE)).backward()
+                F.cross_entropy(outputs, torch.arange(4, device=DEVICE)).backward()
                 gradients.append({k: p.grad for k, p in network.named_parameters()})
             assert all(torch.equal(gradients[0][k], gradients[1][k]) for k in gradients[1])
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "lp-ft", "stages:1"])
-def test_frozen_means_frozen_there(tuning: str, tmp_path: Path) -> None:
-    start = begin(tmp_path / "start", source="digits:6-9", epochs="1ep")
-    folder = begin(tmp_path, start=f"run:{start}", tuning=tuning, head_epochs="1ep", epochs="2ep")
-    proofs = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "proof"]
-    assert len(proofs) == 1
+def test_frozen_tensors_do_not_change(tuning: str, tmp_path: Path) -> None:
+    start = train(tmp_path / "start", source="digits:6-9", epochs="1ep")
+    folder = train(tmp_path, start=f"run:{start}", tuning=tuning, head_epochs="1ep", epochs="2ep")
+    checks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "proof"]
+    assert len(checks) == 1
     before, after = (model_weights(path / "model").state for path in (start, folder))
-    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     allowed = {"frozen": ("fc",), "stages:1": ("layer4", "fc"), "lp-ft": ("",)}[tuning]
-    assert moved and all(name.startswith(allowed) for name in moved)
+    assert changed and all(name.startswith(allowed) for name in changed)
 
 
-def test_a_kept_trunk_trains_the_head_as_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_features_train_the_same_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = {"tuning": "frozen", "augmented_views": 2, "precision": "fp32"}
-    kept = begin(tmp_path / "kept", **kind)
-    monkeypatch.setattr("headstart.training.feature_cache.LARGEST", 0)
-    anew = begin(tmp_path / "anew", **kind)
-    first, second = (model_weights(folder / "model").state for folder in (kept, anew))
+    cached = train(tmp_path / "cached", **kind)
+    monkeypatch.setattr("headstart.training.feature_cache.MAX_FEATURES_PER_IMAGE", 0)
+    uncached = train(tmp_path / "uncached", **kind)
+    first, second = (model_weights(folder / "model").state for folder in (cached, uncached))
     for key, tensor in second.items():
         assert torch.allclose(first[key], tensor, atol=1e-4, rtol=1e-4), key
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:8"])
-def test_many_heads_are_the_heads_trained_alone_there(
-    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = f"run:{begin(tmp_path / 'start')}"
+def test_stacked_heads_equal_single_heads(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = f"run:{train(tmp_path / 'start')}"
     monkeypatch.setattr(
         "tests.training.test_batched_heads.FROZEN",
         {**SMALL, "source": "digits:4-7", "tuning": "frozen", "augmented_views": 2},
     )
-    _each_head_is_the_head_trained_alone(head, start, tmp_path, monkeypatch)
+    _stacked_head_equals_single_head(head, start, tmp_path, monkeypatch)
 
 
-@settings(deadline=None)  # the first example waits for the kernel
+@settings(deadline=None)  # the first example compiles the kernel
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200))
-def test_histograms_count_the_same_there(values: list[float]) -> None:
+def test_histograms_equal_those_on_a_cpu(values: list[float]) -> None:
     tensor = torch.tensor(values)
-    here, there = tensor_stats.histogram(tensor), tensor_stats.histogram(tensor.to(DEVICE))
-    assert (here["low"], here["high"], here["n"]) == (there["low"], there["high"], there["n"])
-    assert sum(there["counts"]) == len(values)
-    assert there["sum"] == pytest.approx(here["sum"], rel=1e-4, abs=1e-2 * max(map(abs, values), default=0))
+    cpu, device = tensor_stats.histogram(tensor), tensor_stats.histogram(tensor.to(DEVICE))
+    assert (cpu["low"], cpu["high"], cpu["n"]) == (device["low"], device["high"], device["n"])
+    assert sum(device["counts"]) == len(values)
+    assert device["sum"] == pytest.approx(cpu["sum"], rel=1e-4, abs=1e-2 * max(map(abs, values), default=0))
 
 
-def test_a_model_from_there_is_used_on_a_cpu(tmp_path: Path) -> None:
-    """Trained in bf16 there, judged there in fp32; here fp32 gives the same logits to rounding."""
-    folder = begin(tmp_path, precision="bf16")
-    there = np.load(folder / "artifacts" / "predictions.npz")
-    theirs = torchvision.models.resnet18(num_classes=4)
-    theirs.load_state_dict(model_weights(folder / "model").state)
-    judged = evaluate(folder, "digits:0-3", split="test")
+def test_model_can_be_used_on_a_cpu(tmp_path: Path) -> None:
+    """A model trained in bf16 and evaluated in fp32 gives the same logits in fp32 on a CPU, up to rounding."""
+    folder = train(tmp_path, precision="bf16")
+    predictions = np.load(folder / "artifacts" / "predictions.npz")
+    reference = torchvision.models.resnet18(num_classes=4)
+    reference.load_state_dict(model_weights(folder / "model").state)
+    evaluation = evaluate(folder, "digits:0-3", split="test")
     result = read_json(folder / "result.json")["test"]
-    assert judged["n"] == result["n"] and judged["loss"] == pytest.approx(result["loss"], abs=1e-3)
-    assert judged["accuracy"] == pytest.approx(result["accuracy"], abs=0.01)
-    assert all(np.isfinite(there[name]).all() for name in there.files if "logits" in name)
+    assert evaluation["n"] == result["n"] and evaluation["loss"] == pytest.approx(result["loss"], abs=1e-3)
+    assert evaluation["accuracy"] == pytest.approx(result["accuracy"], abs=0.01)
+    assert all(np.isfinite(predictions[name]).all() for name in predictions.files if "logits" in name)
 
 
-def test_a_study_there_ends_with_a_verdict(tmp_path: Path) -> None:
-    start = begin(tmp_path / "start", source="digits:6-9")
-    asked = {"seeds": 3, "epochs": "2ep", "grid": [0.05, 0.01], "image_size": 32, "stem": "imagenet"}
+def test_study_ends_with_a_verdict(tmp_path: Path) -> None:
+    start = train(tmp_path / "start", source="digits:6-9")
+    settings = {"seeds": 3, "epochs": "2ep", "grid": [0.05, 0.01], "image_size": 32, "stem": "imagenet"}
     arms = ["scratch", f"run:{start}", f"run:{start}+frozen", f"run:{start}+lp-ft"]
-    study = compare("digits:0-3", arms=arms, runs=tmp_path, device=str(DEVICE), quiet=True, **asked)
+    study = compare("digits:0-3", arms=arms, runs=tmp_path, device=str(DEVICE), quiet=True, **settings)
     assert study.verdict["sentences"]
     assert len(study.frame.groupby(["arm", "seed"])) >= 12
 
 
-@pytest.mark.skipif(DEVICE.type != "cuda", reason="torch limits the memory of CUDA only")
-def test_what_does_not_fit_is_told_in_two_sentences(tmp_path: Path) -> None:
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="torch limits memory only on CUDA")
+def test_out_of_memory_has_a_message_and_a_hint(tmp_path: Path) -> None:
     large = {"image_size": 512, "batch_size": 256, "precision": "fp32"}
     torch.cuda.set_per_process_memory_fraction(0.01)
     try:
         with pytest.raises(torch.OutOfMemoryError) as caught:
-            begin(tmp_path, **large)
+            train(tmp_path, **large)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     error = as_headstart_error(caught.value)
     assert isinstance(error, ResourceError) and "--batch-size" in error.hint
 
 
-def test_the_loss_of_an_epoch_is_that_of_its_steps(tmp_path: Path) -> None:
-    folder = begin(tmp_path, epochs="1ep")
+def test_epoch_loss_is_the_mean_of_its_steps(tmp_path: Path) -> None:
+    folder = train(tmp_path, epochs="1ep")
     lines = list(read_lines(folder / "metrics.jsonl"))
     steps = [line["loss"] for line in lines if line["kind"] == "step"]
     (epoch,) = [line for line in lines if line["kind"] == "epoch"]

@@ -1,4 +1,4 @@
-"""On the real photos and weights beside the checkout, where they are: what the lab exercise asks for, and more.
+"""Tests on the real photos and weights beside the checkout: the questions of the lab exercise, and more.
 
 They are slow (`make slow`): an epoch of 1,481 photos at 64 px takes about ten seconds on two cores.
 """
@@ -14,34 +14,35 @@ from headstart.storage.journal import read_lines
 pytestmark = [pytest.mark.photos, pytest.mark.slow]
 
 
-def trained(clothing: Path, runs: Path, **settings: Any) -> headstart.Run:
+def train(clothing: Path, runs: Path, **settings: Any) -> headstart.Run:
+    """Train on the clothing images at 64 px with seed 0."""
     return headstart.train(clothing / "lab4.csv", runs=runs, quiet=True, image_size=64, seed=0, **settings)
 
 
-def passed_after(run: headstart.Run) -> int:
-    """Epochs until val first passed 75 %; 99 where it never did."""
+def epochs_to_target(run: headstart.Run) -> int:
+    """Return the epochs until the val accuracy reached 75 %; 99 if it did not."""
     epochs = run.history.loc[run.history["val_accuracy"] >= 0.75, "epoch"]
     return int(epochs.min()) if len(epochs) else 99
 
 
-def test_scratch_passes_75_per_cent_and_pretrained_weights_are_sooner(
+def test_pretrained_weights_reach_75_percent_before_scratch(
     clothing: Path, cifar_weights: Path, tmp_path: Path
 ) -> None:
-    how = {"optimizer": "adam", "lr": 0.001, "epochs": "10ep"}
-    scratch = trained(clothing, tmp_path, start="scratch", **how)
-    weights = trained(clothing, tmp_path, start=f"file:{cifar_weights}", optimizer="sgd", lr=0.01, epochs="5ep")
-    assert passed_after(weights) < passed_after(scratch) <= 10
+    settings = {"optimizer": "adam", "lr": 0.001, "epochs": "10ep"}
+    scratch = train(clothing, tmp_path, start="scratch", **settings)
+    weights = train(clothing, tmp_path, start=f"file:{cifar_weights}", optimizer="sgd", lr=0.01, epochs="5ep")
+    assert epochs_to_target(weights) < epochs_to_target(scratch) <= 10
     assert scratch.test is not None and scratch.test["n"] == 205
 
 
 @pytest.mark.parametrize(
-    "how", [{"tuning": "frozen"}, {"tuning": "lp-ft"}, {"tuning": "stages:1"}, {"head": "mlp:256"}]
+    "settings", [{"tuning": "frozen"}, {"tuning": "lp-ft"}, {"tuning": "stages:1"}, {"head": "mlp:256"}]
 )
-def test_every_tuning_trains_and_proves_what_it_froze(
-    how: dict[str, str], clothing: Path, cifar_weights: Path, tmp_path: Path
+def test_fine_tuning_modes_train_and_verify_frozen_tensors(
+    settings: dict[str, str], clothing: Path, cifar_weights: Path, tmp_path: Path
 ) -> None:
-    made = trained(clothing, tmp_path, start=f"file:{cifar_weights}", lr=0.01, epochs="2ep", **how)
-    assert made.state == "finished" and made.history["val_accuracy"].max() > 0.3
-    proofs = [line for line in read_lines(made.folder / "metrics.jsonl") if line["kind"] == "proof"]
-    assert bool(proofs) == ("tuning" in how)
-    assert all(proof["before"] == proof["after"] != "" for proof in proofs)
+    run = train(clothing, tmp_path, start=f"file:{cifar_weights}", lr=0.01, epochs="2ep", **settings)
+    assert run.state == "finished" and run.history["val_accuracy"].max() > 0.3
+    checks = [line for line in read_lines(run.folder / "metrics.jsonl") if line["kind"] == "proof"]
+    assert bool(checks) == ("tuning" in settings)
+    assert all(check["before"] == check["after"] != "" for check in checks)

@@ -1,4 +1,4 @@
-"""A signal is a wish that is never lost: told to whoever asks, else sent again when nobody is left to ask."""
+"""Signals are deferred to safe points, and a signal that no block has read is raised again."""
 
 import json
 import os
@@ -12,23 +12,23 @@ import pytest
 from headstart import api
 from headstart.engines.local import LocalEngine
 from headstart.reporter import NullReporter
-from headstart.runs import execute, job_protocol, result
+from headstart.runs import execute, job_protocol, runner
 from headstart.signals import SignalGuard
 from headstart.storage.files import read_json
 
 
-def test_blocks_within_each_other_are_all_told() -> None:
+def test_nested_guards_all_see_the_signal() -> None:
     with SignalGuard() as outer:
         with SignalGuard() as inner:
-            assert inner.heard() is None
+            assert inner.pending() is None
             os.kill(os.getpid(), signal.SIGTERM)
-            assert inner.heard() == outer.heard() == signal.SIGTERM
-        assert outer.heard() == signal.SIGTERM
+            assert inner.pending() == outer.pending() == signal.SIGTERM
+        assert outer.pending() == signal.SIGTERM
     with SignalGuard() as later:
-        assert later.heard() is None
+        assert later.pending() is None
 
 
-def test_a_signal_that_nobody_asked_for_is_sent_again() -> None:
+def test_unread_signal_is_raised_again() -> None:
     with pytest.raises(KeyboardInterrupt), SignalGuard() as outer:
         with SignalGuard():
             os.kill(os.getpid(), signal.SIGINT)
@@ -36,43 +36,41 @@ def test_a_signal_that_nobody_asked_for_is_sent_again() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_signal_that_comes_when_a_run_is_done_does_not_undo_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def late(*args) -> None:
-        concluded(*args)
+def test_signal_after_the_result_does_not_interrupt_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_result_then_signal(*args) -> None:
+        write_result(*args)
         os.kill(os.getpid(), signal.SIGINT)
 
-    concluded = result.conclude
-    monkeypatch.setattr(result, "conclude", late)
-    made = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
-    assert read_json(made.folder / "result.json")["state"] == "finished"
+    write_result = runner.write_result
+    monkeypatch.setattr(runner, "write_result", write_result_then_signal)
+    run = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
+    assert read_json(run.folder / "result.json")["state"] == "finished"
     with SignalGuard() as later:
-        assert later.heard() is None
+        assert later.pending() is None
 
 
-def test_outside_a_block_signals_mean_what_they_meant() -> None:
+def test_guard_restores_signal_handlers() -> None:
     script = (
-        "import os, signal\nfrom headstart.signals import Wish\n"
-        "with Wish():\n    os.kill(os.getpid(), signal.SIGTERM)\n    print('whole', flush=True)\nprint('never')"
+        "import os, signal\nfrom headstart.signals import SignalGuard\n"
+        "with SignalGuard():\n    os.kill(os.getpid(), signal.SIGTERM)\n    print('inside', flush=True)\nprint('after')"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout == "whole\n"
-    assert done.returncode == -signal.SIGTERM
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert process.stdout == "inside\n"
+    assert process.returncode == -signal.SIGTERM
 
 
-def test_a_signal_too_late_for_one_run_ends_the_next_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = []
+def test_signal_too_late_for_one_run_stops_the_next_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
 
-    def work(text: str, reporter: NullReporter) -> str:
-        begun.append(text)
+    def answer_job(text: str, reporter: NullReporter) -> str:
+        started.append(text)
         with SignalGuard():
-            os.kill(os.getpid(), signal.SIGTERM)  # after the last moment at which this run asks
+            os.kill(os.getpid(), signal.SIGTERM)  # after the last check of this run
         return json.dumps({"folders": []})
 
-    monkeypatch.setattr(execute, "work", work)
+    monkeypatch.setattr(execute, "answer_job", answer_job)
     answers = list(LocalEngine(NullReporter()).run(["first", "second", "third"]))
-    assert begun == ["first"]
+    assert started == ["first"]
     assert [index for index, _ in answers] == [0, 1]
     assert job_protocol.folders(answers[0][1]) == []
-    assert job_protocol.stopped(answers[1][1])
+    assert job_protocol.is_interruption(answers[1][1])

@@ -1,4 +1,4 @@
-"""One small real run that the tests of its use share: ResNet-18 as published, four digits at 32 px, trained in bf16."""
+"""A small real run that tests share: the published ResNet-18, four digits at 32 px, trained in bf16."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {
     "threads": 1,
     "precision": "bf16",
 }
-_made: dict[str, Path] = {}
+_runs: dict[str, Path] = {}
 
 
 def train(runs: Path, **settings: Any) -> Path:
@@ -29,7 +29,7 @@ def train(runs: Path, **settings: Any) -> Path:
 
 
 def trained(factory: pytest.TempPathFactory) -> Path:
-    """The shared run; made when it is first asked for."""
-    if "run" not in _made:
-        _made["run"] = train(factory.mktemp("trained"), **SETTINGS)
-    return _made["run"]
+    """Return the folder of the shared run, which is trained on first use."""
+    if "run" not in _runs:
+        _runs["run"] = train(factory.mktemp("trained"), **SETTINGS)
+    return _runs["run"]

@@ -1,4 +1,4 @@
-"""Ray keeps the contract too, and a study survives the loss of a node."""
+"""The Ray engine passes the contract, and a study survives the loss of a node."""
 
 import json
 import time
@@ -16,61 +16,61 @@ from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.storage.journal import read_lines
-from tests.engines.test_contract import begun, bits, own_cache
+from tests.engines.test_contract import bits, own_cache, start_study
 
 ray = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A cluster of one node with one CPU, of this module's own."""
+    """Start a cluster of one node with one CPU for this module."""
     from ray.cluster_utils import Cluster
 
     with own_cache(tmp_path_factory.mktemp("cache")), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # where others are busy too, ours must not stand last
-        made = Cluster(
+        patch.setenv("RAY_worker_niceness", "0")  # the default lowers the priority of workers on a busy machine
+        cluster = Cluster(
             initialize_head=True,
             connect=False,
             head_node_args={"num_cpus": 1, "include_dashboard": False},
         )
-        yield made
-        made.shutdown()
+        yield cluster
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
 def engine(cluster) -> Iterator[RayEngine]:
-    made = RayEngine(cluster.address, NullReporter())
-    yield made
-    made.close()
+    engine = RayEngine(cluster.address, NullReporter())
+    yield engine
+    engine.close()
     assert not ray.is_initialized()
 
 
-@pytest.mark.parametrize("check", contract.CHECKS + contract.CHECKS_OF_WORKERS, ids=lambda check: check.__name__)
-def test_ray_keeps_the_contract(check, engine: RayEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", contract.CHECKS + contract.WORKER_CHECKS, ids=lambda check: check.__name__)
+def test_ray_passes_the_contract(check, engine: RayEngine, tmp_path: Path) -> None:
     check(engine, tmp_path)
-    assert list(tmp_path.glob(".*")) == []  # no token and no lock is left
+    assert list(tmp_path.glob(".*")) == []  # no token or lock remains
 
 
-def test_runs_come_back_from_a_node_that_does_not_see_the_study(cluster, engine: RayEngine, tmp_path: Path) -> None:
-    away = RayEngine(cluster.address, NullReporter(), shared=False)
-    asked = contract.plan(50, 60)
-    paused = json.loads(contract.job(tmp_path, asked)) | {"until": 1}
-    ((_, answer),) = away.run([json.dumps(paused)])
+def test_runs_return_from_a_node_without_access_to_the_study(cluster, engine: RayEngine, tmp_path: Path) -> None:
+    remote = RayEngine(cluster.address, NullReporter(), shared=False)
+    plan = contract.plan(50, 60)
+    paused = json.loads(contract.job(tmp_path, plan)) | {"until": 1}
+    ((_, answer),) = remote.run([json.dumps(paused)])
     (folder,) = job_protocol.folders(answer)
     (rung,) = runs_in(tmp_path)
     assert rung.folder == folder and len(rung.epochs) == 1 and not rung.done
-    ((_, answer),) = away.run([contract.job(tmp_path, asked)])  # it goes on from the checkpoint that came back
+    ((_, answer),) = remote.run([contract.job(tmp_path, plan)])  # it continues from the returned checkpoint
     assert job_protocol.folders(answer) == [folder]
     (run,) = runs_in(tmp_path)
     steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
     assert run.done and steps == list(range(1, 61))
     assert (folder / "model" / "model.safetensors").is_file()
-    away.close()
-    assert ray.is_initialized()  # the connection was another's
+    remote.close()
+    assert ray.is_initialized()  # it did not open the connection
 
 
-def test_what_the_cluster_cannot_do_is_told(cluster, engine: RayEngine, monkeypatch) -> None:
+def test_missing_resources_and_missing_ray_are_errors(cluster, engine: RayEngine, monkeypatch) -> None:
     with pytest.raises(ResourceError, match="64 CPUs"):
         RayEngine(cluster.address, NullReporter(), threads=64)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
@@ -83,26 +83,27 @@ def test_what_the_cluster_cannot_do_is_told(cluster, engine: RayEngine, monkeypa
 def test_a_study_survives_the_loss_of_a_node(cluster, engine: RayEngine, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1)
     with own_cache(tmp_path / "cache"):
-        whole = begun(tmp_path / "whole", budgets="60st")
+        whole = start_study(tmp_path / "whole", budgets="60st")
         study.run_study(whole, LocalEngine(NullReporter()), NullReporter())
-    folder = begun(tmp_path / "ray", budgets="60st")
-    before: dict[Path, int] = {}
+    folder = start_study(tmp_path / "ray", budgets="60st")
+    active: dict[Path, int] = {}
 
-    class Losing:
-        """Takes the second node away when both are in the midst of a run."""
+    class LosingEngine:
+        """Removes the second node when both have a run in progress."""
 
-        def run(self, asked):
-            for index, answer in engine.run(asked):
+        def run(self, jobs):
+            for index, answer in engine.run(jobs):
                 yield index, answer
-                until = time.monotonic() + 60
-                while not before and time.monotonic() < until:
-                    if len(set((found := contract.workers(folder)).values())) == 2:  # not one that has just gone on
-                        before.update(found)
+                deadline = time.monotonic() + 60
+                while not active and time.monotonic() < deadline:
+                    workers = contract.active_workers(folder)
+                    if len(set(workers.values())) == 2:  # two processes, not one that has just started its next run
+                        active.update(workers)
                         cluster.remove_node(node, allow_graceful=False)
 
         def close(self) -> None:
             pass
 
-    study.run_study(folder, Losing(), NullReporter())
-    assert before and any(not Path(f"/proc/{pid}").exists() for pid in before.values())
+    study.run_study(folder, LosingEngine(), NullReporter())
+    assert active and any(not Path(f"/proc/{pid}").exists() for pid in active.values())
     assert bits(folder) == bits(whole) and len(bits(folder)["runs"]) == 6

@@ -1,4 +1,4 @@
-"""A run cannot be lost: real processes, real signals, and the same bits in the end."""
+"""Stopped and killed runs resume bit for bit, tested with real processes and signals."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ from headstart.storage.files import read_json
 from headstart.training import loop
 from headstart.training.state import State, TrainingContext
 from tests.short_runs import SMALL, flags, metrics
-from tests.training.test_setup import Ear
+from tests.training.test_setup import RecordingReporter
 
 SETTINGS = {
-    "network": "timm:test_resnet",  # half a million weights: the kills are what takes the time
+    "network": "timm:test_resnet",  # half a million weights: training is fast
     "save_every": "7st",
     "epochs": "60st",
     "optimizer": "adam",
@@ -34,20 +34,20 @@ SETTINGS = {
     "mixup": 0.2,
     "ema": 0.9,
 }
-CONTEXT = multiprocessing.get_context("forkserver")  # one warm server imports torch, each run is a fork of it
+CONTEXT = multiprocessing.get_context("forkserver")  # one server imports torch, and each run is a fork of it
 CONTEXT.set_forkserver_preload(["headstart.runs.runner", "tests.runs.test_resume"])
 
 
-def _door(words: list[str], log: str) -> None:
-    """A fresh `headstart WORDS…` that writes what it says into `log`."""
+def run_command(arguments: list[str], log: str) -> None:
+    """Run `headstart ARGUMENTS...` and append its output to `log`."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    main(words)
+    main(arguments)
 
 
-def start(words: list[str], log: Path) -> multiprocessing.process.BaseProcess:
-    process = CONTEXT.Process(target=_door, args=(words, str(log)))
+def start(arguments: list[str], log: Path) -> multiprocessing.process.BaseProcess:
+    process = CONTEXT.Process(target=run_command, args=(arguments, str(log)))
     process.start()
     return process
 
@@ -58,7 +58,7 @@ def wait(process: multiprocessing.process.BaseProcess, log: Path, timeout: float
     return process.exitcode
 
 
-def train_words(runs: Path, **settings) -> list[str]:
+def train_arguments(runs: Path, **settings) -> list[str]:
     return ["train", *flags(**{**SETTINGS, **settings}), "--runs", str(runs)]
 
 
@@ -68,7 +68,7 @@ def only_run(runs: Path) -> Path:
 
 
 def outcome(folder: Path) -> dict:
-    """Everything a finished run leaves that does not depend on the clock."""
+    """Return the results of a finished run that do not depend on the clock."""
     result = read_json(folder / "result.json")
     del result["seconds"]
     predictions = np.load(folder / "artifacts" / "predictions.npz")
@@ -81,28 +81,28 @@ def outcome(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What the run leaves that nobody disturbs."""
-    runs = tmp_path_factory.mktemp("unbroken")
-    assert wait(start(train_words(runs), runs / "log"), runs / "log") == 0
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Return the outcome of the run without interruption."""
+    runs = tmp_path_factory.mktemp("uninterrupted")
+    assert wait(start(train_arguments(runs), runs / "log"), runs / "log") == 0
     return outcome(only_run(runs))
 
 
 def steps_saved(runs: Path) -> int:
-    """The newest checkpoint's step, looked at from outside; 0 before the first."""
+    """Return the step of the newest checkpoint; 0 before the first."""
     names = [p.name for p in runs.glob("*/checkpoints/step-*") if ".tmp-" not in p.name]
     return max((int(name.split("-")[1]) for name in names), default=0)
 
 
-def kill_and_resume(words: list[str], runs: Path, kills: int, draw: random.Random) -> tuple[Path, int]:
-    """Kill -9 a run so many times, each life after one to three more steps and a random moment; then let it end."""
+def kill_and_resume(arguments: list[str], runs: Path, kills: int, generator: random.Random) -> tuple[Path, int]:
+    """Kill a run `kills` times, each time one to three steps later at a random moment, then let it finish."""
     log, count, reached = runs / "log", 0, 0
-    process = start(words, log)
+    process = start(arguments, log)
     while count < kills:
-        goal = reached + draw.randint(1, 3)
+        goal = reached + generator.randint(1, 3)
         while process.is_alive() and steps_saved(runs) < goal:
             time.sleep(0.001)
-        time.sleep(draw.uniform(0, 0.05))  # anywhere in a step, a save, or an epoch's end
+        time.sleep(generator.uniform(0, 0.05))  # at any point of a step, a checkpoint, or the end of an epoch
         if not process.is_alive():
             break
         os.kill(process.pid, signal.SIGKILL)
@@ -114,83 +114,83 @@ def kill_and_resume(words: list[str], runs: Path, kills: int, draw: random.Rando
 
 
 def check_killed(runs: Path, kills: int, expected: dict, seed: int, **settings) -> None:
-    words = train_words(runs, **{**settings, "save_every": "1st"})
-    folder, count = kill_and_resume(words, runs, kills, random.Random(seed))
+    arguments = train_arguments(runs, **{**settings, "save_every": "1st"})
+    folder, count = kill_and_resume(arguments, runs, kills, random.Random(seed))
     assert count == kills
-    found = outcome(folder)
-    assert found["metrics"] == expected["metrics"]
-    assert found == expected
+    result = outcome(folder)
+    assert result["metrics"] == expected["metrics"]
+    assert result == expected
     assert not (folder / "checkpoints").exists()
     assert list(folder.rglob("*.tmp-*")) == []
     assert sum(file.stat().st_size > 0 for file in folder.glob("events.out.tfevents.*")) == 1
 
 
-def test_killed_at_random_moments_the_end_is_the_same(tmp_path: Path, unbroken) -> None:
-    check_killed(tmp_path, 5, unbroken, seed=0)
+def test_resume_after_sigkill_is_bit_identical(tmp_path: Path, uninterrupted) -> None:
+    check_killed(tmp_path, 5, uninterrupted, seed=0)
 
 
-def test_killed_in_the_precision_and_threads_that_users_get(tmp_path: Path) -> None:
+def test_resume_after_sigkill_is_bit_identical_with_default_precision_and_threads(tmp_path: Path) -> None:
     """bf16 where it is faster, all cores, the real ResNet-18."""
     settings = {"network": "resnet18", "precision": "bf16", "threads": 0, "ema": 0, "epochs": "16st"}
     (tmp_path / "whole").mkdir()
     log = tmp_path / "whole" / "log"
-    assert wait(start(train_words(tmp_path / "whole", **settings), log), log) == 0
+    assert wait(start(train_arguments(tmp_path / "whole", **settings), log), log) == 0
     (tmp_path / "killed").mkdir()
     check_killed(tmp_path / "killed", 2, outcome(only_run(tmp_path / "whole")), seed=2, **settings)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_killed_twenty_times_the_end_is_the_same(tmp_path: Path, unbroken) -> None:
-    check_killed(tmp_path, 20, unbroken, seed=1)
+def test_resume_after_twenty_sigkills_is_bit_identical(tmp_path: Path, uninterrupted) -> None:
+    check_killed(tmp_path, 20, uninterrupted, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_resnet18_killed_twenty_times_the_end_is_the_same(tmp_path: Path) -> None:
+def test_resume_of_resnet18_after_twenty_sigkills_is_bit_identical(tmp_path: Path) -> None:
     settings = {"network": "resnet18", "precision": "auto", "threads": 0}
     (tmp_path / "whole").mkdir()
     log = tmp_path / "whole" / "log"
-    assert wait(start(train_words(tmp_path / "whole", **settings), log), log) == 0
+    assert wait(start(train_arguments(tmp_path / "whole", **settings), log), log) == 0
     (tmp_path / "killed").mkdir()
     check_killed(tmp_path / "killed", 20, outcome(only_run(tmp_path / "whole")), seed=3, **settings)
 
 
-def until_training(folder_of: Path, log: Path, steps: int = 5) -> Path:
-    """Wait until a run has made some steps; returns its folder."""
+def wait_for_training(runs: Path, log: Path) -> Path:
+    """Wait until a run has made some steps, and return its folder."""
     for _ in range(1200):
-        begun = [p for p in folder_of.iterdir() if (p / "metrics.jsonl").exists()]
-        if begun and list((begun[0] / "checkpoints").glob("step-*0")):
-            return begun[0]
+        started = [p for p in runs.iterdir() if (p / "metrics.jsonl").exists()]
+        if started and list((started[0] / "checkpoints").glob("step-*0")):
+            return started[0]
         time.sleep(0.05)
     raise AssertionError(log.read_text())
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_with_a_checkpoint_and_resume_is_exact(tmp_path: Path, number, code: int) -> None:
+def test_signal_writes_a_checkpoint_and_resume_is_bit_identical(tmp_path: Path, number, code: int) -> None:
     log = tmp_path / "log"
-    words = train_words(tmp_path, epochs="140st", save_every="1st")
-    process = start(words, log)
-    folder = until_training(tmp_path, log)
+    arguments = train_arguments(tmp_path, epochs="140st", save_every="1st")
+    process = start(arguments, log)
+    folder = wait_for_training(tmp_path, log)
     begin = time.monotonic()
     os.kill(process.pid, number)
     assert wait(process, log, 10) == code
     assert time.monotonic() - begin < 10
-    said = log.read_text()
-    assert f"headstart resume {folder}" in said and "Traceback" not in said
+    output = log.read_text()
+    assert f"headstart resume {folder}" in output and "Traceback" not in output
     assert metrics(folder)[-1]["kind"] == "stopped"
     assert not (folder / "result.json").exists()
     assert wait(start(["resume", str(folder)], log), log) == 0
     (tmp_path / "again").mkdir()
-    assert wait(start(train_words(tmp_path / "again", epochs="140st"), log), log) == 0
+    assert wait(start(train_arguments(tmp_path / "again", epochs="140st"), log), log) == 0
     assert outcome(folder) == outcome(only_run(tmp_path / "again"))
 
 
-def test_a_second_signal_ends_at_once_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+def test_second_signal_stops_at_once_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    process = start(train_words(tmp_path, epochs="3000st"), log)
-    folder = until_training(tmp_path, log)
-    os.kill(process.pid, signal.SIGSTOP)  # both signals arrive before the run can obey the first
+    process = start(train_arguments(tmp_path, epochs="3000st"), log)
+    folder = wait_for_training(tmp_path, log)
+    os.kill(process.pid, signal.SIGSTOP)  # both signals arrive before the run can handle the first
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGCONT)
@@ -205,7 +205,7 @@ def test_a_second_signal_ends_at_once_and_the_run_can_be_resumed(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on a folder of photos that was stopped early; tests work on copies of it."""
+    """Return the parent of a run on an image folder that was stopped early; tests use copies of it."""
     root = tmp_path_factory.mktemp("stopped")
     from PIL import Image
 
@@ -215,92 +215,92 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
             noise = np.random.default_rng(i).integers(0, 256, (24, 24, 3), dtype=np.uint8)
             Image.fromarray(noise).save(root / "photos" / label / f"{i}.png")
     (root / "runs").mkdir()
-    words = train_words(root / "runs", source=str(root / "photos"), image_size=16, epochs="3000st")
-    process = start(words, root / "log")
-    until_training(root / "runs", root / "log")
+    arguments = train_arguments(root / "runs", source=str(root / "photos"), image_size=16, epochs="3000st")
+    process = start(arguments, root / "log")
+    wait_for_training(root / "runs", root / "log")
     os.kill(process.pid, signal.SIGTERM)
     assert wait(process, root / "log", 10) == 143
     return root
 
 
-def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     with pytest.raises(SystemExit) as caught:
-        main(words)
+        main(arguments)
     return int(caught.value.code or 0), capsys.readouterr().err
 
 
-def test_changed_photos_are_refused_with_the_difference(stopped: Path, tmp_path: Path, capsys) -> None:
+def test_resume_rejects_changed_images_with_the_difference(stopped: Path, tmp_path: Path, capsys) -> None:
     shutil.copytree(stopped, tmp_path / "copy")
     folder = only_run(tmp_path / "copy" / "runs")
     plan = read_json(folder / "plan.json")
-    plan["plan"]["data"]["source"] = str(tmp_path / "copy" / "photos")  # paths do not count
+    plan["plan"]["data"]["source"] = str(tmp_path / "copy" / "photos")  # paths are not compared
     (folder / "plan.json").write_text(json.dumps(plan))
     (tmp_path / "copy" / "photos" / "cat" / "3.png").unlink()
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"}
-    code, said = refusal(["resume", str(folder)], capsys)
+    code, output = failure(["resume", str(folder)], capsys)
     assert code == 3
-    assert "facts.fingerprint" in said and "facts.counts" in said and "--force-new" in said
+    assert "facts.fingerprint" in output and "facts.counts" in output and "--force-new" in output
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"} == before
 
 
-def test_a_changed_plan_is_refused(stopped: Path, tmp_path: Path, capsys) -> None:
+def test_resume_rejects_a_changed_plan(stopped: Path, tmp_path: Path, capsys) -> None:
     shutil.copytree(stopped / "runs", tmp_path / "runs")
     folder = only_run(tmp_path / "runs")
     plan = read_json(folder / "plan.json")
     plan["plan"]["recipe"]["lr"] = 0.5
     (folder / "plan.json").write_text(json.dumps(plan))
-    code, said = refusal(["resume", str(folder)], capsys)
+    code, output = failure(["resume", str(folder)], capsys)
     assert code == 2
-    assert "recipe.lr: 0.001 -> 0.5" in said and "--force-new" in said
+    assert "recipe.lr: 0.001 -> 0.5" in output and "--force-new" in output
 
 
-def test_a_run_in_use_is_refused(tmp_path: Path, capsys) -> None:
+def test_resume_rejects_a_run_in_use(tmp_path: Path, capsys) -> None:
     log = tmp_path / "log"
-    process = start(train_words(tmp_path, epochs="3000st"), log)
-    folder = until_training(tmp_path, log)
-    code, said = refusal(["resume", str(folder)], capsys)
+    process = start(train_arguments(tmp_path, epochs="3000st"), log)
+    folder = wait_for_training(tmp_path, log)
+    code, output = failure(["resume", str(folder)], capsys)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert code == 2
-    assert f"process {process.pid} on " in said
+    assert f"process {process.pid} on " in output
 
 
-def test_all_checkpoints_damaged_is_exit_6_and_force_new_starts_again(stopped: Path, tmp_path: Path, capsys) -> None:
+def test_resume_exits_with_6_if_all_checkpoints_are_damaged(stopped: Path, tmp_path: Path, capsys) -> None:
     shutil.copytree(stopped / "runs", tmp_path / "runs")
     folder = only_run(tmp_path / "runs")
     for path in (folder / "checkpoints").iterdir():
         (path / "model.safetensors").write_bytes(b"")
-    code, said = refusal(["resume", str(folder)], capsys)
+    code, output = failure(["resume", str(folder)], capsys)
     assert code == 6
-    assert all(path.name in said for path in (folder / "checkpoints").iterdir())
+    assert all(path.name in output for path in (folder / "checkpoints").iterdir())
 
 
-def test_a_diverged_run_says_so_and_keeps_the_best_model(tmp_path: Path, capsys, monkeypatch) -> None:
-    """NaN comes in the second epoch: the model that is kept is the first one's, bit for bit."""
+def test_diverged_run_keeps_the_best_model(tmp_path: Path, capsys, monkeypatch) -> None:
+    """The loss becomes NaN in the second epoch: the model of the first epoch is kept, bit for bit."""
     settings = {"source": "digits:0-1", "batch_size": 16, "schedule": "constant", "ema": 0}
-    main(train_words(tmp_path / "one", **settings, epochs="1ep"))
+    main(train_arguments(tmp_path / "one", **settings, epochs="1ep"))
     real = loop._loss
 
-    def poisoned(parts: TrainingContext, state: State, *rest):
-        loss, logits = real(parts, state, *rest)
+    def nan_loss(context: TrainingContext, state: State, *rest):
+        loss, logits = real(context, state, *rest)
         return (loss * float("nan") if state.progress.step == 20 else loss), logits
 
-    monkeypatch.setattr(loop, "_loss", poisoned)
-    code, said = refusal(train_words(tmp_path / "bad", **settings, epochs="4ep"), capsys)
+    monkeypatch.setattr(loop, "_loss", nan_loss)
+    code, output = failure(train_arguments(tmp_path / "bad", **settings, epochs="4ep"), capsys)
     assert code == 4
-    assert "The training loss became nan at step 21." in said
-    one, bad = only_run(tmp_path / "one"), only_run(tmp_path / "bad")
-    result = read_json(bad / "result.json")
+    assert "The training loss became nan at step 21." in output
+    finished, diverged = only_run(tmp_path / "one"), only_run(tmp_path / "bad")
+    result = read_json(diverged / "result.json")
     assert (result["state"], result["best_epoch"]) == ("diverged", 1)
-    assert (one / "model/model.safetensors").read_bytes() == (bad / "model/model.safetensors").read_bytes()
-    assert not (bad / "checkpoints").exists()
-    good = read_json(one / "result.json")
-    assert (result["val"], result["test"]) == (good["val"], good["test"])  # judged by the model that is left
-    code, said = refusal(["resume", str(bad)], capsys)
-    assert code == 2 and "has diverged" in said
+    assert (finished / "model/model.safetensors").read_bytes() == (diverged / "model/model.safetensors").read_bytes()
+    assert not (diverged / "checkpoints").exists()
+    expected = read_json(finished / "result.json")
+    assert (result["val"], result["test"]) == (expected["val"], expected["test"])  # of the model that is kept
+    code, output = failure(["resume", str(diverged)], capsys)
+    assert code == 2 and "has diverged" in output
 
 
-def test_what_a_crash_left_half_written_is_swept(stopped: Path, tmp_path: Path) -> None:
+def test_resume_removes_incomplete_files_of_a_crash(stopped: Path, tmp_path: Path) -> None:
     shutil.copytree(stopped / "runs", tmp_path / "runs")
     folder = only_run(tmp_path / "runs")
     (folder / "model").mkdir(exist_ok=True)
@@ -316,7 +316,7 @@ def test_what_a_crash_left_half_written_is_swept(stopped: Path, tmp_path: Path) 
     assert not orphan.exists()
 
 
-def test_a_run_is_gone_on_with_from_any_folder(stopped: Path, tmp_path: Path, monkeypatch) -> None:
+def test_plan_has_absolute_paths(stopped: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(stopped)
     main(
         [
@@ -338,18 +338,18 @@ def test_a_run_is_gone_on_with_from_any_folder(stopped: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(("key", "value"), [("lr", -1), ("optimizer", "adan"), ("flip", "auto")])
-def test_a_plan_made_invalid_by_hand_is_refused(stopped: Path, tmp_path: Path, capsys, key: str, value) -> None:
+def test_resume_rejects_a_plan_made_invalid_by_hand(stopped: Path, tmp_path: Path, capsys, key: str, value) -> None:
     shutil.copytree(stopped / "runs", tmp_path / "runs")
     folder = only_run(tmp_path / "runs")
     content = read_json(folder / "plan.json")
     content["plan"]["recipe"][key] = value
     (folder / "plan.json").write_text(json.dumps(content))
-    code, said = refusal(["resume", str(folder)], capsys)
-    assert code == 2 and f"recipe.{key}: " in said and "Traceback" not in said
+    code, output = failure(["resume", str(folder)], capsys)
+    assert code == 2 and f"recipe.{key}: " in output and "Traceback" not in output
 
 
-def elsewhere(folder: Path, best_epoch: int) -> Path:
-    """A stopped run as one that another machine began, whose best model is of `best_epoch`."""
+def move_to_other_machine(folder: Path, best_epoch: int) -> Path:
+    """Change a stopped run as if another machine had started it, with the best model of `best_epoch`."""
     for name, change in (
         ("plan.json", lambda content: content["environment"].update(processor="another")),
         ("model/config.json", lambda content: content["headstart"].update(epoch=best_epoch)),
@@ -360,14 +360,14 @@ def elsewhere(folder: Path, best_epoch: int) -> Path:
     return folder
 
 
-def test_a_best_model_that_other_bits_may_not_make_again_is_not_judged(tmp_path: Path) -> None:
-    """It came after the checkpoint: here it would be made again, elsewhere perhaps not, and judged all the same."""
+def test_resume_on_another_machine_rejects_a_best_model_newer_than_the_checkpoint(tmp_path: Path) -> None:
+    """Another machine may not reproduce it, and it would be evaluated nevertheless."""
     plan = resolve_settings({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
-    ear = Ear()
+    reporter = RecordingReporter()
     stopped = runner.start(plan, tmp_path, NullReporter(), until=2)
     with pytest.raises(UsageError, match="is of epoch 3, after the checkpoint"):
-        runner.resume(elsewhere(stopped, best_epoch=3), ear)
+        runner.resume(move_to_other_machine(stopped, best_epoch=3), reporter)
     assert not (stopped / "result.json").exists()
-    runner.resume(elsewhere(stopped, best_epoch=2), ear)
-    assert any("Not comparable bit for bit" in sentence for sentence in ear.said)
+    runner.resume(move_to_other_machine(stopped, best_epoch=2), reporter)
+    assert any("Not comparable bit for bit" in sentence for sentence in reporter.sentences)
     assert read_json(stopped / "result.json")["state"] == "finished"

@@ -1,29 +1,31 @@
-"""One job after the other, in this process."""
+"""The engine `local`: run one job after the other in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
 from headstart.reporter import Reporter
-from headstart.runs import execute as work
-from headstart.runs import job_protocol
+from headstart.runs import execute, job_protocol
 from headstart.signals import SignalGuard
 
 
 class LocalEngine:
-    """The simplest engine, and the measure of the others."""
+    """Run jobs in this process. The simplest engine, and the reference for the others."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
-        """In the order of the jobs. A signal that comes too late for one run ends the next before it begins."""
+        """Yield the answers in the order of the jobs.
+
+        A signal that comes too late to stop one run stops the next before it starts.
+        """
         with SignalGuard() as guard:
             for index, job in enumerate(jobs):
-                if number := guard.heard():
-                    yield index, job_protocol.interrupted(number)
+                if number := guard.pending():
+                    yield index, job_protocol.interruption_answer(number)
                     return
-                yield index, work.work(job, self._reporter)
+                yield index, execute.answer_job(job, self._reporter)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this engine holds no resources."""

@@ -1,7 +1,8 @@
-"""As many processes as the machine runs faster with, side by side; each is kept, since importing torch takes seconds.
+"""The engine `processes`: run several jobs side by side, each in a worker process.
 
-A lane hears its parent's messages and no signals: those of a terminal reach all processes of a group, those of `kill`
-only one, and a run must be asked to stop exactly once.
+Worker processes are reused, since importing torch takes seconds. A worker receives messages from its parent and no
+signals: a terminal sends its signals to all processes of a group, `kill` only to one, and a run must be asked to stop
+exactly once.
 """
 
 from __future__ import annotations
@@ -18,28 +19,34 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from headstart.engines import GRACE, LOST
+from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S
 from headstart.engines.scheduling import schedule_jobs
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.reporter import Reporter
 from headstart.runs import job_protocol
 from headstart.signals import SIGNALS, SignalGuard
 
+CLOSE_TIMEOUT_S = 2  # time for a worker to end by itself before it is killed
+ANSWER_POLL_S = 0.2  # interval at which a stop request is checked
+MIN_POLL_S = 0.001
 _WORKER_COMMAND = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from headstart.engines.worker import main; main()"
 )
 
 
 class WorkerProcess:
-    """A worker process as its parent has it. What it answers comes into `answers` as (lane, text), its end as None."""
+    """A worker process, as seen by its parent.
+
+    Each answer is put into `answers` as (worker, text), and the end of the process as (worker, None).
+    """
 
     def __init__(self, answers: SimpleQueue[tuple[WorkerProcess, str | None]]) -> None:
-        self.index: int | None = None  # of the job that it works on
+        self.index: int | None = None  # of the job in progress
         self._answers = answers
-        if hasattr(signal, "pthread_sigmask"):  # the child inherits what is blocked, from its first moment on
+        if hasattr(signal, "pthread_sigmask"):  # the child inherits the blocked signals from its start
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and a constant command
                 [sys.executable, "-P", "-c", _WORKER_COMMAND, json.dumps(sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -52,19 +59,19 @@ class WorkerProcess:
         self._reader.start()
 
     def send(self, message: dict[str, Any]) -> None:
-        """One message; a lane that is dead says so through `answers`."""
+        """Send one message. The end of a dead worker is reported in `answers`, not here."""
         assert self._process.stdin is not None  # noqa: S101
         with suppress(OSError):
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
 
     def close(self) -> str:
-        """End the process if it still is; returns how it ended, in words."""
+        """End the process if it is running, and return a phrase that says how it ended."""
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            code = self._process.wait(2)
+            code = self._process.wait(CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
@@ -75,13 +82,13 @@ class WorkerProcess:
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
         for line in self._process.stdout:
-            if line.endswith(b"\n"):  # a lane that dies may leave half a line
+            if line.endswith(b"\n"):  # a worker that dies may write an incomplete line
                 self._answers.put((self, line.decode()))
         self._answers.put((self, None))
 
 
 class ProcessEngine:
-    """Runs `count` jobs at a time, each in a process of its own."""
+    """Run `count` jobs at a time, each in a worker process."""
 
     def __init__(self, count: int, reporter: Reporter) -> None:
         self.count = count
@@ -90,40 +97,43 @@ class ProcessEngine:
         self._answers: SimpleQueue[tuple[WorkerProcess, str | None]] = SimpleQueue()
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
-        """So many at a time, in the order that ends soonest; answers come as runs end."""
-        waiting, lost = deque(schedule_jobs([job_protocol.seconds(job) for job in jobs], self.count)), Counter[int]()
+        """Start jobs in the order that ends first, and yield answers as runs end."""
+        waiting = deque(schedule_jobs([job_protocol.seconds(job) for job in jobs], self.count))
+        losses = Counter[int]()
         with SignalGuard() as guard:
             try:
                 while waiting or any(worker.index is not None for worker in self._workers):
-                    if (number := guard.heard()) is not None:
-                        yield from self._stopped(number, waiting)
+                    if (number := guard.pending()) is not None:
+                        yield from self._answers_after_stop(number, waiting)
                         return
-                    self._hand_out(jobs, waiting)
-                    if (found := self._next(0.2)) is None:
+                    self._assign_jobs(jobs, waiting)
+                    if (result := self._next_answer(ANSWER_POLL_S)) is None:
                         continue
-                    worker, index, answer = found
+                    worker, index, answer = result
                     if answer is not None:
                         yield index, answer
                         continue
-                    lost[index] += 1
-                    how = f"The process of {job_protocol.title(jobs[index])} ended {worker.close()}"
-                    if lost[index] < LOST:
-                        self._reporter.say(f"{how}; the run goes on in another.")
+                    losses[index] += 1
+                    ending = f"The process of {job_protocol.title(jobs[index])} ended {worker.close()}"
+                    if losses[index] < MAX_LOST_WORKERS:
+                        self._reporter.say(f"{ending}; the run continues in another process.")
                         waiting.appendleft(index)
                     else:
-                        hint = "See whether the memory is enough, then go on with `headstart resume`."
-                        yield index, job_protocol.failed(ResourceError(f"{how}, {LOST} times in a row.", hint))
+                        hint = "Check that the memory suffices, then continue with `headstart resume`."
+                        error = ResourceError(f"{ending}, {MAX_LOST_WORKERS} times in a row.", hint)
+                        yield index, job_protocol.error_answer(error)
             finally:
                 self._stop(signal.SIGTERM)
 
     def close(self) -> None:
-        """End all lanes; a run in progress is left as it was when it was last written."""
+        """End all workers. A run in progress keeps the state of its last checkpoint."""
         for worker in self._workers:
             worker.close()
         self._workers.clear()
         self._answers = SimpleQueue()
 
-    def _hand_out(self, jobs: Sequence[str], waiting: deque[int]) -> None:
+    def _assign_jobs(self, jobs: Sequence[str], waiting: deque[int]) -> None:
+        """Give waiting jobs to idle workers, and start workers up to `count`."""
         while waiting:
             worker = next((worker for worker in self._workers if worker.index is None), None)
             if worker is None:
@@ -134,46 +144,53 @@ class ProcessEngine:
             worker.index = waiting.popleft()
             worker.send({"job": jobs[worker.index]})
 
-    def _next(self, seconds: float) -> tuple[WorkerProcess, int, str | None] | None:
-        """What the next lane to speak has to say of which job; None for its death. None where nobody speaks in time."""
+    def _next_answer(self, timeout: float) -> tuple[WorkerProcess, int, str | None] | None:
+        """Return the next worker that answered, the index of its job, and its answer.
+
+        The answer is None if the worker died. Returns None if no worker with a job answers within `timeout` seconds.
+        """
         try:
-            worker, answer = self._answers.get(timeout=max(seconds, 0.001))
+            worker, answer = self._answers.get(timeout=max(timeout, MIN_POLL_S))
         except Empty:
             return None
         index, worker.index = worker.index, None
         if answer is None:
             self._workers.remove(worker)
-        if index is None:  # an idle lane died: nothing is lost
+        if index is None:  # an idle worker died: no job is lost
             worker.close()
             return None
         return worker, index, answer
 
-    def _stopped(self, number: signal.Signals, waiting: deque[int]) -> Generator[tuple[int, str]]:
-        """What is still answered after a signal: runs that came to their end, then one that did not."""
-        broken = list(waiting)
+    def _answers_after_stop(self, number: signal.Signals, waiting: deque[int]) -> Generator[tuple[int, str]]:
+        """Yield the answers that still come after a signal: finished runs, then one interrupted run."""
+        interrupted = list(waiting)
         for index, answer in self._stop(number):
-            if answer is None or job_protocol.stopped(answer):
-                broken.append(index)
+            if answer is None or job_protocol.is_interruption(answer):
+                interrupted.append(index)
             else:
                 yield index, answer
-        if broken:
-            yield broken[-1], job_protocol.interrupted(number)
-        else:  # all came to their end, and yet the wish stands
-            raise InterruptedRunError(number, "Go on with `headstart resume`.")
+        if interrupted:
+            yield interrupted[-1], job_protocol.interruption_answer(number)
+        else:  # all runs finished, but the stop request is still pending
+            raise InterruptedRunError(number, "Continue with `headstart resume`.")
 
     def _stop(self, number: signal.Signals) -> list[tuple[int, str | None]]:
-        """Ask the busy lanes to stop, and end all lanes if one was busy: what was asked to stop starts nothing more."""
+        """Ask the busy workers to stop, and return their answers.
+
+        If a worker was busy, all workers end: a worker that was asked to stop must not start another run.
+        """
         busy = [worker for worker in self._workers if worker.index is not None]
         for worker in busy:
             worker.send({"stop": int(number)})
-        found, until = list[tuple[int, str | None]](), time.monotonic() + GRACE
-        while any(worker.index is not None for worker in busy) and time.monotonic() < until:
-            if (answered := self._next(until - time.monotonic())) is not None:
-                worker, index, answer = answered
-                found.append((index, answer))
+        answers = list[tuple[int, str | None]]()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while any(worker.index is not None for worker in busy) and time.monotonic() < deadline:
+            if (result := self._next_answer(deadline - time.monotonic())) is not None:
+                worker, index, answer = result
+                answers.append((index, answer))
                 if answer is None:
                     worker.close()
-        found += [(worker.index, None) for worker in busy if worker.index is not None]
+        answers += [(worker.index, None) for worker in busy if worker.index is not None]
         if busy:
             self.close()
-        return found
+        return answers

@@ -1,4 +1,4 @@
-"""In which order jobs of unequal length begin, so that no lane stands idle for long while another works on the last."""
+"""Order jobs of unequal length so that no worker is idle for long while another works on the last job."""
 
 from __future__ import annotations
 
@@ -6,46 +6,66 @@ import heapq
 from collections.abc import Sequence
 from itertools import permutations
 
-TAIL = 24  # so many jobs at the end are put in order; what comes before them has time to even out
-MIN_TIME_SAVED_SHARE = 0.01  # of the time that all take: less is not worth leaving the order that was asked for
+TAIL = 24  # number of jobs at the end that are reordered; the jobs before them have time to even out
+MIN_TIME_SAVED_SHARE = 0.01  # of the total time; a smaller gain does not justify leaving the requested order
 
 
 def schedule_jobs(seconds: Sequence[float], workers: int) -> list[int]:
-    """The jobs in an order that ends soon, `lanes` of them at a time; `seconds` is how long each may take.
+    """Return an order of the jobs that ends early.
 
-    List scheduling (Graham 1969), made better by moving one job, or exchanging two, as long as that gains something.
-    The order stays as it is on one lane, and where all jobs take as long.
+    List scheduling (Graham 1969) from the requested order and from longest first, each improved by moving one job or
+    exchanging two as long as the end comes earlier. The requested order is preferred. It is unchanged with one worker,
+    and if all jobs take the same time.
+
+    Args:
+        seconds: Estimated duration of each job.
+        workers: Number of jobs that run at a time.
+
+    Returns:
+        The indices of the jobs in the order in which they should start.
     """
     order = list(range(len(seconds)))
     if workers < 2 or len(set(seconds)) < 2:
         return order
     head, tail = order[:-TAIL], order[-TAIL:]
-    busy = _run([0.0] * workers, [seconds[job] for job in head])
-    best = max(_run(busy, [seconds[job] for job in tail]))
+    busy = _finish_times([0.0] * workers, [seconds[job] for job in head])
+    end, requested = _improve(tail, busy, seconds)
+    longest_first_end, longest_first = _improve(sorted(tail, key=lambda job: -seconds[job]), busy, seconds)
+    return head + (longest_first if longest_first_end < end * (1 - MIN_TIME_SAVED_SHARE) else requested)
+
+
+def _improve(order: list[int], busy: Sequence[float], seconds: Sequence[float]) -> tuple[float, list[int]]:
+    """Return the end and the order of the jobs after moves and exchanges, as long as they end clearly earlier."""
+    best = max(_finish_times(busy, [seconds[job] for job in order]))
     while True:
-        ends = [(max(_run(busy, [seconds[job] for job in moved])), moved) for moved in _neighbours(tail)]
-        end, moved = min(ends, key=lambda found: found[0])
+        candidates = [(max(_finish_times(busy, [seconds[job] for job in jobs])), jobs) for jobs in _neighbours(order)]
+        end, candidate = min(candidates, key=lambda pair: pair[0])
         if end > best * (1 - MIN_TIME_SAVED_SHARE):
-            return head + tail
-        best, tail = end, moved
+            return best, order
+        best, order = end, candidate
 
 
 def _neighbours(order: list[int]) -> list[list[int]]:
-    """Every order that one move or one exchange makes of this one."""
-    found = []
-    for one, other in permutations(range(len(order)), 2):
+    """Return every order that is one move or one exchange away."""
+    orders = []
+    for source, target in permutations(range(len(order)), 2):
         moved = order.copy()
-        moved.insert(other, moved.pop(one))
-        found.append(moved)
-        if one < other:
+        moved.insert(target, moved.pop(source))
+        orders.append(moved)
+        if source < target:
             swapped = order.copy()
-            swapped[one], swapped[other] = swapped[other], swapped[one]
-            found.append(swapped)
-    return found
+            swapped[source], swapped[target] = swapped[target], swapped[source]
+            orders.append(swapped)
+    return orders
 
 
-def _run(busy: Sequence[float], seconds: Sequence[float]) -> list[float]:
-    """Until when each lane is busy once these jobs are done, each begun by the lane that is free first."""
+def _finish_times(busy: Sequence[float], seconds: Sequence[float]) -> list[float]:
+    """Return the time until which each worker is busy.
+
+    Args:
+        busy: Time until which each worker is busy before these jobs.
+        seconds: Durations of the jobs, each started by the worker that is free first.
+    """
     workers = list(busy)
     heapq.heapify(workers)
     for length in seconds:

@@ -1,7 +1,7 @@
-"""How many runs side by side make the most of this machine: measured once for machine, network and image shape.
+"""Measure how many runs side by side are fastest, once per machine, network and image shape.
 
-Two lanes of one thread each may train more images a second than one process of two threads, since parts of a step use
-one thread only. The lanes are timed together, over the same seconds, as they will work together.
+Two workers of one thread each may train more images per second than one process of two threads, since parts of a step
+use one thread only. The workers are timed at the same time, as they run in a study.
 """
 
 from __future__ import annotations
@@ -25,74 +25,88 @@ from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
 from headstart.text import pluralize
-from headstart.training import setup
+from headstart.training.setup import make_network
 from headstart.weights import starts
 
-WINDOW = 2.0  # seconds that are timed, after a step to warm up
-_PATIENCE = 180.0  # seconds that a lane may take to answer
+MEASUREMENT_S = 2.0  # duration of a measurement, after a warm-up step
+ANSWER_TIMEOUT_S = 180.0  # time for a worker to answer
 _networks: dict[str, nn.Module] = {}
 
 
 def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool = False) -> int:
-    """Threads that each run should have here, so that runs side by side train the most images a second.
+    """Return the threads per run with which runs side by side train the most images per second.
 
-    `plan` is a draft for the CPU. All usable cores, where one process is the fastest; with `side_by_side` there are
-    two lanes at least, where there are two cores.
+    Args:
+        plan: A draft for the CPU.
+        reporter: Receives the measured rates.
+        side_by_side: Use at least two workers on a machine with two cores or more.
+
+    Returns:
+        The number of threads; all usable cores if one process is fastest.
     """
     cores = devices.usable_cores()
     if cores < 2:
         return 1
     rates = _rates(plan, cores, reporter)
-    alone = rates.get(cores, 0.0)
-    workers = {threads: rate for threads, rate in rates.items() if threads <= cores // 2}
-    if not workers:
+    single = rates.get(cores, 0.0)
+    parallel = {threads: rate for threads, rate in rates.items() if threads <= cores // 2}
+    if not parallel:
         return cores
-    best = max(workers, key=lambda threads: workers[threads])
-    told = f"{cores // best} runs side by side, each with {pluralize(best, 'thread')},"
-    reporter.say(f"Measured: {told} train {workers[best]:.0f} images/s together; one alone, with {cores}, {alone:.0f}.")
-    # at equal rates too: what a run does besides its steps uses one thread, and lanes do it side by side
-    return best if side_by_side or workers[best] >= alone else cores
+    best = max(parallel, key=lambda threads: parallel[threads])
+    workers = f"{cores // best} runs side by side, each with {pluralize(best, 'thread')},"
+    reporter.say(
+        f"Measured: {workers} train {parallel[best]:.0f} images/s together; one run with {cores} threads, {single:.0f}."
+    )
+    # at equal rates, prefer workers: the work of a run besides its steps uses one thread and then runs in parallel
+    return best if side_by_side or parallel[best] >= single else cores
 
 
 def candidates(cores: int) -> list[int]:
-    """Thread counts to try, the most first: each next one makes about twice as many lanes."""
-    found = [cores]
-    while found[-1] > 1:
-        found.append(found[-1] // 2)
-    return found
+    """Return the thread counts to try, in descending order; each about doubles the number of workers."""
+    counts = [cores]
+    while counts[-1] > 1:
+        counts.append(counts[-1] // 2)
+    return counts
 
 
 def _rates(plan: RunConfig, cores: int, reporter: Reporter) -> dict[int, float]:
-    """Images a second of all lanes together, by threads for each; from the cache where they were measured before."""
+    """Return images per second of all workers together by threads per worker, from the cache if it has them."""
     if plan.network.network == "auto":
         name = starts.default_network(plan.arm.start) or "resnet18"
         plan = plan.changed("network", network=name)
     shape = list(calibration.batch_shape(plan))
-    asked: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
+    precisions: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
     key = {
         "machine": [platform.machine(), environment.processor(), cores, torch.__version__, precision.NUMERICS],
-        "network": [plan.network.model_dump_json(), shape, asked],
+        "network": [plan.network.model_dump_json(), shape, precisions],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_root() / "machine" / f"lanes-{digest}.json"
+    path = cache_root() / "machine" / f"processes-{digest}.json"
     with suppress(OSError, ValueError, KeyError):
         return {int(threads): float(rate) for threads, rate in json.loads(path.read_text())["rates"].items()}
-    reporter.say("Measuring whether runs side by side are faster here, once for this network and image size: a minute.")
-    rates = measured(plan.network, shape, asked, candidates(cores), cores)
-    if len(rates) < 2:  # something failed: the next study tries again
+    reporter.say("Measuring the speed of runs side by side, once for this network and image size (about a minute).")
+    rates = measure_rates(plan.network, shape, precisions, candidates(cores), cores)
+    if len(rates) < 2:  # a measurement failed: the next study tries again
         return rates
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**key, "rates": {str(threads): rate for threads, rate in rates.items()}})
     return rates
 
 
-def measured(
+def measure_rates(
     network: NetworkConfig, shape: list[int], precisions: list[str], threads: list[int], cores: int
 ) -> dict[int, float]:
-    """Images a second of `cores // t` lanes for each `t` of `threads`, in turn, until more lanes are slower.
+    """Return images per second of `cores // t` workers for each `t` of `threads`.
 
-    The first settles in which of `precisions` all are timed. A number of lanes that fails, as for want of memory, is
-    left out with all that are larger.
+    The measurement stops when more workers are slower. The first number of workers selects the precision for the rest.
+    If a number of workers fails, for example for lack of memory, it and all larger numbers are omitted.
+
+    Args:
+        network: The network to train.
+        shape: Shape of a batch, [images, channels, height, width].
+        precisions: Precisions to choose from.
+        threads: Threads per worker, in the order of measurement.
+        cores: Number of usable cores.
     """
     workers: list[WorkerProcess] = []
     answers: SimpleQueue[tuple[WorkerProcess, str | None]] = SimpleQueue()
@@ -101,13 +115,15 @@ def measured(
         for count in threads:
             while len(workers) < cores // count:
                 workers.append(WorkerProcess(answers))
-            asked = {"network": network.model_dump(mode="json"), "shape": shape, "threads": count}
+            request = {"network": network.model_dump(mode="json"), "shape": shape, "threads": count}
             try:
-                found = {name: _together(workers, answers, {**asked, "precision": name}) for name in precisions}
+                by_precision = {
+                    name: _steps_per_second(workers, answers, {**request, "precision": name}) for name in precisions
+                }
             except (Empty, ResourceError):
                 break
-            precisions = [max(found, key=lambda name: found[name])]
-            rate = found[precisions[0]] * shape[0]
+            precisions = [max(by_precision, key=lambda name: by_precision[name])]
+            rate = by_precision[precisions[0]] * shape[0]
             if not rate:
                 break
             rates[count] = rate
@@ -119,39 +135,51 @@ def measured(
     return rates
 
 
-def _together(
-    workers: list[WorkerProcess], answers: SimpleQueue[tuple[WorkerProcess, str | None]], asked: dict[str, Any]
+def _steps_per_second(
+    workers: list[WorkerProcess], answers: SimpleQueue[tuple[WorkerProcess, str | None]], request: dict[str, Any]
 ) -> float:
-    """Steps a second of all lanes: first each gets ready, then all are timed at once. 0 where one cannot.
+    """Return the training steps per second of all workers together, or 0 if one of them fails.
 
-    Raises Empty where a lane does not answer in time, and ResourceError where one dies.
+    All workers warm up before all are timed at the same time.
+
+    Raises:
+        Empty: A worker does not answer in time.
+        ResourceError: A worker ends.
     """
-    for seconds in (0.0, WINDOW):
+    for seconds in (0.0, MEASUREMENT_S):
         for worker in workers:
-            worker.send({"pace": {**asked, "seconds": seconds}})
-        said = [answers.get(timeout=_PATIENCE)[1] for _ in workers]
-        if None in said:
-            raise ResourceError("A lane ended while it was timed.", "See whether the memory is enough.")
-        rates = [json.loads(answer)["rate"] for answer in said if answer is not None]
+            worker.send({"timing": {**request, "seconds": seconds}})
+        texts = [answers.get(timeout=ANSWER_TIMEOUT_S)[1] for _ in workers]
+        if None in texts:
+            raise ResourceError("A worker process ended during the measurement.", "Check that the memory suffices.")
+        rates = [json.loads(text)["rate"] for text in texts if text is not None]
         if None in rates:
             return 0.0
     return float(sum(rates))
 
 
-def work(asked: dict[str, Any]) -> str:
-    """In a lane: training steps a second over so many `seconds`, at least one step; with 0 of them it only warms up."""
-    key = json.dumps([asked["network"], asked["precision"]])
-    shape, device = tuple(asked["shape"]), torch.device("cpu")
+def time_training_steps(request: dict[str, Any]) -> str:
+    """Time training steps in a worker process.
+
+    Args:
+        request: The network, its precision, the shape of a batch, the threads, and the `seconds` to measure. At least
+            one step is made; with 0 seconds it is a warm-up.
+
+    Returns:
+        JSON with the `rate` in steps per second, null if a step fails.
+    """
+    key = json.dumps([request["network"], request["precision"]])
+    shape, device = tuple(request["shape"]), torch.device("cpu")
     try:
-        with precision.deterministic(device, asked["threads"]):
+        with precision.deterministic(device, request["threads"]):
             if key not in _networks:
-                made = setup.make_network(NetworkConfig.model_validate(asked["network"]), "linear", 10, 0)
-                _networks[key] = devices.place(made, device).train()
+                network = make_network(NetworkConfig.model_validate(request["network"]), "linear", 10, 0)
+                _networks[key] = devices.place(network, device).train()
             batch = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
             steps, begin = 0, time.perf_counter()
-            while not steps or time.perf_counter() - begin < asked["seconds"]:
-                benchmark.training_step(_networks[key], batch, asked["precision"])
+            while not steps or time.perf_counter() - begin < request["seconds"]:
+                benchmark.training_step(_networks[key], batch, request["precision"])
                 steps += 1
             return json.dumps({"rate": steps / (time.perf_counter() - begin)})
-    except Exception:  # a kernel that refuses bf16, no memory, a network that the study will refuse in words
+    except Exception:  # no bf16 kernel, out of memory, or a network that the study itself rejects with a message
         return json.dumps({"rate": None})

@@ -1,4 +1,4 @@
-"""Run folders as bytes, for a machine that does not see them: a ZIP archive that is not compressed."""
+"""Pack run folders into bytes for a machine that does not share the file system: an uncompressed ZIP archive."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.storage.files import link, read_json, temp_suffix
+from headstart.storage.files import link_or_copy, read_json, temp_suffix
 from headstart.storage.folders import make_folder
 
-_LEFT = ("lock",)  # whose it is says nothing elsewhere
+_EXCLUDED_FILES = ("lock",)  # the holder of a lock means nothing on another machine
 _LINKS = "links.json"
 
 
 def pack(folders: Sequence[Path]) -> bytes:
-    """The files of run folders, under each folder's name. One file on the disk (a shared trunk) travels once."""
+    """Return an archive of run folders, with paths relative to the parent of each folder.
+
+    Hard links to one file (a shared backbone) are stored once.
+    """
     buffer = io.BytesIO()
     first: dict[tuple[int, int], str] = {}
     links: dict[str, str] = {}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for folder in folders:
             for path in sorted(folder.rglob("*")):
-                if path.is_file() and path.name not in _LEFT and ".tmp-" not in str(path.relative_to(folder)):
-                    name, about = str(Path(folder.name) / path.relative_to(folder)), path.stat()
-                    source = first.setdefault((about.st_dev, about.st_ino), name)
+                relative = path.relative_to(folder)
+                if path.is_file() and path.name not in _EXCLUDED_FILES and ".tmp-" not in str(relative):
+                    name, status = str(Path(folder.name) / relative), path.stat()
+                    source = first.setdefault((status.st_dev, status.st_ino), name)
                     if source == name:
                         archive.write(path, name)
                     else:
@@ -36,10 +40,13 @@ def pack(folders: Sequence[Path]) -> bytes:
 
 
 def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
-    """Lay packed runs into `parent`; returns where each is, by the name it was packed under.
+    """Unpack runs into `parent`.
 
-    A run that lies there already, by its plan, is replaced; one that only has the name of another gets a number. Each
-    appears whole. Names in the archive cannot lead out of `parent`.
+    An existing folder with the same name and the same plan is replaced. If its plan differs, the unpacked run gets a
+    numbered name. Each run appears atomically. Names in the archive cannot lead out of `parent`.
+
+    Returns:
+        The folder of each run by the name under which it was packed.
     """
     parent.mkdir(parents=True, exist_ok=True)
     scratch = parent / f"parcel{temp_suffix()}"
@@ -49,10 +56,10 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
         with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
             archive.extractall(scratch)  # zipfile drops `..` and roots from names
         scratch.mkdir(exist_ok=True)
-        _relink(scratch)
+        _restore_links(scratch)
         for folder in sorted(scratch.iterdir()):
             target = parent / folder.name
-            if target.exists() and _hash(target) != _hash(folder):
+            if target.exists() and _plan_hash(target) != _plan_hash(folder):
                 target = make_folder(parent, folder.name)
             shutil.rmtree(target, ignore_errors=True)
             placed[folder.name] = folder.rename(target)
@@ -61,8 +68,8 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
     return placed
 
 
-def _relink(scratch: Path) -> None:
-    """Make the links of a parcel anew; names that lead out of it are passed over."""
+def _restore_links(scratch: Path) -> None:
+    """Restore the hard links of a parcel; ignore names that lead out of it."""
     path = scratch / _LINKS
     links = read_json(path) if path.exists() else {}
     path.unlink(missing_ok=True)
@@ -71,9 +78,9 @@ def _relink(scratch: Path) -> None:
         target, origin = (scratch / name).resolve(), (scratch / source).resolve()
         if target.is_relative_to(root) and origin.is_relative_to(root) and origin.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            link(origin, target)
+            link_or_copy(origin, target)
 
 
-def _hash(folder: Path) -> str:
+def _plan_hash(folder: Path) -> str:
     plan = folder / "plan.json"
     return str(read_json(plan)["hash"]) if plan.exists() else ""

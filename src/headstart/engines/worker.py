@@ -1,7 +1,8 @@
-"""A lane's own process: it reads messages from its parent, one JSON a line, and answers each job with one line.
+"""The program of a worker process: read messages from the parent and answer each job.
 
-`{"job": text}` is carried out, `{"pace": …}` is timed, `{"stop": 15}` asks the run in progress to end with a
-checkpoint. The process ends when the pipe does: with its parent, however that ended.
+Messages and answers are JSON, one per line. `{"job": text}` is run, `{"timing": ...}` is timed, and `{"stop": 15}` asks
+the run in progress to stop with a checkpoint. The process ends when the pipe closes, and so with its parent, however
+the parent ended.
 """
 
 from __future__ import annotations
@@ -17,50 +18,56 @@ from typing import IO, Any
 from headstart import signals
 from headstart.reporter import NullReporter
 
+PARENT_POLL_S = 1
+
 
 def main() -> None:
-    """Live until the parent closes the pipe."""
-    messages, answers = _pipes()
-    waiting: SimpleQueue[dict[str, Any]] = SimpleQueue()
-    threading.Thread(target=_listen, args=(messages, waiting), daemon=True).start()
+    """Answer jobs until the parent closes the pipe."""
+    messages, answers = _open_pipes()
+    queue: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    threading.Thread(target=_read_messages, args=(messages, queue), daemon=True).start()
     threading.Thread(target=_watch_parent, daemon=True).start()
-    from headstart.runs import execute  # brings torch: three seconds in which a closed pipe must be heard
+    # imports torch: the threads above must notice a closed pipe during these three seconds
+    from headstart.runs import execute
 
     while True:
-        message = waiting.get()
-        if "pace" in message:
+        message = queue.get()
+        if "timing" in message:
             from headstart.engines import throughput
 
-            answer = throughput.work(message["pace"])
+            answer = throughput.time_training_steps(message["timing"])
         else:
-            answer = execute.work_apart(message["job"], NullReporter())
+            answer = execute.answer_job_in_worker(message["job"], NullReporter())
         answers.write(answer.encode() + b"\n")
         answers.flush()
 
 
-def _pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """The two pipes, apart from stdin and stdout: what a library prints there must not look like an answer."""
+def _open_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the pipes for messages and answers, on descriptors other than stdin and stdout.
+
+    Output that a library prints must not be mistaken for an answer.
+    """
     messages, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     os.dup2(2, 1)
     return messages, answers
 
 
-def _listen(messages: IO[bytes], waiting: SimpleQueue[dict[str, Any]]) -> None:
+def _read_messages(messages: IO[bytes], queue: SimpleQueue[dict[str, Any]]) -> None:
     for line in messages:
         message = json.loads(line)
         if "stop" in message:
             signals.request_stop(signal.Signals(message["stop"]))
         else:
-            waiting.put(message)
-    os._exit(0)  # in the midst of a run, too: what is on the disk is whole at any moment
+            queue.put(message)
+    os._exit(0)  # also during a run: the files on disk are consistent at any time
 
 
 def _watch_parent() -> None:
-    """Where a fork of the parent holds the pipe open, its end is seen by who the parent is."""
+    """End the process when the parent has ended, even if a fork of the parent still holds the pipe open."""
     parent = os.getppid()
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(PARENT_POLL_S)
     os._exit(0)

@@ -1,1 +1,1 @@
-"""The lifecycle of one run, and jobs."""
+"""The lifecycle of one run, jobs, and the reuse of finished runs."""

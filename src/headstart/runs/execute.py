@@ -1,7 +1,9 @@
-"""A job is JSON: a list of plans to carry out in a folder. Its answer is the run folders. Engines know no more.
+"""Run jobs.
 
-A run that is done is never run again: neither in its folder, nor where an earlier study has done it (the cache knows
-where, by plan and environment). One that was stopped is gone on with.
+A job is JSON: a list of plans to run in a folder. Its answer is the list of run folders. Engines see nothing else.
+
+A finished run is never repeated, neither in its folder nor if an earlier study has run it (the cache stores its path
+by plan and environment). A stopped run is resumed.
 """
 
 from __future__ import annotations
@@ -18,91 +20,110 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import DivergedError, HeadstartError
 from headstart.reporter import Reporter
 from headstart.runs import heads_runner, runner
-from headstart.runs.job_protocol import RunRequest, failed
-from headstart.runs.reuse import RUN_LOCK_TIMEOUT_S, _adopted, _backbone_lock, _claim, _lock, _remember
+from headstart.runs.job_protocol import RunRequest, error_answer
+from headstart.runs.reuse import (
+    RUN_LOCK_TIMEOUT_S,
+    backbone_lock_name,
+    claim,
+    copy_finished,
+    register_finished,
+    run_lock_name,
+)
 from headstart.storage import locks
 
 
 def run_job(job: dict[str, Any], reporter: Reporter) -> list[Path]:
-    """Carry a job out and return its run folders, in order. A run that diverges is an answer, not an error.
+    """Run a job and return its run folders in order. A run that diverges is a result, not an error.
 
-    Raises InterruptedRunError and every error of a run.
+    Raises:
+        InterruptedRunError: A run was stopped by a signal.
+        HeadstartError: Any error of a run.
     """
     parent = Path(job["parent"])
     parent.mkdir(parents=True, exist_ok=True)
-    asked = [(RunConfig.model_validate(item["plan"]), item["about"]) for item in job["runs"]]
-    together: dict[str, list[RunRequest]] = {}
-    for plan, about in asked:
+    requests = [(RunConfig.model_validate(item["plan"]), item["role"]) for item in job["runs"]]
+    head_groups: dict[str, list[RunRequest]] = {}
+    for plan, role in requests:
         if (key := heads_runner.group(plan)) is not None:
-            together.setdefault(key, []).append((plan, about))
-    made: dict[str, Path] = {}
-    for key, some in together.items():
-        made |= _heads(parent, key, some, reporter)
-    return [made.get(plan.hash) or _one(parent, plan, about, job["until"], reporter) for plan, about in asked]
+            head_groups.setdefault(key, []).append((plan, role))
+    head_folders: dict[str, Path] = {}
+    for key, group in head_groups.items():
+        head_folders |= _run_heads(parent, key, group, reporter)
+    return [
+        head_folders.get(plan.hash) or _run_single(parent, plan, role, job["until"], reporter)
+        for plan, role in requests
+    ]
 
 
-def bundles(asked: Sequence[RunRequest]) -> list[list[RunRequest]]:
-    """The runs of each job: heads on one trunk together, every other run alone; in order, each plan once."""
-    found: dict[str, dict[str, RunRequest]] = {}
-    for plan, about in asked:
-        found.setdefault(heads_runner.group(plan) or plan.hash, {}).setdefault(plan.hash, (plan, about))
-    return [list(some.values()) for some in found.values()]
+def bundles(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
+    """Return the runs of each job, in order, each plan once.
+
+    Heads on one backbone are in one job; every other run has its own.
+    """
+    jobs: dict[str, dict[str, RunRequest]] = {}
+    for plan, role in requests:
+        jobs.setdefault(heads_runner.group(plan) or plan.hash, {}).setdefault(plan.hash, (plan, role))
+    return [list(job.values()) for job in jobs.values()]
 
 
-def work(text: str, reporter: Reporter) -> str:
-    """A job as text in, its answer as text out: what engines carry. Errors are answers too."""
+def answer_job(text: str, reporter: Reporter) -> str:
+    """Run a job given as text and return its answer as text. A HeadstartError is an answer too."""
     try:
         return json.dumps({"folders": [str(folder) for folder in run_job(json.loads(text), reporter)]})
     except HeadstartError as error:
-        return failed(error)
+        return error_answer(error)
 
 
-def work_apart(text: str, reporter: Reporter) -> str:
-    """As `work`, in another process than whoever asked: errors that nobody foresaw are answers as well."""
+def answer_job_in_worker(text: str, reporter: Reporter) -> str:
+    """Run a job in another process than its caller: unexpected errors are answers too, with their traceback."""
     try:
-        return work(text, reporter)
+        return answer_job(text, reporter)
     except Exception as error:
-        return failed(errors.as_headstart_error(error), traceback.format_exc())
+        return error_answer(errors.as_headstart_error(error), traceback.format_exc())
 
 
-def _heads(parent: Path, key: str, asked: Sequence[RunRequest], reporter: Reporter) -> dict[str, Path]:
-    """Run folders by hash of heads that are trained together; none where they cannot be.
+def _run_heads(parent: Path, key: str, requests: Sequence[RunRequest], reporter: Reporter) -> dict[str, Path]:
+    """Return the run folders by hash of heads that are trained together; empty if they cannot be.
 
-    Where one is missing all are trained, and only it is written: a stack of other heads would round differently.
+    If one is missing, all are trained and only the missing one is written: a stack of other heads would round
+    differently.
     """
-    made: dict[str, Path] = {}
-    with locks.locked(parent, _backbone_lock(key), RUN_LOCK_TIMEOUT_S):
-        known = {found.hash: found for found in runs_in(parent)}
-        for plan, about in asked:
-            if plan.hash in known and known[plan.hash].done:
-                made[plan.hash] = known[plan.hash].folder
-            elif plan.hash not in known and (folder := _adopted(parent, plan, about)) is not None:
-                made[plan.hash] = folder
-        if len(made) < len(asked):
-            left = {found.hash: found.folder for found in known.values() if not found.done}
-            new = heads_runner.run_heads(asked, parent, reporter, done=made.keys(), left=left)
-            for plan, _ in asked:
+    folders: dict[str, Path] = {}
+    with locks.locked(parent, backbone_lock_name(key), RUN_LOCK_TIMEOUT_S):
+        records = {record.hash: record for record in runs_in(parent)}
+        for plan, role in requests:
+            if plan.hash in records and records[plan.hash].done:
+                folders[plan.hash] = records[plan.hash].folder
+            elif plan.hash not in records and (folder := copy_finished(parent, plan, role)) is not None:
+                folders[plan.hash] = folder
+        if len(folders) < len(requests):
+            unfinished = {record.hash: record.folder for record in records.values() if not record.done}
+            new = heads_runner.run_heads(requests, parent, reporter, done=folders.keys(), unfinished=unfinished)
+            for plan, _ in requests:
                 if plan.hash in new:
-                    _remember(new[plan.hash], plan)
-            made |= new
-    return made
+                    register_finished(new[plan.hash], plan)
+            folders |= new
+    return folders
 
 
-def _one(parent: Path, plan: RunConfig, about: dict[str, Any], until: int | None, reporter: Reporter) -> Path:
-    """One run. Only one process at a time does it, also where a worker that counts as lost still works on it."""
-    with locks.locked(parent, _lock(plan), RUN_LOCK_TIMEOUT_S):
-        found = next((other for other in runs_in(parent) if other.hash == plan.hash), None)
-        if found is not None and (found.done or (until is not None and len(found.epochs) >= until)):
-            return found.folder
-        if found is None and (folder := _adopted(parent, plan, about, until)) is not None:
+def _run_single(parent: Path, plan: RunConfig, role: dict[str, Any], until: int | None, reporter: Reporter) -> Path:
+    """Start, resume or reuse one run, and return its folder.
+
+    Only one process at a time does this, even if a worker that is considered lost is still working on the run.
+    """
+    with locks.locked(parent, run_lock_name(plan), RUN_LOCK_TIMEOUT_S):
+        record = next((record for record in runs_in(parent) if record.hash == plan.hash), None)
+        if record is not None and (record.done or (until is not None and len(record.epochs) >= until)):
+            return record.folder
+        if record is None and (folder := copy_finished(parent, plan, role, until)) is not None:
             return folder
         try:
-            if found is not None:
-                _claim(found)
-                folder = runner.resume(found.folder, reporter, until=until)
+            if record is not None:
+                claim(record)
+                folder = runner.resume(record.folder, reporter, until=until)
             else:
-                folder = runner.start(plan, parent, reporter, until=until, about=about)
+                folder = runner.start(plan, parent, reporter, until=until, role=role)
         except DivergedError:
             folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
-    _remember(folder, plan, until)
+    register_finished(folder, plan, until)
     return folder

@@ -1,7 +1,7 @@
-"""The life of many runs at once: heads on one frozen trunk, trained together, each with a folder like any other run.
+"""The lifecycle of many runs at once: heads on one frozen backbone, trained together, each with its own run folder.
 
-They have no checkpoints: all of them take seconds once the trunk's output is kept, which it is view by view. Stopped in
-between, they begin again.
+These runs have no checkpoints: they take seconds once the features of the backbone are cached, which happens view by
+view. After a stop they start again.
 """
 
 from __future__ import annotations
@@ -29,152 +29,173 @@ from headstart.errors import InterruptedRunError
 from headstart.hardware import precision
 from headstart.models import freezing, structure
 from headstart.reporter import Reporter
-from headstart.runs import result as result_module
 from headstart.runs import runner
+from headstart.runs.result import evaluation_result, write_result, zero_logit_scores
 from headstart.signals import SignalGuard
 from headstart.storage import files, locks
-from headstart.telemetry.cadence import is_due
-from headstart.telemetry.observer import Observer, proof_line
+from headstart.telemetry.cadence import snapshot_is_due
+from headstart.telemetry.observer import Observer, freeze_check_line
 from headstart.telemetry.run_logger import RunLogger
-from headstart.telemetry.tensor_stats import Lines, histogram, measure_gradient, measure_update, no_lines
-from headstart.training import batched_heads, events, scoring, setup
-from headstart.training.batched_heads import HeadResult, HeadSpec, Moment
+from headstart.telemetry.tensor_stats import SnapshotFields, empty_fields, histogram, measure_gradient, measure_update
+from headstart.training import batched_heads, events, scoring
+from headstart.training.batched_heads import HeadResult, HeadSnapshot, HeadSpec
 from headstart.training.checkpoint import tensor_bytes
-from headstart.training.feature_cache import PLAIN, FeatureCache
-from headstart.training.setup import TrainingSetup
+from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
+from headstart.training.setup import TrainingSetup, evaluation_cache, prepare_heads
 
-# What heads on one trunk may differ in; everything else must be equal.
-OWN = {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "backbone_lr", "schedule", "warmup", "step_every",
-       "milestones", "gamma", "label_smoothing", "class_weights", "clip"}  # fmt: skip
+# The recipe fields in which heads on one backbone may differ. All other fields must be equal.
+HEAD_FIELDS = {
+    "optimizer", "lr", "momentum", "nesterov", "weight_decay", "backbone_lr", "schedule", "warmup", "step_every",
+    "milestones", "gamma", "label_smoothing", "class_weights", "clip",
+}  # fmt: skip
 
 
 def group(plan: RunConfig) -> str | None:
-    """A text that is equal for complete plans whose heads can be trained together; None where none can be."""
+    """Return a key that is equal for complete plans whose heads can be trained together; None if they cannot be."""
     recipe = plan.recipe
     if plan.arm.tuning != "frozen" or recipe.mixup or recipe.ema or recipe.patience:
         return None
-    value = plan.model_dump(mode="json")
-    value["recipe"] = {name: own for name, own in value["recipe"].items() if name not in OWN}
-    value["seeding"].pop("seed")
-    counts = value["facts"].pop("counts")
-    drawn = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random trunk is that of its seed
-    return json.dumps([value, counts["train"], plan.seeding.seed if drawn else None], sort_keys=True)
+    content = plan.model_dump(mode="json")
+    content["recipe"] = {name: value for name, value in content["recipe"].items() if name not in HEAD_FIELDS}
+    content["seeding"].pop("seed")
+    counts = content["facts"].pop("counts")
+    is_random = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random backbone depends on the seed
+    return json.dumps([content, counts["train"], plan.seeding.seed if is_random else None], sort_keys=True)
 
 
 @dataclass(frozen=True)
 class _Head:
-    """One run of the many, and what became of it."""
+    """One of the runs, and the result of its training."""
 
-    prepared: TrainingSetup
-    member: HeadSpec
-    trained: HeadResult
-    lines: _Lines
+    setup: TrainingSetup
+    spec: HeadSpec
+    result: HeadResult
+    lines: _HeadLines
 
 
 def run_heads(
-    asked: Sequence[tuple[RunConfig, dict[str, Any]]],
+    requests: Sequence[tuple[RunConfig, dict[str, Any]]],
     parent: Path,
     reporter: Reporter,
     *,
     done: Collection[str] = (),
-    left: Mapping[str, Path],
+    unfinished: Mapping[str, Path],
 ) -> dict[str, Path]:
-    """Train the heads of these complete plans, which have one `group`; returns their new folders in `parent` by hash.
+    """Train the heads of complete plans that have one `group`. Runs that diverge are recorded like the others.
 
-    The hashes in `done` are trained with the rest and not written. `left` holds folders by hash that a stopped attempt
-    has left: they are written anew. Nothing is made, and {} returned, where the head cannot be stacked or the trunk is
-    not kept. Runs that diverge are recorded like the others. Raises InterruptedRunError, and every error that a plan or
-    the data meets.
+    Args:
+        requests: Each run's complete plan and role.
+        parent: The parent of the run folders.
+        reporter: Receives progress.
+        done: Hashes of runs that are trained with the others, but not written.
+        unfinished: Folders by hash of a stopped attempt, which are written again.
+
+    Returns:
+        The written folders by hash; empty if the head cannot be stacked or the features cannot be cached.
+
+    Raises:
+        InterruptedRunError: A signal stopped the runs.
+        HeadstartError: A plan or the data are invalid.
     """
-    machine = asked[0][0].machine
+    machine = requests[0][0].machine
     with precision.deterministic(torch.device(machine.device), machine.threads), SignalGuard() as guard:
         raise_if_stop_requested = functools.partial(_raise_if_stop_requested, guard)
-        pairs = setup.prepare_heads([plan for plan, _ in asked], reporter)
-        first, member = pairs[0]
-        if member.parts.backbone is None or not batched_heads.stackable(member.head):
+        pairs = prepare_heads([plan for plan, _ in requests], reporter)
+        first, spec = pairs[0]
+        if spec.context.backbone is None or not batched_heads.is_stackable(spec.head):
             return {}
-        per_epoch, steps = member.parts.batches.steps_per_epoch, member.parts.steps
+        per_epoch, steps = spec.context.batches.steps_per_epoch, spec.context.steps
         names = freezing.trainable(first.network, "frozen")
-        before = freezing.frozen_digest(first.network, names)
-        due = functools.partial(is_due, steps_per_epoch=per_epoch, total=steps)
+        digest = freezing.frozen_digest(first.network, names)
+        due = functools.partial(snapshot_is_due, steps_per_epoch=per_epoch, total=steps)
         backbone: dict[str, Any] = {}
-        lines = [_Lines(prepared, backbone) for prepared, _ in pairs]
-        trained = _train(batched_heads.train([m for _, m in pairs], due), lines, raise_if_stop_requested)
-        found = [
-            _Head(replace(p, blind=runner.is_blind(about)), m, t, made)
-            for (p, m), t, made, (_, about) in zip(pairs, trained, lines, asked, strict=True)
+        lines = [_HeadLines(setup, backbone) for setup, _ in pairs]
+        results = _train(batched_heads.train([spec for _, spec in pairs], due), lines, raise_if_stop_requested)
+        heads = [
+            _Head(replace(setup, blind=runner.is_blind(role)), spec, result, head_lines)
+            for (setup, spec), result, head_lines, (_, role) in zip(pairs, results, lines, requests, strict=True)
         ]
-        judge = _Evaluator(found, raise_if_stop_requested)
-        proof = events.FreezeCheck("frozen", steps, len(names), before, freezing.frozen_digest(first.network, names))
-        shared = _Shared(parent, proof, _backbone_file(parent, first, before))
+        evaluator = _Evaluator(heads, raise_if_stop_requested)
+        check = events.FreezeCheck("frozen", steps, len(names), digest, freezing.frozen_digest(first.network, names))
+        writer = _FolderWriter(check, _backbone_file(parent, first, digest))
         folders: dict[str, Path] = {}
-        for (_, about), head in zip(asked, found, strict=True):
-            plan = head.prepared.plan
+        for (_, role), head in zip(requests, heads, strict=True):
+            plan = head.setup.plan
             if plan.hash not in done:
                 raise_if_stop_requested()
-                if (begun := left.get(plan.hash)) is not None:
-                    for part in ("model", "artifacts", "checkpoints"):
-                        shutil.rmtree(begun / part, ignore_errors=True)
-                folder = folders[plan.hash] = begun or runner.make_folder(plan, parent, about)
-                shared.write(folder, head, judge.scores(head))
+                if (existing := unfinished.get(plan.hash)) is not None:
+                    for name in ("model", "artifacts", "checkpoints"):
+                        shutil.rmtree(existing / name, ignore_errors=True)
+                folder = folders[plan.hash] = existing or runner.make_folder(plan, parent, role)
+                writer.write(folder, head, evaluator.scores(head))
     return folders
 
 
-class _Lines:
-    """The lines of one head's record, in the order in which the loop's events would have given them.
+class _HeadLines:
+    """The lines of one head's record, in the order in which the events of the training loop give them.
 
-    They are made epoch by epoch: tensors of looks and logits of all epochs would fill the memory.
+    Lines are made after each epoch: the tensors and logits of all epochs would not fit in memory.
     """
 
-    def __init__(self, prepared: TrainingSetup, backbone: dict[str, Any]) -> None:
-        """`trunk` holds the histograms of the frozen layers, which all heads share."""
-        parts = prepared.parts
-        self.made: list[dict[str, Any]] = []
-        self._history = History(prepared.plan.model_dump(mode="json"))
-        self._noticed: set[str] = set()  # names of findings that have a line
-        self._network, self._backbone, self._last = prepared.network, backbone, parts.steps
-        self._per_epoch, self._steps, self._epochs = parts.batches.steps_per_epoch, 0, 0
+    def __init__(self, setup: TrainingSetup, backbone: dict[str, Any]) -> None:
+        """Start without lines.
+
+        Args:
+            setup: The setup of the run.
+            backbone: Histograms of the frozen layers, which all heads share.
+        """
+        context = setup.context
+        self.lines: list[dict[str, Any]] = []
+        self._history = History(setup.plan.model_dump(mode="json"))
+        self._reported: set[str] = set()  # names of findings that have a line
+        self._network, self._backbone, self._last = setup.network, backbone, context.steps
+        self._per_epoch, self._steps, self._epochs = context.batches.steps_per_epoch, 0, 0
         self._observer = Observer(
             [],
-            labels=parts.val.labels,
+            labels=context.val.labels,
             steps_per_epoch=self._per_epoch,
-            total=parts.steps,
-            flops=prepared.flops,
-            peak=prepared.peak,
+            total=context.steps,
+            flops=setup.flops,
+            peak=setup.peak,
         )
 
-    def take(self, trained: HeadResult) -> None:
-        """Make lines of what is new in `trained`, and let go of what they hold."""
-        losses = trained.losses[self._steps :]
+    def take(self, result: HeadResult) -> None:
+        """Make lines of what is new in `result`, and release its tensors."""
+        losses = result.losses[self._steps :]
         for step, loss in enumerate(losses, self._steps + 1):
             epoch = (step - 1) // self._per_epoch + 1
-            event = events.Step(step, epoch, loss, trained.rates[step - 1], self._network)
+            event = events.Step(step, epoch, loss, result.rates[step - 1], self._network)
             self._add(*self._observer.lines(event))
-            if step in trained.moments:
-                look = self._look(trained.moments[step], whole=step in (1, self._last))
-                self._add({"kind": "snapshot", "step": step, "epoch": epoch, **look})
+            if step in result.snapshots:
+                snapshot = self._snapshot(result.snapshots[step], whole=step in (1, self._last))
+                self._add({"kind": "snapshot", "step": step, "epoch": epoch, **snapshot})
         self._steps += len(losses)
-        trained.moments.clear()
-        for number in range(self._epochs, len(trained.epochs)):
-            done = trained.epochs[number]
-            self._add(*self._observer.lines(done))
-            self.made += self.notice()
-            trained.epochs[number] = replace(done, val=replace(done.val, logits=None))
-        self._epochs = len(trained.epochs)
+        result.snapshots.clear()
+        for index in range(self._epochs, len(result.epochs)):
+            epoch_event = result.epochs[index]
+            self._add(*self._observer.lines(epoch_event))
+            self.lines += self.new_findings()
+            result.epochs[index] = replace(epoch_event, val=replace(epoch_event.val, logits=None))
+        self._epochs = len(result.epochs)
 
-    def notice(self, state: str = "") -> list[dict[str, Any]]:
-        """Lines of findings that are new; `state` is `finished` or `diverged` at the end."""
+    def new_findings(self, state: str = "") -> list[dict[str, Any]]:
+        """Return lines of new findings; `state` is `finished` or `diverged` at the end of the run."""
         self._history.state = state
-        return [{**line, "step": self._steps} for line in checks.new_findings(self._history, self._noticed)]
+        return [{**line, "step": self._steps} for line in checks.new_findings(self._history, self._reported)]
 
     def _add(self, *lines: dict[str, Any]) -> None:
-        self.made += lines
+        self.lines += lines
         for line in lines:
-            self._history.take(line)
+            self._history.add(line)
 
-    def _look(self, moment: Moment, *, whole: bool) -> Lines:
-        """With `whole` also the trunk's weights: it stands still, and is shown at both ends."""
-        name, lines = structure.head_name(self._network), no_lines()
+    def _snapshot(self, moment: HeadSnapshot, *, whole: bool) -> SnapshotFields:
+        """Return the statistics of the head around one update.
+
+        Args:
+            moment: Weights and gradients of the head around the update.
+            whole: Include the weights of the backbone. They do not change, so the first and last snapshots suffice.
+        """
+        name, lines = structure.head_name(self._network), empty_fields()
         modules = dict(self._network.named_modules())
         for layer in structure.layer_names(self._network):
             if structure.in_part(layer, [name]):
@@ -190,107 +211,107 @@ class _Lines:
 
 
 def _raise_if_stop_requested(guard: SignalGuard) -> None:
-    if (number := guard.heard()) is not None:
-        raise InterruptedRunError(number, "Ask for the same again: what the trunk has computed is kept.")
+    if (number := guard.pending()) is not None:
+        raise InterruptedRunError(number, "Run the same command again: computed features are cached.")
 
 
 def _train(
     events: Iterator[events.BatchDone | list[HeadResult]],
-    lines: Sequence[_Lines],
+    lines: Sequence[_HeadLines],
     raise_if_stop_requested: Callable[[], None],
 ) -> list[HeadResult]:
-    """Follow the training to its end; returns what became of the heads."""
-    found: list[HeadResult] = []
+    """Consume the events of the training to its end, and return the results of the heads."""
+    results: list[HeadResult] = []
     for event in events:
         raise_if_stop_requested()
         if isinstance(event, list):
-            found = event
-            for made, trained in zip(lines, found, strict=True):
-                made.take(trained)
-    return found
+            results = event
+            for head_lines, result in zip(lines, results, strict=True):
+                head_lines.take(result)
+    return results
 
 
-def _backbone_file(parent: Path, prepared: TrainingSetup, digest: str) -> Path:
-    """The frozen tensors as a file that the models of all heads share."""
-    path = parent / "trunks" / f"{digest[:32]}.safetensors"
+def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> Path:
+    """Return the file with the frozen tensors, which the models of all heads share."""
+    path = parent / "backbones" / f"{digest[:32]}.safetensors"
     if not path.exists():
-        head = [structure.head_name(prepared.network)]
-        state = {k: t for k, t in prepared.network.state_dict().items() if not structure.in_part(k, head)}
+        head = [structure.head_name(setup.network)]
+        state = {k: t for k, t in setup.network.state_dict().items() if not structure.in_part(k, head)}
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, tensor_bytes(state))
     return path
 
 
 class _Evaluator:
-    """Scores of the best heads in fp32, on what the frozen trunk made of val and test."""
+    """Scores the best heads in fp32 on the cached features of val and test."""
 
-    def __init__(self, found: Sequence[_Head], raise_if_stop_requested: Callable[[], None]) -> None:
-        self._backbone: FeatureCache = setup.evaluation_cache(found[0].prepared)
-        for head in found:
-            for photos in head.prepared.judging.values():
-                for _ in self._backbone.fill(PLAIN, photos):
+    def __init__(self, heads: Sequence[_Head], raise_if_stop_requested: Callable[[], None]) -> None:
+        self._backbone: FeatureCache = evaluation_cache(heads[0].setup)
+        for head in heads:
+            for images in head.setup.evaluation_images.values():
+                for _ in self._backbone.fill(PLAIN_VIEW, images):
                     raise_if_stop_requested()
 
     def scores(self, head: _Head) -> dict[str, scoring.Score] | None:
-        """By split; None where the head has no epoch, or numbers that are not finite."""
-        if head.trained.best_epoch is None:
+        """Return the scores by split; None if the head has no epoch or a score is not finite."""
+        if head.result.best_epoch is None:
             return None
-        found = {}
-        for name, photos in head.prepared.judging.items():
-            rows = self._backbone.rows(PLAIN, photos.indices)
+        scores = {}
+        for name, images in head.setup.evaluation_images.items():
+            rows = self._backbone.rows(PLAIN_VIEW, images.indices)
             with torch.no_grad():
-                logits = functional_call(head.member.head.to(rows.device), head.trained.best, (rows,))
-            found[name] = scoring.score(logits.float().cpu().numpy(), photos.labels)
-        return found if all(math.isfinite(score.loss) for score in found.values()) else None
+                logits = functional_call(head.spec.head.to(rows.device), head.result.best, (rows,))
+            scores[name] = scoring.score(logits.float().cpu().numpy(), images.labels)
+        return scores if all(math.isfinite(score.loss) for score in scores.values()) else None
 
 
-class _Shared:
-    """Writes the folders; what all heads have in common is made once."""
+class _FolderWriter:
+    """Writes the run folders. Content that heads share is made once."""
 
-    def __init__(self, parent: Path, proof: events.FreezeCheck, backbone: Path) -> None:
-        self._proof, self._backbone = proof_line(proof), backbone
+    def __init__(self, check: events.FreezeCheck, backbone: Path) -> None:
+        self._freeze_line, self._backbone = freeze_check_line(check), backbone
         self._samples: dict[int, bytes] = {}
 
     def write(self, folder: Path, head: _Head, scores: dict[str, scoring.Score] | None) -> None:
-        """Everything that a run leaves behind."""
-        prepared, trained = head.prepared, head.trained
+        """Write all files of a finished run."""
+        setup, result = head.setup, head.result
         clock = time.perf_counter()
-        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in trained.epochs), "logging": 0.0}
-        with locks.locked(folder), RunLogger(folder, prepared.plan, 0) as run_logger:
+        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in result.epochs), "logging": 0.0}
+        with locks.locked(folder), RunLogger(folder, setup.plan, 0) as run_logger:
             run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
-            picture = predictions.write_samples(folder, self._picture(prepared))
+            picture = predictions.write_samples(folder, self._samples_picture(setup))
             run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
-            for line in head.lines.made:
+            for line in head.lines.lines:
                 run_logger.write(line)
-            if trained.diverged is None:
-                run_logger.write(self._proof)
-            failed = trained.diverged is not None or scores is None
-            for line in head.lines.notice("diverged" if failed else "finished"):
+            if result.diverged is None:
+                run_logger.write(self._freeze_line)
+            failed = result.diverged is not None or scores is None
+            for line in head.lines.new_findings("diverged" if failed else "finished"):
                 run_logger.write(line)
-            best = trained.best_epoch
+            best = result.best_epoch
             if best is not None:
-                name = structure.head_name(prepared.network)
-                state = {f"{name}.{key}": value for key, value in trained.best.items()}
-                write_model(folder / "model", state, prepared, best, self._backbone)
-            result = result_module.judged(
+                name = structure.head_name(setup.network)
+                tensors = {f"{name}.{key}": tensor for key, tensor in result.best.items()}
+                write_model(folder / "model", tensors, setup, best, self._backbone)
+            evaluation = evaluation_result(
                 run_logger,
-                prepared,
-                scores or result_module.zero_logit_scores(prepared),
-                len(trained.losses),
-                len(trained.epochs),
+                setup,
+                scores or zero_logit_scores(setup),
+                len(result.losses),
+                len(result.epochs),
                 best.epoch if best is not None else 0,
             )
-            state_words = {"state": "finished"}
+            outcome = {"state": "finished"}
             if failed:
-                reason = trained.diverged.message if trained.diverged else "The best model's loss is not finite."
-                state_words = {"state": "diverged", "reason": reason}
+                reason = result.diverged.message if result.diverged else "The best model's loss is not finite."
+                outcome = {"state": "diverged", "reason": reason}
             seconds["logging"] = time.perf_counter() - clock
-            result_module.conclude(run_logger, prepared.plan, {**state_words, **result}, len(trained.epochs), seconds)
+            write_result(run_logger, setup.plan, {**outcome, **evaluation}, len(result.epochs), seconds)
 
-    def _picture(self, prepared: TrainingSetup) -> bytes:
-        seed = prepared.plan.seeding.seed
+    def _samples_picture(self, setup: TrainingSetup) -> bytes:
+        seed = setup.plan.seeding.seed
         if seed not in self._samples:
-            self._samples[seed] = predictions.samples(prepared.parts)
+            self._samples[seed] = predictions.render_samples(setup.context)
         return self._samples[seed]
 
 

@@ -1,4 +1,4 @@
-"""Jobs and their answers."""
+"""Encode and decode jobs and their answers."""
 
 from __future__ import annotations
 
@@ -12,56 +12,64 @@ from headstart import errors
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
 
-RunRequest = tuple[RunConfig, dict[str, Any]]  # a complete plan and what the run is there for
+RunRequest = tuple[RunConfig, dict[str, Any]]  # a complete plan and the role of the run in its study
 
 
-def text(parent: Path, asked: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
-    """A job as text: runs to be made in `parent`, each a complete plan and what it is there for.
+def text(parent: Path, requests: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
+    """Return a job as text.
 
-    With `until` they pause after that epoch. `seconds` is how long the job may take, as far as that is known.
+    Args:
+        parent: The folder of the runs.
+        requests: Each run's complete plan and role.
+        until: Epoch after which the runs pause.
+        seconds: Estimated duration of the job; 0 if unknown.
     """
-    items = [{"plan": plan.model_dump(mode="json"), "about": about} for plan, about in asked]
+    items = [{"plan": plan.model_dump(mode="json"), "role": role} for plan, role in requests]
     return json.dumps({"parent": str(parent.absolute()), "runs": items, "until": until, "seconds": seconds})
 
 
-def failed(error: HeadstartError, trace: str = "") -> str:
-    """The answer that carries an error, and where it came from in another process."""
+def error_answer(error: HeadstartError, trace: str = "") -> str:
+    """Return the answer that carries an error, and its traceback in another process."""
     kind = type(error).__name__
-    told = {"kind": kind, "what": error.message, "cure": error.hint, "code": error.exit_code, "trace": trace}
-    return json.dumps({"error": told})
+    content = {"kind": kind, "message": error.message, "hint": error.hint, "code": error.exit_code, "trace": trace}
+    return json.dumps({"error": content})
 
 
-def interrupted(number: signal.Signals) -> str:
-    """The answer of a job that was not begun, or not ended, because of a signal."""
-    return failed(InterruptedRunError(number, "Go on with `headstart resume`."))
+def interruption_answer(number: signal.Signals) -> str:
+    """Return the answer of a job that was not started, or not finished, because of a signal."""
+    return error_answer(InterruptedRunError(number, "Continue with `headstart resume`."))
 
 
-def stopped(answer: str) -> bool:
-    """Whether the answer is that somebody asked the job to stop."""
+def is_interruption(answer: str) -> bool:
+    """Return whether the answer says that the job was stopped by a signal."""
     return dict(json.loads(answer).get("error", {})).get("kind") == InterruptedRunError.__name__
 
 
 def seconds(text: str) -> float:
-    """How long a job may take; 0 where nobody knows."""
+    """Return the estimated duration of a job; 0 if unknown."""
     return float(json.loads(text)["seconds"])
 
 
 def title(text: str) -> str:
-    """What a job is about, for people."""
+    """Return a title of a job for messages."""
     runs = json.loads(text)["runs"]
     return (
-        ", ".join(f"{run['about']['variant']} seed {run['plan']['seeding']['seed']}" for run in runs) or "an empty job"
+        ", ".join(f"{run['role']['variant']} seed {run['plan']['seeding']['seed']}" for run in runs) or "an empty job"
     )
 
 
 def folders(answer: str) -> list[Path]:
-    """The run folders of an answer. Raises the error that it carries, as the class that it was."""
+    """Return the run folders of an answer.
+
+    Raises:
+        HeadstartError: The error that the answer carries, as its original class.
+    """
     content = json.loads(answer)
-    if (told := content.get("error")) is None:
+    if (fields := content.get("error")) is None:
         return [Path(folder) for folder in content["folders"]]
-    if told["kind"] == InterruptedRunError.__name__:
-        raise InterruptedRunError(signal.Signals(told["code"] - 128), told["cure"])
-    error: HeadstartError = getattr(errors, told["kind"], HeadstartError)(told["what"], told["cure"])
-    if trace := told.get("trace"):
+    if fields["kind"] == InterruptedRunError.__name__:
+        raise InterruptedRunError(signal.Signals(fields["code"] - 128), fields["hint"])
+    error: HeadstartError = getattr(errors, fields["kind"], HeadstartError)(fields["message"], fields["hint"])
+    if trace := fields.get("trace"):
         error.add_note(f"In the process of the run:\n{trace}")
     raise error

@@ -17,119 +17,134 @@ from headstart.hardware import environment
 from headstart.runs import heads_runner, runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files, folders, locks
-from headstart.storage.cache import cache_root, write_whole
-from headstart.telemetry.run_logger import called
+from headstart.storage.cache import cache_root, write_cache_file
+from headstart.telemetry.run_logger import run_name
 
-RUN_LOCK_TIMEOUT_S = 60.0  # seconds that a run is waited for which another process has
-
-
-def reuse_finished(parent: Path, asked: Sequence[RunRequest]) -> list[Path]:
-    """Take over into `parent` what is done elsewhere of these runs and not there yet; returns their folders."""
-    found = []
-    for plan, about in asked:
-        if _key(plan).exists():
-            name = _backbone_lock(group) if (group := heads_runner.group(plan)) is not None else _lock(plan)
-            with locks.locked(parent, name, RUN_LOCK_TIMEOUT_S):
-                there = any(other.hash == plan.hash for other in runs_in(parent))
-                if not there and (folder := _adopted(parent, plan, about)) is not None:
-                    found.append(folder)
-    return found
+RUN_LOCK_TIMEOUT_S = 60.0  # time to wait for a run that another process holds
 
 
-def _lock(plan: RunConfig) -> str:
+def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
+    """Copy those of the requested runs that are finished elsewhere into `parent`, and return their folders."""
+    copies = []
+    for plan, role in requests:
+        if _registry_path(plan).exists():
+            key = heads_runner.group(plan)
+            lock = run_lock_name(plan) if key is None else backbone_lock_name(key)
+            with locks.locked(parent, lock, RUN_LOCK_TIMEOUT_S):
+                exists = any(record.hash == plan.hash for record in runs_in(parent))
+                if not exists and (folder := copy_finished(parent, plan, role)) is not None:
+                    copies.append(folder)
+    return copies
+
+
+def run_lock_name(plan: RunConfig) -> str:
+    """Return the file name of the lock of a single run."""
     return f".{plan.hash[:16]}.lock"
 
 
-def _backbone_lock(group: str) -> str:
-    """That of all heads on one trunk."""
+def backbone_lock_name(group: str) -> str:
+    """Return the file name of the lock of all heads on one backbone; `group` is from `heads_runner.group`."""
     return f".{hashlib.sha256(group.encode()).hexdigest()[:16]}.lock"
 
 
-def _key(plan: RunConfig, until: int | None = None) -> Path:
-    """Where the cache keeps the place of the run of this plan in this environment, or of its first epochs."""
+def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -> None:
+    """Store the path of a plan's finished run, or of its rung, in the cache.
+
+    Write errors are ignored: they cost time when the run could have been reused, nothing else.
+    """
+    done = (folder / "result.json").exists()
+    if done or until is not None:
+        with contextlib.suppress(OSError):
+            path = _registry_path(plan, None if done else until)
+            write_cache_file(path, json.dumps({"folder": str(folder.absolute())}).encode())
+
+
+def copy_finished(parent: Path, plan: RunConfig, role: dict[str, Any], until: int | None = None) -> Path | None:
+    """Copy a finished run of this plan from elsewhere into a new folder in `parent`; else its rung of `until` epochs.
+
+    Files of the model are hard-linked if possible, since they are only replaced atomically. The others are copied,
+    since `repair` truncates TensorBoard's files in place. The plan is written last: a folder without it is not a run.
+
+    Returns:
+        The new folder, or None if there is no such run.
+    """
+    source = _finished_run(plan, role) or (None if until is None else _rung(plan, until))
+    if source is None:
+        return None
+    folder = folders.create_run(parent, run_name(plan, role), plan.seeding.seed)
+    try:
+        content = files.read_json(source / "plan.json")
+        _copy_files(source, folder)
+        # the source may have been deleted or resumed during the copy
+        changed = source not in (_finished_run(plan, role), until is not None and _rung(plan, until))
+    except (HeadstartError, OSError):
+        changed = True
+    if changed:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    files.write_json(folder / "plan.json", {**content, "study": role, "made_in": str(source)})
+    register_finished(folder, plan, until)
+    return folder
+
+
+def claim(record: RunRecord) -> None:
+    """Remove the mark of a copied rung before it is resumed.
+
+    It is then trained from its first step, so nothing in it is from another study.
+    """
+    if record.reused_from:
+        content = files.read_json(record.folder / "plan.json")
+        files.write_json(record.folder / "plan.json", {name: content[name] for name in content if name != "made_in"})
+
+
+def _registry_path(plan: RunConfig, until: int | None = None) -> Path:
+    """Return the cache file that names the run of this plan in this environment, or its rung of `until` epochs."""
     text = json.dumps(
         [plan.hash, environment.environment(plan.machine.device)] + [until] * (until is not None), sort_keys=True
     )
     return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def _remember(folder: Path, plan: RunConfig, until: int | None = None) -> None:
-    """Note where a plan's finished run lies, or its rung; what cannot be noted costs time, nothing else."""
-    done = (folder / "result.json").exists()
-    if done or until is not None:
-        with contextlib.suppress(OSError):
-            place = _key(plan, None if done else until)
-            write_whole(place, json.dumps({"folder": str(folder.absolute())}).encode())
-
-
-def _adopted(parent: Path, plan: RunConfig, about: dict[str, Any], until: int | None = None) -> Path | None:
-    """A finished run of this plan from elsewhere, else its rung of `until` epochs, as a folder of its own in `parent`.
-
-    Files of the model are linked where that can be: they are only ever replaced whole. The others are copied, since
-    TensorBoard's are emptied in place by `repair`. The plan comes last: without it the folder is no run.
-    """
-    source = _finished(plan, about) or (None if until is None else _rung(plan, until))
-    if source is None:
-        return None
-    folder = folders.create_run(parent, called(plan, about), plan.seeding.seed)
+def _finished_run(plan: RunConfig, role: dict[str, Any]) -> Path | None:
+    """Return the finished run of a plan, evaluated on the splits that the role needs."""
     try:
-        content = files.read_json(source / "plan.json")
-        _take_over(source, folder)
-        gone = source not in (_finished(plan, about), until is not None and _rung(plan, until))  # or gone on
-    except (HeadstartError, OSError):
-        gone = True
-    if gone:
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
-    files.write_json(folder / "plan.json", {**content, "study": about, "made_in": str(source)})
-    _remember(folder, plan, until)
-    return folder
-
-
-def _finished(plan: RunConfig, about: dict[str, Any]) -> Path | None:
-    """Where the finished run of a plan lies, judged as far as it is asked for."""
-    try:
-        source = _noted(plan)
+        source = _registered_folder(plan)
         content = files.read_json(source / "plan.json")
         result = files.read_json(source / "result.json")
-        read_run(source).judged("val")
-    except Exception:  # whatever is wrong with a hint: then the run is made
+        read_run(source).correctness("val")
+    except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     if content.get("hash") != plan.hash or result.get("state") not in ("finished", "diverged"):
         return None
-    if runner.is_blind(content.get("study")) and not runner.is_blind(about):  # it has not been judged
+    if runner.is_blind(content.get("study")) and not runner.is_blind(role):  # it was not evaluated on test
         return None
     return source
 
 
 def _rung(plan: RunConfig, until: int) -> Path | None:
-    """Where a run of a plan lies that paused after so many epochs and has not gone on."""
+    """Return the run of a plan that paused after `until` epochs and was not resumed."""
     try:
-        source = _noted(plan, until)
-        found = read_run(source)
-        return source if found.hash == plan.hash and not found.done and len(found.epochs) == until else None
-    except Exception:  # as for a finished one
+        source = _registered_folder(plan, until)
+        record = read_run(source)
+        return source if record.hash == plan.hash and not record.done and len(record.epochs) == until else None
+    except Exception:  # as in _finished_run
         return None
 
 
-def _noted(plan: RunConfig, until: int | None = None) -> Path:
-    return Path(json.loads(_key(plan, until).read_bytes())["folder"])
+def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
+    return Path(json.loads(_registry_path(plan, until).read_bytes())["folder"])
 
 
-def _claim(found: RunRecord) -> None:
-    """A rung that was taken over and goes on is trained here, from its first step: nothing of it is another study's."""
-    if found.made_in:
-        content = files.read_json(found.folder / "plan.json")
-        files.write_json(found.folder / "plan.json", {name: content[name] for name in content if name != "made_in"})
+def _copy_files(source: Path, folder: Path) -> None:
+    """Copy all files except checkpoints.
 
-
-def _take_over(source: Path, folder: Path) -> None:
-    """All but the checkpoints: a rung that goes on begins anew, since its checkpoint may be of another study's hour."""
+    A rung that is resumed is trained from its first step, since its checkpoint may be from another study.
+    """
     for path in sorted(source.rglob("*")):
-        place = folder / path.relative_to(source)
-        if "checkpoints" in place.relative_to(folder).parts[:1]:
+        target = folder / path.relative_to(source)
+        if "checkpoints" in target.relative_to(folder).parts[:1]:
             continue
         if path.is_dir():
-            place.mkdir(exist_ok=True)
+            target.mkdir(exist_ok=True)
         elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
-            (files.link if path.parent.name == "model" else shutil.copyfile)(path, place)
+            (files.link_or_copy if path.parent.name == "model" else shutil.copyfile)(path, target)

@@ -1,4 +1,4 @@
-"""The life of one run, top to bottom: prepare, train, record, choose, judge. Stop it anywhere, go on where it was."""
+"""The lifecycle of one run: prepare, train, record, select the best model, evaluate. A run can be resumed."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 from safetensors.torch import load_file
 
 from headstart.artifacts import gallery, predictions
-from headstart.artifacts.model_folder import epoch_of, write_model
+from headstart.artifacts.model_folder import write_model
 from headstart.config.duration import Duration
 from headstart.config.run_config import ResolvedFacts, RunConfig, differences, read_plan, with_absolute_paths
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
-from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
+from headstart.errors import DivergedError, InterruptedRunError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.models import freezing, structure
 from headstart.reporter import Reporter
-from headstart.runs import result as result_module
+from headstart.runs.checkpoint_policy import CheckpointPolicy
+from headstart.runs.result import evaluation_result, write_result, zero_logit_scores
+from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
 from headstart.signals import SignalGuard
 from headstart.storage import files, folders, journal, locks
 from headstart.storage.cache import remove_stale
 from headstart.telemetry import tensorboard
 from headstart.telemetry.observer import Observer, epoch_sentence
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import RunLogger, called, settings_of
-from headstart.training import checkpoint, events, loop, scoring, setup
-from headstart.training.setup import TrainingSetup
+from headstart.telemetry.run_logger import RunLogger, hyperparameters, run_name
+from headstart.training import checkpoint, events, loop, scoring
+from headstart.training.setup import TrainingSetup, make_network, prepare
 from headstart.training.state import State
-
-SAVING_SHARE = 0.01  # of the time may go into checkpoints between epochs
 
 
 def start(
@@ -43,144 +43,123 @@ def start(
     *,
     save_every: Duration | None = None,
     until: int | None = None,
-    about: dict[str, Any] | None = None,
+    role: dict[str, Any] | None = None,
 ) -> Path:
-    """Carry out a plan in a new folder under `runs`; returns the folder.
+    """Run a plan in a new folder.
 
-    `about` is what a study wants written beside the plan; its `cell` also names the folder. `save_every` sets how often
-    a checkpoint is written (default: as often as costs 1 % of the time). With `until` the run pauses after that epoch,
-    with a checkpoint and no result; `resume` goes on. Raises DivergedError, InterruptedRunError (the run can be
-    resumed) and every error that a bad plan or bad data meets.
+    Args:
+        draft: The plan; open fields are resolved.
+        runs: The parent of the new folder.
+        reporter: Receives progress.
+        save_every: Interval between checkpoints (default: as often as costs 1 % of the time).
+        until: Epoch after which the run pauses, with a checkpoint and no result; `resume` continues it.
+        role: The role of the run in a study, written beside the plan; its `variant` also names the folder.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        DivergedError: The loss became NaN or infinite.
+        InterruptedRunError: A signal stopped the run; it can be resumed.
+        HeadstartError: The plan or the data are invalid.
     """
     folders.require_writable(runs)
     draft = calibration.resolve_machine(with_absolute_paths(draft))
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
-        prepared = replace(setup.prepare(draft, reporter), blind=is_blind(about))
-        folder = make_folder(prepared.plan, runs, about)
-        _live(folder, prepared, reporter, save_every, until)
-        if about is None:  # a study draws the run whose model it exports
-            gallery.illustrate(folder, reporter)
+        setup = replace(prepare(draft, reporter), blind=is_blind(role))
+        folder = make_folder(setup.plan, runs, role)
+        _run(folder, setup, reporter, save_every, until)
+        if role is None:  # a study makes a gallery only for the run whose model it exports
+            gallery.write_if_possible(folder, reporter)
     return folder
 
 
-def is_blind(about: dict[str, Any] | None) -> bool:
-    """Whether a run is there to choose only, so that its test split stays closed."""
-    return bool(about and about.get("blind"))
+def is_blind(role: dict[str, Any] | None) -> bool:
+    """Return whether a run serves model selection only and must not be evaluated on test."""
+    return bool(role and role.get("blind"))
 
 
-def make_folder(plan: RunConfig, runs: Path, about: dict[str, Any] | None) -> Path:
-    """A new run folder under `runs` with its plan.json."""
-    folder = folders.create_run(runs, called(plan, about), plan.seeding.seed)
+def make_folder(plan: RunConfig, runs: Path, role: dict[str, Any] | None) -> Path:
+    """Create a run folder under `runs` with its plan.json."""
+    folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
     content = {"schema": files.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
-    content |= {"environment": environment.environment(plan.machine.device)} | ({"study": about} if about else {})
+    content |= {"environment": environment.environment(plan.machine.device)} | ({"study": role} if role else {})
     files.write_json(folder / "plan.json", content)
     return folder
 
 
 def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = None, until: int | None = None) -> Path:
-    """Go on with a run that was stopped; `save_every` and `until` as in `start`.
+    """Continue a stopped run, and return its folder; `save_every` and `until` as in `start`.
 
-    Raises UsageError or DataError, with the difference, when its plan, its data or its weights have changed.
+    Raises:
+        UsageError: The run has ended, or its plan was changed by hand.
+        DataError: The data or the weights have changed.
     """
-    plan, content = _unchanged_plan(folder)
+    plan, content = unchanged_plan(folder)
     if (folder / "result.json").exists():
-        ended = "is finished" if files.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
-        raise UsageError(f"The run {folder} {ended}.", "Look at it with `headstart board`, or train a new one.")
-    calibration.resolve_machine(plan)  # the device must still be there
+        state = "is finished" if files.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
+        raise UsageError(f"The run {folder} {state}.", "View it with `headstart board`, or start a new run.")
+    calibration.resolve_machine(plan)  # raises if the device is no longer available
     with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
-        prepared = replace(setup.prepare(plan, reporter), blind=is_blind(content.get("study")))
-        changes = differences(plan.identity(), prepared.plan.identity())
-        if changes:
-            raise DataError(
-                f"The data or the weights are not those the run began with: {'; '.join(changes)}.",
-                "Put them back, or start a new run with --force-new.",
-            )
+        setup = replace(prepare(plan, reporter), blind=is_blind(content.get("study")))
+        require_unchanged_inputs(plan, setup.plan)
         if content["environment"] != environment.environment(plan.machine.device):
             changes = differences(content["environment"], environment.environment(plan.machine.device))
-            reporter.say(f"Not comparable bit for bit with the run's beginning: {'; '.join(changes)}.")
-            _require_its_best(folder)
-        _live(folder, prepared, reporter, save_every, until)
+            reporter.say(f"Not comparable bit for bit with the start of the run: {'; '.join(changes)}.")
+            require_reproducible_best(folder)
+        _run(folder, setup, reporter, save_every, until)
         if "study" not in content:
-            gallery.illustrate(folder, reporter)
+            gallery.write_if_possible(folder, reporter)
     return folder
 
 
-def _require_its_best(folder: Path) -> None:
-    """Raise UsageError where the best model came after the checkpoint: with other bits it may not come again."""
-    epoch = epoch_of(folder / "model")
-    if epoch > checkpoint.newest_extra(folder / "checkpoints").get("best_epoch", epoch):
-        raise UsageError(
-            f"The best model in {folder} is of epoch {epoch}, after the checkpoint, and with other versions or another "
-            "machine that epoch may not come out the same.",
-            "Go on where it began, or start a new run with --force-new.",
-        )
-
-
-def _unchanged_plan(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
-    """The plan of a run and the content of its plan.json. Raises UsageError, with the difference, for a changed one."""
-    content = files.read_json(folder / "plan.json")
-    began = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
-    told = "; ".join(differences(began, content.get("plan", {}))) if began else "there is no checkpoint to compare with"
-    try:
-        plan = read_plan(folder)
-        changed = bool(plan.open_fields) or plan.hash != content["hash"]
-    except DataError:
-        if not began:
-            raise
-        changed = True
-    if changed:
-        raise UsageError(
-            f"The plan in {folder} was changed by hand ({told}).", "Undo that, or start a new run with --force-new."
-        )
-    return plan, content
-
-
 def plan_of(folder: Path) -> RunConfig:
-    """The plan of a run folder as a draft: what was found out is to be found out again."""
+    """Return the plan of a run folder as a draft, without its resolved facts."""
     return read_plan(folder).changed("facts", **ResolvedFacts().model_dump())
 
 
 def repair(folder: Path) -> Path:
-    """Make a run's TensorBoard files anew from its record; returns the folder."""
+    """Rebuild a run's TensorBoard files from its record, and return the folder."""
     plan = read_plan(folder)
     with locks.locked(folder):
-        tensorboard.rebuild(folder, settings_of(plan)).close()
+        tensorboard.rebuild(folder, hyperparameters(plan)).close()
     return folder
 
 
-def _live(
-    folder: Path, prepared: TrainingSetup, reporter: Reporter, save_every: Duration | None, until: int | None
+def _run(
+    folder: Path, setup: TrainingSetup, reporter: Reporter, save_every: Duration | None, until: int | None
 ) -> None:
-    parts, state = prepared.parts, loop.begin(prepared.parts)
-    probe = Probe(parts)  # before a checkpoint is loaded: it measures how far the weights come
+    """Train from the newest checkpoint, or from the start, and evaluate the best model."""
+    context, state = setup.context, loop.initial_state(setup.context)
+    probe = Probe(context)  # before a checkpoint is loaded: it measures the distance from the initial weights
     with locks.locked(folder), SignalGuard() as guard:
-        for part in (folder, folder / "model", folder / "artifacts"):
-            remove_stale(part)  # what a crash left half-written
-        known, warnings = checkpoint.load_state(folder / "checkpoints", parts, state)
+        for parent in (folder, folder / "model", folder / "artifacts"):
+            remove_stale(parent)  # incomplete files of a crash
+        saved, warnings = checkpoint.load_state(folder / "checkpoints", context, state)
         for warning in warnings:
             reporter.say(warning)
-        if not known:  # on a full disk it would end with its first checkpoint
-            folders.require_space(folder, checkpoint.room(state))
-        how = f"at step {state.progress.step} of {parts.steps}" if known else f"{parts.steps} steps"
-        reporter.say(f"Run {folder}, {how}. Safe to press Ctrl-C: go on with `headstart resume {folder}`.")
-        with RunLogger(folder, prepared.plan, known["bytes"] if known else 0) as run_logger:
-            life = RunSession(prepared, state, run_logger, reporter, guard, probe)
-            if known:
-                life.seconds = known["seconds"]
-                life.remember()
+        if not saved:  # fail before training, not at the first checkpoint
+            folders.require_space(folder, checkpoint.max_checkpoint_bytes(state))
+        position = f"at step {state.progress.step} of {context.steps}" if saved else f"{context.steps} steps"
+        reporter.say(f"Run {folder}, {position}. Ctrl-C is safe: resume with `headstart resume {folder}`.")
+        with RunLogger(folder, setup.plan, saved["bytes"] if saved else 0) as run_logger:
+            session = RunSession(
+                setup, state, run_logger, reporter, guard, probe, CheckpointPolicy(save_every, context)
+            )
+            if saved:
+                session.seconds = saved["seconds"]
+                session.restore_history()
             else:
-                run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
-                picture = predictions.write_samples(folder, predictions.samples(parts))
-                run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+                session.begin()
             try:
-                if not known:
-                    life.initial_probe()
-                if life.train(_save_steps(prepared, save_every), until):
-                    life.notice("finished")
-                    life.conclude({"state": "finished", **life.judge()})
+                if not saved:
+                    session.initial_probe()
+                if session.train(until):
+                    session.report_findings("finished")
+                    session.conclude({"state": "finished", **session.evaluate()})
             except DivergedError as error:
-                life.notice("diverged")
-                life.conclude({"state": "diverged", "reason": error.message, **life.evaluate_remaining()})
+                session.report_findings("diverged")
+                session.conclude({"state": "diverged", "reason": error.message, **session.evaluate_diverged()})
                 raise
             finally:
                 if (folder / "result.json").exists():
@@ -189,181 +168,183 @@ def _live(
 
 
 class RunSession:
-    """What a run in progress has in its hands."""
+    """Mutable state of an active run."""
 
     def __init__(
         self,
-        prepared: TrainingSetup,
+        setup: TrainingSetup,
         state: State,
         run_logger: RunLogger,
         reporter: Reporter,
         guard: SignalGuard,
         probe: Probe,
+        policy: CheckpointPolicy,
     ) -> None:
-        self.prepared, self.state, self.run_logger, self.reporter, self.guard = (
-            prepared,
-            state,
-            run_logger,
-            reporter,
-            guard,
-        )
-        self.folder, self.probe = run_logger.folder, probe
-        self.history = History(prepared.plan.model_dump(mode="json"))
-        self.noticed: set[str] = set()  # names of findings that have been told
+        self.setup, self.state, self.run_logger = setup, state, run_logger
+        self.reporter, self.guard, self.probe, self.policy = reporter, guard, probe, policy
+        self.folder = run_logger.folder
+        self.history = History(setup.plan.model_dump(mode="json"))
+        self.reported: set[str] = set()  # names of reported findings
         self.seconds = {"training": 0.0, "logging": 0.0}
-        self.saved, self.saving = 0.0, 0.0  # when the last checkpoint was written (0: not yet) and how long it took
-        self.saved_at: tuple[int, int] | None = None  # its step and epoch
+        self.saved_at: tuple[int, int] | None = None  # step and epoch of the last checkpoint
+
+    def begin(self) -> None:
+        """Write the first lines of the record: the time, and a picture of training samples."""
+        self.run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
+        picture = predictions.write_samples(self.folder, predictions.render_samples(self.setup.context))
+        self.run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
 
     def initial_probe(self) -> None:
-        """Probe the network as it starts: some ailments are there before the first step."""
+        """Probe the network at initialization: some findings exist before the first step."""
         clock = time.perf_counter()
-        tuning = self.prepared.parts.phases[0].tuning  # as the loop will have it when it begins
+        tuning = self.setup.context.phases[0].tuning  # as the loop sets it when it begins
         freezing.freeze(self.state.network, freezing.trainable(self.state.network, tuning))
         freezing.train_mode(self.state.network, tuning)
         self.write(self.probe.line(0, 0))
-        self.notice()
+        self.report_findings()
         self.seconds["logging"] += time.perf_counter() - clock
 
     def write(self, line: dict[str, Any]) -> None:
-        """A line for the record, and for what is known of the run's health."""
+        """Write a line to the record, and update the history for the health checks."""
         self.run_logger.write(line)
-        self.history.take(line)
+        self.history.add(line)
 
-    def remember(self) -> None:
-        """Take up what the record of a resumed run says of its health."""
+    def restore_history(self) -> None:
+        """Restore the history and the reported findings of a resumed run from its record."""
         for line in journal.read_lines(self.folder / "metrics.jsonl"):
-            self.history.take(line)
+            self.history.add(line)
             if line["kind"] == "finding":
-                (self.noticed.discard if line.get("withdrawn") else self.noticed.add)(line["name"])
+                (self.reported.discard if line.get("withdrawn") else self.reported.add)(line["name"])
 
-    def notice(self, state: str = "") -> None:
-        """Tell a finding when it first appears: in the terminal, in the record, and so in TensorBoard.
+    def report_findings(self, state: str = "") -> None:
+        """Report new findings in the terminal and in the record, and so in TensorBoard.
 
-        `state` is `finished` or `diverged` at the end, when it is also told what has gone.
+        Args:
+            state: `finished` or `diverged` at the end of the run, when findings that no longer hold are withdrawn.
         """
         self.history.state = state
-        for line in checks.new_findings(self.history, self.noticed):
+        for line in checks.new_findings(self.history, self.reported):
             self.run_logger.write({**line, "step": self.state.progress.step})
             self.reporter.say(f"{line['name'].capitalize()}: {line['sentence']}")
 
-    def train(self, save_steps: int, until: int | None) -> bool:
-        """Consume the loop's events: write lines, save the best model and checkpoints, stop when asked.
+    def train(self, until: int | None) -> bool:
+        """Consume the loop's events: write lines, save the best model and checkpoints, stop on request.
 
-        Returns whether the run has come to its end, which it has not where it paused after epoch `until`.
+        Args:
+            until: Epoch after which the run pauses.
+
+        Returns:
+            Whether the run has ended; False if it paused.
         """
-        parts = self.prepared.parts
-        epochs = -(-parts.steps // parts.batches.steps_per_epoch)
-        observer = Observer(
-            structure.layer_names(self.state.network),
-            labels=parts.val.labels,
-            steps_per_epoch=parts.batches.steps_per_epoch,
-            total=parts.steps,
-            flops=self.prepared.flops,
-            peak=self.prepared.peak,
-            batch_size=parts.batches.batch_size,
-            probe=self.probe.line if self.prepared.plan.arm.tuning != "frozen" else None,  # it would see no change
-        )
-        for event in loop.train(parts, self.state):
+        context = self.setup.context
+        epochs = -(-context.steps // context.batches.steps_per_epoch)
+        observer = self._observer()
+        for event in loop.train(context, self.state):
             clock = time.perf_counter()
             for line in observer.lines(event):
                 self.write(line)
-                if line["kind"] in SENTENCES:
-                    self.reporter.say(SENTENCES[line["kind"]](line, epochs))
+                if line["kind"] in _SENTENCES:
+                    self.reporter.say(_SENTENCES[line["kind"]](line, epochs))
                 if line["kind"] == "epoch":
-                    self.notice()
+                    self.report_findings()
             self.seconds["logging"] += time.perf_counter() - clock
-            if isinstance(event, events.Backward):  # in the middle of a step: nothing to save, no moment to stop
+            if isinstance(event, events.Backward):  # within a step: the state cannot be saved
                 continue
             if isinstance(event, events.Step):
-                self.reporter.progress("training", event.step, parts.steps)
+                self.reporter.progress("training", event.step, context.steps)
             elif isinstance(event, events.Epoch):
                 self.seconds["training"] += event.train_seconds + event.val_seconds
                 if event.best:
-                    write_model(self.folder / "model", self.state.judged.state_dict(), self.prepared, event)
-            asked = self.guard.heard()  # once: a signal that comes while a checkpoint is not written waits for the next
-            if asked is not None:
-                self.reporter.say("Stopping with a checkpoint; asked once more, the run ends at once and without one.")
-            if asked is not None or self._is_time(event, save_steps):
+                    write_model(self.folder / "model", self.state.evaluated_network.state_dict(), self.setup, event)
+            # read once: a signal that arrives after this line is handled at the next event
+            stop = self.guard.pending()
+            if stop is not None:
+                self.reporter.say("Stopping with a checkpoint. A second signal stops at once, without a checkpoint.")
+            if stop is not None or self.policy.is_due(event, self.state.progress):
                 self.save()
-            if asked is not None:
+            if stop is not None:
                 self.raise_if_stop_requested()
             if (
                 isinstance(event, events.Epoch)
                 and event.epoch == until
-                and not loop.finished(parts, self.state.progress)
+                and not loop.is_finished(context, self.state.progress)
             ):
                 self.save()
                 return False
         return True
 
-    def _is_time(self, event: events.Event, save_steps: int) -> bool:
-        if isinstance(event, events.Epoch) and (save_steps or loop.finished(self.prepared.parts, self.state.progress)):
-            return True
-        if save_steps:
-            return isinstance(event, events.Step) and event.step % save_steps == 0
-        return not self.saved or time.perf_counter() - self.saved >= self.saving / SAVING_SHARE
+    def _observer(self) -> Observer:
+        context, plan = self.setup.context, self.setup.plan
+        return Observer(
+            structure.layer_names(self.state.network),
+            labels=context.val.labels,
+            steps_per_epoch=context.batches.steps_per_epoch,
+            total=context.steps,
+            flops=self.setup.flops,
+            peak=self.setup.peak,
+            batch_size=context.batches.batch_size,
+            probe=self.probe.line if plan.arm.tuning != "frozen" else None,  # a frozen backbone does not change
+        )
 
     def save(self) -> None:
-        """Write a checkpoint that knows how long the record was, unless this very state is saved already."""
-        here = (self.state.progress.step, self.state.progress.epoch)
-        if here == self.saved_at:
+        """Write a checkpoint with the present length of the record, unless this state is saved already."""
+        position = (self.state.progress.step, self.state.progress.epoch)
+        if position == self.saved_at:
             return
-        self.saved_at = here
+        self.saved_at = position
         clock = time.perf_counter()
-        plan = self.prepared.plan.model_dump(mode="json")
+        plan = self.setup.plan.model_dump(mode="json")
         extra = {"bytes": self.run_logger.sync(), "seconds": self.seconds, "plan": plan}
         extra["best_epoch"] = self.state.progress.best_epoch
         checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
-        self.saved = time.perf_counter()
-        self.saving = self.saved - clock
+        self.policy.record_save(clock)
 
     def raise_if_stop_requested(self) -> None:
-        """Stop when the user or the system has asked for it; the checkpoint is written."""
-        if (number := self.guard.heard()) is not None:
+        """Raise InterruptedRunError after a stop request. A checkpoint must have been written."""
+        if (number := self.guard.pending()) is not None:
             self.run_logger.write({"kind": "stopped", "step": self.state.progress.step, "signal": number.name})
             self.run_logger.sync()
-            raise InterruptedRunError(number, f"Go on with `headstart resume {self.folder}`.")
+            raise InterruptedRunError(number, f"Continue with `headstart resume {self.folder}`.")
 
-    def judge(self) -> dict[str, Any]:
-        """Open the best model, score it on val once more and, for the first and only time, on test."""
-        prepared, parts = self.prepared, self.prepared.parts
-        network = setup.make_network(prepared.plan.network, prepared.plan.arm.head, len(prepared.listing.classes), 0)
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluate the best model on val, and on test for the first and only time.
+
+        Raises:
+            DivergedError: The loss of the best model is not finite.
+        """
+        setup, context = self.setup, self.setup.context
+        network = make_network(setup.plan.network, setup.plan.arm.head, len(setup.index.classes), 0)
         network.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
-        devices.place(network, parts.device)
+        devices.place(network, context.device)
         scores: dict[str, scoring.Score] = {}
-        for name, split in prepared.judging.items():
-            for found in predictions.judge(network, split, parts):
-                if found is None:
+        for name, images in setup.evaluation_images.items():
+            for score in predictions.score_split(network, images, context):
+                if score is None:
                     self.raise_if_stop_requested()
-                elif not math.isfinite(found.loss):
-                    raise DivergedError(f"The best model's {name} loss is {found.loss}.", "Try a lower learning rate.")
+                elif not math.isfinite(score.loss):
+                    raise DivergedError(f"The best model's {name} loss is {score.loss}.", "Try a lower learning rate.")
                 else:
-                    scores[name] = found
-        return self._judged(scores)
+                    scores[name] = score
+        return self._write_evaluation(scores)
 
-    def evaluate_remaining(self) -> dict[str, Any]:
-        """As `judge`, of a diverged run: its best model before that, else logits of 0, which are the first class."""
+    def evaluate_diverged(self) -> dict[str, Any]:
+        """Evaluate a diverged run by its best model before that, else by logits of 0, which predict the first class."""
         try:
             if self.state.progress.best_epoch:
-                return self.judge()
+                return self.evaluate()
         except DivergedError:
             pass
-        return self._judged(result_module.zero_logit_scores(self.prepared))
+        return self._write_evaluation(zero_logit_scores(self.setup))
 
-    def _judged(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:
+    def _write_evaluation(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:
         progress = self.state.progress
-        where = (progress.step, progress.epoch, progress.best_epoch)
-        return result_module.judged(self.run_logger, self.prepared, scores, *where)
+        return evaluation_result(
+            self.run_logger, self.setup, scores, progress.step, progress.epoch, progress.best_epoch
+        )
 
     def conclude(self, result: dict[str, Any]) -> None:
-        """Write result.json, once."""
-        result_module.conclude(self.run_logger, self.prepared.plan, result, self.state.progress.epoch, self.seconds)
+        """Write result.json."""
+        write_result(self.run_logger, self.setup.plan, result, self.state.progress.epoch, self.seconds)
 
 
-SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}
-
-
-def _save_steps(prepared: TrainingSetup, every: Duration | None) -> int:
-    if every is None:
-        return 0
-    return max(1, every.steps(prepared.parts.batches.steps_per_epoch, whole=prepared.parts.steps))
+_SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}

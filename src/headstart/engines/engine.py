@@ -1,0 +1,27 @@
+"""The interface of an engine.
+
+An engine sees a job and its answer only as JSON text (see `runs.job_protocol` and `execute.answer_job`).
+`engines/contract.py` contains the checks that every engine must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Protocol
+
+MAX_LOST_WORKERS = 3  # lost workers per job, after which the job is answered with an error
+STOP_TIMEOUT_S = 10.0  # time for a run to write its checkpoint after a stop request
+
+
+class Engine(Protocol):
+    """Run jobs and yield their answers. A job whose worker was lost is run again."""
+
+    def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
+        """Yield (index of the job, its answer) once per job, in any order.
+
+        Closing the generator early stops the jobs in progress. After SIGINT or SIGTERM the engine waits for
+        checkpoints, and its last answer is an InterruptedRunError.
+        """
+
+    def close(self) -> None:
+        """Release the resources of the engine."""
