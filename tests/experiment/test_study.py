@@ -1,4 +1,4 @@
-"""A study from its declaration to its verdict: the search with planted scores, and a small real one."""
+"""A study from its declaration to its verdict: the search with given scores, and small real studies."""
 
 import dataclasses
 import json
@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.analysis.run_records import RunRecord, runs_in, tables
-from headstart.analysis.statistics import crossed
-from headstart.analysis.verdict import conclude
+from headstart.analysis.run_records import RunRecord, correctness_tables, runs_in
+from headstart.analysis.statistics import crossed_interval
+from headstart.analysis.verdict import compute_verdict
 from headstart.config.arm_spec import parse_arm
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.experiment import study
-from headstart.experiment.lr_search import extended, search
+from headstart.experiment.lr_search import extend_grid, search
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
 from headstart.storage.files import read_json, write_json
@@ -37,8 +37,8 @@ TINY = {
 
 
 @dataclasses.dataclass
-class Planted:
-    """A record with a planted score, for the search."""
+class FakeRecord:
+    """A record with a given score, for the search."""
 
     score: float
     result: dict
@@ -52,43 +52,43 @@ class Planted:
         return self.score
 
 
-def planted(best: dict[str, float], diverging: float = np.inf):
-    """Scores that fall with the distance from each cell's best rate, and a log of what was asked."""
-    asked = []
+def fake_runs(best: dict[str, float], diverging: float = np.inf):
+    """Return a function whose scores fall with the distance from each variant's best rate, and its log of trials."""
+    requested = []
 
     def run(trials):
-        asked.extend(trials)
+        requested.extend(trials)
         return {
-            t: Planted(
-                1 / (1 + abs(np.log(t.rate / best[t.cell]))), {"state": "diverged"} if t.rate >= diverging else {}
+            t: FakeRecord(
+                1 / (1 + abs(np.log(t.rate / best[t.variant]))), {"state": "diverged"} if t.rate >= diverging else {}
             )
             for t in trials
         }
 
-    return run, asked
+    return run, requested
 
 
-def test_every_arm_gets_the_same_rungs_and_as_many_whole_trials() -> None:
-    run, asked = planted({"a": 0.01, "b": 0.005})
-    found = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], survivors=2, metric="accuracy", run=run)
-    assert found.chosen == {"a": 0.01, "b": 0.005} and found.edges == {} and len(found.grid) == 5
-    for cell in ("a", "b"):
-        assert sum(t.cell == cell and t.rung for t in asked) == 5
-        assert sum(t.cell == cell and not t.rung for t in asked) == 4
-    assert {t.seed for t in asked if t.rung} == {7}
+def test_every_arm_has_the_same_rungs_and_number_of_whole_trials() -> None:
+    run, requested = fake_runs({"a": 0.01, "b": 0.005})
+    outcome = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], survivors=2, metric="accuracy", run=run)
+    assert outcome.chosen == {"a": 0.01, "b": 0.005} and outcome.edges == {} and len(outcome.grid) == 5
+    for variant in ("a", "b"):
+        assert sum(t.variant == variant and t.rung for t in requested) == 5
+        assert sum(t.variant == variant and not t.rung for t in requested) == 4
+    assert {t.seed for t in requested if t.rung} == {7}
 
 
-def test_a_best_at_the_edge_adds_the_same_point_for_all_at_most_twice() -> None:
-    run, asked = planted({"a": 1e-9, "b": 0.01})
-    found = search(["a", "b"], [0.1, 0.01, 0.001], [7], survivors=1, metric="accuracy", run=run)
-    assert found.grid == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1] and found.edges == {"a": 1e-5}
-    assert {t.rate for t in asked if t.cell == "b" and t.rung} == set(found.grid)
+def test_a_best_rate_at_the_edge_extends_the_grid_of_all_arms_at_most_twice() -> None:
+    run, requested = fake_runs({"a": 1e-9, "b": 0.01})
+    outcome = search(["a", "b"], [0.1, 0.01, 0.001], [7], survivors=1, metric="accuracy", run=run)
+    assert outcome.grid == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1] and outcome.edges == {"a": 1e-5}
+    assert {t.rate for t in requested if t.variant == "b" and t.rung} == set(outcome.grid)
 
 
-def test_a_diverged_edge_counts_as_bracketed() -> None:
-    run, _ = planted({"a": 0.1}, diverging=0.1)
+def test_a_diverged_edge_does_not_extend_the_grid() -> None:
+    run, _ = fake_runs({"a": 0.1}, diverging=0.1)
     assert search(["a"], [0.1, 0.01], [7], survivors=1, metric="accuracy", run=run).grid == [0.01, 0.1]
-    assert extended([0.0001, 0.001, 0.05], [0.0001, 0.05]) == [1e-5, 0.0001, 0.001, 0.05, 2.5]
+    assert extend_grid([0.0001, 0.001, 0.05], [0.0001, 0.05]) == [1e-5, 0.0001, 0.001, 0.05, 2.5]
 
 
 @pytest.mark.parametrize(
@@ -100,75 +100,75 @@ def test_a_diverged_edge_counts_as_bracketed() -> None:
         ("source:digits:0-5+stages:2", {"start": "source:digits:0-5", "tuning": "stages:2"}),
     ],
 )  # fmt: skip
-def test_an_arm_is_read_from_the_right(text: str, fields: dict[str, str]) -> None:
+def test_an_arm_is_parsed_from_the_right(text: str, fields: dict[str, str]) -> None:
     assert parse_arm(text) == fields
 
 
 @pytest.mark.parametrize("arms", [("scratch",), ("scratch", "imagenet+frosen"), ("scratch", "scratch@adm")])
-def test_arms_that_make_no_sense_are_told(arms: tuple[str, ...]) -> None:
+def test_invalid_arms_are_an_error(arms: tuple[str, ...]) -> None:
     with pytest.raises(UsageError):
         build_study_spec("digits", arms, None, None, None, None, {})
 
 
-def test_equal_file_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_arms_with_equal_file_names_are_named_with_their_folders(tmp_path: Path) -> None:
     arms = [f"file:{tmp_path}/a/best.pth", f"file:{tmp_path}/b/best.pth+frozen", f"file:{tmp_path}/c/b/best.pth+frozen"]
     arms += [f"file:{tmp_path}/a/best.pth@adam", f"file:{tmp_path}/x+frozen@sgd,1.pth"]
     arms += [f"file:{tmp_path}/x.pth", f"file:{tmp_path}/x.safetensors"]
-    wanted = build_study_spec("digits", ("scratch", *arms), None, None, None, None, {})
-    assert [cell.name for cell in wanted.cells] == [
+    spec = build_study_spec("digits", ("scratch", *arms), None, None, None, None, {})
+    assert [variant.name for variant in spec.variants] == [
         "scratch", "file:a/best.pth", f"file:{tmp_path.name}/b/best.pth+frozen", "file:c/b/best.pth+frozen",
         "file:a/best.pth@adam",
         "file:x-frozen-sgd-1", f"file:{tmp_path.name}/x.pth", f"file:{tmp_path.name}/x.safetensors",
     ]  # fmt: skip
-    assert wanted.cells[5].plan(wanted.plan).arm.tuning == "full"
-    with pytest.raises(UsageError, match="there twice"):
+    assert spec.variants[5].plan(spec.plan).arm.tuning == "full"
+    with pytest.raises(UsageError, match="declared twice"):
         build_study_spec("digits", (arms[0], arms[0]), None, None, None, None, {})
 
 
-def test_what_arms_are_called_does_not_depend_on_where_one_stands(tmp_path: Path, monkeypatch) -> None:
+def test_arm_names_do_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch) -> None:
     for name in ("proj", "elsewhere"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "proj")
     arms = ("file:best.pth", "file:b/best.pth+frozen", "file:odd-1.pth", "file:odd+1.pth")
     rules = {"primary": "file:proj/best.pth vs file:b/best.pth+frozen"}
-    wanted = build_study_spec("digits", arms, None, None, None, None, rules)
+    spec = build_study_spec("digits", arms, None, None, None, None, rules)
     names = ["file:proj/best.pth", "file:b/best.pth+frozen", "file:odd-1", "file:odd-1-2"]
-    write_study(tmp_path, wanted)
+    write_study(tmp_path, spec)
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = read_study(tmp_path)
-    assert [cell.name for cell in again.cells] == names and again.cells == wanted.cells
+    assert [variant.name for variant in again.variants] == names and again.variants == spec.variants
     paths = ["best.pth", "b/best.pth", "odd-1.pth", "odd+1.pth"]
-    starts = [cell.plan(again.plan).arm.start for cell in again.cells]
+    starts = [variant.plan(again.plan).arm.start for variant in again.variants]
     assert starts == [f"file:{tmp_path / 'proj' / path}" for path in paths]
 
 
-def test_a_rung_that_was_taken_over_and_goes_on_is_trained_here(tmp_path: Path, monkeypatch) -> None:
-    def searched(place: str, keep: int) -> dict[str, RunRecord]:
-        settings = {**TINY, "network": "timm:test_resnet", "budgets": "66st", "survivors": keep, "seeds": 1}
-        wanted = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, settings)
-        folder = study.begin(wanted, tmp_path / place, NullReporter())
+def test_a_reused_rung_that_continues_is_trained_again(tmp_path: Path, monkeypatch) -> None:
+    def search_runs(place: str, survivors: int) -> dict[str, RunRecord]:
+        settings = {**TINY, "network": "timm:test_resnet", "budgets": "66st", "survivors": survivors, "seeds": 1}
+        spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, settings)
+        folder = study.begin(spec, tmp_path / place, NullReporter())
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
         return {run.hash: run for run in runs_in(folder / "search")}
 
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    first = searched("first", survivors=1)
-    dropped = {one for one, run in first.items() if not run.done}
-    second = searched("second", survivors=2)
-    went_on = {one for one in dropped if second[one].done}
-    assert went_on and not any(second[one].made_in for one in went_on)
-    assert all(second[one].made_in for one in first.keys() - went_on)
+    first = search_runs("first", survivors=1)
+    dropped = {key for key, run in first.items() if not run.done}
+    second = search_runs("second", survivors=2)
+    continued = {key for key in dropped if second[key].done}
+    assert continued and not any(second[key].reused_from for key in continued)
+    assert all(second[key].reused_from for key in first.keys() - continued)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "other"))
-    alone = searched("alone", survivors=2)
-    for one in went_on:
-        assert weights(second[one].folder) == weights(alone[one].folder)
-        assert [e["val"] for e in second[one].epochs] == [e["val"] for e in alone[one].epochs]
+    alone = search_runs("alone", survivors=2)
+    for key in continued:
+        assert weights(second[key].folder) == weights(alone[key].folder)
+        assert [e["val"] for e in second[key].epochs] == [e["val"] for e in alone[key].epochs]
 
 
 def weights(folder: Path) -> bytes:
     return (folder / "model" / "model.safetensors").read_bytes()
 
 
-def test_a_misspelt_tuning_is_not_taken_for_a_part_of_a_path(tmp_path: Path) -> None:
+def test_a_misspelt_tuning_is_not_read_as_part_of_a_path(tmp_path: Path) -> None:
     weights, odd = tmp_path / "w.pth", tmp_path / "w.pth+frozn"
     weights.touch()
     with pytest.raises(UsageError, match=r"'frozn'.*[dD]id you mean '?frozen"):
@@ -177,179 +177,181 @@ def test_a_misspelt_tuning_is_not_taken_for_a_part_of_a_path(tmp_path: Path) -> 
     assert parse_arm(f"file:{odd}") == {"start": f"file:{odd}"}
 
 
-def test_a_field_that_no_optimizer_has_a_default_for_is_not_held() -> None:
+def test_only_fields_with_optimizer_defaults_can_be_held() -> None:
     with pytest.raises(UsageError, match="held"):
         build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, {"held": "learning_rate"})
 
 
-@pytest.mark.parametrize(("given", "adams"), [({}, 0.001), ({"lr": "0.01"}, 0.01), ({"weight_decay": "0.0001"}, 0.001)])
-def test_what_was_given_holds_for_every_optimizer(given: dict[str, str], adams: float, tmp_path: Path) -> None:
-    wanted = build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, given)
-    recipe = wanted.cells[1].plan(wanted.plan).recipe
-    usual = build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, {})
-    decay = usual.cells[1].plan(usual.plan).recipe.weight_decay
-    assert (recipe.lr, recipe.weight_decay) == (adams, 0.0001 if "weight_decay" in given else decay)
-    write_study(tmp_path, wanted)
-    assert read_study(tmp_path).cells[1].plan(wanted.plan).recipe == recipe
+@pytest.mark.parametrize(
+    ("explicit", "adam_lr"), [({}, 0.001), ({"lr": "0.01"}, 0.01), ({"weight_decay": "0.0001"}, 0.001)]
+)
+def test_explicit_settings_apply_to_every_optimizer(explicit: dict[str, str], adam_lr: float, tmp_path: Path) -> None:
+    spec = build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, explicit)
+    recipe = spec.variants[1].plan(spec.plan).recipe
+    default = build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, {})
+    decay = default.variants[1].plan(default.plan).recipe.weight_decay
+    assert (recipe.lr, recipe.weight_decay) == (adam_lr, 0.0001 if "weight_decay" in explicit else decay)
+    write_study(tmp_path, spec)
+    assert read_study(tmp_path).variants[1].plan(spec.plan).recipe == recipe
     by_hand = tmp_path / "own.toml"
-    told = "".join(f"{name} = {value}\n" for name, value in given.items())
+    lines = "".join(f"{name} = {value}\n" for name, value in explicit.items())
     by_hand.write_text(
-        f'[protocol]\narms = ["scratch", "scratch@adam"]\n[plan.data]\nsource = "digits"\n[plan.recipe]\n{told}'
+        f'[protocol]\narms = ["scratch", "scratch@adam"]\n[plan.data]\nsource = "digits"\n[plan.recipe]\n{lines}'
     )
-    own = read_study(by_hand)
-    found = own.cells[1].plan(own.plan).recipe
-    assert (found.lr, found.weight_decay) == (recipe.lr, recipe.weight_decay)
+    from_toml = read_study(by_hand)
+    read = from_toml.variants[1].plan(from_toml.plan).recipe
+    assert (read.lr, read.weight_decay) == (recipe.lr, recipe.weight_decay)
 
 
-def test_the_same_arm_under_two_names_is_told_before_anything_trains(tmp_path: Path) -> None:
-    wanted = build_study_spec("digits:0-3", ("scratch", "scratch@sgd"), None, None, None, None, TINY)
+def test_the_same_arm_under_two_names_is_an_error_before_training(tmp_path: Path) -> None:
+    spec = build_study_spec("digits:0-3", ("scratch", "scratch@sgd"), None, None, None, None, TINY)
     with pytest.raises(UsageError, match="same arm"):
-        study.begin(wanted, tmp_path, NullReporter())
+        study.begin(spec, tmp_path, NullReporter())
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("how", ["shared", "per-seed"])
-def test_a_small_study_and_its_numbers_from_the_records(how: str, tmp_path: Path) -> None:
-    rules = {**TINY, "search": how, "network": "timm:test_resnet"}
-    wanted = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, rules)
-    folder = study.begin(wanted, tmp_path, NullReporter())
-    assert read_study(folder).protocol == wanted.protocol
+@pytest.mark.parametrize("mode", ["shared", "per-seed"])
+def test_the_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: Path) -> None:
+    rules = {**TINY, "search": mode, "network": "timm:test_resnet"}
+    spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, rules)
+    folder = study.begin(spec, tmp_path, NullReporter())
+    assert read_study(folder).protocol == spec.protocol
     verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert verdict == json.loads((folder / "verdict.json").read_text())
-    described = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
     for part in (verdict, verdict["arms"][0], verdict["arms"][0]["seeds"][0], verdict["contrasts"][0]):
-        assert [name for name in part if f"`{name}`" not in described] == []
-    runs = [run for run in runs_in(folder) if run.about["stage"] == "main"]
+        assert [name for name in part if f"`{name}`" not in documented] == []
+    runs = [run for run in runs_in(folder) if run.role["stage"] == "main"]
     assert len(runs) == 4 and (folder / "model" / "model.safetensors").is_file()
-    right, _ = tables(runs, "test")
-    found, again = verdict["contrasts"][0], crossed(right["scratch@adam"] - right["scratch"])
-    assert (found["mean"], found["low"], found["high"]) == (again.mean, again.low, again.high)
-    assert found["outcome"] == "undecided"  # two seeds decide nothing
-    augmented_views = [folder / "mean-scratch", folder / "mean-scratch@adam"]
-    assert sorted(folder.glob("mean-*")) == augmented_views  # beside the runs, and none of them
-    assert study.repair(folder) == [run.folder for run in runs] + augmented_views
+    right, _ = correctness_tables(runs, "test")
+    contrast, expected = verdict["contrasts"][0], crossed_interval(right["scratch@adam"] - right["scratch"])
+    assert (contrast["mean"], contrast["low"], contrast["high"]) == (expected.mean, expected.low, expected.high)
+    assert contrast["outcome"] == "undecided"  # only two seeds
+    mean_runs = [folder / "mean-scratch", folder / "mean-scratch@adam"]
+    assert sorted(folder.glob("mean-*")) == mean_runs
+    assert study.repair(folder) == [run.folder for run in runs] + mean_runs
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # nothing ran twice
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # no run is repeated
 
     trials = list(runs_in(folder / "search"))
     assert trials and all(f"-search-lr{run.rate:g}-{run.arm}-s{run.seed}" in run.folder.name for run in trials)
     assert not any("search" in run.folder.name for run in runs)
-    second = study.begin(wanted, tmp_path / "again", NullReporter())  # done elsewhere: taken over, and apart from it
-    told = Told()
-    study.run_study(second, LocalEngine(NullReporter()), told)
-    whence = "earlier studies" if how == "shared" else "the search"  # which is the comparison's own runs
-    first_rungs = "search" if how == "shared" else "search for seed 0"
-    there = [line for line in told.said if "already" in line]
-    assert there[0] == f"{first_rungs.capitalize()}, first epoch: 4 of 4 runs are there already, from earlier studies."
-    assert there[-1] == f"Comparison: 4 of 4 runs are there already, from {whence}."
-    assert set(told.ended) == {""}  # no run is told as if it had been trained now
-    taken = [run for run in runs_in(second) if run.about["stage"] == "main"]
-    assert {run.hash for run in taken} == {run.hash for run in runs}
-    assert all(run.made_in for run in (*taken, *runs_in(second / "search")))
+    second = study.begin(spec, tmp_path / "again", NullReporter())  # reuses the runs of the first study
+    reporter = Listener()
+    study.run_study(second, LocalEngine(NullReporter()), reporter)
+    origin = "earlier studies" if mode == "shared" else "the search"  # whose runs are also runs of the comparison
+    first_rungs = "search" if mode == "shared" else "search for seed 0"
+    reused = [line for line in reporter.sentences if "reused" in line]
+    assert reused[0] == f"{first_rungs.capitalize()}, first epoch: 4 of 4 runs are reused from earlier studies."
+    assert reused[-1] == f"Comparison: 4 of 4 runs are reused from {origin}."
+    assert set(reporter.latest) == {""}  # no reused run is reported as trained
+    copies = [run for run in runs_in(second) if run.role["stage"] == "main"]
+    assert {run.hash for run in copies} == {run.hash for run in runs}
+    assert all(run.reused_from for run in (*copies, *runs_in(second / "search")))
     assert {run.hash for run in runs_in(second / "search")} == {run.hash for run in runs_in(folder / "search")}
     files = [path.stat().st_ino for run in runs for path in run.folder.glob("*")]
-    assert not {path.stat().st_ino for run in taken for path in run.folder.glob("*.tfevents.*")} & set(files)
+    assert not {path.stat().st_ino for run in copies for path in run.folder.glob("*.tfevents.*")} & set(files)
 
 
-def test_a_stopped_study_names_itself_as_what_to_resume(tmp_path: Path) -> None:
-    class Stopped:
+def test_the_hint_of_a_stopped_study_names_its_folder(tmp_path: Path) -> None:
+    class StoppedEngine:
         def run(self, jobs):
-            yield 0, json.dumps({"error": {"kind": "InterruptedRunError", "what": "", "cure": "run", "code": 130}})
+            yield 0, job_protocol.interruption_answer(signal.SIGINT)
 
         def close(self) -> None:
             pass
 
-    wanted = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, TINY)
-    folder = study.begin(wanted, tmp_path, NullReporter())
+    spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, TINY)
+    folder = study.begin(spec, tmp_path, NullReporter())
     with pytest.raises(InterruptedRunError) as stop:
-        study.run_study(folder, Stopped(), NullReporter())
+        study.run_study(folder, StoppedEngine(), NullReporter())
     assert str(folder) in stop.value.hint and stop.value.exit_code == 130
 
 
-class Told(NullReporter):
-    """What a study said, and its lines on runs that have ended."""
+class Listener(NullReporter):
+    """Record the sentences of a study, and its lines on runs that have ended."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
-        self.ended: list[str] = []
+        self.sentences: list[str] = []
+        self.latest: list[str] = []
 
     def say(self, sentence: str) -> None:
-        self.said.append(sentence)
+        self.sentences.append(sentence)
 
-    def table(self, table: StudyStatus) -> None:
-        self.ended.append(table.latest)
+    def study_status(self, status: StudyStatus) -> None:
+        self.latest.append(status.latest)
 
 
-class OneJob(LocalEngine):
-    """Stopped after its first job."""
+class OneJobEngine(LocalEngine):
+    """An engine that is interrupted after its first job."""
 
     def run(self, texts: Sequence[str]):
         yield from super().run(texts[:1])
-        yield len(texts) - 1, job_protocol.interrupted(signal.SIGINT)
+        yield len(texts) - 1, job_protocol.interruption_answer(signal.SIGINT)
 
 
 SHORT = {**TINY, "network": "timm:test_resnet", "budgets": "4st", "search": "off"}
 
 
-def test_other_photos_of_a_source_are_refused_before_it_is_trained_again(tmp_path: Path) -> None:
+def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_path: Path) -> None:
     source = tmp_path / "source"
     photos(source, cat=12, dog=12)
-    wanted = build_study_spec("digits:0-3", ("scratch", f"source:{source}"), None, None, None, None, SHORT)
-    folder = study.begin(wanted, tmp_path / "runs", NullReporter())
+    spec = build_study_spec("digits:0-3", ("scratch", f"source:{source}"), None, None, None, None, SHORT)
+    folder = study.begin(spec, tmp_path / "runs", NullReporter())
     with pytest.raises(InterruptedRunError):
-        study.run_study(folder, OneJob(NullReporter()), NullReporter())
+        study.run_study(folder, OneJobEngine(NullReporter()), NullReporter())
     (trained,) = runs_in(folder / "sources")
-    scratch, other = (read_json(folder / "cells.json")[cell.name] for cell in wanted.cells)
+    scratch, other = (read_json(folder / "variants.json")[variant.name] for variant in spec.variants)
     assert other["source_photos"] == trained.plan["facts"]["fingerprint"] and "weights" not in other
     assert "source_photos" not in scratch
     photo = next(source.glob("cat/*"))
     shutil.move(photo, tmp_path / "kept")
-    with pytest.raises(DataError, match=f"source_photos: {trained.plan['facts']['fingerprint']} -> ") as refused:
+    with pytest.raises(DataError, match=f"source_photos: {trained.plan['facts']['fingerprint']} -> ") as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    assert "Put them back" in refused.value.hint
+    assert "Restore them" in error.value.hint
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
     shutil.move(tmp_path / "kept", photo)
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter())["n"] == 2
     assert [run.hash for run in runs_in(folder / "sources")] == [trained.hash]
 
 
-def test_a_seed_that_is_there_twice_is_told_and_not_counted_twice(tmp_path: Path) -> None:
-    wanted = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
-    folder = study.begin(wanted, tmp_path, NullReporter())
+def test_two_runs_of_one_seed_are_an_error(tmp_path: Path) -> None:
+    spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
+    folder = study.begin(spec, tmp_path, NullReporter())
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     first = next(runs_in(folder)).folder
     second = shutil.copytree(first, first.with_name(f"{first.name}-2"))
     content = read_json(second / "plan.json")
     content["plan"]["facts"]["weights_sha256"] = "of other weights"
     write_json(second / "plan.json", {**content, "hash": "another"})
-    with pytest.raises(DataError, match=r"seed \d \(facts.weights_sha256: .* -> of other weights\)") as told:
+    with pytest.raises(DataError, match=r"seed \d \(facts.weights_sha256: .* -> of other weights\)") as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    assert str(first) in told.value.message and second.name in told.value.what
-    shutil.rmtree(second)  # as the cure says
+    assert str(first) in error.value.message and second.name in error.value.message
+    shutil.rmtree(second)  # as the hint says
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter())["n"] == 2
 
 
-def test_the_photos_are_counted_of_the_lowest_seed_whatever_the_folders_are_called(tmp_path: Path) -> None:
-    wanted = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
-    folder = study.begin(wanted, tmp_path, NullReporter())
+def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp_path: Path) -> None:
+    spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
+    folder = study.begin(spec, tmp_path, NullReporter())
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    for run in list(runs_in(folder)):  # as if the second seed had been made first, and split in another way
+    for run in list(runs_in(folder)):  # as if the second seed had run first, with another split
         content = read_json(run.folder / "plan.json")
         content["plan"]["facts"]["counts"] = {"train": 100 + run.seed, "val": 1, "test": 1}
         write_json(run.folder / "plan.json", content)
         run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
     assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]
-    assert conclude(folder, read_study(folder), {})["counts"] == {"train": 100, "val": 1, "test": 1}
+    assert compute_verdict(folder, read_study(folder), {})["counts"] == {"train": 100, "val": 1, "test": 1}
 
 
-def test_a_source_that_diverges_is_told_and_no_arm_starts_from_it(tmp_path: Path) -> None:
-    settings = {**SHORT, "search": "shared", "lr": 1e30}  # the arms' own rates are found by the search
-    wanted = build_study_spec("digits:0-3", ("scratch", "source:digits:4-6"), None, None, None, None, settings)
-    folder = study.begin(wanted, tmp_path, NullReporter())
-    for _ in range(2):  # resumed, it is no better
-        with pytest.raises(DivergedError, match=r"source digits:4-6 diverged at a learning rate of 1e\+30\.") as told:
+def test_a_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -> None:
+    settings = {**SHORT, "search": "shared", "lr": 1e30}  # the search sets the rates of the arms
+    spec = build_study_spec("digits:0-3", ("scratch", "source:digits:4-6"), None, None, None, None, settings)
+    folder = study.begin(spec, tmp_path, NullReporter())
+    for _ in range(2):  # also when it is resumed
+        with pytest.raises(DivergedError, match=r"source digits:4-6 diverged at a learning rate of 1e\+30\.") as error:
             study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-        assert "lower --lr" in told.value.hint and "resume" not in told.value.hint
+        assert "lower --lr" in error.value.hint and "resume" not in error.value.hint
     assert len(list(runs_in(folder / "sources"))) == 1
     assert list(runs_in(folder)) == [] and not (folder / "search").exists()

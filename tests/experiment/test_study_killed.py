@@ -1,4 +1,4 @@
-"""A study cannot be lost: its process is killed again and again, and the verdict is that of a study left alone."""
+"""A study whose process is killed repeatedly and resumed has the verdict of an uninterrupted study."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from headstart.cli.main import main
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
-from tests.runs.test_resume import CONTEXT, _door, wait
+from tests.runs.test_resume import CONTEXT, run_command, wait
 from tests.short_runs import metrics
 
 WORDS = [
@@ -24,38 +24,38 @@ WORDS = [
 ]  # fmt: skip
 
 
-def _life(words: list[str], log: str, cache: str) -> None:
-    """A fresh `headstart WORDS…` with a cache of its own: nothing is taken over from another study."""
+def _run_command(words: list[str], log: str, cache: str) -> None:
+    """Run `headstart WORDS…` with a separate cache, so that no run of another study is reused."""
     os.environ["HEADSTART_CACHE"] = cache
-    _door(words, log)
+    run_command(words, log)
 
 
-def start(words: list[str], place: Path):
-    process = CONTEXT.Process(target=_life, args=(words, str(place / "log"), str(place / "cache")))
+def start(words: list[str], parent: Path):
+    process = CONTEXT.Process(target=_run_command, args=(words, str(parent / "log"), str(parent / "cache")))
     process.start()
     return process
 
 
-def only_study(place: Path) -> Path | None:
-    found = [path.parent for path in (place / "runs").glob("*/study.toml")]
-    return found[0] if found else None
+def only_study(parent: Path) -> Path | None:
+    studies = [path.parent for path in (parent / "runs").glob("*/study.toml")]
+    return studies[0] if studies else None
 
 
-def written(place: Path) -> int:
-    """Bytes in the records of all runs, looked at from outside: they grow while the study gets on."""
-    return sum(path.stat().st_size for path in (place / "runs").rglob("metrics.jsonl"))
+def record_bytes(parent: Path) -> int:
+    """Return the bytes in the records of all runs, which grow while the study runs."""
+    return sum(path.stat().st_size for path in (parent / "runs").rglob("metrics.jsonl"))
 
 
 def without_clock(value: Any) -> Any:
-    """A verdict less its seconds and the names of run folders, which hold the time."""
+    """Return a verdict without seconds and names of run folders, which contain the time."""
     if isinstance(value, dict):
         return {key: without_clock(inner) for key, inner in value.items() if key not in ("seconds", "run")}
     return [without_clock(inner) for inner in value] if isinstance(value, list) else value
 
 
-def left(place: Path) -> dict[str, Any]:
-    """What a finished study leaves: its verdict, and by place and plan the records of its runs, each only once."""
-    folder = only_study(place)
+def study_output(parent: Path) -> dict[str, Any]:
+    """Return the verdict of a finished study, and the records of its runs by folder and plan; each plan ran once."""
+    folder = only_study(parent)
     assert folder is not None
     plans = list(folder.rglob("plan.json"))
     keys = [(path.parents[1].name if path.parents[1] != folder else "", read_json(path)["hash"]) for path in plans]
@@ -71,57 +71,57 @@ def left(place: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    place = tmp_path_factory.mktemp("unbroken")
-    process = start([*WORDS, "--runs", str(place / "runs")], place)
-    assert wait(process, place / "log", 500) == 0
-    return left(place)
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    parent = tmp_path_factory.mktemp("uninterrupted")
+    process = start([*WORDS, "--runs", str(parent / "runs")], parent)
+    assert wait(process, parent / "log", 500) == 0
+    return study_output(parent)
 
 
-def check_killed(place: Path, kills: int, seed: int, expected: dict[str, Any]) -> None:
-    """Kill so many lives, each a random moment after it got on a random bit; then let the study end."""
-    draw = random.Random(seed)
-    (place / "runs").mkdir()
-    process, count = start([*WORDS, "--runs", str(place / "runs")], place), 0
+def check_killed(parent: Path, kills: int, seed: int, expected: dict[str, Any]) -> None:
+    """Kill the process `kills` times, each after random progress and a random delay; then let the study finish."""
+    rng = random.Random(seed)
+    (parent / "runs").mkdir()
+    process, count = start([*WORDS, "--runs", str(parent / "runs")], parent), 0
     while count < kills:
-        goal = written(place) + draw.random() * 20_000  # about a run's record
-        while process.is_alive() and (only_study(place) is None or written(place) <= goal):
+        goal = record_bytes(parent) + rng.random() * 20_000  # about the record of a run
+        while process.is_alive() and (only_study(parent) is None or record_bytes(parent) <= goal):
             time.sleep(0.001)
-        time.sleep(draw.random() * 0.3)  # anywhere: in a step, a save, between two runs
-        assert process.is_alive(), (place / "log").read_text()
+        time.sleep(rng.random() * 0.3)  # during a step, a save, or between two runs
+        assert process.is_alive(), (parent / "log").read_text()
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         count += 1
-        process = start(["resume", str(only_study(place))], place)
-    assert wait(process, place / "log", 500) == 0, (place / "log").read_text()
-    assert left(place) == expected
-    folder = only_study(place)
+        process = start(["resume", str(only_study(parent))], parent)
+    assert wait(process, parent / "log", 500) == 0, (parent / "log").read_text()
+    assert study_output(parent) == expected
+    folder = only_study(parent)
     assert list(folder.rglob("*.tmp-*")) == []
-    made = {path.parent for path in folder.rglob("plan.json")}
-    assert {path for path in folder.rglob("*_*-*-s*") if path.is_dir()} == made  # no run that was only begun
+    runs = {path.parent for path in folder.rglob("plan.json")}
+    assert {path for path in folder.rglob("*_*-*-s*") if path.is_dir()} == runs  # no folder without a plan
 
 
-def test_a_study_killed_twice_ends_as_if_it_had_not_been(tmp_path: Path, unbroken) -> None:
-    check_killed(tmp_path, 2, 1, unbroken)
+def test_a_study_killed_twice_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted) -> None:
+    check_killed(tmp_path, 2, 1, uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_study_killed_ten_times_ends_as_if_it_had_not_been(tmp_path: Path, unbroken) -> None:
-    check_killed(tmp_path, 10, 2, unbroken)
+def test_a_study_killed_ten_times_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted) -> None:
+    check_killed(tmp_path, 10, 2, uninterrupted)
 
 
-def test_a_run_that_was_killed_before_its_plan_was_written_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
-    """Killed between making a run's folder and writing its plan: what is there is no run, and goes."""
+def test_a_run_folder_without_a_plan_is_removed_on_resume(tmp_path: Path, monkeypatch) -> None:
+    """The process is killed after it made the run's folder, and before it wrote the plan."""
     words = [*WORDS, "--search", "off", "--engine", "local", "--runs", str(tmp_path)]
     words[words.index("--seeds") + 1] = "1"
-    real = runner.record.create_run
+    create_run = runner.folders.create_run
 
     def killed(parent: Path, *rest: Any) -> Path:
-        (real(parent, *rest) / ".plan.json.tmp-1-here").write_text("half")
+        (create_run(parent, *rest) / ".plan.json.tmp-1-host").write_text("half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(runner.record, "create_run", killed)
+        patch.setattr(runner.folders, "create_run", killed)
         main(words)
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.rglob("*.tmp-*"))) == 1

@@ -1,1 +1,1 @@
-"""A study: preflight, planning, learning-rate search, runs and the best model."""
+"""Run studies: preflight, planning, learning-rate search, runs and the best model."""

@@ -1,8 +1,7 @@
-"""Do shortcuts, or norms, keep gradients alive? A factorial of twins: shortcut x norm x depth, from the same seeds.
+"""Run an ablation of the network: shortcut x norm x depth, with the same seeds, and report what prevents vanishing.
 
-He et al. 2015 (arXiv:1512.03385) report that plain networks with BatchNorm have healthy gradients. What shortcuts do
-for accuracy and what they do for the flow of gradients are two questions, and each gets a number of its own. Effects
-are simple ones, of a switch with everything else equal.
+He et al. 2015 (arXiv:1512.03385) report that plain networks with BatchNorm have healthy gradients. Effects on accuracy
+and on gradient flow are therefore separate numbers. Each is a simple effect: of one factor with all others equal.
 """
 
 from __future__ import annotations
@@ -19,21 +18,23 @@ from typing import Any
 import numpy as np
 
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.statistics import crossed, over_images
+from headstart.analysis.statistics import crossed_interval, paired_t_interval
 from headstart.analysis.wording import length_words
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import FORMS
 from headstart.config.study_config import FEWEST_SEEDS
 from headstart.diagnostics.checks import findings
-from headstart.diagnostics.gradients import VANISHED, flow_kept
-from headstart.diagnostics.history import EARLY, HEALTHY, read
-from headstart.engines import checked, factory
+from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
+from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
+from headstart.engines import factory
+from headstart.engines.validation import validate_engine_name
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment.preflight import common_precision
 from headstart.hardware import calibration
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import job_protocol
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage import folders, journal, locks
 from headstart.text import capitalize, pluralize, points
 from headstart.training import setup
@@ -41,271 +42,312 @@ from headstart.training import setup
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")
 SWITCHES = ("on", "off")
-EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # that are told at once
+EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # reported together
 LEVEL = 1 - 0.05 / EFFECTS  # Bonferroni: all intervals together hold with 95 %
-OWN = ("network", "shortcut", "norm", "tuning")  # what the factorial decides by itself
-FAR_APART = 1.0  # powers of ten: two that lie closer together are not told apart by a limit between them
+FACTORIAL_SETTINGS = ("network", "shortcut", "norm", "tuning")  # set by the ablation itself
+MIN_RATIO_DECADES = 1.0  # powers of ten between two gradient ratios on either side of the limit for vanishing
 STARTS = FORMS[: FORMS.index("imagenet")]  # random ones
 EPOCHS = "3ep"
-HINT = "Give the same command again: it goes on where it was."
-
-
-ALWAYS, NEVER = "before the first step and after training", "at neither time"
+RESUME_HINT = "Run the same command again to resume."
+ALWAYS, NEVER = "before and after training", "neither before nor after training"
 _TIMES = {
     (True, True): ALWAYS,
-    (True, False): "before the first step, and no longer after training",
-    (False, True): "after training, and not before it",
+    (True, False): "before training only",
+    (False, True): "after training only",
     (False, False): NEVER,
 }
 
 
 @dataclass(frozen=True)
 class FactorialCell:
-    """One cell of the factorial, over its seeds."""
+    """One cell of the factorial: a network, over its seeds.
+
+    Attributes:
+        network: Name of the network, which has the depth.
+        shortcut: `on` or `off`.
+        norm: `batch` or `none`.
+        correct: [seeds, images] of 0 and 1.
+        gradient_ratios: |∂L/∂h| behind the first block over that behind the last, before and after training.
+        findings: Names of the findings in any of its runs.
+        no_finding: Health of runs without findings: healthy, or too early to say.
+    """
 
     network: str
     shortcut: str
     norm: str
-    right: np.ndarray  # [seeds, images] of 0 and 1
-    kept: tuple[float, float]  # |∂L/∂h| behind the first block over that behind the last: at the start, at the end
+    correct: np.ndarray
+    gradient_ratios: tuple[float, float]
     findings: tuple[str, ...]
-    otherwise: str = HEALTHY  # what is said where nothing was found
+    no_finding: str = HEALTHY
 
     @property
     def health(self) -> str:
-        """What was found in any of its runs, or what is said of those in which nothing was."""
-        return ", ".join(self.findings) or self.otherwise
+        """Findings in any of its runs, or the health of runs without findings."""
+        return ", ".join(self.findings) or self.no_finding
 
     @property
     def accuracy(self) -> float:
-        return float(self.right.mean())
+        """Mean accuracy over seeds, 0 to 1."""
+        return float(self.correct.mean())
 
     @property
     def failure(self) -> str:
-        """Why it has nothing to say of gradients after training, in words; "" where it has."""
+        """Why there are no gradients after training to compare, as a predicate; "" if there are."""
         if "exploding gradients" in self.findings:
-            return "explodes"
-        return "" if all(map(math.isfinite, self.kept)) else "did not train to its end"
+            return "has exploding gradients"
+        return "" if all(map(math.isfinite, self.gradient_ratios)) else "did not finish training"
 
     @property
     def vanishing(self) -> str:
-        """When hardly anything reaches the first block."""
-        return _TIMES[self.kept[0] <= VANISHED, self.kept[1] <= VANISHED]
+        """When the gradient vanishes on the way to the first block."""
+        return _TIMES[self.gradient_ratios[0] <= MAX_VANISHED_RATIO, self.gradient_ratios[1] <= MAX_VANISHED_RATIO]
 
 
-def compare(
+def run_ablation(
     source: str, settings: Mapping[str, Any], runs: Path, reporter: Reporter, *, engine: str = "auto", seeds: int = 1
 ) -> dict[str, Any]:
-    """Train the twins that are not there yet; returns `twins`, `effects` and `sentences`.
+    """Train the networks of the ablation that are not trained yet, and compare them.
 
-    `start` among the settings may be one of the random ones. The folder is named by what was asked, so that the same
-    call goes on where it was stopped. Raises UsageError for settings that are the factorial's own,
-    InterruptedRunError, also for Ctrl-C between two twins, and every error of a run.
+    The folder is named after the configuration, so that the same call resumes an interrupted ablation.
+
+    Args:
+        source: The images.
+        settings: Settings of the runs. `start` may be one of `STARTS`.
+        runs: Folder in which the ablation's folder is made.
+        reporter: Receives progress.
+        engine: Name of the engine.
+        seeds: Seeds of each network.
+
+    Returns:
+        `cells`, `effects`, `sentences` and `folder`.
+
+    Raises:
+        UsageError: A setting is one of `FACTORIAL_SETTINGS`, or the start is not random.
+        DataError: The evaluation split has fewer than two images.
+        InterruptedRunError: A signal stopped a run, or the ablation between two runs.
     """
-    if seeds < 1:
-        raise UsageError(f"{seeds} seeds are no twins.", "Use --seeds 1 or more.")
-    if taken := [name for name in settings if name in OWN]:
-        raise UsageError(f"--{taken[0]} is what the twins differ in, or have in common.", "Leave it out.")
     start = settings.get("start", "scratch")
-    if start not in STARTS:
-        raise UsageError(
-            f"Twins begin with random weights, not with {start}: pretrained ones are made for one of them.",
-            f"Use --start with one of {', '.join(STARTS)}, or leave it out.",
-        )
-    checked(engine)
+    _check_settings(settings, start, seeds)
+    validate_engine_name(engine)
     draft = resolve_settings({"source": source, "epochs": EPOCHS, **settings}).plan
     folders.require_writable(runs)
     draft = calibration.resolve_machine(draft)
-    asked: list[tuple[RunConfig, dict[str, Any]]] = []
-    met: list[tuple[str, setup.ResolvedRun]] = []
+    resolved: list[tuple[str, setup.ResolvedRun]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
-        cell = f"{start},network={network},norm={norm},shortcut={shortcut}"
-        plan = draft.changed("network", **{**draft.network.model_dump(), "network": network, "norm": norm,
-                                           "shortcut": shortcut})  # fmt: skip
-        met.append((cell, setup.complete(plan, NullReporter())))
-    counts = met[0][1].plan.facts.counts
-    if (counts["test"] or counts["val"]) < 2:
-        raise DataError("One image cannot judge twins.", "Let test have two images at least, or val without a test.")
-    folder, common = _place(runs, draft, [completed for _, completed in met])
-    for cell, completed in met:
+        variant = f"{start},network={network},norm={norm},shortcut={shortcut}"
+        factors = {"network": network, "norm": norm, "shortcut": shortcut}
+        plan = draft.changed("network", **{**draft.network.model_dump(), **factors})
+        resolved.append((variant, setup.resolve_run(plan, NullReporter())))
+    _require_two_images(resolved[0][1].plan)
+    folder, precision = _folder_and_precision(runs, draft, [run for _, run in resolved])
+    requests: list[RunRequest] = []
+    for variant, run in resolved:
         for seed in range(draft.seeding.seed, draft.seeding.seed + seeds):
-            own = completed.plan.changed("seeding", seed=seed).changed("machine", precision=common)
-            own = completed.dataset.recounted(own)
-            asked.append(
-                (own, {"variant": cell, "stage": "ablation", "budget": str(own.recipe.epochs), "fraction": 1.0})
+            plan = run.dataset.with_split_counts(
+                run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
             )
-    reporter.say(f"{len(asked)} twins in {folder}. Safe to press Ctrl-C: the same command goes on.")
-    _carry_out(folder, asked, engine, reporter)
-    made = {run.hash: run for run in runs_in(folder)}
-    of_cell: dict[str, list[RunRecord]] = {}
-    for plan, about in asked:
-        of_cell.setdefault(about["variant"], []).append(made[plan.hash])
-    found = [_twin(runs) for runs in of_cell.values()]
-    return ablation_summary(found, asked[0][0]) | {"folder": str(folder)}
+            role = {"variant": variant, "stage": "ablation", "budget": str(plan.recipe.epochs), "fraction": 1.0}
+            requests.append((plan, role))
+    reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
+    _run(folder, requests, engine, reporter)
+    records = {run.hash: run for run in runs_in(folder)}
+    by_variant: dict[str, list[RunRecord]] = {}
+    for plan, run_role in requests:
+        by_variant.setdefault(run_role["variant"], []).append(records[plan.hash])
+    cells = [_cell(runs) for runs in by_variant.values()]
+    return ablation_summary(cells, requests[0][0]) | {"folder": str(folder)}
 
 
-def _place(runs: Path, draft: RunConfig, met: Sequence[setup.ResolvedRun]) -> tuple[Path, str]:
-    """The factorial's folder, and the precision that all twins have.
+def _check_settings(settings: Mapping[str, Any], start: str, seeds: int) -> None:
+    """Raise UsageError for settings that an ablation cannot have."""
+    if seeds < 1:
+        raise UsageError(f"--seeds must be at least 1 (now {seeds}).", "Use --seeds 1 or more.")
+    if fixed := [name for name in settings if name in FACTORIAL_SETTINGS]:
+        raise UsageError(f"--{fixed[0]} is set by the ablation for each of its networks.", "Leave it out.")
+    if start not in STARTS:
+        raise UsageError(
+            f"An ablation starts from random weights, not from {start}: pretrained weights fit only one network.",
+            f"Use --start with one of {', '.join(STARTS)}, or leave it out.",
+        )
 
-    One that was left to be measured is that of the twins which are there already: the machine may be measured anew,
-    and differ, between a command and the same one again. It is no part of the folder's name then.
+
+def _require_two_images(plan: RunConfig) -> None:
+    """Raise DataError if the evaluation split has fewer than two images: an interval needs two."""
+    split = "test" if plan.facts.counts["test"] else "val"
+    if (count := plan.facts.counts[split]) < 2:
+        raise DataError(
+            f"The {split} split has {pluralize(count, 'image')}, and an ablation needs at least 2.",
+            f"Add images to {split}.",
+        )
+
+
+def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup.ResolvedRun]) -> tuple[Path, str]:
+    """Return the ablation's folder and the precision of all its runs.
+
+    A measured precision may differ when the command is run again. It is then not part of the folder's name, and the
+    precision of the first existing run is used.
     """
-    precision, first = common_precision(met), met[0].plan
+    precision, first = common_precision(resolved), resolved[0].plan
     measured = draft.machine.precision == "auto"
     named = first.changed("machine", precision="fp32" if measured else precision)
     folder = runs / f"ablation-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
-    begun = next(runs_in(folder), None) if measured else None
-    return folder, begun.plan["machine"]["precision"] if begun is not None else precision
+    existing = next(runs_in(folder), None) if measured else None
+    return folder, existing.plan["machine"]["precision"] if existing is not None else precision
 
 
-def _carry_out(
-    folder: Path, asked: Sequence[tuple[RunConfig, dict[str, Any]]], engine: str, reporter: Reporter
-) -> None:
+def _run(folder: Path, requests: Sequence[RunRequest], engine: str, reporter: Reporter) -> None:
+    """Run each request as a job of its own; finished runs are reused."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [job_protocol.text(folder, [one]) for one in asked]
+    jobs = [job_protocol.text(folder, [request]) for request in requests]
     try:
         with (
             locks.locked(folder),
-            factory.opened(engine, asked[0][0], reporter) as chosen,
-            closing(chosen.run(texts)) as made,
+            factory.open_engine(engine, requests[0][0], reporter) as opened,
+            closing(opened.run(jobs)) as answers,
         ):
-            for count, (index, answer) in enumerate(made, 1):
+            for count, (index, answer) in enumerate(answers, 1):
                 job_protocol.folders(answer)
-                reporter.say(f"{count} of {len(asked)}: {asked[index][1]['variant']}")
+                reporter.say(f"{count} of {len(requests)}: {requests[index][1]['variant']}")
     except KeyboardInterrupt:
-        raise InterruptedRunError(signal.SIGINT, HINT) from None
-    except InterruptedRunError as stop:  # a run does not know that it is one of many
-        stop.hint = HINT
+        raise InterruptedRunError(signal.SIGINT, RESUME_HINT) from None
+    except InterruptedRunError as stop:  # the hint of a run names only that run
+        stop.hint = RESUME_HINT
         raise
 
 
-def _twin(runs: Sequence[RunRecord]) -> FactorialCell:
-    """The runs of one cell, one for each seed."""
+def _cell(runs: Sequence[RunRecord]) -> FactorialCell:
+    """Return the cell of these runs, one for each seed."""
     network = runs[0].plan["network"]
-    histories = [read(run.plan, journal.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
-    start = _middle([flow_kept(history.probes[0]) for history in histories if history.probes])
-    after = [history.probes[-1] for history in histories if len(history.probes) > 1 and history.state == "finished"]
-    end = _middle([flow_kept(probe) for probe in after]) if len(after) == len(runs) else math.nan
+    histories = [read_history(run.plan, journal.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
+    before = _geometric_mean([first_to_last_ratio(history.probes[0]) for history in histories if history.probes])
+    probes = [history.probes[-1] for history in histories if len(history.probes) > 1 and history.state == "finished"]
+    after = _geometric_mean([first_to_last_ratio(probe) for probe in probes]) if len(probes) == len(runs) else math.nan
     split = "test" if "test" in runs[0].result else "val"
-    names = [one.name for history in histories for one in findings(history)]
-    right = np.array([run.judged(split).right for run in runs])
-    otherwise = EARLY if EARLY in [history.standing for history in histories] else HEALTHY
+    names = [finding.name for history in histories for finding in findings(history)]
+    correct = np.array([run.correctness(split).correct for run in runs])
+    no_finding = TOO_EARLY if TOO_EARLY in [history.status for history in histories] else HEALTHY
     return FactorialCell(
-        network["network"], network["shortcut"], network["norm"], right, (start, end), tuple(dict.fromkeys(names)),
-        otherwise,
+        network["network"], network["shortcut"], network["norm"], correct, (before, after), tuple(dict.fromkeys(names)),
+        no_finding,
     )  # fmt: skip
 
 
-def _middle(values: Sequence[float | None]) -> float:
-    """The geometric mean of what is known; NaN of nothing."""
-    known = [math.log10(value) for value in values if value]
-    return 10 ** float(np.mean(known)) if known else math.nan
+def _geometric_mean(values: Sequence[float | None]) -> float:
+    """Return the geometric mean of the values that are not None or 0; NaN if there are none."""
+    exponents = [math.log10(value) for value in values if value]
+    return 10 ** float(np.mean(exponents)) if exponents else math.nan
 
 
-def ablation_summary(twins: Sequence[FactorialCell], plan: RunConfig) -> dict[str, Any]:
-    """The twins, the effect of each switch in each pair, and what that says in words."""
+def ablation_summary(cells: Sequence[FactorialCell], plan: RunConfig) -> dict[str, Any]:
+    """Return the cells, the effect of each factor in each pair of cells, and sentences that describe them.
+
+    `plan` is the resolved configuration of one of the runs.
+    """
     effects = [
-        _effect(switch, _one(twins, switch, "on", other), _one(twins, switch, "off", other))
+        _effect(switch, _find(cells, switch, "on", other), _find(cells, switch, "off", other))
         for switch, others in (("shortcut", NORMS), ("norm", SWITCHES))
         for other in product(DEPTHS, others)
     ]
-    seeds, images = twins[0].right.shape
+    seeds, images = cells[0].correct.shape
     length = length_words(str(plan.recipe.epochs))
-    of = "images" if plan.facts.counts.get("test") else "images of val, which also chose each twin's epoch"
+    split = "images" if plan.facts.counts.get("test") else "images of val, which also selected each network's epoch"
     head = (
-        f"{len(twins)} twins, {pluralize(seeds, 'seed')}, {length}, judged on {images} {of}. Kept: "
+        f"{len(cells)} networks, {pluralize(seeds, 'seed')}, {length}, evaluated on {images} {split}. Gradient ratio: "
         "|∂L/∂h| behind the first block over that behind the last, before and after training."
     )
     table = [
-        f"  {one.network:9} norm {one.norm:6} shortcut {one.shortcut:4} {100 * one.accuracy:5.1f} %   kept "
-        f"{one.kept[0]:.1e}  {one.kept[1]:.1e}  {one.health}"
-        for one in twins
+        f"  {cell.network:9} norm {cell.norm:6} shortcut {cell.shortcut:4} {100 * cell.accuracy:5.1f} %   gradient "
+        f"ratio {cell.gradient_ratios[0]:.1e}  {cell.gradient_ratios[1]:.1e}  {cell.health}"
+        for cell in cells
     ]
     limits = (
-        f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g}, and weights of "
-        f"{plan.arm.start}, for all twins"
+        f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g}, and initial weights "
+        f"{plan.arm.start}, for all networks"
     )
-    limits += "; one seed: intervals hold the luck of the images, not that of the seed" if seeds == 1 else ""
-    limits += f". With fewer than {FEWEST_SEEDS} seeds accuracies are undecided." if seeds < FEWEST_SEEDS else "."
+    limits += (
+        "; one seed: intervals contain the sampling error of the images, not that of the seed" if seeds == 1 else ""
+    )
+    limits += f". Accuracies are undecided with fewer than {FEWEST_SEEDS} seeds." if seeds < FEWEST_SEEDS else "."
     return {
         "cells": [
-            {"network": one.network, "shortcut": one.shortcut, "norm": one.norm, "accuracy": one.accuracy,
-             "kept_at_start": _known(one.kept[0]), "kept_at_end": _known(one.kept[1]), "findings": list(one.findings),
-             "health": one.health}
-            for one in twins
+            {"network": cell.network, "shortcut": cell.shortcut, "norm": cell.norm, "accuracy": cell.accuracy,
+             "kept_at_start": _finite(cell.gradient_ratios[0]), "kept_at_end": _finite(cell.gradient_ratios[1]),
+             "findings": list(cell.findings), "health": cell.health}
+            for cell in cells
         ],
         "effects": effects,
         "sentences": [head, *table, *(effect["sentence"] for effect in effects), limits],
     }  # fmt: skip
 
 
-def _one(twins: Sequence[FactorialCell], switch: str, state: str, other: tuple[str, str]) -> FactorialCell:
-    """The twin of a depth with a switch on or off; `other` is the depth and the state of the other switch."""
+def _find(cells: Sequence[FactorialCell], switch: str, state: str, other: tuple[str, str]) -> FactorialCell:
+    """Return the cell with a factor on or off; `other` is the depth and the state of the other factor."""
     network, rest = other
-    wanted = (network, state, rest) if switch == "shortcut" else (network, rest, "batch" if state == "on" else "none")
-    return next(one for one in twins if (one.network, one.shortcut, one.norm) == wanted)
+    key = (network, state, rest) if switch == "shortcut" else (network, rest, "batch" if state == "on" else "none")
+    return next(cell for cell in cells if (cell.network, cell.shortcut, cell.norm) == key)
 
 
 def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> dict[str, Any]:
-    """What a switch does to accuracy, and to the share of the gradient that reaches the first block."""
-    accuracy, low, high = _difference(on.right.astype(float) - off.right)
-    before, after = (_orders(*kept) for kept in zip(on.kept, off.kept, strict=True))
-    where = f"Depth {on.network.removeprefix('resnet')}, "
+    """Return the effect of a factor on accuracy and on the gradient ratio."""
+    accuracy, low, high = _difference(on.correct.astype(float) - off.correct)
+    before, after = (_decades(*ratios) for ratios in zip(on.gradient_ratios, off.gradient_ratios, strict=True))
+    context = f"Depth {on.network.removeprefix('resnet')}, "
     if switch == "shortcut":
-        where += "with BatchNorm" if on.norm == "batch" else "without a norm"
+        context += "with BatchNorm" if on.norm == "batch" else "without a norm"
     else:
-        where += "with shortcuts" if on.shortcut == "on" else "plain"
-    what = "shortcuts" if switch == "shortcut" else "BatchNorm"
-    adds = low > 0 and len(on.right) >= FEWEST_SEEDS
-    meaning = _meaning(on, off, what, apart=min(before, after), adds=adds)
+        context += "with shortcuts" if on.shortcut == "on" else "without shortcuts"
+    factor = "shortcuts" if switch == "shortcut" else "BatchNorm"
+    adds = low > 0 and len(on.correct) >= FEWEST_SEEDS
+    meaning = _meaning(on, off, factor, decades=min(before, after), adds=adds)
     sentence = (
-        f"{where}: with {what} accuracy differs by {points(accuracy, signed=True)} points ({100 * LEVEL:.3g} % "
-        f"interval {points(low)} to {points(high)}), and the share of the gradient that reaches the first block by "
-        f"{_factor(before)} before training and {_factor(after)} after it. {meaning}"
+        f"{context}: with {factor} accuracy differs by {points(accuracy, signed=True)} percentage points "
+        f"({100 * LEVEL:.3g} % interval {points(low)} to {points(high)}), and the gradient ratio by "
+        f"{_factor_words(before)} before training and {_factor_words(after)} after it. {meaning}"
     )
     return {"switch": switch, "network": on.network, "shortcut": on.shortcut if switch == "norm" else None,
             "norm": on.norm if switch == "shortcut" else None, "accuracy": accuracy, "low": low, "high": high,
-            "orders_at_start": _known(before), "orders": _known(after), "sentence": sentence}  # fmt: skip
+            "orders_at_start": _finite(before), "orders": _finite(after), "sentence": sentence}  # fmt: skip
 
 
-def _meaning(on: FactorialCell, off: FactorialCell, what: str, *, apart: float, adds: bool) -> str:
-    """What two twins, with and without `what`, show of gradients.
+def _meaning(on: FactorialCell, off: FactorialCell, factor: str, *, decades: float, adds: bool) -> str:
+    """Return a sentence on the gradients of two networks, with and without a factor.
 
-    `apart` is how many powers of ten lie between what they keep; `adds` is true where it is proved to help accuracy.
+    `decades` are the powers of ten between their gradient ratios; `adds`: the factor improves accuracy significantly.
     """
-    one = what == "BatchNorm"
-    keep, add, it = ("keeps", "adds", "it") if one else ("survivors", "add", "they")
-    if failed := [
-        f"the twin {which} {what} {twin.failure}" for twin, which in ((on, "with"), (off, "without")) if twin.failure
+    prevents, makes = ("prevents", "makes") if factor == "BatchNorm" else ("prevent", "make")
+    if failures := [
+        f"the network {which} {factor} {cell.failure}"
+        for cell, which in ((on, "with"), (off, "without"))
+        if cell.failure
     ]:
-        return f"{capitalize(' and '.join(failed))}, so that no more is said of gradients."
-    if off.vanishing == ALWAYS and on.vanishing == NEVER and apart >= FAR_APART:
-        return f"Without {what} the gradient vanishes, with {what} it does not: here {what} {keep} it alive."
+        return f"{capitalize(' and '.join(failures))}: gradients are not compared."
+    if off.vanishing == ALWAYS and on.vanishing == NEVER and decades >= MIN_RATIO_DECADES:
+        return f"Without {factor} the gradient vanishes, with {factor} it does not: {factor} {prevents} vanishing here."
     if off.vanishing == on.vanishing == ALWAYS:
-        return f"The gradient vanishes with and without {what}."
+        return f"The gradient vanishes with and without {factor}."
     if not off.vanishing == on.vanishing == NEVER:
-        return f"With {what} the gradient vanishes {on.vanishing}; without, {off.vanishing}."
+        return f"With {factor} the gradient vanishes {on.vanishing}; without {factor}, {off.vanishing}."
     if adds:
-        return f"It does not vanish without {what} either: what {what} {add} to accuracy, {it} {add} in another way."
-    return f"It does not vanish without {what} either, so that {what} {keep} nothing alive here."
+        return f"It does not vanish without {factor} either: the gain in accuracy with {factor} has another cause."
+    return f"It does not vanish without {factor} either: {factor} {makes} no difference to vanishing here."
 
 
-def _difference(right: np.ndarray) -> tuple[float, float, float]:
-    """Mean of [seeds, images] and its interval: over both, or of one seed over its images."""
-    if len(right) > 1:
-        found = crossed(right, LEVEL)
-        return found.mean, found.low, found.high
-    return over_images(right[0], LEVEL)
+def _difference(difference: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of [seeds, images] and its interval: over both, or of one seed over its images."""
+    if len(difference) > 1:
+        interval = crossed_interval(difference, LEVEL)
+        return interval.mean, interval.low, interval.high
+    return paired_t_interval(difference[0], LEVEL)
 
 
-def _orders(on: float, off: float) -> float:
-    """How many powers of ten the kept share `on` is above `off`; NaN where one is unknown."""
+def _decades(on: float, off: float) -> float:
+    """Return the powers of ten from the gradient ratio `off` to `on`; NaN if either is unknown."""
     return math.log10(on / off) if on > 0 and off > 0 else math.nan
 
 
-def _factor(orders: float) -> str:
-    return "an unknown factor" if math.isnan(orders) else f"a factor of 10^{round(orders, 1) + 0:.1f}"
+def _factor_words(decades: float) -> str:
+    return "an unknown factor" if math.isnan(decades) else f"a factor of 10^{round(decades, 1) + 0:.1f}"
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What programs take from a study: the chosen model in its folder, and an error where it is not of a winner."""
+"""Export a study's best model, and require that a study has a winner."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from headstart.analysis.wording import judged, paragraph, splits
-from headstart.artifacts.model_folder import make_whole
+from headstart.analysis.wording import evaluation_images, paragraph, splits
+from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import UsageError
 from headstart.storage import files
 from headstart.text import pluralize
 
 
 def export(folder: Path, verdict: dict[str, Any]) -> None:
-    """The model of the arm that val chose as `model/` of the study.
+    """Copy the model of the arm selected on val to `model/` in the study's folder.
 
-    Its card quotes the arm's mean, not the exported seed's number.
+    The model card quotes the arm's mean, not the accuracy of the exported seed. Does nothing if the run has no model.
+
+    Args:
+        folder: Folder of the study.
+        verdict: Content of its verdict.json.
     """
     source, target = folder / verdict["exported"]["run"] / "model", folder / "model"
     if not source.is_dir():
@@ -24,13 +28,15 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     scratch = target.with_name(f"model{files.temp_suffix()}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
-    make_whole(scratch)
+    merge_weight_files(scratch)
     arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["chosen"])
     card = scratch / "README.md"
     lines = [
         card.read_text(encoding="utf-8"),
-        f"Chosen by {splits(verdict)[0]} among {pluralize(verdict['n'], 'seed')} of the arm {arm['name']}, whose mean on "
-        f"{verdict['evaluation']['images']} {judged(verdict)} is {arm['test']:.3f}: expect that, not one seed's number.\n",
+        f"Selected on {splits(verdict)[0]} among {pluralize(verdict['n'], 'seed')} of the arm {arm['name']}. The arm's "
+        f"mean on {verdict['evaluation']['images']} {evaluation_images(verdict)} is {arm['test']:.3f}: "
+        "expect this accuracy, not "
+        "that of a single seed.\n",
         f"{paragraph(verdict['sentences'])}\n",
     ]
     card.write_text("\n".join(lines), encoding="utf-8")
@@ -38,13 +44,20 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     scratch.rename(target)
 
 
-def require(verdict: dict[str, Any]) -> None:
-    """Raise UsageError where the verdict has no winner, or where it is not the arm of the study's model."""
+def require_winner(verdict: dict[str, Any]) -> None:
+    """Require that the study has a winner and that its exported model is of the winning arm.
+
+    Args:
+        verdict: Content of the study's verdict.json.
+
+    Raises:
+        UsageError: There is no winner, or the winner is not the arm selected on val.
+    """
     if verdict["winner"] is None:
-        raise UsageError("The study has no winner.", "Read its sentences for what would settle it.")
+        raise UsageError("The study has no winner.", "Read the verdict for how many seeds or images would decide it.")
     if verdict["winner"] != verdict["chosen"]:
-        chose, judge = splits(verdict)
+        selection, evaluation = splits(verdict)
         raise UsageError(
-            f"The study's model, {chose}'s choice, is of an arm that lost on {judge}.",
-            "Read its sentences, and take a model of the other arm.",
+            f"The study's model was selected on {selection}, and its arm lost on {evaluation}.",
+            "Read the verdict, and use a model of the winning arm.",
         )

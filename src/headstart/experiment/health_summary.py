@@ -1,4 +1,4 @@
-"""What ails the runs of a study, told as they end: engines are silent, and a study of many runs must not be a flood."""
+"""Report health findings of a study's runs, each once per arm, so that a study of many runs stays readable."""
 
 from __future__ import annotations
 
@@ -12,39 +12,46 @@ from headstart.text import capitalize, pluralize
 
 
 class HealthSummary:
-    """Counts the findings of an arm's runs, and tells each once when it first appears.
+    """Count the findings of each arm's runs, and report each finding when it first appears.
 
-    Trials of a search are left out: the ends of a grid are there to be too high and too low.
+    Trials of the learning-rate search are left out: rates at the ends of a grid are expected to be too high or too low.
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str, set[str]] = defaultdict(set)  # cell -> hashes
-        self._ill: dict[tuple[str, str], set[str]] = defaultdict(set)  # cell and name of the finding -> hashes
-        self._told: set[tuple[str, str]] = set()
+        """Start without runs."""
+        self._runs: dict[str, set[str]] = defaultdict(set)  # variant -> hashes
+        self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's name) -> hashes
+        self._reported: set[tuple[str, str]] = set()
 
-    def count(self, about: Mapping[str, Any], record: RunRecord) -> None:
-        """Note a run that was there already."""
-        if about["stage"] != "search":
-            self._runs[about["variant"]].add(record.hash)
-            for finding in record.unhealthy_findings:
-                self._ill[about["variant"], finding.name].add(record.hash)
+    def add(self, role: Mapping[str, Any], run: RunRecord) -> None:
+        """Count the findings of a run without reporting them."""
+        if role["stage"] != "search":
+            self._runs[role["variant"]].add(run.hash)
+            for finding in run.unhealthy_findings:
+                self._unhealthy[role["variant"], finding.name].add(run.hash)
 
-    def take(self, about: Mapping[str, Any], record: RunRecord) -> list[str]:
-        """Note a run that has just ended; returns a sentence for each ailment that is new in its arm."""
-        self.count(about, record)
-        told = []
-        for finding in record.unhealthy_findings if about["stage"] != "search" else ():
-            key = (about["variant"], finding.name)
-            if key not in self._told:
-                self._told.add(key)
-                told.append(f"{capitalize(finding.name)} in {about['variant']}, seed {record.seed}: {finding.sentence}")
-        return told
+    def new_findings(self, role: Mapping[str, Any], run: RunRecord) -> list[str]:
+        """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
+        self.add(role, run)
+        sentences = []
+        for finding in run.unhealthy_findings if role["stage"] != "search" else ():
+            key = (role["variant"], finding.name)
+            if key not in self._reported:
+                self._reported.add(key)
+                sentences.append(
+                    f"{capitalize(finding.name)} in {role['variant']}, seed {run.seed}: {finding.sentence}"
+                )
+        return sentences
 
     def summary(self, folder: Path) -> list[str]:
-        """How many runs of an arm have an ailment, where that is more than was told; `folder` is the study's."""
+        """Return how many runs of an arm have a finding, unless the only one has been reported.
+
+        Args:
+            folder: Folder of the study, named in the sentences.
+        """
         return [
-            f"{capitalize(name)} in {len(ill)} of {pluralize(len(self._runs[cell]), 'run')} of {cell}. "
-            f"`headstart diagnose {folder}` tells of each."
-            for (cell, name), ill in self._ill.items()
-            if len(ill) > 1 or (cell, name) not in self._told
+            f"{capitalize(name)} in {len(hashes)} of {pluralize(len(self._runs[variant]), 'run')} of {variant}. "
+            f"Run `headstart diagnose {folder}` for details."
+            for (variant, name), hashes in self._unhealthy.items()
+            if len(hashes) > 1 or (variant, name) not in self._reported
         ]

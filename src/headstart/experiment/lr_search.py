@@ -1,9 +1,9 @@
-"""Finding each arm's learning rate before the comparison: equal budgets, seeds of its own, no arm against another.
+"""Search each arm's learning rate: equal budgets, separate seeds, no comparison between arms.
 
-A rung keeps the best few rates within an arm; they run whole on the search seeds, and the best mean on val is taken.
-Where an arm's best lies at the edge of the grid, one more point is added, for every arm alike, at most twice. A rung is
-the beginning of the whole run, which goes on from there: nothing is trained twice. How long it is, `eta.rung_epochs`
-says.
+The search uses one rung, as in ASHA: every rate is first trained for a few epochs (the rung; `workload.rung_epochs`
+gives the number), and the best few rates of each arm, the survivors, are trained to the end on the search seeds. The
+rate with the best mean on val is chosen. A run continues from its rung, so that no epoch is trained twice. If the best
+rate of an arm lies at an edge of the grid, one rate is added there for every arm, at most twice.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from typing import Any
 
 from headstart.analysis.run_records import RunRecord, epoch_score
 
-EXTENSIONS = 2
-Score = tuple[float, float]  # of val: the metric, and minus the loss, which breaks ties
+MAX_EXTENSIONS = 2
+Score = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate of one cell on one search seed; with `rung` only as much of it as a rung has.
+    """One learning rate of one variant on one search seed.
 
-    `extension` counts how often the grid had been widened when it was asked for.
+    Attributes:
+        variant: Name of the arm variant.
+        rate: Learning rate.
+        seed: Search seed.
+        rung: Train only the rung, not the whole run.
+        extension: How often the grid had been extended when the trial was requested.
     """
 
-    cell: str
+    variant: str
     rate: float
     seed: int
     rung: bool
@@ -33,8 +38,15 @@ class Trial:
 
 
 @dataclass
-class Outcome:
-    """What a search found: `chosen` rates, best rates at an `edges` of the grid, and everything that was tried."""
+class SearchOutcome:
+    """Result of a search.
+
+    Attributes:
+        chosen: Learning rate of each variant.
+        edges: Chosen rates that lie at an edge of the final grid, by variant.
+        tried: Scores by variant and rate: `rung` is that of the rung, `whole` those of the whole runs.
+        grid: The final grid, ascending.
+    """
 
     chosen: dict[str, float]
     edges: dict[str, float]
@@ -43,60 +55,78 @@ class Outcome:
 
 
 def search(
-    cells: Sequence[str],
+    variants: Sequence[str],
     grid: Iterable[float],
     seeds: Sequence[int],
     *,
     survivors: int,
     metric: str,
     run: Callable[[Sequence[Trial]], Mapping[Trial, RunRecord]],
-) -> Outcome:
-    """Choose a rate for each cell. `run` carries trials out and gives their records; it may know them already."""
-    points = sorted(set(grid))
-    rungs: dict[str, dict[float, Score]] = {cell: {} for cell in cells}
-    whole: dict[str, dict[float, list[float]]] = {cell: {} for cell in cells}
+) -> SearchOutcome:
+    """Choose a learning rate for each variant.
+
+    Args:
+        variants: Names of the arm variants.
+        grid: Learning rates to try.
+        seeds: Search seeds. Rungs use the first one, whole runs all of them.
+        survivors: Number of rates per variant that are trained to the end.
+        metric: `accuracy` or `balanced`.
+        run: Runs trials and returns their records. It may return records of earlier runs.
+    """
+    rates = sorted(set(grid))
+    rungs: dict[str, dict[float, Score]] = {variant: {} for variant in variants}
+    whole: dict[str, dict[float, list[float]]] = {variant: {} for variant in variants}
     diverged: set[tuple[str, float]] = set()
     chosen: dict[str, float] = {}
     edges: dict[str, float] = {}
-    for extension in range(EXTENSIONS + 1):
-        wanted = [
-            Trial(cell, rate, seeds[0], True, extension) for cell in cells for rate in points if rate not in rungs[cell]
-        ]
-        for trial, record in run(wanted).items():
-            rungs[trial.cell][trial.rate] = rung_score(record, metric)
-        kept = {cell: best_rates(rungs[cell], survivors) for cell in cells}
+    for extension in range(MAX_EXTENSIONS + 1):
         trials = [
-            Trial(cell, rate, seed, False, extension)
-            for cell in cells
-            for rate in kept[cell]
-            if rate not in whole[cell]
+            Trial(variant, rate, seeds[0], True, extension)
+            for variant in variants
+            for rate in rates
+            if rate not in rungs[variant]
+        ]
+        for trial, record in run(trials).items():
+            rungs[trial.variant][trial.rate] = rung_score(record, metric)
+        best = {variant: best_rates(rungs[variant], survivors) for variant in variants}
+        trials = [
+            Trial(variant, rate, seed, False, extension)
+            for variant in variants
+            for rate in best[variant]
+            if rate not in whole[variant]
             for seed in seeds
         ]
         for trial, record in run(trials).items():
-            whole[trial.cell].setdefault(trial.rate, []).append(record.val_score(metric))
+            whole[trial.variant].setdefault(trial.rate, []).append(record.val_score(metric))
             if record.result.get("state") == "diverged":
-                diverged.add((trial.cell, trial.rate))
-        means = {cell: {rate: sum(s) / len(s) for rate, s in whole[cell].items()} for cell in cells}
-        chosen = {cell: best_rates({rate: (mean, 0.0) for rate, mean in means[cell].items()}, 1)[0] for cell in cells}
+                diverged.add((trial.variant, trial.rate))
+        chosen = {variant: _best_mean(whole[variant]) for variant in variants}
         edges = {
-            cell: rate
-            for cell, rate in chosen.items()
-            if rate in (points[0], points[-1]) and (cell, rate) not in diverged
+            variant: rate
+            for variant, rate in chosen.items()
+            if rate in (rates[0], rates[-1]) and (variant, rate) not in diverged
         }
-        if not edges or extension == EXTENSIONS:
+        if not edges or extension == MAX_EXTENSIONS:
             break
-        points = extended(points, edges.values())
-    tried = {
-        cell: {
-            f"{rate:g}": {"rung": rungs[cell][rate][0], "whole": whole[cell].get(rate, [])} for rate in sorted(points)
-        }
-        for cell in cells
-    }
-    return Outcome(chosen, edges, tried, points)
+        rates = extend_grid(rates, edges.values())
+    tried = {variant: _tried(rates, rungs[variant], whole[variant]) for variant in variants}
+    return SearchOutcome(chosen, edges, tried, rates)
+
+
+def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:
+    """Return the rate with the best mean score."""
+    return best_rates({rate: (sum(values) / len(values), 0.0) for rate, values in scores.items()}, 1)[0]
+
+
+def _tried(
+    rates: Iterable[float], rungs: Mapping[float, Score], whole: Mapping[float, list[float]]
+) -> dict[str, dict[str, Any]]:
+    """Return the scores of one variant by rate, as search.json holds them."""
+    return {f"{rate:g}": {"rung": rungs[rate][0], "whole": whole.get(rate, [])} for rate in sorted(rates)}
 
 
 def rung_score(record: RunRecord, metric: str) -> Score:
-    """Of the rung's last epoch on val; the lowest there is where the run diverged before that was validated."""
+    """Return the score of the rung's last epoch on val; the lowest score if the run diverged before that epoch."""
     if len(record.epochs) < record.rung and record.result.get("state") != "finished":
         return (-1.0, 0.0)
     last = record.epochs[: record.rung][-1]
@@ -104,16 +134,19 @@ def rung_score(record: RunRecord, metric: str) -> Score:
 
 
 def best_rates(scores: Mapping[float, Score], survivors: int) -> list[float]:
-    """The `survivors` best rates; of equals the smaller one."""
+    """Return the `survivors` best rates, best first; of rates with equal scores, the smaller one is better."""
     return sorted(scores, key=lambda rate: (scores[rate], -rate), reverse=True)[:survivors]
 
 
-def extended(points: Sequence[float], at: Iterable[float]) -> list[float]:
-    """The grid with one more point beyond each end that is in `at`, as far as the last two points are apart."""
-    ends, ordered = set(at), sorted(points)
-    found = list(ordered)
+def extend_grid(rates: Sequence[float], edges: Iterable[float]) -> list[float]:
+    """Return the grid with one more rate beyond each end that is in `edges`.
+
+    The new rate keeps the ratio of the last two rates at that end; a grid of one rate is extended by a factor of 10.
+    """
+    ends, ordered = set(edges), sorted(rates)
+    extended = list(ordered)
     if ordered[0] in ends:
-        found.insert(0, float(f"{ordered[0] ** 2 / ordered[1]:.3g}") if len(ordered) > 1 else ordered[0] / 10)
+        extended.insert(0, float(f"{ordered[0] ** 2 / ordered[1]:.3g}") if len(ordered) > 1 else ordered[0] / 10)
     if ordered[-1] in ends:
-        found.append(float(f"{ordered[-1] ** 2 / ordered[-2]:.3g}") if len(ordered) > 1 else ordered[-1] * 10)
-    return found
+        extended.append(float(f"{ordered[-1] ** 2 / ordered[-2]:.3g}") if len(ordered) > 1 else ordered[-1] * 10)
+    return extended

@@ -1,4 +1,4 @@
-"""Before a study begins: what it will do and how long that takes here, and what a time budget leaves room for."""
+"""Plan a study: describe it, predict its duration, and fit its seeds and epochs into a time budget."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from headstart.engines import factory
 from headstart.experiment import preflight, study
 from headstart.experiment.workload import (
     RunCost,
-    asked_images,
-    fit,
-    passes,
-    predicted,
-    rungs_of,
+    backbone_images,
+    fit_time_budget,
+    predicted_seconds,
+    requested_images,
+    rung_length,
     span_words,
-    trials,
-    tuned_images,
+    training_images,
+    trial_counts,
 )
 from headstart.hardware import calibration
 from headstart.hardware.devices import usable_cores
@@ -30,116 +30,152 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.text import join_list, pluralize
 from headstart.training import setup
 
-FORWARD = 1 / 3  # of a training step: the backward pass costs about twice the forward one (Kaplan et al. 2020, 2.1)
-PLAIN_PASSES = 2  # of a frozen trunk over all photos without augmentation, to choose and to judge
-RUN_SECONDS, HEAD_SECONDS = 3.5, 0.3  # of a run besides its images: begun, saved, judged
-MARGIN = 1.15  # on the measured steps, for validation, saving and judging
+FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two forward passes (Kaplan et al. 2020, 2.1)
+EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
+RUN_OVERHEAD_S, HEAD_OVERHEAD_S = 3.5, 0.3  # of a run, or of a head, besides its images: start, saves, evaluation
+STEP_OVERHEAD = 1.15  # factor on the measured step for validation, saves and evaluation
 
 
-def resolve_study(declared: StudySpec, engine: str, reporter: Reporter) -> StudySpec:
-    """As `choice.settled`, which may measure; what an arm lacks is told before."""
-    preflight.check_arms(declared)
-    return factory.resolve_engine(declared, engine, reporter)
+def resolve_study(spec: StudySpec, engine: str, reporter: Reporter) -> StudySpec:
+    """Check the inputs of every arm, then resolve the engine; see `factory.resolve_engine`, which may measure."""
+    preflight.check_inputs(spec)
+    return factory.resolve_engine(spec, engine, reporter)
 
 
 def begin(
-    declared: StudySpec, given: Container[str] | None, runs: Path, reporter: Reporter, engine: str = "auto"
+    spec: StudySpec, explicit: Container[str] | None, runs: Path, reporter: Reporter, engine: str = "auto"
 ) -> Path:
-    """As `study.begin`, with the seeds and epochs that the time budget allows on that engine, if there is one.
+    """Begin a study (see `study.begin`), with the seeds and epochs that its time budget allows.
 
-    `given` are the settings that were asked for by name: their seeds and epochs are kept. None stands for a study.toml,
-    which says all of it: its time budget tells what was asked when it was written.
+    Args:
+        spec: The study.
+        explicit: Names of the settings set by the user: seeds or epochs among them are not changed. None for a
+            study.toml, which is complete: its time budget was applied when it was written.
+        runs: Folder in which the study's folder is made.
+        reporter: Receives progress.
+        engine: Engine whose parallel runs the prediction counts on.
+
+    Returns:
+        The study's folder.
+
+    Raises:
+        UsageError: Nothing fits into the time budget.
     """
-    if given is None or not declared.protocol.time_budget:
-        return study.begin(declared, runs, reporter)
-    found = _within(declared, given, reporter, engine).declared
-    return study.begin(found, runs, NullReporter())
+    if explicit is None or not spec.protocol.time_budget:
+        return study.begin(spec, runs, reporter)
+    fitted = _forecast(spec, explicit, reporter, engine).spec
+    return study.begin(fitted, runs, NullReporter())
 
 
 def describe_plan(
-    declared: StudySpec, given: Container[str] | None, reporter: Reporter, engine: str = "auto"
+    spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine: str = "auto"
 ) -> list[str]:
-    """Check every arm, and say what the study will do: seeds, runs, images, minutes. Nothing is written."""
-    found = _within(declared, given, reporter, engine)
-    declared, protocol, count = found.declared, found.declared.protocol, len(found.declared.cells)
-    lines = [f"{count} arms: {join_list(cell.name for cell in declared.cells)}; {pluralize(protocol.seeds, 'seed')}."]
-    for budget in declared.budgets:
+    """Check every arm and describe the study: seeds, runs, images, duration. Write nothing.
+
+    The arguments are those of `begin`.
+    """
+    forecast = _forecast(spec, explicit, reporter, engine)
+    spec, protocol, count = forecast.spec, forecast.spec.protocol, len(forecast.spec.variants)
+    arms = join_list(variant.name for variant in spec.variants)
+    lines = [f"{count} arms: {arms}; {pluralize(protocol.seeds, 'seed')}."]
+    for budget in spec.budgets:
         text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
-        if declared.searched:
-            begun, whole = trials(protocol)
+        if spec.searched:
+            rungs, whole = trial_counts(protocol)
             text += f", after a search of {pluralize(len(protocol.grid), 'learning rate')} for each arm"
-            text += f" ({count * begun} short runs and {count * whole} whole ones)"
+            text += f" ({count * rungs} short runs and {count * whole} whole ones)"
         lines.append(f"{text}.")
     if len(protocol.interim) > 1:
-        lines.append(f"A clear difference may end it after {' or '.join(map(str, protocol.interim[:-1]))} seeds.")
-    where = "on this machine alone" if engine == "ray" else "here"
+        analyses = " or ".join(map(str, protocol.interim[:-1]))
+        lines.append(f"The study may stop at a clear difference after {analyses} seeds.")
+    machine = "on this machine alone" if engine == "ray" else "on this machine"
     return [
         *lines,
-        *out_of_reach(protocol, found.judging),
-        f"{found.images:,} training images in all: about {span_words(found.seconds)} {where}"
-        + ("; every rate that is added at the edge of a grid takes more." if declared.searched else "."),
+        *equivalence_warning(protocol, forecast.evaluation_images),
+        f"{forecast.training_images:,} training images in all: about {span_words(forecast.seconds)} {machine}"
+        + ("; each rate added at an edge of the grid takes more." if spec.searched else "."),
     ]
 
 
-def out_of_reach(protocol: StudyConfig, images: int) -> list[str]:
-    """A warning where no two arms could be called practically equal: with so few seeds, or images that judge them."""
+def equivalence_warning(protocol: StudyConfig, images: int) -> list[str]:
+    """Return a warning if no two arms can be found equivalent, with so few seeds or evaluation images.
+
+    Args:
+        protocol: Rules of the study.
+        images: Number of evaluation images.
+    """
     if protocol.seeds < FEWEST_SEEDS:
-        return [f"Fewer than {FEWEST_SEEDS} seeds decide nothing: the verdict will be undecided."]
-    nothing = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, images)  # of arms that do not differ at all
-    hidden = max(nothing.half_width(LEVEL), nothing.unseen(LEVEL))
+        return [f"The verdict will be undecided: fewer than {FEWEST_SEEDS} seeds."]
+    no_difference = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, images)  # of arms that never differ
+    hidden = max(no_difference.half_width(LEVEL), no_difference.undetected(LEVEL))
     if hidden <= protocol.margin_width:
         return []
     return [
-        f"Two arms cannot be called equal here: on {images} images they may differ by {100 * hidden:.1f} points where "
-        f"none shows it, and the tie is ±{100 * protocol.margin_width:.3g}. More images or a wider --margin would do."
+        f"No two arms can be found equivalent: on {images} images they may differ by {100 * hidden:.1f} percentage "
+        f"points although no image shows it, and the equivalence margin is ±{100 * protocol.margin_width:.3g}. Add "
+        "images, or use a wider --margin."
     ]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A study with its machine settled and within its time budget, and what it will take."""
+    """A study with its machine resolved and its time budget applied, and what it will take.
 
-    declared: StudySpec
+    Attributes:
+        spec: The study.
+        seconds: Predicted duration.
+        training_images: Images that pass through training, of all arms and sources.
+        evaluation_images: Images of test, or of val without a test split.
+    """
+
+    spec: StudySpec
     seconds: float
-    images: int  # that pass through training, of all arms and sources
-    judging: int  # images that judge
+    training_images: int
+    evaluation_images: int
 
 
-def _within(declared: StudySpec, given: Container[str] | None, reporter: Reporter, engine: str) -> Forecast:
-    declared = StudySpec(declared.protocol, calibration.resolve_machine(declared.plan))
-    checked, others = preflight.check(declared, reporter)
-    prices, sources = [price(arm) for arm in checked], [price(source) for source in others.values()]
-    plan = declared.plan.machine
-    workers = max(1, usable_cores() // plan.threads) if plan.device == "cpu" and engine != "local" else 1
+def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine: str) -> Forecast:
+    """Check every arm, fit the study into its time budget, and predict its duration."""
+    spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
+    arms, sources = preflight.resolve_arms(spec, reporter)
+    arm_costs, source_costs = [run_cost(arm) for arm in arms], [run_cost(source) for source in sources.values()]
+    machine = spec.plan.machine
+    workers = max(1, usable_cores() // machine.threads) if machine.device == "cpu" and engine != "local" else 1
 
-    def cost(declared: StudySpec) -> float:
-        return predicted(declared, prices, sources) / workers
+    def duration(spec: StudySpec) -> float:
+        """Return the predicted seconds of a study on this machine."""
+        return predicted_seconds(spec, arm_costs, source_costs) / workers
 
-    if given is not None and declared.protocol.time_budget:
-        limit = seconds(declared.protocol.time_budget)
-        seeds = "seeds" in given or bool(declared.protocol.interim)  # the last look is after all seeds
-        declared = fit(declared, cost, limit, keep_seeds=seeds, keep_epochs="epochs" in given)
-        lengths = ", ".join(map(str, declared.budgets))
-        more = ", and more for each rate that is added at the edge of a grid" if declared.searched else ""
+    if explicit is not None and spec.protocol.time_budget:
+        limit = seconds(spec.protocol.time_budget)
+        keep_seeds = "seeds" in explicit or bool(spec.protocol.interim)  # the last interim analysis is after all seeds
+        spec = fit_time_budget(spec, duration, limit, keep_seeds=keep_seeds, keep_epochs="epochs" in explicit)
+        lengths = ", ".join(map(str, spec.budgets))
+        more = ", and more for each rate added at an edge of the grid" if spec.searched else ""
         reporter.say(
-            f"{span_words(limit)} allow {pluralize(declared.protocol.seeds, 'seed')} of {lengths}: about "
-            f"{span_words(cost(declared))}{more}."
+            f"A time budget of {span_words(limit)} allows {pluralize(spec.protocol.seeds, 'seed')} of {lengths}: about "
+            f"{span_words(duration(spec))}{more}."
         )
-    counts = checked[0].plan.facts.counts
-    return Forecast(declared, cost(declared), passes(declared, prices, sources), counts["test"] or counts["val"])
+    counts = arms[0].plan.facts.counts
+    images = training_images(spec, arm_costs, source_costs)
+    return Forecast(spec, duration(spec), images, counts["test"] or counts["val"])
 
 
-def price(found: setup.ResolvedRun) -> RunCost:
-    """What this arm costs at most: its measured step, and of a frozen trunk one pass for each view, for all runs."""
-    plan = found.plan
-    share, photos = _trained_share(plan), plan.facts.counts["train"]
-    second = MARGIN * found.step_seconds / plan.recipe.batch_size
-    passes = plan.recipe.augmented_views + PLAIN_PASSES if share < 1 else 0
-    once, each = passes * photos * FORWARD * second, RUN_SECONDS if share else HEAD_SECONDS
-    return RunCost(photos, plan.recipe.batch_size, share * second, once, rungs_of(plan), each)
+def run_cost(run: setup.ResolvedRun) -> RunCost:
+    """Return an upper limit of an arm's cost from its measured step.
+
+    A frozen backbone costs one forward pass over the images for each augmented view, and two for evaluation, once for
+    all runs.
+    """
+    plan = run.plan
+    share, photos = _backbone_share(plan), plan.facts.counts["train"]
+    image_seconds = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
+    passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
+    once, each = passes * photos * FORWARD_SHARE * image_seconds, RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S
+    return RunCost(photos, plan.recipe.batch_size, share * image_seconds, once, rung_length(plan), each)
 
 
-def _trained_share(plan: RunConfig) -> float:
-    """The share of the training in which more than the head is trained."""
-    whole = asked_images(plan, rung=False)
-    return tuned_images(plan, 0, whole) / whole
+def _backbone_share(plan: RunConfig) -> float:
+    """Return the share of the training images with which more than the head is trained."""
+    whole = requested_images(plan, rung=False)
+    return backbone_images(plan, 0, whole) / whole

@@ -1,7 +1,7 @@
-"""Every arm of a study, checked before the first step: its plan with nothing open, and what it met.
+"""Check every arm of a study before the first step, and write what the arms read to the study's variants.json.
 
-What an arm met (photos, weights, and what both have in common) lies in the study's cells.json: a study that goes on
-refuses others, and its verdict tells what the weights had seen before.
+variants.json holds fingerprints of each arm's images and weights, and what both have in common. A resumed study refuses
+other images or weights, and its verdict reports which evaluation images the weights have been trained on.
 """
 
 from __future__ import annotations
@@ -12,191 +12,222 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart import data
 from headstart.config.run_config import RunConfig, differences, read_plan
 from headstart.config.start_spec import start_path
 from headstart.config.study_file import StudySpec
-from headstart.data import pixel_store
-from headstart.data.dataset import Dataset, take
+from headstart.data import hashing, sources
+from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import files
+from headstart.text import pluralize
 from headstart.training import setup
 
-OTHER_WAYS = (
-    "name the arms that you have: `--arm scratch --arm file:PATH` takes weights that are here, "
+ARMS_WITHOUT_DOWNLOAD = (
+    "name arms that need no download: `--arm scratch --arm file:PATH` uses local weights, "
     "`--arm scratch --arm source:DATA` trains on another labelled set first"
 )
 
 
-def check_arms(declared: StudySpec) -> None:
-    """Read what every arm names, photos and weights, so that what is missing is told before anything is measured."""
-    for cell in declared.cells:
-        plan = cell.plan(declared.plan)
+def check_inputs(spec: StudySpec) -> None:
+    """Read the images and weights of every arm, so that missing ones are reported before anything is measured."""
+    for variant in spec.variants:
+        plan = variant.plan(spec.plan)
         if source := source_of(plan):
-            setup.load_inputs(source_plan(declared, source))
+            setup.load_inputs(source_plan(spec, source))
             plan = plan.changed("arm", start="scratch")
-        with _other_ways():
+        with _suggest_other_arms():
             setup.load_inputs(plan)
 
 
-def check(declared: StudySpec, reporter: Reporter) -> tuple[list[setup.ResolvedRun], dict[str, setup.ResolvedRun]]:
-    """Complete each cell's plan, so that whatever is wrong with one comes up now; also the plans of their sources.
+def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.ResolvedRun], dict[str, setup.ResolvedRun]]:
+    """Resolve the configuration of every arm variant and source, which raises every error that a run can start with.
 
-    `declared` has its machine settled.
+    Args:
+        spec: The study, with its machine resolved.
+        reporter: Receives notes on the images and on each start, each once.
+
+    Returns:
+        The resolved variants, in order, and the resolved sources by name.
+
+    Raises:
+        UsageError: Two arms are the same.
+        DataError: The test split has fewer images than classes, or images or weights are missing.
     """
-    found: list[setup.ResolvedRun] = []
+    arms: list[setup.ResolvedRun] = []
     sources: dict[str, setup.ResolvedRun] = {}
-    seen: dict[tuple[str, str], str] = {}
-    told: set[tuple[str, str]] = set()
-    for cell in declared.cells:
-        plan = cell.plan(declared.plan)
+    names: dict[tuple[str, str], str] = {}
+    reported: set[tuple[str, str]] = set()
+    for variant in spec.variants:
+        plan = variant.plan(spec.plan)
         if source := source_of(plan):
             if source not in sources:
-                sources[source] = setup.complete(source_plan(declared, source), NullReporter())
+                sources[source] = setup.resolve_run(source_plan(spec, source), NullReporter())
             plan = plan.changed("arm", start="scratch")
-        with _other_ways():
-            completed = setup.complete(with_evaluation_on_val(plan), reporter if not found else NullReporter())
-        notes = {(completed.plan.arm.start, note) for note in completed.start.notes}
-        for _, note in sorted(notes - told) if found else ():
-            reporter.say(f"{cell.name}: {note}")
-        told |= notes
-        _judgeable(completed.dataset, completed.plan)
-        if not found:  # the photos are those of all arms
-            for seed in (*declared.seeds, *declared.search_seeds):
-                seeded = completed.plan.changed("seeding", seed=seed)
-                for fraction in declared.protocol.fractions:
-                    completed.dataset.split(seeded.changed("data", fraction=fraction))
-        twin = seen.setdefault((completed.plan.hash, cell.plan(declared.plan).arm.start), cell.name)
-        if twin != cell.name:
-            raise UsageError(f"{twin} and {cell.name} are the same arm.", "Leave one of them out.")
-        found.append(completed)
-    return found, sources
+        with _suggest_other_arms():
+            arm = setup.resolve_run(with_evaluation_on_val(plan), reporter if not arms else NullReporter())
+        notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
+        for _, note in sorted(notes - reported) if arms else ():
+            reporter.say(f"{variant.name}: {note}")
+        reported |= notes
+        _require_enough_test_images(arm.dataset, arm.plan)
+        if not arms:  # all arms have the same images
+            for seed in (*spec.seeds, *spec.search_seeds):
+                seeded = arm.plan.changed("seeding", seed=seed)
+                for fraction in spec.protocol.fractions:
+                    arm.dataset.split(seeded.changed("data", fraction=fraction))
+        first = names.setdefault((arm.plan.hash, variant.plan(spec.plan).arm.start), variant.name)
+        if first != variant.name:
+            raise UsageError(f"{first} and {variant.name} are the same arm.", "Leave one of them out.")
+        arms.append(arm)
+    return arms, sources
 
 
 @contextmanager
-def _other_ways() -> Iterator[None]:
-    """Of weights that are missing, tell also which arms can do without them."""
+def _suggest_other_arms() -> Iterator[None]:
+    """Add to an error about missing weights the arms that need no download."""
     try:
         yield
     except MissingWeightsError as error:
-        raise DataError(error.message, f"{error.by_hand}; or {OTHER_WAYS}.") from error
+        raise DataError(error.message, f"{error.instructions}; or {ARMS_WITHOUT_DOWNLOAD}.") from error
 
 
-def _judgeable(dataset: Dataset, plan: RunConfig) -> None:
-    count, classes = len(dataset.split(plan).test), len(dataset.listing.classes)
+def _require_enough_test_images(dataset: Dataset, plan: RunConfig) -> None:
+    """Raise DataError if the test split has fewer images than classes."""
+    count, classes = len(dataset.split(plan).test), len(dataset.images.classes)
     if count < classes:
         raise DataError(
-            f"{count} test images cannot judge {classes} classes.", "Add test images, or leave the split to headstart."
+            f"The test split has {pluralize(count, 'image')} for {classes} classes.",
+            "Add test images, or leave the split to headstart.",
         )
 
 
 def with_evaluation_on_val(plan: RunConfig) -> RunConfig:
-    """What a study asks of every run: where only train and val are declared, val judges."""
+    """Return the configuration with final evaluation on val if only train and val are declared; a study needs one."""
     return plan.changed("data", evaluate_on_val=True)
 
 
 def source_of(plan: RunConfig) -> str:
-    """The labelled set that an arm is trained on first; "" for other starts."""
+    """Return the labelled set that an arm is trained on first, or "" if its start is no `source:`."""
     kind, _, source = plan.arm.start.partition(":")
     return source if kind == "source" else ""
 
 
-def source_plan(declared: StudySpec, source: str) -> RunConfig:
-    """How a source is trained: from scratch, with the study's recipe, on the other labelled set."""
-    plan = declared.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
-    return plan.changed("recipe", epochs=declared.source_epochs)
+def source_plan(spec: StudySpec, source: str) -> RunConfig:
+    """Return the configuration of the run on a source: from scratch, with the study's recipe."""
+    plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
+    return plan.changed("recipe", epochs=spec.source_epochs)
 
 
-def write_met(
-    folder: Path, declared: StudySpec, arms: list[setup.ResolvedRun], sources: dict[str, setup.ResolvedRun]
+def write_arm_inputs(
+    folder: Path, spec: StudySpec, arms: list[setup.ResolvedRun], sources: dict[str, setup.ResolvedRun]
 ) -> None:
-    """Keep what the arms met, cell by cell, as the study's cells.json."""
-    cells = {}
-    for cell, arm in zip(declared.cells, arms, strict=True):
-        asked = cell.plan(declared.plan)
-        source = sources.get(source_of(asked))
-        known = source.dataset.listing.classes if source else arm.start.classes
-        seen, all_of_it = (_trained_on(source.dataset, source.split), True) if source else _learned(arm.plan.arm.start)
+    """Write the inputs of every arm variant to variants.json in the study's folder."""
+    inputs = {}
+    for variant, arm in zip(spec.variants, arms, strict=True):
+        plan = variant.plan(spec.plan)
+        source = sources.get(source_of(plan))
+        trained_classes = source.dataset.images.classes if source else arm.start.classes
+        seen, all_known = (
+            (_train_digests(source.dataset, source.split), True) if source else _start_digests(arm.plan.arm.start)
+        )
         count = sum(arm.dataset.contents[i] in seen for i in arm.split.test)
-        cells[cell.name] = {
-            **met(asked, arm.plan),
-            **(met_by_source(source.plan) if source else {}),
+        inputs[variant.name] = {
+            **input_fingerprints(plan, arm.plan),
+            **(source_fingerprint(source.plan) if source else {}),
             "declared": arm.split.declared,
-            "overlaps": overlaps(arm.dataset.listing, arm.split, arm.dataset.contents),
-            "known_classes": list(in_common(arm.dataset.listing.classes, known)),
-            "known_images": count if count or all_of_it else None,
+            "overlaps": overlaps(arm.dataset.images, arm.split, arm.dataset.contents),
+            "known_classes": list(shared_classes(arm.dataset.images.classes, trained_classes)),
+            "known_images": count if count or all_known else None,
         }
-    files.write_json(folder / "cells.json", cells)
+    files.write_json(folder / "variants.json", inputs)
 
 
-def _learned(start: str) -> tuple[set[str], bool]:
-    """Digests of the photos that a start is known to have been trained on, and whether those are all.
+def _start_digests(start: str) -> tuple[set[str], bool]:
+    """Return the digests of the images that a start is known to be trained on, and whether these are all.
 
-    Those of a run are read again where its photos still are what they were, and so are those of the run it began with.
+    For a `run:` start the images are read again, and those of the start of that run, if they have not changed.
     """
     kind, path = start.partition(":")[0], start_path(start)
-    if kind in ("scratch", "stats"):  # no weight is taken over
+    if kind in ("scratch", "stats"):  # random weights
         return set(), True
     if kind != "run" or path is None:
         return set(), False
     try:
         plan = read_plan(path)
-        listing = data.read(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
-        dataset, parted = take(plan, listing, NullReporter())
+        index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
+        dataset, split = load_dataset(plan, index, NullReporter())
     except (HeadstartError, OSError):
         return set(), False
-    if pixel_store.fingerprint(dataset.listing, dataset.contents) != plan.facts.fingerprint:
+    if hashing.fingerprint(dataset.images, dataset.contents) != plan.facts.fingerprint:
         return set(), False
-    before, all_before = _learned(plan.arm.start)
-    return before | _trained_on(dataset, parted), all_before
+    earlier, all_known = _start_digests(plan.arm.start)
+    return earlier | _train_digests(dataset, split), all_known
 
 
-def _trained_on(dataset: Dataset, parted: Split) -> set[str]:
-    """Digests of the photos of a training split."""
-    return {dataset.contents[i] for i in parted.train}
+def _train_digests(dataset: Dataset, split: Split) -> set[str]:
+    """Return the digests of the images of a train split."""
+    return {dataset.contents[i] for i in split.train}
 
 
-def met(asked: RunConfig, complete: RunConfig) -> dict[str, Any]:
-    """The photos and the weights that an arm met; those of a source are not made yet."""
-    facts = complete.facts
-    return {"photos": facts.fingerprint} | ({} if source_of(asked) else {"weights": facts.weights_sha256})
+def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> dict[str, Any]:
+    """Return the fingerprints of an arm's images and weights, as in variants.json.
+
+    Args:
+        draft: The arm's declared configuration. With a `source:` start it has no weights yet.
+        resolved: Its resolved configuration.
+    """
+    facts = resolved.facts
+    return {"photos": facts.fingerprint} | ({} if source_of(draft) else {"weights": facts.weights_sha256})
 
 
-def met_by_source(complete: RunConfig) -> dict[str, Any]:
-    """The photos that an arm's source met: trained on others, it would give the arm other weights."""
-    return {"source_photos": complete.facts.fingerprint}
+def source_fingerprint(resolved: RunConfig) -> dict[str, Any]:
+    """Return the fingerprint of a source's images: other images would give the arm other weights."""
+    return {"source_photos": resolved.facts.fingerprint}
 
 
-def require_unchanged(folder: Path, cell: str, now: dict[str, Any]) -> None:
-    """Raise DataError where an arm meets other photos or weights than when the study in `folder` began."""
-    path = folder / "cells.json"
-    began = files.read_json(path).get(cell, now) if path.exists() else now
-    if told := differences({name: began.get(name, now[name]) for name in now}, now):
+def require_unchanged(folder: Path, variant: str, current: dict[str, Any]) -> None:
+    """Require that an arm's images and weights are those of the beginning of the study.
+
+    Args:
+        folder: Folder of the study.
+        variant: Name of the arm variant.
+        current: Fingerprints as in variants.json.
+
+    Raises:
+        DataError: A fingerprint differs.
+    """
+    path = folder / "variants.json"
+    first = files.read_json(path).get(variant, current) if path.exists() else current
+    if changes := differences({name: first.get(name, current[name]) for name in current}, current):
         raise DataError(
-            f"The data or the weights of {cell} are not those the study began with: {'; '.join(told)}.",
-            "Put them back, or begin a new study.",
+            f"The data or the weights of {variant} have changed since the study began: {'; '.join(changes)}.",
+            "Restore them, or begin a new study.",
         )
 
 
-def common_precision(found: Iterable[setup.ResolvedRun]) -> str:
-    """The precision of a study: the first arm's, but fp32 where an arm or a source must be, or is faster, in that."""
-    chosen = [complete.plan.machine.precision for complete in found]
-    return "fp32" if "fp32" in chosen else chosen[0]
+def common_precision(runs: Iterable[setup.ResolvedRun]) -> str:
+    """Return one precision that all arms and sources support: the first arm's, or fp32 if any of them has fp32."""
+    precisions = [run.plan.machine.precision for run in runs]
+    return "fp32" if "fp32" in precisions else precisions[0]
 
 
-def in_common(classes: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
-    """Those of `classes` that the weights know by name: the same words, or the last words of a longer name.
+def shared_classes(classes: Iterable[str], trained_classes: Collection[str]) -> tuple[str, ...]:
+    """Return those of `classes` whose name is that of a class in `trained_classes`, or its last words.
 
-    Case, `_` and `-` do not count: `Golden_Retriever` is known as "golden retriever", `retriever` too.
+    Case, `_` and `-` do not count: both `Golden_Retriever` and `retriever` match "golden retriever".
+
+    Args:
+        classes: Class names of the images.
+        trained_classes: Class names that the weights were trained on.
     """
-    names = {_words(name) for name in known}
+    names = {_words(name) for name in trained_classes}
     ends = {name[i:] for name in names for i in range(len(name))}
     return tuple(name for name in classes if _words(name) in ends)
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Class names that are numbers (0, 1, 2) say nothing of what is on the photos."""
+    """Return the words of a class name; none if all are numbers, which do not describe the images."""
     words = tuple(re.findall(r"\w+", name.lower().replace("_", " ")))
     return () if all(word.isdecimal() for word in words) else words

@@ -1,4 +1,4 @@
-"""Where a study stands while it goes on: each arm's seeds, and how long the rest will take. It is told, and tells."""
+"""Track the progress of a study: runs done by arm, and an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.experiment.workload import (
     CostSoFar,
-    asked_images,
-    left_words,
-    rungs_of,
+    remaining_words,
+    requested_images,
+    rung_length,
     seconds_left,
     span_words,
     workload,
@@ -27,175 +27,199 @@ from headstart.reporter import ArmStatus, StudyStatus
 from headstart.text import pluralize
 
 Condition = tuple[str, float]  # budget, fraction
-About = Mapping[str, Any]  # what a run is there for: cell, stage, budget, fraction
-_WIDER = ("", ", wider grid", ", still wider grid")  # by how often it was widened
+RunRole = Mapping[str, Any]  # a run's role in a study: variant, stage, budget, fraction
+_EXTENSION_WORDS = ("", ", wider grid", ", still wider grid")  # by the number of extensions
 
 
-def searching(protocol: StudyConfig, seed: int, rung: int, extension: int) -> str:
-    """A part of the search in words; `rung` counts the epochs of its longest rung, 0 for whole runs."""
-    whose = f" for seed {seed}" if protocol.search == "per-seed" else ""
+def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) -> str:
+    """Describe a phase of the search.
+
+    Args:
+        protocol: Rules of the study.
+        seed: Search seed, named if each seed has its own search.
+        rung: Epochs of the longest rung; 0 for whole runs.
+        extension: How often the grid has been extended.
+    """
+    group = f" for seed {seed}" if protocol.search == "per-seed" else ""
     length = ("first epoch" if rung == 1 else "first epochs") if rung else "whole"
-    return f"search{whose}{_WIDER[extension]}, {length}"
+    return f"search{group}{_EXTENSION_WORDS[extension]}, {length}"
 
 
-def comparing(protocol: StudyConfig, seeds: int) -> str:
-    """The comparison in words, up to a look at so many seeds."""
+def comparison_phase(protocol: StudyConfig, seeds: int) -> str:
+    """Describe the comparison up to an interim analysis after `seeds` seeds."""
     return f"comparison, up to {seeds} seeds" if protocol.interim else "comparison"
 
 
 class Progress:
-    """Counts what a study has done of what it will do.
+    """Count the work of a study that is done and that remains.
 
-    An arm's price is the wall clock between one answer of the engine and the next, so that whatever else a run costs is
-    in it, and runs side by side share it. What is left is what was asked and has not come, and what is known to follow.
+    The cost of an arm is the wall-clock time between one answer of the engine and the next. It includes all costs of a
+    run, and concurrent runs share it. The remaining work is what was requested and is not done, and what is expected to
+    be requested.
     """
 
-    def __init__(self, declared: StudySpec, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds."""
-        self.declared, self._clock = declared, clock
-        self._began = self._then = clock()
+    def __init__(self, spec: StudySpec, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start without runs; `clock` returns seconds."""
+        self.spec, self._clock = spec, clock
+        self._started = self._last_answer = clock()
         self._spent: dict[str, CostSoFar] = {}
-        self._waiting: dict[str, dict[str, int]] = defaultdict(dict)  # cell -> hash -> images
-        self._taken: set[tuple[str, bool]] = set()  # plans that have been asked for, as rungs or whole
-        self._follow: dict[str, dict[str, int]] = {}  # cell -> stage -> images that nobody has asked for yet
-        self._asked: dict[str, int] = defaultdict(int)  # runs of the comparison, by cell
-        self._tried: dict[str, int] = defaultdict(int)  # trials of the search that have ended, by cell
+        self._pending: dict[str, dict[str, int]] = defaultdict(dict)  # variant -> hash -> images
+        self._requested: set[tuple[str, bool]] = set()  # (hash, whether a rung) of every requested run
+        self._expected: dict[str, dict[str, int]] = {}  # variant -> stage -> images that are not requested yet
+        self._main_runs: dict[str, int] = defaultdict(int)  # requested runs of the comparison, by variant
+        self._trials: dict[str, int] = defaultdict(int)  # finished trials of the search, by variant
         self._compared: dict[Condition, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-        self._stage, self._condition = "", (str(declared.budgets[0]), declared.protocol.fractions[0])
-        self._words = ""  # of the part of the study in which runs were asked last,
-        self._done, self._total = 0, 0  # and how many of them there are
+        self._stage, self._condition = "", (str(spec.budgets[0]), spec.protocol.fractions[0])
+        self._phase = ""  # description of the latest request
+        self._done, self._total = 0, 0  # runs of the latest request
 
     def expect(self, plans: Mapping[str, RunConfig]) -> None:
-        """Note what the study will ask for; `plans` holds a complete one of each cell."""
-        for cell, plan in plans.items():
-            load = workload(self.declared, plan.facts.counts["train"], plan.recipe.batch_size, rungs_of(plan))
-            self._follow[cell] = {"search": load.rungs + load.whole, "main": load.main}
+        """Set the expected work from a resolved configuration of each variant."""
+        for variant, plan in plans.items():
+            load = workload(self.spec, plan.facts.counts["train"], plan.recipe.batch_size, rung_length(plan))
+            self._expected[variant] = {"search": load.rungs + load.whole, "main": load.main}
 
-    def ask(
+    def request(
         self,
-        words: str,
-        asked: Sequence[tuple[RunConfig, About]],
-        there: Mapping[str, RunRecord],
-        begun: Mapping[str, int],
+        phase: str,
+        runs: Sequence[tuple[RunConfig, RunRole]],
+        done: Mapping[str, RunRecord],
+        started: Mapping[str, int],
         rung: bool,
     ) -> StudyStatus:
-        """Note runs that are asked for: those that are `there`, by hash, and the images of those that were `begun`.
+        """Add requested runs.
 
-        `words` say which part of the study they are.
+        Args:
+            phase: Description of the phase of the study that requests them.
+            runs: Configuration and role of each run.
+            done: Records of finished runs, by hash.
+            started: Images that unfinished runs have trained on, by hash.
+            rung: Only the rungs of the runs are requested.
         """
-        self._then, self._words = self._clock(), words
-        hashes = {plan.hash for plan, _ in asked}
-        self._done, self._total = len(hashes & there.keys()), len(hashes)
-        for plan, about in asked:
-            if about["stage"] == "search":
-                self._condition = (about["budget"], about["fraction"])
-            self._stage = about["stage"]
-            length = asked_images(plan, rung) - begun.get(plan.hash, 0)
-            if (plan.hash, rung) not in self._taken:  # a look asks for earlier seeds again
-                self._taken.add((plan.hash, rung))
-                self._take(about, length)
-            if plan.hash in there:
-                self._note(about, there[plan.hash])
+        self._last_answer, self._phase = self._clock(), phase
+        hashes = {plan.hash for plan, _ in runs}
+        self._done, self._total = len(hashes & done.keys()), len(hashes)
+        for plan, role in runs:
+            if role["stage"] == "search":
+                self._condition = (role["budget"], role["fraction"])
+            self._stage = role["stage"]
+            images = requested_images(plan, rung) - started.get(plan.hash, 0)
+            if (plan.hash, rung) not in self._requested:  # an interim analysis requests earlier seeds again
+                self._requested.add((plan.hash, rung))
+                self._reduce_expected(role, images)
+            if plan.hash in done:
+                self._add(role, done[plan.hash])
             else:
-                self._waiting[about["variant"]][plan.hash] = length
+                self._pending[role["variant"]][plan.hash] = images
         return self.table("")
 
-    def _take(self, about: About, images: int) -> None:
-        """What is asked for does not follow any more; nor do trials, once arms are compared."""
-        follow = self._follow.get(about["variant"], {})  # a source is no arm
-        follow[about["stage"]] = max(0, follow.get(about["stage"], 0) - images)
-        if about["stage"] == "main":
-            protocol = self.declared.protocol
-            self._asked[about["variant"]] += 1
-            follow["search"] = 0
-            if self._asked[about["variant"]] >= protocol.seeds * len(self.declared.budgets) * len(protocol.fractions):
-                follow["main"] = 0
+    def _reduce_expected(self, role: RunRole, images: int) -> None:
+        """Reduce the expected work by a requested run; once arms are compared, no more trials are expected."""
+        expected = self._expected.get(role["variant"], {})  # a source is no arm
+        expected[role["stage"]] = max(0, expected.get(role["stage"], 0) - images)
+        if role["stage"] == "main":
+            protocol = self.spec.protocol
+            self._main_runs[role["variant"]] += 1
+            expected["search"] = 0
+            if self._main_runs[role["variant"]] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
+                expected["main"] = 0
 
-    def end(self, about: About, record: RunRecord) -> StudyStatus:
-        """Note that a run has ended."""
-        now, cell = self._clock(), about["variant"]
-        spent = self._spent.get(cell, CostSoFar())
-        images = self._waiting[cell].pop(record.hash, 0)
-        if record.done:  # heads that are trained together run whole where a rung is asked for
+    def finish(self, role: RunRole, record: RunRecord) -> StudyStatus:
+        """Add the result of a requested run that has ended."""
+        now, variant = self._clock(), role["variant"]
+        spent = self._spent.get(variant, CostSoFar())
+        images = self._pending[variant].pop(record.hash, 0)
+        if record.done:  # heads that are trained together run to the end although only a rung was requested
             images = max(images, int(record.length()["images"])) if images else 0
-        if not record.made_in:  # what is taken over costs nothing and says nothing of the rest
-            self._spent[cell] = CostSoFar(spent.images + images, spent.seconds + now - self._then)
-        self._then = now
+        if not record.reused_from:  # a reused run costs nothing and does not predict the others
+            self._spent[variant] = CostSoFar(spent.images + images, spent.seconds + now - self._last_answer)
+        self._last_answer = now
         self._done += 1
-        self._note(about, record)
-        state = "" if record.result.get("state") != "diverged" else ", diverged"
-        where = f"  {self._where()}" if self._several() and about["stage"] != "source" else ""
-        what = f"{self._count()}  {cell}{where}  seed {record.seed}  lr {record.rate:g}"
-        return self.table(f"{what}  val {100 * record.val_score(self.declared.protocol.metric):.1f} %{state}")
+        self._add(role, record)
+        diverged = "" if record.result.get("state") != "diverged" else ", diverged"
+        condition = f"  {self._condition_words()}" if self._has_conditions() and role["stage"] != "source" else ""
+        line = f"{self._count()}  {variant}{condition}  seed {record.seed}  lr {record.rate:g}"
+        return self.table(f"{line}  val {100 * record.val_score(self.spec.protocol.metric):.1f} %{diverged}")
 
-    def _note(self, about: About, record: RunRecord) -> None:
-        if about["stage"] == "search":
-            self._tried[about["variant"]] += 1
-        elif about["stage"] == "main":
-            self._condition = (about["budget"], about["fraction"])
-            self._compared[self._condition][about["variant"]][record.seed] = record
+    def _add(self, role: RunRole, record: RunRecord) -> None:
+        if role["stage"] == "search":
+            self._trials[role["variant"]] += 1
+        elif role["stage"] == "main":
+            self._condition = (role["budget"], role["fraction"])
+            self._compared[self._condition][role["variant"]][record.seed] = record
 
-    def waiting(self) -> set[str]:
-        """Hashes of the runs that were asked for and have not come."""
-        return {one for runs in self._waiting.values() for one in runs}
+    def pending(self) -> set[str]:
+        """Return the hashes of the requested runs that are not done."""
+        return {run for runs in self._pending.values() for run in runs}
 
-    def kept(self, begun: int) -> str:
-        """Where the study is and what stays when it is stopped here, in words; `begun` runs have no end yet."""
-        if not self._words:
-            return "before it asked for a run: all that is done is kept"
+    def stop_summary(self, started: int) -> str:
+        """Describe where the study was stopped and what is kept; `started` runs are not finished."""
+        if not self._phase:
+            return "before its first run: all finished work is kept"
         runs = f"{self._done} of {pluralize(self._total, 'run')}"
-        said = f"in its {self._words}: {runs} {'is' if self._done == 1 else 'are'} done and kept, as is all before"
-        if not begun:
-            return said
-        last = "1 that is begun goes on from its last checkpoint"
-        return f"{said}, and {last if begun == 1 else f'{begun} that are begun go on from their last checkpoints'}"
+        text = f"during its {self._phase}: {runs} {'is' if self._done == 1 else 'are'} done, all finished runs are kept"
+        if not started:
+            return text
+        unfinished = "1 unfinished run resumes from its last checkpoint"
+        if started > 1:
+            unfinished = f"{started} unfinished runs resume from their last checkpoints"
+        return f"{text}, and {unfinished}"
 
     def overrun(self, added: int) -> str:
-        """At the end: that it took longer than its time budget, and why; "" where it did not, or there is none.
+        """Return a sentence on a study that took longer than its time budget, with the causes, else "".
 
-        `added` are the learning rates that widened the grid. Time before this life of the study is not known.
+        The time before the study was last resumed is unknown.
+
+        Args:
+            added: Learning rates that were added to the grid.
         """
-        budget, took = self.declared.protocol.time_budget, self._clock() - self._began
+        budget, took = self.spec.protocol.time_budget, self._clock() - self._started
         if not budget or took <= seconds(budget):
             return ""
         rates = "a learning rate was" if added == 1 else f"{added} learning rates were"
-        why = [f"{rates} added at the edges of the grid"] if added else []
-        why += ["runs may take longer than was measured before, as beside other work on this machine"]
+        causes = [f"{rates} added at the edges of the grid"] if added else []
+        causes += ["runs may take longer than measured before, for example beside other processes on this machine"]
         return (
-            f"It took {span_words(took)}, and --time-budget declared {span_words(seconds(budget))}: {'; '.join(why)}. "
-            "It was not cut short, since its seeds and epochs are declared before its first run."
+            f"The study took {span_words(took)}; --time-budget was {span_words(seconds(budget))}: {'; '.join(causes)}. "
+            "The study was not shortened, since its seeds and epochs are declared before its first run."
         )
 
     def seconds_left(self) -> float | None:
-        """Of the whole study; None while nothing has been measured."""
-        left = {cell: float(sum(runs.values())) for cell, runs in self._waiting.items()}
-        for cell, stages in self._follow.items():
-            left[cell] = left.get(cell, 0.0) + sum(stages.values())
-        return seconds_left(self._spent, left)
+        """Estimate the seconds that the study still takes; None if nothing has been measured yet."""
+        remaining = {variant: float(sum(runs.values())) for variant, runs in self._pending.items()}
+        for variant, stages in self._expected.items():
+            remaining[variant] = remaining.get(variant, 0.0) + sum(stages.values())
+        return seconds_left(self._spent, remaining)
 
     def table(self, latest: str) -> StudyStatus:
-        """The arms under the budget and fraction that is being compared."""
-        protocol = self.declared.protocol
-        rows = tuple(self._row(cell.name) for cell in self.declared.cells)
-        left = left_words(self.seconds_left(), datetime.now())
-        return StudyStatus(f"{self._count()}: {self._where()}", protocol.target, rows, latest, left)
+        """Return the status of all arms under the current budget and fraction.
+
+        Args:
+            latest: A line on the run that has just ended, or "".
+        """
+        protocol = self.spec.protocol
+        rows = tuple(self._row(variant.name) for variant in self.spec.variants)
+        left = remaining_words(self.seconds_left(), datetime.now())
+        return StudyStatus(f"{self._count()}: {self._condition_words()}", protocol.target, rows, latest, left)
 
     def _count(self) -> str:
-        return f"{self._words} {self._done}/{self._total}"
+        return f"{self._phase} {self._done}/{self._total}"
 
-    def _several(self) -> bool:
-        return len(self.declared.budgets) > 1 or len(self.declared.protocol.fractions) > 1
+    def _has_conditions(self) -> bool:
+        """Return whether the study has more than one budget or fraction."""
+        return len(self.spec.budgets) > 1 or len(self.spec.protocol.fractions) > 1
 
-    def _where(self) -> str:
+    def _condition_words(self) -> str:
         budget, fraction = self._condition
-        share = f", {100 * fraction:.3g} % of the photos" if len(self.declared.protocol.fractions) > 1 else ""
+        share = f", {100 * fraction:.3g} % of the photos" if len(self.spec.protocol.fractions) > 1 else ""
         return f"{budget}{share}"
 
-    def _row(self, cell: str) -> ArmStatus:
-        protocol = self.declared.protocol
-        records = self._compared[self._condition][cell].values()
-        tried = self._tried[cell]
-        state = pluralize(tried, "trial") if self._stage == "search" else "waiting"
+    def _row(self, variant: str) -> ArmStatus:
+        """Return the status of one variant under the current condition."""
+        protocol = self.spec.protocol
+        records = self._compared[self._condition][variant].values()
+        trials = self._trials[variant]
+        state = pluralize(trials, "trial") if self._stage == "search" else "waiting"
         if records:
             state = "done" if len(records) == protocol.seeds else "comparing"
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None
@@ -203,4 +227,4 @@ class Progress:
         if records and protocol.target:
             times = [r.to_target(protocol.target, protocol.metric) for r in records]
             median = time_to_target([None if t is None else t["epochs"] for t in times]).median
-        return ArmStatus(cell, state, len(records), protocol.seeds, val, median)
+        return ArmStatus(variant, state, len(records), protocol.seeds, val, median)

@@ -1,7 +1,7 @@
-"""The life of a study, top to bottom: declare, prepare every arm, search, compare, conclude.
+"""Run a study from top to bottom: declare, resolve every arm, search, compare, conclude.
 
-It knows runs only as folders and engines only as something that answers jobs. Killed anywhere, it goes on where it was:
-each stage asks for all its runs, and those that are done are answers at once.
+Runs are known only as folders, engines only as functions from jobs to answers. A killed study continues where it
+stopped: each stage requests all its runs, and finished runs are reused.
 """
 
 from __future__ import annotations
@@ -16,34 +16,35 @@ from typing import Any
 
 from headstart import signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.analysis.verdict import conclude, stopped
+from headstart.analysis.verdict import compute_verdict, stops_early
 from headstart.artifacts import gallery
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.data.dataset import Dataset
-from headstart.engines import Engine
+from headstart.engines.engine import Engine
 from headstart.errors import DataError, DivergedError, InterruptedRunError
 from headstart.experiment import best_model, cleanup
 from headstart.experiment.health_summary import HealthSummary
 from headstart.experiment.lr_search import Trial, search
 from headstart.experiment.preflight import (
-    check,
     common_precision,
-    met,
-    met_by_source,
+    input_fingerprints,
     require_unchanged,
+    resolve_arms,
+    source_fingerprint,
     source_of,
     source_plan,
     with_evaluation_on_val,
-    write_met,
+    write_arm_inputs,
 )
-from headstart.experiment.progress import Progress, comparing, searching
-from headstart.experiment.workload import asked_images, rung_epochs, tuned_images
+from headstart.experiment.progress import Progress, comparison_phase, search_phase
+from headstart.experiment.workload import backbone_images, requested_images, rung_epochs
 from headstart.hardware import calibration
 from headstart.report import page
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol, reuse, runner
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files, folders, locks
 from headstart.telemetry import seed_means
 from headstart.text import capitalize
@@ -52,296 +53,298 @@ from headstart.training import setup
 
 @dataclass
 class _Study:
-    """A study in progress: what was declared, and each cell's complete plan for the first seed.
-
-    `paces` are the seconds that a training image of a cell was measured to take.
-    """
+    """A study in progress. Dictionaries are by name of the arm variant."""
 
     folder: Path
-    declared: StudySpec
+    spec: StudySpec
     engine: Engine
     reporter: Reporter
     progress: Progress
-    plans: dict[str, RunConfig] = field(default_factory=dict)
-    surveys: dict[str, Dataset] = field(default_factory=dict)
-    paces: dict[str, float] = field(default_factory=dict)
-    unhealthy_findings: HealthSummary = field(default_factory=HealthSummary)
+    plans: dict[str, RunConfig] = field(default_factory=dict)  # resolved, for the first seed
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    image_seconds: dict[str, float] = field(default_factory=dict)  # measured, of a training image
+    health: HealthSummary = field(default_factory=HealthSummary)
 
 
-def begin(declared: StudySpec, runs: Path, reporter: Reporter) -> Path:
-    """Check every arm, settle the machine and write study.toml into a new folder under `runs`; nothing is trained.
+def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
+    """Check every arm, resolve the machine, and write study.toml to a new folder; train nothing.
 
-    Raises every error that an arm, its weights or the data can meet.
+    The folder is made in `runs`, and returned.
+
+    Raises:
+        HeadstartError: Every error about an arm, its weights or the data.
     """
     folders.require_writable(runs)
-    declared = StudySpec(declared.protocol, calibration.resolve_machine(declared.plan))
-    arms, sources = check(declared, reporter)
-    plan = declared.plan.changed("machine", precision=common_precision([*arms, *sources.values()]))
-    source = folders.slug(Path(declared.plan.data.source).stem)
+    spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
+    arms, sources = resolve_arms(spec, reporter)
+    plan = spec.plan.changed("machine", precision=common_precision([*arms, *sources.values()]))
+    source = folders.slug(Path(spec.plan.data.source).stem)
     folder = folders.make_folder(runs, f"{folders.stamp()}_compare-{source}")
-    declared = StudySpec(declared.protocol, plan)
-    write_met(folder, declared, arms, sources)
-    write_study(folder, declared)
+    spec = StudySpec(spec.protocol, plan)
+    write_arm_inputs(folder, spec, arms, sources)
+    write_study(folder, spec)
     return folder
 
 
 def run_study(folder: Path, engine: Engine, reporter: Reporter) -> dict[str, Any]:
-    """Go on with the study in `folder` to its verdict, which is also written there as verdict.json.
+    """Run, or resume, the study in `folder`, and return its verdict, which is also written to verdict.json.
 
-    Raises InterruptedRunError, also for a signal between two runs: the study can be resumed.
+    Raises:
+        InterruptedRunError: A signal stopped a run, or the study between two runs. The study can be resumed.
     """
-    declared = read_study(folder)
-    study = _Study(folder, declared, engine, reporter, Progress(declared))
-    with locks.locked(folder), signals.raised():
+    spec = read_study(folder)
+    study = _Study(folder, spec, engine, reporter, Progress(spec))
+    with locks.locked(folder), signals.raise_on_sigterm():
         try:
-            return _carry_out(study)
+            return _run_stages(study)
         except KeyboardInterrupt as stop:
             number = stop.number if isinstance(stop, signals.TerminationRequested) else signal.SIGINT
-            raise _stopped(study, number) from None
-        except InterruptedRunError as stop:  # a run or an engine does not know which study it works for
-            raise _stopped(study, signal.Signals(stop.exit_code - 128)) from None
+            raise _interruption(study, number) from None
+        except InterruptedRunError as stop:  # the hint of a run or engine does not name the study
+            raise _interruption(study, signal.Signals(stop.exit_code - 128)) from None
 
 
-def _stopped(study: _Study, number: signal.Signals) -> InterruptedRunError:
-    """The error of a study that a signal has stopped: what of it is kept, and how to go on."""
-    waiting = study.progress.waiting()
-    places = (study.folder, study.folder / "search", study.folder / "sources")
-    begun = {found.hash for place in places for found in runs_in(place) if found.can_go_on} & waiting
-    stop = InterruptedRunError(number, f"Go on with `headstart resume {study.folder}`.")
-    stop.message = f"{stop.message.rstrip('.')} {study.progress.kept(len(begun))}."
+def _interruption(study: _Study, number: signal.Signals) -> InterruptedRunError:
+    """Return the error of a study stopped by a signal, with what is kept and how to resume."""
+    pending = study.progress.pending()
+    parents = (study.folder, study.folder / "search", study.folder / "sources")
+    started = {run.hash for parent in parents for run in runs_in(parent) if run.has_checkpoint} & pending
+    stop = InterruptedRunError(number, f"Resume with `headstart resume {study.folder}`.")
+    stop.message = f"{stop.message.rstrip('.')} {study.progress.stop_summary(len(started))}."
     return stop
 
 
-def _carry_out(study: _Study) -> dict[str, Any]:
-    folder, declared, reporter = study.folder, study.declared, study.reporter
-    cleanup.clear_half_made(folder)
-    _prepare(study)
+def _run_stages(study: _Study) -> dict[str, Any]:
+    folder, spec, reporter = study.folder, study.spec, study.reporter
+    cleanup.remove_partial_writes(folder)
+    _resolve_variants(study)
     study.progress.expect(study.plans)
-    found = _search(study)
-    files.write_json(folder / "search.json", found)
-    _compare(study, found)
-    seed_means.rebuild(folder, declared)
-    verdict = conclude(folder, declared, found)
+    rates = _search(study)
+    files.write_json(folder / "search.json", rates)
+    _compare(study, rates)
+    seed_means.rebuild(folder, spec)
+    verdict = compute_verdict(folder, spec, rates)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict)
-    gallery.illustrate(folder / verdict["exported"]["run"], reporter)
-    page.write(folder)
-    if told := study.progress.overrun(_added(declared, found)):
-        reporter.say(told)
+    gallery.write_if_possible(folder / verdict["exported"]["run"], reporter)
+    page.write_page(folder)
+    if sentence := study.progress.overrun(_added_rates(spec, rates)):
+        reporter.say(sentence)
     return dict(files.read_json(folder / "verdict.json"))
 
 
-def _prepare(study: _Study) -> None:
-    """Train the sources that are not there yet, then complete every cell's plan."""
-    made: dict[str, Path] = {}
-    for cell in study.declared.cells:
-        plan = with_evaluation_on_val(cell.plan(study.declared.plan))
+def _resolve_variants(study: _Study) -> None:
+    """Train the sources that are not done yet, then resolve the configuration of every variant."""
+    sources: dict[str, Path] = {}
+    for variant in study.spec.variants:
+        draft = variant.plan(study.spec.plan)
+        plan = with_evaluation_on_val(draft)
         if source := source_of(plan):
-            if source not in made:
-                made[source] = _source(study, cell.name, source)
-            plan = plan.changed("arm", start=f"run:{made[source]}")
-        completed_cell = setup.complete(plan, NullReporter())
-        require_unchanged(study.folder, cell.name, met(cell.plan(study.declared.plan), completed_cell.plan))
-        study.plans[cell.name], study.surveys[cell.name] = completed_cell.plan, completed_cell.dataset
-        study.paces[cell.name] = completed_cell.step_seconds / completed_cell.plan.recipe.batch_size
+            if source not in sources:
+                sources[source] = _train_source(study, variant.name, source)
+            plan = plan.changed("arm", start=f"run:{sources[source]}")
+        run = setup.resolve_run(plan, NullReporter())
+        require_unchanged(study.folder, variant.name, input_fingerprints(draft, run.plan))
+        study.plans[variant.name], study.datasets[variant.name] = run.plan, run.dataset
+        study.image_seconds[variant.name] = run.step_seconds / run.plan.recipe.batch_size
 
 
-def _source(study: _Study, cell: str, source: str) -> Path:
-    """The folder of the run on a source, trained if it is not there yet. `cell` is an arm that starts from it.
+def _train_source(study: _Study, variant: str, source: str) -> Path:
+    """Return the folder of the run on a source of the variant; the run is made if it is not done yet.
 
-    Raises DataError where its photos have changed, DivergedError where it has nothing to teach.
+    Raises DataError if the images of the source have changed, and DivergedError if the run diverged.
     """
-    plan = setup.complete(source_plan(study.declared, source), NullReporter()).plan
-    require_unchanged(study.folder, cell, met_by_source(plan))
-    about = {"variant": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
-    words = f"source of {plan.recipe.epochs}"
-    trained = _run(study, words, study.folder / "sources", [(plan, about)])[0]
-    if trained.state == "diverged":
+    plan = setup.resolve_run(source_plan(study.spec, source), NullReporter()).plan
+    require_unchanged(study.folder, variant, source_fingerprint(plan))
+    role = {"variant": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
+    phase = f"source of {plan.recipe.epochs}"
+    run = _run(study, phase, study.folder / "sources", [(plan, role)])[0]
+    if run.state == "diverged":
         raise DivergedError(
-            f"The source {source} diverged at a learning rate of {trained.rate:g}.",
-            "Begin a new study with a lower --lr: it is the source's, whatever the search finds for the arms.",
+            f"The source {source} diverged at a learning rate of {run.rate:g}.",
+            "Begin a new study with a lower --lr: it is the rate of the source, and the search sets those of the arms.",
         )
-    return trained.folder.absolute()
+    return run.folder.absolute()
 
 
 def _search(study: _Study) -> dict[str, Any]:
-    """What was found for every budget, group of seeds (`shared`, or `seed N`) and cell, as search.json holds it."""
-    declared, protocol = study.declared, study.declared.protocol
-    if not declared.searched:
+    """Return the content of search.json: results by budget, group of seeds (`shared`, or `seed N`) and variant."""
+    spec, protocol = study.spec, study.spec.protocol
+    if not spec.searched:
         return {}
-    found: dict[str, Any] = {"chosen": {}, "edges": {}, "tried": {}, "grid": {}}
-    groups = [list(declared.search_seeds)]
+    results: dict[str, Any] = {"chosen": {}, "edges": {}, "tried": {}, "grid": {}}
+    groups = [list(spec.search_seeds)]
     if protocol.search == "per-seed":
-        groups = [[seed] for seed in declared.seeds]
-    cells = [cell.name for cell in declared.cells]
-    for budget in map(str, declared.budgets):
+        groups = [[seed] for seed in spec.seeds]
+    variants = [variant.name for variant in spec.variants]
+    for budget in map(str, spec.budgets):
         for seeds in groups:
             outcome = search(
-                cells,
+                variants,
                 protocol.grid,
                 seeds,
                 survivors=protocol.survivors,
                 metric=protocol.metric,
-                run=partial(_try, study, budget),
+                run=partial(_run_trials, study, budget),
             )
             name = _group(protocol, seeds[0])
             for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
-                found[key].setdefault(budget, {})[name] = value
-            found["grid"].setdefault(budget, {})[name] = outcome.grid
-    cleanup.drop_rungs(study.folder / "search")
-    return found
+                results[key].setdefault(budget, {})[name] = value
+            results["grid"].setdefault(budget, {})[name] = outcome.grid
+    cleanup.remove_rung_artifacts(study.folder / "search")
+    return results
 
 
-def _added(declared: StudySpec, found: Mapping[str, Any]) -> int:
-    """How many learning rates a search added to the grid that was declared, over all budgets and seeds."""
-    grids = [grid for groups in found.get("grid", {}).values() for grid in groups.values()]
-    return sum(len(grid) - len(declared.protocol.grid) for grid in grids)
+def _added_rates(spec: StudySpec, results: Mapping[str, Any]) -> int:
+    """Count the learning rates that the search added to the declared grid, over all budgets and seeds."""
+    grids = [grid for groups in results.get("grid", {}).values() for grid in groups.values()]
+    return sum(len(grid) - len(spec.protocol.grid) for grid in grids)
 
 
 def _group(protocol: StudyConfig, seed: int) -> str:
-    """Under which name search.json holds what was found for a run of `seed`."""
+    """Return the key in search.json of the results for a run of `seed`."""
     return f"seed {seed}" if protocol.search == "per-seed" else "shared"
 
 
-def _try(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
-    """Carry out trials of a search: rungs pause when they have shown what they are there for."""
+def _run_trials(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
+    """Run trials of a search; rungs pause after their last epoch."""
     if not trials:
         return {}
-    asked: list[tuple[RunConfig, dict[str, Any]]] = []
+    requests: list[RunRequest] = []
     for trial in trials:
-        blind = study.declared.protocol.search == "shared"  # per-seed trials are the comparison's own runs
-        share = study.declared.share
-        about = {"variant": trial.cell, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
-        plan = _plan(study, trial.cell, budget, share, trial.seed, trial.rate)
-        asked.append((plan, {**about, "rung": rung_epochs(plan)}))
+        blind = study.spec.protocol.search == "shared"  # per-seed trials are also runs of the comparison
+        share = study.spec.share
+        role = {"variant": trial.variant, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
+        plan = _plan(study, trial.variant, budget, share, trial.seed, trial.rate)
+        requests.append((plan, {**role, "rung": rung_epochs(plan)}))
     first = trials[0]
-    epochs = max(about["rung"] for _, about in asked) if first.rung else 0
-    words = searching(study.declared.protocol, first.seed, epochs, first.extension)
-    records = _run(study, words, study.folder / "search", asked, rung=first.rung)
+    epochs = max(role["rung"] for _, role in requests) if first.rung else 0
+    phase = search_phase(study.spec.protocol, first.seed, epochs, first.extension)
+    records = _run(study, phase, study.folder / "search", requests, rung=first.rung)
     return dict(zip(trials, records, strict=True))
 
 
-def _compare(study: _Study, found: dict[str, Any]) -> None:
-    """The comparison itself, up to the declared look that ends it."""
-    protocol = study.declared.protocol
+def _compare(study: _Study, rates: dict[str, Any]) -> None:
+    """Run the comparison, up to the interim analysis that stops it."""
+    protocol = study.spec.protocol
     for count in protocol.interim or (protocol.seeds,):
-        _compare_seeds(study, found, count)
-        if protocol.interim and stopped(study.folder, study.declared):
+        _compare_seeds(study, rates, count)
+        if protocol.interim and stops_early(study.folder, study.spec):
             break
-    for sentence in study.unhealthy_findings.summary(study.folder):
+    for sentence in study.health.summary(study.folder):
         study.reporter.say(sentence)
 
 
-def _compare_seeds(study: _Study, found: dict[str, Any], count: int) -> None:
-    """The first `count` fresh paired seeds, seed by seed, so that a study cut short still has pairs."""
-    declared = study.declared
-    asked = []
-    for budget in map(str, declared.budgets):
-        for fraction in declared.protocol.fractions:
-            for seed in declared.seeds[:count]:
-                for cell in declared.cells:
-                    rate = found["chosen"][budget][_group(declared.protocol, seed)][cell.name] if found else None
-                    about = {"variant": cell.name, "stage": "main", "budget": budget, "fraction": fraction}
-                    asked.append((_plan(study, cell.name, budget, fraction, seed, rate), about))
-    _run(study, comparing(declared.protocol, count), study.folder, asked)
+def _compare_seeds(study: _Study, rates: dict[str, Any], count: int) -> None:
+    """Run the first `count` fresh paired seeds, seed by seed, so that an interrupted study still has pairs."""
+    spec = study.spec
+    requests: list[RunRequest] = []
+    for budget in map(str, spec.budgets):
+        for fraction in spec.protocol.fractions:
+            for seed in spec.seeds[:count]:
+                for variant in spec.variants:
+                    rate = rates["chosen"][budget][_group(spec.protocol, seed)][variant.name] if rates else None
+                    role = {"variant": variant.name, "stage": "main", "budget": budget, "fraction": fraction}
+                    requests.append((_plan(study, variant.name, budget, fraction, seed, rate), role))
+    _run(study, comparison_phase(spec.protocol, count), study.folder, requests)
 
 
-def _plan(study: _Study, cell: str, budget: str, fraction: float, seed: int, rate: float | None) -> RunConfig:
-    """The complete plan of one run."""
-    plan = study.plans[cell].changed("seeding", seed=seed).changed("data", fraction=fraction)
+def _plan(study: _Study, variant: str, budget: str, fraction: float, seed: int, rate: float | None) -> RunConfig:
+    """Return the resolved configuration of one run."""
+    plan = study.plans[variant].changed("seeding", seed=seed).changed("data", fraction=fraction)
     changes: dict[str, Any] = {"epochs": budget} | ({} if rate is None else {"lr": rate})
-    return study.surveys[cell].recounted(plan.changed("recipe", **changes))
+    return study.datasets[variant].with_split_counts(plan.changed("recipe", **changes))
 
 
 def _run(
-    study: _Study, words: str, parent: Path, asked: Sequence[tuple[RunConfig, dict[str, Any]]], *, rung: bool = False
+    study: _Study, phase: str, parent: Path, requests: Sequence[RunRequest], *, rung: bool = False
 ) -> list[RunRecord]:
-    """Have the engine carry out the runs, or rungs, that are not there yet; returns the records of all, in order.
+    """Run what is not done yet below `parent`, and return the records of all requested runs, in order.
 
-    `words` say which part of the study they are.
+    `phase` describes the phase of the study in progress lines. With `rung`, only the rungs are run.
     """
     parent.mkdir(exist_ok=True)
     records: dict[str, RunRecord] = {}
-    begun: dict[str, int] = {}
-    for found in runs_in(parent):
-        if found.done or (rung and len(found.epochs) >= found.rung):
-            records[found.hash] = found
+    started: dict[str, int] = {}
+    for run in runs_in(parent):
+        if run.done or (rung and len(run.epochs) >= run.rung):
+            records[run.hash] = run
         else:
-            begun[found.hash] = int(found.length()["images"]) if found.can_go_on else 0
-    _adopt(study, words, parent, asked, records, begun)
-    study.reporter.table(study.progress.ask(words, asked, records, begun, rung))
-    for plan, about in asked:
+            started[run.hash] = int(run.length()["images"]) if run.has_checkpoint else 0
+    _reuse_finished(study, phase, parent, requests, records, started)
+    study.reporter.study_status(study.progress.request(phase, requests, records, started, rung))
+    for plan, role in requests:
         if plan.hash in records:
-            study.unhealthy_findings.count(about, records[plan.hash])
-    bundles = [some for some in execute.bundles(asked) if any(plan.hash not in records for plan, _ in some)]
-    missing = {plan.hash: about for some in bundles for plan, about in some if plan.hash not in records}
-    texts = [
+            study.health.add(role, records[plan.hash])
+    bundles = [bundle for bundle in execute.bundles(requests) if any(plan.hash not in records for plan, _ in bundle)]
+    missing = {plan.hash: role for bundle in bundles for plan, role in bundle if plan.hash not in records}
+    jobs = [
         job_protocol.text(
             parent,
-            some,
-            until=some[0][1]["rung"] if rung else None,
-            seconds=sum(_seconds(study, *one, begun, rung) for one in some if one[0].hash not in records),
+            bundle,
+            until=bundle[0][1]["rung"] if rung else None,
+            seconds=sum(_seconds(study, *run, started, rung) for run in bundle if run[0].hash not in records),
         )
-        for some in bundles
+        for bundle in bundles
     ]
-    with closing(study.engine.run(texts)) as answers:
+    with closing(study.engine.run(jobs)) as answers:
         for _, answer in answers:
-            _note(study, [read_run(folder) for folder in job_protocol.folders(answer)], missing, records)
-    if any(plan.hash not in records for plan, _ in asked):
-        raise DataError("The photos or the weights changed while the study ran.", "Put them back, then resume it.")
-    return [records[plan.hash] for plan, _ in asked]
+            _add_results(study, [read_run(folder) for folder in job_protocol.folders(answer)], missing, records)
+    if any(plan.hash not in records for plan, _ in requests):
+        raise DataError("The images or the weights changed during the study.", "Restore them, then resume the study.")
+    return [records[plan.hash] for plan, _ in requests]
 
 
-def _adopt(
+def _reuse_finished(
     study: _Study,
-    words: str,
+    phase: str,
     parent: Path,
-    asked: Sequence[tuple[RunConfig, dict[str, Any]]],
+    requests: Sequence[RunRequest],
     records: dict[str, RunRecord],
-    begun: Mapping[str, int],
+    started: Mapping[str, int],
 ) -> None:
-    """Take over into `records` what is done elsewhere, and tell it, so that nobody takes it for trained anew."""
-    open_ones = {plan.hash: (plan, about) for plan, about in asked if plan.hash not in {*records, *begun}}
-    taken = [read_run(folder) for folder in reuse.reuse_finished(parent, list(open_ones.values()))]
-    records |= {found.hash: found for found in taken}
-    if not taken:
+    """Add finished runs of other folders to `records`, and report where they come from."""
+    new = {plan.hash: (plan, role) for plan, role in requests if plan.hash not in {*records, *started}}
+    reused = [read_run(folder) for folder in reuse.reuse_finished(parent, list(new.values()))]
+    records |= {run.hash: run for run in reused}
+    if not reused:
         return
-    here = {plan.hash for plan, _ in asked}
-    made_in = [Path(records[one].made_in) for one in here & records.keys() if records[one].made_in]
-    own = sum(place.is_relative_to(study.folder.absolute()) for place in made_in)
-    for count, whence in ((len(made_in) - own, "earlier studies"), (own, "the search")):
+    hashes = {plan.hash for plan, _ in requests}
+    made_in = [Path(records[run].reused_from) for run in hashes & records.keys() if records[run].reused_from]
+    from_search = sum(folder.is_relative_to(study.folder.absolute()) for folder in made_in)
+    for count, origin in ((len(made_in) - from_search, "earlier studies"), (from_search, "the search")):
         if count:
-            there = f"{count} of {len(here)} runs are" if len(here) > 1 else "the run is"
-            study.reporter.say(f"{capitalize(words)}: {there} there already, from {whence}.")
+            runs = f"{count} of {len(hashes)} runs are" if len(hashes) > 1 else "the run is"
+            study.reporter.say(f"{capitalize(phase)}: {runs} reused from {origin}.")
 
 
-def _seconds(study: _Study, plan: RunConfig, about: dict[str, Any], begun: Mapping[str, int], rung: bool) -> float:
-    """How long what is left of a run, or of its rung, may take; that of a source is not known."""
-    images = tuned_images(plan, begun.get(plan.hash, 0), asked_images(plan, rung))
-    return study.paces.get(about["variant"], 0.0) * images
+def _seconds(study: _Study, plan: RunConfig, role: dict[str, Any], started: Mapping[str, int], rung: bool) -> float:
+    """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
+    images = backbone_images(plan, started.get(plan.hash, 0), requested_images(plan, rung))
+    return study.image_seconds.get(role["variant"], 0.0) * images
 
 
-def _note(
-    study: _Study, made: Sequence[RunRecord], missing: dict[str, dict[str, Any]], records: dict[str, RunRecord]
+def _add_results(
+    study: _Study, runs: Sequence[RunRecord], missing: dict[str, dict[str, Any]], records: dict[str, RunRecord]
 ) -> None:
-    """Take a job's runs over from `missing` into `records`, tell them, and renew the mean runs of their arms."""
+    """Move a job's runs from `missing` to `records`, report them, and update the mean runs of their arms."""
     conditions = set()
-    for found in made:
-        records[found.hash] = found
-        if (about := missing.pop(found.hash, None)) is not None:
-            study.reporter.table(study.progress.end(about, found))
-            for sentence in study.unhealthy_findings.take(about, found):
+    for run in runs:
+        records[run.hash] = run
+        if (role := missing.pop(run.hash, None)) is not None:
+            study.reporter.study_status(study.progress.finish(role, run))
+            for sentence in study.health.new_findings(role, run):
                 study.reporter.say(sentence)
-            if about["stage"] == "main":
-                conditions.add((about["variant"], about["budget"], about["fraction"]))
+            if role["stage"] == "main":
+                conditions.add((role["variant"], role["budget"], role["fraction"]))
     for condition in sorted(conditions):
-        seed_means.rebuild(study.folder, study.declared, condition)
+        seed_means.rebuild(study.folder, study.spec, condition)
 
 
 def repair(folder: Path) -> list[Path]:
-    """Make the TensorBoard files of a study anew, of its runs and their means; returns the folders."""
+    """Rebuild the TensorBoard files of a study's runs and mean runs from their records; return their folders."""
     with locks.locked(folder):
         return [
-            *(runner.repair(found.folder) for found in runs_in(folder)),
+            *(runner.repair(run.folder) for run in runs_in(folder)),
             *seed_means.rebuild(folder, read_study(folder)),
         ]

@@ -1,7 +1,7 @@
-"""How much work a study is, and how long what is left of it will take. Pure functions of plain values.
+"""Count the work of a study in training images, and predict durations. Pure functions of plain values.
 
-Work is counted in images that pass through training: the one measure that rungs of an epoch, whole runs and fractions
-of the photos have in common. What an image costs is measured, for each arm by itself: frozen ones are cheaper.
+Training images are the one measure that rungs, whole runs and data fractions have in common. The cost of an image is
+measured for each arm separately, since frozen backbones are cheaper.
 """
 
 from __future__ import annotations
@@ -18,14 +18,20 @@ from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
 
 EPOCH = Duration(1, "ep")
-MIN_FINE_TUNING_SHARE = 0.5  # an epoch of lp-ft counts as fine-tuning where so much of it is
-MOST_SEEDS = 10  # beyond, more images of the test split would do more
-FEWEST_EPOCHS = 2
+MIN_FINE_TUNING_SHARE = 0.5  # share of an lp-ft epoch from which on it counts as fine-tuning
+MAX_SEEDS = 10  # with more seeds, more test images would help more
+MIN_EPOCHS = 2
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Training images of one arm over a whole study: rungs of the search, its whole runs, and the comparison."""
+    """Training images of one arm over a whole study.
+
+    Attributes:
+        rungs: Images of the search's rungs.
+        whole: Images of the search's whole runs, without those of their rungs.
+        main: Images of the comparison.
+    """
 
     rungs: int
     whole: int
@@ -33,6 +39,7 @@ class Workload:
 
     @property
     def total(self) -> int:
+        """Training images of all parts."""
         return self.rungs + self.whole + self.main
 
 
@@ -40,45 +47,51 @@ def _one_epoch(length: Duration) -> int:
     return 1
 
 
-def workload(
-    declared: StudySpec, photos: int, batch_size: int, rung: Callable[[Duration], int] = _one_epoch
-) -> Workload:
-    """What each arm will do, `photos` being the train split; without points that the grid's edge might add.
+def workload(spec: StudySpec, photos: int, batch_size: int, rung: Callable[[Duration], int] = _one_epoch) -> Workload:
+    """Count the training images of one arm, without rates that may be added at an edge of the grid.
 
-    `rung` gives the epochs of a rung for a length of training. A run that a rung began goes on from there: its first
-    epochs count as the rung's.
+    The first epochs of a run that continues from its rung count as the rung's.
+
+    Args:
+        spec: The study.
+        photos: Images of the train split.
+        batch_size: Images of a training step.
+        rung: Returns the epochs of a rung for a length of training.
     """
-    protocol = declared.protocol
-    begun_runs, whole_runs = trials(protocol)
-    continued = begun_runs * min(protocol.survivors, len(protocol.grid)) // len(protocol.grid)
-    found = Workload(0, 0, 0)
-    for budget in declared.budgets:
-        searched = _part(photos, declared.share)
+    protocol = spec.protocol
+    rung_runs, whole_runs = trial_counts(protocol)
+    continued = rung_runs * min(protocol.survivors, len(protocol.grid)) // len(protocol.grid)
+    total = Workload(0, 0, 0)
+    for budget in spec.budgets:
+        searched = _subset_size(photos, spec.share)
         length = run_images(budget, searched, batch_size)
-        begun = min(length, rung(budget) * run_images(EPOCH, searched, batch_size)) if declared.searched else 0
-        rungs = begun_runs * begun
-        whole = whole_runs * length - continued * begun if declared.searched else 0
-        parts = [run_images(budget, _part(photos, share), batch_size) for share in protocol.fractions]
-        found = Workload(found.rungs + rungs, found.whole + whole, found.main + protocol.seeds * sum(parts))
-    return found
+        rung_size = min(length, rung(budget) * run_images(EPOCH, searched, batch_size)) if spec.searched else 0
+        rungs = rung_runs * rung_size
+        whole = whole_runs * length - continued * rung_size if spec.searched else 0
+        main = [run_images(budget, _subset_size(photos, share), batch_size) for share in protocol.fractions]
+        total = Workload(total.rungs + rungs, total.whole + whole, total.main + protocol.seeds * sum(main))
+    return total
 
 
-def trials(protocol: StudyConfig) -> tuple[int, int]:
-    """The runs of an arm's search at one length of training: rungs, and whole ones (some of which rungs begin)."""
-    kept = min(protocol.survivors, len(protocol.grid))
+def trial_counts(protocol: StudyConfig) -> tuple[int, int]:
+    """Return the number of rungs and of whole runs in an arm's search at one budget; some runs continue a rung."""
+    survivors = min(protocol.survivors, len(protocol.grid))
     groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
-    return groups * len(protocol.grid), groups * kept * seeds
+    return groups * len(protocol.grid), groups * survivors * seeds
 
 
-def _part(photos: int, share: float) -> int:
+def _subset_size(photos: int, share: float) -> int:
     return max(1, round(photos * share))
 
 
 def rung_epochs(plan: RunConfig) -> int:
-    """Epochs that a rung of this complete plan has: one, and for lp-ft up to the first that is half fine-tuning.
+    """Return the epochs of a rung: one, and for lp-ft up to the first epoch that is at least half fine-tuning.
 
-    Its head epochs say nothing of the rate that is good for fine-tuning, and cost next to nothing. A rung is shorter
-    than the run where that can be.
+    The epochs of the head alone cost little, and say nothing about the best rate for fine-tuning. A rung is shorter
+    than the run if the run has more than one epoch.
+
+    Args:
+        plan: A resolved configuration.
     """
     if plan.arm.tuning != "lp-ft":
         return 1
@@ -86,43 +99,53 @@ def rung_epochs(plan: RunConfig) -> int:
     return max(1, min(math.ceil(head / per_epoch + MIN_FINE_TUNING_SHARE), -(-whole // per_epoch) - 1))
 
 
-def rungs_of(plan: RunConfig) -> Callable[[Duration], int]:
-    """`rung_epochs` of this complete plan at any length of training."""
+def rung_length(plan: RunConfig) -> Callable[[Duration], int]:
+    """Return a function from a length of training to the epochs of a rung of this resolved configuration."""
     return lambda length: rung_epochs(plan.changed("recipe", epochs=length))
 
 
 def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
-    """Of a complete plan: steps of an epoch, of the head's part of an lp-ft run, and of the whole run."""
+    """Return the steps of an epoch, of the head's part of an lp-ft run, and of the whole run.
+
+    Args:
+        plan: A resolved configuration.
+    """
     per_epoch = -(-plan.facts.counts["train"] // plan.recipe.batch_size)
     whole = plan.recipe.epochs.steps(per_epoch)
     return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
 
 
-def asked_images(plan: RunConfig, rung: bool) -> int:
-    """Training images of a run, or of its rung."""
+def requested_images(plan: RunConfig, rung: bool) -> int:
+    """Return the training images of a run, or of its rung."""
     recipe, photos = plan.recipe, plan.facts.counts["train"]
     length = run_images(recipe.epochs, photos, recipe.batch_size)
     return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length
 
 
-def tuned_images(plan: RunConfig, begin: int, end: int) -> int:
-    """Of the training images `begin` to `end` of a run, those of which more than the head learns: the costly ones."""
+def backbone_images(plan: RunConfig, start: int, end: int) -> int:
+    """Count the training images from `start` to `end` of a run with which more than the head is trained."""
     if plan.arm.tuning == "frozen":
         return 0
     head = lp_ft_steps(plan)[1] * plan.recipe.batch_size if plan.arm.tuning == "lp-ft" else 0
-    return max(0, end - max(begin, head))
+    return max(0, end - max(start, head))
 
 
 def run_images(length: Duration, photos: int, batch_size: int) -> int:
-    """Training images of a run of this length on `photos` photos."""
+    """Return the training images of a run of this length on a train split of `photos` images."""
     return length.steps(-(-photos // batch_size)) * batch_size
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """What training costs: the photos of the train split, the batch, the seconds of an image, and what is paid once.
+    """Cost of training an arm.
 
-    `rung` gives the epochs of a rung for a length of training; `each` are the seconds that a run takes besides.
+    Attributes:
+        photos: Images of the train split.
+        batch_size: Images of a training step.
+        seconds: Seconds of a training image.
+        once: Seconds that all runs of the arm share.
+        rung: Returns the epochs of a rung for a length of training.
+        each: Seconds of a run besides its images.
     """
 
     photos: int
@@ -133,86 +156,110 @@ class RunCost:
     each: float = 0.0
 
 
-def predicted(declared: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> float:
-    """Seconds that a study will take, one run after the other; `arms` and `sources` are what each of them costs."""
-    count = runs_of_an_arm(declared)
-    return sum(arm.once + _total(declared, arm) * arm.seconds + count * arm.each for arm in arms) + sum(
-        run_images(declared.source_epochs, source.photos, source.batch_size) * source.seconds + source.each
+def predicted_seconds(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> float:
+    """Predict the seconds that a study takes with one run at a time.
+
+    Args:
+        spec: The study.
+        arms: Cost of each arm.
+        sources: Cost of each source that an arm starts from.
+    """
+    count = runs_per_arm(spec)
+    return sum(arm.once + _arm_images(spec, arm) * arm.seconds + count * arm.each for arm in arms) + sum(
+        run_images(spec.source_epochs, source.photos, source.batch_size) * source.seconds + source.each
         for source in sources
     )
 
 
-def runs_of_an_arm(declared: StudySpec) -> int:
-    """Runs of one arm over a whole study, without points that the grid's edge might add; a rung that goes on is two."""
-    protocol = declared.protocol
-    searched = sum(trials(protocol)) if declared.searched else 0
-    return len(declared.budgets) * (searched + protocol.seeds * len(protocol.fractions))
+def runs_per_arm(spec: StudySpec) -> int:
+    """Count the runs of one arm over a whole study, without added rates; a continued rung counts twice."""
+    protocol = spec.protocol
+    searched = sum(trial_counts(protocol)) if spec.searched else 0
+    return len(spec.budgets) * (searched + protocol.seeds * len(protocol.fractions))
 
 
-def passes(declared: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> int:
-    """Images that pass through training in a study; those of a frozen trunk count as trained on by its head."""
-    return sum(_total(declared, arm) for arm in arms) + sum(
-        run_images(declared.source_epochs, source.photos, source.batch_size) for source in sources
+def training_images(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> int:
+    """Count the training images of a study; images of a frozen backbone count, since its head is trained on them."""
+    return sum(_arm_images(spec, arm) for arm in arms) + sum(
+        run_images(spec.source_epochs, source.photos, source.batch_size) for source in sources
     )
 
 
-def _total(declared: StudySpec, arm: RunCost) -> int:
-    return workload(declared, arm.photos, arm.batch_size, arm.rung).total
+def _arm_images(spec: StudySpec, arm: RunCost) -> int:
+    return workload(spec, arm.photos, arm.batch_size, arm.rung).total
 
 
-def fit(
-    declared: StudySpec, cost: Callable[[StudySpec], float], limit: float, *, keep_seeds: bool, keep_epochs: bool
+def fit_time_budget(
+    spec: StudySpec, duration: Callable[[StudySpec], float], limit: float, *, keep_seeds: bool, keep_epochs: bool
 ) -> StudySpec:
-    """The study with the seeds and epochs that `limit` seconds allow, `cost` being the seconds that one takes.
+    """Return the study with the seeds and epochs that fit into a time budget.
 
-    The epochs stay, and 10 down to 3 seeds are tried; if even 3 take too long, fewer whole epochs, down to 2. What is
-    to be kept is kept; lengths in steps, and declared budgets, always are. More time gives no fewer of either. Raises
-    UsageError, with the time that the shortest takes, where nothing fits.
+    10 down to 3 seeds are tried with all epochs. If 3 seeds take too long, the whole epochs are reduced, down to 2.
+    Lengths in steps and declared budgets do not change. A larger limit never gives fewer seeds or epochs.
+
+    Args:
+        spec: The study.
+        duration: Returns the seconds that a study takes.
+        limit: Time budget in seconds.
+        keep_seeds: Do not change the seeds.
+        keep_epochs: Do not change the epochs.
+
+    Raises:
+        UsageError: The shortest study takes longer than `limit`; the message names its duration.
     """
-    asked, rules = declared.plan.recipe.epochs, declared.protocol
-    seeds = [rules.seeds] if keep_seeds else list(range(MOST_SEEDS, FEWEST_SEEDS - 1, -1))
-    keep_epochs = keep_epochs or asked.unit != "ep" or bool(rules.budgets)
-    shorter = [] if keep_epochs else range(math.ceil(asked.value) - 1, FEWEST_EPOCHS - 1, -1)
-    lengths = [(count, asked) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
+    declared, protocol = spec.plan.recipe.epochs, spec.protocol
+    seeds = [protocol.seeds] if keep_seeds else list(range(MAX_SEEDS, FEWEST_SEEDS - 1, -1))
+    keep_epochs = keep_epochs or declared.unit != "ep" or bool(protocol.budgets)
+    shorter = [] if keep_epochs else range(math.ceil(declared.value) - 1, MIN_EPOCHS - 1, -1)
+    lengths = [(count, declared) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
     for count, epochs in lengths:
-        protocol = StudyConfig.model_validate({**rules.model_dump(), "seeds": count})
-        made = StudySpec(protocol, declared.plan.changed("recipe", epochs=epochs))
-        if (needed := cost(made)) <= limit:
-            return made
-    enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # what is told must do when it is given
-    shortest = ", ".join(map(str, rules.budgets)) or str(epochs)
+        candidate_protocol = StudyConfig.model_validate({**protocol.model_dump(), "seeds": count})
+        candidate = StudySpec(candidate_protocol, spec.plan.changed("recipe", epochs=epochs))
+        if (needed := duration(candidate)) <= limit:
+            return candidate
+    enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # rounded up, so that it is enough
+    shortest = ", ".join(map(str, protocol.budgets)) or str(epochs)
     raise UsageError(
-        f"{span_words(limit)} are not enough: {count} seeds of {shortest} take about {span_words(enough)} here.",
-        "Give it more time, or compare fewer arms, at a smaller --image-size, or on a smaller share with --fractions.",
+        f"The time budget of {span_words(limit)} is too short: {count} seeds of {shortest} take about "
+        f"{span_words(enough)} on this machine.",
+        "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the images "
+        "(--fractions).",
     )
 
 
 @dataclass(frozen=True)
 class CostSoFar:
-    """What an arm has done so far: training images, and the seconds of wall clock that they took."""
+    """Training images of an arm so far, and the wall-clock seconds that they took."""
 
     images: float = 0.0
     seconds: float = 0.0
 
 
-def seconds_left(spent: Mapping[str, CostSoFar], left: Mapping[str, float]) -> float | None:
-    """Seconds for the images that are `left` of each arm; None while nothing has been measured.
+def seconds_left(spent: Mapping[str, CostSoFar], remaining: Mapping[str, float]) -> float | None:
+    """Estimate the seconds for the remaining images.
 
-    An arm costs what its own images have cost; one that has not begun costs what an image cost on average. Exact where
-    every image takes the same time, never below 0, and 0 when nothing is left.
+    An arm's images cost what its images have cost so far; without any, the average over all arms. The estimate is exact
+    if every image takes the same time, never negative, and 0 if nothing remains.
+
+    Args:
+        spent: Cost so far, by arm.
+        remaining: Remaining training images, by arm.
+
+    Returns:
+        Seconds, or None if nothing has been measured yet.
     """
-    if not any(left.values()):
+    if not any(remaining.values()):
         return 0.0
     images = sum(arm.images for arm in spent.values())
     if images <= 0:
         return None
     average = sum(arm.seconds for arm in spent.values()) / images
     rates = {name: arm.seconds / arm.images for name, arm in spent.items() if arm.images > 0}
-    return sum(count * rates.get(name, average) for name, count in left.items())
+    return sum(count * rates.get(name, average) for name, count in remaining.items())
 
 
-def left_words(seconds: float | None, now: datetime) -> str:
-    """`about 12 min left (until 14:32)`; nothing while nothing is known, or nothing is left."""
+def remaining_words(seconds: float | None, now: datetime) -> str:
+    """Return e.g. `about 12 min left (until 14:32)`, or "" if nothing is left or the time is unknown."""
     if not seconds:
         return ""
     if seconds < 60:
@@ -222,7 +269,7 @@ def left_words(seconds: float | None, now: datetime) -> str:
 
 
 def span_words(seconds: float) -> str:
-    """`45 s`, `12 min` or `2 h 05 min`, rounded."""
+    """Return a rounded duration: `45 s`, `12 min` or `2 h 05 min`."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
