@@ -1,4 +1,4 @@
-"""Pages in a real browser: headless Chromium, what a page asks for, what goes wrong, and what is hard to read."""
+"""Open pages in headless Chromium and collect requests, errors and accessibility faults."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from typing import Any
 import pytest
 
 
-def on_path() -> str | None:
-    """A Chromium or a Chrome, by whichever of its names it has here."""
+def find_chromium() -> str | None:
+    """Return the path of Chromium or Chrome on PATH."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next(filter(None, map(shutil.which, names)), None)
 
 
-def own() -> bool:
-    """Whether Playwright has a Chromium of its own, as `playwright install chromium` puts it there."""
+def has_playwright_chromium() -> bool:
+    """Return True if `playwright install chromium` has been run."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         return Path(playwright.chromium.executable_path).exists()
 
 
-CHROMIUM = on_path()
+CHROMIUM = find_chromium()
 WIDE, NARROW = 1280, 390
-SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # kept, so that somebody looks at them
+SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # for inspection
 AUDIT = (Path(__file__).parent / "fixtures" / "audit.js").read_text(encoding="utf-8")
 needs_browser = pytest.mark.skipif(
-    find_spec("playwright") is None or not (CHROMIUM or own()),
-    reason="no browser to look at pages with: pip install playwright, and install chromium or google-chrome, "
+    find_spec("playwright") is None or not (CHROMIUM or has_playwright_chromium()),
+    reason="no browser: pip install playwright, and install chromium or google-chrome, "
     "or run `playwright install chromium`",
 )
 
 
 @dataclass
 class Visits:
-    """Tabs of one browser, with all that they asked for, and errors and dialogs of their scripts."""
+    """Tabs of one browser, with their requests, and the errors and dialogs of their scripts."""
 
     browser: Any
-    asked: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def open(self, address: str, width: int, scheme: str = "light") -> Any:
+        """Open an address in a new tab of this width, with a light or dark colour scheme."""
         tab = self.browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        tab.on("request", lambda request: self.asked.append(request.url))
-        tab.on("pageerror", lambda error: self.wrong.append(str(error)))
-        tab.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+        tab.on("request", lambda request: self.requests.append(request.url))
+        tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        tab.on("dialog", lambda dialog: self.errors.append(dialog.message))
         tab.goto(address)
         return tab
 
 
 @contextmanager
-def visits() -> Iterator[Visits]:
-    """A browser for a while: that on PATH, else Playwright's own."""
+def open_browser() -> Iterator[Visits]:
+    """Start the browser on PATH, else that of Playwright."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -66,15 +67,15 @@ def visits() -> Iterator[Visits]:
         browser.close()
 
 
-def keep(tab: Any, name: str) -> None:
-    """A picture of the whole page, for somebody to look at."""
+def save_screenshot(tab: Any, name: str) -> None:
+    """Save a screenshot of the whole page."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     tab.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)
 
 
-def faults(tab: Any) -> dict[str, list[Any]]:
-    """What WCAG 2.2 AA would not let pass, by kind; see data/audit.js. What is folded is opened, and stays so."""
-    found: dict[str, list[Any]] = tab.evaluate(AUDIT)
-    checked = found.pop("checked")
-    assert checked[0] > 100, "an audit that sees no texts proves nothing"
-    return {kind: some for kind, some in found.items() if some}
+def accessibility_faults(tab: Any) -> dict[str, list[Any]]:
+    """Return violations of WCAG 2.2 AA by kind; see fixtures/audit.js. Folded parts are opened."""
+    faults: dict[str, list[Any]] = tab.evaluate(AUDIT)
+    checked = faults.pop("checked")
+    assert checked[0] > 100, "the audit found too few texts to check"
+    return {kind: elements for kind, elements in faults.items() if elements}

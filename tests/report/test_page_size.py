@@ -1,4 +1,4 @@
-"""However many runs, photos and layers there are, the report stays as small as it says; its numbers are all there."""
+"""Test that the page stays within its size limit and keeps all numbers with many runs, photos and layers."""
 
 import html
 import io
@@ -18,12 +18,12 @@ from jinja2.utils import htmlsafe_json_dumps
 from headstart.analysis.run_records import read_run
 from headstart.config.run_config import RunConfig
 from headstart.report import histograms, page, series
-from headstart.report import photos as photos_module
-from headstart.report.photos import Gallery
+from headstart.report.photos import Gallery, fit_gallery
 from headstart.report.svg import charts
-from tests.browser import WIDE, needs_browser, visits
+from tests.browser import WIDE, needs_browser, open_browser
 
-MANY, LAYERS, STEPS, EPOCHS, LOOKS = 160, 54, 300, 30, 4  # seeds of each of two arms; of a ResNet-50
+SEEDS, STEPS, EPOCHS, SNAPSHOTS = 160, 300, 30, 4  # seeds of each of two arms, and the record of each run
+LAYERS = 54  # as in ResNet-50
 ARMS = ("scratch", "imagenet")
 
 
@@ -32,20 +32,20 @@ def histogram(scale: float) -> dict[str, Any]:
 
 
 def record() -> str:
-    """The record of a run of a deep network, as long as this test can read it often."""
-    layers = [f"layer{at // 16}.{at % 16}.conv{at % 3}" for at in range(LAYERS)]
+    """Return the record of a run of a deep network."""
+    layers = [f"layer{index // 16}.{index % 16}.conv{index % 3}" for index in range(LAYERS)]
     lines: list[dict[str, Any]] = [
         {"kind": "step", "step": step, "epoch": 1, "loss": 1.0, "lr": {"backbone": 0.01 / step, "head": 0.02 / step}}
         for step in range(1, STEPS + 1)
     ]
     lines += [
-        {"kind": "snapshot", "step": 10 * look, "epoch": 1, "ratio": dict.fromkeys(layers, 0.001),
-         **{kind: {layer: histogram(look) for layer in layers} for kind in histograms.KINDS}}
-        for look in range(1, LOOKS + 1)
+        {"kind": "snapshot", "step": 10 * number, "epoch": 1, "ratio": dict.fromkeys(layers, 0.001),
+         **{kind: {layer: histogram(number) for layer in layers} for kind in histograms.KINDS}}
+        for number in range(1, SNAPSHOTS + 1)
     ]  # fmt: skip
     lines += [
         {"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "zeros": {}, "dead": {},
-         "flow": {f"layer{at}": 0.1 for at in range(16)}, "distance": dict.fromkeys(layers, 0.1 * epoch)}
+         "flow": {f"layer{index}": 0.1 for index in range(16)}, "distance": dict.fromkeys(layers, 0.1 * epoch)}
         for epoch in range(2)
     ]  # fmt: skip
     lines += [
@@ -57,37 +57,37 @@ def record() -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def runs_of_many(folder: Path) -> list[str]:
-    """Run folders of two arms, of `MANY` seeds each, that share one record on disk; returns their names."""
+def write_runs(folder: Path) -> list[str]:
+    """Write run folders of two arms with `SEEDS` seeds each that share one record on disk; return their names."""
     shared = folder / "record"
     shared.write_text(record(), encoding="utf-8")
     plan = RunConfig().model_dump(mode="json")
     plan["facts"] |= {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"train": 18}}
-    for seed in range(MANY):
+    for seed in range(SEEDS):
         for arm in ARMS:
             run = folder / f"Jan01_00-00-00_host-{arm}-s{seed}"
             run.mkdir()
-            own = {**plan, "seeding": {**plan["seeding"], "seed": seed}, "arm": {**plan["arm"], "start": arm}}
-            about = {"variant": arm, "stage": "main", "budget": "30ep", "fraction": 1.0}
-            content = {"plan": own, "hash": run.name, "study": about, "environment": {"system": "none"}}
+            run_plan = {**plan, "seeding": {**plan["seeding"], "seed": seed}, "arm": {**plan["arm"], "start": arm}}
+            role = {"variant": arm, "stage": "main", "budget": "30ep", "fraction": 1.0}
+            content = {"plan": run_plan, "hash": run.name, "study": role, "environment": {"system": "none"}}
             (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
             os.link(shared, run / "metrics.jsonl")
     return [path.parent.name for path in sorted(folder.glob("*/plan.json"))]
 
 
-def conclude(folder: Path, runs: list[str]) -> str:
-    """A verdict on the runs, and photos of the exported one; returns that run's name."""
+def write_verdict(folder: Path, runs: list[str]) -> str:
+    """Write a verdict on the runs and the gallery of the exported run; return the name of this run."""
     arms = []
     for arm in ARMS:
         seeds = [{"seed": int(run.rpartition("-s")[2]), "run": run, "lr": 0.01, "val": 0.5, "test": 0.5, "epochs": 30,
                   "images": 9600, "seconds": 40.0, "to_target": {"epochs": 3, "images": 960, "seconds": 4.0}}
                  for run in runs if f"-{arm}-" in run]  # fmt: skip
-        medians = {unit: {"median": 3.0, "reached": MANY, "n": MANY} for unit in ("epochs", "images", "seconds")}
+        medians = {unit: {"median": 3.0, "reached": SEEDS, "n": SEEDS} for unit in ("epochs", "images", "seconds")}
         arms.append({"name": arm, "val": 0.5, "test": 0.5, "to_target": medians, "seeds": seeds})
     exported = arms[1]["seeds"][7]["run"]
     verdict = {
         "study": "none", "metric": "accuracy", "margin": 0.01, "target": 0.5, "source": "photos", "budget": "30ep",
-        "fraction": 1.0, "evaluation": {"split": "test", "images": 100, "declared": "none"}, "n": MANY, "arms": arms,
+        "fraction": 1.0, "evaluation": {"split": "test", "images": 100, "declared": "none"}, "n": SEEDS, "arms": arms,
         "chosen": "imagenet", "winner": None, "rival": "scratch", "primary": list(ARMS), "contrasts": [],
         "conditions": [],
         "grid_rows": [], "search": {}, "exported": {"run": exported, "seed": 7},
@@ -102,119 +102,135 @@ def conclude(folder: Path, runs: list[str]) -> str:
 
 
 def large_gallery() -> bytes:
-    """As many photos as a run keeps, each of a size that only noise has."""
+    """Return a gallery with the maximum number of photos, each of incompressible noise."""
     noise, buffer = random.Random(0), io.BytesIO()
     cells = {"0-0": list(range(90)), "0-1": list(range(90, 180)), "1-1": list(range(180, 360))}
-    photos = [{"key": f"{at}.png", "true": 0, "said": at % 2, "sure": 0.5} for at in range(360)]
+    photos = [{"key": f"{number}.png", "true": 0, "predicted": number % 2, "sure": 0.5} for number in range(360)]
     index = {"split": "test", "classes": ["a", "b"], "counts": [[90, 90], [0, 180]], "cells": cells, "photos": photos,
              "lists": {"mistakes": list(range(90, 114)), "unsure": list(range(24))}}  # fmt: skip
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("index.json", json.dumps(index))
-        for at in range(360):
-            archive.writestr(f"{at}.webp", noise.randbytes(9000))
-            archive.writestr(f"{at}-map.webp", noise.randbytes(9000))
+        for number in range(360):
+            archive.writestr(f"{number}.webp", noise.randbytes(9000))
+            archive.writestr(f"{number}-map.webp", noise.randbytes(9000))
     return buffer.getvalue()
 
 
-def holding(text: str, name: str) -> Any:
+def embedded_json(text: str, name: str) -> Any:
     return json.loads(text.partition(f'<script id="{name}" type="application/json">')[2].partition("</script>")[0])
 
 
 @pytest.mark.parametrize("study", [False, True])
-def test_a_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path: Path) -> None:
-    runs = runs_of_many(tmp_path)
-    exported = conclude(tmp_path, runs) if study else runs[0]
-    text = page.write(tmp_path).read_text(encoding="utf-8")
-    assert len(text.encode()) <= page.MOST_BYTES == 5_000_000
-    looks = series.read(read_run(tmp_path / exported)).looks
-    least = sum(len(json.dumps(histograms.ridges(looks, kind, histograms.FEWEST_LOOKS))) for kind in histograms.KINDS)
-    assert least * len(runs) > page.MOST_BYTES  # all runs' histograms alone would be too much
-    table = text.partition(f"<summary>Every run ({2 * MANY})")[2].partition("</table>")[0]
+def test_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path: Path) -> None:
+    runs = write_runs(tmp_path)
+    exported = write_verdict(tmp_path, runs) if study else runs[0]
+    text = page.write_page(tmp_path).read_text(encoding="utf-8")
+    assert len(text.encode()) <= page.MAX_BYTES == 5_000_000
+    snapshots = series.load_run(read_run(tmp_path / exported)).snapshots
+    least = sum(
+        len(json.dumps(histograms.ridges(snapshots, kind, histograms.MIN_SNAPSHOTS))) for kind in histograms.KINDS
+    )
+    assert least * len(runs) > page.MAX_BYTES  # the histograms of all runs would exceed the limit
+    table = text.partition(f"<summary>All runs ({2 * SEEDS})")[2].partition("</table>")[0]
     assert all(f"<td>{run}</td>" in table for run in runs)
-    assert "There is room for one run of each arm. The records of all 320 runs hold theirs" in text
-    drawn = holding(text, "interim")
-    chosen = series.with_unique_names([series.read(read_run(tmp_path / exported))])[0].name
-    assert len(drawn) == len(ARMS) and chosen in {one["name"] for one in drawn}
-    assert all(len(layer["steps"]) == LOOKS for one in drawn for layer in one["weights"].values())
+    assert "This page has the histograms of one run of each arm. Those of all 320 runs are in their records" in text
+    shown = embedded_json(text, "snapshots")
+    chosen = series.with_unique_names([series.load_run(read_run(tmp_path / exported))])[0].name
+    assert len(shown) == len(ARMS) and chosen in {run["name"] for run in shown}
+    assert all(len(layer["steps"]) == SNAPSHOTS for run in shown for layer in run["weights"].values())
     if study:
-        cells = holding(text, "cells")
-        told = re.search(r"The page shows (\d+) of the 360 photos", html.unescape(text))
-        assert told is not None and 48 < int(told[1]) < 360
-        assert all(cells["cells"].values()) and {str(id) for ids in cells["cells"].values() for id in ids} == set(
-            cells["photos"]
-        )
+        cells = embedded_json(text, "cells")
+        match = re.search(r"The page shows (\d+) of the 360 photos", html.unescape(text))
+        assert match is not None and 48 < int(match[1]) < 360
+        assert all(cells["cells"].values()) and {
+            str(number) for numbers in cells["cells"].values() for number in numbers
+        } == set(cells["photos"])
 
 
 @needs_browser
-def test_the_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
-    """By the browser's own clock, from the address to the end of loading; the best of three, since others work too."""
-    conclude(tmp_path, runs_of_many(tmp_path))
-    address = page.write(tmp_path)
+def test_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
+    """Measured by the browser from navigation to the end of loading; best of three, since the machine is shared."""
+    write_verdict(tmp_path, write_runs(tmp_path))
+    address = page.write_page(tmp_path)
     assert address.stat().st_size > 3_000_000
-    with visits() as seen:
-        tabs = [seen.open(address.as_uri(), WIDE) for _ in range(3)]
+    with open_browser() as visits:
+        tabs = [visits.open(address.as_uri(), WIDE) for _ in range(3)]
         times = [tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") for tab in tabs]
     print(f"{address.stat().st_size:,} bytes: {', '.join(f'{time:.0f} ms' for time in times)}")
-    assert 0 < min(times) < 1000 and seen.wrong == []
+    assert 0 < min(times) < 1000 and visits.errors == []
 
 
 @given(st.integers(0, 400_000), st.sampled_from(["scratch", "<img>&'\"", "\u6df1\u0001\\"]))
-def test_histograms_stay_in_the_room_they_are_given(room: int, name: str) -> None:
-    look = {kind: {f"{name}{at}": histogram(1.0 / (at + 1)) for at in range(9)} for kind in histograms.KINDS}
-    looks = [{"step": 100_000 + step, "epoch": 1000 + step, **look} for step in range(30)]
-    runs = [series.PlottedRun(Named(f"{name} {at}"), f"{name} {at}", str(at // 4), looks=looks) for at in range(8)]
-    shown = histograms.shown(runs, room=room)
+def test_histograms_fit_their_room(room: int, name: str) -> None:
+    layers = {f"{name}{index}": histogram(1.0 / (index + 1)) for index in range(9)}
+    snapshots = [{"step": 100_000 + step, "epoch": 1000 + step, **dict.fromkeys(histograms.KINDS, layers)}
+                 for step in range(30)]  # fmt: skip
+    runs = [series.PlottedRun(RunStub(f"{name} {index}"), f"{name} {index}", str(index // 4), snapshots=snapshots)
+            for index in range(8)]  # fmt: skip
+    shown = histograms.fit_histograms(runs, room=room)
     assert len(htmlsafe_json_dumps(shown.runs)) <= max(room, 2)
     counts = {len(layer["steps"]) for run in shown.runs for kind in histograms.KINDS for layer in run[kind].values()}
-    assert len(counts) <= 1 and all(histograms.FEWEST_LOOKS <= count <= histograms.MOST_LOOKS for count in counts)
-    assert len(shown.runs) == 8 or (len(shown.runs) <= 2 and shown.left_out)
+    assert len(counts) <= 1 and all(histograms.MIN_SNAPSHOTS <= count <= histograms.MAX_SNAPSHOTS for count in counts)
+    assert len(shown.runs) == 8 or (len(shown.runs) <= 2 and shown.omitted)
 
 
-class Named:
-    """What a run record is asked for here: the name of its folder."""
+class RunStub:
+    """Run record with a folder only."""
 
     def __init__(self, name: str) -> None:
         self.folder = Path(name)
 
 
 @given(st.integers(0, 60_000))
-def test_photos_stay_in_the_room_they_are_given(room: int) -> None:
-    photos = [{"key": f"{at}", "true": 0, "said": 1, "sure": 1.0, "src": "s" * 1000, "map_src": "m" * 500}
-              for at in range(40)]  # fmt: skip
+def test_photos_fit_their_room(room: int) -> None:
+    photos = [{"key": f"{number}", "true": 0, "predicted": 1, "sure": 1.0, "src": "s" * 1000, "map_src": "m" * 500}
+              for number in range(40)]  # fmt: skip
     whole = Gallery("test", ["a", "b"], [[1, 2], [3, 4]], {"0-1": list(range(20)), "1-1": list(range(20, 40))},
                     [0, 1, 2], [3, 4], photos, {})  # fmt: skip
-    found = photos_module.that_fit(whole, room)
-    in_lists, in_cells = [*found.mistakes, *found.unsure], [id for ids in found.cells.values() for id in ids]
+    fitted = fit_gallery(whole, room)
+    in_lists = [*fitted.mistakes, *fitted.unsure]
+    in_cells = [number for numbers in fitted.cells.values() for number in numbers]
     assert 1500 * len(in_lists) + 1000 * len(in_cells) <= room
-    assert abs(len(found.cells["0-1"]) - len(found.cells["1-1"])) <= 1
-    assert not in_cells or (found.mistakes, found.unsure) == (whole.mistakes, whole.unsure)
-    assert set(found.cells) == set(whole.cells)
-    assert photos_module.that_fit(whole, 1_000_000) == whole
+    assert abs(len(fitted.cells["0-1"]) - len(fitted.cells["1-1"])) <= 1
+    assert not in_cells or (fitted.mistakes, fitted.unsure) == (whole.mistakes, whole.unsure)
+    assert set(fitted.cells) == set(whole.cells)
+    assert fit_gallery(whole, 1_000_000) == whole
 
 
 @given(st.integers(0, 40_000), st.sampled_from(["a/b", "<img>&'\"", "\u6df1\u0001\\"]))
-def test_paths_stay_in_the_room_they_are_given(room: int, name: str) -> None:
-    """Of what has no photo: mistakes for their list, and the images of each cell, in their order."""
-    photos = [{"key": f"{name}{at}", "true": 0, "said": 1, "sure": 1.0, "src": "s", "map_src": ""} for at in range(2)]
-    keys = {"0-1": [f"{name}{at}" for at in range(40)], "1-1": [f"{name}{at}" for at in range(40, 300)]}
-    whole = Gallery("test", ["a", "b"], [[0, 40], [0, 260]], {"0-1": [0, 1]}, [0], [], photos, {}, keys)
-    found = photos_module.that_fit(whole, room)
-    html_of = "".join(f"<li>{html.escape(path)}</li>" for path in found.more)
-    assert len(html_of.encode()) + len(htmlsafe_json_dumps(found.keys)) <= max(room, 2) + 40
-    shown = [photos[at]["key"] for at in (*found.mistakes, *found.cells["0-1"])]
-    assert not set(found.more) & {photos[at]["key"] for at in found.mistakes}
-    for cell, some in found.keys.items():
-        wanted = [key for key in keys[cell] if cell == "1-1" or key not in shown[len(found.mistakes) :]]
-        assert some == wanted[: len(some)]
-    whole_page = photos_module.that_fit(whole, 1_000_000)
-    assert whole_page.keys == {"0-1": keys["0-1"][2:], "1-1": keys["1-1"]} and whole_page.more == keys["0-1"][1:]
+def test_paths_fit_their_room(room: int, name: str) -> None:
+    """Images without a photo: the list of mistakes and the images of each cell, in order."""
+    photos = [
+        {"key": f"{name}{number}", "true": 0, "predicted": 1, "sure": 1.0, "src": "s", "map_src": ""}
+        for number in range(2)
+    ]
+    paths = {
+        "0-1": [f"{name}{number}" for number in range(40)],
+        "1-1": [f"{name}{number}" for number in range(40, 300)],
+    }
+    whole = Gallery("test", ["a", "b"], [[0, 40], [0, 260]], {"0-1": [0, 1]}, [0], [], photos, {}, paths)
+    fitted = fit_gallery(whole, room)
+    items = "".join(f"<li>{html.escape(path)}</li>" for path in fitted.mistake_paths)
+    assert len(items.encode()) + len(htmlsafe_json_dumps(fitted.paths)) <= max(room, 2) + 40
+    shown = [photos[number]["key"] for number in (*fitted.mistakes, *fitted.cells["0-1"])]
+    assert not set(fitted.mistake_paths) & {photos[number]["key"] for number in fitted.mistakes}
+    for cell, cell_paths in fitted.paths.items():
+        expected = [path for path in paths[cell] if cell == "1-1" or path not in shown[len(fitted.mistakes) :]]
+        assert cell_paths == expected[: len(cell_paths)]
+    unlimited = fit_gallery(whole, 1_000_000)
+    assert (
+        unlimited.paths == {"0-1": paths["0-1"][2:], "1-1": paths["1-1"]}
+        and unlimited.mistake_paths == paths["0-1"][1:]
+    )
 
 
 @given(st.integers(1, 500), st.integers(1, 400))
-def test_lines_of_a_chart_are_thinned_together(count: int, length: int) -> None:
+def test_lines_of_a_chart_are_subsampled_together(count: int, length: int) -> None:
     paths = [[(float(x), float(x)) for x in range(length)]] * count
     chart = charts.curves([charts.Series("a", 1, paths)], x="", y="", label="")
-    drawn = [points.split() for points in re.findall(r'points="([^"]*)"', chart)]
-    assert len(drawn) == (count if length > 1 else 0)
-    assert sum(map(len, drawn)) <= max(charts.MOST_OF_ALL, 2 * count)
-    assert all(len(points) == min(length, charts.MOST_POINTS, max(2, charts.MOST_OF_ALL // count)) for points in drawn)
+    lines = [points.split() for points in re.findall(r'points="([^"]*)"', chart)]
+    assert len(lines) == (count if length > 1 else 0)
+    assert sum(map(len, lines)) <= max(charts.MAX_CHART_POINTS, 2 * count)
+    assert all(
+        len(points) == min(length, charts.MAX_LINE_POINTS, max(2, charts.MAX_CHART_POINTS // count)) for points in lines
+    )

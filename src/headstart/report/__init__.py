@@ -1,1 +1,1 @@
-"""The report: one page that draws what runs and studies left behind. No torch."""
+"""HTML report of runs and studies, one self-contained page. Imports no torch."""

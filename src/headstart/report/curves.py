@@ -1,4 +1,4 @@
-"""How runs learn, and how soon they are good enough: curves over epochs, images and seconds."""
+"""Learning curves over epochs, images and seconds, and the time to the target."""
 
 from __future__ import annotations
 
@@ -6,147 +6,163 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.analysis.wording import arm_words, metric_words, splits
-from headstart.report.sections import Figure, Section, by_arm, legend
+from headstart.report.sections import Figure, Section, group_by_arm, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
 from headstart.text import capitalize, join_list, pluralize
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
-MOST_NAMES, MOST_ROWS = 12, 1000  # lines that each have a name, and rows of a table of loose runs
+MAX_NAMED_LINES = 12  # standalone runs whose lines all have a name
+MAX_TABLE_ROWS = 1000  # epochs in the table of standalone runs
 
 
-def learning(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
-    """Accuracy while training, on the images that choose: over epochs, images, seconds."""
-    runs_of = by_arm(runs, verdict)
-    (chose, judge), metric = splits(verdict), metric_words(verdict)
+def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+    """Return the accuracy on the selection split during training, over epochs, images and seconds."""
+    runs_of = group_by_arm(runs, verdict)
+    (selection, evaluation), metric = splits(verdict), metric_words(verdict)
     figures = []
     target = 100 * verdict["target"] if verdict["target"] else None
-    thick = f"Thin: each seed; thick: the mean of {verdict['n']}, with its pointwise 95 % t interval."
-    thick = "Thick: the one seed." if verdict["n"] == 1 else thick + _fewer(runs_of)
+    lines = f"Thin: each seed. Thick: the mean of {verdict['n']}, with its pointwise 95 % t interval."
+    lines = "Thick: the only seed." if verdict["n"] == 1 else lines + _early_end_words(runs_of)
+    caption = f"{lines} {_val_images(runs)} of {selection} select the epoch; {evaluation} decides the verdict."
     means: dict[str, list[float]] = {}
     for unit, words in UNITS.items():
         series, table = [], []
-        for arm, some in runs_of.items():
-            paths = [one.curve(unit, verdict["metric"]) for one in some]
+        for arm, arm_runs in runs_of.items():
+            paths = [run.curve(unit, verdict["metric"]) for run in arm_runs]
             mean, band = mean_and_band(paths)
             means[arm] = [y for _, y in mean]
             series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
-            table += [[arm_words(arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > at for path in paths))]
-                      for at, (x, y) in enumerate(mean)]  # fmt: skip
+            table += [[arm_words(arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > index for path in paths))]
+                      for index, (x, y) in enumerate(mean)]  # fmt: skip
         chart = charts.curves(
-            series, x=words, y=f"{metric} on {chose}, %", target=target, shares=True,
+            series, x=words, y=f"{metric} on {selection}, %", target=target, shares=True,
             label=f"{capitalize(metric)} over {words}",
         )  # fmt: skip
-        how = f"{thick} {_val_images(runs)}, {chose}, choose the epoch; the verdict rests on {judge}."
-        figures.append(Figure(chart, how, ["arm", words, f"{chose}, %", "runs"], table, words, legend(series)))
-    finding = f"{capitalize(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], chose)}"
-    return Section("curves", "How does it learn?", finding, figures)
+        header = ["arm", words, f"{selection}, %", "runs"]
+        figures.append(Figure(chart, caption, header, table, words, legend_entries(series)))
+    finding = f"{capitalize(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], selection)}"
+    return Section("curves", "How does accuracy develop during training?", finding, figures)
 
 
 def _val_images(runs: Sequence[PlottedRun]) -> str:
-    """How many images choose, as a beginning of a sentence; they are as many in every run of a study."""
+    """Return the number of images of the selection split, which all runs of a study share, to begin a sentence."""
     counts = sorted({run.run.plan["facts"]["counts"].get("val", 0) for run in runs} - {0})
-    return f"{join_list(f'{count:,}' for count in counts)} images" if counts else "These images"
+    return f"{join_list(f'{count:,}' for count in counts)} images" if counts else "The images"
 
 
-def _fewer(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
-    """Which means are of fewer runs from some epoch on, since others ended before; "" where none is."""
-    told = []
+def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
+    """Return a sentence on arms whose mean rests on fewer runs from some epoch on; "" if there are none."""
+    shrinking = []
     for arm, runs in runs_of.items():
         ends = sorted(len(run.epochs) for run in runs)
-        steps = [(len(ends) - at, end + 1) for at, end in enumerate(ends, 1) if end < ends[-1] and ends[at] > end]
+        steps = [
+            (len(ends) - count, end + 1)
+            for count, end in enumerate(ends, 1)
+            if end < ends[-1] and ends[count] > end
+        ]  # fmt: skip
         if steps:
-            since = (f"{pluralize(left, 'run')} from epoch {epoch}" for left, epoch in steps)
-            told.append(f"{arm_words(arm)} has {join_list(since)}")
-    return f" Where a run ended early, the mean goes on without it: {'; '.join(told)}." if told else ""
+            since = (f"{pluralize(remaining, 'run')} from epoch {epoch}" for remaining, epoch in steps)
+            shrinking.append(f"{arm_words(arm)} has {join_list(since)}")
+    return f" The mean excludes runs that ended early: {'; '.join(shrinking)}." if shrinking else ""
 
 
-def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, chose: str) -> str:
-    """At how many epochs the chosen arm's mean is the highest, of those at which there are two to compare."""
+def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, selection: str) -> str:
+    """Return in how many epochs the selected arm's mean is the highest, of those with at least two arms to compare."""
     own, others = means[chosen], [mean for arm, mean in means.items() if mean and arm != chosen]
     if own and not others:
         return "is the only arm with a curve"
     longest = max(map(len, others), default=0)
     compared = min(longest, len(own))
-    ahead = sum(value > max(mean[at] for mean in others if len(mean) > at) for at, value in enumerate(own[:compared]))
+    ahead = sum(
+        value > max(mean[index] for mean in others if len(mean) > index)
+        for index, value in enumerate(own[:compared])
+    )  # fmt: skip
     if not ahead:
-        return f"is never ahead on {chose}"
+        return f"is never ahead on {selection}"
     until = f", up to epoch {compared}, where {'it ends' if compared < longest else 'the others end'}"
     until = until if len(own) != longest else ""
     fewer = min(map(len, others)) + 1
     until += f" (from epoch {fewer} on against fewer arms)" if fewer <= compared else ""
     share = f" in {ahead} of {pluralize(compared, 'epoch')}" if ahead < compared else ""
-    return f"is ahead on {chose}{share}{until}"
+    return f"is ahead on {selection}{share}{until}"
 
 
-def loose(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
-    """Val accuracy of runs that belong to no study, each by itself."""
+def standalone_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
+    """Return the val accuracy of runs outside a study, one line per run."""
     figures = []
-    few, whole = len(runs) <= MOST_NAMES, sum(len(run.epochs) for run in runs) <= MOST_ROWS
-    first = {run.arm: run for run in reversed(runs)}  # of many runs the first of each arm has a name
-    drawn = sum(bool(run.epochs) for run in runs)
-    how = f"A line for each run ({drawn})" if drawn > 1 else "The run"
-    how += "." if few else ", in the colour of its arm."
-    how += f" Not yet at the end of an epoch: {len(runs) - drawn} more." if drawn < len(runs) else ""
-    how += f" {_val_images(runs)} of val choose the epoch."
-    how += "" if whole else " The table has the last epoch of each; metrics.jsonl of a run has all."
+    all_named = len(runs) <= MAX_NAMED_LINES
+    all_epochs = sum(len(run.epochs) for run in runs) <= MAX_TABLE_ROWS
+    first = {run.arm: run for run in reversed(runs)}  # of many runs only the first of each arm has a name
+    plotted = sum(bool(run.epochs) for run in runs)
+    caption = f"One line per run ({plotted})" if plotted > 1 else "The run"
+    caption += "." if all_named else ", in the colour of its arm."
+    caption += f" Without a finished epoch: {len(runs) - plotted} more." if plotted < len(runs) else ""
+    caption += f" {_val_images(runs)} of val select the epoch."
+    caption += "" if all_epochs else " The table has the last epoch of each run; metrics.jsonl of a run has all."
     for unit, words in UNITS.items():
         curves = [(run, run.curve(unit, "accuracy")) for run in runs]
         series = [
-            charts.Series(run.name, colour[run.arm], [], curve) if few
+            charts.Series(run.name, colour[run.arm], [], curve) if all_named
             else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", colour[run.arm], [curve])
             for run, curve in curves
         ]  # fmt: skip
         chart = charts.curves(series, x=words, y="val accuracy, %", label=f"Val accuracy over {words}", shares=True)
-        table = [[run.name, f"{x:g}", f"{y:.1f}"] for run, curve in curves for x, y in (curve if whole else curve[-1:])]
-        figures.append(Figure(chart, how, ["run", words, "val, %"], table, words, legend(series)))
+        table = [[run.name, f"{x:g}", f"{y:.1f}"]
+                 for run, curve in curves for x, y in (curve if all_epochs else curve[-1:])]  # fmt: skip
+        figures.append(Figure(chart, caption, ["run", words, "val, %"], table, words, legend_entries(series)))
     finished = sum(bool(run.run.result) for run in runs)
-    finding = f"{finished} of {len(runs)} runs have come to their end"
+    finding = f"{finished} of {len(runs)} runs have ended"
     if len(runs) == 1:
-        finding = best_epoch(runs[0])
+        finding = best_epoch_words(runs[0])
     if not any(run.epochs for run in runs):
-        finding, figures = "No run has come to the end of an epoch", []
-    return Section("curves", "How does it learn?", finding, figures)
+        finding, figures = "No run has finished an epoch", []
+    return Section("curves", "How does accuracy develop during training?", finding, figures)
 
 
-def best_epoch(run: PlottedRun) -> str:
-    """The epoch with the highest accuracy on val, the first of equal ones, among those that there are."""
-    at, best = max(run.curve("epochs", "accuracy"), key=lambda point: (point[1], -point[0]), default=(0, 0.0))
-    return f"Epoch {at:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
+def best_epoch_words(run: PlottedRun) -> str:
+    """Return a sentence on the epoch with the highest accuracy on val, the first of equal ones."""
+    epoch, best = max(run.curve("epochs", "accuracy"), key=lambda point: (point[1], -point[0]), default=(0, 0.0))
+    return f"Epoch {epoch:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
-def target(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
-    """When runs passed the target on val; those that never did are shown where they ended."""
+def target_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
+    """Return when runs reached the target on the selection split; None without a target.
+
+    Runs that never reached it are shown where they ended.
+    """
     if not verdict["target"]:
         return None
     figures = []
-    images = f"{_val_images(runs)} of {splits(verdict)[0]}".replace("These images", "the images")
+    percent = f"{100 * verdict['target']:.3g} %"
+    images = f"{_val_images(runs)} of {splits(verdict)[0]}".replace("The images", "the images")
     for unit, words in UNITS.items():
         rows, table = [], []
         for arm in verdict["arms"]:
-            got = [run["to_target"][unit] for run in arm["seeds"] if run["to_target"]]
-            never = [run[unit] for run in arm["seeds"] if not run["to_target"]]
+            reached = [run["to_target"][unit] for run in arm["seeds"] if run["to_target"]]
+            censored = [run[unit] for run in arm["seeds"] if not run["to_target"]]
             median = arm["to_target"][unit]["median"]
-            rows.append(charts.Event(arm_words(arm["name"]), colour[arm["name"]], got, never, median))
+            rows.append(charts.EventRow(arm_words(arm["name"]), colour[arm["name"]], reached, censored, median))
             table.append([arm_words(arm["name"]), "not reached" if median is None else f"{median:g}",
-                          f"{len(got)} of {len(arm['seeds'])}"])  # fmt: skip
-        goal = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
-        chart = charts.events(rows, x=words, label=f"{words} to {goal}")
-        how = (
-            f"A dot for each of the {pluralize(verdict['n'], 'seed')} of an arm, judged on {images}. Filled: it passed "
-            "the target; open: it ended before it did; bar: the median of all."
+                          f"{len(reached)} of {len(arm['seeds'])}"])  # fmt: skip
+        chart = charts.events(rows, x=words, label=f"{words} to {percent} on {splits(verdict)[0]}")
+        caption = (
+            f"One dot for each of the {pluralize(verdict['n'], 'seed')} of an arm, evaluated on {images}. Filled: "
+            "reached the target. Open: ended before it. Bar: the median of all."
         )
-        figures.append(Figure(chart, how, ["arm", f"median {words}", "reached"], table, words))
+        figures.append(Figure(chart, caption, ["arm", f"median {words}", "reached"], table, words))
+    return Section("target", "How soon is the target reached?", _target_words(verdict, percent), figures)
+
+
+def _target_words(verdict: Mapping[str, Any], percent: str) -> str:
+    """Return a sentence on the arms whose median run reaches the target first."""
     medians = {arm["name"]: arm["to_target"]["epochs"]["median"] for arm in verdict["arms"]}
     reached = {name: median for name, median in medians.items() if median is not None}
     if not reached:
-        finding = f"No arm's median run passes {100 * verdict['target']:.3g} %"
-    else:
-        soonest = min(reached.values())
-        when = f"after {soonest:g} epoch{'s' if soonest != 1 else ''}"
-        first = [arm_words(name) for name, median in reached.items() if median == soonest]
-        passed = f"pass{'es' if len(first) == 1 else ''} {100 * verdict['target']:.3g} % first"
-        finding = f"{capitalize(join_list(first))} {passed}, {when}"
-        if len(first) == len(medians):
-            finding = f"The median run of every arm passes {100 * verdict['target']:.3g} % {when}"
-    return Section("target", "How soon is it good enough?", finding, figures)
+        return f"No arm's median run reaches {percent}"
+    earliest = min(reached.values())
+    when = f"after {earliest:g} epoch{'s' if earliest != 1 else ''}"
+    first = [arm_words(name) for name, median in reached.items() if median == earliest]
+    if len(first) == len(medians):
+        return f"The median run of every arm reaches {percent} {when}"
+    return f"{capitalize(join_list(first))} reach{'es' if len(first) == 1 else ''} {percent} first, {when}"

@@ -1,4 +1,4 @@
-"""What the page says of the training itself: learning rates, health, how far the layers move."""
+"""Sections of the page about training: learning rates, health, and how far the layers move."""
 
 from __future__ import annotations
 
@@ -7,197 +7,210 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from headstart.analysis.wording import arm_words, length_words, network_words
-from headstart.diagnostics.checks import findings, unprobed
+from headstart.diagnostics.checks import findings, missing_probe_reason
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY
-from headstart.report.sections import Figure, Section, legend
+from headstart.report.sections import Figure, Section, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
 from headstart.report.svg.charts import subsample
 from headstart.text import capitalize, join_list, pluralize
 
-SMALLEST_RATE = 1e-3  # of the base rate; below, a rate is not drawn
-MOST_EXAMPLES, MOST_COLUMNS = 12, 12  # runs whose gradients are drawn, and epochs of each
-SCALE = (-6.0, 7.5)  # powers of ten between a gradient and the last block's: 0 lies in the middle of a shade of 1.5
-FROZEN = -1.0  # stands for the |∂L/∂h| of a block up to which everything is frozen: none is recorded
-MOST_NOTES = 6  # on arms whose gradients are not
+MIN_RELATIVE_RATE = 1e-3  # smallest learning rate drawn, as a share of the base rate
+MAX_FIGURES, MAX_EPOCH_COLUMNS = 12, 12  # runs with a figure of their gradients, and epochs of each
+GRADIENT_SCALE = (-6.0, 7.5)  # powers of ten relative to the last block; ten shades of 1.5, 0 in the middle of one
+FROZEN_MARKER = -1.0  # stands for |∂L/∂h| of blocks without one because everything up to them is frozen
+MAX_NOTES = 6  # arms with a note on why they have no figure of their gradients
 
 
-def rates(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
-    """The learning rate of every run, step by step."""
+def rates_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
+    """Return the learning rate of every run at each step."""
     series = []
     named: set[str] = set()
     for run in runs:
-        apart = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
-        least = SMALLEST_RATE * run.run.rate  # a cosine's end would stretch the axis down to nothing
-        paths = [[point for point in path if point[1] >= least] for path in apart]
+        distinct = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
+        least = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
+        paths = [[point for point in path if point[1] >= least] for path in distinct]
         series.append(charts.Series("" if run.arm in named else arm_words(run.arm), colour[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
-    used = sorted({run.run.rate for run in runs})
-    many = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
-    finding = f"{many} with the base rate{'s' if len(used) != 1 else ''} {join_list(f'{rate:g}' for rate in used)}"
+    base_rates = sorted({run.run.rate for run in runs})
+    finding = (
+        f"{pluralize(len(runs), 'run')} with the base rate{'s' if len(base_rates) != 1 else ''} "
+        f"{join_list(f'{rate:g}' for rate in base_rates)}"
+    )
     table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
              for run in runs]  # fmt: skip
-    how = (
-        f"A line for each run ({len(runs)}), in the colour of its arm, on a logarithmic axis: what was read back from "
-        "the optimizer at each step. No images are in it."
+    caption = (
+        f"One line for each run ({len(runs)}), in the colour of its arm, on a logarithmic axis: the rate that the "
+        "optimizer had at each step. No images are involved."
     )
-    figure = Figure(chart, how, ["run", "rate", "optimizer", "schedule"], table, legend=legend(series))
+    figure = Figure(chart, caption, ["run", "rate", "optimizer", "schedule"], table, legend=legend_entries(series))
     return Section("rates", "What was the learning rate at each step?", finding, [figure])
 
 
-def health(runs: Sequence[PlottedRun]) -> Section:
-    """What is wrong with any run, in words; and how much of the gradient reaches each block, epoch by epoch."""
-    found = [(run, one) for run in runs for one in findings(run.history) if one.unhealthy]
-    notes = []
-    for name in dict.fromkeys(one.name for _, one in found):
-        having = [(run, one) for run, one in found if one.name == name]
-        first, one = having[0]
-        more = f" and {len(having) - 1} more run{'s' if len(having) > 2 else ''}" if len(having) > 1 else ""
-        notes.append(f"{capitalize(name)}: {first.name}{more}. {one.sentence}")
-    finding = _sound_words(runs)
-    if found:
-        ill = len({run.name for run, _ in found})
-        which = f"{ill} of {len(runs)} runs" if len(runs) > 1 else "This run"
-        named = ", ".join(sorted({one.name for _, one in found}))
-        finding = f"{which} {'has' if ill == 1 else 'have'} an ailment: {named}"
-    drawn = {run.arm: figure for run in _examples(runs, found) if (figure := _flow(run)) is not None}
-    figures = list(drawn.values())[:MOST_EXAMPLES]
-    return Section("health", "Is the training healthy?", finding, figures, _without_flow(runs, drawn), notes)
+def health_section(runs: Sequence[PlottedRun]) -> Section:
+    """Return the unhealthy findings of all runs, and the gradient norm of each block by epoch."""
+    unhealthy = [(run, finding) for run in runs for finding in findings(run.history) if finding.unhealthy]
+    sentences = []
+    for name in dict.fromkeys(finding.name for _, finding in unhealthy):
+        affected = [(run, finding) for run, finding in unhealthy if finding.name == name]
+        run, finding = affected[0]
+        more = f" and {pluralize(len(affected) - 1, 'more run')}" if len(affected) > 1 else ""
+        sentences.append(f"{capitalize(name)}: {run.name}{more}. {finding.sentence}")
+    title = _no_findings_words(runs)
+    if unhealthy:
+        count = len({run.name for run, _ in unhealthy})
+        which = f"{count} of {len(runs)} runs" if len(runs) > 1 else "This run"
+        names = ", ".join(sorted({finding.name for _, finding in unhealthy}))
+        title = f"{which} {'is' if count == 1 else 'are'} unhealthy: {names}"
+    by_arm = {
+        run.arm: figure for run in _example_runs(runs, unhealthy) if (figure := _gradient_figure(run)) is not None
+    }
+    figures = list(by_arm.values())[:MAX_FIGURES]
+    return Section("health", "Is the training healthy?", title, figures, _missing_figure_notes(runs, by_arm), sentences)
 
 
-def _sound_words(runs: Sequence[PlottedRun]) -> str:
-    """What is said where nothing was found: of how many runs, since of some it is too early to say."""
-    judged = sum(run.history.standing == HEALTHY for run in runs)
-    if not judged:
+def _no_findings_words(runs: Sequence[PlottedRun]) -> str:
+    """Return the title if there are no findings: the number of healthy runs, and of runs too short to say."""
+    healthy = sum(run.history.status == HEALTHY for run in runs)
+    if not healthy:
         if len(runs) == 1:
-            return "Too early to say: this run is too short, has hardly begun to learn, or gives all images one answer"
-        return "Too early to say: these runs are too short, have hardly begun to learn, or give all images one answer"
-    if judged < len(runs):
-        return f"No ailment was found in {pluralize(judged, 'run')}; of {len(runs) - judged} it is too early to say"
-    return f"No ailment was found in any of the {judged} runs" if judged > 1 else "No ailment was found in this run"
+            return "Too early to say: this run is too short, has hardly begun to learn, or predicts only one class"
+        return "Too early to say: these runs are too short, have hardly begun to learn, or predict only one class"
+    if healthy < len(runs):
+        return f"No findings in {pluralize(healthy, 'run')}; too early to say for {len(runs) - healthy}"
+    return f"No findings in any of the {healthy} runs" if healthy > 1 else "No findings in this run"
 
 
-def _without_flow(runs: Sequence[PlottedRun], drawn: Collection[str]) -> list[str]:
-    """Why some arms have no picture of their gradients, each arm told by its first run."""
-    left: dict[str, PlottedRun] = {}
+def _missing_figure_notes(runs: Sequence[PlottedRun], with_figure: Collection[str]) -> list[str]:
+    """Return why some arms have no figure of their gradients, with the first run of each arm as an example."""
+    without_figure: dict[str, PlottedRun] = {}
     for run in runs:
-        if run.arm not in drawn:
-            left.setdefault(run.arm, run)
-    short = "gradients at the blocks were probed less than twice, so that there is no course of them to draw"
-    notes = [f"{capitalize(run.name)}: {unprobed(run.history) or short}." for run in left.values()]
-    if (more := len(notes) - MOST_NOTES) > 1:
-        notes[MOST_NOTES:] = [f"{more} more arms have no picture of their gradients either."]
-    if len(drawn) > MOST_EXAMPLES:
-        notes.append(f"Shown are runs of {MOST_EXAMPLES} arms of {len(drawn)}; `headstart diagnose` reads all.")
+        if run.arm not in with_figure:
+            without_figure.setdefault(run.arm, run)
+    short = "gradients at the blocks were probed less than twice, which is too few for a figure"
+    notes = [
+        f"{capitalize(run.name)}: {missing_probe_reason(run.history) or short}." for run in without_figure.values()
+    ]
+    if (more := len(notes) - MAX_NOTES) > 1:
+        notes[MAX_NOTES:] = [f"{more} more arms have no figure of their gradients either."]
+    if len(with_figure) > MAX_FIGURES:
+        notes.append(f"Shown are runs of {MAX_FIGURES} of {len(with_figure)} arms; `headstart diagnose` checks all.")
     return notes
 
 
-def _examples(runs: Sequence[PlottedRun], found: Sequence[tuple[PlottedRun, Finding]]) -> list[PlottedRun]:
-    """A run of each arm to look at: one with an ailment where there is one."""
-    chosen: dict[str, PlottedRun] = {}
-    for run in (*(run for run, _ in found), *runs):
+def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedRun, Finding]]) -> list[PlottedRun]:
+    """Return one run of each arm that was probed twice or more, preferably an unhealthy one."""
+    examples: dict[str, PlottedRun] = {}
+    for run in (*(run for run, _ in unhealthy), *runs):
         if len(run.history.probes) > 1:
-            chosen.setdefault(run.arm, run)
+            examples.setdefault(run.arm, run)
     order = list(dict.fromkeys(run.arm for run in runs))
-    return sorted(chosen.values(), key=lambda run: order.index(run.arm))
+    return sorted(examples.values(), key=lambda run: order.index(run.arm))
 
 
-def _flow(run: PlottedRun) -> Figure | None:
-    """Blocks by epochs: |∂L/∂h| at their outputs, coloured by how it compares with the last block's."""
+def _gradient_figure(run: PlottedRun) -> Figure | None:
+    """Return |∂L/∂h| at the outputs of the blocks by epoch, coloured relative to the last block."""
     probes = [probe for probe in run.history.probes if probe["flow"]]
-    probes = subsample(probes, MOST_COLUMNS)
+    probes = subsample(probes, MAX_EPOCH_COLUMNS)
     if len(probes) < 2:
         return None
     blocks = list(max(probes, key=lambda probe: len(probe["flow"]))["flow"])
-    by_epoch = [_against_last([probe["flow"].get(block, FROZEN) for block in blocks]) for probe in probes]
-    texts = [[_flow_words(probe["flow"].get(block, FROZEN)) for probe in probes] for block in blocks]
+    norms = [[probe["flow"].get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
+    texts = [[_norm_words(norm) for norm in by_block] for by_block in zip(*norms, strict=True)]
     columns = ["start" if not probe["epoch"] else str(probe["epoch"]) for probe in probes]
-    values = list(zip(*by_epoch, strict=True))
-    grid = charts.Grid(blocks, columns, values, texts, scale=SCALE)
+    values = list(zip(*map(_relative_to_last, norms), strict=True))
+    grid = charts.Grid(blocks, columns, values, texts, scale=GRADIENT_SCALE)
     chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
-    how = (
+    caption = (
         f"{capitalize(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
-        "Colour: how it compares with the last block of its epoch, the same in every run: a shade for one and a half "
-        "powers of ten, fainter is less and stronger is more. Healthy gradients give a column nearly one shade."
+        "Colour: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
+        "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column."
     )
-    return Figure(chart, how, ["block", *columns], [[b, *row] for b, row in zip(blocks, texts, strict=True)], run.name)
+    table = [[block, *row] for block, row in zip(blocks, texts, strict=True)]
+    return Figure(chart, caption, ["block", *columns], table, run.name)
 
 
-def _against_last(flow: Sequence[float | None]) -> list[float | None]:
-    """Powers of ten between each block's |∂L/∂h| and the last one's that is known, for `charts.Grid`."""
-    last = next((value for value in reversed(flow) if value is not None and value > 0), 1.0)
+def _relative_to_last(norms: Sequence[float | None]) -> list[float | None]:
+    """Return the norms relative to the last positive one as powers of ten, for the colours of `charts.Grid`."""
+    last = next((norm for norm in reversed(norms) if norm is not None and norm > 0), 1.0)
     return [
-        math.nan if value is None else None if value == FROZEN else math.log10(value / last) if value else -math.inf
-        for value in flow
+        math.nan if norm is None else None if norm == FROZEN_MARKER else math.log10(norm / last) if norm else -math.inf
+        for norm in norms
     ]
 
 
-def _flow_words(value: float | None) -> str:
-    return "not finite" if value is None else "frozen" if value == FROZEN else _power(value)
+def _norm_words(norm: float | None) -> str:
+    return "not finite" if norm is None else "frozen" if norm == FROZEN_MARKER else _one_digit(norm)
 
 
-def _power(value: float) -> str:
-    """One digit and a power of ten."""
+def _one_digit(value: float) -> str:
+    """Return the value with one digit and a power of ten."""
     return f"{value:.0e}".replace("e+00", "").replace("e-0", "e-").replace("e+0", "e")
 
 
-def distance(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section | None:
-    """How far each layer has come from where it started, at the end of training; a mean over the runs of an arm.
+def distance_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section | None:
+    """Return how far each layer is from its initial weights after training, as the mean over the runs of an arm.
 
-    Runs of one arm that differ in more than their seed are told apart.
+    Runs of one arm that differ in more than their seed have separate lines. None if no layer has a distance.
     """
     series, table = [], []
     medians: dict[str, float] = {}
-    for name, some in _by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
-        ends = [run.history.probes[-1]["distance"] for run in some]
-        if len(set(map(tuple, ends))) > 1:
-            continue  # layers of different networks have no mean
-        paths = [path for one in ends if (path := [(at, 100 * far) for at, far in enumerate(one.values(), 1) if far])]
+    for name, group in _group_by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
+        distances = [run.history.probes[-1]["distance"] for run in group]
+        if len(set(map(tuple, distances))) > 1:
+            continue  # layers of different networks have no common mean
+        paths = [path for by_layer in distances if (path := _distance_path(by_layer))]
         if not paths:
             continue
-        shared = set.intersection(*({at for at, _ in path} for path in paths))  # where all are finite
-        mean, _ = mean_and_band([[point for point in path if point[0] in shared] for path in paths])
+        finite = set.intersection(*({index for index, _ in path} for path in paths))  # layers finite in all runs
+        mean, _ = mean_and_band([[point for point in path if point[0] in finite] for path in paths])
         if not mean:
             continue
-        layers = list(ends[0])
-        series.append(charts.Series(name, colour[some[0].arm], paths, mean))
+        layers = list(distances[0])
+        series.append(charts.Series(name, colour[group[0].arm], paths, mean))
         medians[name] = median(y for _, y in mean)
-        table += [[name, layers[int(at) - 1], _share(far).removesuffix(" %"), str(len(paths))] for at, far in mean]
+        table += [[name, layers[int(index) - 1], _percent_words(percent).removesuffix(" %"), str(len(paths))]
+                  for index, percent in mean]  # fmt: skip
     if not series:
         return None
     farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
-    finding = f"{capitalize(farthest)} moves its layers by {_share(medians[farthest])} of their weights in the median"
+    finding = f"The layers of {farthest} move by {_percent_words(medians[farthest])} of their weights in the median"
     if farthest != nearest:
-        finding += f", {nearest} by {_share(medians[nearest])}"
+        finding += f", those of {nearest} by {_percent_words(medians[nearest])}"
     chart = charts.curves(
         series, x="layer, from the input to the output", y="|w - w₀| / |w₀|, %", log=True, label=finding
     )
-    how = (
-        f"Thin: each run ({sum(len(one.paths) for one in series)} in all); thick: the mean of an arm. How far the "
-        "weights of each layer are from where they started, after the last epoch; no images are in it, and frozen "
-        "layers have no point. The names of the layers are in the table."
+    caption = (
+        f"Thin: each run ({sum(len(line.paths) for line in series)} in all). Thick: the mean of an arm. Distance of "
+        "each layer's weights from their initial values after the last epoch; no images are involved. Frozen layers "
+        "have no point. The table has the names of the layers."
     )
-    figure = Figure(chart, how, ["arm", "layer", "%", "runs"], table, legend=legend(series))
+    figure = Figure(chart, caption, ["arm", "layer", "%", "runs"], table, legend=legend_entries(series))
     return Section("distance", "How far do the layers move?", finding, [figure])
 
 
-def _by_recipe(runs: Sequence[PlottedRun]) -> dict[str, list[PlottedRun]]:
-    """The runs by their arm and, where those of an arm differ in more than their seed, by what they differ in."""
+def _distance_path(by_layer: Mapping[str, float | None]) -> list[tuple[int, float]]:
+    """Return (number of the layer, distance in per cent) of the layers that moved by a finite distance."""
+    return [(number, 100 * distance) for number, distance in enumerate(by_layer.values(), 1) if distance]
+
+
+def _group_by_recipe(runs: Sequence[PlottedRun]) -> dict[str, list[PlottedRun]]:
+    """Return the runs by arm and by what varies between the runs of this arm other than the seed."""
     recipes: dict[str, list[tuple[str, ...]]] = {}
     for run in runs:
         recipes.setdefault(run.arm, []).append(_recipe_words(run))
-    found: dict[str, list[PlottedRun]] = {}
+    groups: dict[str, list[PlottedRun]] = {}
     for run in runs:
-        differ = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
-        more = [words for words, told in zip(_recipe_words(run), differ, strict=True) if told]
-        found.setdefault(", ".join([arm_words(run.arm), *more]), []).append(run)
-    return found
+        varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
+        suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
+        groups.setdefault(", ".join([arm_words(run.arm), *suffixes]), []).append(run)
+    return groups
 
 
 def _recipe_words(run: PlottedRun) -> tuple[str, ...]:
-    """In what runs of an arm may differ but for their seed."""
+    """Return network, learning rate, length and share of the labels of a run."""
     plan = run.run.plan
     return (
         network_words(plan["network"]),
@@ -207,5 +220,5 @@ def _recipe_words(run: PlottedRun) -> tuple[str, ...]:
     )
 
 
-def _share(per_cent: float) -> str:
-    return f"{per_cent:,.0f} %" if per_cent >= 10 else f"{per_cent:.2g} %"
+def _percent_words(percent: float) -> str:
+    return f"{percent:,.0f} %" if percent >= 10 else f"{percent:.2g} %"

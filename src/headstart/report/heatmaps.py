@@ -1,107 +1,121 @@
-"""Learning rates as heat maps: those that were searched, those that were compared, those that loose runs had."""
+"""Heat maps of learning rates: of the search, of a comparison of rates, and of standalone runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.analysis.wording import arm_words, judged, length_words, metric_words, splits
+from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, splits
 from headstart.report.sections import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.text import capitalize, join_list, pluralize
 
 
-def searched(verdict: Mapping[str, Any]) -> Section | None:
-    """The search of learning rates: a heat map for each budget and each group of seeds that was searched."""
+def searched_rates_section(verdict: Mapping[str, Any]) -> Section | None:
+    """Return a heat map for each budget and seed group of the learning-rate search; None without a search."""
     search = verdict["search"]
     tried = {budget: groups for budget, groups in search.get("tried", {}).items() if groups}
     if not tried:
         return None
     figures = []
-    for budget, groups in reversed(tried.items()):  # the verdict's budget, which was asked last, comes first
-        for group, cells in groups.items():
+    for budget, groups in reversed(tried.items()):  # the verdict's budget is the last one and comes first
+        for group, results in groups.items():
             choice = [length_words(budget)] if len(tried) > 1 else []
             choice += [group] if group != "shared" else []
-            taken, edges = search["chosen"][budget][group], search["edges"].get(budget, {}).get(group, {})
-            figures.append(_searched_figure(verdict, cells, taken, edges, ", ".join(choice)))
-    ends = [
+            selected, edges = search["chosen"][budget][group], search["edges"].get(budget, {}).get(group, {})
+            figures.append(_search_figure(verdict, results, selected, edges, ", ".join(choice)))
+    at_edge = [
         name for budget in tried for edges in search["edges"].get(budget, {}).values() for name in edges
-    ]  # also of the shorter budgets, whose rates are as much part of the comparison
-    finding = "Every arm's best rate has a worse one, or one that diverged, on either side"
-    if ends:
-        names = list(dict.fromkeys(ends))
-        best, where = ("best rate of", "lies at the edge") if len(names) == 1 else ("best rates of", "lie at an edge")
+    ]  # shorter budgets count too, since their rates are part of the comparison
+    finding = "The best rate of every arm has a worse or diverged rate on either side"
+    if at_edge:
+        names = list(dict.fromkeys(at_edge))
+        best, where = ("best rate of", "is at the edge") if len(names) == 1 else ("best rates of", "are at an edge")
         finding = f"The {best} {join_list(map(arm_words, names))} {where} of the grid"
-        finding += f" in {len(ends)} searches" if len(ends) > len(names) else ""
-    return Section("grid", "Were the learning rates fair?", finding, figures)
+        finding += f" in {len(at_edge)} searches" if len(at_edge) > len(names) else ""
+    return Section("grid", "Were the learning rates comparable?", finding, figures)
 
 
-def _searched_figure(
+def _search_figure(
     verdict: Mapping[str, Any],
-    cells: Mapping[str, Mapping[str, Any]],
-    taken: Mapping[str, float],
+    results: Mapping[str, Mapping[str, Any]],
+    selected: Mapping[str, float],
     edges: Mapping[str, float],
     choice: str,
 ) -> Figure:
-    """One search: arms by rates."""
-    names = list(cells)
-    columns = sorted({rate for cell in cells.values() for rate in cell}, key=float, reverse=True)
+    """Return the heat map of one search, arms by rates."""
+    names = list(results)
+    columns = sorted({rate for by_rate in results.values() for rate in by_rate}, key=float, reverse=True)
     values, texts = [], []
     for name in names:
-        found = [cells[name].get(rate) for rate in columns]
-        means = [100 * sum(f["whole"]) / len(f["whole"]) if f and f["whole"] else None for f in found]
+        row = [results[name].get(rate) for rate in columns]
+        means = [
+            100 * sum(result["whole"]) / len(result["whole"]) if result and result["whole"] else None
+            for result in row
+        ]  # fmt: skip
         values.append(means)
-        texts.append([
-            f"{mean:.1f}" if mean is not None else f"({100 * f['rung']:.0f})" if f and f["rung"] >= 0 else "×"
-            for mean, f in zip(means, found, strict=True)
-        ])  # fmt: skip
-    places = {name: (row, columns.index(f"{taken[name]:g}")) for row, name in enumerate(names)}
+        texts.append([_search_text(mean, result) for mean, result in zip(means, row, strict=True)])
+    places = {name: (row, columns.index(f"{selected[name]:g}")) for row, name in enumerate(names)}
     grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
                        frozenset(places.values()), frozenset(places[name] for name in edges))  # fmt: skip
-    chose, metric = splits(verdict)[0], metric_words(verdict)
-    label = f"{capitalize(metric)} on {chose} by arm and learning rate" + (f", {choice}" if choice else "")
+    split, metric = splits(verdict)[0], metric_words(verdict)
+    label = f"{capitalize(metric)} on {split} by arm and learning rate" + (f", {choice}" if choice else "")
     chart = charts.heat_map(grid, label=label, columns="learning rate")
-    how = (
-        f"Mean {metric} on {chose} in per cent of whole runs on the search seeds; in brackets after the rung only, "
-        "× where it diverged; outlined: the rate that was taken, dashed where it lies at the edge of the grid."
+    caption = (
+        f"Mean {metric} on {split} in per cent over the full runs of the search seeds. In brackets: after the rung "
+        "(the first evaluation of the search) only. ×: diverged. Outlined: the selected rate, dashed if it is at the "
+        "edge of the grid."
     )
     table = [[name, *row] for name, row in zip(grid.rows, texts, strict=True)]
-    return Figure(chart, how, ["arm", *columns], table, choice)
+    return Figure(chart, caption, ["arm", *columns], table, choice)
 
 
-def compared(verdict: Mapping[str, Any]) -> Section | None:
-    """Where learning rates are what is compared: every cell of the grid, never the best alone."""
+def _search_text(mean: float | None, result: Mapping[str, Any] | None) -> str:
+    """Return the text of a cell: the mean of full runs, in brackets the accuracy after the rung, or ×."""
+    if mean is not None:
+        return f"{mean:.1f}"
+    return f"({100 * result['rung']:.0f})" if result and result["rung"] >= 0 else "×"
+
+
+def compared_rates_section(verdict: Mapping[str, Any]) -> Section | None:
+    """Return all variants of a study that compares learning rates; None for other studies."""
     if not verdict["grid_rows"]:
         return None
-    chose, metric = splits(verdict)[0], metric_words(verdict)
+    split, metric = splits(verdict)[0], metric_words(verdict)
     by_row: dict[str, dict[float, Mapping[str, Any]]] = {}
     for arm in verdict["arms"]:
         by_row.setdefault(_row_words(arm["name"]), {})[arm["seeds"][0]["lr"]] = arm
     rates = sorted({rate for row in by_row.values() for rate in row}, reverse=True)
     values = [[100 * row[rate]["test"] if rate in row else None for rate in rates] for row in by_row.values()]
     place = {
-        arm["name"]: (at, rates.index(rate)) for at, row in enumerate(by_row.values()) for rate, arm in row.items()
+        arm["name"]: (index, rates.index(rate))
+        for index, row in enumerate(by_row.values())
+        for rate, arm in row.items()
     }
-    taken = frozenset(place[row["variant"]] for row in verdict["grid_rows"])
+    best = frozenset(place[row["variant"]] for row in verdict["grid_rows"])
     edges = frozenset(place[row["variant"]] for row in verdict["grid_rows"] if row["edge"])
-    grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
+    grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _value_texts(values), best, edges)
     at_edge = [arm_words(row["variant"]) for row in verdict["grid_rows"] if row["edge"]]
-    finding = f"By {chose}, {arm_words(verdict['chosen'])} is the best of {len(verdict['arms'])} cells"
+    finding = f"{capitalize(arm_words(verdict['chosen']))} is the best of {len(verdict['arms'])} variants on {split}"
     if at_edge:
-        where = "lies at the edge" if len(at_edge) == 1 else "lie at an edge"
+        where = "is at the edge" if len(at_edge) == 1 else "are at an edge"
         finding += f"; {join_list(at_edge)} {where} of the grid"
-    how = (
-        f"Mean {metric} on {verdict['evaluation']['images']} {judged(verdict)} over {pluralize(verdict['n'], 'seed')}, in per "
-        f"cent; outlined: the best of its row by {chose}, dashed where it lies at the edge of what was compared."
+    caption = (
+        f"Mean {metric} on {verdict['evaluation']['images']} {evaluation_images(verdict)} over "
+        f"{pluralize(verdict['n'], 'seed')}, "
+        f"in per cent. Outlined: the best of its row on {split}, dashed if it is at the edge of the compared rates."
     )
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
     table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]
-    return Section("grid", "Which learning rate?", finding, [Figure(chart, how, ["", *grid.columns], table)])
+    return Section("grid", "Which learning rate?", finding, [Figure(chart, caption, ["", *grid.columns], table)])
 
 
-def loose(runs: Sequence[PlottedRun]) -> Section | None:
-    """Best val accuracy by optimizer (and arm, where they differ) and learning rate; None where all runs are alike."""
+def standalone_rates_section(runs: Sequence[PlottedRun]) -> Section | None:
+    """Return the best val accuracy of standalone runs by optimizer and learning rate.
+
+    Rows also have the arm if it varies. None if optimizer and learning rate are the same in all runs.
+    """
     arms = {_start_words(run) for run in runs}
     cells: dict[str, dict[float, list[float]]] = {}
     for run in runs:
@@ -114,30 +128,31 @@ def loose(runs: Sequence[PlottedRun]) -> Section | None:
     if not cells or (len(rates) < 2 and len(optimizers) < 2):
         return None
     values = [[sum(row[rate]) / len(row[rate]) if rate in row else None for rate in rates] for row in cells.values()]
-    taken, edges = best_of_rows(values)
-    grid = charts.Grid(list(cells), [f"{rate:g}" for rate in rates], values, _in_cells(values), taken, edges)
+    best_cells, edges = best_of_rows(values)
+    grid = charts.Grid(list(cells), [f"{rate:g}" for rate in rates], values, _value_texts(values), best_cells, edges)
     top = max(value for row in values for value in row if value is not None)
-    first = [f"{row} at {rate:g}" for row, line in zip(grid.rows, values, strict=True)
-             for rate, value in zip(rates, line, strict=True) if value == top]  # fmt: skip
+    first = [f"{name} at {rate:g}" for name, row in zip(grid.rows, values, strict=True)
+             for rate, value in zip(rates, row, strict=True) if value == top]  # fmt: skip
     share = "has" if len(first) == 1 else "share"
     finding = f"{capitalize(join_list(first))} {share} the highest val accuracy, {top:.1f} %"
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
-    how = (
-        f"Best val accuracy of a run in per cent, a mean where several have the same optimizer and rate; {len(runs)} "
-        "runs, counted in the table. Outlined: the best of a row, dashed where its row has no rate beyond it. Val "
-        "chose the epochs, so that these numbers flatter."
+    caption = (
+        f"Best val accuracy of a run in per cent; the mean where several runs have the same optimizer and rate. "
+        f"{len(runs)} runs; the table has the number of runs per cell. Outlined: the best of a row, dashed if its row "
+        "has no rate beyond it. These numbers are optimistic, since the epochs were selected on val."
     )
     lengths = sorted({len(run.epochs) for run in runs if run.epochs})
     if len(lengths) > 1:
-        how += f" Runs have {lengths[0]} to {lengths[-1]} epochs, and the longer ones an advantage."
-    table = [[row, f"{rate:g}", f"{sum(some) / len(some):.1f}", str(len(some))]
-             for row, of_rate in cells.items() for rate, some in sorted(of_rate.items(), reverse=True)]  # fmt: skip
-    figure = Figure(chart, how, ["", "learning rate", "val, %", "runs"], table)
+        caption += f" Runs have {lengths[0]} to {lengths[-1]} epochs, which favours the longer ones."
+    table = [[row, f"{rate:g}", f"{sum(accuracies) / len(accuracies):.1f}", str(len(accuracies))]
+             for row, by_rate in cells.items()
+             for rate, accuracies in sorted(by_rate.items(), reverse=True)]  # fmt: skip
+    figure = Figure(chart, caption, ["", "learning rate", "val, %", "runs"], table)
     return Section("grid", "Which optimizer and learning rate?", finding, [figure])
 
 
 def _start_words(run: PlottedRun) -> str:
-    """An arm without its optimizer and learning rate, which have places of their own."""
+    """Return the name of a run's arm without its optimizer and learning rate."""
     first, *varied = run.arm.split(",")
     first = first.removesuffix(f"@{run.run.plan['recipe']['optimizer']}")
     return arm_words(",".join([first, *(part for part in varied if not part.startswith(("lr=", "optimizer=")))]))
@@ -146,22 +161,31 @@ def _start_words(run: PlottedRun) -> str:
 def best_of_rows(
     values: Sequence[Sequence[float | None]],
 ) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
-    """The highest value of each row, and which of them are at an end of what their row has, if it has several."""
-    taken, edges = set(), set()
-    for at, row in enumerate(values):
-        known = [(value, -column) for column, value in enumerate(row) if value is not None]
-        place = (at, -max(known)[1])
-        taken.add(place)
-        if len(known) > 1 and place[1] in (-known[0][1], -known[-1][1]):
+    """Return the cells with the highest value of each row, and those of them at an end of their row.
+
+    A row with a single value has no ends.
+
+    Args:
+        values: Values [rows][columns], None where there is no cell; each row has at least one value.
+
+    Returns:
+        Two sets of (row, column).
+    """
+    best, edges = set(), set()
+    for index, row in enumerate(values):
+        present = [(value, -column) for column, value in enumerate(row) if value is not None]
+        place = (index, -max(present)[1])
+        best.add(place)
+        if len(present) > 1 and place[1] in (-present[0][1], -present[-1][1]):
             edges.add(place)
-    return frozenset(taken), frozenset(edges)
+    return frozenset(best), frozenset(edges)
 
 
-def _in_cells(values: Sequence[Sequence[float | None]]) -> list[list[str]]:
+def _value_texts(values: Sequence[Sequence[float | None]]) -> list[list[str]]:
     return [["" if value is None else f"{value:.1f}" for value in row] for row in values]
 
 
 def _row_words(name: str) -> str:
-    """A cell's name without its learning rate."""
+    """Return the name of a variant without its learning rate."""
     first, *varied = name.split(",")
     return arm_words(",".join([first, *(part for part in varied if not part.startswith("lr="))]))

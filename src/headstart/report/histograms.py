@@ -1,4 +1,4 @@
-"""Histograms over time as ridgelines, as many as a page has room for."""
+"""Histograms of weights and gradients over time as ridgelines, limited to the room on a page."""
 
 from __future__ import annotations
 
@@ -15,77 +15,106 @@ from headstart.report.svg.charts import subsample
 
 KINDS = ("weights", "gradients")
 BINS = 48
-MOST_LOOKS, ENOUGH_LOOKS, FEWEST_LOOKS = 24, 8, 2  # of a layer that are drawn; below enough, fewer runs are shown
-MOST_BYTES = 2_000_000  # of all histograms on a page
-OF_LAYER, OF_LOOK, OF_RUN = 124, 18, 64  # bytes of JSON beside the heights: ends of the scale, steps and epochs, names
+MAX_SNAPSHOTS, MIN_SNAPSHOTS = 24, 2  # histograms drawn per layer
+ENOUGH_SNAPSHOTS = 8  # below this, fewer runs are shown instead
+MAX_HISTOGRAM_BYTES = 2_000_000  # JSON of all histograms on a page
+LAYER_JSON_BYTES, SNAPSHOT_JSON_BYTES, RUN_JSON_BYTES = 124, 18, 64  # JSON without the heights and names
 
 
 @dataclass(frozen=True)
 class HistogramPanel:
-    """What is on the page: a `name` and, by kind, the layers of each run; `left_out` is "" or says what is not."""
+    """Histograms on the page.
+
+    Args:
+        runs: The `name` of each run and, by kind, its layers as `ridges` returns them.
+        omitted: Sentence on the runs without histograms, or "".
+    """
 
     runs: Sequence[Mapping[str, Any]]
-    left_out: str = ""
+    omitted: str = ""
 
 
-def shown(runs: Sequence[PlottedRun], first: Sequence[str] = (), room: int = MOST_BYTES) -> HistogramPanel:
-    """The histograms of every run, in `room` bytes of JSON: with fewer looks, then of one run of each arm alone.
+def fit_histograms(
+    runs: Sequence[PlottedRun], first: Sequence[str] = (), room: int = MAX_HISTOGRAM_BYTES
+) -> HistogramPanel:
+    """Return histograms that fit on a page.
 
-    `first` names folders of runs that stand for their arm, the most wanted first: that one begins the list.
+    If the histograms of all runs do not fit, each layer gets fewer snapshots. If fewer than `ENOUGH_SNAPSHOTS` fit,
+    only one run per arm is shown.
+
+    Args:
+        runs: Runs of the page.
+        first: Folder names of the runs that represent their arm, in order of preference. The first one starts the
+            list.
+        room: Bytes of JSON available.
     """
-    wanted = first[0] if first else ""
-    runs = sorted((run for run in runs if run.looks), key=lambda run: run.run.folder.name != wanted)
-    looks = _looks_that_fit(runs, room)
-    if looks >= min(ENOUGH_LOOKS, max((len(run.looks) for run in runs), default=0)):
-        return HistogramPanel([_histograms(run, looks) for run in runs])
-    chosen = _one_of_each(runs, first)
-    while chosen and not (looks := _looks_that_fit(chosen, room)):
-        chosen.pop()
+    preferred = first[0] if first else ""
+    runs = sorted((run for run in runs if run.snapshots), key=lambda run: run.run.folder.name != preferred)
+    count = _fitting_snapshots(runs, room)
+    if count >= min(ENOUGH_SNAPSHOTS, max((len(run.snapshots) for run in runs), default=0)):
+        return HistogramPanel([_histograms(run, count) for run in runs])
+    selected = _one_per_arm(runs, first)
+    while selected and not (count := _fitting_snapshots(selected, room)):
+        selected.pop()
     arms = len({run.arm for run in runs})
-    told = "one run of each arm" if len(chosen) == arms else f"{len(chosen)} of {arms} arms, one run of each"
-    left = f"There is room for {told}. The records of all {len(runs)} runs hold theirs; TensorBoard shows them."
-    return HistogramPanel([_histograms(run, looks) for run in chosen], left)
+    shown = "one run of each arm" if len(selected) == arms else f"one run of each of {len(selected)} of {arms} arms"
+    omitted = (
+        f"This page has the histograms of {shown}. Those of all {len(runs)} runs are in their records, for TensorBoard."
+    )
+    return HistogramPanel([_histograms(run, count) for run in selected], omitted)
 
 
-def _one_of_each(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
-    """A run of each arm, in the order of the arms."""
-    order = {name: at for at, name in enumerate(dict.fromkeys(first))}
-    found: dict[str, PlottedRun] = {}
-    for run in sorted(runs, key=lambda run: order.get(run.run.folder.name, len(order))):
-        found.setdefault(run.arm, run)
-    return [found[arm] for arm in dict.fromkeys(run.arm for run in runs)]
+def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
+    """Return one run of each arm, in the order of the arms."""
+    rank = {name: index for index, name in enumerate(dict.fromkeys(first))}
+    by_arm: dict[str, PlottedRun] = {}
+    for run in sorted(runs, key=lambda run: rank.get(run.run.folder.name, len(rank))):
+        by_arm.setdefault(run.arm, run)
+    return [by_arm[arm] for arm in dict.fromkeys(run.arm for run in runs)]
 
 
-def _looks_that_fit(runs: Sequence[PlottedRun], room: int) -> int:
-    """How many looks of each layer the room has: `MOST_LOOKS` or fewer, 0 where there are not even `FEWEST_LOOKS`."""
-    names = [layer for run in runs for kind in KINDS for layer in {name for look in run.looks for name in look[kind]}]
-    fixed = sum(OF_LAYER + _length(name) for name in names) + sum(OF_RUN + _length(run.name) for run in runs)
-    looks = int((room - fixed) / max(len(names) * (4 * -(-BINS // 3) + OF_LOOK), 1))
-    return 0 if looks < FEWEST_LOOKS else min(MOST_LOOKS, looks)
+def _fitting_snapshots(runs: Sequence[PlottedRun], room: int) -> int:
+    """Return how many snapshots of each layer fit: at most `MAX_SNAPSHOTS`, and 0 if fewer than `MIN_SNAPSHOTS` fit."""
+    names = [
+        layer for run in runs for kind in KINDS for layer in {name for line in run.snapshots for name in line[kind]}
+    ]
+    fixed = sum(LAYER_JSON_BYTES + _json_bytes(name) for name in names)
+    fixed += sum(RUN_JSON_BYTES + _json_bytes(run.name) for run in runs)
+    count = int((room - fixed) / max(len(names) * (4 * -(-BINS // 3) + SNAPSHOT_JSON_BYTES), 1))
+    return 0 if count < MIN_SNAPSHOTS else min(MAX_SNAPSHOTS, count)
 
 
-def _length(text: str) -> int:
-    """Of a text in the page's JSON at most: what is not ASCII, or would be markup, stands there as `\\u003c`."""
-    return sum(1 if (one.isalnum() and one.isascii()) or one in "., -_" else 12 for one in text)
+def _json_bytes(text: str) -> int:
+    """Return an upper bound of a text's bytes in the page's JSON, where a special character takes up to 12."""
+    return sum(1 if (character.isalnum() and character.isascii()) or character in "., -_" else 12 for character in text)
 
 
-def _histograms(run: PlottedRun, looks: int) -> dict[str, Any]:
-    return {"name": run.name, **{kind: ridges(run.looks, kind, looks) for kind in KINDS}}
+def _histograms(run: PlottedRun, count: int) -> dict[str, Any]:
+    return {"name": run.name, **{kind: ridges(run.snapshots, kind, count) for kind in KINDS}}
 
 
-def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS) -> dict[str, dict[str, Any] | None]:
-    """By layer: histograms of `most` looks on one scale, as bytes in base64, with the scale's ends, steps and epochs.
+def ridges(
+    snapshots: Sequence[Mapping[str, Any]], kind: str, most: int = MAX_SNAPSHOTS
+) -> dict[str, dict[str, Any] | None]:
+    """Return the histograms of each layer on a common scale.
 
-    Each look is one row of `BINS` heights, 255 being the highest of the layer; `lost` counts looks without a finite
-    value. A layer that never had one is None; one that is frozen has no gradients and is not there.
+    Args:
+        snapshots: Snapshot lines of a run's record.
+        kind: "weights" or "gradients".
+        most: Maximum number of histograms per layer.
+
+    Returns:
+        By layer: ends of the scale `low` and `high`, `steps`, `epochs`, and `rows`, one row of `BINS` heights per
+        snapshot as bytes in base64, where 255 is the highest of the layer; `lost` is the number of snapshots without
+        a finite value. None for a layer without any finite value. Frozen layers have no gradients and are missing.
     """
     by_layer: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     lost = Counter[str]()
-    for look in looks:
-        for layer, histogram in look[kind].items():
+    for line in snapshots:
+        for layer, histogram in line[kind].items():
             rows = by_layer.setdefault(layer, [])
             if histogram["counts"]:
-                rows.append((look, histogram))
+                rows.append((line, histogram))
             else:
                 lost[layer] += 1
     return {
@@ -95,19 +124,21 @@ def ridges(looks: Sequence[Mapping[str, Any]], kind: str, most: int = MOST_LOOKS
 
 
 def _ridge(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
-    low, high = min(h["low"] for _, h in rows), max(h["high"] for _, h in rows)
+    """Return the histograms of one layer, from its (snapshot, histogram) pairs."""
+    low = min(histogram["low"] for _, histogram in rows)
+    high = max(histogram["high"] for _, histogram in rows)
     edges = np.linspace(low, high if high > low else low + 1e-12, BINS + 1)
-    drawn = []
+    shares = []
     for _, histogram in rows:
-        own = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
-        share = np.concatenate([[0.0], np.cumsum(histogram["counts"])]) / histogram["n"]
-        drawn.append(np.diff(np.interp(edges, own, share)))  # a histogram's share between the edges
-    heights = np.sqrt(np.array(drawn))  # the tails are what one looks for
+        own_edges = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
+        cumulative = np.concatenate([[0.0], np.cumsum(histogram["counts"])]) / histogram["n"]
+        shares.append(np.diff(np.interp(edges, own_edges, cumulative)))
+    heights = np.sqrt(np.array(shares))  # square roots make the tails visible
     scaled = np.round(255 * heights / max(heights.max(), 1e-12)).astype(np.uint8)
     return {
         "low": float(low),
         "high": float(high),
-        "steps": [look["step"] for look, _ in rows],
-        "epochs": [look["epoch"] for look, _ in rows],
+        "steps": [line["step"] for line, _ in rows],
+        "epochs": [line["epoch"] for line, _ in rows],
         "rows": base64.b64encode(scaled.tobytes()).decode(),
     }

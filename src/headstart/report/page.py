@@ -1,4 +1,4 @@
-"""One self-contained page of a study: what the records say, laid out by `page.html`."""
+"""The report of a study or of runs as one self-contained page, laid out by `page.html`."""
 
 from __future__ import annotations
 
@@ -11,249 +11,273 @@ from typing import Any
 
 import jinja2
 
-from headstart.analysis import confusion
+from headstart.analysis.confusion import shown_classes
 from headstart.analysis.headline import headline_contrast, read_verdict
 from headstart.analysis.run_records import runs_at
-from headstart.analysis.wording import MORE, arm_words, length_words, splits
-from headstart.report import cost, curves, health, heatmaps, histograms, provenance, series
-from headstart.report import photos as photos_module
-from headstart.report import sections as sections_module
-from headstart.report.histograms import HistogramPanel
-from headstart.report.photos import Gallery
-from headstart.report.sections import Section
-from headstart.report.series import PlottedRun
+from headstart.analysis.wording import DETAIL_KEYS, arm_words, length_words, splits
+from headstart.report.cost import cost_section, time_span
+from headstart.report.curves import learning_section, standalone_section, target_section
+from headstart.report.health import distance_section, health_section, rates_section
+from headstart.report.heatmaps import compared_rates_section, searched_rates_section, standalone_rates_section
+from headstart.report.histograms import MAX_HISTOGRAM_BYTES, HistogramPanel, fit_histograms
+from headstart.report.photos import Gallery, fit_gallery, load_gallery
+from headstart.report.provenance import declared_protocol, environment_rows, run_tables, train_command
+from headstart.report.sections import (
+    Section,
+    arm_colours,
+    arms_section,
+    condition_sections,
+    difference_figure,
+    group_by_arm,
+)
+from headstart.report.series import PlottedRun, load_run, with_unique_names
 from headstart.report.svg import charts
-from headstart.report.svg.labels import isolated
+from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import write_atomic
 from headstart.text import capitalize, pluralize, points
 
-NAME = "report.html"
-MOST_BYTES, SPARE = 5_000_000, 100_000  # of a page, and what of it is kept free for what is counted roughly
+PAGE_NAME = "report.html"
+MAX_BYTES = 5_000_000  # size of a page
+RESERVED_BYTES = 100_000  # part of it that stays free, since sizes are estimated
 
 
-def write(folder: Path) -> Path:
-    """Write `report.html` into the folder of a study, of a run, or of runs that were copied together; returns its path.
+def write_page(folder: Path) -> Path:
+    """Write `report.html` of a study, of a run, or of several runs into their folder.
 
-    A study has a verdict, once it has come to it; everything else is shown without one. Raises DataError for a folder
-    without runs.
+    The page of a study without a verdict shows its runs.
+
+    Args:
+        folder: Folder of a study, of a run, or of several runs.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: The folder has no runs.
     """
-    every = runs_at(folder)
-    compared = [run for run in every if run.about.get("stage", "main") == "main"]
-    found = compared if compared and (folder / "study.toml").exists() else every
-    runs = series.with_unique_names([series.read(run) for run in found])
+    records = runs_at(folder)
+    main = [run for run in records if run.role.get("stage", "main") == "main"]
+    records = main if main and (folder / "study.toml").exists() else records
+    runs = with_unique_names([load_run(run) for run in records])
     verdict = read_verdict(folder) if (folder / "verdict.json").exists() else None
-    content = _study(folder, verdict, runs) if verdict else _loose(folder, runs)
+    content = _study_content(folder, verdict, runs) if verdict else _standalone_content(folder, runs)
     content |= {
         "style": charts.style(),
-        "declared": provenance.protocol(folder),
-        "tables": provenance.runs(runs, folder),
-        "environment": provenance.environment(runs),
+        "declared": declared_protocol(folder),
+        "tables": run_tables(runs, folder),
+        "environment": environment_rows(runs),
     }
-    shown = folder / verdict["exported"]["run"] if verdict else found[0].folder
-    gallery = photos_module.read(shown) if verdict or len(found) == 1 else None
-    write_atomic(folder / NAME, _that_fits(content, gallery, shown.name, runs, _first(verdict)))
-    return folder / NAME
+    evaluated = folder / verdict["exported"]["run"] if verdict else records[0].folder
+    gallery = load_gallery(evaluated) if verdict or len(records) == 1 else None
+    page = _render_within_limit(content, gallery, evaluated.name, runs, _preferred_runs(verdict))
+    write_atomic(folder / PAGE_NAME, page)
+    return folder / PAGE_NAME
 
 
-def _that_fits(
+def _render_within_limit(
     content: Mapping[str, Any], gallery: Gallery | None, run: str, runs: Sequence[PlottedRun], first: Sequence[str]
 ) -> str:
-    """The page with as many photos and then histograms as it has room for beside everything else."""
-    page = _rendered(content, None, run, HistogramPanel([]))
+    """Render the page with as many photos, and then histograms, as `MAX_BYTES` allows."""
+    page = _render(content, None, run, HistogramPanel([]))
     if gallery:
-        gallery = photos_module.that_fit(gallery, MOST_BYTES - SPARE - len(page.encode()))
-        page = _rendered(content, gallery, run, HistogramPanel([]))
-    looks = histograms.shown(runs, first, min(histograms.MOST_BYTES, MOST_BYTES - SPARE - len(page.encode())))
-    return _rendered(content, gallery, run, looks)
+        gallery = fit_gallery(gallery, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
+        page = _render(content, gallery, run, HistogramPanel([]))
+    room = min(MAX_HISTOGRAM_BYTES, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
+    return _render(content, gallery, run, fit_histograms(runs, first, room))
 
 
-def _rendered(content: Mapping[str, Any], gallery: Gallery | None, run: str, looks: HistogramPanel) -> str:
-    in_cells = {id for some in gallery.cells.values() for id in some} if gallery else ()
-    photos = {id: gallery.shown(id) for id in sorted(in_cells)} if gallery else {}
+def _render(content: Mapping[str, Any], gallery: Gallery | None, run: str, histograms: HistogramPanel) -> str:
+    in_cells = {number for numbers in gallery.cells.values() for number in numbers} if gallery else ()
+    photos = {number: gallery.tile(number) for number in sorted(in_cells)} if gallery else {}
     return _template().render(
         **content,
-        gallery=_gallery(gallery, run) if gallery else None,
+        gallery=_gallery_content(gallery, run) if gallery else None,
         cells={
             "cells": gallery.cells if gallery else {},
-            "more": gallery.keys if gallery else {},
-            "photos": {id: {name: one[name] for name in ("src", "text", "key")} for id, one in photos.items()},
+            "more": gallery.paths if gallery else {},
+            "photos": {
+                number: {name: tile[name] for name in ("src", "text", "key")} for number, tile in photos.items()
+            },
         },
-        steps=looks,
+        histograms=histograms,
     )
 
 
-def _first(verdict: Mapping[str, Any] | None) -> list[str]:
-    """Folders of runs that stand for their arm: that whose model is exported, then those that the verdict counts."""
+def _preferred_runs(verdict: Mapping[str, Any] | None) -> list[str]:
+    """Return the folders of the runs that represent their arm: that of the exported model, then the verdict's."""
     if verdict is None:
         return []
     return [verdict["exported"]["run"], *(run["run"] for arm in verdict["arms"] for run in arm["seeds"])]
 
 
-def _study(folder: Path, verdict: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, Any]:
-    said = verdict["sentences"]
-    colour = sections_module.colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+def _study_content(folder: Path, verdict: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, Any]:
+    """Return the content of the page of a study with a verdict."""
+    sentences = verdict["sentences"]
+    colour = arm_colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
     sections = [
-        sections_module.arms(verdict, colour),
-        curves.learning(runs, verdict, colour),
-        curves.target(runs, verdict, colour),
-        *sections_module.conditions(verdict, colour),
-        heatmaps.compared(verdict),
-        heatmaps.searched(verdict),
-        cost.cost(runs, verdict, colour),
-        health.rates(runs, colour),
+        arms_section(verdict, colour),
+        learning_section(runs, verdict, colour),
+        target_section(runs, verdict, colour),
+        *condition_sections(verdict, colour),
+        compared_rates_section(verdict),
+        searched_rates_section(verdict),
+        cost_section(runs, verdict, colour),
+        rates_section(runs, colour),
     ]
-    judged = list(chain(*sections_module.by_arm(runs, verdict).values()))
+    verdict_runs = list(chain(*group_by_arm(runs, verdict).values()))
+    seeds = f"{verdict['n']} paired seeds" if verdict["n"] > 1 else "one seed"
     return {
-        "title": f"{said['headline']} headstart",
-        "kind": "An experiment with",
+        "title": f"{sentences['headline']} headstart",
+        "kind": "Study of",
         "subject": Path(verdict["source"]).name,
-        "headline": said["headline"],
-        "lead": said["evidence"],
-        "difference": sections_module.difference(verdict, colour),
-        "next_steps": [said[key] for key in MORE if key in said],
-        "three": _three(verdict),
-        "sections": _there(sections),
-        "training": _there([health.health(runs), health.distance(judged, colour)]),
-        "protocol": f"{len(verdict['arms'])} arms, {_seeds(verdict)}, {length_words(verdict['budget'])}",
-        "told": said.get("notes", ()),
-        "again": "The same study again",
+        "headline": sentences["headline"],
+        "lead": sentences["evidence"],
+        "difference": difference_figure(verdict, colour),
+        "next_steps": [sentences[key] for key in DETAIL_KEYS if key in sentences],
+        "key_figures": _key_figures(verdict),
+        "sections": _drop_missing(sections),
+        "training": _drop_missing([health_section(runs), distance_section(verdict_runs, colour)]),
+        "protocol": f"{len(verdict['arms'])} arms, {seeds}, {length_words(verdict['budget'])}",
+        "notes": sentences.get("notes", ()),
+        "command_title": "Repeat the study",
         "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
-        "limits": [said["limits"].removeprefix("Limits: ")],
+        "limits": [sentences["limits"].removeprefix("Limits: ")],
     }
 
 
-def _loose(folder: Path, runs: Sequence[PlottedRun]) -> dict[str, Any]:
-    colour = sections_module.colours(list(dict.fromkeys(run.arm for run in runs)), "")
-    what, lead = f"{len(runs)} runs, which are no study: there is no verdict", ""
+def _standalone_content(folder: Path, runs: Sequence[PlottedRun]) -> dict[str, Any]:
+    """Return the content of the page of runs without a verdict."""
+    colour = arm_colours(list(dict.fromkeys(run.arm for run in runs)), "")
+    headline, lead = f"{len(runs)} runs outside a study, without a verdict", ""
     if unfinished := (folder / "study.toml").exists():
-        what = f"{len(runs)} run{'s' if len(runs) > 1 else ''} of a study that has not come to its verdict"
-        lead = "There is a verdict when all of its runs have come to their end. It goes on with the command below."
+        headline = f"{pluralize(len(runs), 'run')} of a study without a verdict yet"
+        lead = "The verdict follows when all runs have ended. The command below continues the study."
     elif len(runs) == 1:
-        what, lead = _ended(runs[0]), "One run."
+        headline, lead = _outcome_words(runs[0]), "One run."
     if studies := len(list(folder.glob("*/study.toml"))):
         lead += f" Not on this page: {studies} {'study' if studies == 1 else 'studies'} in the same folder."
-    again, command = "This page again", f"headstart report {shlex.quote(str(folder))}"
+    command_title, command = "Repeat this page", f"headstart report {shlex.quote(str(folder))}"
     if unfinished:
-        again, command = "To go on", f"headstart resume {shlex.quote(str(folder))}"
-    elif len(runs) == 1 and (train := provenance.train_command(runs[0].run.folder)):
-        again, command = "The same run again", train
+        command_title, command = "Continue the study", f"headstart resume {shlex.quote(str(folder))}"
+    elif len(runs) == 1 and (train := train_command(runs[0].run.folder)):
+        command_title, command = "Repeat the run", train
+    sections = [standalone_section(runs, colour), standalone_rates_section(runs), rates_section(runs, colour)]
     return {
         "title": f"{folder.name} headstart",
         "kind": "Runs in",
         "subject": folder.name,
-        "headline": f"{what}.",
+        "headline": f"{headline}.",
         "lead": lead,
         "difference": None,
         "next_steps": [],
-        "three": [],
-        "sections": _there([curves.loose(runs, colour), heatmaps.loose(runs), health.rates(runs, colour)]),
-        "training": _there([health.health(runs), health.distance(runs, colour)]),
-        "protocol": "As was declared" if unfinished else "As the plan of each run says",
-        "told": [],
-        "again": again,
+        "key_figures": [],
+        "sections": _drop_missing(sections),
+        "training": _drop_missing([health_section(runs), distance_section(runs, colour)]),
+        "protocol": "As declared in study.toml" if unfinished else "As in plan.json of each run",
+        "notes": [],
+        "command_title": command_title,
         "command": command,
         "limits": [],
     }
 
 
-def _seeds(verdict: Mapping[str, Any]) -> str:
-    return f"{verdict['n']} paired seeds" if verdict["n"] > 1 else "one seed"
-
-
-def _ended(run: PlottedRun) -> str:
-    """How one run has ended, with its accuracy on the images that judge where it has met them."""
+def _outcome_words(run: PlottedRun) -> str:
+    """Return how one run ended, with its accuracy on test, else on val."""
     name, result = capitalize(run.name), run.run.result
     split = next((split for split in ("test", "val") if split in result), "")
     if run.run.state == "diverged":
-        return f"{name} has diverged"
+        return f"{name} diverged"
     if not split:
-        return f"{name} has not come to its end"
+        return f"{name} is not finished"
     return f"{name}: {100 * result[split]['accuracy']:.1f} % on {result[split]['n']} {split} images"
 
 
-def _there(sections: Sequence[Section | None]) -> list[Section]:
+def _drop_missing(sections: Sequence[Section | None]) -> list[Section]:
     return [section for section in sections if section is not None]
 
 
-def _gallery(found: Gallery, run: str) -> dict[str, Any]:
-    """The confusion as a table of buttons, the most confused pairs in words, and the lists of photos."""
-    table = []
-    shown = confusion.shown_classes(found.counts)
-    for true in shown:
-        row, name = found.counts[true], isolated(found.classes[true])
-        total = max(sum(row), 1)
-        cells = [
-            {
-                "id": f"{true}-{said}",
-                "count": count,
-                "more": count - len(found.cells.get(f"{true}-{said}", ())),
-                "share": round(count / total, 3),
-                "right": true == said,
-                "label": f"{name}, said to be {isolated(found.classes[said])}: {count} of {total}",
-            }
-            for said, count in ((said, row[said]) for said in shown)
-        ]
-        table.append({"name": found.classes[true], "cells": cells})
-    finding = f"All {found.total} {found.split} images are right"
-    if found.pairs:
-        most = _pair_words(found.pairs[0])
-        finding = f"{found.wrong} of {found.total} are wrong; most often {most}"
+def _gallery_content(gallery: Gallery, run: str) -> dict[str, Any]:
+    """Return the confusion matrix as a table of buttons, the most confused classes, and the lists of photos."""
+    finding = f"All {gallery.total} {gallery.split} images are correct"
+    if gallery.pairs:
+        finding = f"{gallery.wrong} of {gallery.total} are wrong; most often {_pair_words(gallery.pairs[0])}"
     lists = [
-        ("Worst mistakes", "The true class got the least. Below each photo: what spoke for the answer (Grad-CAM).",
-         found.mistakes, found.wrong - len(found.mistakes), found.more),
-        ("Least sure", f"Of all {found.total} images those whose two likeliest classes are closest, right or wrong.",
-         found.unsure, 0, []),
+        ("Worst mistakes", "The images with the lowest probability of the true class. Below each: the regions that "
+         "support the prediction (Grad-CAM).",
+         gallery.mistakes, gallery.wrong - len(gallery.mistakes), gallery.mistake_paths),
+        ("Least confident", f"Of all {gallery.total} images those with the smallest difference between the two most "
+         "probable classes, whether correct or wrong.",
+         gallery.unsure, 0, []),
     ]  # fmt: skip
+    caption = f"The model of {run}, on {gallery.total} {gallery.split} images."
+    if gallery.photo_count < len(gallery.photos):
+        shown = f"{gallery.photo_count} of the {len(gallery.photos)} photos"
+        caption += f" The page shows {shown} in artifacts/gallery.zip of the run."
+    shown_indices = shown_classes(gallery.counts)
     return {
         "finding": finding,
-        "how": f"The model of {run}, on {found.total} {found.split} images."
-        + (
-            f" The page shows {found.kept} of the {len(found.photos)} photos in evidence/gallery.zip of the run."
-            if found.kept < len(found.photos)
-            else ""
-        ),
-        "classes": [found.classes[at] for at in shown],
-        "left_out": len(found.classes) - len(shown),
-        "table": table,
-        "pairs": [_pair_words(pair) for pair in found.pairs[:6]],
-        "lists": [(title, how, [found.shown(i) for i in some], *more) for title, how, some, *more in lists if some],
-        "filters": found.filters,
-    }
+        "caption": caption,
+        "classes": [gallery.classes[index] for index in shown_indices],
+        "left_out": len(gallery.classes) - len(shown_indices),
+        "table": _confusion_rows(gallery, shown_indices),
+        "pairs": [_pair_words(pair) for pair in gallery.pairs[:6]],
+        "lists": [(title, description, [gallery.tile(number) for number in numbers], more, paths)
+                  for title, description, numbers, more, paths in lists if numbers],
+        "filters": gallery.filters,
+    }  # fmt: skip
+
+
+def _confusion_rows(gallery: Gallery, classes: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows of the confusion matrix over these classes, with the cells of each row."""
+    rows = []
+    for true in classes:
+        counts, name = gallery.counts[true], isolate_bidi(gallery.classes[true])
+        total = max(sum(counts), 1)
+        cells = [
+            {
+                "id": f"{true}-{predicted}",
+                "count": counts[predicted],
+                "more": counts[predicted] - len(gallery.cells.get(f"{true}-{predicted}", ())),
+                "share": round(counts[predicted] / total, 3),
+                "right": true == predicted,
+                "label": f"{name}, predicted as {isolate_bidi(gallery.classes[predicted])}: "
+                f"{counts[predicted]} of {total}",
+            }
+            for predicted in classes
+        ]
+        rows.append({"name": gallery.classes[true], "cells": cells})
+    return rows
 
 
 def _pair_words(pair: tuple[str, str, int, int]) -> str:
-    true, said, count, of = pair
-    return f"{true} is taken for {said}, {count} of {of}"
+    true, predicted, count, total = pair
+    return f"{true} is taken for {predicted}, {count} of {total}"
 
 
-def _three(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The three figures at the top: difference, epochs to the target, cost."""
-    found = []
-    if (seen := headline_contrast(verdict)) is not None:
-        more = f"points, {arm_words(seen['first'])} against {arm_words(seen['second'])}, on {seen['m']} images"
-        found.append(("Difference", points(seen["mean"], signed=True), more))
+def _key_figures(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and conditions of the figures at the top: difference, epochs to the target, cost."""
+    figures = []
+    if (contrast := headline_contrast(verdict)) is not None:
+        arms = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
+        conditions = f"percentage points, {arms}, on {contrast['m']} images"
+        figures.append(("Difference", points(contrast["mean"], signed=True), conditions))
     chosen = next(arm for arm in verdict["arms"] if arm["name"] == verdict["chosen"])
     if chosen["to_target"]:
-        median = chosen["to_target"]["epochs"]["median"]
-        got = chosen["to_target"]["epochs"]["reached"]
-        value = f"{got} of {verdict['n']} got there" if median is None else f"{median:g}"
-        found.append(
-            (
-                "Epochs to target",
-                value,
-                f"{arm_words(chosen['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}, "
-                + (f"median of {verdict['n']} seeds" if verdict["n"] > 1 else "by one seed"),
-            )
-        )
+        epochs = chosen["to_target"]["epochs"]
+        not_defined = f"{epochs['reached']} of {verdict['n']} runs reached it"
+        value = not_defined if epochs["median"] is None else f"{epochs['median']:g}"
+        target = f"{arm_words(chosen['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
+        conditions = f"{target}, {'median of ' + str(verdict['n']) + ' seeds' if verdict['n'] > 1 else 'one seed'}"
+        figures.append(("Epochs to target", value, conditions))
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())
-    included = ", the search included" if verdict["cost"]["search"]["runs"] else ""
-    found.append(("Cost", cost.time_span(seconds), f"of training in {pluralize(runs, 'run')}{included}"))
-    return found
+    search = ", including the search" if verdict["cost"]["search"]["runs"] else ""
+    figures.append(("Cost", time_span(seconds), f"of training in {pluralize(runs, 'run')}{search}"))
+    return figures
 
 
 def _template() -> jinja2.Template:
-    """`page.html`, in which everything that is not markup is escaped."""
+    """Return `page.html` with automatic escaping."""
     text = resources.files("headstart.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(text)

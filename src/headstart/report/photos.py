@@ -1,4 +1,4 @@
-"""Pictures of the page: what a run's `gallery.zip` holds, as addresses that need no network."""
+"""Photos of the page: the contents of a run's `gallery.zip` as data URLs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,33 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import escape
 from PIL import Image
 
-from headstart.analysis.confusion import _confused, in_turn, shown_cells
-from headstart.analysis.correctness import predictions
+from headstart.analysis.confusion import confused_pairs, round_robin, shown_cells
+from headstart.analysis.correctness import read_predictions
 from headstart.errors import DataError
-from headstart.report.svg.labels import isolated
+from headstart.report.svg.labels import isolate_bidi
 
-COLUMNS, LARGER, GAP = 16, 5, 1  # of the picture of filters: how many in a row, how much enlarged, px between them
-MOST_BYTES, MOST_PATHS = 2_200_000, 300_000  # of all photos on a page, and of the paths of others
-OF_PHOTO = 500  # bytes on a page beside a photo and its words
-LARGEST = 20_000_000  # bytes that are read of one member: a hostile archive does not fill the memory
+FILTER_COLUMNS, UPSCALE, GAP_PX = 16, 5, 1  # picture of filters: filters per row, enlargement, pixels between them
+MAX_PHOTO_BYTES = 2_200_000  # photos on one page
+MAX_PATH_BYTES = 300_000  # paths of the images without a photo on the page
+PHOTO_MARKUP_BYTES = 500  # markup per photo, without its texts
+MAX_MEMBER_BYTES = 20_000_000  # one member of the archive; a hostile archive must not fill the memory
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Photos that a model was judged on, some of them, as `photos` with an address each;
-    see headstart.artifacts.gallery.
+    """Evaluation images of one model and its confusion matrix; see headstart.artifacts.gallery.
 
-    `keys` are the paths of all images of each cell, as far as the run has them; on a page, of those without a photo
-    there, and `more` those of mistakes that are not in their list.
+    Args:
+        split: Split that the model was evaluated on.
+        classes: Names of the classes.
+        counts: Confusion matrix [true][predicted].
+        cells: Photos of each cell "true-predicted", as indices into `photos`.
+        mistakes: Worst mistakes, as indices into `photos`.
+        unsure: Least confident predictions, as indices into `photos`.
+        photos: Photos of index.json, each with its data URL `src` and optionally that of its heat map, `map_src`.
+        filters: Data URLs of the filters of the first convolution, "before" and "after" training.
+        paths: Paths of the images of each cell. After `fit_gallery` only those of images without a photo in the cell.
+        mistake_paths: Paths of mistakes that are not in `mistakes`.
     """
 
     split: str
@@ -46,140 +55,158 @@ class Gallery:
     unsure: list[int]
     photos: list[dict[str, Any]]
     filters: dict[str, str]
-    keys: dict[str, list[str]] = field(default_factory=dict)
-    more: list[str] = field(default_factory=list)
+    paths: dict[str, list[str]] = field(default_factory=dict)
+    mistake_paths: list[str] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[tuple[str, str, int, int]]:
-        """(true, said, how many, of how many), the most confused first; right answers are no pairs."""
+        """Confused classes as (true, predicted, count, images of the true class), the most frequent first."""
         return [
-            (isolated(self.classes[true]), isolated(self.classes[said]), count, sum(self.counts[true]))
-            for count, true, said in _confused(self.counts)
+            (isolate_bidi(self.classes[true]), isolate_bidi(self.classes[predicted]), count, sum(self.counts[true]))
+            for count, true, predicted in confused_pairs(self.counts)
         ]
 
     @property
-    def kept(self) -> int:
-        """How many photos stand in a list or a cell."""
+    def photo_count(self) -> int:
+        """Number of photos in the lists and cells."""
         return len({*self.mistakes, *self.unsure, *chain(*self.cells.values())})
 
     @property
     def wrong(self) -> int:
+        """Number of wrong predictions."""
         return sum(count for _, _, count, _ in self.pairs)
 
     @property
     def total(self) -> int:
+        """Number of evaluated images."""
         return sum(map(sum, self.counts))
 
-    def shown(self, number: int) -> dict[str, Any]:
-        """One photo as the page shows it: address, address of its heat map or "", and its words."""
+    def tile(self, number: int) -> dict[str, Any]:
+        """Return one photo as the page shows it.
+
+        Returns:
+            Data URL `src`, data URL of the heat map `map` or "", the sentence `text`, and the path `key`.
+        """
         photo = self.photos[number]
-        true, said = (isolated(self.classes[photo[which]]) for which in ("true", "said"))
-        text = f"said {said}, {100 * photo['sure']:.0f}\u00a0%: " + ("right" if true == said else f"it is {true}")
+        true, predicted = isolate_bidi(self.classes[photo["true"]]), isolate_bidi(self.classes[photo["predicted"]])
+        outcome = "correct" if true == predicted else f"true class: {true}"
+        text = f"predicted {predicted}, {100 * photo['sure']:.0f}\u00a0%; {outcome}"
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
 
 
-def that_fit(found: Gallery, room: int) -> Gallery:
-    """As many of the photos as `room` bytes of a page hold: the lists first, the worst of each, then cell by cell.
+def fit_gallery(gallery: Gallery, room: int) -> Gallery:
+    """Return the gallery with as many photos and paths as fit on a page.
 
-    Of cells that the page does not show none is kept, and mistakes come before what is right.
+    The lists come first, alternately, then the cells in turn, mistakes before correct predictions. Cells that the page
+    does not show get no photos.
+
+    Args:
+        gallery: All photos of a run.
+        room: Bytes available on the page.
     """
 
     def size(number: int, *, with_map: bool) -> int:
-        one = found.shown(number)
-        return len(one["src"]) + with_map * len(one["map"]) + 6 * (2 * len(one["text"]) + len(one["key"])) + OF_PHOTO
+        """Return the bytes that a photo takes on the page."""
+        tile = gallery.tile(number)
+        texts = 6 * (2 * len(tile["text"]) + len(tile["key"]))
+        return len(tile["src"]) + with_map * len(tile["map"]) + texts + PHOTO_MARKUP_BYTES
 
-    kept: dict[str, list[int]] = {name: [] for name in ("mistakes", "unsure", *found.cells)}
-    shown = [f"{true}-{said}" for true, said in shown_cells(found.counts)]
-    cells = {cell: found.cells[cell] for cell in shown if cell in found.cells}
-    wanted = [*in_turn({"mistakes": found.mistakes, "unsure": found.unsure}), *in_turn(cells)]
-    left = min(room, MOST_BYTES)
-    for name, number in wanted:
-        taken = size(number, with_map=name in ("mistakes", "unsure"))
-        if taken > left:
+    selected: dict[str, list[int]] = {name: [] for name in ("mistakes", "unsure", *gallery.cells)}
+    shown = [f"{true}-{predicted}" for true, predicted in shown_cells(gallery.counts)]
+    cells = {cell: gallery.cells[cell] for cell in shown if cell in gallery.cells}
+    candidates = [*round_robin({"mistakes": gallery.mistakes, "unsure": gallery.unsure}), *round_robin(cells)]
+    free = min(room, MAX_PHOTO_BYTES)
+    for name, number in candidates:
+        needed = size(number, with_map=name in ("mistakes", "unsure"))
+        if needed > free:
             break
-        left, room = left - taken, room - taken
-        kept[name].append(number)
-    cells = {cell: kept[cell] for cell in found.cells}
-    fitting = replace(found, mistakes=kept["mistakes"], unsure=kept["unsure"], cells=cells)
-    return _with_paths(fitting, shown, min(room, MOST_PATHS))
+        free, room = free - needed, room - needed
+        selected[name].append(number)
+    cells = {cell: selected[cell] for cell in gallery.cells}
+    fitting = replace(gallery, mistakes=selected["mistakes"], unsure=selected["unsure"], cells=cells)
+    return _with_paths(fitting, shown, min(room, MAX_PATH_BYTES))
 
 
-def _with_paths(found: Gallery, shown: Sequence[str], room: int) -> Gallery:
-    """The paths of what has no photo, in `room` bytes: of mistakes for their list, in half of it, then cell by cell."""
-    listed = {found.photos[number]["key"] for number in found.mistakes}
-    wrong = chain(*(keys for cell, keys in found.keys.items() if len(set(cell.split("-"))) > 1))
-    more = _that_fit_in((key for key in wrong if key not in listed), room // 2)
-    room -= sum(map(_size_of, more))
-    keys = {}
+def _with_paths(gallery: Gallery, shown: Sequence[str], room: int) -> Gallery:
+    """Add the paths of images without a photo: of mistakes in half of the room, then cell by cell."""
+    listed = {gallery.photos[number]["key"] for number in gallery.mistakes}
+    wrong = chain(*(paths for cell, paths in gallery.paths.items() if len(set(cell.split("-"))) > 1))
+    mistake_paths = _fitting_paths((path for path in wrong if path not in listed), room // 2)
+    room -= sum(map(_path_bytes, mistake_paths))
+    paths = {}
     for cell in shown:
-        seen = {found.photos[number]["key"] for number in found.cells.get(cell, ())}
-        keys[cell] = _that_fit_in((key for key in found.keys.get(cell, ()) if key not in seen), room)
-        room -= sum(map(_size_of, keys[cell]))
-    return replace(found, more=more, keys={cell: some for cell, some in keys.items() if some})
+        with_photo = {gallery.photos[number]["key"] for number in gallery.cells.get(cell, ())}
+        paths[cell] = _fitting_paths((path for path in gallery.paths.get(cell, ()) if path not in with_photo), room)
+        room -= sum(map(_path_bytes, paths[cell]))
+    paths = {cell: cell_paths for cell, cell_paths in paths.items() if cell_paths}
+    return replace(gallery, mistake_paths=mistake_paths, paths=paths)
 
 
-def _that_fit_in(keys: Iterable[str], room: int) -> list[str]:
-    """The first of the keys that `room` bytes hold."""
-    found = []
-    for key in keys:
-        room -= _size_of(key)
+def _fitting_paths(paths: Iterable[str], room: int) -> list[str]:
+    """Return the first paths that fit in `room` bytes."""
+    fitting = []
+    for path in paths:
+        room -= _path_bytes(path)
         if room < 0:
             break
-        found.append(key)
-    return found
+        fitting.append(path)
+    return fitting
 
 
-def _size_of(key: str) -> int:
-    """Bytes of a path on a page: as JSON, or as an item of a list."""
-    return max(len(htmlsafe_json_dumps(key)), len(str(escape(key)).encode()) + 4) + 6
+def _path_bytes(path: str) -> int:
+    """Return the bytes of a path on a page, as JSON or as a list item, whichever is larger."""
+    return max(len(htmlsafe_json_dumps(path)), len(str(escape(path)).encode()) + 4) + 6
 
 
-def read(run: Path) -> Gallery | None:
-    """What the run has left; None where it has left none, or one that cannot be read."""
+def load_gallery(run: Path) -> Gallery | None:
+    """Return the gallery of a run, None if it has none or a damaged one."""
     try:
         with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
-            index = json.loads(_member(archive, "index.json"))
+            index = json.loads(_read_member(archive, "index.json"))
             names = set(archive.namelist())
             for number, photo in enumerate(index["photos"]):
                 photo.pop("map_src", None)
-                photo["src"] = _address("webp", _member(archive, f"{number}.webp"))
+                photo["src"] = _data_url("webp", _read_member(archive, f"{number}.webp"))
                 if f"{number}-map.webp" in names:
-                    photo["map_src"] = _address("webp", _member(archive, f"{number}-map.webp"))
+                    photo["map_src"] = _data_url("webp", _read_member(archive, f"{number}-map.webp"))
             filters = {
-                name: _address("png", filter_picture(np.load(io.BytesIO(_member(archive, f"{name}.npy")))))
+                name: _data_url("png", draw_filters(np.load(io.BytesIO(_read_member(archive, f"{name}.npy")))))
                 for name in ("before", "after")
                 if f"{name}.npy" in names
             }
             lists = index["lists"]
-            found = Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
-                            lists["unsure"], index["photos"], filters)  # fmt: skip
-            found = replace(found, keys=_keys(run, found.split))
-            for number in (*range(len(found.photos)), *found.mistakes, *found.unsure, *chain(*found.cells.values())):
-                found.shown(number)
-            _ = found.pairs
-            return found
-    except Exception:  # a file that somebody else made may be wrong in any way: the page has no pictures then
+            gallery = Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
+                              lists["unsure"], index["photos"], filters)  # fmt: skip
+            gallery = replace(gallery, paths=_image_paths(run, gallery.split))
+            numbers = (*range(len(gallery.photos)), *gallery.mistakes, *gallery.unsure, *chain(*gallery.cells.values()))
+            for number in numbers:
+                gallery.tile(number)
+            _ = gallery.pairs
+            return gallery
+    except Exception:  # a file from elsewhere may be malformed in any way: the page then has no photos
         return None
 
 
-def _keys(run: Path, split: str) -> dict[str, list[str]]:
-    """The paths of the images of each cell, from what the run has left of its judgement; none where that is damaged."""
-    found: dict[str, list[str]] = {}
+def _image_paths(run: Path, split: str) -> dict[str, list[str]]:
+    """Return the paths of the images of each confusion cell; {} if the run's predictions are missing or damaged."""
+    paths: dict[str, list[str]] = {}
     try:
-        told = predictions(run, split)
+        outputs = read_predictions(run, split)
     except DataError:
-        return found
-    for key, true, guess in zip(told.images, told.labels.tolist(), told.said.tolist(), strict=True):
-        found.setdefault(f"{true}-{guess}", []).append(key)
-    return found
+        return paths
+    for path, true, predicted in zip(outputs.images, outputs.labels.tolist(), outputs.predicted.tolist(), strict=True):
+        paths.setdefault(f"{true}-{predicted}", []).append(path)
+    return paths
 
 
-def filter_picture(weights: npt.NDArray[np.float32]) -> bytes:
-    """Filters [n, 3, k, k] as one PNG: grey is 0, and the largest weight of all is full colour."""
+def draw_filters(weights: npt.NDArray[np.float32]) -> bytes:
+    """Return filters [n, 3, k, k] as one PNG: grey is 0, and the largest absolute weight has full colour."""
     scaled = weights / max(float(np.abs(weights).max()), 1e-12)
     tiles = ((scaled + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    tiles = np.pad(tiles.repeat(LARGER, 1).repeat(LARGER, 2), ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
-    columns = min(COLUMNS, len(tiles))
+    tiles = np.pad(
+        tiles.repeat(UPSCALE, 1).repeat(UPSCALE, 2), ((0, 0), (0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=255
+    )
+    columns = min(FILTER_COLUMNS, len(tiles))
     tiles = np.concatenate([tiles, np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, np.uint8)])
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles), columns)]
     buffer = io.BytesIO()
@@ -187,11 +214,11 @@ def filter_picture(weights: npt.NDArray[np.float32]) -> bytes:
     return buffer.getvalue()
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > LARGEST:
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > MAX_MEMBER_BYTES:
         raise ValueError(f"{name} is too large")
     return archive.read(name)
 
 
-def _address(kind: str, content: bytes) -> str:
+def _data_url(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

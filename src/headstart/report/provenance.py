@@ -1,4 +1,4 @@
-"""How it was done, as tables: the declared protocol, every run with its folder, where everything came from."""
+"""Tables on how a study was done: the declared protocol, all runs, and the origin of data and weights."""
 
 from __future__ import annotations
 
@@ -15,127 +15,135 @@ from headstart.config.run_config import ResolvedFacts, RunConfig, fields, read_p
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
 from headstart.report.series import PlottedRun
-from headstart.report.svg.labels import isolated
+from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import read_json
 from headstart.text import join_list
 
-RUN_HEAD = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
-SEARCH_HEAD = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")
-SETS_DEFAULTS = ("network", "start", "optimizer")  # settings on which the defaults of others depend
+RUN_HEADER = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
+SEARCH_HEADER = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")
+SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
 SEARCH_WORDS = {
-    "shared": "one for each arm, found on seeds of its own before the comparison",
-    "per-seed": "one for each arm and seed, found on the seed's own val",
+    "shared": "one rate for each arm, searched on separate seeds before the comparison",
+    "per-seed": "one rate for each arm and seed, searched on the seed's own val",
     "off": "none: the rates are those of the plan",
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; `title` says what they are and how many."""
+    """Rows under a header; `title` names them and has their number."""
 
     title: str
-    head: Sequence[str]
+    header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """What a study declared before its first step: by name what was said, and the file as it stands."""
+class DeclaredProtocol:
+    """Protocol that a study declared before its first step.
+
+    Args:
+        rows: Names and values.
+        file: Text of study.toml.
+        problem: Why study.toml cannot be read, or "".
+    """
 
     rows: Sequence[tuple[str, str]] = ()
     file: str = ""
-    missing: str = ""  # why it cannot be told
+    problem: str = ""
 
 
-def protocol(folder: Path) -> Protocol | None:
-    """The declaration in study.toml; None where there is none. One that cannot be read is said to be so."""
+def declared_protocol(folder: Path) -> DeclaredProtocol | None:
+    """Return the protocol in the folder's study.toml, or the reason why it cannot be read; None without this file."""
     path = folder / "study.toml"
     if not path.exists():
         return None
     try:
-        declared = read_study(folder)
+        spec = read_study(folder)
     except HeadstartError as error:
-        return Protocol(missing=f"{error.message} {error.hint}")
-    return Protocol(_declared(declared), path.read_text(encoding="utf-8"))
+        return DeclaredProtocol(problem=f"{error.message} {error.hint}")
+    return DeclaredProtocol(_protocol_rows(spec), path.read_text(encoding="utf-8"))
 
 
-def _declared(declared: StudySpec) -> list[tuple[str, str]]:
-    """The rules in the order in which a reader asks for them."""
-    rules, recipe = declared.protocol, declared.plan.recipe
-    first, second = rules.contrast([cell.name for cell in declared.cells])
-    seeds = list(declared.seeds)
-    found = {
-        "arms": join_list(dict.fromkeys(arm_words(cell.name.partition(",")[0]) for cell in declared.cells)),
-        "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in rules.vary.items()),
+def _protocol_rows(spec: StudySpec) -> list[tuple[str, str]]:
+    """Return the names and values of the protocol that are set."""
+    protocol, recipe = spec.protocol, spec.plan.recipe
+    first, second = protocol.contrast([variant.name for variant in spec.variants])
+    seeds = list(spec.seeds)
+    rows = {
+        "arms": join_list(dict.fromkeys(arm_words(variant.name.partition(",")[0]) for variant in spec.variants)),
+        "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
         "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
-        "metric": {"balanced": "balanced accuracy: the mean of the classes'"}.get(rules.metric, rules.metric)
-        + "; val chooses by it, test judges",
-        "margin": f"±{100 * rules.margin_width:g} points: inside, arms are practically equal",
-        "target": f"{100 * rules.target:g} % on the images that choose" if rules.target else "none",
-        "seeds": f"{len(seeds)}, paired: {_numbers(seeds)}",
-        "looks at the judging images": f"after {join_list(map(str, rules.interim))} seeds" if rules.interim else "",
-        "length of a run": join_list(length_words(str(budget)) for budget in declared.budgets),
-        "share of the training photos": join_list(f"{100 * share:g} %" for share in rules.fractions),
-        **_searched(declared),
-        "length of a source's training": length_words(str(declared.source_epochs))
-        if any("source:" in arm for arm in rules.arms)
+        "metric": {"balanced": "balanced accuracy: the mean accuracy of the classes"}.get(
+            protocol.metric, protocol.metric
+        )
+        + "; model selection on val, final evaluation on test",
+        "equivalence margin": f"±{100 * protocol.margin_width:g} percentage points",
+        "target": f"{100 * protocol.target:g} % on the selection split" if protocol.target else "none",
+        "seeds": f"{len(seeds)}, paired: {_range_words(seeds)}",
+        "interim analyses": f"after {join_list(map(str, protocol.interim))} seeds" if protocol.interim else "",
+        "length of a run": join_list(length_words(str(budget)) for budget in spec.budgets),
+        "share of the training photos": join_list(f"{100 * share:g} %" for share in protocol.fractions),
+        **_search_rows(spec),
+        "length of source training": length_words(str(spec.source_epochs))
+        if any("source:" in arm for arm in protocol.arms)
         else "",
-        "network": declared.plan.network.network.replace("auto", "each start's own, else resnet18"),
-        "recipe": f"{recipe.optimizer}{' unless the arm says another' if _names_optimizer(declared) else ''}, "
+        "network": spec.plan.network.network.replace("auto", "that of the initial weights, else resnet18"),
+        "recipe": f"{recipe.optimizer}{' unless the arm names another' if _names_optimizer(spec) else ''}, "
         f"{recipe.schedule} schedule, batches of {recipe.batch_size}, photos of {recipe.image_size} px",
-        "time budget asked for": rules.time_budget,
-        "sha256 of the declaration": declared.hash,
+        "requested time budget": protocol.time_budget,
+        "sha256 of the declaration": spec.hash,
     }
-    return [(name, value) for name, value in found.items() if value]
+    return [(name, value) for name, value in rows.items() if value]
 
 
-def _searched(declared: StudySpec) -> dict[str, str]:
-    """How learning rates were to be found."""
-    rules = declared.protocol
-    if "lr" in rules.vary:
-        return {"search of learning rates": "none: they are what is compared"}
-    if not declared.searched:
-        return {"search of learning rates": SEARCH_WORDS["off"]}
-    found = {
-        "search of learning rates": SEARCH_WORDS[rules.search],
-        "grid of learning rates": f"{join_list(f'{rate:g}' for rate in rules.grid)}; the best "
-        f"{rules.survivors} of an arm after the rung run whole",
+def _search_rows(spec: StudySpec) -> dict[str, str]:
+    """Return how learning rates are searched, by name."""
+    protocol = spec.protocol
+    if "lr" in protocol.vary:
+        return {"learning-rate search": "none: the study compares learning rates"}
+    if not spec.searched:
+        return {"learning-rate search": SEARCH_WORDS["off"]}
+    rows = {
+        "learning-rate search": SEARCH_WORDS[protocol.search],
+        "learning-rate grid": f"{join_list(f'{rate:g}' for rate in protocol.grid)}; the best "
+        f"{protocol.survivors} of an arm after the rung are trained in full",
     }
-    if rules.search == "shared":
-        found["seeds of the search"] = f"{rules.search_seeds}, never used again: {_numbers(declared.search_seeds)}"
-    return found
+    if protocol.search == "shared":
+        rows["seeds of the search"] = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seeds)}"
+    return rows
 
 
-def _names_optimizer(declared: StudySpec) -> bool:
-    return any("optimizer" in cell.changes for cell in declared.cells)
+def _names_optimizer(spec: StudySpec) -> bool:
+    return any("optimizer" in variant.changes for variant in spec.variants)
 
 
-def _numbers(values: Sequence[int]) -> str:
-    """`0 to 4`, or the only one."""
+def _range_words(values: Sequence[int]) -> str:
+    """Return `0 to 4`, or the only value."""
     return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
-def runs(drawn: Sequence[PlottedRun], folder: Path) -> list[Table]:
-    """Every run: those that are compared, then those of the search and of the sources."""
-    found = [Table(f"Every run ({len(drawn)})", RUN_HEAD, [_row(run) for run in drawn])]
+def run_tables(runs: Sequence[PlottedRun], folder: Path) -> list[Table]:
+    """Return the tables of all runs: those of the comparison, of the search, and of the sources in `folder`."""
+    tables = [Table(f"All runs ({len(runs)})", RUN_HEADER, [_run_row(run) for run in runs])]
     for name, title in (("search", "Runs of the search"), ("sources", "Runs that trained a source")):
         rows = [_search_row(run, name) for run in runs_in(folder / name)]
         if rows:
-            found.append(Table(f"{title} ({len(rows)})", SEARCH_HEAD, sorted(rows, key=lambda row: row[0])))
-    return found
+            tables.append(Table(f"{title} ({len(rows)})", SEARCH_HEADER, sorted(rows, key=lambda row: row[0])))
+    return tables
 
 
-def _row(drawn: PlottedRun) -> list[str]:
-    result = drawn.run.result
+def _run_row(plotted: PlottedRun) -> list[str]:
+    result = plotted.run.result
     val, test = result.get("val", {}), result.get("test", {})
     return [
-        drawn.name,
+        plotted.name,
         result.get("state", "not finished"),
-        f"{drawn.run.rate:g}",
+        f"{plotted.run.rate:g}",
         str(result.get("best_epoch", "")),
         f"{100 * val['accuracy']:.1f}" if val else "",
         f"{100 * test['accuracy']:.1f}" if test else "",
-        drawn.run.folder.name,
+        plotted.run.folder.name,
     ]
 
 
@@ -154,24 +162,25 @@ def _search_row(run: RunRecord, place: str) -> list[str]:
 
 
 def train_command(folder: Path) -> str:
-    """The command that trains the run in `folder` once more, by what its plan has that is no default; "" if none can.
+    """Return the command that repeats the run in `folder`, with the settings that are not defaults.
 
-    A flag cannot say everything, and plans of another version cannot be read: what comes back must be the same plan.
+    Flags cannot express every plan, and plans of other versions cannot be read. The result is "" if the command would
+    not give the same plan.
     """
     try:
         plan = read_plan(folder).model_copy(update={"facts": ResolvedFacts()})
-        flags: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for names in (SETS_DEFAULTS, fields()):
-            usual = resolve_settings({"source": plan.data.source, **flags}).plan
-            flags |= {name: value for name in names if (value := _value(plan, name)) != _value(usual, name)}
-        words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in flags.items()}
+            defaults = resolve_settings({"source": plan.data.source, **settings}).plan
+            settings |= {name: value for name in names if (value := _value(plan, name)) != _value(defaults, name)}
+        words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in settings.items()}
         if resolve_settings({"source": plan.data.source, **words}).plan != plan:
             return ""
     except HeadstartError:
         return ""
-    told = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
-            for name, value in words.items()]  # fmt: skip
-    return " ".join(["headstart train", shlex.quote(plan.data.source), *told])
+    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+             for name, value in words.items()]  # fmt: skip
+    return " ".join(["headstart train", shlex.quote(plan.data.source), *flags])
 
 
 def _value(plan: RunConfig, name: str) -> Any:
@@ -182,15 +191,15 @@ def _flag_words(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def environment(drawn: Iterable[PlottedRun]) -> list[tuple[str, str]]:
-    """Where everything came from, and on what it ran; where runs differ, every value that is there."""
-    found: dict[str, list[str]] = {}
-    for run in drawn:
+def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, str]]:
+    """Return the origin of data and weights and the environment of the runs, with all values where runs differ."""
+    rows: dict[str, list[str]] = {}
+    for run in runs:
         content = read_json(run.run.folder / "plan.json")
         for name, value in _origins(run, content["plan"], content["environment"]).items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
-    return [(name, " · ".join(values)) for name, values in found.items()]
+            if value not in rows.setdefault(name, []):
+                rows[name].append(value)
+    return [(name, " · ".join(values)) for name, values in rows.items()]
 
 
 def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
@@ -200,7 +209,7 @@ def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> 
         "data": plan["data"]["source"],
         "fingerprint of the data": facts["fingerprint"],
         "photos": ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items()),
-        "classes": ", ".join(f"{isolated(name)} {count:,}" for name, count in facts["images"].items()),
+        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts["images"].items()),
         **({f"sha256 of {start}": weights} if weights else {}),
         **({f"licence of {start}": licence} if licence else {}),
         **{name: str(value) for name, value in machine.items()},
@@ -208,6 +217,6 @@ def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> 
 
 
 def _licence(run: PlottedRun) -> str:
-    """Of the weights that a run began from, as its model says it; "" where none is known."""
+    """Return the licence of a run's initial weights from its model's config.json, or "" if it names none."""
     config = run.run.folder / "model" / "config.json"
     return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""

@@ -1,4 +1,4 @@
-"""What the page draws from: runs read once, and named. Numbers come from the records alone."""
+"""Runs loaded for plotting: their records, unique names and curves. All numbers come from the run records."""
 
 from __future__ import annotations
 
@@ -18,57 +18,77 @@ from headstart.storage.journal import read_lines
 
 @dataclass
 class PlottedRun:
-    """One run: `looks` as in its record, by part of the network its `rates` [(step, rate), …], and its `history`."""
+    """One run with its record.
+
+    Args:
+        run: The run.
+        name: Name on the page.
+        arm: Name of its arm.
+        rates: Learning rates [(step, rate), …] of each part of the network.
+        snapshots: Lines of the record with histograms of weights and gradients.
+        history: The other lines of the record.
+    """
 
     run: RunRecord
     name: str
     arm: str
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    looks: list[dict[str, Any]] = field(default_factory=list)
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
     history: History = field(default_factory=lambda: History({}))
 
     @property
     def epochs(self) -> Sequence[Mapping[str, Any]]:
+        """Epoch lines of the record."""
         return self.history.epochs
 
     def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
-        """Accuracy on val in per cent over epochs, images or seconds."""
-        found, seconds = [], 0.0
+        """Return accuracy on val in per cent over epochs, images or seconds.
+
+        Args:
+            unit: "epochs", "images" or "seconds".
+            metric: "accuracy" or "balanced".
+        """
+        points, seconds = [], 0.0
         for line in self.epochs:
             seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
-            at = {
+            x = {
                 "epochs": float(line["epoch"]),
                 "images": float(line["step"] * self.run.plan["recipe"]["batch_size"]),
                 "seconds": round(seconds, 2),
             }[unit]
-            found.append((at, 100 * epoch_score(line, metric)))
-        return found
+            points.append((x, 100 * epoch_score(line, metric)))
+        return points
 
 
-def read(run: RunRecord) -> PlottedRun:
-    """A run's record, in one pass over its lines."""
-    found = PlottedRun(
+def load_run(run: RunRecord) -> PlottedRun:
+    """Return the run with its record, read in one pass."""
+    plotted = PlottedRun(
         run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan, state=run.state)
     )
     for line in read_lines(run.folder / "metrics.jsonl"):
         kind = line["kind"]
-        found.history.take(line)
+        plotted.history.add(line)
         if kind == "step":
             for part, rate in line["lr"].items():
-                found.rates.setdefault(part, []).append((line["step"], rate))
+                plotted.rates.setdefault(part, []).append((line["step"], rate))
         elif kind == "snapshot":
-            found.looks.append(line)
-    return found
+            plotted.snapshots.append(line)
+    return plotted
 
 
 def with_unique_names(runs: Sequence[PlottedRun]) -> list[PlottedRun]:
-    """The runs with names that say in what they differ: length and share of the photos, or rate, else their folder."""
-    for more in (_condition, lambda run: f"{run.run.rate:g}", lambda run: run.run.folder.name):
-        alike: dict[str, list[PlottedRun]] = {}
+    """Return the runs with what distinguishes runs of equal names added to them.
+
+    This is the length and the share of the photos, else the learning rate, else the folder.
+    """
+    for suffix in (_condition, lambda run: f"{run.run.rate:g}", lambda run: run.run.folder.name):
+        by_name: dict[str, list[PlottedRun]] = {}
         for run in runs:
-            alike.setdefault(run.name, []).append(run)
-        differ = {name for name, some in alike.items() if len({more(run) for run in some}) == len(some) > 1}
-        runs = [replace(run, name=f"{run.name}, {more(run)}") if run.name in differ else run for run in runs]
+            by_name.setdefault(run.name, []).append(run)
+        distinguished = {
+            name for name, group in by_name.items() if len({suffix(run) for run in group}) == len(group) > 1
+        }
+        runs = [replace(run, name=f"{run.name}, {suffix(run)}") if run.name in distinguished else run for run in runs]
     return list(runs)
 
 
@@ -80,20 +100,26 @@ def _condition(run: PlottedRun) -> str:
 def mean_and_band(
     paths: Sequence[Sequence[tuple[float, float]]],
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
-    """The mean of paths, point by point over those that reach it, and its pointwise 95 % t interval (Student 1908).
+    """Return the mean of paths, point by point, and its pointwise 95 % t interval (Student 1908).
 
-    x goes on by the mean step of the paths that are left: where the slowest has ended, the mean of what the others
-    have reached would lie before the point that came last. A path alone has a mean and no interval.
+    Each point is the mean of the paths that reach it. x advances by the mean step of these paths: the mean of their x
+    could lie before the previous point after the slowest path has ended. A single path has a mean and no interval.
+
+    Args:
+        paths: Paths [(x, y), …].
+
+    Returns:
+        Mean [(x, y), …] and band [(x, low, high), …].
     """
     mean: list[tuple[float, float]] = []
     band: list[tuple[float, float, float]] = []
     x = 0.0
-    for at in range(max(map(len, paths), default=0)):
-        left = [path for path in paths if len(path) > at]
-        x += float(np.mean([path[at][0] - (path[at - 1][0] if at else 0.0) for path in left]))
-        values = np.array([path[at][1] for path in left])
+    for index in range(max(map(len, paths), default=0)):
+        active = [path for path in paths if len(path) > index]
+        x += float(np.mean([path[index][0] - (path[index - 1][0] if index else 0.0) for path in active]))
+        values = np.array([path[index][1] for path in active])
         mean.append((x, float(values.mean())))
-        if len(left) > 1:
-            half = float(stats.t.ppf(0.975, len(left) - 1)) * values.std(ddof=1) / math.sqrt(len(left))
+        if len(active) > 1:
+            half = float(stats.t.ppf(0.975, len(active) - 1)) * values.std(ddof=1) / math.sqrt(len(active))
             band.append((x, float(values.mean() - half), float(values.mean() + half)))
     return mean, band

@@ -1,14 +1,14 @@
 """Charts as inline SVG, from plain numbers.
 
-Colours, strokes and fonts are classes of the page's style sheet, so that light, dark and paper need nothing here. Every
-text goes through `markupsafe`: names of classes and files are shown as text, whatever they hold.
+Colours, strokes and fonts are CSS classes of the page, so that light, dark and printed pages use the same markup. All
+text is escaped by `markupsafe`, so that names of classes and files are shown as text.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TypeVar
@@ -16,22 +16,42 @@ from typing import TypeVar
 import numpy as np
 from markupsafe import Markup
 
-from headstart.report.svg import labels as labels_module
-from headstart.report.svg.axes import Axis, number, of_shares, padded
-from headstart.report.svg.labels import LETTER, LINE, STRONG
+from headstart.report.svg.axes import Axis, clip_to_percent, padded_axis, signed_label, tick_label
+from headstart.report.svg.elements import WIDTH, dot, line, path, points_attribute, svg, tag, text_at, x_axis, y_axis
+from headstart.report.svg.labels import (
+    BOLD_LETTER_WIDTH,
+    LETTER_WIDTH,
+    LINE_HEIGHT,
+    spread_labels,
+    text_width,
+    truncate,
+    truncate_distinct,
+    wrap_cell_text,
+    wrap_names,
+)
 
 T = TypeVar("T")
-WIDTH, HEIGHT = 720, 320  # units of the view box; the page scales it
-TOP = 28  # of what is drawn, below the name of the y axis
-TALL, SIDE, VALUE, BELOW = 64, 16, 84, 46  # of a chart of rows: a row, margins, room for values and for the axis
-STEP, ROOM = 4, 16  # from a dot to an equal one, and for all of them
-SAMPLE = 22  # of a line, before its name
-MOST_POINTS, MOST_OF_ALL = 240, 12_000  # of a line, since a chart is not wider; and of all lines of a chart
+HEIGHT = 320  # of a line chart or scatter plot; like all lengths here in units of the view box
+PLOT_TOP = 28  # top of the plot area, below the name of the y axis
+ROW_HEIGHT, SIDE_MARGIN = 64, 16  # of charts with one row per arm
+VALUE_WIDTH, AXIS_HEIGHT = 84, 46  # space for the values at the right of such a chart, and for the axis below it
+DOT_STEP, MAX_DOT_OFFSET = 4, 16  # vertical distance between dots of equal values, and of the last from the first
+SAMPLE_WIDTH = 22  # sample of a line before its name
+MAX_LINE_POINTS = 240  # points of one line; more would not be visible
+MAX_CHART_POINTS = 12_000  # points of all lines of a chart
 
 
 @dataclass(frozen=True)
 class Series:
-    """One arm in a chart: `paths` of its seeds [(x, y), …], the `mean`, and a `band` [(x, low, high), …] around it."""
+    """Lines of one arm in a line chart.
+
+    Args:
+        name: Label at the end of the line; "" for none.
+        colour: Index of the colour, see charts.css.
+        paths: Thin lines, one per seed: [(x, y), …].
+        mean: Thick line: [(x, y), …].
+        band: Band around the mean: [(x, low, high), …].
+    """
 
     name: str
     colour: int
@@ -41,8 +61,8 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a chart of intervals: its `dots`, its `mean`, and the interval from `low` to `high`."""
+class IntervalRow:
+    """Row of an interval chart: `dots`, their `mean`, and the interval from `low` to `high`."""
 
     name: str
     colour: int
@@ -54,8 +74,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Event:
-    """When runs of an arm got somewhere: times of those that did, lengths of those that never did, and the median."""
+class EventRow:
+    """Row of an event chart.
+
+    Args:
+        name: Name of the arm.
+        colour: Index of the colour.
+        reached: Times of the runs that reached the event.
+        censored: Lengths of the runs that ended before the event.
+        median: Median time, None if it is not defined.
+    """
 
     name: str
     colour: int
@@ -66,64 +94,76 @@ class Event:
 
 @dataclass(frozen=True)
 class Grid:
-    """A heat map: `values` [rows][columns]; `taken` cells and `edges` are outlined.
+    """Cells of a heat map.
 
-    A value is None for what is not there, -inf for what is less than any, and NaN for what is no number. Colours go
-    from one end of `scale` to the other, else from the smallest to the largest value.
+    Args:
+        rows: Names of the rows.
+        columns: Names of the columns.
+        values: Values [rows][columns] that set the colours. None: no cell; -inf: lowest colour; NaN: not a number.
+        texts: Texts [rows][columns] in the cells.
+        outlined: (row, column) of the cells with an outline.
+        edges: Those of `outlined` with a dashed outline.
+        scale: Values of the first and the last colour. Default: smallest and largest finite value.
     """
 
     rows: Sequence[str]
     columns: Sequence[str]
     values: Sequence[Sequence[float | None]]
     texts: Sequence[Sequence[str]]
-    taken: frozenset[tuple[int, int]] = frozenset()
+    outlined: frozenset[tuple[int, int]] = frozenset()
     edges: frozenset[tuple[int, int]] = frozenset()
     scale: tuple[float, float] | None = None
 
 
-def subsample(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
-    """So many of the points, the first and the last among them, evenly spread; all where they are few."""
+def subsample(points: Sequence[T], most: int = MAX_LINE_POINTS) -> list[T]:
+    """Return at most `most` evenly spaced points, including the first and the last."""
     if len(points) <= most:
         return list(points)
-    places = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
-    return [points[int(place)] for place in places]
+    indices = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
+    return [points[int(index)] for index in indices]
 
 
 def style() -> Markup:
-    """The style sheet of charts and photos, for the head of a page."""
+    """Return the style sheet of charts and photos."""
     return Markup(resources.files("headstart.report").joinpath("charts.css").read_text(encoding="utf-8"))  # noqa: S704
 
 
-def intervals(rows: Sequence[Row], *, unit: str, label: str, margin: float = 0.0, zero: bool = False) -> Markup:
-    """Dots of seeds, mean and interval in per cent, a row each.
+def intervals(rows: Sequence[IntervalRow], *, unit: str, label: str, margin: float = 0.0, zero: bool = False) -> Markup:
+    """Return an interval chart: one row per arm with the seeds as dots, their mean and an interval.
 
-    With `zero` they are differences: a line at 0 and the zone of the tie.
+    Args:
+        rows: Rows from top to bottom, in per cent.
+        unit: Name of the axis.
+        label: Description of the chart.
+        margin: Equivalence margin, shaded around 0. Only with `zero`.
+        zero: The values are differences: mark 0 and the margin, and show signs.
     """
-    values = [v for row in rows for v in (row.low, row.high, row.mean, *row.dots)]
+    values = [value for row in rows for value in (row.low, row.high, row.mean, *row.dots)]
     values += [-margin, margin, 0.0] if zero else []
-    axis = padded(values, SIDE, WIDTH - VALUE)
-    axis = axis if zero else of_shares(axis)
-    bottom = TALL * len(rows) + 10
-    drawn = [_frame_x(axis, 4, bottom, unit)]
+    axis = padded_axis(values, SIDE_MARGIN, WIDTH - VALUE_WIDTH)
+    axis = axis if zero else clip_to_percent(axis)
+    bottom = ROW_HEIGHT * len(rows) + 10
+    parts = [x_axis(axis, 4, bottom, unit)]
     if zero:
-        wide = round(axis.at(margin) - axis.at(-margin), 1)
-        drawn.append(_tag("rect", "", x=axis.at(-margin), y=4, width=wide, height=bottom - 4, cls="margin"))
-        drawn.append(_line(axis.at(0), 4, axis.at(0), bottom, "zero"))
+        left, width = axis.position(-margin), round(axis.position(margin) - axis.position(-margin), 1)
+        parts.append(tag("rect", "", x=left, y=4, width=width, height=bottom - 4, cls="margin"))
+        parts.append(line(axis.position(0), 4, axis.position(0), bottom, "zero"))
     for index, row in enumerate(rows):
-        y = TALL * (index + 0.62)
+        y = ROW_HEIGHT * (index + 0.62)
         if row.name:
-            drawn.append(_text(SIDE, y - 16, row.name, "start", "strong" if row.strong else ""))
-        ends = (axis.at(row.low), axis.at(row.high))
-        drawn.append(_line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
-        drawn += [_line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]
+            parts.append(text_at(SIDE_MARGIN, y - 16, row.name, "start", "strong" if row.strong else ""))
+        ends = (axis.position(row.low), axis.position(row.high))
+        parts.append(line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
+        parts += [line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]
         equal = Counter[float]()
-        for at in map(axis.at, row.dots):  # those in one place stand below each other
-            drawn.append(_dot(at, y + 11 + min(ROOM, STEP * equal[at]), 3.5, f"seed f{row.colour} c{row.colour}"))
-            equal[at] += 1
-        drawn.append(_dot(axis.at(row.mean), y, 6, f"mean f{row.colour}"))
-        told = _signed(row.mean) if zero else f"{row.mean:.1f}"
-        drawn.append(_text(WIDTH - VALUE + 12, y + 5, told, "start", "value"))
-    return _svg(bottom + BELOW, label, drawn, "rows")
+        for x in map(axis.position, row.dots):  # dots at the same position are drawn below each other
+            offset = min(MAX_DOT_OFFSET, DOT_STEP * equal[x])
+            parts.append(dot(x, y + 11 + offset, 3.5, f"seed f{row.colour} c{row.colour}"))
+            equal[x] += 1
+        parts.append(dot(axis.position(row.mean), y, 6, f"mean f{row.colour}"))
+        value_words = signed_label(row.mean) if zero else f"{row.mean:.1f}"
+        parts.append(text_at(WIDTH - VALUE_WIDTH + 12, y + 5, value_words, "start", "value"))
+    return svg(bottom + AXIS_HEIGHT, label, parts, "rows")
 
 
 def curves(
@@ -137,113 +177,141 @@ def curves(
     target: float | None = None,
     shares: bool = False,
 ) -> Markup:
-    """Thin lines for seeds, a thick one with its band for each arm, named at its end; axes may be logarithmic.
+    """Return a line chart: thin lines for seeds, a thick line with its band for each arm, named at its end.
 
-    With `shares` y is in per cent, and no band is drawn beyond what can be. Lines are thinned to what the page has room
-    for.
+    Args:
+        series: Lines; they are subsampled to `MAX_LINE_POINTS` each and `MAX_CHART_POINTS` in total.
+        x: Name of the x axis.
+        y: Name of the y axis.
+        label: Description of the chart.
+        log: Use a logarithmic y axis.
+        log_x: Use a logarithmic x axis.
+        target: Value of a dotted horizontal line.
+        shares: y is in per cent; bands are clipped to 0 to 100.
     """
-    right = 16 + SAMPLE + max((labels_module.letters(one.name) for one in series), default=0) * STRONG
+    right = 16 + SAMPLE_WIDTH + max((text_width(arm.name) for arm in series), default=0) * BOLD_LETTER_WIDTH
     right = min(right, 0.36 * WIDTH)
-    lines = sum(len(one.paths) for one in series)
-    each = max(2, min(MOST_POINTS, MOST_OF_ALL // max(lines, 1)))
-    series = [replace(one, paths=[subsample(path, each) for path in one.paths if path]) for one in series]
-    points = [point for one in series for path in (*one.paths, one.mean) for point in path]
+    path_count = sum(len(arm.paths) for arm in series)
+    max_points = max(2, min(MAX_LINE_POINTS, MAX_CHART_POINTS // max(path_count, 1)))
+    series = [replace(arm, paths=[subsample(points, max_points) for points in arm.paths if points])
+              for arm in series]  # fmt: skip
+    points = [point for arm in series for points in (*arm.paths, arm.mean) for point in points]
     if not points:
         return Markup("")
-    ys = [v for _, v in points] + [v for one in series for _, *both in one.band for v in both]
+    ys = [value for _, value in points] + [value for arm in series for _, *limits in arm.band for value in limits]
     ys += [target] if target is not None else []
-    whole = all(float(p[0]).is_integer() for p in points)
-    across = Axis(min(p[0] for p in points), max(p[0] for p in points), 56, WIDTH - right, log=log_x, whole=whole)
-    if log:
-        kept = [v for v in ys if v > 0] or [1.0]
-        up = Axis(min(kept) / 1.3, max(kept) * 1.3, HEIGHT - 40, TOP, log=True)
-    else:
-        up = padded(ys, HEIGHT - 40, TOP)
-        up = of_shares(up) if shares else up
-    drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - right, y)]
+    whole = all(float(point[0]).is_integer() for point in points)
+    xs = [point[0] for point in points]
+    across = Axis(min(xs), max(xs), 56, WIDTH - right, log=log_x, whole=whole)
+    up = _curve_y_axis(ys, log=log, shares=shares)
+    parts = [x_axis(across, PLOT_TOP, HEIGHT - 40, x), y_axis(up, 56, WIDTH - right, y)]
     if target is not None:
-        drawn.append(_line(56, up.at(target), WIDTH - right, up.at(target), "target"))
-        drawn.append(_text(60, up.at(target) - 5, f"target {number(target)}", "start", "note"))
-    for one in series:
-        if one.band:
-            least, most = (0.0, 100.0) if shares else (-math.inf, math.inf)
-            top = [(across.at(a), up.at(min(high, most))) for a, _, high in one.band]
-            bottom = [(across.at(a), up.at(max(low, least))) for a, low, _ in reversed(one.band)]
-            drawn.append(_tag("polygon", "", points=_points([*top, *bottom]), cls=f"band f{one.colour}"))
-    for one in series:
-        thin = f"seed c{one.colour}" if one.mean else f"lone c{one.colour} d{one.colour}"
-        drawn += [_path(path, across, up, thin) for path in one.paths]
-        drawn.append(_path(one.mean, across, up, f"mean c{one.colour} d{one.colour}"))
-    drawn += _named_ends(series, up, right)
-    return _svg(HEIGHT + 6, label, drawn)
+        parts.append(line(56, up.position(target), WIDTH - right, up.position(target), "target"))
+        parts.append(text_at(60, up.position(target) - 5, f"target {tick_label(target)}", "start", "note"))
+    parts += _bands(series, across, up, shares=shares)
+    for arm in series:
+        thin = f"seed c{arm.colour}" if arm.mean else f"lone c{arm.colour} d{arm.colour}"
+        parts += [path(points, across, up, thin) for points in arm.paths]
+        parts.append(path(arm.mean, across, up, f"mean c{arm.colour} d{arm.colour}"))
+    parts += _line_names(series, up, right)
+    return svg(HEIGHT + 6, label, parts)
 
 
-def _named_ends(series: Sequence[Series], up: Axis, right: float) -> list[Markup]:
-    """The names of lines at their ends, each with a sample of its line, in the `right` units of the chart."""
-    drawn = []
-    named = [one for one in series if one.name and (one.mean or one.paths)]
-    labels = labels_module.in_lines([one.name for one in named], right - SAMPLE - 12, (HEIGHT - 44 - TOP) / LINE)
+def _curve_y_axis(values: Sequence[float], *, log: bool, shares: bool) -> Axis:
+    if log:
+        positive = [value for value in values if value > 0] or [1.0]
+        return Axis(min(positive) / 1.3, max(positive) * 1.3, HEIGHT - 40, PLOT_TOP, log=True)
+    axis = padded_axis(values, HEIGHT - 40, PLOT_TOP)
+    return clip_to_percent(axis) if shares else axis
+
+
+def _bands(series: Sequence[Series], across: Axis, up: Axis, *, shares: bool) -> list[Markup]:
+    """Return a polygon for each band, clipped to 0 to 100 with `shares`."""
+    least, most = (0.0, 100.0) if shares else (-math.inf, math.inf)
+    parts = []
+    for arm in series:
+        if arm.band:
+            top = [(across.position(x), up.position(min(high, most))) for x, _, high in arm.band]
+            bottom = [(across.position(x), up.position(max(low, least))) for x, low, _ in reversed(arm.band)]
+            parts.append(tag("polygon", "", points=points_attribute([*top, *bottom]), cls=f"band f{arm.colour}"))
+    return parts
+
+
+def _line_names(series: Sequence[Series], up: Axis, right: float) -> list[Markup]:
+    """Return the names at the ends of the lines, each with a sample of its line, within `right` units."""
+    parts = []
+    named = [arm for arm in series if arm.name and (arm.mean or arm.paths)]
+    labels = wrap_names([arm.name for arm in named], right - SAMPLE_WIDTH - 12, (HEIGHT - 44 - PLOT_TOP) / LINE_HEIGHT)
     ends = [
-        (up.at((one.mean or one.paths[0])[-1][1]), (one, label_lines))
-        for one, label_lines in zip(named, labels, strict=True)
+        (up.position((arm.mean or arm.paths[0])[-1][1]), (arm, label_lines))
+        for arm, label_lines in zip(named, labels, strict=True)
     ]
     left, most = WIDTH - right + 8, max(map(len, labels), default=1)
-    for y_end, (one, label_lines) in labels_module.apart(ends, TOP, HEIGHT - 44, most):
-        drawn.append(_line(left, y_end, left + SAMPLE - 6, y_end, f"mean c{one.colour} d{one.colour}"))
-        for at, line in enumerate(label_lines):
-            drawn.append(_text(left + SAMPLE, y_end + 4 + at * LINE, line, "start", "strong"))
-    return drawn
+    for y_end, (arm, label_lines) in spread_labels(ends, PLOT_TOP, HEIGHT - 44, most):
+        parts.append(line(left, y_end, left + SAMPLE_WIDTH - 6, y_end, f"mean c{arm.colour} d{arm.colour}"))
+        for index, label_line in enumerate(label_lines):
+            y = y_end + 4 + index * LINE_HEIGHT
+            parts.append(text_at(left + SAMPLE_WIDTH, y, label_line, "start", "strong"))
+    return parts
 
 
-def events(rows: Sequence[Event], *, x: str, label: str) -> Markup:
-    """A filled dot for each run that got there, an open one where a run ended before it did, a bar at the median."""
-    values = [v for row in rows for v in (*row.reached, *row.censored)]
+def events(rows: Sequence[EventRow], *, x: str, label: str) -> Markup:
+    """Return an event chart: filled dots for runs that reached it, open dots for others, a bar at the median."""
+    values = [value for row in rows for value in (*row.reached, *row.censored)]
     whole = all(float(value).is_integer() for value in values)
-    axis = Axis(0, max(values, default=1) * 1.05, SIDE, WIDTH - SIDE, whole=whole)
-    bottom = TALL * len(rows) + 10
-    drawn = [_frame_x(axis, 4, bottom, x)]
+    axis = Axis(0, max(values, default=1) * 1.05, SIDE_MARGIN, WIDTH - SIDE_MARGIN, whole=whole)
+    bottom = ROW_HEIGHT * len(rows) + 10
+    parts = [x_axis(axis, 4, bottom, x)]
     for index, row in enumerate(rows):
-        y = TALL * (index + 0.72)
-        drawn.append(_text(SIDE, y - 22, row.name, "start"))
+        y = ROW_HEIGHT * (index + 0.72)
+        parts.append(text_at(SIDE_MARGIN, y - 22, row.name, "start"))
         for times, style in ((row.reached, f"mean f{row.colour}"), (row.censored, f"open c{row.colour}")):
-            seen: dict[float, int] = {}
+            equal: dict[float, int] = {}
             for time in sorted(times):
-                step = seen[time] = seen.get(time, -1) + 1
-                drawn.append(_dot(axis.at(time), y + 6 * ((step + 1) // 2) * (-1) ** step, 5, style))
+                step = equal[time] = equal.get(time, -1) + 1
+                parts.append(dot(axis.position(time), y + 6 * ((step + 1) // 2) * (-1) ** step, 5, style))
         if row.median is not None:
-            drawn.append(_line(axis.at(row.median), y - 15, axis.at(row.median), y + 15, f"interval c{row.colour}"))
-    return _svg(bottom + BELOW, label, drawn, "rows")
+            median = axis.position(row.median)
+            parts.append(line(median, y - 15, median, y + 15, f"interval c{row.colour}"))
+    return svg(bottom + AXIS_HEIGHT, label, parts, "rows")
 
 
 def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
-    """Cells shaded by their value, each with its text, in two lines if need be."""
-    left = min(16 + max(map(labels_module.letters, grid.rows)) * LETTER, 0.4 * WIDTH)
-    wide, top = (WIDTH - left - 8) / len(grid.columns), 30
-    tall = min(34.0, max(16.0, wide))
-    known = [v for row in grid.values for v in row if v is not None and math.isfinite(v)]
-    low, high = grid.scale or (min(known, default=0.0), max(known, default=1.0))
-    drawn = [_text(left, 12, columns, "start", "note")]
+    """Return a heat map whose cells show their text on one line or one word per line.
+
+    `label` is the description of the chart, `columns` the name of the column axis.
+    """
+    left = min(16 + max(map(text_width, grid.rows)) * LETTER_WIDTH, 0.4 * WIDTH)
+    cell_width, top = (WIDTH - left - 8) / len(grid.columns), 30
+    cell_height = min(34.0, max(16.0, cell_width))
+    finite = [value for row in grid.values for value in row if value is not None and math.isfinite(value)]
+    low, high = grid.scale or (min(finite, default=0.0), max(finite, default=1.0))
+    parts = [text_at(left, 12, columns, "start", "note")]
 
     def box(row: int, column: int, style: str) -> Markup:
-        x, y = round(left + column * wide, 1), round(top + row * tall, 1)
-        return _tag("rect", "", x=x, y=y, width=round(wide - 1, 1), height=round(tall - 1, 1), cls=style)
+        """Return the rectangle of a cell."""
+        x, y = round(left + column * cell_width, 1), round(top + row * cell_height, 1)
+        return tag("rect", "", x=x, y=y, width=round(cell_width - 1, 1), height=round(cell_height - 1, 1), cls=style)
 
     for index, name in enumerate(grid.columns):
-        drawn.append(_text(left + (index + 0.5) * wide, top - 4, labels_module.cut(name, wide + 4), "middle", "note"))
-    for row, name in enumerate(labels_module.cut_apart(grid.rows, left - 10)):
-        drawn.append(_text(left - 8, top + (row + 0.5) * tall + 4, name, "end", "note"))
+        parts.append(
+            text_at(left + (index + 0.5) * cell_width, top - 4, truncate(name, cell_width + 4), "middle", "note")
+        )
+    for row, name in enumerate(truncate_distinct(grid.rows, left - 10)):
+        y = top + (row + 0.5) * cell_height + 4
+        parts.append(text_at(left - 8, y, name, "end", "note"))
         for column, value in enumerate(grid.values[row]):
-            style, x, y = _shade(value, low, high), left + (column + 0.5) * wide, top + (row + 0.5) * tall + 4
-            drawn.append(box(row, column, f"cell {style}"))
-            lines = labels_module.lines_in(grid.texts[row][column], wide, int(tall / 14))
-            drawn += [_text(x, y + 13 * (at - (len(lines) - 1) / 2), line, "middle", f"in {style}")
-                      for at, line in enumerate(lines)]  # fmt: skip
-    drawn += [box(*cell, "outline edge" if cell in grid.edges else "outline") for cell in sorted(grid.taken)]
-    return _svg(round(top + len(grid.rows) * tall + 8), label, drawn)
+            style, x = _shade(value, low, high), left + (column + 0.5) * cell_width
+            parts.append(box(row, column, f"cell {style}"))
+            lines = wrap_cell_text(grid.texts[row][column], cell_width, int(cell_height / 14))
+            parts += [text_at(x, y + 13 * (index - (len(lines) - 1) / 2), text, "middle", f"in {style}")
+                      for index, text in enumerate(lines)]  # fmt: skip
+    parts += [box(*cell, "outline edge" if cell in grid.edges else "outline") for cell in sorted(grid.outlined)]
+    return svg(round(top + len(grid.rows) * cell_height + 8), label, parts)
 
 
 def _shade(value: float | None, low: float, high: float) -> str:
-    """The class of a cell: one of ten shades, `lost` for what is no number, `none` for what is not there."""
+    """Return the CSS class of a cell: one of ten shades, `lost` for NaN, `none` for no value."""
     if value is None or math.isnan(value):
         return "none" if value is None else "lost"
     share = (value - low) / (high - low) if high > low else 0.0
@@ -251,88 +319,29 @@ def _shade(value: float | None, low: float, high: float) -> str:
 
 
 def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, label: str, log: bool = False) -> Markup:
-    """A named dot for each (name, colour, x, y)."""
+    """Return a scatter plot with a named dot for each (name, colour, x, y); `log` makes the x axis logarithmic."""
     xs = [row[2] for row in rows]
-    across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else padded(xs, 56, WIDTH - 150)
-    up = padded([row[3] for row in rows], HEIGHT - 40, TOP)
-    drawn = [_frame_x(across, TOP, HEIGHT - 40, x), _frame_y(up, 56, WIDTH - 150, y)]
-    dots = [(across.at(one), up.at(other)) for _, _, one, other in rows]
-    drawn += [_dot(*dot, 6, f"mean f{colour}") for dot, (_, colour, _, _) in zip(dots, rows, strict=True)]
-    for y_label, (name, colour, one, other) in labels_module.apart(
-        [(up.at(row[3]), row) for row in rows], TOP, HEIGHT - 44
-    ):
-        own, wide, moved = across.at(one), labels_module.letters(name) * STRONG, abs(up.at(other) - y_label) >= 6
-        beside = [dot for dot in dots if abs(dot[1] - y_label) < 12]
-        before = own - 10 - wide
-        if own + 10 + wide > WIDTH and before > 60 and not any(before < dot[0] < own for dot in beside):
-            drawn += [_dot(own - 4, y_label, 4, f"mean f{colour}")] if moved else []
-            drawn.append(_text(own - 10, y_label + 4, name, "end", "strong"))
+    across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else padded_axis(xs, 56, WIDTH - 150)
+    up = padded_axis([row[3] for row in rows], HEIGHT - 40, PLOT_TOP)
+    parts = [x_axis(across, PLOT_TOP, HEIGHT - 40, x), y_axis(up, 56, WIDTH - 150, y)]
+    dots = [(across.position(x_value), up.position(y_value)) for _, _, x_value, y_value in rows]
+    parts += [dot(*place, 6, f"mean f{colour}") for place, (_, colour, _, _) in zip(dots, rows, strict=True)]
+    labels = spread_labels([(place[1], (place, row)) for place, row in zip(dots, rows, strict=True)],
+                           PLOT_TOP, HEIGHT - 44)  # fmt: skip
+    for y_label, ((x_dot, y_dot), (name, colour, _, _)) in labels:
+        width, moved = text_width(name) * BOLD_LETTER_WIDTH, abs(y_dot - y_label) >= 6
+        nearby = [place for place in dots if abs(place[1] - y_label) < 12]
+        before = x_dot - 10 - width
+        if x_dot + 10 + width > WIDTH and before > 60 and not any(before < place[0] < x_dot for place in nearby):
+            parts += [dot(x_dot - 4, y_label, 4, f"mean f{colour}")] if moved else []
+            parts.append(text_at(x_dot - 10, y_label + 4, name, "end", "strong"))
             continue
-        left = own + 10
-        for dot in sorted(beside):  # a name does not run over the dot of another
-            if own < dot[0] < left + wide:
-                left = dot[0] + 10
-        if left > own + 10 or moved:
-            drawn.append(_dot(left + 5, y_label, 4, f"mean f{colour}"))
+        left = x_dot + 10
+        for place in sorted(nearby):  # the name starts after dots of other arms that it would cover
+            if x_dot < place[0] < left + width:
+                left = place[0] + 10
+        if left > x_dot + 10 or moved:
+            parts.append(dot(left + 5, y_label, 4, f"mean f{colour}"))
             left += 14
-        drawn.append(_text(left, y_label + 4, labels_module.cut(name, WIDTH - left - 2, STRONG), "start", "strong"))
-    return _svg(HEIGHT + 6, label, drawn)
-
-
-def _frame_x(axis: Axis, top: float, bottom: float, name: str) -> Markup:
-    parts = [_line(axis.begin, bottom, axis.end, bottom, "axis")]
-    for tick in axis.ticks():
-        parts.append(_line(axis.at(tick), top, axis.at(tick), bottom, "rule"))
-        parts.append(_text(axis.at(tick), bottom + 18, number(tick), "middle", "note"))
-    parts.append(_text((axis.begin + axis.end) / 2, bottom + 38, name, "middle", "note"))
-    return Markup("").join(parts)
-
-
-def _frame_y(axis: Axis, left: float, right: float, name: str) -> Markup:
-    parts = [_text(left - 44, axis.end - 14, name, "start", "note")]
-    for tick in axis.ticks():
-        parts.append(_line(left, axis.at(tick), right, axis.at(tick), "rule"))
-        parts.append(_text(left - 6, axis.at(tick) + 4, number(tick), "end", "note"))
-    return Markup("").join(parts)
-
-
-def _path(points: Sequence[tuple[float, float]], across: Axis, up: Axis, style: str) -> Markup:
-    """A line through the points; a point alone is a dot, and what is not finite is left out."""
-    known = [(across.at(a), up.at(b)) for a, b in points if math.isfinite(b)]
-    if len(known) == 1:
-        return _dot(*known[0], 3, style.replace(" c", " f", 1))
-    return _tag("polyline", "", points=_points(known), cls=f"line {style}") if known else Markup("")
-
-
-def _points(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{x:g},{y:g}" for x, y in points)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
-    return _tag("line", "", x1=round(x1, 1), y1=round(y1, 1), x2=round(x2, 1), y2=round(y2, 1), cls=style)
-
-
-def _dot(x: float, y: float, radius: float, style: str) -> Markup:
-    return _tag("circle", "", cx=round(x, 1), cy=round(y, 1), r=radius, cls=style)
-
-
-def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:
-    more = {"cls": style} if style else {}
-    return _tag("text", text, x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **more)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-
-
-def _tag(name: str, content: str, **attributes: object) -> Markup:
-    """An element; `cls` is its class."""
-    named = (("class" if key == "cls" else key, value) for key, value in attributes.items())
-    told = Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in named)
-    return Markup("<{0}{1}>{2}</{0}>").format(name, told, content)
-
-
-def _svg(height: float, label: str, parts: Iterable[Markup], kind: str = "wide") -> Markup:
-    """The chart with its description for those who do not see it. Charts of `rows` fit on a phone as they are."""
-    content, box = Markup("").join(parts), f"0 0 {WIDTH} {height:g}"
-    return _tag("svg", content, viewBox=box, role="img", cls=kind, **{"aria-label": label})
+        parts.append(text_at(left, y_label + 4, truncate(name, WIDTH - left - 2, BOLD_LETTER_WIDTH), "start", "strong"))
+    return svg(HEIGHT + 6, label, parts)

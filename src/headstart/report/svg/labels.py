@@ -1,4 +1,4 @@
-"""Names beside what they name: cut to the room that there is, told apart, and none on another."""
+"""Chart labels: text width, truncation, wrapping and placement without overlap."""
 
 from __future__ import annotations
 
@@ -8,91 +8,126 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
-LINE = 15  # units of the view box between two lines of names
-LETTER, STRONG, SMALL = 7.2, 8.2, 6.0  # width of a letter of the labels, more or less, of one in bold, and in a cell
+LINE_HEIGHT = 15  # units of the view box between two lines of names
+LETTER_WIDTH, BOLD_LETTER_WIDTH, CELL_LETTER_WIDTH = 7.2, 8.2, 6.0  # approximate widths in units of the view box
 
-WIDE = 1.9  # letters that one of Chinese, Japanese or Korean takes
+WIDE_CHARACTER_LETTERS = 1.9  # Latin letters as wide as one Chinese, Japanese or Korean character
 
-TURNING = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF"}  # kinds of letters and signs
-
-
-def apart(ends: Sequence[tuple[float, T]], top: float, bottom: float, lines: int = 1) -> list[tuple[float, T]]:
-    """Labels at their heights, so many lines apart: pushed down where they would lie on each other, and up again."""
-    found: list[tuple[float, T]] = []
-    bottom -= (lines - 1) * LINE
-    gap = min(lines * LINE + (4 if lines > 1 else 0), (bottom - top) / max(len(ends) - 1, 1))
-    for height, what in sorted(ends, key=lambda end: end[0]):
-        found.append((max(height, found[-1][0] + gap) if found else max(height, top), what))
-    for at in range(len(found) - 1, -1, -1):
-        below = found[at + 1][0] - gap if at + 1 < len(found) else bottom
-        found[at] = (min(found[at][0], below), found[at][1])
-    return found
+BIDI_CLASSES = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF"}  # may reorder nearby text
 
 
-def letters(text: str) -> float:
-    """How wide a text is, in letters of the Latin alphabet: wide ones of East Asia count double, marks not."""
+def spread_labels(ends: Sequence[tuple[float, T]], top: float, bottom: float, lines: int = 1) -> list[tuple[float, T]]:
+    """Return the labels sorted by height and moved apart so that they do not overlap.
+
+    Args:
+        ends: (height, label) pairs.
+        top: Smallest height of a label.
+        bottom: Largest height of the last line of a label.
+        lines: Lines per label.
+    """
+    placed: list[tuple[float, T]] = []
+    bottom -= (lines - 1) * LINE_HEIGHT
+    gap = min(lines * LINE_HEIGHT + (4 if lines > 1 else 0), (bottom - top) / max(len(ends) - 1, 1))
+    for height, label in sorted(ends, key=lambda end: end[0]):
+        placed.append((max(height, placed[-1][0] + gap) if placed else max(height, top), label))
+    for index in range(len(placed) - 1, -1, -1):
+        max_height = placed[index + 1][0] - gap if index + 1 < len(placed) else bottom
+        placed[index] = (min(placed[index][0], max_height), placed[index][1])
+    return placed
+
+
+def text_width(text: str) -> float:
+    """Return the width of a text in Latin letters.
+
+    East Asian wide characters count `WIDE_CHARACTER_LETTERS`, combining marks count 0.
+    """
     return sum(
-        0.0 if unicodedata.combining(one) else WIDE if unicodedata.east_asian_width(one) in "WF" else 1.0
-        for one in text
+        0.0
+        if unicodedata.combining(character)
+        else WIDE_CHARACTER_LETTERS
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1.0
+        for character in text
     )
 
 
-def head(text: str, most: float) -> str:
-    """As much of the text's beginning as `most` letters hold."""
-    return next((text[:at] for at in range(len(text), 0, -1) if letters(text[:at]) <= most), "")
+def longest_prefix(text: str, most: float) -> str:
+    """Return the longest prefix of a text that is at most `most` letters wide."""
+    return next((text[:end] for end in range(len(text), 0, -1) if text_width(text[:end]) <= most), "")
 
 
-def cut(text: str, room: float, letter: float = LETTER) -> str:
-    """The text, with its end cut off where it is longer than `room`."""
+def truncate(text: str, room: float, letter: float = LETTER_WIDTH) -> str:
+    """Return the text, truncated at its end with an ellipsis if it is wider than `room` units."""
     most = max(3, int(room / letter))
-    return text if letters(text) <= most else head(text, most - 1) + "…"
+    return text if text_width(text) <= most else longest_prefix(text, most - 1) + "…"
 
 
-def cut_apart(names: Sequence[str], room: float, letter: float = LETTER) -> list[str]:
-    """The names cut to `room`: at their ends or, where those that differ would look alike, in their middle."""
-    ends = [cut(name, room, letter) for name in names]
-    known = Counter(dict(zip(names, ends, strict=True)).values())
+def truncate_distinct(names: Sequence[str], room: float, letter: float = LETTER_WIDTH) -> list[str]:
+    """Return the names truncated to `room` units such that different names stay different.
+
+    A name is truncated at its end, or in the middle if truncation at the end would make it equal to another name.
+    """
+    truncated = [truncate(name, room, letter) for name in names]
+    counts = Counter(dict(zip(names, truncated, strict=True)).values())
     most = max(3, int(room / letter))
     begin = most // 3
-    return [short if known[short] == 1 else f"{head(name, begin)}…{head(name[::-1], most - begin - 1)[::-1]}"
-            for name, short in zip(names, ends, strict=True)]  # fmt: skip
+    return [
+        short
+        if counts[short] == 1
+        else f"{longest_prefix(name, begin)}…{longest_prefix(name[::-1], most - begin - 1)[::-1]}"
+        for name, short in zip(names, truncated, strict=True)
+    ]
 
 
-def isolated(name: str) -> str:
-    """The name in a sentence: one that is written from right to left leaves the order of what is around it.
+def isolate_bidi(name: str) -> str:
+    """Return the name with bidirectional isolates if it contains right-to-left text.
 
-    The signs are those of Unicode's bidirectional algorithm (UAX 9), not HTML's, so that alt texts have them as well.
+    A right-to-left name then leaves the order of the words around it unchanged. The isolates are characters of
+    Unicode's bidirectional algorithm (UAX 9), not HTML, so that they work in alt texts too.
     """
-    turned = any(unicodedata.bidirectional(one) in TURNING for one in name)
-    return f"\u2068{name}\u2069" if turned else name
+    needs_isolates = any(unicodedata.bidirectional(character) in BIDI_CLASSES for character in name)
+    return f"\u2068{name}\u2069" if needs_isolates else name
 
 
-def in_lines(names: Sequence[str], room: float, most: float) -> list[list[str]]:
-    """The names in one line each, or two where one is too short for any and there are `most` lines for all."""
-    fits = int(room / STRONG)
-    if all(letters(name) <= fits for name in names) or 2 * len(names) > most:
-        return [[name] for name in cut_apart(names, room, STRONG)]
-    broken = [_broken(name, fits) for name in names]
-    first = [begin for begin, _ in broken]
-    wholes = cut_apart([f"{begin} {rest}".strip() for begin, rest in broken], room, STRONG)
-    rests = cut_apart([rest for _, rest in broken], room, STRONG)
+def wrap_names(names: Sequence[str], room: float, most: float) -> list[list[str]]:
+    """Return the lines of each name, one or two.
+
+    Args:
+        names: Names in bold type.
+        room: Width of a line in units of the view box.
+        most: Lines available for all names. Names get two lines only if this suffices for two lines each and some
+            name does not fit in one line.
+    """
+    fits = int(room / BOLD_LETTER_WIDTH)
+    if all(text_width(name) <= fits for name in names) or 2 * len(names) > most:
+        return [[name] for name in truncate_distinct(names, room, BOLD_LETTER_WIDTH)]
+    parts = [_split_name(name, fits) for name in names]
+    first = [begin for begin, _ in parts]
+    wholes = truncate_distinct([f"{begin} {rest}".strip() for begin, rest in parts], room, BOLD_LETTER_WIDTH)
+    rests = truncate_distinct([rest for _, rest in parts], room, BOLD_LETTER_WIDTH)
     return [
         [begin, rest] if begin and rest else [whole] for begin, rest, whole in zip(first, rests, wholes, strict=True)
     ]
 
 
-def lines_in(text: str, room: float, most: int) -> list[str]:
-    """A cell's text in one line or, word by word, in `most` at most; nothing where there is no room for it."""
+def wrap_cell_text(text: str, room: float, most: int) -> list[str]:
+    """Return a cell's text as one line or as one word per line, or [] if neither fits.
+
+    Args:
+        text: Text of the cell.
+        room: Width of the cell in units of the view box.
+        most: Maximum number of lines.
+    """
     for lines in ([text], text.split()):
-        if text and len(lines) <= max(most, 1) and all(letters(line) * SMALL < room for line in lines):
+        if text and len(lines) <= max(most, 1) and all(text_width(line) * CELL_LETTER_WIDTH < room for line in lines):
             return lines
     return []
 
 
-def _broken(name: str, fits: int) -> tuple[str, str]:
-    """The name and "", or what stands before its last comma or blank in the first `fits` letters, and the rest."""
-    if letters(name) <= fits:
+def _split_name(name: str, fits: int) -> tuple[str, str]:
+    """Split a name at its last comma or blank within the first `fits` letters; a name that fits is not split."""
+    if text_width(name) <= fits:
         return name, ""
-    fits = len(head(name, fits))
-    at = name.rfind(", ", 0, fits) + 1 or name.rfind(" ", 0, fits + 1)
-    return (name[:at], name[at:].strip()) if at > 0 else ("", name)
+    fits = len(longest_prefix(name, fits))
+    end = name.rfind(", ", 0, fits) + 1 or name.rfind(" ", 0, fits + 1)
+    return (name[:end], name[end:].strip()) if end > 0 else ("", name)

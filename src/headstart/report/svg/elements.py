@@ -1,0 +1,82 @@
+"""SVG elements as escaped markup: lines, dots, text, axes and the chart's root element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from headstart.report.svg.axes import Axis, tick_label
+
+WIDTH = 720  # units of the view box; the page scales it
+
+
+def x_axis(axis: Axis, top: float, bottom: float, name: str) -> Markup:
+    """Return the horizontal axis at `bottom` with its name, tick labels and grid lines up to `top`."""
+    parts = [line(axis.begin, bottom, axis.end, bottom, "axis")]
+    for tick in axis.ticks():
+        x = axis.position(tick)
+        parts.append(line(x, top, x, bottom, "rule"))
+        parts.append(text_at(x, bottom + 18, tick_label(tick), "middle", "note"))
+    parts.append(text_at((axis.begin + axis.end) / 2, bottom + 38, name, "middle", "note"))
+    return Markup("").join(parts)
+
+
+def y_axis(axis: Axis, left: float, right: float, name: str) -> Markup:
+    """Return the vertical axis at `left` with its name, tick labels and grid lines up to `right`."""
+    parts = [text_at(left - 44, axis.end - 14, name, "start", "note")]
+    for tick in axis.ticks():
+        y = axis.position(tick)
+        parts.append(line(left, y, right, y, "rule"))
+        parts.append(text_at(left - 6, y + 4, tick_label(tick), "end", "note"))
+    return Markup("").join(parts)
+
+
+def path(points: Sequence[tuple[float, float]], across: Axis, up: Axis, style: str) -> Markup:
+    """Return a line through the points with a finite y; a single point becomes a dot, no points no markup."""
+    finite = [(across.position(x), up.position(y)) for x, y in points if math.isfinite(y)]
+    if len(finite) == 1:
+        return dot(*finite[0], 3, style.replace(" c", " f", 1))
+    return tag("polyline", "", points=points_attribute(finite), cls=f"line {style}") if finite else Markup("")
+
+
+def points_attribute(points: Iterable[tuple[float, float]]) -> str:
+    """Return the value of the `points` attribute of a polyline or polygon."""
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
+    """Return a straight line of the class `style`."""
+    return tag("line", "", x1=round(x1, 1), y1=round(y1, 1), x2=round(x2, 1), y2=round(y2, 1), cls=style)
+
+
+def dot(x: float, y: float, radius: float, style: str) -> Markup:
+    """Return a circle of the class `style`."""
+    return tag("circle", "", cx=round(x, 1), cy=round(y, 1), r=radius, cls=style)
+
+
+def text_at(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:
+    """Return a text whose `anchor` (start, middle or end) is at (x, y)."""
+    attributes = {"cls": style} if style else {}
+    return tag("text", text, x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **attributes)
+
+
+def tag(name: str, content: str, **attributes: object) -> Markup:
+    """Return an element; the attribute `cls` becomes its class."""
+    named = (("class" if key == "cls" else key, value) for key, value in attributes.items())
+    escaped = Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in named)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, escaped, content)
+
+
+def svg(height: float, label: str, parts: Iterable[Markup], kind: str = "wide") -> Markup:
+    """Return a chart with `label` as its description for screen readers.
+
+    Args:
+        height: Height in units of the view box; the width is `WIDTH`.
+        label: Description of the chart.
+        parts: Elements of the chart.
+        kind: CSS class. Charts of kind "rows" fit on a phone; "wide" ones scroll sideways.
+    """
+    content, box = Markup("").join(parts), f"0 0 {WIDTH} {height:g}"
+    return tag("svg", content, viewBox=box, role="img", cls=kind, **{"aria-label": label})
