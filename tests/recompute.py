@@ -1,12 +1,11 @@
-"""Everything that a study's verdict says, computed a second time from its records.
+"""Compute a study's verdict a second time from its records.
 
     python tests/recompute.py STUDY
 
-reads `study.toml`, `cells.json`, and of each run `plan.json`, `result.json`, `metrics.jsonl` and
-`evidence/predictions.npz`. From these it computes every field of `verdict.json` that the sentences rest on, and
-explains every number in a sentence as the rounding of one of them. It knows headstart's files and formulas
-(docs/formats.md, docs/design.md) and imports nothing of headstart. Exits with 1 where a field or a number is not what
-the records say.
+reads `study.toml`, `variants.json`, and for each run `plan.json`, `result.json`, `metrics.jsonl` and
+`artifacts/predictions.npz`. It computes every field of `verdict.json` that the sentences use, and explains every number
+in a sentence as the rounding of one of them. It uses headstart's files and formulas (docs/formats.md, docs/design.md)
+and imports nothing from headstart. It exits with 1 if a field or a number differs.
 """
 
 import itertools
@@ -22,14 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-MOST = 100_000  # seeds or images; a need beyond is told as none
-EXTENSIONS = 2  # points that may be added to the grid
+MAX_SAMPLE_SIZE = 100_000  # seeds or images; a larger required sample is reported as none
+MAX_EXTENSIONS = 2  # of the grid
 
 
 class Run(NamedTuple):
-    """One run as its files tell it."""
+    """One run, read from its files."""
 
-    cell: str
+    variant: str
     stage: str
     condition: tuple[str, float]  # budget, fraction
     seed: int
@@ -43,7 +42,7 @@ class Run(NamedTuple):
 
 
 def rung_of(plan: dict[str, Any]) -> int:
-    """One epoch, or for lp-ft the first one of which at least half is fine-tuning, but shorter than the run."""
+    """Return the epochs of the first rung: 1, or for lp-ft the first epoch that is at least half fine-tuning."""
     if plan["arm"]["tuning"] != "lp-ft":
         return 1
     epoch = math.ceil(plan["facts"]["counts"]["train"] / plan["recipe"]["batch_size"])
@@ -56,23 +55,23 @@ def rung_of(plan: dict[str, Any]) -> int:
 
 
 def runs_of(place: Path) -> list[Run]:
-    found = []
+    runs = []
     for path in sorted(place.glob("*/plan.json")):
         content, result = json.loads(path.read_text()), path.parent / "result.json"
         state = json.loads(result.read_text())["state"] if result.exists() else ""
         lines = map(json.loads, (path.parent / "metrics.jsonl").read_text().splitlines())
-        about, plan = content["study"], content["plan"]
-        found.append(
-            Run(about["variant"], about["stage"], (about["budget"], about["fraction"]), plan["seeding"]["seed"],
+        role, plan = content["study"], content["plan"]
+        runs.append(
+            Run(role["variant"], role["stage"], (role["budget"], role["fraction"]), plan["seeding"]["seed"],
                 plan["recipe"]["lr"], state in ("finished", "diverged"), state,
                 [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], rung_of(plan),
                 path.parent)
         )  # fmt: skip
-    return found
+    return runs
 
 
 def score(line: dict[str, Any], metric: str) -> float:
-    """An epoch's metric on val, from its confusion [true][predicted]."""
+    """Return an epoch's metric on val, from its confusion [true][predicted]."""
     table = np.array(line["confusion"], dtype=float)
     if metric == "accuracy":
         return float(np.trace(table) / table.sum())
@@ -80,7 +79,7 @@ def score(line: dict[str, Any], metric: str) -> float:
 
 
 def best_epoch(run: Run) -> dict[str, Any] | None:
-    """The first of the highest accuracy on val, of equals the one with the lower loss."""
+    """Return the epoch with the highest accuracy on val; of equal ones the one with the lowest loss."""
     return max(run.epochs, key=lambda e: (e["val"]["accuracy"], -e["val"]["loss"]), default=None)
 
 
@@ -90,65 +89,65 @@ def val_score(run: Run, metric: str) -> float:
 
 
 def stated_val(run: Run, metric: str) -> float:
-    """The best epoch's; of a run that diverged before one was validated, that of the answers that stand for it."""
+    """Return the best epoch's score; for a run that diverged before its first validation, that of its predictions."""
     if run.epochs:
         return val_score(run, metric)
-    _, labels, right = answers(run, "val")
-    return float(np.mean([right[labels == k].mean() for k in np.unique(labels)] if metric != "accuracy" else right))
+    _, labels, correct = read_correct(run, "val")
+    return float(np.mean([correct[labels == k].mean() for k in np.unique(labels)] if metric != "accuracy" else correct))
 
 
-def answers(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Of the images of a split: ids, labels, and who was right."""
+def read_correct(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return ids, labels and correctness of the images of a split."""
     with np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False) as arrays:
-        here = arrays["split"] == split
-        right = arrays["logits"][here].argmax(1) == arrays["label"][here]
-        return arrays["image"][here].tolist(), arrays["label"][here], right.astype(float)
+        rows = arrays["split"] == split
+        correct = arrays["logits"][rows].argmax(1) == arrays["label"][rows]
+        return arrays["image"][rows].tolist(), arrays["label"][rows], correct.astype(float)
 
 
 def seconds(epochs: list[dict[str, Any]]) -> float:
     return float(sum(e["speed"]["train_seconds"] + e["speed"]["val_seconds"] for e in epochs))
 
 
-# The learning rates
+# Learning rates
 
 
-def searched(runs: list[Run], protocol: dict[str, Any], cells: list[str], seeds: list[int]) -> dict[str, Any]:
-    """What a search of these seeds chose: the best mean on val of the rates that went on after their rung.
+def searched(runs: list[Run], protocol: dict[str, Any], variants: list[str], seeds: list[int]) -> dict[str, Any]:
+    """Return what a search of these seeds selects: the best mean on val of the rates that survive their rung.
 
-    The points that were added to the grid are read from the records; where to look for them is found again.
+    Rates that were added to the grid are read from the records; on which side is computed again.
     """
-    metric, points = protocol["metric"], sorted(protocol["grid"])
-    first = {(r.cell, r.rate): r.epochs[: r.rung][r.rung - 1 :] for r in runs if r.seed == seeds[0]}
-    whole = {(r.cell, r.rate, r.seed): r for r in runs if r.done}
+    metric, grid = protocol["metric"], sorted(protocol["grid"])
+    first = {(r.variant, r.rate): r.epochs[: r.rung][r.rung - 1 :] for r in runs if r.seed == seeds[0]}
+    whole = {(r.variant, r.rate, r.seed): r for r in runs if r.done}
     recorded = sorted({rate for _, rate in first})
 
-    def rung(cell: str, rate: float) -> tuple[float, float, float]:
-        line = first[cell, rate]
+    def rung(variant: str, rate: float) -> tuple[float, float, float]:
+        line = first[variant, rate]
         return (score(line[0], metric), -line[0]["val"]["loss"], -rate) if line else (-1.0, 0.0, -rate)
 
-    means: dict[str, dict[float, float]] = {cell: {} for cell in cells}
-    for extension in range(EXTENSIONS + 1):
+    means: dict[str, dict[float, float]] = {variant: {} for variant in variants}
+    for extension in range(MAX_EXTENSIONS + 1):
         edges = {}
-        for cell in cells:
-            for rate in sorted(points, key=lambda rate: rung(cell, rate), reverse=True)[: protocol["survivors"]]:
-                means[cell][rate] = float(np.mean([val_score(whole[cell, rate, seed], metric) for seed in seeds]))
-            best = max(means[cell], key=lambda rate: (means[cell][rate], -rate))
-            if best in (points[0], points[-1]) and all(whole[cell, best, s].state == "finished" for s in seeds):
-                edges[cell] = best
-        if not edges or extension == EXTENSIONS:
+        for variant in variants:
+            for rate in sorted(grid, key=lambda rate: rung(variant, rate), reverse=True)[: protocol["survivors"]]:
+                means[variant][rate] = float(np.mean([val_score(whole[variant, rate, seed], metric) for seed in seeds]))
+            best = max(means[variant], key=lambda rate: (means[variant][rate], -rate))
+            if best in (grid[0], grid[-1]) and all(whole[variant, best, s].state == "finished" for s in seeds):
+                edges[variant] = best
+        if not edges or extension == MAX_EXTENSIONS:
             break
-        beyond = [r for r in recorded if r < points[0]][-1:] if points[0] in edges.values() else []
-        beyond += [r for r in recorded if r > points[-1]][:1] if points[-1] in edges.values() else []
-        points = sorted([*points, *beyond])
-    chosen = {cell: max(found, key=lambda rate: (found[rate], -rate)) for cell, found in means.items()}
-    return {"chosen": chosen, "edges": edges, "grid": points}
+        beyond = [r for r in recorded if r < grid[0]][-1:] if grid[0] in edges.values() else []
+        beyond += [r for r in recorded if r > grid[-1]][:1] if grid[-1] in edges.values() else []
+        grid = sorted([*grid, *beyond])
+    chosen = {variant: max(scores, key=lambda rate: (scores[rate], -rate)) for variant, scores in means.items()}
+    return {"chosen": chosen, "edges": edges, "grid": grid}
 
 
-# The statistics
+# Statistics
 
 
 def squares(d: np.ndarray) -> tuple[float, float, float]:
-    """A of rows, B of columns, C of what is left, of an array [n, m]."""
+    """Return the mean squares A of rows, B of columns and C of the residual of an array [n, m]."""
     n, m = d.shape
     row, column, mean = d.mean(1, keepdims=True), d.mean(0, keepdims=True), d.mean()
     a = m * float(((row - mean) ** 2).sum()) / (n - 1)
@@ -156,53 +155,59 @@ def squares(d: np.ndarray) -> tuple[float, float, float]:
     return a, b, float(((d - row - column + mean) ** 2).sum()) / ((n - 1) * (m - 1))
 
 
-def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any, most: float) -> tuple[Any, Any]:
-    """The standard error of the mean and its degrees of freedom; n or m may be arrays.
+def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any, max_weight: float) -> tuple[Any, Any]:
+    """Return the standard error of the mean and its degrees of freedom; n or m may be arrays.
 
-    It is never below that of one image in m + 2, which counts `most` (Agresti & Min 2005).
+    The error is at least that of one image in m + 2 with weight `max_weight` (Agresti & Min 2005).
     """
     below = np.asarray(a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1)))
     least = np.minimum(n, m) - 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(below > 0, np.maximum((a + b - c) ** 2 / below, least), least)
-    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * m)), most / (m + 2)), df
+    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * m)), max_weight / (m + 2)), df
 
 
-def needed(a: float, b: float, c: float, n: int, m: int, level: float, wanted: float, most: float) -> dict[str, Any]:
-    """From how many to how many seeds, or images, A being anywhere in its 80 % interval: every number is tried."""
+def required(
+    a: float, b: float, c: float, n: int, m: int, level: float, target: float, max_weight: float
+) -> dict[str, Any]:
+    """Return the required seeds, or images, for both ends of A's 80 % interval, by trying every number."""
     of_images = max(b - c, 0) / n
-    found: dict[str, list[int | None]] = {"seeds": [], "images": []}
+    ranges: dict[str, list[int | None]] = {"seeds": [], "images": []}
     for q in (0.9, 0.1):
         of_seeds = max(max(a * (n - 1) / stats.chi2.ppf(q, n - 1), c) - c, 0) / m
-        for name, have in (("seeds", n), ("images", m)):
-            k = np.arange(have + 1, MOST + 1)
+        for name, present in (("seeds", n), ("images", m)):
+            k = np.arange(present + 1, MAX_SAMPLE_SIZE + 1)
             rows, columns = (k, np.full_like(k, m)) if name == "seeds" else (np.full_like(k, n), k)
-            error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns, most)
-            enough = (stats.t.ppf((1 + level) / 2, df) * error <= wanted) & (hidden(columns, level, most) <= 2 * wanted)
+            error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns, max_weight)
+            enough = (stats.t.ppf((1 + level) / 2, df) * error <= target) & (
+                undetected(columns, level, max_weight) <= 2 * target
+            )
             first = np.flatnonzero(enough)
-            found[name].append(int(k[first[0]]) if len(first) else None)
-    return {"half_width": wanted} | {name: None if low is None else [low, high] for name, (low, high) in found.items()}
+            ranges[name].append(int(k[first[0]]) if len(first) else None)
+    return {"half_width": target} | {name: None if low is None else [low, high] for name, (low, high) in ranges.items()}
 
 
-def hidden(m: Any, level: float, most: float) -> Any:
-    """The largest difference that is likely enough where m images show none: (1 - x)^m is half of what level leaves."""
-    return most * -np.expm1(np.log((1 - level) / 2) / m)
+def undetected(m: Any, level: float, max_weight: float) -> Any:
+    """Return the largest difference x that m images can miss: (1 - x)^m is half of 1 - level."""
+    return max_weight * -np.expm1(np.log((1 - level) / 2) / m)
 
 
-def contrast(d: np.ndarray, level: float, margin: float, most: float) -> dict[str, Any]:
-    """One pair, from who was right and who was not [n, m] (weighted already where the metric is balanced)."""
+def contrast(d: np.ndarray, level: float, margin: float, max_weight: float) -> dict[str, Any]:
+    """Return the contrast of one pair from its differences [n, m], which are weighted if the metric is balanced."""
     n, m = d.shape
     a, b, c = squares(d)
-    error, df = map(float, error_and_df(a, b, c, n, m, most))
+    error, df = map(float, error_and_df(a, b, c, n, m, max_weight))
     mean, seeds = float(d.mean()), d.mean(1)
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     outcome = "undecided"
     if n >= 3:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
-        outcome = "equal" if -margin <= low and high <= margin and hidden(m, level, most) <= margin else outcome
-    of_images = max((b - c) / (n * m), (most / (m + 2)) ** 2)
-    wanted = margin if half > margin else margin / 2
+        outcome = (
+            "equal" if -margin <= low and high <= margin and undetected(m, level, max_weight) <= margin else outcome
+        )
+    of_images = max((b - c) / (n * m), (max_weight / (m + 2)) ** 2)
+    target = margin if half > margin else margin / 2
     flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
     near = {"better": low < margin, "worse": high > -margin}.get(outcome, False)
     return {
@@ -211,41 +216,41 @@ def contrast(d: np.ndarray, level: float, margin: float, most: float) -> dict[st
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
         "endless_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
         "degrees": df, "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n, "m": m,
-        "need": needed(a, b, c, n, m, level, wanted, most) if outcome == "undecided" and n >= 3 else None,
+        "need": required(a, b, c, n, m, level, target, max_weight) if outcome == "undecided" and n >= 3 else None,
     }  # fmt: skip
 
 
 def stepped_down(p: list[float]) -> list[float]:
-    """Holm: the largest of (k - j) p_(j) over the p-values up to one's own."""
+    """Return Holm's adjusted p-values: the largest of (k - j) p_(j) over the p-values up to each."""
     return [min(1.0, max((sum(other >= q for other in p)) * q for q in p if q <= mine)) for mine in p]
 
 
 def median_time(times: list[float | None]) -> float | None:
-    """The first time by which half of all runs have reached the target; those that never did (None) are counted too."""
-    known = sorted(t for t in times if t is not None)
-    return next((time for time in known if 2 * sum(t <= time for t in known) >= len(times)), None)
+    """Return the first time by which half of all runs, including those with None, have reached the target."""
+    reached = sorted(t for t in times if t is not None)
+    return next((time for time in reached if 2 * sum(t <= time for t in reached) >= len(times)), None)
 
 
-# The study
+# Study
 
 
 def recompute(study: Path) -> dict[str, Any]:
-    """The fields of verdict.json that a sentence can rest on."""
-    declared = tomllib.loads((study / "study.toml").read_text())
-    protocol = declared["protocol"]
+    """Return the fields of verdict.json that a sentence can use."""
+    study_file = tomllib.loads((study / "study.toml").read_text())
+    protocol = study_file["protocol"]
     main = [run for run in runs_of(study) if run.stage == "main" and run.done]
-    cells = declared_cells(protocol)
-    search = _search(study, protocol, cells, main)
-    budgets = protocol["budgets"] or [declared["plan"]["recipe"]["epochs"]]
-    wanted = [(budget, fraction) for budget in budgets for fraction in sorted(protocol["fractions"])]
+    variants = declared_variants(protocol)
+    search = _search(study, protocol, variants, main)
+    budgets = protocol["budgets"] or [study_file["plan"]["recipe"]["epochs"]]
+    expected = [(budget, fraction) for budget in budgets for fraction in sorted(protocol["fractions"])]
     conditions = []
-    for condition in wanted:
-        here = [run for run in main if run.condition == condition]
-        if here:
-            looks = protocol.get("interim", []) if condition == wanted[-1] else []
-            conditions.append(_condition(here, condition, protocol, cells, search, looks))
+    for condition in expected:
+        runs = [run for run in main if run.condition == condition]
+        if runs:
+            interim = protocol.get("interim", []) if condition == expected[-1] else []
+            conditions.append(_condition(runs, condition, protocol, variants, search, interim))
     places = {"search": study / "search", "main": study, "source": study / "sources"}
-    cost = {stage: runs_of(place) for stage, place in places.items()}
+    cost = {stage: runs_of(folder) for stage, folder in places.items()}
     return {
         **conditions[-1],
         "margin": float(protocol["margin"].removesuffix("pt")) / 100,
@@ -253,8 +258,8 @@ def recompute(study: Path) -> dict[str, Any]:
         "conditions": conditions[:-1],
         "search": search,
         "known": {
-            cell: {"classes": met["known_classes"], "images": met["known_images"]}
-            for cell, met in json.loads((study / "cells.json").read_text()).items()
+            variant: {"classes": facts["known_classes"], "images": facts["known_images"]}
+            for variant, facts in json.loads((study / "variants.json").read_text()).items()
         },
         "cost": {
             stage: {"runs": len(runs), "images": sum(r.epochs[-1]["step"] * r.batch for r in runs if r.epochs),
@@ -264,188 +269,197 @@ def recompute(study: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def declared_cells(protocol: dict[str, Any]) -> list[str]:
-    """The names of the arms, crossed with the values of `vary`, in the declared order."""
-    found = []
+def declared_variants(protocol: dict[str, Any]) -> list[str]:
+    """Return the names of the arms, crossed with the values of `vary`, in the declared order."""
+    names = []
     for arm in protocol["arms"]:
         short = re.sub(r"(?<=:)[^:]*/|[.](safetensors|pth|pt)(?=[+@]|$)|[+](full|linear)(?=[+@]|$)", "", arm)
         for values in itertools.product(*protocol["vary"].values()):
             varied = [f"{key.replace('_', '-')}={v}" for key, v in zip(protocol["vary"], values, strict=True)]
-            found.append(",".join([short, *varied]))
-    return found
+            names.append(",".join([short, *varied]))
+    return names
 
 
-def _rows(protocol: dict[str, Any], cells: Iterable[str]) -> list[dict[str, str]]:
-    """Cells by their learning rate, for each row of cells that differ in it alone."""
+def _rows(protocol: dict[str, Any], variants: Iterable[str]) -> list[dict[str, str]]:
+    """Return variants by learning rate, for each row of variants that differ in nothing else."""
     rows: dict[str, dict[str, str]] = {}
-    for cell in cells:
+    for variant in variants:
         for rate in protocol["vary"].get("lr", ()):
-            parts = cell.split(",")
+            parts = variant.split(",")
             if f"lr={rate}" in parts:
-                rows.setdefault(",".join(part for part in parts if part != f"lr={rate}"), {})[rate] = cell
+                rows.setdefault(",".join(part for part in parts if part != f"lr={rate}"), {})[rate] = variant
     return list(rows.values())
 
 
 def _grid_rows(protocol: dict[str, Any], val: dict[str, float]) -> list[dict[str, Any]]:
-    """The best of each row (of equals the first declared), and whether it is the lowest or the highest rate of it."""
+    """Return the best of each row (of equal ones the first declared), and whether it is at an edge of its row."""
     rates = sorted(protocol["vary"].get("lr", ()), key=float)
-    found = []
+    best_rates = []
     for row in _rows(protocol, val):
         best = next(
-            rate for rate in protocol["vary"]["lr"] if val[row[rate]] == max(val[cell] for cell in row.values())
+            rate for rate in protocol["vary"]["lr"] if val[row[rate]] == max(val[variant] for variant in row.values())
         )
         edge = {rates[0]: "low", rates[-1]: "high"}.get(best) if len(rates) > 1 else None
-        found.append({"variant": row[best], "lr": float(best), "edge": edge})
-    return found
+        best_rates.append({"variant": row[best], "lr": float(best), "edge": edge})
+    return best_rates
 
 
 def _rivals(chosen: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -> list[str]:
-    """The best of the rows without the chosen cell, or the next best rate where there is one row, by val."""
+    """Return the best of the rows without the selected variant, or the next best rate of a single row, by val."""
     val = {arm["name"]: arm["val"] for arm in arms}
     rows = _rows(protocol, val)
-    groups = [[cell] for cell in rows[0].values() if cell != chosen] if len(rows) == 1 else [
+    groups = [[variant] for variant in rows[0].values() if variant != chosen] if len(rows) == 1 else [
         list(row.values()) for row in rows if chosen not in row.values()
     ]  # fmt: skip
-    best = sorted((sorted(group, key=lambda cell: -val[cell])[0] for group in groups), key=lambda cell: -val[cell])
+    best = sorted(
+        (sorted(group, key=lambda variant: -val[variant])[0] for group in groups), key=lambda variant: -val[variant]
+    )
     return best[:1] if len(rows) == 1 else best
 
 
-def _search(study: Path, protocol: dict[str, Any], cells: list[str], main: list[Run]) -> dict[str, Any]:
+def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: list[Run]) -> dict[str, Any]:
     runs = runs_of(study / "search") if (study / "search").is_dir() else []
-    found: dict[str, Any] = {"chosen": {}, "edges": {}, "grid": {}} if runs else {}
+    search: dict[str, Any] = {"chosen": {}, "edges": {}, "grid": {}} if runs else {}
     for budget in {run.condition[0] for run in runs}:
-        here = [run for run in runs if run.condition[0] == budget]
-        seeds = sorted({run.seed for run in here})
+        of_budget = [run for run in runs if run.condition[0] == budget]
+        seeds = sorted({run.seed for run in of_budget})
         groups = {"shared": seeds}
         if protocol["search"] == "per-seed":
             groups = {f"seed {seed}": [seed] for seed in seeds}
         for group, of_group in groups.items():
-            for key, value in searched([r for r in here if r.seed in of_group], protocol, cells, of_group).items():
-                found[key].setdefault(budget, {})[group] = value
+            for key, value in searched(
+                [r for r in of_budget if r.seed in of_group], protocol, variants, of_group
+            ).items():
+                search[key].setdefault(budget, {})[group] = value
     for run in main if runs else []:
         group = f"seed {run.seed}" if protocol["search"] == "per-seed" else "shared"
-        if run.rate != found["chosen"][run.condition[0]][group][run.cell]:
+        if run.rate != search["chosen"][run.condition[0]][group][run.variant]:
             raise SystemExit(f"{run.folder} was trained with {run.rate:g}, which its search did not choose")
-    return found
+    return search
 
 
 def _condition(
     runs: list[Run],
-    about: tuple[str, float],
+    condition: tuple[str, float],
     protocol: dict[str, Any],
-    cells: list[str],
+    variants: list[str],
     search: dict[str, Any],
-    declared_looks: list[int],
+    declared_interim: list[int],
 ) -> dict[str, Any]:
     metric, margin = protocol["metric"], float(protocol["margin"].removesuffix("pt")) / 100
-    by = {(run.cell, run.seed): run for run in runs}
-    seeds = sorted(s for s in {r.seed for r in runs} if all((cell, s) in by for cell in cells))
-    said = {key: answers(run) for key, run in by.items() if key[1] in seeds}
-    images, labels, _ = said[cells[0], seeds[0]]
-    if any(other[0] != images for other in said.values()):
-        raise SystemExit("the runs were judged on different images")
+    by = {(run.variant, run.seed): run for run in runs}
+    seeds = sorted(s for s in {r.seed for r in runs} if all((variant, s) in by for variant in variants))
+    correct = {key: read_correct(run) for key, run in by.items() if key[1] in seeds}
+    images, labels, _ = correct[variants[0], seeds[0]]
+    if any(other[0] != images for other in correct.values()):
+        raise SystemExit("the runs were evaluated on different images")
     classes, counts = np.unique(labels, return_counts=True)
     weight = {k: len(labels) / (len(classes) * count) for k, count in zip(classes, counts, strict=True)}
     factor = np.array([weight[k] if metric == "balanced" else 1.0 for k in labels])
-    tables = {cell: np.array([said[cell, seed][2] * factor for seed in seeds]) for cell in cells}
-    arms = [_arm(cell, [by[cell, s] for s in seeds], tables[cell].mean(1), protocol) for cell in cells]
+    tables = {variant: np.array([correct[variant, seed][2] * factor for seed in seeds]) for variant in variants}
+    arms = [_arm(variant, [by[variant, s] for s in seeds], tables[variant].mean(1), protocol) for variant in variants]
     for arm in arms:
-        arm["rates"] = {g: c[arm["name"]] for g, c in search.get("chosen", {}).get(about[0], {}).items()}
-    chosen = max(arms, key=lambda arm: (arm["val"], -cells.index(arm["name"])))
-    there = {run.folder.name for run in by.values() if run.epochs}
-    best = max(chosen["seeds"], key=lambda row: (row["run"] in there, row["val"], -row["seed"]))
-    first, second = _primary(protocol, cells)
+        arm["rates"] = {g: c[arm["name"]] for g, c in search.get("chosen", {}).get(condition[0], {}).items()}
+    selected = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))
+    validated = {run.folder.name for run in by.values() if run.epochs}
+    best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
+    first, second = _primary(protocol, variants)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
-    rivals = [] if protocol["primary"] else _rivals(chosen["name"], protocol, arms)
-    most = float(factor.max())
-    looks = _looks(tables[first] - tables[second], declared_looks, most)
-    level = 1 - looks[-1]["boundary"] if looks else 0.95
-    rival = (rivals or [first if chosen["name"] == second else second])[0]
-    pairs = [(chosen["name"], r) for r in rivals]
-    contrasts = _contrasts(tables, cells, (first, second), pairs, margin, level, most) if len(seeds) > 1 else []
+    rivals = [] if protocol["primary"] else _rivals(selected["name"], protocol, arms)
+    max_weight = float(factor.max())
+    interim = _interim(tables[first] - tables[second], declared_interim, max_weight)
+    level = 1 - interim[-1]["boundary"] if interim else 0.95
+    rival = (rivals or [first if selected["name"] == second else second])[0]
+    pairs = [(selected["name"], r) for r in rivals]
+    contrasts = (
+        _contrasts(tables, variants, (first, second), pairs, margin, level, max_weight) if len(seeds) > 1 else []
+    )
     return {
-        "budget": about[0], "fraction": about[1], "n": len(seeds), "evaluation": {"split": "test", "images": len(images)},
-        "arms": arms, "primary": [first, second], "chosen": chosen["name"],
-        "winner": _winner(contrasts, {chosen["name"], rival}), "grid_rows": rows, "rival": rival,
+        "budget": condition[0], "fraction": condition[1], "n": len(seeds),
+        "evaluation": {"split": "test", "images": len(images)},
+        "arms": arms, "primary": [first, second], "chosen": selected["name"],
+        "winner": _winner(contrasts, {selected["name"], rival}), "grid_rows": rows, "rival": rival,
         "exported": {"run": best["run"], "seed": best["seed"]},
-        **({"interim": looks} if declared_looks else {}),
+        **({"interim": interim} if declared_interim else {}),
         "contrasts": contrasts,
     }  # fmt: skip
 
 
 def _winner(contrasts: list[dict[str, Any]], pair: set[str]) -> str | None:
-    """The one of the pair that beat the other, unless some arm beat it."""
+    """Return the better arm of the pair, unless some arm is better than it."""
     won = {(c["first"], c["second"]) for c in contrasts if c["outcome"] == "better"}
     won |= {(c["second"], c["first"]) for c in contrasts if c["outcome"] == "worse"}
     best = [winner for winner, loser in won if {winner, loser} == pair]
     return best[0] if best and best[0] not in {loser for _, loser in won} else None
 
 
-def _primary(protocol: dict[str, Any], cells: list[str]) -> tuple[str, str]:
+def _primary(protocol: dict[str, Any], variants: list[str]) -> tuple[str, str]:
     if protocol["primary"]:
         first, second = protocol["primary"].split(" vs ")
         return first.strip(), second.strip()
-    reference = [cell for cell in cells if cell.startswith("scratch")] or cells
-    others = [cell for cell in cells if cell != reference[0]]
-    return [*(cell for cell in others if not cell.startswith("scratch")), *others][0], reference[0]
+    reference = [variant for variant in variants if variant.startswith("scratch")] or variants
+    others = [variant for variant in variants if variant != reference[0]]
+    return [*(variant for variant in others if not variant.startswith("scratch")), *others][0], reference[0]
 
 
-def _looks(d: np.ndarray, declared: list[int], most: float) -> list[dict[str, Any]]:
-    """p after each declared number of seeds, and the boundary c / sqrt(share) that all looks cross in 5 % by chance.
+def _interim(d: np.ndarray, declared: list[int], max_weight: float) -> list[dict[str, Any]]:
+    """Return p after each declared number of seeds, and the boundary c / sqrt(share) with a total error of 5 %.
 
-    The chance comes from the multivariate normal distribution, whose numbers are good to about 1e-5.
+    The error comes from the multivariate normal distribution, with an accuracy of about 1e-5.
     """
     if not declared:
         return []
     shares = np.array(declared) / declared[-1]
-    together = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
+    correlation = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
 
-    def seeding(c: float) -> float:
+    def error(c: float) -> float:
         edges, rng = c / np.sqrt(shares), np.random.default_rng(0)
-        return 1 - float(stats.multivariate_normal.cdf(edges, cov=together, lower_limit=-edges, abseps=1e-6, rng=rng))
+        return 1 - float(
+            stats.multivariate_normal.cdf(edges, cov=correlation, lower_limit=-edges, abseps=1e-6, rng=rng)
+        )
 
-    c = float(optimize.brentq(lambda c: seeding(c) - 0.05, 1.5, 4, xtol=1e-6))
-    found: list[dict[str, Any]] = []
+    c = float(optimize.brentq(lambda c: error(c) - 0.05, 1.5, 4, xtol=1e-6))
+    analyses: list[dict[str, Any]] = []
     for n, share in zip(declared, shares, strict=True):
-        if n <= len(d) and not (found and found[-1]["stopped"]):
-            p, boundary = contrast(d[:n], 0.95, 0.0, most)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
-            found.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
-    return found
+        if n <= len(d) and not (analyses and analyses[-1]["stopped"]):
+            p, boundary = contrast(d[:n], 0.95, 0.0, max_weight)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
+            analyses.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
+    return analyses
 
 
 def _contrasts(
     tables: dict[str, np.ndarray],
-    cells: list[str],
+    variants: list[str],
     declared: tuple[str, str],
     more: list[tuple[str, str]],
     margin: float,
     primary: float,
-    most: float,
+    max_weight: float,
 ) -> list[Any]:
-    """The primary pair at its own level, then all others (beyond five arms, each with the reference, and `more`)."""
+    """Return the primary pair at its own level, then all others (beyond five arms: with the reference, and `more`)."""
     first, second = declared
-    others = [p for p in itertools.combinations(cells, 2) if set(p) != {first, second}]
-    if len(cells) > 5:
+    others = [p for p in itertools.combinations(variants, 2) if set(p) != {first, second}]
+    if len(variants) > 5:
         others = [p for p in others if second in p]
     others = [(b, a) if a == second else (a, b) for a, b in others]
     others += [pair for pair in more if set(pair) not in [{first, second}, *map(set, others)]]
-    found = []
+    rows = []
     for number, pair in enumerate([(first, second), *others]):
         level = primary if number == 0 else 1 - (1 - primary) / len(others)
-        found.append(contrast(tables[pair[0]] - tables[pair[1]], level, margin, most))
-        found[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
-    for one, p in zip(found, [found[0]["p"], *stepped_down([f["p"] for f in found[1:]])], strict=True):
-        one["p_adjusted"] = p
-    return found
+        rows.append(contrast(tables[pair[0]] - tables[pair[1]], level, margin, max_weight))
+        rows[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
+    for row, p in zip(rows, [rows[0]["p"], *stepped_down([f["p"] for f in rows[1:]])], strict=True):
+        row["p_adjusted"] = p
+    return rows
 
 
 def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any]) -> dict[str, Any]:
     rows, metric, target = [], protocol["metric"], protocol["target"]
-    for run, judged in zip(runs, test, strict=True):
+    for run, accuracy in zip(runs, test, strict=True):
         passed = [e["epoch"] for e in run.epochs if score(e, metric) >= target] if target else []
         until = run.epochs[: passed[0]] if passed else run.epochs
         rows.append(
-            {"seed": run.seed, "run": run.folder.name, "state": run.state, "lr": run.rate, "test": float(judged),
+            {"seed": run.seed, "run": run.folder.name, "state": run.state, "lr": run.rate, "test": float(accuracy),
              "val": stated_val(run, metric), "passed": bool(passed),
              "epochs": len(until), "images": until[-1]["step"] * run.batch if until else 0,
              "seconds": round(seconds(until), 3)}
@@ -465,128 +479,134 @@ def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any])
     }  # fmt: skip
 
 
-# What was said
+# Sentences
 
 
-def differences(said: Any, found: Any, where: str = "") -> list[str]:
-    """Where verdict.json is not what was recomputed; only what was recomputed is looked at."""
-    if isinstance(found, dict):
-        if not isinstance(said, dict):
-            return [f"{where}: {said!r} is not {found!r}"]
-        return [d for key in found for d in differences(said.get(key, "missing"), found[key], f"{where}.{key}")]
-    if isinstance(found, list):
-        if not isinstance(said, list) or len(said) != len(found):
-            return [f"{where}: {said!r} is not {found!r}"]
-        return [d for i, pair in enumerate(zip(said, found, strict=True)) for d in differences(*pair, f"{where}[{i}]")]
-    both = isinstance(found, float) and isinstance(said, (int, float))
-    slack = 0.06 if where.endswith(".seconds") else 1e-9  # the study's seconds are rounded to 0.1
-    near = 1e-4 if re.match(r"\.looks|\.contrasts\[0\]", where) else 1e-9  # a boundary's own accuracy
-    if said == found or (both and math.isclose(said, found, rel_tol=near, abs_tol=slack)):
+def differences(stated: Any, expected: Any, where: str = "") -> list[str]:
+    """Return where verdict.json differs from the recomputed fields; other fields are ignored."""
+    if isinstance(expected, dict):
+        if not isinstance(stated, dict):
+            return [f"{where}: {stated!r} is not {expected!r}"]
+        return [d for key in expected for d in differences(stated.get(key, "missing"), expected[key], f"{where}.{key}")]
+    if isinstance(expected, list):
+        if not isinstance(stated, list) or len(stated) != len(expected):
+            return [f"{where}: {stated!r} is not {expected!r}"]
+        return [
+            d for i, pair in enumerate(zip(stated, expected, strict=True)) for d in differences(*pair, f"{where}[{i}]")
+        ]
+    are_numbers = isinstance(expected, float) and isinstance(stated, (int, float))
+    abs_tol = 0.06 if where.endswith(".seconds") else 1e-9  # the study rounds seconds to 0.1
+    rel_tol = 1e-4 if re.match(r"\.interim|\.contrasts\[0\]", where) else 1e-9  # accuracy of a boundary
+    if stated == expected or (are_numbers and math.isclose(stated, expected, rel_tol=rel_tol, abs_tol=abs_tol)):
         return []
-    return [f"{where}: {said!r} is not {found!r}"]
+    return [f"{where}: {stated!r} is not {expected!r}"]
 
 
 class Named(NamedTuple):
-    """A recomputed value that a sentence may show, in the unit in which it is shown; a count is an int."""
+    """A recomputed value that a sentence may show, in the unit of the sentence; a count is an int."""
 
     name: str
     value: float
 
 
-def _of_pair(found: dict[str, Any], sign: int) -> list[Named]:
-    low, high = (found["low"], found["high"]) if sign > 0 else (-found["high"], -found["low"])
-    named = [Named("mean", 100 * sign * found["mean"]), Named("low", 100 * low), Named("high", 100 * high),
-             Named("level", 100 * found["level"]), Named("n", found["n"]), Named("m", found["m"]),
-             Named("wins", found["wins"] if sign > 0 else found["losses"]), Named("p_adjusted", found["p_adjusted"]),
-             Named("level seeds", found["n"] - found["wins"] - found["losses"]),
-             Named("endless_seeds", 100 * found["endless_seeds"]),
-             Named("half width", 50 * (found["high"] - found["low"]))]  # fmt: skip
-    need = found["need"] or {}
+def _of_pair(row: dict[str, Any], sign: int) -> list[Named]:
+    low, high = (row["low"], row["high"]) if sign > 0 else (-row["high"], -row["low"])
+    named = [Named("mean", 100 * sign * row["mean"]), Named("low", 100 * low), Named("high", 100 * high),
+             Named("level", 100 * row["level"]), Named("n", row["n"]), Named("m", row["m"]),
+             Named("wins", row["wins"] if sign > 0 else row["losses"]), Named("p_adjusted", row["p_adjusted"]),
+             Named("equal seeds", row["n"] - row["wins"] - row["losses"]),
+             Named("endless_seeds", 100 * row["endless_seeds"]),
+             Named("half width", 50 * (row["high"] - row["low"]))]  # fmt: skip
+    need = row["need"] or {}
     for what in ("seeds", "images"):
         named += [Named(f"need {what}", limit) for limit in need.get(what) or () if limit is not None]
     return [*named, Named("needed half width", 100 * need["half_width"])] if need else named
 
 
-def _shown_pair(found: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The contrast of the headline, and whether it is turned round: who is ahead comes first, of equals the chosen."""
-    sets = [{c["first"], c["second"]} for c in found["contrasts"]]
-    one = found["contrasts"][sets.index({found["chosen"], found["rival"]})]
-    if abs(one["mean"]) <= 1e-12:
-        return one, 1 if one["first"] == found["chosen"] else -1
-    return one, 1 if one["mean"] > 0 else -1
+def _shown_pair(verdict: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Return the headline's contrast and its sign: the better arm is first, of equal ones the selected."""
+    sets = [{c["first"], c["second"]} for c in verdict["contrasts"]]
+    row = verdict["contrasts"][sets.index({verdict["chosen"], verdict["rival"]})]
+    if abs(row["mean"]) <= 1e-12:
+        return row, 1 if row["first"] == verdict["chosen"] else -1
+    return row, 1 if row["mean"] > 0 else -1
 
 
-def explanations(found: dict[str, Any]) -> dict[str, list[Named]]:
-    """For each kind of sentence, the values it may show."""
-    arms = {arm["name"]: arm for arm in found["arms"]}
-    margin = Named("margin", 100 * found["margin"])
-    chosen = arms[found["chosen"]]
-    budget = re.match(r"[\d.]+", str(found["budget"]))
-    known = {
+def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
+    """Return for each kind of sentence the values that it may show."""
+    arms = {arm["name"]: arm for arm in verdict["arms"]}
+    margin = Named("margin", 100 * verdict["margin"])
+    chosen = arms[verdict["chosen"]]
+    budget = re.match(r"[\d.]+", str(verdict["budget"]))
+    values = {
         "notes": [Named(key, 100 * chosen[key]) for key in ("val", "test")],
-        "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * found["fraction"])],
+        "limits": [Named("budget", float(budget[0]) if budget else 0.0), Named("fraction", 100 * verdict["fraction"])],
     }
-    known["rows"] = [Named("val", 100 * arms[row["variant"]]["val"]) for row in found["grid_rows"]]
-    known["interim"] = [Named(key, look[key]) for look in found.get("interim", []) for key in ("n", "p", "boundary")]
-    known["next_steps"] = [
-        Named("seeds that are missing", 3 - found["n"]),
-        Named("fewest seeds", 3),
-        Named("n", found["n"]),
+    values["rows"] = [Named("val", 100 * arms[best["variant"]]["val"]) for best in verdict["grid_rows"]]
+    values["interim"] = [
+        Named(key, analysis[key]) for analysis in verdict.get("interim", []) for key in ("n", "p", "boundary")
     ]
-    known["budgets"] = []
-    known["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
-    known["notes"] += [Named("diverged seed", seed) for arm in found["arms"] for seed in arm["diverged"]]
-    for group, edges in found["search"].get("edges", {}).get(found["budget"], {}).items():
-        known["notes"] += [Named("edge", rate) for rate in edges.values()]
-        known["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
-    known["notes"] += [Named("known images", met["images"] or 0) for met in found["known"].values()]
-    known["notes"] += [Named("judging images", found["evaluation"]["images"])]
-    known["notes"] += [Named("known classes", max(0, len(met["classes"]) - 5)) for met in found["known"].values()]
-    if found["contrasts"]:
-        one, sign = _shown_pair(found)
-        shown = _of_pair(one, sign)
-        times = [arms[one[side]]["to_target"]["epochs"] for side in ("first", "second")] if found["target"] else []
-        known |= {key: [*shown, margin] for key in ("evidence", "width")}
-        known["next_steps"] += shown
-        known["notes"] += [Named("n", one["n"]), Named("least sign-flip p", 2 / 2 ** one["n"])]
-        known["notes"] += [Named("sign-flip p", one["p_sign_flip"])] if one["p_sign_flip"] is not None else []
-        for condition in found["conditions"]:
-            known["budgets"].append(Named("budget", float(str(condition["budget"])[:-2])))
+    values["next_steps"] = [
+        Named("missing seeds", 3 - verdict["n"]),
+        Named("fewest seeds", 3),
+        Named("n", verdict["n"]),
+    ]
+    values["budgets"] = []
+    values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
+    values["notes"] += [Named("diverged seed", seed) for arm in verdict["arms"] for seed in arm["diverged"]]
+    for group, edges in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
+        values["notes"] += [Named("edge", rate) for rate in edges.values()]
+        values["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
+    values["notes"] += [Named("known images", exposure["images"] or 0) for exposure in verdict["known"].values()]
+    values["notes"] += [Named("evaluation images", verdict["evaluation"]["images"])]
+    values["notes"] += [
+        Named("known classes", max(0, len(exposure["classes"]) - 5)) for exposure in verdict["known"].values()
+    ]
+    if verdict["contrasts"]:
+        row, sign = _shown_pair(verdict)
+        shown = _of_pair(row, sign)
+        times = [arms[row[side]]["to_target"]["epochs"] for side in ("first", "second")] if verdict["target"] else []
+        values |= {key: [*shown, margin] for key in ("evidence", "width")}
+        values["next_steps"] += shown
+        values["notes"] += [Named("n", row["n"]), Named("least sign-flip p", 2 / 2 ** row["n"])]
+        values["notes"] += [Named("sign-flip p", row["p_sign_flip"])] if row["p_sign_flip"] is not None else []
+        for condition in verdict["conditions"]:
+            values["budgets"].append(Named("budget", float(str(condition["budget"])[:-2])))
             for other in condition["contrasts"]:
-                if {other["first"], other["second"]} == {one["first"], one["second"]}:
-                    known["budgets"] += _of_pair(other, 1 if other["mean"] >= 0 else -1)
-        known["time"] = [Named("target", 100 * found["target"])]
-        known["time"] += [Named(k, t[k]) for t in times for k in ("median", "reached", "n") if t[k] is not None]
-    return known
+                if {other["first"], other["second"]} == {row["first"], row["second"]}:
+                    values["budgets"] += _of_pair(other, 1 if other["mean"] >= 0 else -1)
+        values["time"] = [Named("target", 100 * verdict["target"])]
+        values["time"] += [Named(k, t[k]) for t in times for k in ("median", "reached", "n") if t[k] is not None]
+    return values
 
 
-def of_others(text: str, found: dict[str, Any], words: dict[str, str]) -> list[Named]:
-    """The contrast that a line of the family is about: the one whose two arms it names, in that order."""
-    for one in found["contrasts"]:
-        for sign, (a, b) in ((1, (one["first"], one["second"])), (-1, (one["second"], one["first"]))):
+def of_others(text: str, verdict: dict[str, Any], words: dict[str, str]) -> list[Named]:
+    """Return the values of the contrast in a line of the family, found by the names of its two arms."""
+    for row in verdict["contrasts"]:
+        for sign, (a, b) in ((1, (row["first"], row["second"])), (-1, (row["second"], row["first"]))):
             if re.match(rf"{re.escape(words[a])} [a-z ]+ {re.escape(words[b])}: [+-]?\d", text):
-                return _of_pair(one, sign)
+                return _of_pair(row, sign)
     return []
 
 
 def in_words(name: str) -> str:
-    """How a sentence calls an arm: `file:a+lp-ft@adam` is "a, head first, then fine-tuned, with adam"."""
+    """Return an arm's name in a sentence: `file:a+lp-ft@adam` is "a, head first, then fine-tuned, with adam"."""
     name, _, varied = name.partition(",")
     name, _, optimizer = name.partition("@")
     start, *parts = re.sub(r"^(file|run):", "", name).split("+")
     tunings = {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}
-    said = [tunings.get(p) or re.sub(r"^stages:(\d+)$", r"last \1 stages fine-tuned", p) for p in parts]
-    said = [s if s in tunings.values() or s.startswith("last ") else f"with the head {s}" for s in said]
-    if all(s.startswith("with the head") for s in said) and not start.startswith("scratch"):
-        said = ["fine-tuned", *said]
-    return ", ".join([start, *said, *([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))])
+    words = [tunings.get(p) or re.sub(r"^stages:(\d+)$", r"last \1 stages fine-tuned", p) for p in parts]
+    words = [s if s in tunings.values() or s.startswith("last ") else f"with the head {s}" for s in words]
+    if all(s.startswith("with the head") for s in words) and not start.startswith("scratch"):
+        words = ["fine-tuned", *words]
+    return ", ".join([start, *words, *([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))])
 
 
 NUMBER = re.compile(r"[+-]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
-def explained(text: str, known: list[Named], names: list[str]) -> list[tuple[str, str, float | None]]:
-    """Each number of a sentence: as shown, whose rounding it is, and that value; None where nothing explains it."""
+def explained(text: str, candidates: list[Named], names: list[str]) -> list[tuple[str, str, float | None]]:
+    """Return each number of a sentence, the name and value that it is the rounding of, or None as the value."""
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(re.escape(name), "·", text, flags=re.IGNORECASE)
     rows: list[tuple[str, str, float | None]] = []
@@ -594,49 +614,51 @@ def explained(text: str, known: list[Named], names: list[str]) -> list[tuple[str
         plain = shown.replace(",", "")
         mantissa, _, power = plain.partition("e")
         step = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
-        fits = [one for one in known if abs(float(plain) - one.value) <= step / 2 * (1 + 1e-9)]
-        fits = [one for one in fits if isinstance(one.value, float) or "." not in plain]  # a count has no decimals
-        fits.sort(key=lambda one: abs(float(plain) - one.value))
+        fits = [named for named in candidates if abs(float(plain) - named.value) <= step / 2 * (1 + 1e-9)]
+        fits = [
+            named for named in fits if isinstance(named.value, float) or "." not in plain
+        ]  # a count has no decimals
+        fits.sort(key=lambda named: abs(float(plain) - named.value))
         rows.append((shown, fits[0].name, fits[0].value) if fits else (shown, "nothing explains it", None))
     return rows
 
 
-def _read_labels(told: dict[str, Any] | None) -> list[float]:
-    """What verdict.json says of the worth in labels; it is not computed again here (tests/test_labels.py proves it)."""
-    if told is None:
+def _read_labels(labels: dict[str, Any] | None) -> list[float]:
+    """Return the numbers of `labels` in verdict.json, which tests/analysis/test_data_efficiency.py verifies."""
+    if labels is None:
         return []
-    shares = [told["level"], *(row["fraction"] for row in told["worth"]), *((told["crossover"] or {}).values())]
-    factors = [row[key] for row in told["worth"] for key in ("factor", "low", "high", "least", "most")]
+    shares = [labels["level"], *(row["fraction"] for row in labels["worth"]), *((labels["crossover"] or {}).values())]
+    factors = [row[key] for row in labels["worth"] for key in ("factor", "low", "high", "least", "most")]
     return [
-        told["n"],
+        labels["n"],
         *(100.0 * share for share in shares if share is not None),
         *(f for f in factors if f is not None),
     ]
 
 
 def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | None]]]:
-    """Fields of verdict.json that are not what the records say, and every number of its sentences with its origin."""
-    verdict, found = json.loads((study / "verdict.json").read_text()), recompute(study)
-    words = {arm["name"]: in_words(arm["name"]) for arm in found["arms"]}
-    known, rows = explanations(found), []
-    known["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
+    """Return differing fields of verdict.json, and every number of its sentences with its origin."""
+    verdict, expected = json.loads((study / "verdict.json").read_text()), recompute(study)
+    words = {arm["name"]: in_words(arm["name"]) for arm in expected["arms"]}
+    candidates, rows = explanations(expected), []
+    candidates["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
     starts = [re.split("[+@,]", name)[0].removeprefix("file:") for name in words]
-    classes = [name for met in found["known"].values() for name in met["classes"]]
+    classes = [name for exposure in expected["known"].values() for name in exposure["classes"]]
     names = [*words.values(), verdict["network"], *starts, *classes, *verdict["overlaps"]]
-    everything = [one for values in known.values() for one in values]
-    for kind, said in verdict["sentences"].items():
-        for text in [said] if isinstance(said, str) else said:
-            values = of_others(text, found, words) if kind == "others" else known.get(kind, everything)
+    everything = [named for values in candidates.values() for named in values]
+    for kind, texts in verdict["sentences"].items():
+        for text in [texts] if isinstance(texts, str) else texts:
+            values = of_others(text, expected, words) if kind == "others" else candidates.get(kind, everything)
             rows += [(kind, *row) for row in explained(text, values, names)]
-    return differences(verdict, found), rows
+    return differences(verdict, expected), rows
 
 
 def main(study: Path) -> int:
     wrong, rows = check(study)
     for kind, shown, name, value in rows:
         print(f"{kind:9} {shown:>12}  {'' if value is None else f'{value:.6g}':>12}  {name}")
-    for one in wrong:
-        print(f"verdict.json {one}")
+    for difference in wrong:
+        print(f"verdict.json {difference}")
     faults = len(wrong) + sum(value is None for *_, value in rows)
     print(f"{len(rows)} numbers in the sentences, {faults} faults")
     return int(faults > 0)

@@ -1,20 +1,20 @@
-"""Simulated studies like the real ones in tests/data/records.npz, for false winners, power and early looks.
+"""Simulate studies from the real records in tests/fixtures/records.npz, for false winners, power and interim analyses.
 
-Five real seeds are too few to draw from: rows drawn with replacement repeat each other, and studies of them would vary
-less than real ones. So a small model is fitted to the real answers, and studies are drawn from the model:
+Five real seeds are too few to resample: rows drawn with replacement repeat each other, and their studies would vary
+less than real ones. A small model is fitted to the real records instead, and studies are drawn from the model:
 
-    P(seed i answers image j rightly) = logistic(ease_j + luck_i),   luck_i ~ N(0, sd²)
+    P(seed i classifies image j correctly) = logistic(ease_j + seed_effect_i),   seed_effect_i ~ N(0, sd²)
 
-- `ease_j`: image j was answered rightly k_j times of the R runs of one arm at one learning rate. The shares are fitted
-  with a beta distribution by moments, and every simulated study draws each image's share anew from its posterior
+- `ease_j`: image j was classified correctly in k_j of the R runs of one arm at one learning rate. The shares are fitted
+  with a beta distribution by moments, and every simulated study draws each image's share from its posterior
   Beta(a + k_j, b + R - k_j): between studies the ease of an image varies as much as R runs leave it unknown. Images are
   drawn with replacement from the real ones.
-- `luck_i`: its variance is the between-seed component (A - C)/m of the accuracy in the crossed model, pooled over the
-  two best rates of every real arm and divided by the mean slope p (1 - p), squared, of the arm that is simulated.
+- `seed_effect_i`: its variance is the between-seed component (A - C)/m of the accuracy in the crossed model, pooled
+  over the two best rates of every real arm and divided by the mean slope p (1 - p), squared, of the simulated arm.
 - The search: each copy of an arm draws, for each rate with real runs, two val scores from a normal distribution with
-  that rate's mean on val and the spread between seeds, pooled likewise, and takes the rate with the better mean. Copies
-  may so end at different rates.
-- `taste`: with it, each copy finds each image easier or harder by N(0, taste²), mean zero: an arm x image effect.
+  that rate's mean on val and the pooled standard deviation between seeds, and selects the rate with the better mean.
+  Copies may end at different rates.
+- `interaction`: an arm x image effect of mean zero: the ease of each image changes by N(0, interaction²) in each copy.
 """
 
 from dataclasses import dataclass
@@ -29,82 +29,90 @@ VAL_IMAGES = 165
 
 @dataclass(frozen=True)
 class Pool:
-    """The real runs of one arm at one learning rate: their answers [runs, images] and their best scores on val."""
+    """Real runs of one arm at one learning rate: correctness [runs, images] and best scores on val [runs]."""
 
     rate: float
-    right: np.ndarray
+    correct: np.ndarray
     val: np.ndarray
 
     @property
     def between_seeds(self) -> float:
-        """Variance of the accuracy between seeds, (A - C)/m; it may come out below 0."""
-        n, m = self.right.shape
-        row, column = self.right.mean(1, keepdims=True), self.right.mean(0, keepdims=True)
-        rest = ((self.right - row - column + self.right.mean()) ** 2).sum() / ((n - 1) * (m - 1))
+        """Variance of the accuracy between seeds, (A - C)/m; it may be negative."""
+        n, m = self.correct.shape
+        row, column = self.correct.mean(1, keepdims=True), self.correct.mean(0, keepdims=True)
+        rest = ((self.correct - row - column + self.correct.mean()) ** 2).sum() / ((n - 1) * (m - 1))
         return float(row.var(ddof=1) - rest / m)
 
     @property
     def slope(self) -> float:
-        """Mean of p (1 - p) over the images: what a small change of all logits does to the accuracy."""
-        (a, b), right, runs = self.prior, self.right.sum(0), len(self.right)
-        up, down = a + right, b + runs - right
+        """Mean of p (1 - p) over the images: the derivative of the accuracy by a shift of all logits."""
+        (a, b), correct, runs = self.prior, self.correct.sum(0), len(self.correct)
+        up, down = a + correct, b + runs - correct
         return float((up * down / ((up + down) * (up + down + 1))).mean())
 
     @property
     def prior(self) -> tuple[float, float]:
-        """The beta distribution of the images' shares, by moments: Var(k/R) = v + (mean (1 - mean) - v)/R."""
-        runs, shares = len(self.right), self.right.mean(0)
+        """Parameters of the beta distribution of the shares, by moments: Var(k/R) = v + (mean (1 - mean) - v)/R."""
+        runs, shares = len(self.correct), self.correct.mean(0)
         mean, spread = shares.mean(), shares.mean() * (1 - shares.mean())
         between = np.clip((shares.var(ddof=1) - spread / runs) / (1 - 1 / runs), 0.05 * spread, 0.95 * spread)
         total = spread / between - 1
         return mean * total, (1 - mean) * total
 
     def shares(self, rng: np.random.Generator) -> np.ndarray:
-        """Each image's probability of a right answer, drawn anew from what these runs say of it."""
-        (a, b), right = self.prior, self.right.sum(0)
-        return np.clip(rng.beta(a + right, b + len(self.right) - right), 1e-6, 1 - 1e-6)
+        """Draw each image's probability of a correct classification from its posterior."""
+        (a, b), correct = self.prior, self.correct.sum(0)
+        return np.clip(rng.beta(a + correct, b + len(self.correct) - correct), 1e-6, 1 - 1e-6)
 
 
 @dataclass(frozen=True)
 class World:
-    """One arm's pools by rate; the luck of the seeds in logits, and the spread of val scores in the search."""
+    """One arm's pools by rate, and the standard deviations of seeds in logits and of val scores in the search."""
 
     pools: tuple[Pool, ...]
-    luck: float
-    val_spread: float
+    seed_sd: float
+    val_sd: float
 
     def studies(
-        self, count: int, copies: int, rng: np.random.Generator, *, n: int = 5, m: int = 205, taste: float = 0.0,
+        self, count: int, copies: int, rng: np.random.Generator, *, n: int = 5, m: int = 205, interaction: float = 0.0,
         shift: float = 0.0,
     ):  # fmt: skip
-        """Yields for each study `correct` [copies, n, m] on the judge images and the mean val of each copy.
+        """Yield for each study `correct` [copies, n, m] on the test images and the mean val score of each copy.
 
         `shift`, in logits, makes copy 0 better.
         """
         for _ in range(count):
             shares = [pool.shares(rng) for pool in self.pools]
-            where = rng.integers(len(shares[0]), size=m + VAL_IMAGES)
+            images = rng.integers(len(shares[0]), size=m + VAL_IMAGES)
             correct, val = [], []
             for copy in range(copies):
-                searched = [pool.val.mean() + rng.normal(0, self.val_spread / np.sqrt(2)) for pool in self.pools]
-                seeding = shares[int(np.argmax(searched))][where]
-                ease = np.log(seeding / (1 - seeding)) + rng.normal(0, taste, len(where)) + shift * (copy == 0)
-                luck = rng.normal(0, self.luck, (n, 1))
-                right = rng.random((n, len(where))) < 1 / (1 + np.exp(-ease - luck))
-                correct.append(right[:, :m])
-                val.append(right[:, m:].mean())
+                searched = [pool.val.mean() + rng.normal(0, self.val_sd / np.sqrt(2)) for pool in self.pools]
+                probability = shares[int(np.argmax(searched))][images]
+                ease = (
+                    np.log(probability / (1 - probability))
+                    + rng.normal(0, interaction, len(images))
+                    + shift * (copy == 0)
+                )
+                seed_effect = rng.normal(0, self.seed_sd, (n, 1))
+                is_correct = rng.random((n, len(images))) < 1 / (1 + np.exp(-ease - seed_effect))
+                correct.append(is_correct[:, :m])
+                val.append(is_correct[:, m:].mean())
             yield np.array(correct, dtype=np.int8), np.array(val)
 
     @property
     def best(self) -> Pool:
-        """The rate that a search with endless seeds would choose."""
+        """Pool of the rate that a search with infinitely many seeds would select."""
         return max(self.pools, key=lambda pool: pool.val.mean())
 
-    def shift(self, gain: float, taste: float = 0.0) -> float:
-        """The shift in logits that adds `gain` to the expected accuracy at the best rate, over images and chance."""
+    def shift(self, gain: float, interaction: float = 0.0) -> float:
+        """Return the shift in logits that adds `gain` to the expected accuracy at the best rate."""
         rng = np.random.default_rng(0)
         shares = np.array([self.best.shares(rng) for _ in range(40)])
-        ease = np.log(shares / (1 - shares)) + rng.normal(0, self.luck, (40, 1)) + rng.normal(0, taste, shares.shape)
+        ease = (
+            np.log(shares / (1 - shares))
+            + rng.normal(0, self.seed_sd, (40, 1))
+            + rng.normal(0, interaction, shares.shape)
+        )
 
         def accuracy(shift: float) -> float:
             return float((1 / (1 + np.exp(-ease - shift))).mean())
@@ -113,21 +121,22 @@ class World:
 
 
 def worlds() -> dict[str, World]:
-    """Each arm of the real records, with the learning rates that ran on two seeds or more."""
-    with np.load(RECORDS, allow_pickle=False) as held:
-        arrays = {name: held[name] for name in held.files}
-    right = np.unpackbits(arrays["right"], axis=1, count=len(arrays["labels"])).astype(float)
+    """Return each arm of the real records with the learning rates that have at least two seeds."""
+    with np.load(RECORDS, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    correct = np.unpackbits(arrays["right"], axis=1, count=len(arrays["labels"])).astype(float)
     pools: dict[str, list[Pool]] = {}
     for arm, name in enumerate(arrays["arms"]):
         for rate in np.unique(arrays["rate"][arrays["arm"] == arm]):
             rows = (arrays["arm"] == arm) & (arrays["rate"] == rate)
             if rows.sum() > 1:
-                pools.setdefault(str(name), []).append(Pool(float(rate), right[rows], arrays["val"][rows]))
-    ranked = {name: sorted(of_arm, key=lambda pool: -pool.val.mean()) for name, of_arm in pools.items()}
-    good = [pool for of_arm in ranked.values() for pool in of_arm[:2]]
-    free = [len(pool.right) - 1 for pool in good]
-    between = max(np.average([pool.between_seeds for pool in good], weights=free), 0.0)
-    spread = float(np.sqrt(np.average([pool.val.var(ddof=1) for pool in good], weights=free)))
+                pools.setdefault(str(name), []).append(Pool(float(rate), correct[rows], arrays["val"][rows]))
+    ranked = {name: sorted(arm_pools, key=lambda pool: -pool.val.mean()) for name, arm_pools in pools.items()}
+    best = [pool for arm_pools in ranked.values() for pool in arm_pools[:2]]
+    degrees = [len(pool.correct) - 1 for pool in best]
+    between = max(np.average([pool.between_seeds for pool in best], weights=degrees), 0.0)
+    val_sd = float(np.sqrt(np.average([pool.val.var(ddof=1) for pool in best], weights=degrees)))
     return {
-        name: World(tuple(of_arm), float(np.sqrt(between)) / of_arm[0].slope, spread) for name, of_arm in ranked.items()
+        name: World(tuple(arm_pools), float(np.sqrt(between)) / arm_pools[0].slope, val_sd)
+        for name, arm_pools in ranked.items()
     }

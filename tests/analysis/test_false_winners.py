@@ -1,13 +1,14 @@
-"""How often a study finds a winner where there is none, and how often it finds one that is there.
+"""Rate of false winners and power of a study's decisions, in simulation.
 
-2,000 studies or more each, drawn as tests/simulated.py says from the real records, 5 seeds and 205 test images, as many
-of each arm; decisions by the real code. Two nulls:
+Each test draws at least 2,000 studies from the real records, as described in tests/simulated.py, with 5 seeds and 205
+test images, and the same number of studies of each arm. The decisions are those of the real code. There are two null
+hypotheses:
 
-- copies: equal arms, each with a search of its own on two search seeds. Where the real records leave two rates close to
-  each other on val and apart on test, copies end at different rates, and the study rightly finds one better.
-- taste: arms at the rate of an endless search which differ by an arm x image effect of mean zero, as large as that
-  between the real arms (their difference has a variance of 0.01 to 0.12 between images;
-  2 in logits gives 0.03 to 0.07).
+- copies: equal arms, each with its own search on two search seeds. Where two rates of the real records are close on val
+  and different on test, copies end at different rates, and the study rightly finds one of them better.
+- interaction: arms at the rate of an infinitely long search that differ by an arm x image effect of mean zero, as large
+  as that between the real arms (their difference has a variance of 0.01 to 0.12 between images; 2 in logits gives 0.03
+  to 0.07).
 
 Upper limits are Clopper and Pearson's (1934), one-sided 95 %, by scipy.
 """
@@ -18,101 +19,105 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headstart.analysis import contrasts as contrasts_module
+from headstart.analysis import contrasts
 from headstart.analysis.headline import flip_contrast, key_contrast
 from headstart.analysis.verdict import rival_of, rivals_of, with_rivals
 from headstart.config.study_config import ArmVariant
 from tests import simulated
 
 COUNT = 2_000
-PAIRS = 5_000  # two arms are quick: more studies, and a closer limit
-NULLS = [0.0, 2.0]
+PAIR_COUNT = 5_000  # studies of two arms are quick
+INTERACTIONS = [0.0, 2.0]
 
 
 @pytest.fixture(autouse=True)
-def _no_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would settle an undecided contrast is no part of the decision, and takes most of the time."""
-    monkeypatch.setattr(contrasts_module, "need", lambda *_: None)
+def _no_sample_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the required sample sizes: they are no part of the decision, and take most of the time."""
+    monkeypatch.setattr(contrasts, "required_sample_size", lambda *_: None)
 
 
-def upper(count: int, total: int) -> float:
+def upper_limit(count: int, total: int) -> float:
     return float(stats.binomtest(count, total).proportion_ci(0.9, "exact").high)
 
 
-def drawn(seed: int, copies: int, count: int = COUNT, *, taste: float = 0.0, gain: float = 0.0, fixed: bool = False):
-    """Simulated studies in which every copy is the same arm, as many of each real arm; with `taste` at its best rate.
+def simulated_studies(
+    seed: int, copies: int, count: int = COUNT, *, interaction: float = 0.0, gain: float = 0.0, fixed: bool = False
+):
+    """Yield simulated studies in which every copy is the same arm, with the same number of each real arm.
 
-    With `fixed` they are at that rate without a taste, as the cells of a grid are that has no search.
-
-    With `gain` the first copy is better by so much accuracy, for the arms that have so much room above them.
+    With `interaction` or `fixed` the copies are at the best rate; `fixed` alone has no interaction, as the variants of
+    a grid without a search. With `gain` the accuracy of the first copy is higher by that amount, for arms where that
+    is possible.
     """
     worlds = simulated.worlds()
     for number, world in enumerate(worlds.values()):
-        if world.best.right.mean() + gain <= 0.95:
-            shift = world.shift(gain, taste) if gain else 0.0
+        if world.best.correct.mean() + gain <= 0.95:
+            shift = world.shift(gain, interaction) if gain else 0.0
             rng = np.random.default_rng([seed, number])
-            world = replace(world, pools=(world.best,)) if taste or fixed else world
-            yield from world.studies(count // len(worlds), copies, rng, taste=taste, shift=shift)
+            world = replace(world, pools=(world.best,)) if interaction or fixed else world
+            yield from world.studies(count // len(worlds), copies, rng, interaction=interaction, shift=shift)
 
 
-def contrasts(correct: np.ndarray) -> list[contrasts_module.Contrast]:
-    """All pairs of the copies, the first against the last declared as the primary contrast."""
+def copy_contrasts(correct: np.ndarray) -> list[contrasts.Contrast]:
+    """Return the contrasts of all pairs of copies; the first against the last is the primary one."""
     names = [chr(ord("a") + i) for i in range(len(correct))]
-    wanted = contrasts_module.pairs(names, names[-1], (names[0], names[-1]))
-    return contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, margin=0.01)
+    pairs = contrasts.contrast_pairs(names, names[-1], (names[0], names[-1]))
+    return contrasts.compute_contrasts(dict(zip(names, correct, strict=True)), pairs, margin=0.01)
 
 
-@pytest.mark.parametrize("taste", NULLS, ids=["copies", "taste"])
-def test_two_copies_of_one_arm_seldom_have_a_winner(taste: float) -> None:
-    false = sum(contrasts(correct)[0].outcome in ("better", "worse") for correct, _ in drawn(1, 2, PAIRS, taste=taste))
-    limit = upper(false, PAIRS)
-    print(f"false winners: {false} of {PAIRS}, upper limit {limit:.4f}")
+@pytest.mark.parametrize("interaction", INTERACTIONS, ids=["copies", "interaction"])
+def test_two_equal_arms_rarely_have_a_winner(interaction: float) -> None:
+    studies = simulated_studies(1, 2, PAIR_COUNT, interaction=interaction)
+    false = sum(copy_contrasts(correct)[0].outcome in ("better", "worse") for correct, _ in studies)
+    limit = upper_limit(false, PAIR_COUNT)
+    print(f"false winners: {false} of {PAIR_COUNT}, upper limit {limit:.4f}")
     assert limit <= 0.065
 
 
-@pytest.mark.parametrize("taste", NULLS, ids=["copies", "taste"])
-def test_three_copies_seldom_have_one_that_is_best_of_all_or_a_headline(taste: float) -> None:
-    """The headline is the arm that val chose against the reference; best of all is better than each of the others."""
+@pytest.mark.parametrize("interaction", INTERACTIONS, ids=["copies", "interaction"])
+def test_three_equal_arms_rarely_have_a_winner_or_a_headline(interaction: float) -> None:
+    """Count decided headlines (selected on val against the reference), and arms better than each of the others."""
     best = headline = 0
-    for correct, val in drawn(2, 3, taste=taste):
-        found = [asdict(one) for one in contrasts(correct)]
+    for correct, val in simulated_studies(2, 3, interaction=interaction):
+        rows = [asdict(contrast) for contrast in copy_contrasts(correct)]
         chosen = "abc"[int(np.argmax(val))]
-        verdict = {"chosen": chosen, "rival": rival_of(chosen, ("a", "c"), []), "contrasts": found}
+        verdict = {"chosen": chosen, "rival": rival_of(chosen, ("a", "c"), []), "contrasts": rows}
         headline += key_contrast(verdict)["outcome"] in ("better", "worse")
-        seen = {
-            name: [flip_contrast(one, name) for one in found if name in (one["first"], one["second"])] for name in "abc"
+        by_arm = {
+            name: [flip_contrast(row, name) for row in rows if name in (row["first"], row["second"])] for name in "abc"
         }
-        best += any(all(one["outcome"] == "better" for one in against) for against in seen.values())
-    print(f"best of all: {best} of {COUNT}, upper limit {upper(best, COUNT):.4f}")
-    print(f"headline: {headline} of {COUNT}, upper limit {upper(headline, COUNT):.4f}")
-    assert upper(best, COUNT) <= 0.065 and upper(headline, COUNT) <= 0.065, (best, headline)
+        best += any(all(row["outcome"] == "better" for row in own_rows) for own_rows in by_arm.values())
+    print(f"best of all: {best} of {COUNT}, upper limit {upper_limit(best, COUNT):.4f}")
+    print(f"headline: {headline} of {COUNT}, upper limit {upper_limit(headline, COUNT):.4f}")
+    assert upper_limit(best, COUNT) <= 0.065 and upper_limit(headline, COUNT) <= 0.065, (best, headline)
 
 
 @pytest.mark.parametrize(("rows", "rates"), [(1, 3), (2, 5), (4, 2)])
-def test_a_grid_of_equal_rates_seldom_has_a_headline(rows: int, rates: int) -> None:
-    """Val chooses an arm and its rival among all cells; the test images judge them, in the family of all."""
-    cells = [
+def test_grid_of_equal_rates_rarely_has_a_headline(rows: int, rates: int) -> None:
+    """Select an arm and its rival on val among all variants, and compare them on test in the family of all."""
+    variants = [
         ArmVariant(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)
     ]
-    names = [cell.name for cell in cells]
+    names = [variant.name for variant in variants]
     false = 0
-    for correct, val in drawn(4, len(cells), taste=0.0, fixed=True):
+    for correct, val in simulated_studies(4, len(variants), interaction=0.0, fixed=True):
         scores = dict(zip(names, val, strict=True))
         chosen = max(names, key=lambda name: scores[name])
-        wanted = with_rivals(names, (names[1], names[0]), chosen, rivals_of(chosen, cells, scores))
-        found = contrasts_module.contrasts(dict(zip(names, correct, strict=True)), wanted, margin=0.01)
-        one = next(one for one in found if {one.first, one.second} == {chosen, rivals_of(chosen, cells, scores)[0]})
-        false += one.outcome in ("better", "worse")
-    print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper(false, COUNT):.4f}")
-    assert upper(false, COUNT) <= 0.065
+        rivals = rivals_of(chosen, variants, scores)
+        pairs = with_rivals(names, (names[1], names[0]), chosen, rivals)
+        family = contrasts.compute_contrasts(dict(zip(names, correct, strict=True)), pairs, margin=0.01)
+        headline = next(row for row in family if {row.first, row.second} == {chosen, rivals[0]})
+        false += headline.outcome in ("better", "worse")
+    print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper_limit(false, COUNT):.4f}")
+    assert upper_limit(false, COUNT) <= 0.065
 
 
-@pytest.mark.parametrize("taste", NULLS)
-def test_eight_points_are_found(taste: float, gain: float = 0.08) -> None:
-    """Power at an effect of 8 points, n = 5, m = 205, for the arms that have so much room above them."""
+@pytest.mark.parametrize("interaction", INTERACTIONS)
+def test_power_at_eight_percentage_points(interaction: float, gain: float = 0.08) -> None:
+    """Measure the power at 8 percentage points, n = 5, m = 205, for arms where such a gain is possible."""
     outcomes, gains = [], []
-    for correct, _ in drawn(3, 2, taste=taste, gain=gain):
-        outcomes.append(contrasts(correct)[0].outcome == "better")
+    for correct, _ in simulated_studies(3, 2, interaction=interaction, gain=gain):
+        outcomes.append(copy_contrasts(correct)[0].outcome == "better")
         gains.append(float(correct[0].mean() - correct[1].mean()))
     print(f"power: {sum(outcomes)} of {len(outcomes)}")
     assert np.mean(gains) == pytest.approx(gain, abs=0.005)

@@ -1,4 +1,4 @@
-"""Every number that a study says follows from its records: a script that knows only the files finds the same."""
+"""An independent script that reads only the files computes every number of a verdict and its sentences again."""
 
 import json
 import shutil
@@ -18,75 +18,75 @@ from tests import recompute
 SCRIPT = Path(recompute.__file__)
 PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "target": 0.5}
 STUDIES = {
-    "a grid that is left": {"budgets": "66st", "grid": "0.003,0.001", "survivors": 1, "seeds": 3},
-    "balanced, two budgets, a search for each seed": {
-        "budgets": "9st,64st", "grid": "0.02,0.005", "survivors": 1, "search": "per-seed", "metric": "balanced", "seeds": 3,
-        "primary": "scratch vs scratch@adam", "margin": "6pt",
+    "grid with an optimum outside": {"budgets": "66st", "grid": "0.003,0.001", "survivors": 1, "seeds": 3},
+    "balanced accuracy, two budgets, a search per seed": {
+        "budgets": "9st,64st", "grid": "0.02,0.005", "survivors": 1, "search": "per-seed", "metric": "balanced",
+        "seeds": 3, "primary": "scratch vs scratch@adam", "margin": "6pt",
     },
-    "learning rates compared, on images that a source has": {
+    "compared learning rates, on images of a source": {
         "arms": ("scratch", "source:digits:1-7"), "epochs": "40st", "seeds": 3,
         "vary": {"lr": ("0.001", "0.02", "3e-6")},
     },
-    "fractions and a grid, rates as given": {
+    "fractions and a grid, given rates": {
         "search": "off", "epochs": "40st", "fractions": "0.5,1", "vary": {"momentum": ("0", "0.9")}, "seeds": 3,
     },
 }  # fmt: skip
 
 
-def made(place: Path, **settings) -> Path:
+def run_study(place: Path, **settings) -> Path:
     arms = ("scratch", "scratch:orthogonal" if "vary" in settings else "scratch@adam")
     arms = settings.pop("arms", arms)
     vary = settings.pop("vary", {})
-    wanted = build_study_spec("digits:0-3", arms, vary, None, None, None, {**PLAN, **settings})
-    folder = study.begin(wanted, place, NullReporter())
+    spec = build_study_spec("digits:0-3", arms, vary, None, None, None, {**PLAN, **settings})
+    folder = study.begin(spec, place, NullReporter())
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     return folder
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("small"), **STUDIES["a grid that is left"])
+    return run_study(tmp_path_factory.mktemp("small"), **STUDIES["grid with an optimum outside"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(STUDIES)[1:])
-def test_other_studies_too(name: str, tmp_path: Path) -> None:
-    wrong, rows = recompute.check(made(tmp_path, **dict(STUDIES[name])))
+def test_every_number_of_other_studies_follows_from_their_records(name: str, tmp_path: Path) -> None:
+    wrong, rows = recompute.check(run_study(tmp_path, **dict(STUDIES[name])))
     assert wrong == [] and [row for row in rows if row[3] is None] == []
 
 
-def test_arms_that_diverged_at_once_have_the_scores_of_what_stands_for_them(tmp_path: Path) -> None:
-    """Logits of 0 name the first class: right on all of one class of four, on val as on test."""
+def test_arms_that_diverged_at_once_score_as_zero_logits(tmp_path: Path) -> None:
+    """Logits of 0 predict the first class, which is correct for one class of four on val and on test."""
     varied = {"lr": ("1e30", "1e29", "0.01")}
-    place = made(tmp_path, arms=("scratch",), vary=varied, epochs="9st", metric="balanced", seeds=3)
+    place = run_study(tmp_path, arms=("scratch",), vary=varied, epochs="9st", metric="balanced", seeds=3)
     wrong, rows = recompute.check(place)
     assert wrong == [] and [row for row in rows if row[3] is None] == []
     verdict = json.loads((place / "verdict.json").read_text())
     for arm in verdict["arms"][:2]:
         assert arm["diverged"] == [0, 1, 2] and arm["val"] == arm["test"] == pytest.approx(1 / 4)
-    level = next(c for c in verdict["contrasts"] if "0.01" not in c["first"] + c["second"])
-    assert (level["wins"], level["losses"]) == (0, 0)
+    contrast = next(c for c in verdict["contrasts"] if "0.01" not in c["first"] + c["second"])
+    assert (contrast["wins"], contrast["losses"]) == (0, 0)
 
 
 def test_every_number_of_a_study_follows_from_its_records(small: Path) -> None:
     wrong, rows = recompute.check(small)
     assert wrong == [] and [row for row in rows if row[3] is None] == []
     assert {row[0] for row in rows} >= {"evidence", "time", "width", "notes", "limits"}
-    assert "headstart" not in SCRIPT.read_text().partition("import sys")[2].partition("MOST")[0]
-    found = subprocess.run([sys.executable, SCRIPT, small], capture_output=True, text=True)
-    assert found.returncode == 0 and f"{len(rows)} numbers in the sentences, 0 faults" in found.stdout
+    assert "headstart" not in SCRIPT.read_text().partition("import sys")[2].partition("MAX_SAMPLE_SIZE")[0]
+    process = subprocess.run([sys.executable, SCRIPT, small], capture_output=True, text=True)
+    assert process.returncode == 0 and f"{len(rows)} numbers in the sentences, 0 faults" in process.stdout
 
 
-def flipped_answer(folder: Path) -> None:
-    path = next(folder.glob("*-s1/evidence/predictions.npz"))
+def change_predictions(folder: Path) -> None:
+    path = next(folder.glob("*-s1/artifacts/predictions.npz"))
     with np.load(path) as arrays:
-        held = {name: arrays[name] for name in arrays.files}
-    for row in np.flatnonzero(held["split"] == "test")[:9]:
-        held["logits"][row] = np.roll(held["logits"][row], 1)
-    np.savez(path, **held)
+        content = {name: arrays[name] for name in arrays.files}
+    for row in np.flatnonzero(content["split"] == "test")[:9]:
+        content["logits"][row] = np.roll(content["logits"][row], 1)
+    np.savez(path, **content)
 
 
-def better_epoch(folder: Path) -> None:
+def change_confusion(folder: Path) -> None:
     path = next(folder.glob("*-s1/metrics.jsonl"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
@@ -95,27 +95,27 @@ def better_epoch(folder: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def field(folder: Path) -> None:
+def change_field(folder: Path) -> None:
     verdict = json.loads((folder / "verdict.json").read_text())
     verdict["contrasts"][0]["p_adjusted"] *= 0.9
     (folder / "verdict.json").write_text(json.dumps(verdict))
 
 
-def sentence(folder: Path) -> None:
+def change_sentence(folder: Path) -> None:
     verdict = json.loads((folder / "verdict.json").read_text())
-    verdict["sentences"]["width"] = "With endless seeds it would still be about ±77.7."
+    verdict["sentences"]["width"] = "With infinitely many seeds it would still be about ±77.7."
     (folder / "verdict.json").write_text(json.dumps(verdict))
 
 
-@pytest.mark.parametrize("tamper", [flipped_answer, better_epoch, field, sentence])
-def test_a_changed_record_or_a_changed_verdict_is_found(tamper, small: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("tamper", [change_predictions, change_confusion, change_field, change_sentence])
+def test_changed_record_or_verdict_is_detected(tamper, small: Path, tmp_path: Path, capsys) -> None:
     shutil.copytree(small, tmp_path / "copy")
     assert recompute.main(tmp_path / "copy") == 0
     tamper(tmp_path / "copy")
     assert recompute.main(tmp_path / "copy") == 1
 
 
-def test_the_plain_median_of_times() -> None:
+def test_median_time_counts_runs_that_never_reach_the_target() -> None:
     assert recompute.median_time([2, None, 4, 5, None]) == 5
     assert recompute.median_time([5, 5, None, None, None]) is None
     assert recompute.median_time([3, None, 2, None]) == 3

@@ -1,10 +1,8 @@
-"""What a verdict says where things are not as usual: every sentence is held against a table of who was right."""
+"""Sentences of a verdict in normal and special cases, from tables of correct classifications."""
 
-import json
 import math
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,9 @@ import pytest
 from scipy import stats
 
 from headstart.analysis import contrasts
-from headstart.analysis.headline import headline_contrast, read_verdict, winner_of
-from headstart.analysis.sentences import known, sentences, settling_sentence
+from headstart.analysis.headline import headline_contrast, winner_of
+from headstart.analysis.notes import exposure_notes
+from headstart.analysis.sentences import sample_size_words, sentences
 from headstart.analysis.verdict import rival_of
 from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
@@ -22,257 +21,259 @@ from headstart.text import level_words, pluralize
 
 
 def verdict_of(
-    right: dict[str, np.ndarray],
+    correct: dict[str, np.ndarray],
     val: dict[str, float],
     *,
     margin: float = 0.01,
     reached: dict[str, list[int]] | None = None,
 ) -> dict[str, Any]:
-    """The verdict on arms of which `right` [seeds, images] were right; the last one is the reference.
+    """Return the verdict on arms with the tables `correct` [seeds, images]; the last one is the reference.
 
-    `reached`: the epochs after which the seeds of an arm passed the target, 0 for never.
+    `reached` is the epoch at which each seed of an arm reached the target, 0 for never.
     """
-    names = list(right)
-    n, m = next(iter(right.values())).shape
+    names = list(correct)
+    n, m = next(iter(correct.values())).shape
     arms = []
-    for name, table in right.items():
+    for name, table in correct.items():
         rows = [{"seed": seed, "test": float(row.mean()), "val": val[name]} for seed, row in enumerate(table)]
         times = sorted(epoch for epoch in (reached or {}).get(name, [0] * n) if epoch)
         median = times[(n - 1) // 2] if 2 * len(times) >= n else None
         test = float(table.mean())
-        passed = {"median": median, "reached": len(times), "n": n}
+        to_target = {"median": median, "reached": len(times), "n": n}
         arm = {"name": name, "val": val[name], "test": test, "optimism": val[name] - test, "diverged": []}
-        arms.append({**arm, "to_target": {"epochs": passed}, "seeds": rows})
-    chosen = max(names, key=lambda name: val[name])
+        arms.append({**arm, "to_target": {"epochs": to_target}, "seeds": rows})
+    selected = max(names, key=lambda name: val[name])
     primary = (names[0], names[-1])
-    wanted = contrasts.pairs(names, names[-1], primary)
-    found = {
+    pairs = contrasts.contrast_pairs(names, names[-1], primary)
+    rows = [asdict(row) for row in contrasts.compute_contrasts(correct, pairs, margin=margin)] if n > 1 else []
+    verdict = {
         "metric": "accuracy", "margin": margin, "target": 0.75 if reached is not None else 0.0, "network": "resnet18",
         "budget": "1ep", "fraction": 1.0, "evaluation": {"split": "test", "images": m, "declared": "none"}, "n": n,
-        "one_split": False, "arms": arms, "primary": list(primary), "chosen": chosen,
-        "rival": rival_of(chosen, primary, []), "grid_rows": [], "interim": [], "labels": None, "conditions": [],
-        "contrasts": [asdict(one) for one in contrasts.contrasts(right, wanted, margin=margin)] if n > 1 else [],
+        "one_split": False, "arms": arms, "primary": list(primary), "chosen": selected,
+        "rival": rival_of(selected, primary, []), "grid_rows": [], "interim": [], "labels": None, "conditions": [],
+        "contrasts": rows,
         "search": {}, "known": {}, "overlaps": [],
     }  # fmt: skip
-    return {**found, "winner": winner_of(found)}
+    return {**verdict, "winner": winner_of(verdict)}
 
 
-def rights(*shares: float, n: int = 3, m: int = 200) -> list[np.ndarray]:
-    """Tables in which each arm is right on its share of the images, the easiest first, for every seed alike."""
+def correct_tables(*shares: float, n: int = 3, m: int = 200) -> list[np.ndarray]:
+    """Return tables in which each arm is correct on the first share of the images, with equal seeds."""
     return [np.tile(np.arange(m) < share * m, (n, 1)).astype(np.int8) for share in shares]
 
 
-def test_the_winner_is_what_beat_the_other_and_the_chosen_is_vals() -> None:
-    a, b = rights(0.9, 0.5)
+def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
+    a, b = correct_tables(0.9, 0.5)
     agreed = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     assert (agreed["chosen"], agreed["winner"]) == ("scratch:a", "scratch:a")
-    said = sentences(agreed)
-    assert said["headline"] == "Start from scratch:a." and said["evidence"].startswith(
-        "It beat scratch:b on 3 of 3 paired seeds: +40.0"
+    texts = sentences(agreed)
+    assert texts["headline"] == "Start from scratch:a." and texts["evidence"].startswith(
+        "It was better than scratch:b on 3 of 3 paired seeds: +40.0"
     )
-    best_model.require(agreed)
+    best_model.require_winner(agreed)
 
-    against = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    assert (against["chosen"], against["winner"], against["rival"]) == ("scratch:b", "scratch:a", "scratch:a")
-    said = sentences(against)
-    assert said["headline"] == "Start from scratch:a, although val chose scratch:b: val and test disagree."
-    assert said["evidence"].startswith("Scratch:a beat scratch:b on 3 of 3 paired seeds: +40.0 points (95 % interval ")
+    disagreeing = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
+    assert (disagreeing["chosen"], disagreeing["winner"], disagreeing["rival"]) == (
+        "scratch:b",
+        "scratch:a",
+        "scratch:a",
+    )
+    texts = sentences(disagreeing)
+    assert texts["headline"] == "Start from scratch:a, although val selected scratch:b: val and test disagree."
+    assert texts["evidence"].startswith(
+        "Scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
+    )
     with pytest.raises(UsageError, match="lost on test"):
-        best_model.require({**against, "sentences": said})
+        best_model.require_winner({**disagreeing, "sentences": texts})
 
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near
-        a, b = rights(*shares, n=n)
-        open_ = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-        assert open_["chosen"] == "scratch:a" and open_["winner"] is None
+        a, b = correct_tables(*shares, n=n)
+        undecided = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
+        assert undecided["chosen"] == "scratch:a" and undecided["winner"] is None
         with pytest.raises(UsageError, match="no winner"):
-            best_model.require(open_)
-    a, b = rights(0.9, 0.9, m=2000)
+            best_model.require_winner(undecided)
+    a, b = correct_tables(0.9, 0.9, m=2000)
     equal = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     assert (equal["contrasts"][0]["outcome"], equal["winner"]) == ("equal", None)
 
 
-def test_an_arm_that_lost_to_a_third_one_is_no_winner() -> None:
-    a, b, c = rights(0.7, 0.9, 0.5)
-    found = verdict_of(
+def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
+    a, b, c = correct_tables(0.7, 0.9, 0.5)
+    verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.9, "scratch:b": 0.8, "scratch:c": 0.5}
     )
-    assert (found["chosen"], found["winner"]) == ("scratch:a", None)
-    said = sentences(found)
-    assert said["headline"] == "Val and test disagree: val chose scratch:a; on test scratch:a lost to scratch:b."
-    assert said["evidence"].startswith("Scratch:a beat scratch:c on 3 of 3")
-    found = verdict_of(
+    assert (verdict["chosen"], verdict["winner"]) == ("scratch:a", None)
+    texts = sentences(verdict)
+    assert (
+        texts["headline"]
+        == "Val and test disagree: val selected scratch:a; on test scratch:a was worse than scratch:b."
+    )
+    assert texts["evidence"].startswith("Scratch:a was better than scratch:c on 3 of 3")
+    verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.8, "scratch:b": 0.7, "scratch:c": 0.9}
     )
-    assert (found["chosen"], found["winner"]) == ("scratch:c", None)
-    lost = "on test scratch:c lost to scratch:a; scratch:a lost to scratch:b"
-    assert sentences(found)["headline"] == f"Val and test disagree: val chose scratch:c; {lost}."
+    assert (verdict["chosen"], verdict["winner"]) == ("scratch:c", None)
+    losses = "on test scratch:c was worse than scratch:a; scratch:a was worse than scratch:b"
+    assert sentences(verdict)["headline"] == f"Val and test disagree: val selected scratch:c; {losses}."
 
 
-def test_who_is_behind_on_test_is_not_called_ahead() -> None:
-    """Val chose what is behind by 13 points on 18 images: undecided."""
+def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
+    """Val selects an arm that is 13 percentage points behind on 18 images: undecided."""
     rng = np.random.default_rng(0)
     a = (rng.random((3, 18)) < 0.63).astype(np.int8)
     b = (rng.random((3, 18)) < 0.5).astype(np.int8)
-    found = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.5, "scratch": 0.56})
-    seen = found["contrasts"][0]
-    assert seen["mean"] > 0 and seen["outcome"] == "undecided" and found["chosen"] == "scratch"
-    said = sentences(found)["evidence"]
-    assert said.startswith(f"Scratch:a was ahead of scratch on {seen['wins']} of 3 paired seeds") and ": +" in said
-    assert said.endswith("; the tie is ±1.0. Val chose scratch.")
-    told = headline_contrast(found)
-    assert told is not None and (told["first"], told["mean"]) == ("scratch:a", seen["mean"])  # what the page draws, too
-    level = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.56, "scratch": 0.56})
-    assert "Val chose" not in sentences(level)["evidence"]
-    assert sentences(found)["headline"] == "Undecided between scratch:a and scratch."
+    verdict = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.5, "scratch": 0.56})
+    contrast = verdict["contrasts"][0]
+    assert contrast["mean"] > 0 and contrast["outcome"] == "undecided" and verdict["chosen"] == "scratch"
+    text = sentences(verdict)["evidence"]
+    assert text.startswith(f"Scratch:a had higher accuracy than scratch on {contrast['wins']} of 3 paired seeds")
+    assert ": +" in text
+    assert text.endswith("; the equivalence margin is ±1.0 percentage points. Val selected scratch.")
+    shown = headline_contrast(verdict)  # also drawn in the report
+    assert shown is not None and (shown["first"], shown["mean"]) == ("scratch:a", contrast["mean"])
+    equal_on_val = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.56, "scratch": 0.56})
+    assert "Val selected" not in sentences(equal_on_val)["evidence"]
+    assert sentences(verdict)["headline"] == "Undecided between scratch:a and scratch."
 
 
-def test_equal_to_the_bit() -> None:
-    a, b = rights(1.0, 1.0, m=50)
-    said = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
-    assert said["headline"] == "Undecided between scratch:a and scratch:b."  # 50 images hide more than a point
-    assert said["evidence"].startswith(
-        "Scratch:a and scratch:b had the same accuracy on every seed: 0.0 points (95 % interval -8.3 to"
+def test_identical_arms_are_equivalent_with_enough_images() -> None:
+    a, b = correct_tables(1.0, 1.0, m=50)
+    texts = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
+    assert (
+        texts["headline"] == "Undecided between scratch:a and scratch:b."
+    )  # 50 images can miss more than a percentage point
+    assert texts["evidence"].startswith(
+        "Scratch:a and scratch:b had the same accuracy on every seed: 0.0 percentage points (95 % interval -8.3 to"
     )
-    a, b = rights(0.9, 0.9, m=2000)
-    said = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9}))
-    assert said["headline"] == "It does not matter: scratch:a and scratch:b are practically equal here."
-    a, b = rights(1.0, 1.0, m=300, n=8)
-    said = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
-    assert said["headline"].startswith("Undecided")  # inside the tie, and yet: the reader is told why
-    assert said["evidence"].endswith("the tie is ±1.0, but so few test images may hide a difference that is larger.")
-    enough = math.ceil(stats.t.ppf(0.975, 7) / 0.005 - 2)  # the floor's half-width
-    assert said["next_steps"] == f"To know it to ±0.5 it would take about {enough} test images."
+    a, b = correct_tables(0.9, 0.9, m=2000)
+    texts = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9}))
+    assert texts["headline"] == (
+        "Scratch:a and scratch:b are equivalent: they differ by less than the equivalence margin."
+    )
+    a, b = correct_tables(1.0, 1.0, m=300, n=8)
+    texts = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
+    assert texts["headline"].startswith("Undecided")  # although the interval is inside the margin
+    assert texts["evidence"].endswith(
+        "the equivalence margin is ±1.0 percentage points, but so few test images can miss a larger difference."
+    )
+    enough = math.ceil(stats.t.ppf(0.975, 7) / 0.005 - 2)  # half-width at the minimum variance
+    assert texts["next_steps"] == f"An interval of ±0.5 percentage points needs about {enough} test images."
 
 
-def test_a_seed_that_is_level_is_counted_as_such() -> None:
-    a, b = rights(0.6, 0.5, m=20)
+def test_seeds_with_equal_accuracy_are_counted() -> None:
+    a, b = correct_tables(0.6, 0.5, m=20)
     a[0] = b[0]
-    said = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, margin=0.2))[
-        "evidence"
-    ]
-    assert said.startswith("Scratch:a was ahead of scratch:b on 2 of 3 paired seeds, level with it on 1: +6.7 points")
-
-
-def test_one_seed_says_what_was_found_and_what_a_reader_must_know() -> None:
-    a, b = rights(0.9, 0.5, n=1)
-    found = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-    found["arms"][1]["diverged"], found["overlaps"] = [0], ["Three images are in train and test."]
-    said = sentences(found)
-    assert paragraph(said).startswith(
-        "Undecided. Scratch:a did best on val. One seed decides nothing: 2 more are needed."
+    verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, margin=0.2)
+    assert sentences(verdict)["evidence"].startswith(
+        "Scratch:a had higher accuracy than scratch:b on 2 of 3 paired seeds, equal on 1: +6.7 percentage points"
     )
-    assert "Scratch:b diverged on seed 0: counted as it was before." in said["notes"] and said["notes"][-1].startswith(
-        "Three"
+
+
+def test_verdict_with_one_seed_has_val_result_and_notes() -> None:
+    a, b = correct_tables(0.9, 0.5, n=1)
+    verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
+    verdict["arms"][1]["diverged"], verdict["overlaps"] = [0], ["Three images are in train and test."]
+    texts = sentences(verdict)
+    assert paragraph(texts).startswith(
+        "Undecided. Scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
     )
-    found = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9})
-    assert sentences(found)["evidence"] == "Scratch:a and scratch:b did equally well on val."
+    assert "Scratch:b diverged on seed 0: its accuracy before the divergence counts." in texts["notes"] and texts[
+        "notes"
+    ][-1].startswith("Three")
+    verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9})
+    assert sentences(verdict)["evidence"] == "Scratch:a and scratch:b had the same accuracy on val."
 
 
-def test_nothing_is_said_of_arms_of_which_every_run_diverged() -> None:
-    a, b = rights(0.25, 0.25, m=2000)
-    found = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.25, "scratch:b": 0.25})
-    for arm in found["arms"]:
+def test_arms_with_only_diverged_runs_are_undecided() -> None:
+    a, b = correct_tables(0.25, 0.25, m=2000)
+    verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.25, "scratch:b": 0.25})
+    for arm in verdict["arms"]:
         arm["diverged"] = [0, 1, 2]
-    said = sentences(found)
-    assert said["headline"] == "Undecided: every run of scratch:a and of scratch:b diverged."
-    assert "Scratch:a diverged on seeds 0, 1 and 2: counted as it was before." in said["notes"]
+    texts = sentences(verdict)
+    assert texts["headline"] == "Undecided: every run of scratch:a and of scratch:b diverged."
+    assert "Scratch:a diverged on seeds 0, 1 and 2: its accuracy before the divergence counts." in texts["notes"]
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "said"),
+    ("a", "b", "text"),
     [
-        ([0, 0, 0], [0, 0, 0], "Neither scratch:a nor scratch:b passed 75 % on val on any of 3 seeds."),
-        ([1, 1, 2], [0, 0, 0], "Scratch:a passed 75 % on val after 1 epoch, scratch:b never (median over seeds)."),
-        ([0, 0, 0], [3, 3, 4], "Scratch:b passed 75 % on val after 3 epochs, scratch:a never (median over seeds)."),
-        ([2, 0, 0], [0, 0, 0], "Scratch:a passed 75 % on val on 1 of 3 seeds only, scratch:b never."),
+        ([0, 0, 0], [0, 0, 0], "Neither scratch:a nor scratch:b reached 75 % on val on any of 3 seeds."),
+        ([1, 1, 2], [0, 0, 0], "Scratch:a reached 75 % on val after 1 epoch, scratch:b never (median over seeds)."),
+        ([0, 0, 0], [3, 3, 4], "Scratch:b reached 75 % on val after 3 epochs, scratch:a never (median over seeds)."),
+        ([2, 0, 0], [0, 0, 0], "Scratch:a reached 75 % on val on 1 of 3 seeds only, scratch:b never."),
         (
             [1, 2, 2],
             [3, 3, 0],
-            "Scratch:a passed 75 % on val after 2 epochs, scratch:b after 3 epochs (medians over seeds).",
+            "Scratch:a reached 75 % on val after 2 epochs, scratch:b after 3 epochs (medians over seeds).",
         ),
     ],
 )
-def test_when_the_target_was_passed(a: list[int], b: list[int], said: str) -> None:
-    one, other = rights(0.9, 0.5)
-    found = verdict_of(
-        {"scratch:a": one, "scratch:b": other},
+def test_time_sentence(a: list[int], b: list[int], text: str) -> None:
+    first, second = correct_tables(0.9, 0.5)
+    verdict = verdict_of(
+        {"scratch:a": first, "scratch:b": second},
         {"scratch:a": 0.9, "scratch:b": 0.5},
         reached={"scratch:a": a, "scratch:b": b},
     )
-    assert sentences(found)["time"] == said
+    assert sentences(verdict)["time"] == text
 
 
-def test_the_other_budget_is_told_from_the_side_that_was_ahead_there() -> None:
-    a, b = rights(0.9, 0.5)
-    found = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
+def test_other_budget_names_its_better_arm_first() -> None:
+    a, b = correct_tables(0.9, 0.5)
+    verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     short = verdict_of({"scratch:a": b, "scratch:b": a}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    found["conditions"] = [{**short, "budget": "1ep"}]
+    verdict["conditions"] = [{**short, "budget": "1ep"}]
     assert re.match(
-        r"After 1 epoch scratch:b beat scratch:a: \+40\.0 points \(95 % interval 33\.2", sentences(found)["budgets"]
+        r"After 1 epoch scratch:b is better than scratch:a: \+40\.0 percentage points \(95 % interval 33\.2",
+        sentences(verdict)["budgets"],
     )
 
 
-def test_a_cut_interval_has_no_half_width() -> None:
+def test_clipped_interval_has_no_half_width() -> None:
     a = np.repeat([[1], [1], [0]], 18, axis=1)
-    found = verdict_of({"scratch:a": a, "scratch:b": 0 * a}, {"scratch:a": 0.7, "scratch:b": 0.5})
-    said = sentences(found)
-    assert "to 100.0) on 18 test images" in said["evidence"] and "instead of" not in said["width"]
+    verdict = verdict_of({"scratch:a": a, "scratch:b": 0 * a}, {"scratch:a": 0.7, "scratch:b": 0.5})
+    texts = sentences(verdict)
+    assert "to 100.0) on 18 test images" in texts["evidence"] and "instead of" not in texts["width"]
 
 
-def test_what_is_left_with_endless_seeds() -> None:
-    same = sentences(
+def test_width_with_infinitely_many_seeds() -> None:
+    text = sentences(
         verdict_of(
-            dict(zip(("scratch:a", "scratch:b"), rights(0.9, 0.5), strict=True)), {"scratch:a": 0.9, "scratch:b": 0.5}
+            dict(zip(("scratch:a", "scratch:b"), correct_tables(0.9, 0.5), strict=True)),
+            {"scratch:a": 0.9, "scratch:b": 0.5},
         )
     )["width"]
-    assert same == "More seeds would hardly make the interval narrower: its width is the luck of the test images."
+    assert text == "More seeds would hardly narrow the interval: its width is the sampling error of the test set."
 
 
 @pytest.mark.parametrize(
     ("endless", "more"), [(0.022, " with these 3 seeds, or far fewer with more seeds."), (0.2, ".")]
 )
-def test_images_alone_are_not_advised_where_seeds_are_the_cause(endless: float, more: str) -> None:
+def test_sample_size_mentions_seeds_where_seeds_are_the_cause(endless: float, more: str) -> None:
     need = {"half_width": 0.01, "seeds": None, "images": [24_689, None]}
-    seen = {"n": 3, "mean": 0.05, "low": -0.173, "high": 0.273, "endless_seeds": endless, "need": need}
-    said = settling_sentence({"evaluation": {"declared": "none"}}, seen)
-    assert said == f"To know it to ±1 it would take about 24,689 or more test images{more}"
+    contrast = {"n": 3, "mean": 0.05, "low": -0.173, "high": 0.273, "endless_seeds": endless, "need": need}
+    text = sample_size_words({"evaluation": {"declared": "none"}}, contrast)
+    assert text == f"An interval of ±1 percentage points needs about 24,689 or more test images{more}"
 
 
 @pytest.mark.parametrize(
     ("level", "words"),
     [(0.95, "95 %"), (0.975, "97.5 %"), (1 - 0.05 / 15, "99.7 %"), (0.9995, "99.95 %"), (0.99999, "99.999 %")],
 )
-def test_no_level_is_rounded_to_100(level: float, words: str) -> None:
+def test_confidence_level_is_never_rounded_to_100(level: float, words: str) -> None:
     assert level_words(level) == words
 
 
-def test_photos_that_nobody_knows_are_not_called_none() -> None:
+def test_unknown_training_images_are_reported_as_unknown() -> None:
     verdict = {"evaluation": {"images": 9, "declared": "none"}, "known": {
         "scratch": {"classes": [], "images": 0}, "file:a": {"classes": [], "images": None},
         "file:a+frozen": {"classes": [], "images": None}, "run:b": {"classes": [], "images": 4},
     }}  # fmt: skip
-    assert known(verdict) == [
-        "B was trained on 4 of the 9 test images: its numbers flatter it.",
-        "Whether a had seen any of the test images is not known: the photos of its training are not at hand.",
+    assert exposure_notes(verdict) == [
+        "B was trained on 4 of the 9 test images: its accuracy is biased upwards.",
+        "It is unknown whether a was trained on any of the test images: the training images are not available.",
     ]
 
 
-def test_one_has_no_plural() -> None:
+def test_pluralize() -> None:
     assert [pluralize(k, "test image") for k in (0, 1, 1200)] == ["0 test images", "1 test image", "1,200 test images"]
-
-
-def test_a_verdict_from_before_chosen_is_still_read(tmp_path: Path) -> None:
-    """There `winner` was val's choice, and the reference's rival was itself."""
-    a, b = rights(0.9, 0.5)
-    found = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    found["conditions"] = [verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})]
-
-    def old(one: dict[str, Any]) -> dict[str, Any]:
-        content = {name: value for name, value in one.items() if name != "chosen"}
-        return {**content, "winner": one["chosen"], "rival": one["primary"][1]}
-
-    content = {**old(found), "conditions": [old(one) for one in found["conditions"]]}
-    (tmp_path / "verdict.json").write_text(json.dumps(content))
-    assert read_verdict(tmp_path) == json.loads(json.dumps(found))
-    (tmp_path / "verdict.json").write_text(json.dumps(found))
-    assert read_verdict(tmp_path) == json.loads(json.dumps(found))

@@ -1,4 +1,4 @@
-"""Gradient health: the probe against plain torch, planted ailments found by name, and only those."""
+"""Health checks: the probe equals plain torch, and runs with a planted fault get its finding and no other."""
 
 import copy
 import itertools
@@ -30,7 +30,7 @@ from headstart.results import diagnosis
 from headstart.runs import runner
 from headstart.storage.journal import read_lines
 from headstart.telemetry.probe import Probe
-from tests.cli.test_main import in_a_process
+from tests.cli.test_main import run_python
 from tests.short_runs import command, finish, metrics, prepared
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
@@ -38,22 +38,24 @@ FEW = {**FAST, "fraction": 0.4}  # 25 steps an epoch, more or less
 
 
 @pytest.mark.parametrize("settings", [{}, {"norm": "none"}, {"shortcut": "off"}, {"network": "timm:test_resnet"}])
-def test_the_probe_measures_what_plain_torch_measures(settings: dict[str, Any]) -> None:
-    parts = prepared(image_size=24, **settings).parts
-    probe = Probe(parts)
-    twin = copy.deepcopy(parts.network)
-    first = structure.layer_names(twin)[0]
+def test_probe_equals_plain_torch(settings: dict[str, Any]) -> None:
+    context = prepared(image_size=24, **settings).context
+    probe = Probe(context)
+    copied = copy.deepcopy(context.network)
+    first = structure.layer_names(copied)[0]
     with torch.no_grad():
-        parts.network.get_submodule(first).weight.mul_(1.5)
-        twin.get_submodule(first).weight.mul_(1.5)
+        context.network.get_submodule(first).weight.mul_(1.5)
+        copied.get_submodule(first).weight.mul_(1.5)
     line = probe.line(3, 1)
-    photos = parts.batches.photos
+    photos = context.batches.photos
     rows = np.linspace(0, len(photos) - 1, 8).round().astype(int)
-    images = transforms.normalise(transforms.plain_batch(photos.pixels(rows), 24), parts.mean, parts.std, parts.device)
+    images = transforms.normalise(
+        transforms.plain_batch(photos.pixels(rows), 24), context.mean, context.std, context.device
+    )
     outputs: dict[str, torch.Tensor] = {}
-    for name in structure.block_names(twin):
-        twin.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out))
-    loss = F.cross_entropy(twin(images), torch.from_numpy(photos.labels[rows]))
+    for name in structure.block_names(copied):
+        copied.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out))
+    loss = F.cross_entropy(copied(images), torch.from_numpy(photos.labels[rows]))
     for output in outputs.values():
         output.retain_grad()
     loss.backward()
@@ -65,45 +67,47 @@ def test_the_probe_measures_what_plain_torch_measures(settings: dict[str, Any]) 
     assert all(0 < share < 1 for share in line["zeros"].values()) and set(line["dead"]) <= set(line["zeros"])
 
 
-def test_the_probe_counts_zeros_and_dead_filters_behind_each_relu() -> None:
-    parts = prepared(image_size=24).parts
+def test_probe_counts_zeros_and_dead_filters_of_each_relu() -> None:
+    context = prepared(image_size=24).context
     with torch.no_grad():
-        parts.network.layer2[0].bn1.bias[:32] = -20  # a quarter of its 128 filters, behind the first ReLU of the block
-    line = Probe(parts).line(0, 0)
+        context.network.layer2[0].bn1.bias[
+            :32
+        ] = -20  # a quarter of its 128 filters, before the first ReLU of the block
+    line = Probe(context).line(0, 0)
     assert line["dead"]["layer2.0.conv1"] == pytest.approx(0.25)
     assert line["zeros"]["layer2.0.conv1"] > 0.25
     assert line["dead"]["layer2.0.conv2"] == line["dead"]["layer1.0.conv1"] == 0
-    relus = sum(isinstance(module, torch.nn.ReLU) for module in parts.network.modules())
-    assert len(line["zeros"]) == 2 * (relus - 1) + 1  # each block's one serves twice
+    relus = sum(isinstance(module, torch.nn.ReLU) for module in context.network.modules())
+    assert len(line["zeros"]) == 2 * (relus - 1) + 1  # each block uses its ReLU twice
 
 
-def test_the_probe_leaves_everything_as_it_was() -> None:
-    parts = prepared(image_size=24, head="mlp:8").parts
-    probe = Probe(parts)
-    before = {name: tensor.clone() for name, tensor in parts.network.state_dict().items()}
+def test_probe_changes_no_state() -> None:
+    context = prepared(image_size=24, head="mlp:8").context
+    probe = Probe(context)
+    before = {name: tensor.clone() for name, tensor in context.network.state_dict().items()}
     generator = torch.get_rng_state()
     first = probe.line(0, 0)
     assert probe.line(0, 0) == first
-    assert all(torch.equal(tensor, before[name]) for name, tensor in parts.network.state_dict().items())
-    assert all(p.grad is None and p.requires_grad for p in parts.network.parameters()) and parts.network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in context.network.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in context.network.parameters()) and context.network.training
     assert torch.equal(torch.get_rng_state(), generator)
-    assert not any(module._forward_hooks for module in parts.network.modules())
+    assert not any(module._forward_hooks for module in context.network.modules())
 
 
-def carried_out(place: Path, **settings: Any) -> Path:
+def run_in(place: Path, **settings: Any) -> Path:
     try:
         return runner.start(resolve_settings({**FEW, **settings}).plan, place, NullReporter())
     except DivergedError:
         return next(place.glob("*/plan.json")).parent
 
 
-def named(folder: Path) -> list[str]:
-    return [finding.name for one in diagnosis.diagnose(folder) for finding in one.findings]
+def finding_names(folder: Path) -> list[str]:
+    return [finding.name for run in diagnosis.diagnose(folder) for finding in run.findings]
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Starts with an ailment, as files."""
+    """Files of initial weights, each with one fault."""
     place = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     dead = factory.build("resnet18", 4, stem="small")
@@ -114,28 +118,28 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 torch.nn.init.kaiming_normal_(module.weight).mul_(3)
                 module.bias.zero_()
-    monstrous = copy.deepcopy(exploding)
+    very_large = copy.deepcopy(exploding)
     with torch.no_grad():
-        for module in monstrous.modules():
+        for module in very_large.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.mul_(100)
-    plain = factory.build("resnet50", 4, stem="small", norm="none", shortcut=False)  # torch's default init
+    plain = factory.build("resnet50", 4, stem="small", norm="none", shortcut=False)  # torch's default initialization
     closed, closed_plain = (factory.build("resnet18", 4, stem="small", shortcut=shortcut) for shortcut in (True, False))
     with torch.no_grad():
-        closed.layer3[0].bn2.bias.fill_(-10)  # the gradient behind the blocks before it vanishes, and that is not why
+        closed.layer3[0].bn2.bias.fill_(-10)  # gradients of earlier blocks vanish, but dead filters are the cause
         for block in (closed_plain.layer1[1], closed_plain.layer2[1], closed_plain.layer3[1]):
             block.bn1.bias.fill_(-10)
-    found = {}
+    files = {}
     starts = {"dead": dead, "closed": closed, "closed plain": closed_plain, "exploding": exploding,
-              "monstrous": monstrous, "plain": plain}  # fmt: skip
+              "very large": very_large, "plain": plain}  # fmt: skip
     for name, network in starts.items():
         save_file(network.state_dict(), place / f"{name}.safetensors")
-        found[name] = f"file:{place / name}.safetensors"
-    return found
+        files[name] = f"file:{place / name}.safetensors"
+    return files
 
 
-def test_planted_ailments_are_found_and_only_those(planted: dict[str, str], tmp_path: Path) -> None:
-    sick = {
+def test_planted_faults_get_their_finding_and_no_other(planted: dict[str, str], tmp_path: Path) -> None:
+    faults = {
         "learning rate too high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
         "learning rate too low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
         "dead filters": [
@@ -143,37 +147,37 @@ def test_planted_ailments_are_found_and_only_those(planted: dict[str, str], tmp_
             {"start": planted["closed"]},
             {"start": planted["closed plain"], "shortcut": "off"},
         ],
-        "exploding gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "monstrous")],
+        "exploding gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "very large")],
         "vanishing gradients": [
             {"start": start, "network": "resnet50", "norm": "none", "shortcut": "off"}
             for start in (planted["plain"], "scratch:torch")
         ],
     }
-    for name, cases in sick.items():
+    for name, cases in faults.items():
         for number, settings in enumerate(cases):
-            folder = carried_out(tmp_path / f"{name}-{number}", **settings)
-            assert named(folder) == [name], settings
-            told = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"]
-            assert [line["name"] for line in told] == [name]  # while training, and once
+            folder = run_in(tmp_path / f"{name}-{number}", **settings)
+            assert finding_names(folder) == [name], settings
+            lines = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"]
+            assert [line["name"] for line in lines] == [name]  # during training, and once
 
 
-def test_what_is_healthy_or_frozen_is_not_called_ill(tmp_path: Path) -> None:
-    first = carried_out(tmp_path / "a", lr=0.01)
-    second = carried_out(tmp_path / "b", optimizer="adam", lr=0.001)
-    frozen = carried_out(tmp_path / "c", start=f"run:{second}", tuning="frozen", lr=0.01)
-    late = carried_out(tmp_path / "d", start=f"run:{second}", tuning="lp-ft")
-    assert named(first) == named(second) == []
-    assert named(frozen) == named(late) == ["frozen by design"]
-    assert all(one.healthy for folder in (first, second, frozen, late) for one in diagnosis.diagnose(folder))
+def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> None:
+    first = run_in(tmp_path / "a", lr=0.01)
+    second = run_in(tmp_path / "b", optimizer="adam", lr=0.001)
+    frozen = run_in(tmp_path / "c", start=f"run:{second}", tuning="frozen", lr=0.01)
+    late = run_in(tmp_path / "d", start=f"run:{second}", tuning="lp-ft")
+    assert finding_names(first) == finding_names(second) == []
+    assert finding_names(frozen) == finding_names(late) == ["frozen by design"]
+    assert all(run.healthy for folder in (first, second, frozen, late) for run in diagnosis.diagnose(folder))
     probes = [line for line in read_lines(late / "metrics.jsonl") if line["kind"] == "probe"]
-    assert probes[0]["step"] == 0 and len(probes) == 2  # and at the end: epochs are short
+    assert probes[0]["step"] == 0 and len(probes) == 2  # and one at the end, because epochs are short
 
 
 def assert_healthy(folder: Path) -> None:
-    """No finding at the end, none on the way, and enough of a run to say so."""
-    (one,) = diagnosis.diagnose(folder)
-    print(one.arm, one.healthy)
-    assert [finding.name for finding in one.findings if finding.unhealthy] == [] and one.healthy.startswith("Healthy")
+    """Assert that a run is long enough and has no finding during training or at its end."""
+    (run,) = diagnosis.diagnose(folder)
+    print(run.arm, run.healthy)
+    assert [finding.name for finding in run.findings if finding.unhealthy] == [] and run.healthy.startswith("Healthy")
     assert [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"] == []
 
 
@@ -188,15 +192,15 @@ LONGER_RUNS = [*SHORT_RUNS, {"lr": 0.05}, {"optimizer": "rmsprop", "lr": 0.001}]
 
 @pytest.mark.parametrize("settings", SHORT_RUNS, ids=str)
 def test_no_false_alarm_on_digits(settings: dict[str, Any], tmp_path: Path) -> None:
-    assert_healthy(carried_out(tmp_path, source="digits:6-9", **settings))
+    assert_healthy(run_in(tmp_path, source="digits:6-9", **settings))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", LONGER_RUNS, ids=str)
 def test_no_false_alarm_on_larger_digits(settings: dict[str, Any], tmp_path: Path) -> None:
-    """As docs/health.md has them; with the four on photos these are ten."""
+    """Check six of the ten runs of docs/health.md; the other four are on photos."""
     digits = {"source": "digits:6-9", "image_size": 16, "batch_size": 16, "fraction": 1.0, "epochs": "3ep"}
-    assert_healthy(carried_out(tmp_path, **digits, **settings))
+    assert_healthy(run_in(tmp_path, **digits, **settings))
 
 
 @pytest.mark.slow
@@ -213,44 +217,44 @@ def test_no_false_alarm_on_photos(
     if "start" in settings:
         settings = {**settings, "start": f"file:{cifar_weights}"}
     lab4 = {"source": str(clothing / "lab4.csv"), "image_size": 48, "batch_size": 32, "fraction": 1.0, "epochs": "4ep"}
-    assert_healthy(carried_out(tmp_path, **lab4, **settings))
+    assert_healthy(run_in(tmp_path, **lab4, **settings))
 
 
-def test_a_run_stopped_and_gone_on_with_tells_a_finding_once(tmp_path: Path) -> None:
+def test_resumed_run_reports_a_finding_once(tmp_path: Path) -> None:
     plan = resolve_settings({**FEW, "lr": 1e-5, "epochs": "4ep"}).plan
     folder = runner.start(plan, tmp_path, NullReporter(), until=2)
     runner.resume(folder, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
     assert [line["kind"] for line in lines].count("finding") == 1
     assert [line["epoch"] for line in lines if line["kind"] == "probe"] == [0, 4]
-    whole = carried_out(tmp_path / "whole", lr=1e-5, epochs="4ep")
+    whole = run_in(tmp_path / "whole", lr=1e-5, epochs="4ep")
     assert metrics(folder) == metrics(whole)
 
 
 @pytest.fixture(scope="module")
 def slow_learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run whose learning rate is too low."""
-    return carried_out(tmp_path_factory.mktemp("slow"), lr=1e-5)
+    """Finished run with a learning rate that is too low."""
+    return run_in(tmp_path_factory.mktemp("slow"), lr=1e-5)
 
 
 @pytest.fixture(scope="module")
 def long_record(slow_learner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run as if it had taken 200 epochs with a network of 60 layers: each epoch a copy of its last one."""
+    """The same run with 200 epochs and 60 layers: its last epoch is repeated."""
     folder = shutil.copytree(slow_learner, tmp_path_factory.mktemp("long") / "run")
     *lines, end = read_lines(folder / "metrics.jsonl")
-    one, two = (line["step"] for line in lines if line["kind"] == "epoch")
-    last = [line for line in lines if line["step"] > one and line["kind"] != "finding"]
+    first, second = (line["step"] for line in lines if line["kind"] == "epoch")
+    last = [line for line in lines if line["step"] > first and line["kind"] != "finding"]
     for more in range(1, 199):
-        lines += [{**line, "step": line["step"] + more * (two - one), "epoch": 2 + more} for line in last]
+        lines += [{**line, "step": line["step"] + more * (second - first), "epoch": 2 + more} for line in last]
     lines.append({**end, "step": lines[-1]["step"]})
     with (folder / "metrics.jsonl").open("w") as record:
         for line in lines:
-            record.write(json.dumps({name: widened(value) for name, value in line.items()}) + "\n")
+            record.write(json.dumps({name: with_60_layers(value) for name, value in line.items()}) + "\n")
     return folder
 
 
-def widened(value: Any) -> Any:
-    """A number for each layer, for 60 layers; other fields as they are."""
+def with_60_layers(value: Any) -> Any:
+    """Return a field with a number for each layer for 60 layers, and other fields unchanged."""
     if not isinstance(value, dict) or "conv1" not in value:
         return value
     return dict(zip((f"layer{i}" for i in range(60)), itertools.cycle(value.values())))
@@ -259,7 +263,7 @@ def widened(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("verb", "record"), [("diagnose", "slow_learner"), ("report", "slow_learner"), ("diagnose", "long_record")]
 )
-def test_what_reads_a_finished_run_is_quick_and_needs_no_torch(
+def test_diagnose_and_report_take_two_seconds_without_torch(
     verb: str, record: str, request: pytest.FixtureRequest
 ) -> None:
     folder = request.getfixturevalue(record)
@@ -270,23 +274,25 @@ def test_what_reads_a_finished_run_is_quick_and_needs_no_torch(
         f"main({[verb, str(folder)]})\n"
     )
     seconds = []
-    for _ in range(3):  # the machine may be busy with something else for a moment
-        clock = time.perf_counter()
-        found = in_a_process(code)
-        seconds.append(time.perf_counter() - clock)
-        assert found.returncode == 0, found.stderr
-        assert found.stdout.endswith("\nLOADED []\n") and found.stdout.count("\n") > 1
+    for _ in range(3):  # the machine may be busy
+        start = time.perf_counter()
+        process = run_python(code)
+        seconds.append(time.perf_counter() - start)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.endswith("\nLOADED []\n") and process.stdout.count("\n") > 1
     assert min(seconds) < 2, seconds
 
 
-def test_diagnose_tells_a_finding_and_refuses_what_makes_no_sense(slow_learner: Path, tmp_path: Path) -> None:
+def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Path, tmp_path: Path) -> None:
     folder = slow_learner
     code, out, err = finish(command("diagnose", folder))
     assert code == 0 and "Learning rate too low" in out and "Try --lr" in out, err
-    seen = json.loads(finish(command("diagnose", folder, "--json"))[1])
-    assert seen[0]["findings"][0]["name"] == "learning rate too low"
-    for words in (["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
-                  ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"]):  # fmt: skip
+    diagnoses = json.loads(finish(command("diagnose", folder, "--json"))[1])
+    assert diagnoses[0]["findings"][0]["name"] == "learning rate too low"
+    for words in (
+        ["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
+        ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"],
+    ):  # fmt: skip
         code, out, err = finish(command(*words))
         assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)
 
@@ -301,46 +307,44 @@ numbers = st.one_of(st.none(), st.floats(0, 1e30))
 
 
 @given(st.lists(st.tuples(numbers, numbers, numbers, st.floats(0, 1)), min_size=1, max_size=5), st.floats(0, 1e6))
-def test_any_record_has_at_most_one_ailment_with_sound_words(
-    found: list[tuple[float | None, float | None, float | None, float]], loss: float
+def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
+    measured: list[tuple[float | None, float | None, float | None, float]], loss: float
 ) -> None:
     history = History(PLAN)
-    for epoch, (low, high, ratio, share) in enumerate(found):
+    for epoch, (low, high, ratio, share) in enumerate(measured):
         step = 20 * epoch
-        history.take({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
-        history.take({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
+        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
         flow, dead = {"layer1.0": low, "layer4.1": high}, {"conv1": share}
-        history.take({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "flow": flow, "zeros": dead,
+        history.add({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "flow": flow, "zeros": dead,
                       "dead": dead, "distance": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
-        history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
-    unhealthy_findings = [one for one in checks.findings(history) if one.unhealthy]
-    assert len(unhealthy_findings) <= 1
-    for one in unhealthy_findings:
-        assert one.sentence.endswith(".") and "nan" not in one.sentence and "None" not in one.sentence
-        json.dumps(one.to_json(), allow_nan=False)
+        history.add({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
+    unhealthy = [finding for finding in checks.findings(history) if finding.unhealthy]
+    assert len(unhealthy) <= 1
+    for finding in unhealthy:
+        assert finding.sentence.endswith(".") and "nan" not in finding.sentence and "None" not in finding.sentence
+        json.dumps(finding.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
     assert checks.healthy_words(history).startswith("Healthy" if learning else "Too early to say")
 
 
-@pytest.mark.parametrize(("optimizer", "most"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
+@pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
 @pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.05, 0.5, 1e30])
 @pytest.mark.parametrize("ratio", [1e-9, 1e-6, 0.5])
-def test_no_rate_is_advised_that_nobody_would_take(optimizer: str, most: float, rate: float, ratio: float) -> None:
+def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, rate: float, ratio: float) -> None:
     history = History({**PLAN, "recipe": {"optimizer": optimizer, "lr": rate}}, state="finished")
     for epoch in range(1, 5):
-        history.take({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
-        history.take({"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
-        history.take(
-            {"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}}
-        )
-    (found,) = checks.findings(history)
-    assert found.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
-    advised = re.search(r"Try --lr (\S+)[.]$", found.advice)
+        history.add({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
+        history.add({"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.add({"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}})
+    (finding,) = checks.findings(history)
+    assert finding.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
+    advised = re.search(r"Try --lr (\S+)[.]$", finding.advice)
     if advised is None:
-        assert ratio < 0.5 and rate >= most and "--lr" not in found.advice
+        assert ratio < 0.5 and rate >= highest and "--lr" not in finding.advice
     else:
         new = float(advised[1])
-        assert new <= most and (new < rate if ratio == 0.5 else new > rate)
+        assert new <= highest and (new < rate if ratio == 0.5 else new > rate)
 
 
 def epochs_of(
@@ -350,60 +354,62 @@ def epochs_of(
     *,
     ratio: float = 0.1,
     confusion: list[list[int]] | None = None,
-    kept: float | None = None,
+    gradient_ratio: float | None = None,
 ) -> History:
-    """Updates of `ratio` all along, wild ones if not said, and these training losses, 50 steps each."""
+    """Return a history of epochs of 50 steps with these losses and updates of `ratio`, by default too large."""
     history = History(plan, state=state)
     for epoch, loss in enumerate(losses, 1):
         step = 50 * epoch
-        history.take({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": plan["recipe"]["lr"]}})
-        history.take({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
-        history.take({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss},
+        history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": plan["recipe"]["lr"]}})
+        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.add({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss},
                       "confusion": confusion or []})  # fmt: skip
-    if kept is not None:
-        flow = {"layer1.0": 0.1 * kept, "layer4.1": 0.1}
-        history.take({"kind": "probe", "step": 50 * len(losses), "epoch": len(losses), "loss": losses[-1],
+    if gradient_ratio is not None:
+        flow = {"layer1.0": 0.1 * gradient_ratio, "layer4.1": 0.1}
+        history.add({"kind": "probe", "step": 50 * len(losses), "epoch": len(losses), "loss": losses[-1],
                       "flow": flow, "zeros": {}, "dead": {}, "distance": {}})  # fmt: skip
     return history
 
 
 def names_of(history: History) -> list[str]:
-    return [one.name for one in checks.findings(history)]
+    return [finding.name for finding in checks.findings(history)]
 
 
 UNEQUAL = {**PLAN, "facts": {"class_names": ["a", "b", "c", "d"], "images": {"a": 254, "b": 504, "c": 271, "d": 822}}}
-ONE_ANSWER, SOME = [[0, 0, 0, 9]] * 4, [[1, 0, 0, 8]] * 4
+ONE_CLASS, TWO_CLASSES = [[0, 0, 0, 9]] * 4, [[1, 0, 0, 8]] * 4
 
 
-def test_a_network_that_has_learned_the_class_shares_alone_is_not_healthy() -> None:
-    """Losses as plain networks without a norm had them on photos of four unequal classes."""
+def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> None:
+    """Use losses of plain networks without a norm on photos of four unequal classes."""
     for losses in ([1.297, 1.235, 1.219], [1.309, 1.243, 1.239], [1.293, 1.232, 1.212]):
-        history = epochs_of(losses, UNEQUAL, "finished", ratio=1e-3, confusion=ONE_ANSWER, kept=0.002)
-        (found,) = checks.findings(history)
-        assert found.name == "degradation without vanishing"
-        assert "all get one answer" in found.evidence and "is 0.002 of that" in found.evidence
-    late = epochs_of([3.53, 2.21, 1.48], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
-    assert names_of(late) == [] and "Too early" in checks.healthy_words(late)  # it is on its way
-    stays = epochs_of([1.31, 1.243, 1.239], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
+        history = epochs_of(losses, UNEQUAL, "finished", ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.002)
+        (finding,) = checks.findings(history)
+        assert finding.name == "degradation without vanishing"
+        assert "all val images get the same prediction" in finding.evidence and "is 0.002 of that" in finding.evidence
+    late = epochs_of([3.53, 2.21, 1.48], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
+    assert names_of(late) == [] and "Too early" in checks.healthy_words(late)  # it is still improving
+    stays = epochs_of([1.31, 1.243, 1.239], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
     assert names_of(stays) == ["degradation without vanishing"]
-    blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", ratio=1e-3, confusion=ONE_ANSWER, kept=0.1)
+    blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
     assert names_of(blind) == [] and "Too early" in checks.healthy_words(blind)
-    single = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], kept=0.1)
+    single = epochs_of(
+        [1.2, 0.6, 0.3], UNEQUAL, "finished", confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
+    )
     assert "Healthy" in checks.healthy_words(single)  # all val images are of one class
-    learns = epochs_of([1.35, 1.2, 1.0], UNEQUAL, "finished", ratio=1e-3, confusion=SOME, kept=0.1)
+    learns = epochs_of([1.35, 1.2, 1.0], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
     assert names_of(learns) == [] and "Healthy" in checks.healthy_words(learns)
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
-def test_many_classes_are_given_time(losses: list[float]) -> None:
+def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
     plan = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)]}}
-    history = epochs_of(losses, plan, "finished", ratio=1e-3, kept=0.5)
+    history = epochs_of(losses, plan, "finished", ratio=1e-3, gradient_ratio=0.5)
     assert names_of(history) == [] and checks.healthy_words(history).startswith("Too early to say")
-    stuck = epochs_of([4.65] * 30, plan, "finished", ratio=1e-3, kept=0.5)
+    stuck = epochs_of([4.65] * 30, plan, "finished", ratio=1e-3, gradient_ratio=0.5)
     assert names_of(stuck) == ["degradation without vanishing"]
 
 
-def test_large_updates_are_no_ailment_of_a_run_that_gets_better_slowly() -> None:
+def test_large_updates_of_a_slowly_improving_run_are_no_finding() -> None:
     many = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)]}}
     assert names_of(epochs_of([4.7, 4.3, 3.9], many, "finished", ratio=0.18)) == []
     rare = {**PLAN, "facts": {"class_names": ["a", "b"], "images": {"a": 95, "b": 5}}}
@@ -411,8 +417,8 @@ def test_large_updates_are_no_ailment_of_a_run_that_gets_better_slowly() -> None
     assert names_of(epochs_of([1.5, 0.22, 0.19], rare, "finished", ratio=0.18)) == ["learning rate too high"]
 
 
-def test_a_loss_far_above_that_of_guessing_is_told_at_once() -> None:
-    """With wild updates, on train and on val; a run that is bad on one of the two alone is given its time."""
+def test_loss_far_above_the_uniform_loss_is_found_after_one_epoch() -> None:
+    """Large updates and a high loss on train and on val are enough; on one of the two alone they are not."""
     assert names_of(epochs_of([2.25], PLAN)) == ["learning rate too high"]
     assert names_of(epochs_of([2.15], PLAN)) == names_of(epochs_of([2.25], PLAN, ratio=0.02)) == []
     bad_on_val = epochs_of([2.15], PLAN)
@@ -422,41 +428,39 @@ def test_a_loss_far_above_that_of_guessing_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
-def test_a_tenth_is_tried_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
+def test_advice_is_a_tenth_of_the_rate_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
     plan = {**PLAN, "recipe": {"optimizer": "adam", "lr": rate}}
-    (found,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, "finished", ratio=ratio))
-    assert found.advice == f"Try --lr {min(advised, 0.01):g}."
+    (finding,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, "finished", ratio=ratio))
+    assert finding.advice == f"Try --lr {min(advised, 0.01):g}."
 
 
-def test_a_rate_that_is_still_warming_up_is_not_called_low() -> None:
-    history = History(PLAN)  # SGD at 0.01, of which a one-cycle schedule has come to a twentieth
+def test_learning_rate_in_warmup_is_not_too_low() -> None:
+    history = History(PLAN)  # SGD at 0.01 with a one-cycle schedule that is still warming up
     for epoch in (1, 2):
-        history.take({"kind": "step", "step": 50 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": 0.002}})
-        history.take({"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "ratio": {"conv1": 2e-5, "fc": 2e-5}})
-        history.take(
-            {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}}
-        )
+        history.add({"kind": "step", "step": 50 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": 0.002}})
+        history.add({"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "ratio": {"conv1": 2e-5, "fc": 2e-5}})
+        history.add({"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}})
     assert names_of(history) == []
     assert [update for *_, update in history.updates()] == pytest.approx([1e-4, 1e-4])
 
 
-def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
+def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
     plan = {**PLAN, "network": {"norm": "none", "shortcut": "on"}}
     history, noticed = History(plan), set[str]()
     probe = {"kind": "probe", "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
-    history.take({**probe, "step": 0, "epoch": 0, "loss": 6.2})
-    (told,) = checks.new_findings(history, noticed)
-    assert told["name"] == "exploding gradients" and not told["withdrawn"] and noticed == {"exploding gradients"}
+    history.add({**probe, "step": 0, "epoch": 0, "loss": 6.2})
+    (line,) = checks.new_findings(history, noticed)
+    assert line["name"] == "exploding gradients" and not line["withdrawn"] and noticed == {"exploding gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
-        history.take(
+        history.add(
             {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}}
         )
-    history.take({**probe, "step": 150, "epoch": 3, "loss": 0.5})
+    history.add({**probe, "step": 150, "epoch": 3, "loss": 0.5})
     assert checks.new_findings(history, noticed) == []  # it may come back
     history.state = "finished"
-    (gone,) = checks.new_findings(history, noticed)
-    assert gone["name"] == "exploding gradients" and gone["withdrawn"] and checks.unhealthy_findings(history) == []
-    history.state = "diverged"  # what another cause would hide is looked for all the same
+    (line,) = checks.new_findings(history, noticed)
+    assert line["name"] == "exploding gradients" and line["withdrawn"] and checks.unhealthy_findings(history) == []
+    history.state = "diverged"  # a finding that another cause hides is checked all the same
     lines = checks.new_findings(history, {"exploding gradients"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("learning rate too high", False), ("exploding gradients", True),
@@ -466,47 +470,47 @@ def test_what_was_noticed_and_has_passed_is_withdrawn_at_the_end() -> None:
     assert names_of(still) == ["exploding gradients"]
 
 
-def test_what_another_cause_hides_at_the_end_is_not_withdrawn() -> None:
-    wild = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
+def test_hidden_findings_are_not_withdrawn() -> None:
+    unstable = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
     probe = {"kind": "probe", "epoch": 3, "step": 150, "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
-    wild.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
-    lines = checks.new_findings(wild, {"learning rate too high", "dead filters"})
+    unstable.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
+    lines = checks.new_findings(unstable, {"learning rate too high", "dead filters"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("exploding gradients", False), ("dead filters", True),
     ]  # fmt: skip
     stuck = epochs_of([1.1, 1.1, 1.1], PLAN, "finished", ratio=1e-3)
     faded = {**probe, "loss": 1.1, "flow": {"layer1.0": 1e-7, "layer4.1": 0.1}}
-    for share, told in ((0.0, "vanishing gradients"), (0.95, "dead filters")):
+    for share, name in ((0.0, "vanishing gradients"), (0.95, "dead filters")):
         stuck.probes = [
             {**faded, "step": 0, "epoch": 0, "dead": {"layer2": share}},
             {**faded, "dead": {"layer2": share}},
         ]
-        assert names_of(stuck) == [told]
+        assert names_of(stuck) == [name]
         assert not any(line["withdrawn"] for line in checks.new_findings(stuck, {"vanishing gradients"}))
 
 
-def test_a_run_that_still_gets_better_is_left_in_peace() -> None:
-    assert [one.name for one in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
+def test_improving_run_has_no_finding() -> None:
+    assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
-    assert [one.name for one in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
+    assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
     assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, "finished")) == []
     assert checks.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
     assert checks.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
 
 
-def test_one_who_guesses_knows_the_shares_of_the_classes() -> None:
+def test_prior_entropy_is_that_of_the_class_frequencies() -> None:
     shares = {**PLAN, "facts": {"class_names": ["a", "b"], "images": {"a": 95, "b": 5}}}
     assert History(shares).prior_entropy == pytest.approx(stats.entropy([0.95, 0.05]))
     assert History(PLAN).prior_entropy == pytest.approx(math.log(3))
 
 
 @pytest.mark.parametrize(("ratio", "name"), [(1e-2, None), (1e-4, "vanishing gradients"), (1e5, "exploding gradients")])
-def test_flow_is_judged_from_the_first_block_to_the_last(ratio: float, name: str | None) -> None:
+def test_gradient_ratio_compares_the_first_with_the_last_block(ratio: float, name: str | None) -> None:
     history = History(PLAN)
     flow = {"layer1.0": 0.1 * ratio, "layer2.0": 0.05, "layer4.1": 0.1}
-    history.take(
+    history.add(
         {"kind": "probe", "step": 0, "epoch": 0, "loss": 1.1, "flow": flow, "zeros": {}, "dead": {}, "distance": {}}
     )
-    found = checks.findings(history)
-    assert [one.name for one in found] == ([name] if name else [])
-    assert not found or (found[0].layer == "layer1.0" and found[0].value == pytest.approx(ratio))
+    findings = checks.findings(history)
+    assert [finding.name for finding in findings] == ([name] if name else [])
+    assert not findings or (findings[0].layer == "layer1.0" and findings[0].value == pytest.approx(ratio))

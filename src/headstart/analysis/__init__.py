@@ -1,1 +1,1 @@
-"""What the numbers say: statistics, decision and words. numpy and scipy, no torch."""
+"""Statistics, decisions and sentences of a study's verdict (numpy and scipy, no torch)."""

@@ -7,34 +7,43 @@ from typing import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
-MOST_CLASSES = 30  # that a confusion shows
+MAX_SHOWN_CLASSES = 30
 
 
-def in_turn(lists: Mapping[K, Sequence[V]]) -> Iterator[tuple[K, V]]:
-    """The first of each list with the list's name, then the second of each, and so on."""
-    for at in range(max(map(len, lists.values()), default=0)):
-        yield from ((name, some[at]) for name, some in lists.items() if at < len(some))
+def round_robin(lists: Mapping[K, Sequence[V]]) -> Iterator[tuple[K, V]]:
+    """Yield (key, item) pairs: the first item of each list, then the second of each, and so on."""
+    for index in range(max(map(len, lists.values()), default=0)):
+        yield from ((key, items[index]) for key, items in lists.items() if index < len(items))
 
 
 def shown_classes(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Which classes a confusion `counts[true][said]` shows, in order: all, or of very many those confused most."""
-    confused = (at for _, true, said in _confused(counts) for at in (true, said))
-    return sorted(list(dict.fromkeys([*confused, *range(len(counts))]))[:MOST_CLASSES])
+    """Return the indices of the classes to show, in ascending order.
+
+    Args:
+        counts: Confusion matrix `counts[true][predicted]`.
+
+    Returns:
+        All classes, or the `MAX_SHOWN_CLASSES` that are confused most often if there are more.
+    """
+    confused = (label for _, true, predicted in confused_pairs(counts) for label in (true, predicted))
+    return sorted(list(dict.fromkeys([*confused, *range(len(counts))]))[:MAX_SHOWN_CLASSES])
 
 
 def shown_cells(counts: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The cells (true, said) that a confusion shows and that have images: mistakes first, the most frequent first."""
-    shown = shown_classes(counts)
-    wrong = [(true, said) for _, true, said in _confused(counts) if true in shown and said in shown]
-    return [*wrong, *((at, at) for at in shown if counts[at][at])]
+    """Return the non-empty cells (true, predicted) of the shown classes: errors first, the most frequent first."""
+    classes = shown_classes(counts)
+    errors = [
+        (true, predicted) for _, true, predicted in confused_pairs(counts) if true in classes and predicted in classes
+    ]
+    return [*errors, *((label, label) for label in classes if counts[label][label])]
 
 
-def _confused(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
-    """(how many, true, said) of what is not right, the most first."""
+def confused_pairs(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+    """Return (count, true, predicted) of the errors in `counts[true][predicted]`, the most frequent first."""
     pairs = [
-        (count, true, said)
+        (count, true, predicted)
         for true, row in enumerate(counts)
-        for said, count in enumerate(row)
-        if count and true != said
+        for predicted, count in enumerate(row)
+        if count and true != predicted
     ]
     return sorted(pairs, key=lambda pair: -pair[0])

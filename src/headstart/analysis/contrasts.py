@@ -1,6 +1,6 @@
-"""From who-was-right tables to decisions: every contrast of a study, in the declared order and with declared rules.
+"""Decide every contrast of a study from correctness tables, in the declared order and by the declared rules.
 
-An arm is an array `correct` [n seeds, m judge images] of 0 and 1. Arms of one study share seeds and images, so that
+An arm is an array `correct` [n seeds, m test images] of 0 and 1. The arms of a study share seeds and images, so that
 differences are paired.
 """
 
@@ -15,57 +15,63 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.statistics import (
-    ROUNDING,
+    ROUNDING_ERROR,
     CrossedInterval,
     SampleSizeEstimate,
-    balance,
+    balanced_weights,
     bonferroni,
-    crossed,
+    crossed_interval,
     holm,
-    need,
+    required_sample_size,
     sign_flip,
 )
 from headstart.config.study_config import FEWEST_SEEDS
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
-Table = npt.NDArray[np.int8]
-ALL_PAIRS = 5  # up to so many arms every pair is a contrast; beyond, each arm against the reference
+MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """First arm minus second arm, in accuracy (0 to 1)."""
+    """Difference of two arms, first minus second, in accuracy (0 to 1)."""
 
     first: str
     second: str
     primary: bool
     outcome: Outcome
-    by_less_than_margin: bool  # better or worse, but perhaps by less than the tie
+    by_less_than_margin: bool  # better or worse, but possibly by less than the margin
     mean: float
     low: float
     high: float
     level: float
     p: float
     p_adjusted: float
-    p_sign_flip: float | None  # None beyond 20 seeds
+    p_sign_flip: float | None  # None above 20 seeds
     endless_seeds: float
     degrees: float
     wins: int
     losses: int
     n: int
     m: int
-    need: SampleSizeEstimate | None  # of an undecided one with enough seeds: seeds or images that would settle it
+    need: SampleSizeEstimate | None  # seeds or images that would decide it; only if undecided with enough seeds
 
 
-def decide(low: float, high: float, *, margin: float, n: int, unseen: float = 0.0) -> tuple[Outcome, bool]:
-    """The outcome and whether it may be by less than the tie. In this order:
+def decide(low: float, high: float, *, margin: float, n: int, undetected: float = 0.0) -> tuple[Outcome, bool]:
+    """Return the outcome of an interval, and whether the difference may be smaller than the margin.
 
-    fewer than 3 seeds: undecided; inside ± tie, on images enough that they cannot hide more than it: equal; without 0:
-    better or worse; else undecided. `unseen` is what so few images may hide (`Crossed.unseen`).
+    The rules apply in this order: fewer than 3 seeds: undecided; interval inside ± margin, and enough images to detect
+    a difference of the margin: equal; interval excludes 0: better or worse; otherwise undecided.
+
+    Args:
+        low: Lower end of the interval, in accuracy.
+        high: Upper end of the interval.
+        margin: Equivalence margin, in accuracy.
+        n: Number of seeds.
+        undetected: Difference that the images can miss (`CrossedInterval.undetected`).
     """
     if n < FEWEST_SEEDS:
         return "undecided", False
-    if -margin <= low and high <= margin and unseen <= margin:
+    if -margin <= low and high <= margin and undetected <= margin:
         return "equal", False
     if low > 0:
         return "better", low < margin
@@ -74,85 +80,99 @@ def decide(low: float, high: float, *, margin: float, n: int, unseen: float = 0.
     return "undecided", False
 
 
-def pairs(arms: Sequence[str], reference: str, primary: tuple[str, str]) -> list[tuple[str, str]]:
-    """The contrasts of a study, primary first: every pair of up to five arms, else each arm with the reference."""
-    if len(arms) <= ALL_PAIRS:
+def contrast_pairs(arms: Sequence[str], reference: str, primary: tuple[str, str]) -> list[tuple[str, str]]:
+    """Return the pairs of a study, primary first: all pairs of up to five arms, else each arm with the reference."""
+    if len(arms) <= MAX_ARMS_ALL_PAIRS:
         others = [(b, a) if a == reference else (a, b) for a, b in combinations(arms, 2)]
     else:
         others = [(arm, reference) for arm in arms if arm != reference]
     return [primary, *(pair for pair in others if set(pair) != set(primary))]
 
 
-def contrasts(
+def compute_contrasts(
     correct: Mapping[str, npt.ArrayLike],
-    wanted: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[str, str]],
     *,
     margin: float,
     labels: npt.ArrayLike | None = None,
     level: float = 0.95,
     primary_level: float | None = None,
 ) -> list[Contrast]:
-    """Every pair in `wanted`, the first of which is the primary one and stands at `level` by itself.
+    """Compute the contrast of every pair.
 
-    Where looks were taken, `primary_level` is one minus the boundary of the last one: its interval is then one of
-    those that hold together at all looks (Jennison & Turnbull 1989).
+    The first pair is the primary contrast and has its own `level`. The others form a family: intervals at the
+    Bonferroni level, p-values by Holm.
 
-    The others form a family: intervals at the Bonferroni level, p-values by Holm. With `labels` [m] the metric is the
-    balanced accuracy. Raises ValueError for arms of different shape.
+    Args:
+        correct: For each arm [seeds, images] of 0 and 1.
+        pairs: Pairs of arm names, the primary one first.
+        margin: Equivalence margin, in accuracy.
+        labels: True labels [m]. If given, the metric is balanced accuracy.
+        level: Confidence level.
+        primary_level: After interim analyses, one minus the boundary of the last one. The primary interval is then one
+            of those that hold together at all interim analyses (Jennison & Turnbull 1989).
+
+    Raises:
+        ValueError: Arms differ in shape.
     """
     tables = {name: np.asarray(table, dtype=np.float64) for name, table in correct.items()}
     if len({table.shape for table in tables.values()}) > 1:
         raise ValueError("arms of one study have the same seeds and images")
-    weights = np.ones(1) if labels is None else balance(labels)
-    family = bonferroni(primary_level or level, len(wanted) - 1)  # the end of a study that looked is that of all arms
-    found, shown = [], []
-    for number, (first, second) in enumerate(wanted):
+    weights = np.ones(1) if labels is None else balanced_weights(labels)
+    # interim analyses end the study for all arms, so that the family shares the primary level
+    family_level = bonferroni(primary_level or level, len(pairs) - 1)
+    intervals, per_seed = [], []
+    for number, (first, second) in enumerate(pairs):
         difference = (tables[first] - tables[second]) * weights
-        found.append(crossed(difference, (primary_level or level) if number == 0 else family, float(weights.max())))
-        shown.append(difference.mean(axis=1))
-    adjusted = [found[0].p, *holm([f.p for f in found[1:]])]
+        pair_level = (primary_level or level) if number == 0 else family_level
+        intervals.append(crossed_interval(difference, pair_level, float(weights.max())))
+        per_seed.append(difference.mean(axis=1))
+    adjusted = [intervals[0].p, *holm([interval.p for interval in intervals[1:]])]
     return [
-        _contrast(pair, number == 0, result, seeds, p, margin)
-        for number, (pair, result, seeds, p) in enumerate(zip(wanted, found, shown, adjusted, strict=True))
+        _contrast(pair, number == 0, interval, differences, p, margin)
+        for number, (pair, interval, differences, p) in enumerate(
+            zip(pairs, intervals, per_seed, adjusted, strict=True)
+        )
     ]
 
 
 def _contrast(
     pair: tuple[str, str],
     primary: bool,
-    found: CrossedInterval,
+    interval: CrossedInterval,
     per_seed: npt.NDArray[np.float64],
     p: float,
     margin: float,
 ) -> Contrast:
     n = len(per_seed)
-    outcome, by_less = decide(found.low, found.high, margin=margin, n=n, unseen=found.unseen)
+    outcome, by_less = decide(interval.low, interval.high, margin=margin, n=n, undetected=interval.undetected)
     return Contrast(
         first=pair[0],
         second=pair[1],
         primary=primary,
         outcome=outcome,
         by_less_than_margin=by_less,
-        mean=found.mean,
-        low=found.low,
-        high=found.high,
-        level=found.level,
-        p=found.p,
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        level=interval.level,
+        p=interval.p,
         p_adjusted=p,
         p_sign_flip=sign_flip(per_seed) if n <= 20 else None,
-        endless_seeds=found.endless_seeds,
-        degrees=found.degrees,
-        wins=int((per_seed > ROUNDING).sum()),
-        losses=int((per_seed < -ROUNDING).sum()),
+        endless_seeds=interval.endless_seeds,
+        degrees=interval.degrees,
+        wins=int((per_seed > ROUNDING_ERROR).sum()),
+        losses=int((per_seed < -ROUNDING_ERROR).sum()),
         n=n,
-        m=found.squares.m,
-        need=_need(found, margin) if outcome == "undecided" and n >= FEWEST_SEEDS else None,
+        m=interval.squares.m,
+        need=_sample_size(interval, margin) if outcome == "undecided" and n >= FEWEST_SEEDS else None,
     )
 
 
-def _need(found: CrossedInterval, margin: float) -> SampleSizeEstimate:
-    """What would settle an undecided contrast: ± the tie, or half of that where it is known so well already.
+def _sample_size(interval: CrossedInterval, margin: float) -> SampleSizeEstimate:
+    """Return the sample size for a half-width of the margin, or of half the margin where that is reached already.
 
-    An interval of ± half the tie is always decided: it leaves out 0, or lies inside the tie.
+    An interval with a half-width of half the margin always decides: it excludes 0 or lies inside the margin.
     """
-    return need(found, margin if found.squares.half_width(found.level) > margin else margin / 2)
+    reached = interval.squares.half_width(interval.level) <= margin
+    return required_sample_size(interval, margin / 2 if reached else margin)

@@ -1,12 +1,13 @@
-"""Data efficiency: what a start is worth in labels, and where two learning curves cross.
+"""Data efficiency: what an arm is worth in labels, and where two learning curves cross.
 
-An arm is an array of accuracies [n seeds, k fractions] of the photos; arms share seeds, and the fractions of a seed are
-nested, so everything is paired by seed. Between fractions a curve is taken as linear in the logarithm of the labels.
+An arm is an array of accuracies [n seeds, k fractions] of the training images. Arms share seeds and the fractions of a
+seed are nested, so that everything is paired by seed. Between fractions a curve is linear in the logarithm of the
+labels.
 
-The bands come from inverting a paired t test (Fieller 1954): a share x belongs to the band unless the mean over seeds
-of `reference(x) - first(f)` differs from 0 by more than `t(n-1) s/√n`. At the true x that happens with 1 - level, so
-the band covers at every n and at the ends of the curve, where resampling few seeds would not. It carries the luck of
-the seeds; the test images are the same throughout.
+The intervals invert a paired t test (Fieller 1954): a share x belongs to the interval unless the mean over seeds of
+`reference(x) - first(f)` differs from 0 by more than `t(n-1) s/√n`. At the true x that happens with probability
+1 - level, so that the interval covers at every n and at the ends of the curve, where resampling few seeds would not. It
+contains the variation between seeds only: the test images are the same throughout.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from headstart.analysis.headline import arm_of
+
 Array = npt.NDArray[np.float64]
-POINTS = 1001  # of the grid on which bands are found: 0.23 % apart over a decade of labels
+GRID_SIZE = 1001  # points of the grid for intervals: 0.23 % apart over a decade of labels
 
 
 @dataclass(frozen=True)
 class LabelEquivalence:
-    """With `fraction` of the labels the first arm has what the reference has with `factor` times as many.
+    """Labels that the reference needs for the accuracy of the first arm at `fraction`, as a `factor` of that fraction.
 
-    `factor` is None where the reference's curve does not reach it (more than `most`) or begins above it (less than
-    `least`). `low` and `high` are None where the band is open: the curve ends before.
+    `factor` is None where the reference's curve does not reach that accuracy (more than `most`) or starts above it
+    (less than `least`). `low` and `high` are None where the interval is open because the curve ends.
     """
 
     fraction: float
@@ -43,30 +46,38 @@ class LabelEquivalence:
 
 @dataclass(frozen=True)
 class Crossover:
-    """The share of the labels at which the two arms are equal, with its band; None where that is open."""
+    """Share of the labels at which two arms are equal, with its interval; an open end is None."""
 
     fraction: float
     low: float | None
     high: float | None
 
 
-def worth(
+def label_equivalence(
     first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = 0.95
 ) -> list[LabelEquivalence]:
-    """For each fraction, how many times its labels the reference needs for the first arm's accuracy.
+    """Return for each fraction how many times its labels the reference needs for the first arm's accuracy.
 
-    The factor is read off the reference's mean curve, where that first reaches the first arm's mean. Raises ValueError
-    for fewer than two seeds or fractions, or arms of different shape.
+    The factor is where the reference's mean curve first reaches the first arm's mean.
+
+    Args:
+        first: Accuracies of the first arm [n seeds, k fractions].
+        reference: Accuracies of the reference, of the same shape.
+        fractions: The k fractions, in ascending order.
+        level: Confidence level of the intervals.
+
+    Raises:
+        ValueError: Fewer than two seeds or fractions, or arms of different shape.
     """
     a, r, x = _checked(first, reference, fractions)
     grid, curves = _curves(r, x)
-    found = []
+    equivalences = []
     for column, fraction in enumerate(x):
         difference = curves - a[:, column, None]
-        low, high = _band(difference, grid, level)
+        low, high = _interval(difference, grid, level)
         mean = difference.mean(axis=0)
         reached = _first_zero(mean, grid) if mean[0] <= 0 else None
-        found.append(
+        equivalences.append(
             LabelEquivalence(
                 fraction=float(fraction),
                 factor=None if reached is None else reached / float(fraction),
@@ -77,80 +88,86 @@ def worth(
                 more=bool(mean.max() < 0),
             )
         )
-    return found
+    return equivalences
 
 
 def crossover(
     first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = 0.95
 ) -> Crossover | None:
-    """Where the mean curves cross; None where the sign of their difference is the same at both ends.
+    """Return where the mean curves cross, or None if their difference has the same sign at both ends.
 
-    Raises ValueError as `worth`.
+    Args:
+        first: Accuracies of the first arm [n seeds, k fractions].
+        reference: Accuracies of the reference, of the same shape.
+        fractions: The k fractions, in ascending order.
+        level: Confidence level of the interval.
+
+    Raises:
+        ValueError: Fewer than two seeds or fractions, or arms of different shape.
     """
     a, r, x = _checked(first, reference, fractions)
     grid, difference = _curves(r - a, x)
     mean = difference.mean(axis=0)
     if mean[0] * mean[-1] >= 0:
         return None
-    turned = difference if mean[0] < 0 else -difference
-    at = _first_zero(turned.mean(axis=0), grid)
-    low, high = _band(turned, grid, level)
-    return None if at is None else Crossover(at, low, high)
+    rising = difference if mean[0] < 0 else -difference
+    fraction = _first_zero(rising.mean(axis=0), grid)
+    low, high = _interval(rising, grid, level)
+    return None if fraction is None else Crossover(fraction, low, high)
 
 
 def data_efficiency(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What verdict.json says under `labels`, of the primary pair at the budget that was asked last.
+    """Return `labels` of verdict.json: the data efficiency of the primary pair at the last budget.
 
-    `conditions` are those of a verdict, in the order of their fractions. None with one fraction, or with fewer than two
-    seeds that both arms have on all of them.
+    Args:
+        conditions: Conditions of a verdict, in the order of their fractions.
+
+    Returns:
+        None with one fraction, or with fewer than two seeds that both arms have at all fractions.
     """
-    here = [condition for condition in conditions if condition["budget"] == conditions[-1]["budget"]]
-    if len(here) < 2:
+    last_budget = [condition for condition in conditions if condition["budget"] == conditions[-1]["budget"]]
+    if len(last_budget) < 2:
         return None
-    pair = here[-1]["primary"]
-    scores = {
-        name: [{run["seed"]: run["test"] for run in _arm(condition, name)["seeds"]} for condition in here]
+    pair = last_budget[-1]["primary"]
+    curves = {
+        name: [{run["seed"]: run["test"] for run in arm_of(condition, name)["seeds"]} for condition in last_budget]
         for name in pair
     }
-    seeds = sorted(set[int].intersection(*(set(of_seed) for curve in scores.values() for of_seed in curve)))
+    seeds = sorted(set[int].intersection(*(set(by_seed) for curve in curves.values() for by_seed in curve)))
     if len(seeds) < 2:
         return None
-    first, reference = ([[of_seed[seed] for of_seed in scores[name]] for seed in seeds] for name in pair)
-    fractions = [condition["fraction"] for condition in here]
+    first, reference = ([[by_seed[seed] for by_seed in curves[name]] for seed in seeds] for name in pair)
+    fractions = [condition["fraction"] for condition in last_budget]
     crossing = crossover(first, reference, fractions)
     return {
         "first": pair[0],
         "reference": pair[1],
         "level": 0.95,
         "n": len(seeds),
-        "worth": [asdict(one) for one in worth(first, reference, fractions)],
+        "worth": [asdict(equivalence) for equivalence in label_equivalence(first, reference, fractions)],
         "crossover": None if crossing is None else asdict(crossing),
     }
 
 
-def _arm(condition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(arm for arm in condition["arms"] if arm["name"] == name)
-    return found
-
-
 def _checked(first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float]) -> tuple[Array, Array, Array]:
+    """Return the inputs as arrays, or raise ValueError."""
     a, r, x = (np.asarray(values, dtype=np.float64) for values in (first, reference, fractions))
     if a.shape != r.shape or a.ndim != 2 or a.shape[1] != len(x):
         raise ValueError("arms of one study have the same seeds and fractions")
     if len(a) < 2 or len(x) < 2 or not (np.diff(x) > 0).all() or x[0] <= 0:
-        raise ValueError("a curve needs two seeds at least, and two fractions in rising order")
+        raise ValueError("a curve needs at least two seeds, and at least two fractions in ascending order")
     return a, r, x
 
 
 def _curves(values: Array, fractions: Array) -> tuple[Array, Array]:
-    """A grid of shares, and each seed's curve [n, grid] on it; the fractions themselves are points of the grid."""
+    """Return a grid of shares and each seed's curve on it [n, grid]; the grid contains the fractions."""
     ends = np.log(fractions)
-    logs = np.unique(np.concatenate([np.linspace(ends[0], ends[-1], POINTS), ends]))
+    logs = np.unique(np.concatenate([np.linspace(ends[0], ends[-1], GRID_SIZE), ends]))
     return np.exp(logs), np.array([np.interp(logs, np.log(fractions), row) for row in values])
 
 
 def _first_zero(mean: Array, grid: Array) -> float | None:
-    """Where a curve that begins at or below 0 first reaches it, linear in the logarithm; None where it never does."""
+    """Return where a curve that starts at or below 0 first reaches 0, linear in the logarithm, or None."""
     above = np.flatnonzero(mean >= 0)
     if not len(above):
         return None
@@ -162,10 +179,11 @@ def _first_zero(mean: Array, grid: Array) -> float | None:
     return math.exp(low + float(share) * (high - low))
 
 
-def _band(difference: Array, grid: Array, level: float) -> tuple[float | None, float | None]:
-    """Shares that cannot be told from where `difference` [n, grid], which rises, is 0; None for an open end.
+def _interval(difference: Array, grid: Array, level: float) -> tuple[float | None, float | None]:
+    """Return the interval of the share at which the rising `difference` [n, grid] is 0; an open end is None.
 
-    Below are those up to which it is significantly negative, above those from which on it is significantly positive.
+    The lower end is the last share up to which the difference is significantly negative, the upper end the first share
+    from which on it is significantly positive.
     """
     n = len(difference)
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * difference.std(axis=0, ddof=1) / math.sqrt(n)

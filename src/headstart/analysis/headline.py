@@ -1,26 +1,27 @@
-"""What a verdict comes to: the contrast that its headline rests on, and the winner, where there is one."""
+"""Select the contrast that the headline of a verdict rests on, and the winner."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headstart.analysis.statistics import ROUNDING
+from headstart.analysis.statistics import ROUNDING_ERROR
 from headstart.analysis.wording import Verdict
 from headstart.errors import DataError
 from headstart.storage.files import read_json
 
 
 def flip_contrast(contrast: dict[str, Any], first: str) -> dict[str, Any]:
-    """The same contrast as `first` minus the other."""
+    """Return the contrast as `first` minus the other arm."""
     if contrast["first"] == first:
         return contrast
-    other = {"better": "worse", "worse": "better"}
+    opposite = {"better": "worse", "worse": "better"}
     return {
         **contrast,
         "first": contrast["second"],
         "second": contrast["first"],
-        "outcome": other.get(contrast["outcome"], contrast["outcome"]),
+        "outcome": opposite.get(contrast["outcome"], contrast["outcome"]),
         "mean": -contrast["mean"],
         "low": -contrast["high"],
         "high": -contrast["low"],
@@ -30,48 +31,47 @@ def flip_contrast(contrast: dict[str, Any], first: str) -> dict[str, Any]:
 
 
 def key_contrast(verdict: Verdict) -> dict[str, Any] | None:
-    """The contrast that the headline rests on: the arm that val chose, and its rival. None with one seed."""
-    wanted = {verdict["chosen"], verdict["rival"]}
-    return next((dict(c) for c in verdict["contrasts"] if {c["first"], c["second"]} == wanted), None)
+    """Return the contrast of the arm selected on val with its rival, or None with one seed."""
+    pair = {verdict["chosen"], verdict["rival"]}
+    return next((dict(c) for c in verdict["contrasts"] if {c["first"], c["second"]} == pair), None)
 
 
 def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
-    """`key_contrast` as it is told: the arm that is ahead comes first, of equals the one that val chose."""
+    """Return `key_contrast` with the better arm first; of equal arms the one that was selected on val."""
     contrast = key_contrast(verdict)
     if contrast is None:
         return None
-    mine = flip_contrast(contrast, verdict["chosen"])
-    return mine if mine["mean"] >= -ROUNDING else flip_contrast(contrast, mine["second"])
+    contrast = flip_contrast(contrast, verdict["chosen"])
+    return contrast if contrast["mean"] >= -ROUNDING_ERROR else flip_contrast(contrast, contrast["second"])
+
+
+def arm_of(verdict: Verdict, name: str) -> Mapping[str, Any]:
+    """Return the results of the arm `name`."""
+    arm: Mapping[str, Any] = next(arm for arm in verdict["arms"] if arm["name"] == name)
+    return arm
 
 
 def beaten_by(verdict: Verdict, arm: str) -> list[str]:
-    """The arms that did better than `arm` on the images that judge, by contrasts that are decided."""
-    seen = [flip_contrast(dict(c), arm) for c in verdict["contrasts"] if arm in (c["first"], c["second"])]
-    return [one["second"] for one in seen if one["outcome"] == "worse"]
+    """Return the arms that are better than `arm` on the evaluation images, by decided contrasts."""
+    contrasts = [flip_contrast(dict(c), arm) for c in verdict["contrasts"] if arm in (c["first"], c["second"])]
+    return [contrast["second"] for contrast in contrasts if contrast["outcome"] == "worse"]
 
 
 def winner_of(verdict: Verdict) -> str | None:
-    """The arm that beat the other one of the headline's contrast and lost to none; None where there is no such arm."""
-    seen = headline_contrast(verdict)
-    if seen is None or seen["outcome"] != "better" or beaten_by(verdict, seen["first"]):
+    """Return the arm that is better in the headline's contrast and worse in none, or None."""
+    contrast = headline_contrast(verdict)
+    if contrast is None or contrast["outcome"] != "better" or beaten_by(verdict, contrast["first"]):
         return None
-    return str(seen["first"])
+    return str(contrast["first"])
 
 
 def read_verdict(folder: Path) -> dict[str, Any]:
-    """verdict.json of the study in `folder`, also one from before `chosen`. Raises DataError where there is none."""
+    """Read verdict.json of the study in `folder`.
+
+    Raises:
+        DataError: The study is not finished, or the file is missing or damaged.
+    """
     if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
-        raise DataError(f"{folder} has not come to its verdict.", f"Go on with it: `headstart resume {folder}`.")
+        raise DataError(f"{folder} has no verdict yet.", f"Run `headstart resume {folder}`.")
     content: dict[str, Any] = read_json(folder / "verdict.json")
-    if "chosen" in content:
-        return content
-    conditions = [_with_chosen(condition) for condition in content.get("conditions", ())]
-    return {**_with_chosen(content), "conditions": conditions}
-
-
-def _with_chosen(condition: Verdict) -> dict[str, Any]:
-    """A verdict, or another of its conditions, in which `winner` was what val had chosen, whatever came of it."""
-    chosen, (first, second) = condition["winner"], condition["primary"]
-    rival = condition["rival"] if condition["rival"] != chosen else first if chosen == second else second
-    found = {**condition, "chosen": chosen, "rival": rival}
-    return {**found, "winner": winner_of(found)}
+    return content

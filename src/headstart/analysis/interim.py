@@ -1,8 +1,8 @@
-"""Early looks: the declared moments at which the primary contrast is judged before all seeds have run.
+"""Interim analyses: test the primary contrast at declared numbers of seeds, before all seeds have run.
 
-A look costs no error: O'Brien and Fleming's boundary shares 5 % out among all looks. The share of the data is that of
-the seeds. The test images are the same at every look, so that looks agree more than the boundary assumes: what is left
-of the 5 % is not spent.
+The O'Brien-Fleming boundary shares an error of 5 % among all analyses. The information fraction is that of the seeds.
+The test images are the same at every analysis, so that the analyses are more alike than the boundary assumes: the error
+stays below 5 %.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.statistics import balance, crossed, obrien_fleming
+from headstart.analysis.statistics import balanced_weights, crossed_interval, obrien_fleming
 
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """After `n` seeds of each arm: p of the primary contrast, and the boundary below which the study stops there."""
+    """After `n` seeds of each arm: p of the primary contrast, and the boundary at or below which the study stops."""
 
     n: int
     p: float
@@ -27,29 +27,33 @@ class InterimAnalysis:
     stopped: bool
 
 
-def taken(
+def interim_analyses(
     correct: Mapping[str, npt.ArrayLike],
     primary: tuple[str, str],
     declared: Sequence[int],
     *,
     labels: npt.ArrayLike | None = None,
 ) -> list[InterimAnalysis]:
-    """The looks that so many seeds allow, up to the first that crosses its boundary.
+    """Return the interim analyses that the seeds allow, up to the first that crosses its boundary.
 
-    `correct` holds [seeds, images] of 0 and 1 for each arm; `declared` are the numbers of seeds of all looks. With
-    `labels` the metric is the balanced accuracy.
+    Args:
+        correct: For each arm [seeds, images] of 0 and 1.
+        primary: Names of the two arms of the primary contrast.
+        declared: Numbers of seeds of all analyses, in ascending order.
+        labels: True labels [m]. If given, the metric is balanced accuracy.
     """
     difference = np.subtract(*(np.asarray(correct[name], dtype=np.float64) for name in primary))
-    weights = np.ones(1) if labels is None else balance(labels)
-    found: list[InterimAnalysis] = []
+    weights = np.ones(1) if labels is None else balanced_weights(labels)
+    analyses: list[InterimAnalysis] = []
     for n, boundary in zip(declared, _boundaries(tuple(declared)), strict=True):
-        if n > len(difference) or (found and found[-1].stopped):
+        if n > len(difference) or (analyses and analyses[-1].stopped):
             break
-        p = crossed(difference[:n] * weights, most=float(weights.max())).p
-        found.append(InterimAnalysis(n, p, boundary, p <= boundary))
-    return found
+        p = crossed_interval(difference[:n] * weights, max_weight=float(weights.max())).p
+        analyses.append(InterimAnalysis(n, p, boundary, p <= boundary))
+    return analyses
 
 
 @cache
 def _boundaries(declared: tuple[int, ...]) -> list[float]:
+    """Return the p-value of each analysis at which the study stops."""
     return obrien_fleming([n / declared[-1] for n in declared]) if declared else []

@@ -1,4 +1,4 @@
-"""A study's run folders as numbers: who was right, how the epochs went, when the target was passed."""
+"""Read a study's run folders: correctness per image, epochs, and time to the target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.correctness import Correctness, predictions
+from headstart.analysis.correctness import Correctness, read_predictions
 from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
@@ -19,75 +19,85 @@ from headstart.errors import DataError
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 
-Numbers = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of a study, read from its folder. `about` says what it is for: cell, budget, fraction, stage."""
+    """One run, read from its folder.
+
+    `role` is the run's role in its study (variant, budget, fraction, stage), and empty outside a study. `reused_from`
+    is the folder of the run that it was copied from, if any.
+    """
 
     folder: Path
     plan: dict[str, Any]
     hash: str
-    about: dict[str, Any]
+    role: dict[str, Any]
     result: dict[str, Any] = field(hash=False)
-    made_in: str = ""  # the folder that it was taken over from
+    reused_from: str = ""
 
     @property
     def done(self) -> bool:
-        """Whether it has come to its end, be it by diverging."""
+        """True if the run has finished or diverged."""
         return self.state in ("finished", "diverged")
 
     @property
     def state(self) -> str:
-        """That of result.json; "" while there is none."""
+        """State in result.json, or "" without that file."""
         return str(self.result.get("state", ""))
 
     @property
     def seed(self) -> int:
+        """Seed of the run."""
         return int(self.plan["seeding"]["seed"])
 
     @property
     def arm(self) -> str:
-        """What it is called: its cell in a study, else its arm, else its folder's name."""
-        return str(self.about.get("variant") or self.result.get("arm") or _arm_of(self.plan) or self.folder.name)
+        """Name of its variant in a study, else of its arm, else of its folder."""
+        return str(self.role.get("variant") or self.result.get("arm") or _arm_of(self.plan) or self.folder.name)
 
     @property
     def rung(self) -> int:
-        """Epochs after which a search decides whether it goes on."""
-        return int(self.about.get("rung", 1))
+        """Epochs after which a learning-rate search decides whether the run continues."""
+        return int(self.role.get("rung", 1))
 
     @property
     def rate(self) -> float:
+        """Learning rate of the recipe."""
         return float(self.plan["recipe"]["lr"])
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
-        """The epoch lines of the record."""
+        """Epoch lines of the record."""
         return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
 
     @cached_property
     def unhealthy_findings(self) -> list[Finding]:
-        """What is wrong with it as it stands, in `diagnose`'s words; what passed while it was trained is not."""
-        return checks.unhealthy_findings(history.read(self.plan, read_lines(self.folder / "metrics.jsonl"), self.state))
+        """Unhealthy findings of the whole record, as `diagnose` reports them, without withdrawn ones."""
+        lines = read_lines(self.folder / "metrics.jsonl")
+        return checks.unhealthy_findings(history.read_history(self.plan, lines, self.state))
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether it has a checkpoint; else it begins anew."""
+    def has_checkpoint(self) -> bool:
+        """True if the run can be resumed from a checkpoint; otherwise it starts again."""
         return any((self.folder / "checkpoints").glob("*"))
 
-    def judged(self, split: str) -> Correctness:
-        """The predictions of the best model on `split`. Raises DataError where there are none."""
-        told = predictions(self.folder, split)
-        return Correctness(told.images, told.labels, (told.said == told.labels).astype(np.int8))
+    def correctness(self, split: str) -> Correctness:
+        """Return which images of `split` the best model classified correctly.
+
+        Raises:
+            DataError: The predictions are missing or damaged.
+        """
+        predictions = read_predictions(self.folder, split)
+        correct = (predictions.predicted == predictions.labels).astype(np.int8)
+        return Correctness(predictions.images, predictions.labels, correct)
 
     def val_score(self, metric: str) -> float:
-        """The metric of the best epoch on val, from the record; 0 where no epoch was validated."""
+        """Return the metric of the best epoch on val, from the record; 0 if no epoch was validated."""
         best = self.result.get("best_epoch") or max((e["epoch"] for e in self.epochs if e["best"]), default=0)
         return next((epoch_score(e, metric) for e in self.epochs if e["epoch"] == best), 0.0)
 
     def to_target(self, target: float, metric: str) -> dict[str, float] | None:
-        """Epochs, images and seconds until val first reached `target`; None where it never did."""
+        """Return epochs, images and seconds until val first reached `target` (0 to 1), or None."""
         seconds = 0.0
         for line in self.epochs:
             seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
@@ -97,7 +107,7 @@ class RunRecord:
         return None
 
     def length(self) -> dict[str, float]:
-        """Epochs, images and seconds of the whole run."""
+        """Return epochs, images and seconds of the whole run."""
         seconds = sum(line["speed"]["train_seconds"] + line["speed"]["val_seconds"] for line in self.epochs)
         step = self.epochs[-1]["step"] if self.epochs else 0
         images = step * self.plan["recipe"]["batch_size"]
@@ -105,7 +115,7 @@ class RunRecord:
 
 
 def _arm_of(plan: dict[str, Any]) -> str:
-    """The arm's name of a plan as this version has them, else ""."""
+    """Return the name of the plan's arm, or "" if the plan is not valid."""
     try:
         return RunConfig.model_validate(plan).arm_name
     except ValueError:
@@ -113,108 +123,119 @@ def _arm_of(plan: dict[str, Any]) -> str:
 
 
 def epoch_score(line: Mapping[str, Any], metric: str) -> float:
-    """The accuracy on val in an epoch line, or the mean of the classes' accuracies (`balanced`)."""
+    """Return the val accuracy of an epoch line, or its balanced accuracy if `metric` is `balanced`."""
     if metric == "accuracy":
         return float(line["val"]["accuracy"])
-    return balanced(np.array(line["confusion"]))
+    return balanced_accuracy(np.array(line["confusion"]))
 
 
-def balanced(confusion: npt.NDArray[np.int64]) -> float:
-    """Mean over the classes that have images of the share that was right; `confusion` is [true][predicted]."""
-    of_class = confusion.sum(axis=1)
-    present = of_class > 0
-    return float((np.diag(confusion)[present] / of_class[present]).mean())
+def balanced_accuracy(confusion: npt.NDArray[np.int64]) -> float:
+    """Return the mean recall over the classes that have images; `confusion` is [true, predicted]."""
+    images = confusion.sum(axis=1)
+    present = images > 0
+    return float((np.diag(confusion)[present] / images[present]).mean())
 
 
 def runs_in(folder: Path) -> Iterator[RunRecord]:
-    """The runs that lie directly in `folder`, by name; folders without a plan (yet) are passed over."""
+    """Yield the runs directly in `folder`, sorted by name; folders without a plan are skipped."""
     for path in sorted(folder.glob("*/plan.json")):
         yield read_run(path.parent)
 
 
-def compared(folder: Path) -> list[RunRecord]:
-    """The runs of the comparison of the study in `folder` that have come to their end, by name.
+def main_runs(folder: Path) -> list[RunRecord]:
+    """Return the finished and diverged main runs of the study in `folder`, sorted by name.
 
-    Raises DataError where an arm has two runs of one seed under one budget and fraction: the second would count as a
-    seed more. Their plans differ, since no plan is run twice.
+    Raises:
+        DataError: An arm has two runs with the same seed, budget and fraction; the second would count as another seed.
     """
-    found = [run for run in runs_in(folder) if run.about.get("stage") == "main" and run.done]
-    seen: dict[tuple[Any, ...], RunRecord] = {}
-    for run in found:
-        other = seen.setdefault((*(run.about[name] for name in ("variant", "budget", "fraction")), run.seed), run)
+    runs = [run for run in runs_in(folder) if run.role.get("stage") == "main" and run.done]
+    by_role: dict[tuple[Any, ...], RunRecord] = {}
+    for run in runs:
+        other = by_role.setdefault((*(run.role[name] for name in ("variant", "budget", "fraction")), run.seed), run)
         if other is not run:
-            told = "; ".join(differences(other.plan, run.plan)) or "their plans are equal"
+            reason = "; ".join(differences(other.plan, run.plan)) or "their plans are equal"
             raise DataError(
-                f"{other.folder} and {run.folder.name} are both {run.arm} with seed {run.seed} ({told}).",
+                f"{other.folder} and {run.folder.name} are both {run.arm} with seed {run.seed} ({reason}).",
                 "Delete the one that does not belong to the study, then resume it.",
             )
-    return found
+    return runs
 
 
 def runs_at(folder: Path) -> list[RunRecord]:
-    """The run whose folder this is, else the runs that lie directly in it. Raises DataError where there are none."""
+    """Return the run in `folder`, or else the runs directly in it.
+
+    Raises:
+        DataError: The folder does not exist or has no runs.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist.", "Check the path.")
     runs = [read_run(folder)] if (folder / "plan.json").exists() else list(runs_in(folder))
     if runs:
         return runs
     if (folder / "study.toml").exists():
-        begun = next((at for at in ("search", "sources") if next(runs_in(folder / at), None)), "")
-        more = f"; the runs that it has are in {folder / begun}" if begun else ""
+        stage = next((stage for stage in ("search", "sources") if next(runs_in(folder / stage), None)), "")
+        where = f"; its runs so far are in {folder / stage}" if stage else ""
         raise DataError(
-            f"{folder} is a study that has not come to its first run of the comparison{more}.",
-            f"Let it go on, or go on with it by `headstart resume {folder}`.",
+            f"{folder} is a study without main runs yet{where}.",
+            f"Wait for it, or run `headstart resume {folder}`.",
         )
     hint = "Name the folder of a run, of a study, or of several runs"
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
-        raise DataError(f"{folder} holds studies, and no runs.", f"{hint}, for example {studies[-1].parent}.")
+        raise DataError(f"{folder} contains studies, but no runs.", f"{hint}, for example {studies[-1].parent}.")
     raise DataError(f"There are no runs in {folder}.", f"{hint}.")
 
 
 def read_run(folder: Path) -> RunRecord:
-    """One run. Raises DataError where its plan is missing or damaged."""
+    """Read the run in `folder`.
+
+    Raises:
+        DataError: plan.json is missing or damaged.
+    """
     content, result = read_json(folder / "plan.json"), folder / "result.json"
     return RunRecord(
         folder=folder,
         plan=content["plan"],
         hash=content["hash"],
-        about=content.get("study", {}),
+        role=content.get("study", {}),
         result=read_json(result) if result.exists() else {},
-        made_in=content.get("made_in", ""),
+        reused_from=content.get("made_in", ""),
     )
 
 
 def common_seeds(runs: Iterable[RunRecord]) -> list[int]:
-    """The seeds that every cell has, in order."""
-    of_cell: dict[str, set[int]] = {}
+    """Return the seeds that every variant has, in ascending order."""
+    seeds: dict[str, set[int]] = {}
     for run in runs:
-        of_cell.setdefault(run.about["variant"], set()).add(run.seed)
-    return sorted(set[int].intersection(*of_cell.values()))
+        seeds.setdefault(run.role["variant"], set()).add(run.seed)
+    return sorted(set[int].intersection(*seeds.values()))
 
 
-def tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Correctness]:
-    """Who was right: for each cell [seeds, images], seeds in order; and one of the runs' answers for images and labels.
+def correctness_tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Correctness]:
+    """Return for each variant a table [seeds, images] of 0 and 1, and one run's correctness for images and labels.
 
-    Only seeds that every cell has are taken. Raises DataError where runs were judged on different images.
+    Only seeds that every variant has are included, in ascending order.
+
+    Raises:
+        DataError: Runs were evaluated on different images, or the variants have no seed in common.
     """
-    by_cell: dict[str, dict[int, RunRecord]] = {}
+    by_variant: dict[str, dict[int, RunRecord]] = {}
     for run in runs:
-        by_cell.setdefault(run.about["variant"], {})[run.seed] = run
+        by_variant.setdefault(run.role["variant"], {})[run.seed] = run
     seeds = common_seeds(runs)
     first: Correctness | None = None
-    found: dict[str, npt.NDArray[np.int8]] = {}
-    for cell, of_seed in by_cell.items():
+    tables: dict[str, npt.NDArray[np.int8]] = {}
+    for variant, by_seed in by_variant.items():
         rows = []
         for seed in seeds:
-            judged = of_seed[seed].judged(split)
-            first = first or judged
-            if judged.images != first.images:
+            correctness = by_seed[seed].correctness(split)
+            first = first or correctness
+            if correctness.images != first.images:
                 raise DataError(
-                    f"{of_seed[seed].folder} was judged on other images than the rest.",
+                    f"{by_seed[seed].folder} was evaluated on other images than the other runs.",
                     "Delete that run's folder and resume the study.",
                 )
-            rows.append(judged.right)
-        found[cell] = np.array(rows)
+            rows.append(correctness.correct)
+        tables[variant] = np.array(rows)
     if first is None:
-        raise DataError("No seed is done in every arm.", "Resume the study.")
-    return found, first
+        raise DataError("No seed is finished in every arm.", "Resume the study.")
+    return tables, first

@@ -1,18 +1,17 @@
-"""A verdict in plain words. Every number in a sentence is one of the verdict's fields, rounded."""
+"""Word a verdict in sentences. Every number in a sentence is a field of the verdict, rounded."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.analysis.headline import beaten_by, flip_contrast, headline_contrast
+from headstart.analysis.headline import arm_of, beaten_by, flip_contrast, headline_contrast
+from headstart.analysis.notes import notes
 from headstart.analysis.wording import (
     Verdict,
     arm_words,
-    bare_start,
+    evaluation_images,
     interval,
-    judged,
     length_words,
     metric_words,
     splits,
@@ -20,316 +19,266 @@ from headstart.analysis.wording import (
 from headstart.config.study_config import FEWEST_SEEDS
 from headstart.text import capitalize, join_list, level_words, percent, pluralize, points
 
-SHOWN = 5  # class names in a sentence
-
 
 def sentences(verdict: Verdict) -> dict[str, Any]:
-    """`headline` (the recommendation), `evidence`, those of `MORE`, `others`, `notes`, `limits`: where there is
-    something to say.
+    """Return the sentences of a verdict by key.
+
+    Returns:
+        `headline` (the recommendation), `evidence`, the keys of `DETAIL_KEYS` that apply, `others` (one line for each
+        other contrast), `notes` and `limits`.
     """
-    seen = headline_contrast(verdict)
-    found: dict[str, Any] = {"headline": "Undecided.", "evidence": best_on_val(verdict)}
-    if seen is not None:
-        found = {"headline": headline(verdict, seen), "evidence": evidence(verdict, seen)}
+    contrast = headline_contrast(verdict)
+    texts: dict[str, Any] = {"headline": "Undecided.", "evidence": best_on_val(verdict)}
+    if contrast is not None:
+        texts = {"headline": headline(verdict, contrast), "evidence": evidence(verdict, contrast)}
     if len(verdict["grid_rows"]) > 1:
-        found["rows"] = rows_words(verdict)
-    if seen is None:
-        found["next_steps"] = f"One seed decides nothing: {FEWEST_SEEDS - 1} more are needed."
+        texts["rows"] = rows_words(verdict)
+    if contrast is None:
+        texts["next_steps"] = _more_seeds(1)
     else:
-        found |= _of_contrast(verdict, seen)
-    return {**found, "notes": notes(verdict), "limits": limits(verdict)}
+        texts |= _of_contrast(verdict, contrast)
+    return {**texts, "notes": notes(verdict), "limits": limits(verdict)}
 
 
-def _of_contrast(verdict: Verdict, seen: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said beside headline and evidence where there are seeds to compare."""
-    said = {
-        "time": time_words(verdict, seen),
-        "interim": looks(verdict),
+def _of_contrast(verdict: Verdict, contrast: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sentences that need a contrast, except headline and evidence."""
+    undecided = contrast["need"] or contrast["n"] < FEWEST_SEEDS
+    optional = {
+        "time": time_words(verdict, contrast),
+        "interim": interim_words(verdict),
         "labels": labels_words(verdict),
-        "budgets": budgets_words(verdict, seen),
-        "width": width(verdict, seen),
-        "next_steps": settling_sentence(verdict, seen) if seen["need"] or seen["n"] < FEWEST_SEEDS else None,
+        "budgets": budgets_words(verdict, contrast),
+        "width": width_words(verdict, contrast),
+        "next_steps": sample_size_words(verdict, contrast) if undecided else None,
     }
-    found: dict[str, Any] = {name: text for name, text in said.items() if text is not None}
-    pair = {seen["first"], seen["second"]}
-    rest = [c for c in verdict["contrasts"] if {c["first"], c["second"]} != pair]
-    return {**found, "others": [other(flip_contrast(c, _leader(c))) for c in rest]}
+    texts: dict[str, Any] = {name: text for name, text in optional.items() if text is not None}
+    pair = {contrast["first"], contrast["second"]}
+    others = [c for c in verdict["contrasts"] if {c["first"], c["second"]} != pair]
+    return {**texts, "others": [contrast_words(flip_contrast(c, _leader(c))) for c in others]}
 
 
 def best_on_val(verdict: Verdict) -> str:
-    """Which arm val chose, or that it is the first of several that are equal there; of one seed."""
+    """Return which arms have the highest mean on val; the evidence of a verdict with one seed."""
     best = max(arm["val"] for arm in verdict["arms"])
     names = [arm_words(arm["name"]) for arm in verdict["arms"] if arm["val"] == best]
+    metric, selection = metric_words(verdict), splits(verdict)[0]
     if len(names) > 1:
-        return f"{capitalize(join_list(names))} did equally well on {splits(verdict)[0]}."
-    return f"{capitalize(names[0])} did best on {splits(verdict)[0]}."
+        return f"{capitalize(join_list(names))} had the same {metric} on {selection}."
+    return f"{capitalize(names[0])} had the highest {metric} on {selection}."
 
 
-def headline(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """The recommendation in one short sentence. `seen` is the headline's contrast, the arm that is ahead first."""
-    first, second, chosen = (arm_words(name) for name in (seen["first"], seen["second"], verdict["chosen"]))
-    chose, judge = splits(verdict)
-    if lost := _lost(verdict, seen):
-        return f"{capitalize(chose)} and {judge} disagree: {chose} chose {chosen}; on {judge} {'; '.join(lost)}."
-    if seen["outcome"] == "better" and verdict["chosen"] != seen["first"]:
-        return f"Start from {first}, although {chose} chose {chosen}: {chose} and {judge} disagree."
-    if seen["outcome"] == "better":
+def headline(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+    """Return the recommendation in one short sentence.
+
+    Args:
+        verdict: The verdict.
+        contrast: The headline's contrast, with the better arm first.
+    """
+    first, second, selected = (arm_words(name) for name in (contrast["first"], contrast["second"], verdict["chosen"]))
+    selection, evaluation = splits(verdict)
+    if losses := _losses(verdict, contrast):
+        disagree = f"{capitalize(selection)} and {evaluation} disagree"
+        return f"{disagree}: {selection} selected {selected}; on {evaluation} {'; '.join(losses)}."
+    if contrast["outcome"] == "better" and verdict["chosen"] != contrast["first"]:
+        return f"Start from {first}, although {selection} selected {selected}: {selection} and {evaluation} disagree."
+    if contrast["outcome"] == "better":
         return f"Start from {first}."
-    if all(len(_arm(verdict, seen[side])["diverged"]) == seen["n"] for side in ("first", "second")):
+    if all(len(arm_of(verdict, contrast[side])["diverged"]) == contrast["n"] for side in ("first", "second")):
         return f"Undecided: every run of {first} and of {second} diverged."
-    if seen["outcome"] == "equal":
-        return f"It does not matter: {first} and {second} are practically equal here."
+    if contrast["outcome"] == "equal":
+        return f"{capitalize(first)} and {second} are equivalent: they differ by less than the equivalence margin."
     return f"Undecided between {first} and {second}."
 
 
-def _lost(verdict: Verdict, seen: Mapping[str, Any]) -> list[str]:
-    """Who lost to whom, where the arm that the headline would name lost to a third one; else nothing."""
-    named = seen["first"] if seen["outcome"] == "better" else verdict["chosen"]
+def _losses(verdict: Verdict, contrast: Mapping[str, Any]) -> list[str]:
+    """Return which arms were worse than which, if the headline's arm was worse than a third one; else nothing."""
+    named = contrast["first"] if contrast["outcome"] == "better" else verdict["chosen"]
     better = beaten_by(verdict, named)
-    told = [f"{arm_words(named)} lost to {join_list(map(arm_words, better))}"] if better else []
-    if told and named != verdict["chosen"]:
-        told.insert(0, f"{arm_words(seen['second'])} lost to {arm_words(named)}")
-    return told
+    texts = [f"{arm_words(named)} was worse than {join_list(map(arm_words, better))}"] if better else []
+    if texts and named != verdict["chosen"]:
+        texts.insert(0, f"{arm_words(contrast['second'])} was worse than {arm_words(named)}")
+    return texts
 
 
-def evidence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """The difference with its interval, n and m, and on how many paired seeds it had that sign."""
-    first, second = arm_words(seen["first"]), arm_words(seen["second"])
-    about = f"{points(seen['mean'], signed=True)} points ({interval(seen)}) on {seen['m']} {judged(verdict)}"
-    level = seen["n"] - seen["wins"] - seen["losses"]
-    seeds = f"{seen['wins']} of {pluralize(seen['n'], 'paired seed')}"
-    if seen["outcome"] == "better":
-        plain = verdict["chosen"] == seen["first"] and not _lost(verdict, seen)
-        text = f"{'It' if plain else capitalize(first)} beat {second} on {seeds}: {about}"
-        if seen["by_less_than_margin"]:
-            text += f"; perhaps by less than the tie, ±{points(verdict['margin'])} points"
+def evidence(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+    """Return the difference with its interval, n and m, and on how many paired seeds it had that sign."""
+    first, second = arm_words(contrast["first"]), arm_words(contrast["second"])
+    images = evaluation_images(verdict)
+    mean = f"{points(contrast['mean'], signed=True)} percentage points"
+    difference = f"{mean} ({interval(contrast)}) on {contrast['m']} {images}"
+    equal_seeds = contrast["n"] - contrast["wins"] - contrast["losses"]
+    seeds = f"{contrast['wins']} of {pluralize(contrast['n'], 'paired seed')}"
+    margin = f"±{points(verdict['margin'])} percentage points"
+    if contrast["outcome"] == "better":
+        is_headline = verdict["chosen"] == contrast["first"] and not _losses(verdict, contrast)
+        text = f"{'It' if is_headline else capitalize(first)} was better than {second} on {seeds}: {difference}"
+        if contrast["by_less_than_margin"]:
+            text += f"; possibly by less than the equivalence margin of {margin}"
         return text + "."
-    margin = f"the tie is ±{points(verdict['margin'])}"
-    inside = -verdict["margin"] <= seen["low"] and seen["high"] <= verdict["margin"]
-    if inside and seen["outcome"] == "undecided" and seen["n"] >= FEWEST_SEEDS:
-        margin += f", but so few {judged(verdict)} may hide a difference that is larger"
-    seeds += f", level with it on {level}" if level else ""
-    text = f"{capitalize(first)} was ahead of {second} on {seeds}: {about}; {margin}"
-    if level == seen["n"]:
-        text = f"{capitalize(first)} and {second} had the same {metric_words(verdict)} on every seed: {about}; {margin}"
-    return f"{text}.{_chose_another(verdict, seen)}"
+    margin = f"the equivalence margin is {margin}"
+    inside = -verdict["margin"] <= contrast["low"] and contrast["high"] <= verdict["margin"]
+    if inside and contrast["outcome"] == "undecided" and contrast["n"] >= FEWEST_SEEDS:
+        margin += f", but so few {images} can miss a larger difference"
+    seeds += f", equal on {equal_seeds}" if equal_seeds else ""
+    text = f"{capitalize(first)} had higher {metric_words(verdict)} than {second} on {seeds}: {difference}; {margin}"
+    if equal_seeds == contrast["n"]:
+        same = f"had the same {metric_words(verdict)} on every seed"
+        text = f"{capitalize(first)} and {second} {same}: {difference}; {margin}"
+    return f"{text}.{_selected_another(verdict, contrast)}"
 
 
-def _chose_another(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """What val chose, where nothing is decided and the arm that is ahead is another."""
-    ahead, chosen = _arm(verdict, seen["first"]), _arm(verdict, verdict["chosen"])
-    if seen["outcome"] != "undecided" or ahead["val"] >= chosen["val"] or _lost(verdict, seen):
+def _selected_another(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+    """Return which arm val selected, if the contrast is undecided and the other arm is ahead."""
+    ahead, selected = arm_of(verdict, contrast["first"]), arm_of(verdict, verdict["chosen"])
+    if contrast["outcome"] != "undecided" or ahead["val"] >= selected["val"] or _losses(verdict, contrast):
         return ""
-    return f" {capitalize(splits(verdict)[0])} chose {arm_words(chosen['name'])}."
-
-
-def _arm(verdict: Verdict, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(arm for arm in verdict["arms"] if arm["name"] == name)
-    return found
+    return f" {capitalize(splits(verdict)[0])} selected {arm_words(selected['name'])}."
 
 
 def rows_words(verdict: Verdict) -> str:
-    """Of a grid, which learning rate is the best in each row."""
+    """Return the best learning rate in each row of a grid."""
     val = {arm["name"]: arm["val"] for arm in verdict["arms"]}
     best = [f"{arm_words(row['variant'])} ({percent(val[row['variant']])})" for row in verdict["grid_rows"]]
-    return f"The best learning rate of each row, by {splits(verdict)[0]}: {'; '.join(best)}."
+    return f"The best learning rate of each row on {splits(verdict)[0]}: {'; '.join(best)}."
 
 
-def time_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
-    """When each of the two passed the target; None where none was set."""
+def time_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str | None:
+    """Return when each of the two arms reached the target, or None without a target."""
     if not verdict["target"]:
         return None
     target = f"{100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
-    names = [seen["first"], seen["second"]]
-    times = {name: _arm(verdict, name)["to_target"]["epochs"] for name in names}
+    names = [contrast["first"], contrast["second"]]
+    times = {name: arm_of(verdict, name)["to_target"]["epochs"] for name in names}
     if not any(time["reached"] for time in times.values()):
-        return f"Neither {' nor '.join(map(arm_words, names))} passed {target} on any of {times[names[0]]['n']} seeds."
-    said = {}
+        arms = " nor ".join(map(arm_words, names))
+        return f"Neither {arms} reached {target} on any of {times[names[0]]['n']} seeds."
+    texts = {}
     for name, time in times.items():
-        said[name] = f"on {time['reached']} of {pluralize(time['n'], 'seed')} only" if time["reached"] else "never"
+        texts[name] = f"on {time['reached']} of {pluralize(time['n'], 'seed')} only" if time["reached"] else "never"
         if time["median"] is not None:
-            said[name] = f"after {time['median']:g} epoch{'s' if time['median'] != 1 else ''}"
-    names.sort(key=lambda name: not times[name]["reached"])  # what never got there cannot begin the sentence
-    text = f"{capitalize(arm_words(names[0]))} passed {target} {said[names[0]]}, {arm_words(names[1])} {said[names[1]]}"
+            texts[name] = f"after {time['median']:g} epoch{'s' if time['median'] != 1 else ''}"
+    names.sort(key=lambda name: not times[name]["reached"])  # an arm that reached the target comes first
+    first, second = map(arm_words, names)
+    text = f"{capitalize(first)} reached {target} {texts[names[0]]}, {second} {texts[names[1]]}"
     medians = sum(time["median"] is not None for time in times.values())
     return text + {0: ".", 1: " (median over seeds).", 2: " (medians over seeds)."}[medians]
 
 
 def labels_words(verdict: Verdict) -> str | None:
-    """What the first arm is worth in labels at the smallest share, and where the curves cross; None with one share."""
-    found = verdict["labels"]
-    if found is None:
+    """Return the label equivalence at the smallest fraction and where the curves cross, or None with one fraction."""
+    efficiency = verdict["labels"]
+    if efficiency is None:
         return None
-    one = found["worth"][0]
-    first, reference = (f"the arm {arm_words(found[role])!r}" for role in ("first", "reference"))
-    if one["factor"] is None:
-        needed = f"more than {one['most']:.2g} times as many" if one["more"] else "fewer"
+    smallest = efficiency["worth"][0]
+    first, reference = (f"the arm {arm_words(efficiency[key])!r}" for key in ("first", "reference"))
+    if smallest["factor"] is None:
+        labels = f"more than {smallest['most']:.2g} times as many" if smallest["more"] else "fewer"
     else:
-        needed = f"about {one['factor']:.2g} times as many" if f"{one['factor']:.2g}" != "1" else "about as many"
-    low = f"{one['low']:.2g}" if one["low"] is not None else f"less than {one['least']:.2g}"
-    high = f"{one['high']:.2g}" if one["high"] is not None else f"more than {one['most']:.2g}"
-    band = f"{level_words(found['level'])} interval over {pluralize(found['n'], 'seed')}"
-    share = f"{100 * one['fraction']:.3g} % of the labels"
-    needs = f"{reference} needs {needed} ({band}: {low} to {high} times as many)"
-    text = f"With {share}, {first} has the accuracy for which {needs}."
-    if (crossing := found["crossover"]) is None:
+        factor = f"{smallest['factor']:.2g}"
+        labels = f"about {factor} times as many" if factor != "1" else "about as many"
+    low = f"{smallest['low']:.2g}" if smallest["low"] is not None else f"less than {smallest['least']:.2g}"
+    high = f"{smallest['high']:.2g}" if smallest["high"] is not None else f"more than {smallest['most']:.2g}"
+    level = f"{level_words(efficiency['level'])} interval over {pluralize(efficiency['n'], 'seed')}"
+    share = f"{100 * smallest['fraction']:.3g} % of the labels"
+    needs = f"{reference} needs {labels} ({level}: {low} to {high} times as many)"
+    text = f"With {share}, {first} reaches an accuracy for which {needs}."
+    if (crossing := efficiency["crossover"]) is None:
         return text
-    least, most = (f"{100 * found['worth'][end]['fraction']:.3g} %" for end in (0, -1))
+    least, most = (f"{100 * efficiency['worth'][end]['fraction']:.3g} %" for end in (0, -1))
     low = f"less than {least}" if crossing["low"] is None else f"{100 * crossing['low']:.3g} %"
     high = f"more than {most}" if crossing["high"] is None else f"{100 * crossing['high']:.3g} %"
-    return f"{text} They are equal at {100 * crossing['fraction']:.3g} % of the labels ({low} to {high})."
+    return f"{text} Their curves cross at {100 * crossing['fraction']:.3g} % of the labels ({low} to {high})."
 
 
-def budgets_words(verdict: Verdict, seen: Mapping[str, Any]) -> str | None:
-    """What came of the same two arms at the other lengths of training; None where there are none."""
-    said = []
-    for one in verdict["conditions"]:
-        pairs = [c for c in one["contrasts"] if {c["first"], c["second"]} == {seen["first"], seen["second"]}]
-        if one["fraction"] == verdict["fraction"] and pairs:
-            there = flip_contrast(pairs[0], _leader(pairs[0]))
-            difference = f"{points(there['mean'], signed=True)} points ({interval(there)})"
-            said.append(f"After {length_words(one['budget'])} {_compared(there)}: {difference}.")
-    return " ".join(said) or None
+def budgets_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str | None:
+    """Return the result of the same two arms at the other training lengths, or None if there are none."""
+    texts = []
+    pair = {contrast["first"], contrast["second"]}
+    for condition in verdict["conditions"]:
+        same = [c for c in condition["contrasts"] if {c["first"], c["second"]} == pair]
+        if condition["fraction"] == verdict["fraction"] and same:
+            shown = flip_contrast(same[0], _leader(same[0]))
+            difference = f"{points(shown['mean'], signed=True)} percentage points ({interval(shown)})"
+            texts.append(f"After {length_words(condition['budget'])} {_outcome(shown)}: {difference}.")
+    return " ".join(texts) or None
 
 
-def looks(verdict: Verdict) -> str | None:
-    """At which declared looks the judging photos were opened, and what came of it; None where none were taken."""
-    taken = verdict["interim"]
-    if not taken:
+def interim_words(verdict: Verdict) -> str | None:
+    """Return which interim analyses were made and their result, or None if there were none."""
+    analyses = verdict["interim"]
+    if not analyses:
         return None
-    counts = [str(look["n"]) for look in taken]
-    opened = f"As declared, the {judged(verdict)} were looked at after {join_list(counts)} seeds"
-    last = taken[-1]
+    seeds = join_list(str(analysis["n"]) for analysis in analyses)
+    text = f"As declared, the {evaluation_images(verdict)} were analyzed after {seeds} seeds"
+    last = analyses[-1]
     primary = " against ".join(arm_words(name) for name in verdict["primary"])
     p = f"p {last['p']:.2g}, boundary {last['boundary']:.2g}"
     if last["stopped"]:
-        return f"{opened}: there {primary} crossed its boundary ({p}), and the study ended."
-    return f"{opened}: {primary} crossed no boundary (last {p})."
+        return f"{text}: {primary} crossed the stopping boundary ({p}), and the study ended."
+    return f"{text}: {primary} did not cross a stopping boundary (last {p})."
 
 
-def width(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """The two parts of the width: what more seeds would take away, and what they would not."""
-    half, endless = (seen["high"] - seen["low"]) / 2, seen["endless_seeds"]
-    cut = seen["low"] <= -1 or seen["high"] >= 1
-    if endless > 0.95 * half and not cut:
-        return f"More seeds would hardly make the interval narrower: its width is the luck of the {judged(verdict)}."
-    text = f"With endless seeds the interval would still be about ±{points(endless)}"
-    text += "" if cut else f" instead of ±{points(half)}"  # what was cut has no half-width
+def width_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+    """Return how much of the interval's width is due to the seeds and how much to the evaluation images."""
+    half, endless = (contrast["high"] - contrast["low"]) / 2, contrast["endless_seeds"]
+    clipped = contrast["low"] <= -1 or contrast["high"] >= 1
+    sampling = f"the sampling error of the {splits(verdict)[1]} set"
+    if endless > 0.95 * half and not clipped:
+        return f"More seeds would hardly narrow the interval: its width is {sampling}."
+    text = f"With infinitely many seeds the interval would still be about ±{points(endless)}"
+    text += " percentage points" if clipped else f" instead of ±{points(half)} percentage points"
     if endless > 0.7 * half:
-        return f"{text}: most of the width is the luck of the {judged(verdict)}."
-    return f"{text}: most of the width is the luck of the seeds." if endless < 0.3 * half else f"{text}."
+        return f"{text}: most of the width is {sampling}."
+    return f"{text}: most of the width is the variation between seeds." if endless < 0.3 * half else f"{text}."
 
 
-def settling_sentence(verdict: Verdict, seen: Mapping[str, Any]) -> str:
-    """What would decide it: an interval down to the tie, or to half of it."""
-    if (short := FEWEST_SEEDS - seen["n"]) > 0:
-        more = f"{short} more {'is' if short == 1 else 'are'} needed"
-        return f"Fewer than {FEWEST_SEEDS} seeds decide nothing: at least {more}."
-    margin = f"{100 * seen['need']['half_width']:.3g}"
+def sample_size_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+    """Return the seeds or images that would decide an undecided contrast."""
+    if contrast["n"] < FEWEST_SEEDS:
+        return _more_seeds(contrast["n"])
+    images = evaluation_images(verdict)
+    half_width = f"±{100 * contrast['need']['half_width']:.3g} percentage points"
     ways = []
-    for what in ("seeds", "images"):
-        need = seen["need"][what]
+    for unit, name in (("seeds", "seeds"), ("images", images)):
+        need = contrast["need"][unit]
         if need is not None:
             low, high = need
-            upto = f"{low:,}" if high == low else f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
-            ways.append(f"{upto} {'seeds' if what == 'seeds' else judged(verdict)}")
+            count = f"{low:,}" if high == low else f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
+            ways.append(f"{count} {name}")
     if not ways:
-        return f"Neither more seeds alone nor more {judged(verdict)} alone would bring it to ±{margin}: it takes both."
-    text = f"To know it to ±{margin} it would take about {', or '.join(ways)}"
-    if seen["need"]["seeds"] is None and 2 * seen["endless_seeds"] < seen["high"] - seen["mean"]:
-        return f"{text} with these {pluralize(seen['n'], 'seed')}, or far fewer with more seeds."
+        return f"An interval of {half_width} needs both more seeds and more {images}: neither alone is enough."
+    text = f"An interval of {half_width} needs about {', or '.join(ways)}"
+    if contrast["need"]["seeds"] is None and 2 * contrast["endless_seeds"] < contrast["high"] - contrast["mean"]:
+        return f"{text} with these {pluralize(contrast['n'], 'seed')}, or far fewer with more seeds."
     return f"{text}."
 
 
-def other(seen: Mapping[str, Any]) -> str:
-    """A contrast of the family in a line."""
-    p = f"declared first, p {seen['p']:.2g}" if seen["primary"] else f"Holm p {seen['p_adjusted']:.2g}"
-    return f"{_compared(seen)}: {points(seen['mean'], signed=True)} points ({interval(seen)}, {p})"
+def _more_seeds(n: int) -> str:
+    return f"A decision needs at least {FEWEST_SEEDS} seeds: run at least {FEWEST_SEEDS - n} more."
 
 
-def _compared(seen: Mapping[str, Any]) -> str:
-    """`a beat b`, as it is decided."""
-    words = {"better": "beat", "worse": "lost to", "equal": "practically equals", "undecided": "is undecided against"}
-    return f"{arm_words(seen['first'])} {words[seen['outcome']]} {arm_words(seen['second'])}"
+def contrast_words(contrast: Mapping[str, Any]) -> str:
+    """Return a contrast in one line."""
+    p = f"primary, p {contrast['p']:.2g}" if contrast["primary"] else f"Holm p {contrast['p_adjusted']:.2g}"
+    mean = f"{points(contrast['mean'], signed=True)} percentage points"
+    return f"{_outcome(contrast)}: {mean} ({interval(contrast)}, {p})"
 
 
-def notes(verdict: Verdict) -> list[str]:
-    """What a careful reader must know: optimism, diverged runs, edges of the grid."""
-    chosen = _arm(verdict, verdict["chosen"])
-    chose, judge = splits(verdict)
-    apart = points(abs(chosen["optimism"]))
-    gap = f"{apart} points {'above' if chosen['optimism'] > 0 else 'below'} the {judge} mean of"
-    said = [
-        f"{capitalize(chose)} chose the epochs and the arm, {arm_words(chosen['name'])}: its mean of "
-        f"{percent(chosen['val'])} there is {gap if apart != '0.0' else f'about the {judge} mean,'} "
-        f"{percent(chosen['test'])}."
-    ]
-    if verdict["n"] > 1 and verdict.get("one_split"):
-        said.append("All seeds have the split of the data: they vary first values, order and augmentation only.")
-    said += [
-        f"{capitalize(arm_words(arm['name']))} diverged on seed{'s' if len(arm['diverged']) > 1 else ''} "
-        f"{join_list(map(str, arm['diverged']))}: counted as it was before."
-        for arm in verdict["arms"]
-        if arm["diverged"]
-    ]
-    for group, edges in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
-        where = "" if group == "shared" else f" on {group}"
-        said += [
-            f"The best learning rate of {arm_words(name)}{where}, {edge:g}, lies at the edge of the grid."
-            for name, edge in edges.items()
-        ]
-    said += [
-        f"The {'lowest' if row['edge'] == 'low' else 'highest'} learning rate compared is the best of its row: "
-        f"{arm_words(row['variant'])}. A better one may lie beyond it."
-        for row in verdict["grid_rows"]
-        if row["edge"]
-    ]
-    contrast = headline_contrast(verdict)
-    if contrast is not None and contrast["n"] >= FEWEST_SEEDS and contrast["p_sign_flip"] is not None:
-        pair = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
-        said.append(
-            f"By the seeds alone, the exact sign-flip p of {pair} is {contrast['p_sign_flip']:.2g}; "
-            f"{contrast['n']} seeds cannot bring it below {2 / 2 ** contrast['n']:.2g}."
-        )
-    return [*said, *verdict["overlaps"], *known(verdict)]
-
-
-def known(verdict: Verdict) -> list[str]:
-    """Which weights had seen these classes, or these very images, before."""
-    said: dict[str, str] = {}
-    unknown = []
-    for name, met in verdict["known"].items():
-        own_name = bare_start(re.split(r"[+@,]", name)[0])
-        start = capitalize(own_name)
-        if met["classes"]:
-            names, more = met["classes"][:SHOWN], len(met["classes"]) - SHOWN
-            told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-            said[f"{start} classes"] = (
-                f"{start} was trained on classes of these names: {told}. On classes that are new to it, it may be "
-                "worth less."
-            )
-        if met["images"]:
-            said[f"{start} images"] = (
-                f"{start} was trained on {met['images']:,} of the {verdict['evaluation']['images']:,} {judged(verdict)}: "
-                "its numbers flatter it."
-            )
-        if met["images"] is None and own_name not in unknown:
-            unknown.append(own_name)
-    if unknown:
-        said["unknown"] = (
-            f"Whether {join_list(unknown)} had seen any of the {judged(verdict)} is not known: the photos of "
-            f"{'its' if len(unknown) == 1 else 'their'} training are not at hand."
-        )
-    return list(said.values())
+def _outcome(contrast: Mapping[str, Any]) -> str:
+    """Return the decision in words: "a is better than b"."""
+    words = {"better": "better than", "worse": "worse than", "equal": "equivalent to", "undecided": "undecided against"}
+    return f"{arm_words(contrast['first'])} is {words[contrast['outcome']]} {arm_words(contrast['second'])}"
 
 
 def limits(verdict: Verdict) -> str:
-    """What the verdict does not cover."""
-    rates = "learning rates as chosen" if verdict["search"].get("chosen") else "learning rates as given"
-    share = f", {100 * verdict['fraction']:.3g} % of the labels" if verdict["fraction"] != 1 else ""
-    if verdict["search"].get("chosen") and any(one["fraction"] != verdict["fraction"] for one in verdict["conditions"]):
-        rates += f" with {100 * verdict['fraction']:.3g} % of the labels, for the smaller shares too"
-    return f"Limits: these photos, {verdict['network']}, {length_words(verdict['budget'])}{share}, {rates}."
+    """Return what the verdict is limited to."""
+    searched = verdict["search"].get("chosen")
+    rates = "learning rates as searched" if searched else "learning rates as given"
+    percentage = f"{100 * verdict['fraction']:.3g} % of the labels"
+    share = f", {percentage}" if verdict["fraction"] != 1 else ""
+    if searched and any(condition["fraction"] != verdict["fraction"] for condition in verdict["conditions"]):
+        rates += f" with {percentage}, also for the smaller fractions"
+    return f"Limits: these images, {verdict['network']}, {length_words(verdict['budget'])}{share}, {rates}."
 
 
 def _leader(contrast: Mapping[str, Any]) -> str:

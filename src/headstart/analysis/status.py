@@ -1,32 +1,34 @@
-"""Whether a study has come to its end, from its files alone: asked again, it need not be gone on with."""
+"""Check from a study's files whether it is complete."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from headstart.analysis.run_records import compared
+from headstart.analysis.run_records import main_runs
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
 from headstart.storage.files import SCHEMA, read_json
 
 
-def ended(folder: Path, declared: StudySpec) -> dict[str, Any] | None:
-    """The verdict of the study in `folder` where nothing of it is missing, else None: something is left to do.
+def complete_verdict(folder: Path, spec: StudySpec) -> dict[str, Any] | None:
+    """Return the verdict of the study in `folder` if the study is complete, else None.
 
-    That is the verdict on what was declared, every run that it names, the page, and the model where there is one.
-    Raises DataError where an arm has two runs of one seed.
+    A study is complete if its verdict is that of `spec`, and all runs that it names, the report, and the model of the
+    exported run exist.
+
+    Raises:
+        DataError: An arm has two runs with the same seed.
     """
     try:
         verdict: dict[str, Any] = read_json(folder / "verdict.json")
-        if (verdict["schema"], verdict["study"]) != (SCHEMA, declared.hash):
+        if (verdict["schema"], verdict["study"]) != (SCHEMA, spec.hash):
             return None
         conditions = [verdict, *verdict["conditions"]]
-        named = {run["run"] for one in conditions for arm in one["arms"] for run in arm["seeds"]}
+        named_runs = {run["run"] for condition in conditions for arm in condition["arms"] for run in arm["seeds"]}
         model = folder / verdict["exported"]["run"] / "model"
-        verdict["chosen"]  # an older one has no such field, and is written anew
-    except (DataError, KeyError, TypeError):  # there is none yet, or it is damaged, or of another version
+    except (DataError, KeyError, TypeError):  # missing, damaged, or not a verdict
         return None
-    whole = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not model.is_dir())
-    there = {run.folder.name for run in compared(folder)}
-    return verdict if whole and named and named <= there else None
+    has_outputs = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not model.is_dir())
+    runs = {run.folder.name for run in main_runs(folder)}
+    return verdict if has_outputs and named_runs and named_runs <= runs else None

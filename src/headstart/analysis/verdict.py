@@ -1,4 +1,4 @@
-"""From a study's records to its verdict, by the rules that were declared: numbers, of which `words` makes sentences."""
+"""Compute a study's verdict from its records by the declared rules; `sentences` words its numbers."""
 
 from __future__ import annotations
 
@@ -10,42 +10,48 @@ from typing import Any
 
 import numpy as np
 
-from headstart.analysis.contrasts import contrasts, pairs
+from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
 from headstart.analysis.correctness import Correctness
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
-from headstart.analysis.interim import taken
-from headstart.analysis.run_records import RunRecord, common_seeds, compared, runs_in, tables
+from headstart.analysis.interim import interim_analyses
+from headstart.analysis.run_records import RunRecord, common_seeds, correctness_tables, main_runs, runs_in
 from headstart.analysis.sentences import sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
 from headstart.storage.files import SCHEMA, read_json
 
-JUDGE = "test"
+EVALUATION_SPLIT = "test"
 
 
-def conclude(folder: Path, declared: StudySpec, search: dict[str, Any]) -> dict[str, Any]:
-    """The content of verdict.json; `search` is that of search.json.
+def compute_verdict(folder: Path, spec: StudySpec, search: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of verdict.json.
 
-    Raises DataError where no seed is complete, or an arm has a seed twice.
+    Args:
+        folder: Folder of the study.
+        spec: The declared study.
+        search: Content of search.json.
+
+    Raises:
+        DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
     """
-    runs = compared(folder)
-    cells = read_json(folder / "cells.json")
-    splits = next(iter(cells.values()))["declared"]
+    runs = main_runs(folder)
+    variants = read_json(folder / "variants.json")
+    splits = next(iter(variants.values()))["declared"]
     conditions = []
-    for budget in map(str, declared.budgets):
-        for fraction in declared.protocol.fractions:
-            here = [run for run in runs if (run.about["budget"], run.about["fraction"]) == (budget, fraction)]
-            if here:
-                conditions.append(_condition(here, declared, budget, fraction, search, splits))
-    main = conditions[-1]  # the longest budget asked last, on all the photos
-    found = {
+    for budget in map(str, spec.budgets):
+        for fraction in spec.protocol.fractions:
+            of_condition = [run for run in runs if (run.role["budget"], run.role["fraction"]) == (budget, fraction)]
+            if of_condition:
+                conditions.append(_condition(of_condition, spec, budget, fraction, search, splits))
+    main = conditions[-1]  # the last budget with the largest fraction
+    verdict = {
         "schema": SCHEMA,
-        "study": declared.hash,
-        "metric": declared.protocol.metric,
-        "margin": declared.protocol.margin_width,
-        "target": declared.protocol.target,
+        "study": spec.hash,
+        "metric": spec.protocol.metric,
+        "margin": spec.protocol.margin_width,
+        "target": spec.protocol.target,
         "source": runs[0].plan["data"]["source"],
         "fingerprint": runs[0].plan["facts"]["fingerprint"],
         "network": runs[0].plan["network"]["network"],
@@ -55,81 +61,85 @@ def conclude(folder: Path, declared: StudySpec, search: dict[str, Any]) -> dict[
         "labels": data_efficiency(conditions),
         "search": search,
         "known": {
-            name: {"classes": met["known_classes"], "images": met["known_images"]} for name, met in cells.items()
+            name: {"classes": facts["known_classes"], "images": facts["known_images"]}
+            for name, facts in variants.items()
         },
-        "overlaps": next(iter(cells.values())).get("overlaps", []),
+        "overlaps": next(iter(variants.values())).get("overlaps", []),
         "cost": _cost(folder),
     }
-    return {**found, "sentences": sentences(found)}
+    return {**verdict, "sentences": sentences(verdict)}
 
 
-def stopped(folder: Path, declared: StudySpec) -> bool:
-    """Whether a look at the runs that are there ends the study."""
-    here = [run for run in compared(folder) if (run.about["budget"], run.about["fraction"]) == _main(declared)]
-    right, judged = tables(here, JUDGE)
-    labels = judged.labels if declared.protocol.metric == "balanced" else None
-    primary = declared.protocol.contrast([cell.name for cell in declared.cells])
-    return any(look.stopped for look in taken(right, primary, declared.protocol.interim, labels=labels))
+def stops_early(folder: Path, spec: StudySpec) -> bool:
+    """Return whether an interim analysis of the finished runs ends the study."""
+    runs = [run for run in main_runs(folder) if (run.role["budget"], run.role["fraction"]) == _main_condition(spec)]
+    tables, images = correctness_tables(runs, EVALUATION_SPLIT)
+    labels = images.labels if spec.protocol.metric == "balanced" else None
+    primary = spec.protocol.contrast([variant.name for variant in spec.variants])
+    analyses = interim_analyses(tables, primary, spec.protocol.interim, labels=labels)
+    return any(analysis.stopped for analysis in analyses)
 
 
-def _main(declared: StudySpec) -> tuple[str, float]:
-    """The budget and the fraction that the verdict rests on: the one asked last, and the largest."""
-    return str(declared.budgets[-1]), declared.share
+def _main_condition(spec: StudySpec) -> tuple[str, float]:
+    """Return the budget and the fraction of the verdict: the last budget and the largest fraction."""
+    return str(spec.budgets[-1]), spec.share
 
 
 def _condition(
-    runs: Sequence[RunRecord], declared: StudySpec, budget: str, fraction: float, search: dict[str, Any], splits: str
+    runs: Sequence[RunRecord], spec: StudySpec, budget: str, fraction: float, search: dict[str, Any], splits: str
 ) -> dict[str, Any]:
-    """One budget and one fraction: the arms, which of them val chose, the contrasts, and the winner.
+    """Return one budget and fraction: arms, the arm selected on val, contrasts, and winner.
 
-    `splits` are those that the data declared.
+    `splits` are those that the data declares.
     """
-    protocol = declared.protocol
-    order = [cell.name for cell in declared.cells]
+    protocol = spec.protocol
+    order = [variant.name for variant in spec.variants]
     primary = protocol.contrast(order)
-    right, judged = tables(runs, JUDGE)
+    tables, images = correctness_tables(runs, EVALUATION_SPLIT)
     seeds = common_seeds(runs)
-    arms = [_arm(name, [r for r in runs if r.about["variant"] == name and r.seed in seeds], declared) for name in order]
+    arms = [_arm(name, [r for r in runs if r.role["variant"] == name and r.seed in seeds], spec) for name in order]
     for arm in arms:
         rates = search.get("chosen", {}).get(budget, {})
-        arm["rates"] = {group: of_arm[arm["name"]] for group, of_arm in rates.items()}
+        arm["rates"] = {group: by_arm[arm["name"]] for group, by_arm in rates.items()}
     val = {arm["name"]: arm["val"] for arm in arms}
-    chosen = max(arms, key=lambda arm: arm["val"])  # by val alone; of equals the first declared
-    rows = grid_rows(declared.cells, val)
-    rivals = [] if protocol.primary else rivals_of(chosen["name"], declared.cells, val)
-    best = max(chosen["seeds"], key=lambda run: (bool(run["best_epoch"]), run["val"], -run["seed"]))  # one with a model
-    labels = judged.labels if protocol.metric == "balanced" else None
-    looks = taken(right, primary, protocol.interim if (budget, fraction) == _main(declared) else (), labels=labels)
-    found = []
+    selected = max(arms, key=lambda arm: arm["val"])  # on val only; of equal arms the first declared
+    rows = grid_rows(spec.variants, val)
+    rivals = [] if protocol.primary else rivals_of(selected["name"], spec.variants, val)
+    # prefer a run with a validated epoch: only that has a model
+    best = max(selected["seeds"], key=lambda run: (bool(run["best_epoch"]), run["val"], -run["seed"]))
+    labels = images.labels if protocol.metric == "balanced" else None
+    declared_analyses = protocol.interim if (budget, fraction) == _main_condition(spec) else ()
+    analyses = interim_analyses(tables, primary, declared_analyses, labels=labels)
+    contrasts = []
     if len(seeds) > 1:
-        first = 1 - looks[-1].boundary if looks else None
-        wanted = with_rivals(order, primary, chosen["name"], rivals)
-        found = contrasts(right, wanted, margin=protocol.margin_width, labels=labels, primary_level=first)
+        level = 1 - analyses[-1].boundary if analyses else None
+        pairs = with_rivals(order, primary, selected["name"], rivals)
+        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, labels=labels, primary_level=level)
     condition = {
         "budget": budget,
         "fraction": fraction,
-        "counts": min(runs, key=lambda run: run.seed).plan["facts"]["counts"],  # folders are named by time, not by seed
-        "evaluation": {"split": JUDGE, "images": len(judged.images), "declared": splits},
+        "counts": min(runs, key=lambda run: run.seed).plan["facts"]["counts"],  # folder order is not seed order
+        "evaluation": {"split": EVALUATION_SPLIT, "images": len(images.images), "declared": splits},
         "n": len(seeds),
-        "one_split": len({run.judged("val").images for run in runs}) == 1,
+        "one_split": len({run.correctness("val").images for run in runs}) == 1,
         "arms": arms,
         "primary": list(primary),
-        "chosen": chosen["name"],
-        "rival": rival_of(chosen["name"], primary, rivals),
+        "chosen": selected["name"],
+        "rival": rival_of(selected["name"], primary, rivals),
         "grid_rows": rows,
         "exported": {"run": best["run"], "seed": best["seed"]},
-        "contrasts": [asdict(contrast) for contrast in found],
-        "interim": [asdict(look) for look in looks],
+        "contrasts": [asdict(contrast) for contrast in contrasts],
+        "interim": [asdict(analysis) for analysis in analyses],
     }
     return {**condition, "winner": winner_of(condition)}
 
 
-def _arm(name: str, runs: Sequence[RunRecord], declared: StudySpec) -> dict[str, Any]:
-    """Everything that is told of one arm: each seed, the means, and the time to the target."""
-    protocol = declared.protocol
+def _arm(name: str, runs: Sequence[RunRecord], spec: StudySpec) -> dict[str, Any]:
+    """Return the results of one arm: each seed, the means, and the time to the target."""
+    protocol = spec.protocol
     rows = []
     for run in sorted(runs, key=lambda run: run.seed):
-        judged = run.judged(JUDGE)
+        correctness = run.correctness(EVALUATION_SPLIT)
         rows.append(
             {
                 "seed": run.seed,
@@ -138,7 +148,7 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: StudySpec) -> dict[str,
                 "lr": run.rate,
                 "best_epoch": run.result["best_epoch"],
                 "val": _val(run, protocol.metric),
-                "test": _score(judged, protocol.metric),
+                "test": _score(correctness, protocol.metric),
                 "to_target": run.to_target(protocol.target, protocol.metric) if protocol.target else None,
                 **run.length(),
             }
@@ -157,83 +167,92 @@ def _arm(name: str, runs: Sequence[RunRecord], declared: StudySpec) -> dict[str,
     }
 
 
-def grid_rows(cells: Sequence[ArmVariant], val: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Where learning rates are varied: the best on val of each row, the first declared one of equals.
+def grid_rows(variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the best learning rate on val of each row of a grid; of equal ones the first declared.
 
-    `edge` is `low` or `high` where that is the lowest or highest rate of its row, else None.
+    Args:
+        variants: Variants of the study.
+        val: Mean score on val of each variant.
+
+    Returns:
+        For each row `variant`, `lr` and `edge`: `low` or `high` if `lr` is the row's lowest or highest rate, else None.
+        Empty if no learning rates are varied.
     """
-    found = []
-    for row in _rows(cells):
+    rows = []
+    for row in _rows(variants):
         best = max(row, key=lambda name: val[name])
         ends = {min(row, key=row.__getitem__): "low", max(row, key=row.__getitem__): "high"} if len(row) > 1 else {}
-        found.append({"variant": best, "lr": row[best], "edge": ends.get(best)})
-    return found
+        rows.append({"variant": best, "lr": row[best], "edge": ends.get(best)})
+    return rows
 
 
-def rivals_of(chosen: str, cells: Sequence[ArmVariant], val: Mapping[str, float]) -> list[str]:
-    """What the best of a grid of learning rates is held against, the best on val first: the best of the other rows.
+def rivals_of(selected: str, variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[str]:
+    """Return the rivals of the best variant of a learning-rate grid, the best on val first.
 
-    One row alone has the next best rate. Nothing where no rates are varied: there the reference is the rival.
+    The rivals are the best variants of the other rows. With a single row the rival is the next best rate. The list is
+    empty if no learning rates are varied: the rival is then the reference.
     """
-    rows = _rows(cells)
+    rows = _rows(variants)
     if len(rows) == 1:
-        return sorted((name for name in rows[0] if name != chosen), key=lambda name: -val[name])[:1]
-    best = [max(row, key=lambda name: val[name]) for row in rows if chosen not in row]
+        return sorted((name for name in rows[0] if name != selected), key=lambda name: -val[name])[:1]
+    best = [max(row, key=lambda name: val[name]) for row in rows if selected not in row]
     return sorted(best, key=lambda name: -val[name])
 
 
-def rival_of(chosen: str, primary: tuple[str, str], rivals: Sequence[str]) -> str:
-    """What the headline holds the chosen arm against: the first rival, else the reference or, for that, the other."""
+def rival_of(selected: str, primary: tuple[str, str], rivals: Sequence[str]) -> str:
+    """Return the arm that the headline compares with: the first rival, else the other arm or the reference."""
     first, reference = primary
-    return rivals[0] if rivals else reference if chosen != reference else first
+    return rivals[0] if rivals else reference if selected != reference else first
 
 
 def with_rivals(
-    order: Sequence[str], primary: tuple[str, str], chosen: str, rivals: Sequence[str]
+    order: Sequence[str], primary: tuple[str, str], selected: str, rivals: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """The contrasts of a study, and those of the chosen arm with its rivals that are not among them."""
-    wanted = pairs(order, primary[1], primary)
-    return wanted + [(chosen, rival) for rival in rivals if {chosen, rival} not in map(set, wanted)]
+    """Return the contrasts of a study, plus those of the selected arm with its rivals."""
+    pairs = contrast_pairs(order, primary[1], primary)
+    return pairs + [(selected, rival) for rival in rivals if {selected, rival} not in map(set, pairs)]
 
 
-def _rows(cells: Sequence[ArmVariant]) -> list[dict[str, float]]:
-    """Learning rates by the name of their cell, for each set of cells that differ in nothing else."""
-    found: dict[str, dict[str, float]] = {}
-    for cell in cells:
-        if "lr" in cell.changes:
-            rest = {name: value for name, value in cell.changes.items() if name != "lr"}
-            found.setdefault(json.dumps(rest, sort_keys=True), {})[cell.name] = float(cell.changes["lr"])
-    return list(found.values())
+def _rows(variants: Sequence[ArmVariant]) -> list[dict[str, float]]:
+    """Return learning rates by variant name, for each group of variants that differ in nothing else."""
+    rows: dict[str, dict[str, float]] = {}
+    for variant in variants:
+        if "lr" in variant.changes:
+            rest = {name: value for name, value in variant.changes.items() if name != "lr"}
+            rows.setdefault(json.dumps(rest, sort_keys=True), {})[variant.name] = float(variant.changes["lr"])
+    return list(rows.values())
 
 
 def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over all runs in epochs, images and seconds. They have ended: one that did not get there never will."""
-    found = {}
+    """Return median times over all runs in epochs, images and seconds. All runs have ended."""
+    medians = {}
     for unit in ("epochs", "images", "seconds"):
         times = [row["to_target"][unit] if row["to_target"] else None for row in rows]
-        found[unit] = asdict(time_to_target(times))
-    return found
+        medians[unit] = asdict(time_to_target(times))
+    return medians
 
 
 def _val(run: RunRecord, metric: str) -> float:
-    """That of the best epoch; where none was validated, of the answers that stand for such a run, as on test."""
-    return run.val_score(metric) if run.result["best_epoch"] else _score(run.judged("val"), metric)
+    """Return the score of the best epoch on val; if no epoch was validated, that of the run's predictions."""
+    return run.val_score(metric) if run.result["best_epoch"] else _score(run.correctness("val"), metric)
 
 
-def _score(judged: Correctness, metric: str) -> float:
+def _score(correctness: Correctness, metric: str) -> float:
+    """Return the accuracy, or the mean accuracy over the classes."""
     if metric == "accuracy":
-        return float(judged.right.mean())
-    return float(np.mean([judged.right[judged.labels == label].mean() for label in np.unique(judged.labels)]))
+        return float(correctness.correct.mean())
+    classes = np.unique(correctness.labels)
+    return float(np.mean([correctness.correct[correctness.labels == label].mean() for label in classes]))
 
 
 def _cost(folder: Path) -> dict[str, Any]:
-    """What the study took, by stage: runs, images trained on, seconds of training."""
-    found: dict[str, Any] = {}
+    """Return the cost of the study by stage: runs, images trained on, seconds of training."""
+    cost: dict[str, Any] = {}
     for stage, place in (("search", folder / "search"), ("main", folder), ("source", folder / "sources")):
         lengths = [run.length() for run in runs_in(place)] if place.is_dir() else []
-        found[stage] = {
+        cost[stage] = {
             "runs": len(lengths),
             "images": int(sum(length["images"] for length in lengths)),
             "seconds": round(sum(length["seconds"] for length in lengths), 1),
         }
-    return found
+    return cost

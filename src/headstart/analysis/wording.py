@@ -1,4 +1,4 @@
-"""What arms, numbers and splits are called: the words of which sentences are made."""
+"""Word arms, numbers and splits for sentences."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from typing import Any
 from headstart.text import level_words, points
 
 Verdict = Mapping[str, Any]
-MORE = ("budgets", "rows", "interim", "time", "labels", "width", "next_steps")  # sentences after headline and evidence
+# sentences after headline and evidence, in order
+DETAIL_KEYS = ("budgets", "rows", "interim", "time", "labels", "width", "next_steps")
 
 
 def arm_words(name: str) -> str:
-    """`file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
+    """Return an arm's name in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
     name, _, varied = name.partition(",")
     start, *parts = bare_start(name).split("+")
     start, _, optimizer = start.partition("@") if not parts else (start, "", "")
     if parts:
         parts[-1], _, optimizer = parts[-1].partition("@")
-    said = [_part_words(part) for part in parts]
+    words = [_part_words(part) for part in parts]
     if all(part.startswith("mlp:") for part in parts) and not start.startswith("scratch"):
-        said.insert(0, "fine-tuned")
-    said += [f"with {optimizer}"] if optimizer else []
-    return ", ".join([start, *said, *(varied.split(",") if varied else ())])
+        words.insert(0, "fine-tuned")
+    words += [f"with {optimizer}"] if optimizer else []
+    return ", ".join([start, *words, *(varied.split(",") if varied else ())])
 
 
 def bare_start(start: str) -> str:
-    """A start without the kind that its name needs no more: `file:a` is "a"."""
+    """Return the name of initial weights without the prefix `file:` or `run:`."""
     return re.sub(r"^(file|run):", "", start)
 
 
 def _part_words(part: str) -> str:
-    """A tuning or a head of an arm."""
+    """Return a fine-tuning mode or a head in words."""
     kind, _, number = part.partition(":")
     if kind == "stages":
         return f"last {number} stages fine-tuned"
@@ -40,41 +41,46 @@ def _part_words(part: str) -> str:
 
 
 def splits(verdict: Verdict) -> tuple[str, str]:
-    """What the data calls the images that chose and those that judged: runs call them val and test.
+    """Return the data's names of the selection split and the evaluation split, which runs call val and test.
 
-    Where the data declares train and val alone, val judges, and a part of train chooses.
+    If the data declares only train and val, val is the evaluation split, and a part of train is the selection split.
     """
     return ("a part of train", "val") if verdict["evaluation"]["declared"] == "train+val" else ("val", "test")
 
 
 def metric_words(verdict: Verdict) -> str:
-    """What the numbers of the arms are."""
+    """Return the name of the metric of the verdict."""
     return "balanced accuracy" if verdict["metric"] == "balanced" else "accuracy"
 
 
-def judged(verdict: Verdict) -> str:
-    """What the images that judge are called."""
+def evaluation_images(verdict: Verdict) -> str:
+    """Return what the images of the evaluation split are called: "test images"."""
     return f"{splits(verdict)[1]} images"
 
 
-def interval(seen: Mapping[str, Any]) -> str:
-    """`95 % interval 4.0 to 8.2`."""
-    return f"{level_words(seen['level'])} interval {points(seen['low'])} to {points(seen['high'])}"
+def interval(contrast: Mapping[str, Any]) -> str:
+    """Return a contrast's interval in words: "95 % interval 4.0 to 8.2"."""
+    return f"{level_words(contrast['level'])} interval {points(contrast['low'])} to {points(contrast['high'])}"
 
 
 def length_words(length: str) -> str:
-    """`8ep` is "8 epochs", `1ep` "1 epoch"."""
+    """Return a duration in words: `8ep` is "8 epochs", `1ep` "1 epoch"."""
     words = length.replace("ep", " epochs").replace("st", " steps")
     return words.removesuffix("s") if words.startswith("1 ") else words
 
 
-def paragraph(said: Mapping[str, Any]) -> str:
-    """The verdict as one paragraph, for the terminal."""
-    return " ".join(said[key] for key in ("headline", "evidence", *MORE, "limits") if key in said)
+def paragraph(sentences: Mapping[str, Any]) -> str:
+    """Return the verdict's sentences as one paragraph, for the terminal."""
+    keys = ("headline", "evidence", *DETAIL_KEYS, "limits")
+    return " ".join(sentences[key] for key in keys if key in sentences)
 
 
 def network_words(network: Mapping[str, Any]) -> str:
-    """A plan's network with what it is without, and its stem where that is small."""
+    """Return a plan's network in words, with its stem if that is small, and the components that are switched off."""
     stem = ["with a small stem"] if network["stem"] == "small" else []
-    without = [f"without {what}" for what, off in (("shortcut", "off"), ("norm", "none")) if network[what] == off]
-    return " ".join([network["network"], *stem, *without])
+    off = [
+        f"without {component}"
+        for component, value in (("shortcut", "off"), ("norm", "none"))
+        if network[component] == value
+    ]
+    return " ".join([network["network"], *stem, *off])

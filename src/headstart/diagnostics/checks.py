@@ -1,11 +1,11 @@
-"""Is the training healthy? Findings from the record of a run: numbers, against thresholds that healthy runs keep to.
+"""Find out whether training is healthy: numbers from a run's record, against thresholds that healthy runs stay within.
 
-A finding says what was measured and where, what that means, and what to try. One cause is told, not its consequences: a
-learning rate that is much too high also kills filters, and a network without gradients also has small updates.
-docs/health.md says on which runs the thresholds rest.
+A finding gives the measured value and where it was measured, its meaning, and what to try. Only the cause is reported,
+not its consequences: a learning rate that is much too high also kills filters, and a network without gradients also has
+small updates. docs/health.md lists the runs that the thresholds are based on.
 
-What is measured: at the output of every block |∂L/∂h|, behind every ReLU the filters that are zero on all probed photos
-(`headstart.telemetry.probe`), of every layer |Δw|/|w| of an update, and the loss.
+Measured are |∂L/∂h| at the output of every block, the filters behind every ReLU that are zero on all probed images
+(`headstart.telemetry.probe`), |Δw|/|w| of an update for every layer, and the loss.
 """
 
 from __future__ import annotations
@@ -16,122 +16,129 @@ from statistics import median
 from typing import Any
 
 from headstart.diagnostics import gradients, learning_rate
-from headstart.diagnostics.finding import Finding, number, share
+from headstart.diagnostics.finding import Finding, format_number, format_share
 from headstart.diagnostics.history import HEALTHY, History, Line
 from headstart.text import capitalize, pluralize
 
-_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
+_PROBE_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 
 
 def findings(history: History) -> list[Finding]:
-    """What is noticed: what is frozen by design, and the first cause that explains the rest, if anything is wrong."""
+    """Return what is frozen by design, and the first unhealthy finding, which explains the others."""
     cause = next(_causes(history), None)
-    return [found for found in (_frozen(history), cause) if found is not None]
+    return [finding for finding in (_frozen(history), cause) if finding is not None]
 
 
 def _causes(history: History) -> Iterator[Finding]:
-    """What is wrong, a cause before what follows from it."""
+    """Yield the unhealthy findings, a cause before its consequences."""
     last = history.probes[-1] if history.probes else None
-    # what was there at first must still be there; what came later must do harm, and may have a rate behind it
-    late = history.has_had_time and history.settled and not history.has_learned
+    # a fault of the initial weights must persist; a later one must do harm, and may be due to the learning rate
+    late = history.has_had_time and history.loss_is_flat and not history.has_learned
     checks: Sequence[Callable[[], Finding | None]] = (
-        *(lambda check=check: _lasting(history, check) for check in _CHECKS),
+        *(lambda check=check: _persistent(history, check) for check in _PROBE_CHECKS),
         lambda: learning_rate.too_high(history),
-        *(lambda check=check: check(history, last) if late and last else None for check in _CHECKS),
+        *(lambda check=check: check(history, last) if late and last else None for check in _PROBE_CHECKS),
         lambda: learning_rate.too_low(history),
         lambda: gradients.not_learning(history),
     )
-    yield from (found for check in checks if (found := check()) is not None)
+    yield from (finding for check in checks if (finding := check()) is not None)
 
 
 def unhealthy_findings(history: History) -> list[Finding]:
-    """What is wrong."""
-    return [found for found in findings(history) if found.unhealthy]
+    """Return the findings without notes on what the user asked for."""
+    return [finding for finding in findings(history) if finding.unhealthy]
 
 
 def new_findings(history: History, noticed: set[str]) -> list[dict[str, Any]]:
-    """Lines for the record of what is wrong now, and at the end of what is so no more; `noticed` keeps their names.
+    """Return record lines for new findings, and at the end of the run for withdrawn ones.
 
-    What is told while a run trains may pass: a network that explodes at first may learn all the same. What another
-    cause hides at the end, since one alone is told, has not passed.
+    A finding during training may pass: a network whose gradients explode at first may learn all the same. A finding
+    that is only hidden behind another cause at the end is not withdrawn.
+
+    Args:
+        history: The run so far.
+        noticed: Names of earlier findings; new names are added.
     """
-    found = {finding.name: finding for finding in unhealthy_findings(history)}
+    current = {finding.name: finding for finding in unhealthy_findings(history)}
     lines: list[dict[str, Any]] = [
-        {"kind": "finding", "withdrawn": False, **found[name].to_json()} for name in found if name not in noticed
+        {"kind": "finding", "withdrawn": False, **current[name].to_json()} for name in current if name not in noticed
     ]
     if history.ended:
-        lasting = {finding.name for finding in _causes(history)}
-        if history.probes and gradients.fades(history.probes[-1]):  # also where dead filters are told, which may be why
-            lasting.add("vanishing gradients")
+        persistent = {finding.name for finding in _causes(history)}
+        if history.probes and gradients.is_vanishing(history.probes[-1]):  # dead filters may be its cause and hide it
+            persistent.add("vanishing gradients")
         lines += [
-            {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was noticed on the way; at the end of "
-             "the run it is not found."} for name in sorted(noticed - lasting)
+            {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was found during training, but not at "
+             "the end of the run."} for name in sorted(noticed - persistent)
         ]  # fmt: skip
-    noticed |= set(found)
+    noticed |= set(current)
     return lines
 
 
 def healthy_words(history: History) -> str:
-    """What was looked at, for a run in which nothing is wrong."""
-    told = [f"{pluralize(len(history.looks), 'look')} in {pluralize(len(history.epochs), 'epoch')}"]
+    """Return what was checked, for a run without unhealthy findings."""
+    facts = [f"{pluralize(len(history.snapshots), 'snapshot')} in {pluralize(len(history.epochs), 'epoch')}"]
     if updates := history.updates():
-        told.append(f"an update is {share(median(u for _, _, u in updates))} of the weights")
-    if history.probes and (ends := gradients.ends(history.probes[-1])) is not None:
+        facts.append(f"an update is {format_share(median(u for _, _, u in updates))} of the weights")
+    if history.probes and (ends := gradients.end_gradients(history.probes[-1])) is not None:
         (first, _), (last, _), ratio = ends
-        told.append(f"|∂L/∂h| behind {first} is {ratio:.2g} of that behind {last}")
-    if history.has_hardly_begun:
-        told.append(f"the loss is {history.last_loss:.2f}, and one who guesses has {history.prior_entropy:.2f}")
+        facts.append(f"|∂L/∂h| at {first} is {ratio:.2g} of that at {last}")
+    if history.has_barely_learned:
+        facts.append(
+            f"the loss is {history.last_loss:.2f} (predicting the class frequencies gives {history.prior_entropy:.2f})"
+        )
     if history.predicts_one_class:
-        told.append("val images all get one answer")
-    told += [why for why in (unprobed(history), _unseen(history)) if why]
-    told += [] if history.ended else ["the run is not at its end"]
-    yet = "" if history.standing == HEALTHY else " yet"
-    return f"{capitalize(history.standing)}: nothing was found{yet} ({'; '.join(told)})."
+        facts.append("all val images get the same prediction")
+    facts += [reason for reason in (missing_probe_reason(history), _unchecked_filters(history)) if reason]
+    facts += [] if history.ended else ["the run has not ended"]
+    yet = "" if history.status == HEALTHY else " yet"
+    return f"{capitalize(history.status)}: no findings{yet} ({'; '.join(facts)})."
 
 
-def unprobed(history: History) -> str:
-    """Why no |∂L/∂h| is known at the blocks, and what is known instead; "" where it is known."""
+def missing_probe_reason(history: History) -> str:
+    """Return why |∂L/∂h| at the blocks is unknown, and what is known instead; "" where it is known."""
     if any(probe["flow"] for probe in history.probes):
         return ""
     if history.plan["arm"]["tuning"] != "frozen":
-        return "gradients at the blocks were not probed: the record has no line of it"
-    told = "gradients at the blocks were not probed, since all blocks are frozen"
-    looks = [(look["step"], look.get("gradient_norm")) for look, _ in history.looks]
-    if norms := [(step, *next(iter(found.items()))) for step, found in looks if found]:
-        (first, name, begun), (last, _, ended) = norms[0], norms[-1]
-        told += f"; |∂L/∂w| of {name} is {_norm(begun)} at step {first} and {_norm(ended)} at step {last}"
-    return told
+        return "gradients at the blocks were not probed: the record has no probe lines"
+    reason = "gradients at the blocks were not probed, since all blocks are frozen"
+    by_step = [(line["step"], line.get("gradient_norm")) for line, _ in history.snapshots]
+    if norms := [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]:
+        (first, name, start), (last, _, end) = norms[0], norms[-1]
+        reason += f"; |∂L/∂w| of {name} is {_norm(start)} at step {first} and {_norm(end)} at step {last}"
+    return reason
 
 
-def _unseen(history: History) -> str:
-    """That dead filters were not looked for, where a network has no module that would show them."""
-    blind = history.probes and not any(probe["zeros"] for probe in history.probes)
-    return "dead filters were not looked for: the network has no nn.ReLU" if blind else ""
+def _unchecked_filters(history: History) -> str:
+    """Return why dead filters were not checked, or "" if they were."""
+    without_relu = history.probes and not any(probe["zeros"] for probe in history.probes)
+    return "dead filters were not checked: the network has no nn.ReLU" if without_relu else ""
 
 
-def _lasting(history: History, check: Callable[[History, Line], Finding | None]) -> Finding | None:
-    """What the probe before the first step shows, unless a later one, when there was time, shows it no more."""
+def _persistent(history: History, check: Callable[[History, Line], Finding | None]) -> Finding | None:
+    """Return a finding of the probe before the first step, unless the last probe no longer shows it in time."""
     if not history.probes or history.probes[0]["step"] != 0:
         return None
-    found = check(history, history.probes[0])
-    if found is not None and history.has_had_time and check(history, history.probes[-1]) is None:
+    finding = check(history, history.probes[0])
+    if finding is not None and history.has_had_time and check(history, history.probes[-1]) is None:
         return None
-    return found
+    return finding
 
 
 def _frozen(history: History) -> Finding | None:
+    """Return a note on frozen layers, or None if all layers are trained."""
     tuning = history.plan["arm"]["tuning"]
     if tuning == "full":
         return None
-    what = {
+    layers = {
         "frozen": "all layers but the head are frozen",
         "lp-ft": "all layers but the head are frozen at first",
     }.get(tuning, f"all but the head and the last {pluralize(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
     return Finding(
-        "frozen by design", "", 0, 0.0, 0.0, f"By design {what} ({tuning}).",
-        "They have no gradients because none are wanted.", "",
+        "frozen by design", "", 0, 0.0, 0.0, f"By design {layers} ({tuning}).",
+        "They need no gradients.", "",
     )  # fmt: skip
 
 
 def _norm(value: float | None) -> str:
-    return number(math.inf if value is None else value)
+    return format_number(math.inf if value is None else value)

@@ -1,4 +1,4 @@
-"""One thing that is noticed of a run's health, and the words that its numbers are told in."""
+"""A finding on a run's health, and the formats of its numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headstart.diagnostics.history import History, Line
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is noticed: `value` against `threshold`, at `layer` in `epoch`; `name` is what it is called.
+    """One finding: `value` against `threshold`, at `layer` in `epoch`.
 
     `value` is None where it is not finite, or nothing was measured.
     """
@@ -27,31 +27,35 @@ class Finding:
 
     @property
     def unhealthy(self) -> bool:
-        """Whether something is wrong; what was asked for is only noted."""
+        """False for a note on what the user asked for, such as frozen layers."""
         return self.name != "frozen by design"
 
     @property
     def sentence(self) -> str:
+        """Evidence, meaning and advice in one paragraph."""
         return " ".join(part for part in (self.evidence, self.meaning, self.advice) if part)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the finding as a line of the record has it."""
         return {**asdict(self), "unhealthy": self.unhealthy, "sentence": self.sentence}
 
 
-def switches(history: History) -> list[str]:
-    """The flags of norm and shortcut that the network is without."""
+def restoring_flags(history: History) -> list[str]:
+    """Return the flags that switch on the norm and the shortcut, where the network is without them."""
     usual = (("norm", "batch"), ("shortcut", "on"))
-    return [f"--{name} {on}" for name, on in usual if history.plan["network"][name] != on]
+    return [f"--{name} {value}" for name, value in usual if history.plan["network"][name] != value]
 
 
-def when(probe: Line) -> str:
+def probe_time(probe: Line) -> str:
+    """Return when the probe was made, for the start of a sentence."""
     return "Before the first step" if probe["step"] == 0 else f"After epoch {probe['epoch']}"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
+    """Return a number with two digits."""
     return "not finite" if not math.isfinite(value) else f"{value:.2g}"
 
 
-def share(value: float) -> str:
-    """A share in per cent with two digits."""
+def format_share(value: float) -> str:
+    """Return a share (0 to 1) in percent with two digits."""
     return f"{100 * value:.2g} %"

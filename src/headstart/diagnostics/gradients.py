@@ -1,142 +1,151 @@
-"""What a probe shows of gradients and filters: do they explode, vanish, or die on the way to the input?
+"""Checks on probes of gradients and filters: exploding and vanishing gradients, dead filters.
 
-Vanishing is measured as |∂L/∂h| at the output of the blocks. "|g| of the weights is small" is no measure of it: that
-follows the scale of the weights.
+Vanishing is measured as |∂L/∂h| at the output of the blocks. Small gradients of the weights do not show it: they follow
+the scale of the weights.
 """
 
 from __future__ import annotations
 
 import math
 
-from headstart.diagnostics.finding import Finding, number, switches, when
+from headstart.diagnostics.finding import Finding, format_number, probe_time, restoring_flags
 from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History, Line
 from headstart.text import pluralize
 
-VANISHED = 1e-3  # |∂L/∂h| behind the first block, of that behind the last one
-EXPLODED = 1e4
-DEAD = 0.5  # of the filters of a layer
-CLOSED = 0.9  # of the same: hardly a gradient passes, and the layer is the cause
-TOO_LARGE, MONSTROUS = 3.0, 1e3  # times the loss of guessing, without a norm and with one
+MAX_VANISHED_RATIO = 1e-3  # |∂L/∂h| at the first block over that at the last
+MIN_EXPLODED_RATIO = 1e4  # the same
+MIN_DEAD_SHARE = 0.5  # of the filters of a layer
+MIN_BLOCKING_DEAD_SHARE = 0.9  # of the same: hardly any gradient passes, and the layer is the cause
+MAX_LOSS_RATIO_WITHOUT_NORM, MAX_LOSS_RATIO_WITH_NORM = 3.0, 1e3  # of the prior entropy
 
 
-def ends(probe: Line) -> tuple[tuple[str, float], tuple[str, float], float] | None:
-    """The first and the last block with their |∂L/∂h|, and first over last; None where there is no flow to speak of.
+def end_gradients(probe: Line) -> tuple[tuple[str, float], tuple[str, float], float] | None:
+    """Return the first and the last block with their |∂L/∂h|, and the ratio of the first to the last.
 
-    The smallest float32 stands for a gradient that has become 0, and the largest for one that is not finite.
+    The smallest float32 stands for a gradient that is 0, and the largest for one that is not finite.
+
+    Returns:
+        None if fewer than two blocks were probed, or the gradient at the last block is 0 or not finite.
     """
-    known = {name: math.inf if value is None else value for name, value in probe["flow"].items()}
-    if len(known) < 2:
+    norms = {name: math.inf if value is None else value for name, value in probe["flow"].items()}
+    if len(norms) < 2:
         return None
-    (first, low), *_, (last, high) = known.items()
+    (first, low), *_, (last, high) = norms.items()
     if not (high > 0 and math.isfinite(high)):
         return None
     return (first, low), (last, high), min(max(low, 1e-45) / high, 1e38)
 
 
-def flow_kept(probe: Line) -> float | None:
-    """|∂L/∂h| behind the first block over that behind the last; None where there is no flow to speak of."""
-    found = ends(probe)
-    return found[2] if found is not None else None
+def first_to_last_ratio(probe: Line) -> float | None:
+    """Return |∂L/∂h| at the first block over that at the last, or None as `end_gradients`."""
+    gradients = end_gradients(probe)
+    return gradients[2] if gradients is not None else None
 
 
 def exploding(history: History, probe: Line) -> Finding | None:
-    """A gradient that grows towards the input, or a loss that no network has which has learned nothing."""
-    found, loss = ends(probe), probe["loss"]
-    if found is not None and found[2] >= EXPLODED:
-        (first, low), (last, high), ratio = found
+    """Return a finding if the gradient grows towards the input, or the loss is far above the prior entropy."""
+    gradients, loss = end_gradients(probe), probe["loss"]
+    if gradients is not None and gradients[2] >= MIN_EXPLODED_RATIO:
+        (first, low), (last, high), ratio = gradients
         evidence = (
-            f"{when(probe)} the gradient grows towards the input: |∂L/∂h| is {number(high)} behind {last} and "
-            f"{number(low)} behind {first}, {number(ratio)} times as large (healthy runs stay below {EXPLODED:,.0f})."
+            f"{probe_time(probe)} the gradient grows towards the input: |∂L/∂h| is {format_number(high)} at {last} and "
+            f"{format_number(low)} at {first}, {format_number(ratio)} times as large (healthy runs stay below "
+            f"{MIN_EXPLODED_RATIO:,.0f})."
         )
-        return _exploded(history, first, probe, ratio, EXPLODED, evidence)
-    plain = history.plan["network"]["norm"] == "none"
-    most = (TOO_LARGE if plain else MONSTROUS) * history.prior_entropy
-    if loss is None or loss > most:
-        told = "is not finite" if loss is None else f"is {number(loss)}"
-        evidence = f"{when(probe)} the loss {told}; one who guesses has {history.prior_entropy:.2f}."
-        return _exploded(history, "", probe, loss, most, evidence)
+        return _exploded(history, first, probe, ratio, MIN_EXPLODED_RATIO, evidence)
+    without_norm = history.plan["network"]["norm"] == "none"
+    max_ratio = MAX_LOSS_RATIO_WITHOUT_NORM if without_norm else MAX_LOSS_RATIO_WITH_NORM
+    max_loss = max_ratio * history.prior_entropy
+    if loss is None or loss > max_loss:
+        value = "not finite" if loss is None else format_number(loss)
+        evidence = (
+            f"{probe_time(probe)} the loss is {value} (predicting the class frequencies gives "
+            f"{history.prior_entropy:.2f})."
+        )
+        return _exploded(history, "", probe, loss, max_loss, evidence)
     return None
 
 
 def _exploded(
     history: History, layer: str, probe: Line, value: float | None, threshold: float, evidence: str
 ) -> Finding:
-    ways = [*(way for way in switches(history) if way.startswith("--norm")), "a start with smaller weights"]
+    norm_flags = [flag for flag in restoring_flags(history) if flag.startswith("--norm")]
+    ways = [*norm_flags, "initial weights of smaller scale"]
     return Finding(
         "exploding gradients", layer, probe["epoch"], value, threshold, evidence,
-        "Each layer enlarges what passes through it, so that no rate suits all of them.",
-        f"Try {' or '.join(ways)}; --clip 1 hides the symptom.",
+        "Each layer amplifies its input, so that no learning rate suits all of them.",
+        f"Try {' or '.join(ways)}; --clip 1 only hides the symptom.",
     )  # fmt: skip
 
 
-def fades(probe: Line) -> bool:
-    """Whether the gradient fades towards the input, whatever the cause."""
-    found = ends(probe)
-    return found is not None and found[2] <= VANISHED
+def is_vanishing(probe: Line) -> bool:
+    """Return whether the gradient vanishes towards the input, whatever the cause."""
+    gradients = end_gradients(probe)
+    return gradients is not None and gradients[2] <= MAX_VANISHED_RATIO
 
 
 def vanishing(history: History, probe: Line) -> Finding | None:
-    """A gradient that fades towards the input, unless a layer of dead filters is what stops it."""
-    found = ends(probe)
-    if found is None or not fades(probe) or _worst(probe)[1] >= CLOSED:
+    """Return a finding if the gradient vanishes towards the input, unless a layer of dead filters is the cause."""
+    gradients = end_gradients(probe)
+    if gradients is None or not is_vanishing(probe) or _most_dead_layer(probe)[1] >= MIN_BLOCKING_DEAD_SHARE:
         return None
-    (first, low), (last, high), ratio = found
+    (first, low), (last, high), ratio = gradients
     evidence = (
-        f"{when(probe)} the gradient fades towards the input: |∂L/∂h| is {number(high)} behind {last} and "
-        f"{number(low)} behind {first}, {-math.log10(ratio):.1f} orders of magnitude less (limit: "
-        f"{-math.log10(VANISHED):.0f})."
+        f"{probe_time(probe)} the gradient vanishes towards the input: |∂L/∂h| is {format_number(high)} at {last} and "
+        f"{format_number(low)} at {first}, {-math.log10(ratio):.1f} orders of magnitude less (limit: "
+        f"{-math.log10(MAX_VANISHED_RATIO):.0f})."
     )
     return Finding(
-        "vanishing gradients", first, probe["epoch"], ratio, VANISHED, evidence,
-        "The early layers hardly learn, whatever the learning rate is.",
-        f"Try {' or '.join(switches(history)) or 'a shallower network'}.",
+        "vanishing gradients", first, probe["epoch"], ratio, MAX_VANISHED_RATIO, evidence,
+        "The early layers hardly learn at any learning rate.",
+        f"Try {' or '.join(restoring_flags(history)) or 'a shallower network'}.",
     )  # fmt: skip
 
 
 def dead(history: History, probe: Line) -> Finding | None:
-    """Filters that no probed photo opens."""
-    layer, share = _worst(probe)
-    if share < DEAD:
+    """Return a finding if many filters of a layer are 0 on all probed images."""
+    layer, share = _most_dead_layer(probe)
+    if share < MIN_DEAD_SHARE:
         return None
-    more = sum(value >= DEAD for value in probe["dead"].values()) - 1
-    also = f" (and {100 * DEAD:.0f} % or more in {pluralize(more, 'more layer')})" if more else ""
+    more = sum(value >= MIN_DEAD_SHARE for value in probe["dead"].values()) - 1
+    also = f" (and {100 * MIN_DEAD_SHARE:.0f} % or more in {pluralize(more, 'more layer')})" if more else ""
     evidence = (
-        f"{when(probe)} {100 * share:.0f} % of the filters of {layer} give 0 on every probed photo{also}; in healthy "
-        f"runs it is less than {100 * DEAD:.0f} %."
+        f"{probe_time(probe)} {100 * share:.0f} % of the filters of {layer} are 0 on all probed images{also}; in "
+        f"healthy runs it is less than {100 * MIN_DEAD_SHARE:.0f} %."
     )
     return Finding(
-        "dead filters", layer, probe["epoch"], share, DEAD, evidence,
-        "Behind a ReLU that is never open no gradient passes: these filters stay as they are.",
-        "Try another start, a lower learning rate or --warmup 1ep, and look for large negative biases.",
+        "dead filters", layer, probe["epoch"], share, MIN_DEAD_SHARE, evidence,
+        "No gradient passes a ReLU whose output is always 0: these filters cannot change.",
+        "Try other initial weights, a lower learning rate or --warmup 1ep, and check for large negative biases.",
     )  # fmt: skip
 
 
-def _worst(probe: Line) -> tuple[str, float]:
-    """The layer with the largest share of dead filters."""
+def _most_dead_layer(probe: Line) -> tuple[str, float]:
+    """Return the layer with the largest share of dead filters, and that share."""
     layer = max(probe["dead"], key=probe["dead"].__getitem__, default="")
     return layer, probe["dead"].get(layer, 0.0)
 
 
 def not_learning(history: History) -> Finding | None:
-    """A network that has not begun to learn, though its gradients and its updates are sound."""
+    """Return a finding if the network does not learn although its gradients and updates are normal."""
     trained = (
         history.plan["arm"]["tuning"] != "frozen" and len(history.probes[-1]["flow"] if history.probes else ()) > 1
     )
-    if not (trained and history.ended and history.has_hardly_begun and history.has_had_plenty_of_time):
+    if not (trained and history.ended and history.has_barely_learned and history.has_had_long_time):
         return None
     if not history.predicts_one_class and history.is_falling:
         return None  # slow, but it learns
-    kept = flow_kept(history.probes[-1])
+    ratio = first_to_last_ratio(history.probes[-1])
     evidence = [
-        f"After {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f}, and one who guesses has "
-        f"{history.prior_entropy:.2f}",
-        *(["val images all get one answer"] if history.predicts_one_class else []),
-        *([f"|∂L/∂h| behind the first block is {number(kept)} of that behind the last"] if kept is not None else []),
+        f"After {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f} (predicting the class "
+        f"frequencies gives {history.prior_entropy:.2f})",
+        *(["all val images get the same prediction"] if history.predicts_one_class else []),
+        *([f"|∂L/∂h| at the first block is {format_number(ratio)} of that at the last"] if ratio is not None else []),
     ]
-    ways = switches(history)
+    flags = restoring_flags(history)
     return Finding(
         "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / history.prior_entropy,
         MAX_UNLEARNED_LOSS_RATIO, "; ".join(evidence) + ".",
-        "The network has not begun to learn, though gradients do not vanish and updates are neither large nor tiny.",
-        f"Try {' and '.join(ways)}." if ways else "Look at the labels, train longer, or try another learning rate.",
+        "The network has not started to learn, although gradients do not vanish and updates are of normal size.",
+        f"Try {' and '.join(flags)}." if flags else "Check the labels, train longer, or try another learning rate.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run's record holds of its health: losses, looks and probes, and a few numbers that are made of them."""
+"""Collect what a run's record holds about its health: losses, tensor snapshots and gradient probes."""
 
 from __future__ import annotations
 
@@ -10,47 +10,48 @@ from typing import Any
 
 Line = Mapping[str, Any]
 
-EPOCHS, STEPS = 2, 30  # after so many, or at its end, a run could be expected to have learned something
-PLENTY, OF_A_CLASS = (3, 100), 10  # epochs, steps, and steps for each class, after which it must have
-FALLING = 0.97  # of the training loss of an epoch before: what still learns is below it
-MAX_UNLEARNED_LOSS_RATIO = 0.95  # of the loss of one who guesses: who has not come below it has hardly begun to learn
-HALFWAY = 0.6  # of the loss of one who guesses: who has come below it has learned
-FIRST_STEPS = 4  # looks before that step say more about the optimizer's start than about the rate
-HEALTHY, EARLY = "healthy", "too early to say"  # what a run is called in which nothing is wrong
-LATE = 0.1  # of the highest rate: looks at smaller rates are left out
+MIN_EPOCHS, MIN_STEPS = 2, 30  # after both, or at its end, a run is expected to have learned something
+LONG_EPOCHS, LONG_STEPS, LONG_STEPS_PER_CLASS = 3, 100, 10  # after all of these a run must have learned something
+MAX_FALLING_LOSS_RATIO = 0.97  # of the training loss of the previous epoch: a loss below it is still falling
+MAX_UNLEARNED_LOSS_RATIO = 0.95  # of the prior entropy: a run whose loss is not below it has barely learned
+MAX_LEARNED_LOSS_RATIO = 0.6  # of the prior entropy: a run whose loss is below it has learned
+MIN_SNAPSHOT_STEP = 4  # earlier snapshots show the optimizer's warm-up rather than the learning rate
+MIN_LR_SHARE = 0.1  # of the highest rate: snapshots at lower rates are ignored
+HEALTHY, TOO_EARLY = "healthy", "too early to say"  # status of a run without unhealthy findings
 
 
 @dataclass
 class History:
-    """What a record holds of a run's health, line by line. `plan` is the run's, as in plan.json."""
+    """The lines of a record that concern health. `plan` is the run's, as in plan.json."""
 
     plan: Mapping[str, Any]
     first_loss: float = math.nan
     epochs: list[Line] = field(default_factory=list)
-    looks: list[tuple[Line, float]] = field(default_factory=list)  # with the rate that its step had
+    snapshots: list[tuple[Line, float]] = field(default_factory=list)  # with the learning rate of their step
     probes: list[Line] = field(default_factory=list)
     state: str = ""  # `finished` or `diverged` when the run has ended
     _rate: float = 0.0
 
-    def take(self, line: Line) -> None:
-        """The next line of the record."""
+    def add(self, line: Line) -> None:
+        """Add the next line of the record."""
         kind = line["kind"]
         if kind == "step":
             self._rate = max(line["lr"].values())
             if math.isnan(self.first_loss):
                 self.first_loss = line["loss"]
         elif kind == "snapshot":
-            self.looks.append((line, self._rate))
+            self.snapshots.append((line, self._rate))
         elif kind in ("epoch", "probe"):
             (self.epochs if kind == "epoch" else self.probes).append(line)
 
     @property
     def ended(self) -> bool:
+        """True if the run has finished or diverged."""
         return bool(self.state)
 
     @property
     def prior_entropy(self) -> float:
-        """The loss of one who knows the shares of the classes alone: their entropy, which is ln(k) of k equal ones."""
+        """Loss of predicting the class frequencies: their entropy, which is ln(k) for k equal ones."""
         images = [int(count) for count in self.plan["facts"].get("images", {}).values() if count]
         if len(images) < 2 or self.plan["recipe"].get("class_weights", "none") != "none":
             return self.uniform_loss
@@ -58,94 +59,101 @@ class History:
 
     @property
     def uniform_loss(self) -> float:
-        """The loss of one who takes all classes for equally frequent, as a new head does."""
+        """Loss of predicting all classes with equal probability, as a new head does."""
         return math.log(max(len(self.plan["facts"]["class_names"]), 2))
 
     @property
     def last_loss(self) -> float:
-        """The loss of the last epoch on train or on val, whichever is smaller, or NaN.
+        """Loss of the last epoch on train or on val, whichever is smaller, or NaN.
 
-        (An epoch's training loss is a mean over its steps: a network that has just begun to learn is better than it.)
+        An epoch's training loss is a mean over its steps: a network that has just started to learn is better than it.
         """
         return min(float(self.epochs[-1][split]["loss"]) for split in ("train", "val")) if self.epochs else math.nan
 
     @property
     def has_had_time(self) -> bool:
-        """Whether it could be expected to have learned something."""
-        enough = bool(self.epochs) and self.epochs[-1]["step"] >= STEPS
-        return enough and (self.ended or len(self.epochs) >= EPOCHS)
+        """True if the run can be expected to have learned something."""
+        enough = bool(self.epochs) and self.epochs[-1]["step"] >= MIN_STEPS
+        return enough and (self.ended or len(self.epochs) >= MIN_EPOCHS)
 
     @property
-    def has_had_plenty_of_time(self) -> bool:
-        """Whether it must have learned something, if it can; many classes take longer."""
-        epochs, steps = PLENTY
-        steps = max(steps, OF_A_CLASS * len(self.plan["facts"]["class_names"]))
-        return len(self.epochs) >= epochs and self.epochs[-1]["step"] >= steps
+    def has_had_long_time(self) -> bool:
+        """True if the run must have learned something, if it can; many classes need more steps."""
+        steps = max(LONG_STEPS, LONG_STEPS_PER_CLASS * len(self.plan["facts"]["class_names"]))
+        return len(self.epochs) >= LONG_EPOCHS and self.epochs[-1]["step"] >= steps
 
     @property
-    def standing(self) -> str:
-        """What the run is called if nothing is wrong."""
-        return HEALTHY if self.has_had_time and not (self.has_hardly_begun or self.predicts_one_class) else EARLY
+    def status(self) -> str:
+        """Status of the run if it has no unhealthy finding: `HEALTHY` or `TOO_EARLY`."""
+        learns = self.has_had_time and not (self.has_barely_learned or self.predicts_one_class)
+        return HEALTHY if learns else TOO_EARLY
 
     @property
-    def has_hardly_begun(self) -> bool:
-        """Whether its loss is still that of one who guesses, or nearly."""
+    def has_barely_learned(self) -> bool:
+        """True if the loss is still close to that of predicting the class frequencies, or above it."""
         return bool(self.epochs) and self.last_loss >= MAX_UNLEARNED_LOSS_RATIO * self.prior_entropy
 
     @property
     def is_falling(self) -> bool:
-        """Whether the training loss came down since the epoch before, or since the first and below guessing.
+        """True if the training loss fell since the previous epoch, or since the first and below the prior entropy.
 
-        (From the first epoch's loss to that of guessing only the class shares are learned.)
+        A fall from the first epoch's loss to the prior entropy shows that only the class frequencies were learned.
         """
         losses = [float(line["train"]["loss"]) for line in self.epochs]
-        return losses[-1] < FALLING * max([min(losses[0], self.prior_entropy), *losses[-2:-1]])
+        return losses[-1] < MAX_FALLING_LOSS_RATIO * max([min(losses[0], self.prior_entropy), *losses[-2:-1]])
 
     @property
     def predicts_one_class(self) -> bool:
-        """Whether it gave one class to val images of several, in each of the last two epochs if there are so many."""
-        tables = [line.get("confusion") or [] for line in self.epochs[-EPOCHS:]]
+        """True if val images of several classes got a single prediction, in each of the last (at most two) epochs."""
+        tables = [line.get("confusion") or [] for line in self.epochs[-MIN_EPOCHS:]]
         return bool(tables) and all(
             sum(map(any, table)) > 1 and sum(any(column) for column in zip(*table, strict=True)) == 1
             for table in tables
         )
 
     @property
-    def settled(self) -> bool:
-        """Whether the training loss has stopped falling, be it at the run's end."""
+    def loss_is_flat(self) -> bool:
+        """True if the training loss has stopped falling, or the run has ended."""
         losses = [line["train"]["loss"] for line in self.epochs[-2:]]
-        return self.ended or (len(losses) == 2 and losses[1] >= FALLING * losses[0])
+        return self.ended or (len(losses) == 2 and losses[1] >= MAX_FALLING_LOSS_RATIO * losses[0])
 
     @property
     def has_learned(self) -> bool:
-        return bool(self.epochs) and self.last_loss < HALFWAY * self.prior_entropy
+        """True if the loss is far below that of predicting the class frequencies."""
+        return bool(self.epochs) and self.last_loss < MAX_LEARNED_LOSS_RATIO * self.prior_entropy
 
     def updates(self) -> list[tuple[int, str, float]]:
-        """(epoch, layer that moves most, median over layers of |Δw|/|w|) of each look, as at the highest rate.
+        """Return (epoch, layer with the largest update, median over layers of |Δw|/|w|) of each snapshot.
 
-        Updates are proportional to the rate, so that a schedule or a warm-up is divided out: what they are where the
-        rate is the recipe's own, which a run may not have come to. Where a head learns first and then everything, the
-        second counts.
+        Updates are proportional to the learning rate. They are scaled to the highest rate, which is at least the
+        recipe's own, so that a schedule or a warm-up has no effect. If a head is trained first and then everything,
+        only the second part counts.
         """
-        most = max((sum(ratio is not None for ratio in look["ratio"].values()) for look, _ in self.looks), default=0)
-        highest = max([float(self.plan["recipe"]["lr"]), *(rate for _, rate in self.looks)])
-        found = []
-        for look, rate in self.looks:
-            ratios = {layer: ratio for layer, ratio in look["ratio"].items() if ratio is not None}
-            if len(ratios) > most // 2 and look["step"] >= FIRST_STEPS and rate >= LATE * highest > 0:
+        layers = max((sum(r is not None for r in line["ratio"].values()) for line, _ in self.snapshots), default=0)
+        highest = max([float(self.plan["recipe"]["lr"]), *(rate for _, rate in self.snapshots)])
+        updates = []
+        for line, rate in self.snapshots:
+            ratios = {layer: ratio for layer, ratio in line["ratio"].items() if ratio is not None}
+            if len(ratios) > layers // 2 and line["step"] >= MIN_SNAPSHOT_STEP and rate >= MIN_LR_SHARE * highest > 0:
                 layer = max(ratios, key=ratios.__getitem__)
-                found.append((look["epoch"], layer, median(ratios.values()) * highest / rate))
-        return found
+                updates.append((line["epoch"], layer, median(ratios.values()) * highest / rate))
+        return updates
 
     def distance(self) -> float:
-        """How far the weights are from where they started, the median over layers that have moved; 0 if unknown."""
-        moved = [far for far in (self.probes[-1]["distance"].values() if self.probes else ()) if far]
+        """Return |w - w₀|/|w₀| at the last probe, the median over the layers that have moved; 0 if unknown."""
+        moved = [distance for distance in (self.probes[-1]["distance"].values() if self.probes else ()) if distance]
         return median(moved) if moved else 0.0
 
 
-def read(plan: Mapping[str, Any], lines: Iterable[Line], state: str = "") -> History:
-    """The history of a run from the lines of its record; `state` is that of result.json, where there is one."""
+def read_history(plan: Mapping[str, Any], lines: Iterable[Line], state: str = "") -> History:
+    """Return the history of a run.
+
+    Args:
+        plan: The run's plan, as in plan.json.
+        lines: Lines of its record.
+        state: State in result.json, "" without that file.
+    """
     history = History(plan, state=state)
     for line in lines:
-        history.take(line)
+        history.add(line)
     return history

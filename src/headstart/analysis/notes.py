@@ -1,0 +1,83 @@
+"""Word the notes of a verdict: what qualifies its result."""
+
+from __future__ import annotations
+
+import re
+
+from headstart.analysis.headline import arm_of, headline_contrast
+from headstart.analysis.wording import Verdict, arm_words, bare_start, evaluation_images, splits
+from headstart.config.study_config import FEWEST_SEEDS
+from headstart.text import capitalize, join_list, percent, points
+
+MAX_CLASS_NAMES = 5  # in a sentence
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
+    selected = arm_of(verdict, verdict["chosen"])
+    selection, evaluation = splits(verdict)
+    apart = points(abs(selected["optimism"]))
+    side = "above" if selected["optimism"] > 0 else "below"
+    gap = f"{apart} percentage points {side}" if apart != "0.0" else "about"
+    texts = [
+        f"{capitalize(selection)} selected the epochs and the arm, {arm_words(selected['name'])}: its mean on "
+        f"{selection}, {percent(selected['val'])}, is {gap} its mean on {evaluation}, {percent(selected['test'])}."
+    ]
+    if verdict["n"] > 1 and verdict.get("one_split"):
+        texts.append("All seeds use the same split: they vary initialization, order and augmentation only.")
+    texts += [
+        f"{capitalize(arm_words(arm['name']))} diverged on seed{'s' if len(arm['diverged']) > 1 else ''} "
+        f"{join_list(map(str, arm['diverged']))}: its accuracy before the divergence counts."
+        for arm in verdict["arms"]
+        if arm["diverged"]
+    ]
+    for group, edges in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
+        where = "" if group == "shared" else f" on {group}"
+        texts += [
+            f"The best learning rate of {arm_words(name)}{where}, {edge:g}, is at the edge of the grid."
+            for name, edge in edges.items()
+        ]
+    texts += [
+        f"The {'lowest' if row['edge'] == 'low' else 'highest'} learning rate is the best of its row: "
+        f"{arm_words(row['variant'])}. A better rate may be outside the grid."
+        for row in verdict["grid_rows"]
+        if row["edge"]
+    ]
+    contrast = headline_contrast(verdict)
+    if contrast is not None and contrast["n"] >= FEWEST_SEEDS and contrast["p_sign_flip"] is not None:
+        pair = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
+        texts.append(
+            f"The exact sign-flip test over the seeds gives p {contrast['p_sign_flip']:.2g} for {pair}; "
+            f"with {contrast['n']} seeds it cannot be below {2 / 2 ** contrast['n']:.2g}."
+        )
+    return [*texts, *verdict["overlaps"], *exposure_notes(verdict)]
+
+
+def exposure_notes(verdict: Verdict) -> list[str]:
+    """Return which initial weights were trained on these classes, or on some of the evaluation images."""
+    texts: dict[str, str] = {}
+    unknown = []
+    images = evaluation_images(verdict)
+    for name, exposure in verdict["known"].items():
+        start = bare_start(re.split(r"[+@,]", name)[0])
+        title = capitalize(start)
+        if exposure["classes"]:
+            classes, more = exposure["classes"][:MAX_CLASS_NAMES], len(exposure["classes"]) - MAX_CLASS_NAMES
+            shown = ", ".join(classes) + (f" and {more} more" if more > 0 else "")
+            texts[f"{title} classes"] = (
+                f"{title} was trained on classes with these names: {shown}. It may be worse on classes that are new to "
+                "it."
+            )
+        if exposure["images"]:
+            texts[f"{title} images"] = (
+                f"{title} was trained on {exposure['images']:,} of the {verdict['evaluation']['images']:,} {images}: "
+                "its accuracy is biased upwards."
+            )
+        if exposure["images"] is None and start not in unknown:
+            unknown.append(start)
+    if unknown:
+        texts["unknown"] = (
+            f"It is unknown whether {join_list(unknown)} {'was' if len(unknown) == 1 else 'were'} trained on any of "
+            f"the {images}: the training images are not available."
+        )
+    return list(texts.values())
