@@ -1,1 +1,1 @@
-"""headstart beside a stock loop: ratios on one machine in one run. See `python -m benchmarks --help`."""
+"""Benchmarks of headstart against a stock training loop, on one machine. See `python -m benchmarks --help`."""

@@ -1,9 +1,9 @@
-"""The tables behind every claim of speed, on photos and weights that you name.
+"""Measure speed, memory and quality on your photos and weights, and print one table per benchmark.
 
 python -m benchmarks --photos photos.csv speed memory
 python -m benchmarks --photos photos.csv --weights w.safetensors heads verdict               (most of an hour)
 python -m benchmarks engines
-python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are kept)
+python -m benchmarks --photos photos.csv --weights w.safetensors quality     (an hour; finished pairs are stored)
 """
 
 from __future__ import annotations
@@ -16,43 +16,49 @@ from benchmarks import engines, heads, memory, quality, speed, verdict
 
 TABLES = ("speed", "memory", "engines", "heads", "verdict", "quality")
 NEED_WEIGHTS = ("heads", "verdict", "quality")
-SIZES = {"speed": 128, "memory": 128, "heads": 96, "verdict": 96}  # px, where none is named
+DEFAULT_SIZES = {"speed": 128, "memory": 128, "heads": 96, "verdict": 96}  # image size in px
 
 
 def main() -> None:
-    """Print the tables that were asked for, or all that the given files allow."""
+    """Print the requested tables. Default: all for which photos and weights are given."""
     parser = argparse.ArgumentParser(
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="*", help=f"which of {', '.join(TABLES)}; none: all of them")
+    parser.add_argument("tables", nargs="*", help=f"tables to print: {', '.join(TABLES)} [default: all]")
     parser.add_argument(
-        "--photos", help="photos with declared splits: a folder or a manifest; all but engines need them"
+        "--photos", help="photos with declared splits: a folder or a manifest; required by all tables but engines"
     )
-    parser.add_argument("--weights", type=Path, help="pretrained weights, for the tables that need them")
+    parser.add_argument("--weights", type=Path, help="pretrained weights, required by heads, verdict and quality")
     parser.add_argument("--size", type=int, help="image size in px [default: 128 for speed and memory, else 96]")
-    parser.add_argument("--rounds", type=int, default=2, help="epochs that count, for each loop")
-    parser.add_argument("--enlarge", type=int, default=0, help="speed: on copies with this shorter side, px")
-    parser.add_argument("--device", default="cpu", help="speed: where both loops train")
-    parser.add_argument("--batch", type=int, default=32, help="speed: batch size")
-    parser.add_argument("--workers", type=int, default=2, help="speed: of the stock loop's DataLoader")
-    parser.add_argument("--seeds", type=int, default=10, help="pairs of the quality table")
+    parser.add_argument("--rounds", type=int, default=2, help="measured epochs of each loop")
     parser.add_argument(
-        "--kept", type=Path, default=Path("runs") / "quality.jsonl", help="finished pairs are kept here"
+        "--enlarge", type=int, default=0, help="speed: shorter side in px of enlarged copies of the photos"
     )
-    parser.add_argument("--runs", type=Path, help="verdict: where its study stays; none: it is not kept")
+    parser.add_argument("--device", default="cpu", help="speed: device of both loops")
+    parser.add_argument("--batch", type=int, default=32, help="speed: batch size")
+    parser.add_argument("--workers", type=int, default=2, help="speed: DataLoader workers of the stock loop")
+    parser.add_argument("--seeds", type=int, default=10, help="quality: number of paired seeds")
+    parser.add_argument(
+        "--kept",
+        dest="results",
+        type=Path,
+        default=Path("runs") / "quality.jsonl",
+        help="quality: file of finished pairs",
+    )
+    parser.add_argument("--runs", type=Path, help="verdict: parent folder of the study [default: a temporary folder]")
     options = parser.parse_args()
-    wanted = options.what or [name for name in TABLES if name not in NEED_WEIGHTS or options.weights]
-    if unknown := set(wanted) - set(TABLES):
-        sys.exit(f"There is no table {', '.join(unknown)}.\nChoose from {', '.join(TABLES)}.")
-    if set(wanted) - {"engines"} and options.photos is None:
-        sys.exit("These tables are made of photos.\nName them with --photos FOLDER, or ask for engines only.")
-    if options.weights is None and (needy := [name for name in wanted if name in NEED_WEIGHTS]):
-        sys.exit(f"The table {needy[0]} is of pretrained weights.\nName them with --weights FILE.")
-    for name in wanted:
-        size = options.size or SIZES.get(name, 0)
+    tables = options.tables or [name for name in TABLES if name not in NEED_WEIGHTS or options.weights]
+    if unknown := set(tables) - set(TABLES):
+        sys.exit(f"There is no table {', '.join(sorted(unknown))}.\nChoose from {', '.join(TABLES)}.")
+    if set(tables) - {"engines"} and options.photos is None:
+        sys.exit("--photos is missing.\nSet --photos FOLDER, or run the table engines only.")
+    if options.weights is None and (missing := [name for name in tables if name in NEED_WEIGHTS]):
+        sys.exit(f"--weights is missing, which the table {missing[0]} requires.\nSet --weights FILE.")
+    for name in tables:
+        size = options.size or DEFAULT_SIZES.get(name, 0)
         if name == "speed":
-            how = {name: getattr(options, name) for name in ("batch", "rounds", "enlarge", "device", "workers")}
-            rows = speed.table(options.photos, size=size, **how)
+            settings = {name: getattr(options, name) for name in ("batch", "rounds", "enlarge", "device", "workers")}
+            rows = speed.table(options.photos, size=size, **settings)
         elif name == "engines":
             rows = engines.table()
         elif name == "memory":
@@ -62,8 +68,8 @@ def main() -> None:
         elif name == "verdict":
             rows = verdict.table(options.photos, options.weights, size, options.runs)
         else:
-            options.kept.parent.mkdir(parents=True, exist_ok=True)
-            rows = quality.table(options.photos, options.weights, options.kept, options.seeds)
+            options.results.parent.mkdir(parents=True, exist_ok=True)
+            rows = quality.table(options.photos, options.weights, options.results, options.seeds)
         print("\n".join(rows), end="\n\n", flush=True)
 
 

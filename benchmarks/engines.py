@@ -1,4 +1,4 @@
-"""What an engine itself costs: seconds for each of 100 empty jobs, workers warm."""
+"""Overhead of the engines: seconds per empty job, over 100 jobs with warm workers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from headstart.engines import Engine
+from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
 from headstart.errors import HeadstartError
@@ -15,24 +15,24 @@ from headstart.hardware import devices
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 
-COUNT = 100
+JOB_COUNT = 100
 
 
 def table() -> list[str]:
-    """Rows by engine: seconds for an empty job, and until the first one is answered."""
+    """Return one row per engine: seconds per empty job, and seconds until the first answer."""
 
     def ray() -> Engine:
         from headstart.engines.ray import RayEngine
 
         return RayEngine("", NullReporter())
 
-    made: dict[str, Callable[[], Engine]] = {
+    factories: dict[str, Callable[[], Engine]] = {
         "local": lambda: LocalEngine(NullReporter()),
         "processes": lambda: ProcessEngine(devices.usable_cores(), NullReporter()),
         "ray": ray,
     }
     rows = [f"{'engine':<10}{'s / empty job':>16}{'first answer s':>18}"]
-    for name, make in made.items():
+    for name, make in factories.items():
         try:
             each, first = seconds(make)
         except HeadstartError as error:
@@ -43,7 +43,7 @@ def table() -> list[str]:
 
 
 def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
-    """Of one of `COUNT` empty jobs, and from nothing to the first answer."""
+    """Return the seconds per empty job, and those from the start of the engine to the first answer."""
     with tempfile.TemporaryDirectory() as parent:
         empty = job_protocol.text(Path(parent), [])
         begin = time.perf_counter()
@@ -51,9 +51,9 @@ def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
         try:
             list(engine.run([empty]))
             first = time.perf_counter() - begin
-            list(engine.run([empty] * 4 * devices.usable_cores()))  # every worker has been asked once
+            list(engine.run([empty] * 4 * devices.usable_cores()))  # warm up every worker
             begin = time.perf_counter()
-            assert len(list(engine.run([empty] * COUNT))) == COUNT
-            return (time.perf_counter() - begin) / COUNT, first
+            assert len(list(engine.run([empty] * JOB_COUNT))) == JOB_COUNT
+            return (time.perf_counter() - begin) / JOB_COUNT, first
         finally:
             engine.close()

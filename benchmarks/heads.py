@@ -1,4 +1,4 @@
-"""60 heads on one frozen trunk: seconds of their training, seconds of their records, and how alike they are alone."""
+"""Benchmark of 60 heads on one frozen backbone: seconds of training and of records, difference to single heads."""
 
 from __future__ import annotations
 
@@ -16,80 +16,92 @@ from headstart.hardware import calibration, precision
 from headstart.models import structure
 from headstart.reporter import NullReporter
 from headstart.runs import heads_runner
-from headstart.telemetry.cadence import is_due
+from headstart.telemetry.cadence import snapshot_is_due
 from headstart.training import batched_heads, events, loop, setup
 
 RATES = (0.05, 0.01, 0.005, 0.001, 0.0001)
 OPTIMIZERS = ("sgd", "adam", "rmsprop")
 SEEDS = range(4)
-NUDGE = 1e-6
+PERTURBATION = 1e-6  # relative, of the initial weights
 
 
 def table(source: str, weights: Path, size: int) -> list[str]:
-    """Five learning rates x three optimizers x four seeds for 20 epochs, on features that are there already."""
-    given = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
-    draft = calibration.resolve_machine(resolve_settings(given).plan)
-    first = setup.complete(draft, NullReporter())
+    """Train 5 learning rates x 3 optimizers x 4 seeds for 20 epochs on cached features; return the rows."""
+    settings = {"source": source, "start": f"file:{weights}", "tuning": "frozen", "image_size": size, "epochs": "20ep"}
+    draft = calibration.resolve_machine(resolve_settings(settings).plan)
+    first = setup.resolve_run(draft, NullReporter())
     plans = []
     for optimizer in OPTIMIZERS:
         for rate in RATES:
             for seed in SEEDS:
-                own = first.plan.changed("recipe", optimizer=optimizer, lr=rate).changed("seeding", seed=seed)
-                plans.append(first.dataset.recounted(own))
+                plan = first.plan.changed("recipe", optimizer=optimizer, lr=rate).changed("seeding", seed=seed)
+                plans.append(first.dataset.with_split_counts(plan))
     threads = first.plan.machine.threads
     with (
         precision.deterministic(torch.device(first.plan.machine.device), threads),
-        tempfile.TemporaryDirectory() as place,
+        tempfile.TemporaryDirectory() as folder,
     ):
         pairs = setup.prepare_heads(plans, NullReporter())
-        parts = pairs[0][0].parts
-        due = functools.partial(is_due, steps_per_epoch=parts.batches.steps_per_epoch, total=parts.steps)
-        list(batched_heads.train([member for _, member in pairs], due))  # the features are computed here
+        parts = pairs[0][0].context
+        due = functools.partial(snapshot_is_due, steps_per_epoch=parts.batches.steps_per_epoch, total=parts.steps)
+        list(batched_heads.train([head for _, head in pairs], due))  # computes the features
         clock = time.perf_counter()
-        trained = list(batched_heads.train([member for _, member in pairs], due))[-1]
+        trained = list(batched_heads.train([head for _, head in pairs], due))[-1]
         training = time.perf_counter() - clock
         assert isinstance(trained, list)
         clock = time.perf_counter()
-        asked = [(plan, {"variant": "frozen", "stage": "main", "budget": "20ep", "fraction": 1.0}) for plan in plans]
-        heads_runner.run_heads(asked, Path(place), NullReporter(), left={})
-        whole = time.perf_counter() - clock
-        chosen = range(0, len(pairs), 7)
-        apart = {number: _apart(*pairs[number], trained[number]) for number in chosen}
-        far = max(apart, key=lambda number: apart[number])
-        nudged = _nudged(*pairs[far], trained[far])
-        recipe, usual = plans[far].recipe, statistics.median(apart.values())
+        jobs = [(plan, {"variant": "frozen", "stage": "main", "budget": "20ep", "fraction": 1.0}) for plan in plans]
+        heads_runner.run_heads(jobs, Path(folder), NullReporter(), unfinished={})
+        total = time.perf_counter() - clock
+        sample = range(0, len(pairs), 7)
+        distances = {index: _distance_to_single(*pairs[index], trained[index]) for index in sample}
+        farthest = max(distances, key=lambda index: distances[index])
+        perturbed = _distance_after_perturbation(*pairs[farthest], trained[farthest])
+        recipe, median = plans[farthest].recipe, statistics.median(distances.values())
     return [
         f"{len(plans)} heads, {parts.steps} steps each, {size} px, {threads} threads, {os.cpu_count()} cores",
         f"training without records: {training:.2f} s",
-        f"with records, from plans to folders: {whole:.2f} s, {(whole - training) / len(plans):.3f} s a record",
-        f"difference of a weight to the head trained alone, of {len(apart)} heads: median {usual:.1e}, largest "
-        f"{apart[far]:.1e} ({recipe.optimizer} at {recipe.lr:g}; there two heads alone that begin {NUDGE:g} apart end "
-        f"{nudged:.1e} apart)",
+        f"with records, from plans to folders: {total:.2f} s, {(total - training) / len(plans):.3f} s a record",
+        f"largest relative difference of a weight to the head trained alone, of {len(distances)} heads: median "
+        f"{median:.1e}, maximum {distances[farthest]:.1e} ({recipe.optimizer} at {recipe.lr:g}; there the final "
+        f"weights of two single heads that start {PERTURBATION:g} apart differ by {perturbed:.1e})",
     ]
 
 
-def _apart(prepared: setup.TrainingSetup, member: batched_heads.HeadSpec, trained: batched_heads.HeadResult) -> float:
-    """The largest difference of a final weight, relative to the largest weight, to the head trained by the loop."""
-    return _difference(_alone(prepared, member, trained), trained.best)
+def _distance_to_single(
+    training_setup: setup.TrainingSetup, spec: batched_heads.HeadSpec, trained: batched_heads.HeadResult
+) -> float:
+    """Return the largest difference of a final weight to the head trained alone, relative to the largest weight."""
+    return _difference(_train_single(training_setup, spec, trained), trained.best)
 
 
-def _nudged(prepared: setup.TrainingSetup, member: batched_heads.HeadSpec, trained: batched_heads.HeadResult) -> float:
-    """The same of two heads trained by the loop, one of which begins a rounding away: what a recipe makes of those."""
-    return _difference(_alone(prepared, member, trained), _alone(prepared, member, trained, NUDGE))
+def _distance_after_perturbation(
+    training_setup: setup.TrainingSetup, spec: batched_heads.HeadSpec, trained: batched_heads.HeadResult
+) -> float:
+    """Return the same distance between two heads trained by the loop, one from perturbed initial weights.
+
+    It shows how much the recipe amplifies rounding errors.
+    """
+    return _difference(
+        _train_single(training_setup, spec, trained), _train_single(training_setup, spec, trained, PERTURBATION)
+    )
 
 
-def _alone(
-    prepared: setup.TrainingSetup, member: batched_heads.HeadSpec, trained: batched_heads.HeadResult, nudge: float = 0.0
+def _train_single(
+    training_setup: setup.TrainingSetup,
+    spec: batched_heads.HeadSpec,
+    trained: batched_heads.HeadResult,
+    perturbation: float = 0.0,
 ) -> dict[str, torch.Tensor]:
-    """The head that the loop trains from the same first weights, at the epoch that was best among the many."""
-    head = prepared.network.get_submodule(structure.head_name(prepared.network))
-    head.load_state_dict({name: tensor * (1 + nudge) for name, tensor in member.head.state_dict().items()})
+    """Return the weights of the head trained alone by the loop, at the best epoch of the batched training."""
+    head = training_setup.network.get_submodule(structure.head_name(training_setup.network))
+    head.load_state_dict({name: tensor * (1 + perturbation) for name, tensor in spec.head.state_dict().items()})
     best: dict[str, torch.Tensor] = {}
-    for event in loop.train(prepared.parts, loop.begin(prepared.parts)):
+    for event in loop.train(training_setup.context, loop.initial_state(training_setup.context)):
         if isinstance(event, events.Epoch) and trained.best_epoch and event.epoch == trained.best_epoch.epoch:
             best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     return best
 
 
-def _difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    return max(float((one[name] - t).abs().max() / one[name].abs().max()) for name, t in other.items())
+def _difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    return max(float((first[name] - t).abs().max() / first[name].abs().max()) for name, t in second.items())

@@ -1,4 +1,4 @@
-"""Peak anonymous memory of a run, in a process of its own; mapped pages of the store are not counted."""
+"""Peak anonymous memory of a run in a process of its own; memory-mapped pages of the pixel store do not count."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from headstart import data
+from headstart.data import sources
 
 
 def anonymous(pid: int) -> int:
-    """Bytes of anonymous resident memory of a process now (Linux)."""
+    """Return the current anonymous resident memory of a process in bytes (Linux)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
@@ -21,7 +21,7 @@ def anonymous(pid: int) -> int:
 
 
 def peak(source: str, size: int, classes: str) -> int:
-    """The largest anonymous memory during a short run that decodes, measures, trains and judges, in bytes."""
+    """Return the peak anonymous memory in bytes of a short run that decodes, calibrates, trains and evaluates."""
     with tempfile.TemporaryDirectory() as scratch:
         words = [
             "train",
@@ -36,27 +36,30 @@ def peak(source: str, size: int, classes: str) -> int:
             f"{scratch}/runs",
         ]
         run = "from headstart.cli.main import main; main()"
-        environment = {**os.environ, "HEADSTART_CACHE": f"{scratch}/cache"}  # nothing is decoded or measured yet
+        environment = {
+            **os.environ,
+            "HEADSTART_CACHE": f"{scratch}/cache",
+        }  # empty, so that decoding and calibration are included
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen([sys.executable, "-c", run, *words], env=environment, **quiet)
-        found = 0
+        peak_bytes = 0
         while process.poll() is None:
             try:
-                found = max(found, anonymous(process.pid))
+                peak_bytes = max(peak_bytes, anonymous(process.pid))
             except (FileNotFoundError, ProcessLookupError):
                 break
             time.sleep(0.02)
         if process.wait() != 0:
             raise RuntimeError(f"the run ended with exit code {process.returncode}")
-    return found
+    return peak_bytes
 
 
 def table(source: str, size: int) -> list[str]:
-    """Two rows: a run on a few of the classes and one on all: the peak does not grow with the number of images."""
-    listing = data.read(source)
+    """Return two rows, for two of the classes and for all: the peak does not grow with the number of images."""
+    index = sources.read_index(source)
     rows = []
-    for classes in (listing.classes[:2], listing.classes):
-        count = len(listing.pick(classes))
-        found = peak(source, size, ",".join(classes))
-        rows.append(f"peak anonymous memory at {size} px, {count:,} images: {found / 1e9:.2f} GB")
+    for classes in (index.classes[:2], index.classes):
+        count = len(index.pick(classes))
+        peak_bytes = peak(source, size, ",".join(classes))
+        rows.append(f"peak anonymous memory at {size} px, {count:,} images: {peak_bytes / 1e9:.2f} GB")
     return rows

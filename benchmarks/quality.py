@@ -1,7 +1,7 @@
-"""Faster and not worse: paired seeds of our loop and the stock loop from the same pretrained weights.
+"""Accuracy of headstart and of the stock loop on paired seeds, from the same pretrained weights.
 
-Both are judged on val and test images by the network of the last epoch, so that nothing is chosen on what judges.
-Finished pairs are kept in a file: a benchmark of an hour can be stopped and gone on with.
+Both are evaluated on the val and test images with the network of the last epoch, so that no evaluation image selects
+anything. Finished pairs are stored in a file, so that this benchmark of an hour can be resumed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RECIPE = {"size": 96, "batch": 32, "epochs": 8, "lr": 0.01}
 
 
 def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
-    """Correct answers and number of judged images of one run of our loop."""
+    """Return the number of correct and of evaluated images of one run of headstart."""
     settings = {
         "source": source,
         "device": "cpu",
@@ -40,36 +40,47 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
     }
     draft = calibration.resolve_machine(resolve_settings(settings).plan)
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
-        made = setup.prepare(draft, NullReporter())
-        state = loop.begin(made.parts)
-        for _ in loop.train(made.parts, state):
+        training_setup = setup.prepare(draft, NullReporter())
+        state = loop.initial_state(training_setup.context)
+        for _ in loop.train(training_setup.context, state):
             pass
-        correct = judged = 0
-        for photos in (made.parts.val, made.test):
-            logits = np.concatenate(list(loop.evaluate(state.judged, photos, made.parts, "fp32")))
+        correct = evaluated = 0
+        for photos in (training_setup.context.val, training_setup.test):
+            logits = np.concatenate(
+                list(loop.iter_logits(state.evaluated_network, photos, training_setup.context, "fp32"))
+            )
             correct += int((logits.argmax(1) == photos.labels).sum())
-            judged += len(photos)
-    return correct, judged
+            evaluated += len(photos)
+    return correct, evaluated
 
 
-def table(source: str, weights: Path, kept: Path, seeds: int = 10) -> list[str]:
-    """Rows: each pair, then the mean difference with its 90 % t interval over pairs, in points."""
+def table(source: str, weights: Path, results: Path, seeds: int = 10) -> list[str]:
+    """Return a row per pair, and the mean difference in percentage points with its 90 % t interval over pairs."""
     recipe = hashlib.sha256(json.dumps([RECIPE, source, headstart.__version__]).encode() + weights.read_bytes())
     key = recipe.hexdigest()[:16]
-    lines = kept.read_text().splitlines() if kept.exists() else []
-    done = [pair for pair in map(json.loads, lines) if pair["key"] == key]
+    lines = results.read_text().splitlines() if results.exists() else []
+    pairs = [pair for pair in map(json.loads, lines) if pair["key"] == key]
     tensors = {name: t.float() for name, t in load_file(weights).items()}
     with tempfile.TemporaryDirectory() as scratch:
         root = stock.as_image_folders(source, Path(scratch) / "photos")
-        for seed in range(len(done), seeds):
-            *_, last = stock.train(root, **RECIPE, seed=seed, weights=tensors, judge=("val", "test"))
-            correct, judged = ours(source, weights, seed)
-            done.append(
-                {"key": key, "seed": seed, "ours": correct / judged, "stock": last.correct / last.judged, "n": judged}
+        for seed in range(len(pairs), seeds):
+            *_, last = stock.train(root, **RECIPE, seed=seed, weights=tensors, evaluation_splits=("val", "test"))
+            correct, evaluated = ours(source, weights, seed)
+            pairs.append(
+                {
+                    "key": key,
+                    "seed": seed,
+                    "ours": correct / evaluated,
+                    "stock": last.correct / last.evaluated,
+                    "n": evaluated,
+                }
             )
-            with kept.open("a") as file:
-                file.write(json.dumps(done[-1]) + "\n")
-    rows = [f"seed {d['seed']}: headstart {d['ours']:.4f}, stock {d['stock']:.4f} on {d['n']} images" for d in done]
-    differences = np.array([100 * (d["ours"] - d["stock"]) for d in done])
-    low, high = stats.t.interval(0.9, len(done) - 1, differences.mean(), stats.sem(differences))
-    return [*rows, f"headstart - stock: {differences.mean():+.2f} points, 90 % interval {low:+.2f} to {high:+.2f}"]
+            with results.open("a") as file:
+                file.write(json.dumps(pairs[-1]) + "\n")
+    rows = [f"seed {d['seed']}: headstart {d['ours']:.4f}, stock {d['stock']:.4f} on {d['n']} images" for d in pairs]
+    differences = np.array([100 * (d["ours"] - d["stock"]) for d in pairs])
+    low, high = stats.t.interval(0.9, len(pairs) - 1, differences.mean(), stats.sem(differences))
+    return [
+        *rows,
+        f"headstart - stock: {differences.mean():+.2f} percentage points, 90 % interval {low:+.2f} to {high:+.2f}",
+    ]

@@ -99,8 +99,8 @@ def _train_all(tree: Path, runs: Path) -> Outcome:
         """Train one run, rename its folder, and return the sha256 of its weights."""
         before = set(runs.glob("*"))
         headstart("train", *arguments, *COMMON)
-        (made,) = set(runs.glob("*")) - before
-        made.rename(runs / name)
+        (run,) = set(runs.glob("*")) - before
+        run.rename(runs / name)
         return _weights_digest(runs / name / "model")
 
     start = f"run:{runs / 'pretrained'}"
@@ -110,8 +110,8 @@ def _train_all(tree: Path, runs: Path) -> Outcome:
     weights["lp-ft"] = train("lp-ft", "digits", "--start", start, "--tuning", "lp-ft")
     arms = ["scratch", f"{start}+frozen", f"{start}+lp-ft"]
     rules = ("--seeds", "3", "--grid", "0.05,0.01,0.001", "--search-seeds", "1")
-    chosen = [part for arm in arms for part in ("--arm", arm)]
-    headstart("compare", "digits", *chosen, *rules, "--engine", _local_engine(tree), *COMMON)
+    arm_flags = [part for arm in arms for part in ("--arm", arm)]
+    headstart("compare", "digits", *arm_flags, *rules, "--engine", _local_engine(tree), *COMMON)
     (verdict,) = runs.glob("*/verdict.json")
     for folder in sorted(verdict.parent.glob("*-s[0-9]*/model")):
         name = folder.parent.name.split("_", 2)[2]  # <date>_<time>_<host>-<arm>-s<seed>
@@ -128,7 +128,7 @@ def _local_engine(tree: Path) -> str:
 def _weights_digest(folder: Path) -> str:
     """Return the sha256 of all tensors in a model folder, in the order of their names.
 
-    A frozen run keeps backbone and head in two files; their names and metadata do not enter.
+    A frozen run keeps backbone and head in two files; file names and metadata are ignored.
     """
     tensors = {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
     digest = hashlib.sha256()
@@ -138,7 +138,7 @@ def _weights_digest(folder: Path) -> str:
 
 
 def _numbers(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, float]]:
-    """Yield (path, number) for every number of a JSON value that the clock does not decide."""
+    """Yield (path, number) for every number of a JSON value that does not depend on the clock."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key not in CLOCK_KEYS:

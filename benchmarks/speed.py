@@ -1,4 +1,4 @@
-"""Speed of one run beside the stock loop: they take turns, each in its process; the ratios of their medians."""
+"""Speed of one run compared with the stock loop: epochs alternate, one process per loop; ratios of medians."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_EPOCHS = 10  # of `headstart train`
 
 
 def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device: str) -> list[dict[str, float]]:
-    """One real run, record, TensorBoard, checkpoints and all: seconds of each epoch, from the clock of its record."""
+    """Train one complete run, with record, TensorBoard and checkpoints; return times and speed of each epoch."""
     plan = resolve_settings(
         {
             "source": source,
@@ -31,15 +31,15 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
     folder = runner.start(plan, runs, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
     clock = next(line["time"] for line in lines if line["kind"] == "begin")
-    found = []
+    epochs_measured = []
     seconds = read_json(folder / "result.json")["seconds"]
     for line in lines:
         if line["kind"] == "epoch":
-            found.append(
+            epochs_measured.append(
                 {"wall": line["time"] - clock, "logging": seconds["logging"] / seconds["training"], **line["speed"]}
             )
             clock = line["time"]
-    return found
+    return epochs_measured
 
 
 def table(
@@ -52,18 +52,25 @@ def table(
     device: str = "cpu",
     workers: int = 2,
 ) -> list[str]:
-    """Rows of the comparison; each loop gets one epoch to warm up and `rounds` that count, in turn.
+    """Return the rows of the comparison; each loop has one warm-up epoch and `rounds` measured ones, alternating.
 
-    Our last run is as long as runs are by default, and what watching costs is told of that one: much of a short run is
-    its first epoch, which is looked at most.
+    The last run of headstart has the default length, and the logging overhead is that of this run: in a short run the
+    first epoch, which is logged most, has too much weight.
 
-    `workers` are the stock loop's. With `enlarge` both work on copies of the photos with that shorter side in px.
+    Args:
+        source: photos with declared splits.
+        size: image size in px.
+        batch: batch size.
+        rounds: measured epochs of each loop.
+        enlarge: shorter side in px of enlarged copies of the photos; 0 uses the photos themselves.
+        device: device of both loops.
+        workers: DataLoader workers of the stock loop.
     """
     with tempfile.TemporaryDirectory() as scratch:
         root = stock.as_image_folders(source, Path(scratch) / "photos", enlarge)
         source = str(root) if enlarge else source
         settings = {"size": size, "batch": batch, "epochs": rounds + 1, "device": device, "workers": workers}
-        plain, fast = stock.apart(root, **settings), stock.apart(root, **settings, fast=True)
+        plain, fast = stock.train_in_process(root, **settings), stock.train_in_process(root, **settings, fast=True)
         first: list[float] = []
         epochs: dict[str, list[tuple[float, float]]] = {
             "stock": [],
@@ -71,7 +78,7 @@ def table(
             "headstart": [],
         }
         mfu: list[float] = []
-        watching = 0.0
+        logging = 0.0
         for count in range(rounds + 1):
             for name, loop in (("stock", plain), ("stock + channels_last + bf16", fast)):
                 epoch = next(loop)
@@ -83,17 +90,17 @@ def table(
                 first.append(mine[0]["wall"] / median(e["wall"] for e in mine[1:]))
                 epochs["headstart"] += [(e["images_per_second"], e["wall"]) for e in mine[1:]]
                 mfu += [e["mfu"] for e in mine[1:]]
-                watching = mine[0]["logging"]
+                logging = mine[0]["logging"]
     rows = _rows(epochs, f"resnet18, {size} px, batch {batch}, {device}, each loop one process")
-    rows.append(f"first epoch / a later one, after the kernels are warmed up: {median(first):.2f}")
-    share = f"watching {100 * watching:.1f} % of a run of {DEFAULT_EPOCHS} epochs"
+    rows.append(f"first epoch / a later epoch, with warm kernels: {median(first):.2f}")
+    share = f"logging overhead {100 * logging:.1f} % of a run of {DEFAULT_EPOCHS} epochs"
     rows.append(f"MFU {100 * median(mfu):.0f} % of the measured matmul peak; {share}")
     return rows
 
 
 def _rows(epochs: dict[str, list[tuple[float, float]]], title: str) -> list[str]:
-    speed = {name: median(e[0] for e in found) for name, found in epochs.items()}
-    whole = {name: median(e[1] for e in found) for name, found in epochs.items()}
+    speed = {name: median(e[0] for e in values) for name, values in epochs.items()}
+    whole = {name: median(e[1] for e in values) for name, values in epochs.items()}
     rows = [
         title,
         f"{'loop':<30}{'images/s':>10}{'ratio':>8}{'epoch s':>10}{'ratio':>8}",
@@ -103,5 +110,7 @@ def _rows(epochs: dict[str, list[tuple[float, float]]], title: str) -> list[str]
             f"{name:<30}{speed[name]:>10.1f}{speed['headstart'] / speed[name]:>7.2f}x"
             f"{whole[name]:>10.1f}{whole[name] / whole['headstart']:>7.2f}x"
         )
-    rows.append("(ratio: headstart to that loop; an epoch includes validation, and ours its record and checkpoints)")
+    rows.append(
+        "(ratio: headstart to that loop; an epoch includes validation, for headstart also record and checkpoints)"
+    )
     return rows

@@ -1,12 +1,12 @@
-"""The stock loop: what PyTorch's transfer-learning tutorial does, nothing tuned.
+"""The stock training loop: that of PyTorch's transfer-learning tutorial, without tuning.
 
-ImageFolder, RandomResizedCrop, DataLoader with two workers, torchvision's resnet18, fp32; on request channels_last and
-bf16, which its readers could add with three lines.
+It uses ImageFolder, RandomResizedCrop, DataLoader with two workers and torchvision's resnet18 in fp32; optionally also
+channels_last and bf16, which readers of the tutorial could add with three lines.
 
     python -m benchmarks.stock FOLDER --size 128 --batch 32 --epochs 3 [--fast] [--device cuda] [--workers 8]
 
-trains in a process of its own, prints a JSON line for each epoch and waits for a line before the next, so that loops
-can take turns.
+trains in a process of its own, prints a JSON line for each epoch and waits for an input line before the next, so that
+loops can alternate.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from headstart import data
+from headstart.data import sources
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -41,27 +41,28 @@ class StockEpoch:
     val_seconds: float
     images: int
     correct: int
-    judged: int
+    evaluated: int
 
     @property
     def images_per_second(self) -> float:
+        """Training images per second."""
         return self.images / self.train_seconds
 
 
 def as_image_folders(source: str, target: Path, enlarge: int = 0) -> Path:
-    """Lay a data set with declared splits out as `target/<split>/<class>/`, which ImageFolder wants.
+    """Write a data set with declared splits as `target/<split>/<class>/`, the layout of ImageFolder; return `target`.
 
     The photos are links, or with `enlarge` copies with that shorter side in px (JPEG, quality 90).
     """
-    listing = data.read(source)
-    for path, label, split, key in zip(listing.paths, listing.labels, listing.splits, listing.keys, strict=True):
-        folder = target / split / listing.classes[label]
+    index = sources.read_index(source)
+    for path, label, split, key in zip(index.paths, index.labels, index.splits, index.keys, strict=True):
+        folder = target / split / index.classes[label]
         folder.mkdir(parents=True, exist_ok=True)
-        place = folder / key.replace("/", "__")
+        photo = folder / key.replace("/", "__")
         if enlarge:
-            write_enlarged(path, place, enlarge)
+            write_enlarged(path, photo, enlarge)
         else:
-            place.symlink_to(path)
+            photo.symlink_to(path)
     return target
 
 
@@ -84,16 +85,17 @@ def train(
     fast: bool = False,
     frozen: bool = False,
     weights: dict[str, torch.Tensor] | None = None,
-    judge: tuple[str, ...] = ("val",),
+    evaluation_splits: tuple[str, ...] = ("val",),
     device: str = "cpu",
     workers: int = 2,
 ) -> Iterator[StockEpoch]:
-    """Train torchvision's resnet18, SGD and cosine; yields each epoch. `fast`: channels_last and bf16.
+    """Train torchvision's resnet18 with SGD and a cosine schedule; yield each epoch.
 
-    `frozen` trains the last layer alone, as the tutorial does ("ConvNet as fixed feature extractor").
+    `fast` uses channels_last and bf16. `frozen` trains the last layer alone, as the tutorial does ("ConvNet as fixed
+    feature extractor").
     """
     torch.manual_seed(seed)
-    training, judging = _loaders(root, size, batch, judge, workers)
+    training, evaluation = _loaders(root, size, batch, evaluation_splits, workers)
     network = torchvision.models.resnet18(num_classes=len(training.dataset.classes))
     if weights is not None:
         network.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, strict=False)
@@ -125,32 +127,32 @@ def train(
             images_seen += len(labels)
         trained = time.perf_counter()
         network.eval()
-        correct = judged = 0
+        correct = evaluated = 0
         with torch.no_grad():
-            for loader in judging:
+            for loader in evaluation:
                 for images, labels in loader:
                     correct += int((forward(images).argmax(1) == labels.to(device)).sum())
-                    judged += len(labels)
-        yield StockEpoch(trained - begin, time.perf_counter() - trained, images_seen, correct, judged)
+                    evaluated += len(labels)
+        yield StockEpoch(trained - begin, time.perf_counter() - trained, images_seen, correct, evaluated)
 
 
-def apart(root: Path, **how: object) -> Iterator[StockEpoch]:
-    """As `train`, in a process of its own, which knows nothing of ours (memory settings, warm kernels)."""
+def train_in_process(root: Path, **settings: object) -> Iterator[StockEpoch]:
+    """Call `train` in a process of its own, without memory settings and warm kernels of this one; yield each epoch."""
     command = [sys.executable, "-m", "benchmarks.stock", str(root)]
-    for name, value in how.items():
+    for name, value in settings.items():
         command += [f"--{name}"] * value if isinstance(value, bool) else [f"--{name}", str(value)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None and child.stdout is not None
-        for _ in range(int(str(how["epochs"]))):
+        for _ in range(int(str(settings["epochs"]))):
             child.stdin.write("\n")
             child.stdin.flush()
             yield StockEpoch(**json.loads(child.stdout.readline()))
 
 
 def _loaders(
-    root: Path, size: int, batch: int, judge: tuple[str, ...], workers: int
+    root: Path, size: int, batch: int, evaluation_splits: tuple[str, ...], workers: int
 ) -> tuple[DataLoader, list[DataLoader]]:
-    shown = transforms.Compose(
+    augmented = transforms.Compose(
         [
             transforms.RandomResizedCrop(size),
             transforms.RandomHorizontalFlip(),
@@ -166,13 +168,15 @@ def _loaders(
             transforms.Normalize(MEAN, STD),
         ]
     )
-    training = DataLoader(ImageFolder(root / "train", shown), batch_size=batch, shuffle=True, num_workers=workers)
-    judging = [DataLoader(ImageFolder(root / name, plain), batch_size=batch, num_workers=workers) for name in judge]
-    return training, judging
+    training = DataLoader(ImageFolder(root / "train", augmented), batch_size=batch, shuffle=True, num_workers=workers)
+    evaluation = [
+        DataLoader(ImageFolder(root / name, plain), batch_size=batch, num_workers=workers) for name in evaluation_splits
+    ]
+    return training, evaluation
 
 
 def main() -> None:
-    """Train an epoch for each line of the standard input."""
+    """Train one epoch per line of the standard input."""
     parser = argparse.ArgumentParser(prog="benchmarks.stock")
     parser.add_argument("root", type=Path)
     parser.add_argument("--size", type=int, default=128)

@@ -1,10 +1,10 @@
-"""How fast is the pixel store built, beside Pillow's full decode and resize with the same threads?
+"""Speed of building the pixel store, compared with Pillow's full decode and resize on the same number of threads.
 
     python -m benchmarks.store ../shared/data/clothing/train --enlarge 400
 
-The two take turns, on a warm page cache. `--enlarge` first writes copies of the photos with that shorter side (JPEG,
-quality 90), for folders whose photos are smaller than those the figure is about. Both are given the list of files;
-the store also checks the contents, writes them and syncs the disk.
+The two alternate, with a warm page cache. `--enlarge` first writes copies of the photos with that shorter side (JPEG,
+quality 90), for folders whose photos are too small. Both receive the list of files; the store also checks the contents,
+writes them and syncs the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.stock import write_enlarged
 
 
 def full(path: Path, side: int) -> Image.Image:
-    """Pillow alone: decode whole, resize the shorter side to `side`."""
+    """Decode a photo fully with Pillow and resize its shorter side to `side` px."""
     with Image.open(path) as image:
         scale = side / min(image.size)
         size = (round(image.width * scale), round(image.height * scale))
@@ -39,35 +39,38 @@ def enlarge(source: Path, target: Path, side: int) -> None:
 
 
 def measure(folder: Path, side: int, threads: int, repeats: int) -> list[tuple[float, float, float]]:
-    """Images/s of (Pillow, store, hashing the files), for each repeat."""
-    from headstart.data import read
-    from headstart.data.pixel_store import hash_files, open_store
+    """Return images/s of (Pillow, store, hashing of the files) for each repeat."""
+    from headstart.data.hashing import hash_files
+    from headstart.data.pixel_store import open_store
+    from headstart.data.sources import read_index
 
-    listing = read(str(folder))
+    index = read_index(str(folder))
     rates = []
     for _ in range(repeats + 1):
         with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(threads) as pool:
             os.environ["HEADSTART_CACHE"] = cache
             t0 = time.perf_counter()
-            contents = hash_files(listing)
+            contents = hash_files(index)
             t1 = time.perf_counter()
-            for _ in pool.map(lambda path: full(path, side), listing.paths):
+            for _ in pool.map(lambda path: full(path, side), index.paths):
                 pass
             t2 = time.perf_counter()
-            open_store(listing, contents, side=side, threads=threads)
+            open_store(index, contents, side=side, threads=threads)
             t3 = time.perf_counter()
-            rates.append((len(listing) / (t2 - t1), len(listing) / (t3 - t2), len(listing) / (t1 - t0)))
-    return rates[1:]  # the first warms the page cache
+            rates.append((len(index) / (t2 - t1), len(index) / (t3 - t2), len(index) / (t1 - t0)))
+    return rates[1:]  # the first repeat warms the page cache
 
 
 def main() -> None:
-    """Read the flags, measure, print."""
+    """Parse the flags, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a folder of class folders of JPEG photos")
+    parser.add_argument("folder", type=Path, help="folder of class folders of JPEG photos")
     parser.add_argument("--side", type=int, default=192, help="shorter side in the store, px")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--enlarge", type=int, default=0, help="first make copies with this shorter side, px")
+    parser.add_argument(
+        "--enlarge", type=int, default=0, help="shorter side in px of enlarged copies [default: the photos themselves]"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if args.enlarge:

@@ -1,7 +1,8 @@
-"""Time to verdict: a whole study, its search included, beside the same question asked in the stock loop.
+"""Time to verdict of a complete study with its search, compared with the same study in the stock loop.
 
-The stock loop's epochs are measured, of a whole network and of a frozen one, and multiplied: nobody waits for all of
-them. Exhaustive is every rate of every arm run whole on the search seeds; with rungs is the search that headstart does.
+Of the stock loop single epochs are measured, with full training and with a frozen backbone, and multiplied by their
+number. "Exhaustive" trains every rate of every arm in full on the search seeds; "with rungs" is the search that
+headstart uses.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from benchmarks import stock
 from headstart.config.arm_spec import parse_arm
 from headstart.storage.files import read_json
 
-EPOCHS, SEEDS, SEARCH_SEEDS, KEPT, HEAD_SHARE = 8, 5, 2, 2, 0.3
+EPOCHS, SEEDS, SEARCH_SEEDS, SURVIVORS, HEAD_SHARE = 8, 5, 2, 2, 0.3
 
 
 def table(source: str, weights: Path, size: int, runs: Path | None = None) -> list[str]:
-    """The study of scratch and one file's weights, fully tuned, frozen and head first, with the default grid.
+    """Time the study of scratch, and of the weights with full fine-tuning, frozen backbone and LP-FT; default grid.
 
-    Under ``runs`` its folder stays; without, it goes when its times have been read.
+    Without `runs` the study is written to a temporary folder.
     """
     file = f"file:{weights.absolute()}"
     arms = ["scratch", file, f"{file}+frozen", f"{file}+lp-ft"]
@@ -35,44 +36,44 @@ def table(source: str, weights: Path, size: int, runs: Path | None = None) -> li
         seconds, verdict = _study(source, arms, size, runs or Path(scratch) / "runs", Path(scratch) / "cache")
     rates = len(next(iter(next(iter(verdict["search"]["grid"].values())).values())))
     rows = [
-        f"{len(arms)} arms, {SEEDS} seeds, {EPOCHS} epochs, {size} px, {rates} learning rates with what edges added",
+        f"{len(arms)} arms, {SEEDS} seeds, {EPOCHS} epochs, {size} px, {rates} learning rates with the added edges",
         f"headstart, from the command to the verdict: {seconds / 60:.1f} minutes",
-        *_where(verdict, seconds),
+        *_time_shares(verdict, seconds),
     ]
     for fast, (whole, frozen) in loops.items():
         name = "stock loop" + " with channels_last and bf16" * fast
-        rows.append(f"{name}: an epoch takes {whole:.1f} s, with a frozen trunk {frozen:.1f} s (measured)")
-        for how, searched in (("exhaustive", rates * SEARCH_SEEDS * EPOCHS), ("with rungs", _rungs(rates))):
+        rows.append(f"{name}: an epoch takes {whole:.1f} s, with a frozen backbone {frozen:.1f} s (measured)")
+        for search, searched in (("exhaustive", rates * SEARCH_SEEDS * EPOCHS), ("with rungs", _rungs(rates))):
             total = sum(_arm_seconds(arm, searched + SEEDS * EPOCHS, whole, frozen) for arm in arms)
             rows.append(
-                f"{name}, {how}: {total / 60:.1f} minutes (multiplied), headstart takes {seconds / total:.2f} of it"
+                f"{name}, {search}: {total / 60:.1f} minutes (multiplied), headstart takes {seconds / total:.2f} of it"
             )
     return rows
 
 
 def _rungs(rates: int) -> float:
-    """Epochs of one arm's search: a rung of one epoch for each rate; those kept go on from there.
+    """Return the epochs of one arm's search: a rung of one epoch per rate, from which the survivors continue.
 
-    With head first headstart's rungs are longer; counted like this, the stock loop is the faster for it.
+    For LP-FT the rungs of headstart are longer; counting one epoch favours the stock loop.
     """
-    return rates + KEPT * SEARCH_SEEDS * EPOCHS - KEPT
+    return rates + SURVIVORS * SEARCH_SEEDS * EPOCHS - SURVIVORS
 
 
 def _arm_seconds(arm: str, epochs: float, whole: float, frozen: float) -> float:
-    """Seconds of so many epochs: a frozen arm's are those of a frozen trunk, as is the head's share of lp-ft."""
+    """Return the seconds of `epochs` of an arm; frozen arms, and the head's share of LP-FT, cost frozen epochs."""
     tuning = parse_arm(arm).get("tuning", "full")
     share = {"frozen": 1.0, "lp-ft": HEAD_SHARE}.get(tuning, 0.0)
     return epochs * (share * frozen + (1 - share) * whole)
 
 
 def _epoch(root: Path, size: int, fast: bool, frozen: bool) -> float:
-    """Seconds of an epoch of the stock loop with its validation; the first warms up."""
-    found = list(stock.apart(root, size=size, batch=32, epochs=3, fast=fast, frozen=frozen))
-    return median(epoch.train_seconds + epoch.val_seconds for epoch in found[1:])
+    """Return the seconds of an epoch of the stock loop with validation; the first epoch is a warm-up."""
+    measured = list(stock.train_in_process(root, size=size, batch=32, epochs=3, fast=fast, frozen=frozen))
+    return median(epoch.train_seconds + epoch.val_seconds for epoch in measured[1:])
 
 
 def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> tuple[float, dict[str, Any]]:
-    """Carry the study out in a process of its own, with an empty cache: seconds and verdict.json."""
+    """Run the study in a process of its own with an empty cache; return its seconds and verdict.json."""
     words = ["compare", source, "--image-size", str(size), "--epochs", f"{EPOCHS}ep", "--seeds", str(SEEDS)]
     words += [word for arm in arms for word in ("--arm", arm)]
     words += ["--runs", str(runs)]
@@ -88,16 +89,16 @@ def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> 
     return seconds, dict(read_json(path))
 
 
-def _where(verdict: dict[str, Any], seconds: float) -> list[str]:
-    """Where the time goes: training of the search and of the comparison, and everything else."""
+def _time_shares(verdict: dict[str, Any], seconds: float) -> list[str]:
+    """Return rows on the time of the search, of the comparison, and of everything else."""
     cost = verdict["cost"]
     rows = [
         f"  {stage}: {cost[stage]['runs']} runs, {cost[stage]['images']:,} images, {cost[stage]['seconds'] / 60:.1f} "
-        "minutes of training and validation, all runs added"
+        "minutes of training and validation, summed over runs"
         for stage in ("search", "main")
     ]
     trained = sum(cost[stage]["seconds"] for stage in cost)
     return [
         *rows,
-        f"  the clock ran {seconds / trained:.2f} of that: lanes shorten it, judging and records lengthen it",
+        f"  elapsed time is {seconds / trained:.2f} of that: processes reduce it, evaluation and records add to it",
     ]

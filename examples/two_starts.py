@@ -1,6 +1,6 @@
-"""Two runs on scikit-learn's digits 6 to 9: from scratch, and from weights trained on the digits 0 to 5.
+"""Train on scikit-learn's digits 6 to 9 from scratch, and from weights pretrained on the digits 0 to 5.
 
-One seed each: a demonstration of `train`, not evidence. What one seed cannot tell is what a comparison is for.
+One seed each demonstrates `train` but proves nothing; use `compare` for a comparison over several seeds.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from headstart.errors import HeadstartError
 
 
 def main() -> None:
-    """Train the source, then both runs, and say when each passed 75 %."""
+    """Pretrain on the source, train both runs, and print when each reached 75 % validation accuracy."""
     source = headstart.train("digits:0-5", epochs="3ep")
     scratch = headstart.train("digits")
     pretrained = headstart.train("digits", start=f"run:{source.folder}")
     for title, run in (("From scratch", scratch), ("From weights trained on the digits 0 to 5", pretrained)):
-        passed = run.history.loc[run.history.val_accuracy >= 0.75, "epoch"]
-        when = f"after epoch {passed.iloc[0]}" if len(passed) else "never"
-        print(f"\n{title}: passed 75 % validation accuracy {when}.\n{run}\n  {run.folder}")  # noqa: T201
+        reached = run.history.loc[run.history.val_accuracy >= 0.75, "epoch"]
+        when = f"after epoch {reached.iloc[0]}" if len(reached) else "never"
+        print(f"\n{title}: reached 75 % validation accuracy {when}.\n{run}\n  {run.folder}")  # noqa: T201
     print("\nSee the curves: headstart board runs")  # noqa: T201
 
 
