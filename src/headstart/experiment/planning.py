@@ -88,11 +88,10 @@ def describe_plan(
     if len(protocol.interim) > 1:
         analyses = " or ".join(map(str, protocol.interim[:-1]))
         lines.append(f"The study may stop at a clear difference after {analyses} seeds.")
-    machine = "on this machine alone" if engine == "ray" else "on this machine"
     return [
         *lines,
         *equivalence_warning(protocol, forecast.evaluation_images),
-        f"{forecast.training_images:,} training images in all: about {span_words(forecast.seconds)} {machine}"
+        f"{forecast.training_images:,} training images in all: about {span_words(forecast.seconds)} on this machine"
         + ("; each rate added at an edge of the grid takes more." if spec.searched else "."),
     ]
 
