@@ -4,7 +4,7 @@
 
 reads `study.toml`, `variants.json`, and for each run `plan.json`, `result.json`, `metrics.jsonl` and
 `artifacts/predictions.npz`. It computes every field of `verdict.json` that the sentences use, and explains every number
-in a sentence as the rounding of one of them. It uses headstart's files and formulas (docs/formats.md, docs/design.md)
+in a sentence as the rounding of one of them. It uses headstart's files and formulas (docs/formats.md, docs/protocol.md)
 and imports nothing from headstart. It exits with 1 if a field or a number differs.
 """
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -259,20 +260,36 @@ def with_60_layers(value: Any) -> Any:
     return dict(zip((f"layer{i}" for i in range(60)), itertools.cycle(value.values())))
 
 
-@pytest.mark.parametrize(
-    ("verb", "record"), [("diagnose", "slow_learner"), ("report", "slow_learner"), ("diagnose", "long_record")]
-)
-def test_diagnose_and_report_import_no_torch(verb: str, record: str, request: pytest.FixtureRequest) -> None:
-    folder = request.getfixturevalue(record)
-    code = (
+READERS = [("diagnose", "slow_learner"), ("report", "slow_learner"), ("diagnose", "long_record")]
+
+
+def read_without_torch(verb: str, folder: Path) -> None:
+    """Run a command on a finished run in a new process, and check that it imports nothing heavy."""
+    process = run_python(
         "import atexit, sys; from headstart.cli.main import main\n"
         "heavy = {'torch', 'torchvision', 'timm', 'tensorboard'}\n"
         "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & heavy)))\n"
         f"main({[verb, str(folder)]})\n"
     )
-    process = run_python(code)
     assert process.returncode == 0, process.stderr
     assert process.stdout.endswith("\nLOADED []\n") and process.stdout.count("\n") > 1
+
+
+@pytest.mark.parametrize(("verb", "record"), READERS)
+def test_diagnose_and_report_import_no_torch(verb: str, record: str, request: pytest.FixtureRequest) -> None:
+    read_without_torch(verb, request.getfixturevalue(record))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "record"), READERS)
+def test_diagnose_and_report_take_two_seconds(verb: str, record: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(record)
+    seconds = []
+    for _ in range(3):  # the machine may be busy
+        start = time.perf_counter()
+        read_without_torch(verb, folder)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 2, seconds
 
 
 def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Path, tmp_path: Path) -> None:
