@@ -34,6 +34,12 @@ RENAMED_KEYS = {
     "looks": "interim",
     "judge": "evaluation",
     "cell": "variant",
+    "chosen": "selected",
+    "rival": "comparator",
+    "need": "sample_size",
+    "worth": "equivalences",
+    "endless_seeds": "half_width_infinite_seeds",
+    "known": "exposure",
 }
 # Names of the engine that runs one job after the other, newest first.
 LOCAL_ENGINES = ("local", "here")

@@ -45,7 +45,7 @@ def rung_of(plan: dict[str, Any]) -> int:
     """Return the epochs of the first rung: 1, or for lp-ft the first epoch that is at least half fine-tuning."""
     if plan["arm"]["tuning"] != "lp-ft":
         return 1
-    epoch = math.ceil(plan["facts"]["counts"]["train"] / plan["recipe"]["batch_size"])
+    epoch = math.ceil(plan["facts"]["split_counts"]["train"] / plan["recipe"]["batch_size"])
     length = [(float(t[:-2]), t[-2:]) if t[-1] != "%" else (float(t[:-1]), "%")
               for t in (plan["recipe"]["epochs"], plan["recipe"]["head_epochs"])]  # fmt: skip
     steps = [int(value * {"ep": epoch, "st": 1}.get(unit, 0) + 0.5) for value, unit in length]
@@ -140,7 +140,7 @@ def searched(runs: list[Run], protocol: dict[str, Any], variants: list[str], see
         beyond += [r for r in recorded if r > grid[-1]][:1] if grid[-1] in edges.values() else []
         grid = sorted([*grid, *beyond])
     chosen = {variant: max(scores, key=lambda rate: (scores[rate], -rate)) for variant, scores in means.items()}
-    return {"chosen": chosen, "edges": edges, "grid": grid}
+    return {"selected": chosen, "edges": edges, "grid": grid}
 
 
 # Statistics
@@ -180,14 +180,14 @@ def required(
             rows, columns = (k, np.full_like(k, m)) if name == "seeds" else (np.full_like(k, n), k)
             error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns, max_weight)
             enough = (stats.t.ppf((1 + level) / 2, df) * error <= target) & (
-                undetected(columns, level, max_weight) <= 2 * target
+                max_undetected_difference(columns, level, max_weight) <= 2 * target
             )
             first = np.flatnonzero(enough)
             ranges[name].append(int(k[first[0]]) if len(first) else None)
     return {"half_width": target} | {name: None if low is None else [low, high] for name, (low, high) in ranges.items()}
 
 
-def undetected(m: Any, level: float, max_weight: float) -> Any:
+def max_undetected_difference(m: Any, level: float, max_weight: float) -> Any:
     """Return the largest difference x that m images can miss: (1 - x)^m is half of 1 - level."""
     return max_weight * -np.expm1(np.log((1 - level) / 2) / m)
 
@@ -204,7 +204,9 @@ def contrast(d: np.ndarray, level: float, margin: float, max_weight: float) -> d
     if n >= 3:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
         outcome = (
-            "equal" if -margin <= low and high <= margin and undetected(m, level, max_weight) <= margin else outcome
+            "equivalent"
+            if -margin <= low and high <= margin and max_undetected_difference(m, level, max_weight) <= margin
+            else outcome
         )
     of_images = max((b - c) / (n * m), (max_weight / (m + 2)) ** 2)
     target = margin if half > margin else margin / 2
@@ -214,9 +216,11 @@ def contrast(d: np.ndarray, level: float, margin: float, max_weight: float) -> d
         "outcome": outcome, "by_less_than_margin": near, "mean": mean, "low": low, "high": high, "level": level,
         "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
-        "endless_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
+        "half_width_infinite_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
         "degrees": df, "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n, "m": m,
-        "need": required(a, b, c, n, m, level, target, max_weight) if outcome == "undecided" and n >= 3 else None,
+        "sample_size": (
+            required(a, b, c, n, m, level, target, max_weight) if outcome == "undecided" and n >= 3 else None
+        ),
     }  # fmt: skip
 
 
@@ -257,7 +261,7 @@ def recompute(study: Path) -> dict[str, Any]:
         "target": protocol["target"],
         "conditions": conditions[:-1],
         "search": search,
-        "known": {
+        "exposure": {
             variant: {"classes": facts["known_classes"], "images": facts["known_images"]}
             for variant, facts in json.loads((study / "variants.json").read_text()).items()
         },
@@ -319,7 +323,7 @@ def _rivals(chosen: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -
 
 def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: list[Run]) -> dict[str, Any]:
     runs = runs_of(study / "search") if (study / "search").is_dir() else []
-    search: dict[str, Any] = {"chosen": {}, "edges": {}, "grid": {}} if runs else {}
+    search: dict[str, Any] = {"selected": {}, "edges": {}, "grid": {}} if runs else {}
     for budget in {run.condition[0] for run in runs}:
         of_budget = [run for run in runs if run.condition[0] == budget]
         seeds = sorted({run.seed for run in of_budget})
@@ -333,7 +337,7 @@ def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: li
                 search[key].setdefault(budget, {})[group] = value
     for run in main if runs else []:
         group = f"seed {run.seed}" if protocol["search"] == "per-seed" else "shared"
-        if run.rate != search["chosen"][run.condition[0]][group][run.variant]:
+        if run.rate != search["selected"][run.condition[0]][group][run.variant]:
             raise SystemExit(f"{run.folder} was trained with {run.rate:g}, which its search did not choose")
     return search
 
@@ -359,26 +363,26 @@ def _condition(
     tables = {variant: np.array([correct[variant, seed][2] * factor for seed in seeds]) for variant in variants}
     arms = [_arm(variant, [by[variant, s] for s in seeds], tables[variant].mean(1), protocol) for variant in variants]
     for arm in arms:
-        arm["rates"] = {g: c[arm["name"]] for g, c in search.get("chosen", {}).get(condition[0], {}).items()}
+        arm["rates"] = {g: c[arm["name"]] for g, c in search.get("selected", {}).get(condition[0], {}).items()}
     selected = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))
     validated = {run.folder.name for run in by.values() if run.epochs}
     best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
     first, second = _primary(protocol, variants)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
-    rivals = [] if protocol["primary"] else _rivals(selected["name"], protocol, arms)
+    comparators = [] if protocol["primary"] else _rivals(selected["name"], protocol, arms)
     max_weight = float(factor.max())
     interim = _interim(tables[first] - tables[second], declared_interim, max_weight)
     level = 1 - interim[-1]["boundary"] if interim else 0.95
-    rival = (rivals or [first if selected["name"] == second else second])[0]
-    pairs = [(selected["name"], r) for r in rivals]
+    comparator = (comparators or [first if selected["name"] == second else second])[0]
+    pairs = [(selected["name"], r) for r in comparators]
     contrasts = (
         _contrasts(tables, variants, (first, second), pairs, margin, level, max_weight) if len(seeds) > 1 else []
     )
     return {
         "budget": condition[0], "fraction": condition[1], "n": len(seeds),
         "evaluation": {"split": "test", "images": len(images)},
-        "arms": arms, "primary": [first, second], "chosen": selected["name"],
-        "winner": _winner(contrasts, {selected["name"], rival}), "grid_rows": rows, "rival": rival,
+        "arms": arms, "primary": [first, second], "selected": selected["name"],
+        "winner": _winner(contrasts, {selected["name"], comparator}), "grid_rows": rows, "comparator": comparator,
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"interim": interim} if declared_interim else {}),
         "contrasts": contrasts,
@@ -515,9 +519,9 @@ def _of_pair(row: dict[str, Any], sign: int) -> list[Named]:
              Named("level", 100 * row["level"]), Named("n", row["n"]), Named("m", row["m"]),
              Named("wins", row["wins"] if sign > 0 else row["losses"]), Named("p_adjusted", row["p_adjusted"]),
              Named("equal seeds", row["n"] - row["wins"] - row["losses"]),
-             Named("endless_seeds", 100 * row["endless_seeds"]),
+             Named("half_width_infinite_seeds", 100 * row["half_width_infinite_seeds"]),
              Named("half width", 50 * (row["high"] - row["low"]))]  # fmt: skip
-    need = row["need"] or {}
+    need = row["sample_size"] or {}
     for what in ("seeds", "images"):
         named += [Named(f"need {what}", limit) for limit in need.get(what) or () if limit is not None]
     return [*named, Named("needed half width", 100 * need["half_width"])] if need else named
@@ -526,9 +530,9 @@ def _of_pair(row: dict[str, Any], sign: int) -> list[Named]:
 def _shown_pair(verdict: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Return the headline's contrast and its sign: the better arm is first, of equal ones the selected."""
     sets = [{c["first"], c["second"]} for c in verdict["contrasts"]]
-    row = verdict["contrasts"][sets.index({verdict["chosen"], verdict["rival"]})]
+    row = verdict["contrasts"][sets.index({verdict["selected"], verdict["comparator"]})]
     if abs(row["mean"]) <= 1e-12:
-        return row, 1 if row["first"] == verdict["chosen"] else -1
+        return row, 1 if row["first"] == verdict["selected"] else -1
     return row, 1 if row["mean"] > 0 else -1
 
 
@@ -536,7 +540,7 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
     """Return for each kind of sentence the values that it may show."""
     arms = {arm["name"]: arm for arm in verdict["arms"]}
     margin = Named("margin", 100 * verdict["margin"])
-    chosen = arms[verdict["chosen"]]
+    chosen = arms[verdict["selected"]]
     budget = re.match(r"[\d.]+", str(verdict["budget"]))
     values = {
         "notes": [Named(key, 100 * chosen[key]) for key in ("val", "test")],
@@ -557,10 +561,10 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
     for group, edges in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
         values["notes"] += [Named("edge", rate) for rate in edges.values()]
         values["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
-    values["notes"] += [Named("known images", exposure["images"] or 0) for exposure in verdict["known"].values()]
+    values["notes"] += [Named("known images", exposure["images"] or 0) for exposure in verdict["exposure"].values()]
     values["notes"] += [Named("evaluation images", verdict["evaluation"]["images"])]
     values["notes"] += [
-        Named("known classes", max(0, len(exposure["classes"]) - 5)) for exposure in verdict["known"].values()
+        Named("known classes", max(0, len(exposure["classes"]) - 5)) for exposure in verdict["exposure"].values()
     ]
     if verdict["contrasts"]:
         row, sign = _shown_pair(verdict)
@@ -627,8 +631,12 @@ def _read_labels(labels: dict[str, Any] | None) -> list[float]:
     """Return the numbers of `labels` in verdict.json, which tests/analysis/test_data_efficiency.py verifies."""
     if labels is None:
         return []
-    shares = [labels["level"], *(row["fraction"] for row in labels["worth"]), *((labels["crossover"] or {}).values())]
-    factors = [row[key] for row in labels["worth"] for key in ("factor", "low", "high", "least", "most")]
+    shares = [
+        labels["level"],
+        *(row["fraction"] for row in labels["equivalences"]),
+        *((labels["crossover"] or {}).values()),
+    ]
+    factors = [row[key] for row in labels["equivalences"] for key in ("factor", "low", "high", "least", "most")]
     return [
         labels["n"],
         *(100.0 * share for share in shares if share is not None),
@@ -643,7 +651,7 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
     candidates, rows = explanations(expected), []
     candidates["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
     starts = [re.split("[+@,]", name)[0].removeprefix("file:") for name in words]
-    classes = [name for exposure in expected["known"].values() for name in exposure["classes"]]
+    classes = [name for exposure in expected["exposure"].values() for name in exposure["classes"]]
     names = [*words.values(), verdict["network"], *starts, *classes, *verdict["overlaps"]]
     everything = [named for values in candidates.values() for named in values]
     for kind, texts in verdict["sentences"].items():

@@ -103,7 +103,7 @@ def test_networks_are_bit_identical_to_torchvision(name: str) -> None:
 def test_frozen_tensors_do_not_change(tuning: str, tmp_path: Path) -> None:
     start = train(tmp_path / "start", source="digits:6-9", epochs="1ep")
     folder = train(tmp_path, start=f"run:{start}", tuning=tuning, head_epochs="1ep", epochs="2ep")
-    checks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "proof"]
+    checks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "freeze_check"]
     assert len(checks) == 1
     before, after = (model_weights(path / "model").state for path in (start, folder))
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}

@@ -43,6 +43,6 @@ def test_fine_tuning_modes_train_and_verify_frozen_tensors(
 ) -> None:
     run = train(clothing, tmp_path, start=f"file:{cifar_weights}", lr=0.01, epochs="2ep", **settings)
     assert run.state == "finished" and run.history["val_accuracy"].max() > 0.3
-    checks = [line for line in read_lines(run.folder / "metrics.jsonl") if line["kind"] == "proof"]
+    checks = [line for line in read_lines(run.folder / "metrics.jsonl") if line["kind"] == "freeze_check"]
     assert bool(checks) == ("tuning" in settings)
     assert all(check["before"] == check["after"] != "" for check in checks)

@@ -116,14 +116,14 @@ def test_verdict_with_several_fractions_has_a_labels_sentence() -> None:
         "scratch",
         3,
     )
-    assert [row["factor"] for row in efficiency["worth"]] == [pytest.approx(1.9, rel=1e-6)] * 3 + [None]
+    assert [row["factor"] for row in efficiency["equivalences"]] == [pytest.approx(1.9, rel=1e-6)] * 3 + [None]
     text = labels_words({"labels": efficiency})
     assert text.startswith(
         "With 10 % of the labels, the arm 'imagenet, fine-tuned' reaches an accuracy for which the arm"
     )
     assert "needs about 1.9 times as many" in text
     assert "3 seeds" in text and json.dumps(efficiency, allow_nan=False)
-    more = {**efficiency, "worth": [{**efficiency["worth"][3], "high": None}]}
+    more = {**efficiency, "equivalences": [{**efficiency["equivalences"][3], "high": None}]}
     assert "more than 1 times as many" in labels_words({"labels": more})
     assert data_efficiency(conditions[-1:]) is None and data_efficiency([]) is None
 

@@ -21,7 +21,7 @@ from scipy import stats
 
 from headstart.analysis import contrasts
 from headstart.analysis.headline import flip_contrast, key_contrast
-from headstart.analysis.verdict import rival_of, rivals_of, with_rivals
+from headstart.analysis.verdict import comparator_of, comparators_of, with_comparators
 from headstart.config.study_config import ArmVariant
 from tests import simulated
 
@@ -81,7 +81,7 @@ def test_three_equal_arms_rarely_have_a_winner_or_a_headline(interaction: float)
     for correct, val in simulated_studies(2, 3, interaction=interaction):
         rows = [asdict(contrast) for contrast in copy_contrasts(correct)]
         chosen = "abc"[int(np.argmax(val))]
-        verdict = {"chosen": chosen, "rival": rival_of(chosen, ("a", "c"), []), "contrasts": rows}
+        verdict = {"selected": chosen, "comparator": comparator_of(chosen, ("a", "c"), []), "contrasts": rows}
         headline += key_contrast(verdict)["outcome"] in ("better", "worse")
         by_arm = {
             name: [flip_contrast(row, name) for row in rows if name in (row["first"], row["second"])] for name in "abc"
@@ -94,7 +94,7 @@ def test_three_equal_arms_rarely_have_a_winner_or_a_headline(interaction: float)
 
 @pytest.mark.parametrize(("rows", "rates"), [(1, 3), (2, 5), (4, 2)])
 def test_grid_of_equal_rates_rarely_has_a_headline(rows: int, rates: int) -> None:
-    """Select an arm and its rival on val among all variants, and compare them on test in the family of all."""
+    """Select an arm and its comparator on val among all variants, and compare them on test in the family of all."""
     variants = [
         ArmVariant(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)
     ]
@@ -103,10 +103,10 @@ def test_grid_of_equal_rates_rarely_has_a_headline(rows: int, rates: int) -> Non
     for correct, val in simulated_studies(4, len(variants), interaction=0.0, fixed=True):
         scores = dict(zip(names, val, strict=True))
         chosen = max(names, key=lambda name: scores[name])
-        rivals = rivals_of(chosen, variants, scores)
-        pairs = with_rivals(names, (names[1], names[0]), chosen, rivals)
+        comparators = comparators_of(chosen, variants, scores)
+        pairs = with_comparators(names, (names[1], names[0]), chosen, comparators)
         family = contrasts.compute_contrasts(dict(zip(names, correct, strict=True)), pairs, margin=0.01)
-        headline = next(row for row in family if {row.first, row.second} == {chosen, rivals[0]})
+        headline = next(row for row in family if {row.first, row.second} == {chosen, comparators[0]})
         false += headline.outcome in ("better", "worse")
     print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper_limit(false, COUNT):.4f}")
     assert upper_limit(false, COUNT) <= 0.065

@@ -13,7 +13,7 @@ from headstart.analysis import contrasts
 from headstart.analysis.headline import headline_contrast, winner_of
 from headstart.analysis.notes import exposure_notes
 from headstart.analysis.sentences import sample_size_words, sentences
-from headstart.analysis.verdict import rival_of
+from headstart.analysis.verdict import comparator_of
 from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
 from headstart.experiment import best_model
@@ -49,10 +49,11 @@ def verdict_of(
     verdict = {
         "metric": "accuracy", "margin": margin, "target": 0.75 if reached is not None else 0.0, "network": "resnet18",
         "budget": "1ep", "fraction": 1.0, "evaluation": {"split": "test", "images": m, "declared": "none"}, "n": n,
-        "one_split": False, "arms": arms, "primary": list(primary), "chosen": selected,
-        "rival": rival_of(selected, primary, []), "grid_rows": [], "interim": [], "labels": None, "conditions": [],
+        "one_split": False, "arms": arms, "primary": list(primary), "selected": selected,
+        "comparator": comparator_of(selected, primary, []), "grid_rows": [], "interim": [], "labels": None,
+        "conditions": [],
         "contrasts": rows,
-        "search": {}, "known": {}, "overlaps": [],
+        "search": {}, "exposure": {}, "overlaps": [],
     }  # fmt: skip
     return {**verdict, "winner": winner_of(verdict)}
 
@@ -65,7 +66,7 @@ def correct_tables(*shares: float, n: int = 3, m: int = 200) -> list[np.ndarray]
 def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     a, b = correct_tables(0.9, 0.5)
     agreed = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-    assert (agreed["chosen"], agreed["winner"]) == ("scratch:a", "scratch:a")
+    assert (agreed["selected"], agreed["winner"]) == ("scratch:a", "scratch:a")
     texts = sentences(agreed)
     assert texts["headline"] == "Start from scratch:a." and texts["evidence"].startswith(
         "It was better than scratch:b on 3 of 3 paired seeds: +40.0"
@@ -73,7 +74,7 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     best_model.require_winner(agreed)
 
     disagreeing = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    assert (disagreeing["chosen"], disagreeing["winner"], disagreeing["rival"]) == (
+    assert (disagreeing["selected"], disagreeing["winner"], disagreeing["comparator"]) == (
         "scratch:b",
         "scratch:a",
         "scratch:a",
@@ -89,12 +90,12 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near
         a, b = correct_tables(*shares, n=n)
         undecided = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-        assert undecided["chosen"] == "scratch:a" and undecided["winner"] is None
+        assert undecided["selected"] == "scratch:a" and undecided["winner"] is None
         with pytest.raises(UsageError, match="no winner"):
             best_model.require_winner(undecided)
     a, b = correct_tables(0.9, 0.9, m=2000)
     equal = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-    assert (equal["contrasts"][0]["outcome"], equal["winner"]) == ("equal", None)
+    assert (equal["contrasts"][0]["outcome"], equal["winner"]) == ("equivalent", None)
 
 
 def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
@@ -102,7 +103,7 @@ def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
     verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.9, "scratch:b": 0.8, "scratch:c": 0.5}
     )
-    assert (verdict["chosen"], verdict["winner"]) == ("scratch:a", None)
+    assert (verdict["selected"], verdict["winner"]) == ("scratch:a", None)
     texts = sentences(verdict)
     assert (
         texts["headline"]
@@ -112,7 +113,7 @@ def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
     verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.8, "scratch:b": 0.7, "scratch:c": 0.9}
     )
-    assert (verdict["chosen"], verdict["winner"]) == ("scratch:c", None)
+    assert (verdict["selected"], verdict["winner"]) == ("scratch:c", None)
     losses = "on test scratch:c was worse than scratch:a; scratch:a was worse than scratch:b"
     assert sentences(verdict)["headline"] == f"Val and test disagree: val selected scratch:c; {losses}."
 
@@ -124,7 +125,7 @@ def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
     b = (rng.random((3, 18)) < 0.5).astype(np.int8)
     verdict = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.5, "scratch": 0.56})
     contrast = verdict["contrasts"][0]
-    assert contrast["mean"] > 0 and contrast["outcome"] == "undecided" and verdict["chosen"] == "scratch"
+    assert contrast["mean"] > 0 and contrast["outcome"] == "undecided" and verdict["selected"] == "scratch"
     text = sentences(verdict)["evidence"]
     assert text.startswith(f"Scratch:a had higher accuracy than scratch on {contrast['wins']} of 3 paired seeds")
     assert ": +" in text
@@ -251,7 +252,14 @@ def test_width_with_infinitely_many_seeds() -> None:
 )
 def test_sample_size_mentions_seeds_where_seeds_are_the_cause(endless: float, more: str) -> None:
     need = {"half_width": 0.01, "seeds": None, "images": [24_689, None]}
-    contrast = {"n": 3, "mean": 0.05, "low": -0.173, "high": 0.273, "endless_seeds": endless, "need": need}
+    contrast = {
+        "n": 3,
+        "mean": 0.05,
+        "low": -0.173,
+        "high": 0.273,
+        "half_width_infinite_seeds": endless,
+        "sample_size": need,
+    }
     text = sample_size_words({"evaluation": {"declared": "none"}}, contrast)
     assert text == f"An interval of ±1 percentage points needs about 24,689 or more test images{more}"
 
@@ -265,7 +273,7 @@ def test_confidence_level_is_never_rounded_to_100(level: float, words: str) -> N
 
 
 def test_unknown_training_images_are_reported_as_unknown() -> None:
-    verdict = {"evaluation": {"images": 9, "declared": "none"}, "known": {
+    verdict = {"evaluation": {"images": 9, "declared": "none"}, "exposure": {
         "scratch": {"classes": [], "images": 0}, "file:a": {"classes": [], "images": None},
         "file:a+frozen": {"classes": [], "images": None}, "run:b": {"classes": [], "images": 4},
     }}  # fmt: skip

@@ -93,7 +93,7 @@ def test_endless_seeds_is_the_limit_of_many_seeds() -> None:
     d = np.random.default_rng(3).integers(-1, 2, (6, 80)) + (np.arange(80) % 3 - 1)
     interval = crossed_interval(d)
     limit = interval.squares.at(50_000, 80).half_width(0.95)
-    assert limit == pytest.approx(interval.endless_seeds, rel=0.01)
+    assert limit == pytest.approx(interval.half_width_infinite_seeds, rel=0.01)
 
 
 def test_identical_arms_have_the_minimum_variance() -> None:
@@ -101,8 +101,12 @@ def test_identical_arms_have_the_minimum_variance() -> None:
     assert (interval.mean, interval.p) == (0, 1) and -interval.low == interval.high == pytest.approx(
         stats.t.ppf(0.975, 4) / 52
     )
-    assert interval.undetected == pytest.approx(stats.binomtest(0, 50).proportion_ci(method="exact").high)
-    assert crossed_interval(np.zeros((5, 50)), max_weight=2).undetected == pytest.approx(2 * interval.undetected)
+    assert interval.max_undetected_difference == pytest.approx(
+        stats.binomtest(0, 50).proportion_ci(method="exact").high
+    )
+    assert crossed_interval(np.zeros((5, 50)), max_weight=2).max_undetected_difference == pytest.approx(
+        2 * interval.max_undetected_difference
+    )
 
 
 @pytest.mark.parametrize(("m", "gap"), [(54, 0.02), (100, 0.015), (205, 0.015), (400, 0.015)])
@@ -115,7 +119,7 @@ def test_few_images_are_not_enough_for_equivalence_near_100_percent(m: int, gap:
         first = rng.random((5, m)) < 0.999
         second = np.where(hard, rng.random((5, m)) < 0.05, rng.random((5, m)) < 0.999)
         contrast = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=0.01)[0]
-        equal += contrast.outcome == "equal"
+        equal += contrast.outcome == "equivalent"
         covered += contrast.low <= gap <= contrast.high
     # without minimum variance and limit these are 20 % and 68 % at 54 images; nominal are 2.5 % and 95 %
     assert equal / 400 <= 0.05 and covered / 400 >= 0.85
@@ -207,7 +211,7 @@ def test_required_seeds_are_more_than_the_present_ones() -> None:
     half_width = interval.high - interval.mean
     low, high = required_sample_size(interval, half_width * 0.9).seeds
     assert 5 < low <= high  # although the variance of five seeds may be too large by chance
-    assert required_sample_size(interval, interval.endless_seeds * 0.5).seeds is None
+    assert required_sample_size(interval, interval.half_width_infinite_seeds * 0.5).seeds is None
 
 
 @settings(max_examples=300, deadline=None)
@@ -223,7 +227,7 @@ def test_clipped_interval_decides_as_the_whole_one(data, n: int, m: int, seed: i
     squares = mean_squares((first - second) * weights, float(weights.max()))
     half = squares.half_width(0.95)
     low, high = contrast.mean - half, contrast.mean + half
-    assert decide(low, high, margin=margin, n=n, undetected=squares.undetected(0.95)) == (
+    assert decide(low, high, margin=margin, n=n, max_undetected_difference=squares.max_undetected_difference(0.95)) == (
         contrast.outcome,
         contrast.by_less_than_margin,
     )
@@ -237,7 +241,7 @@ def test_interval_is_clipped_to_100_percentage_points() -> None:
     interval = crossed_interval(d)
     assert (interval.high, interval.low) == (1, pytest.approx(2 / 3 - interval.squares.half_width(0.95)))
     assert interval.squares.half_width(0.95) > 1 / 3
-    assert crossed_interval([[1, 0], [-1, 0]]).endless_seeds <= 1
+    assert crossed_interval([[1, 0], [-1, 0]]).half_width_infinite_seeds <= 1
 
 
 @given(st.floats(-0.05, 0.05), st.floats(0.0005, 0.05), st.integers(3, 9))
@@ -251,8 +255,8 @@ def test_required_sample_size_is_more_than_the_present_one() -> None:
         a, b = (rng.random((5, m)) < share for share in (0.9, 0.893))
         contrast = compute_contrasts({"a": a, "b": b}, [("a", "b")], margin=0.02)[0]
         if contrast.outcome == "undecided":
-            assert contrast.need.half_width == (0.02 if contrast.high - contrast.low > 0.04 else 0.01)
-            for present, required in ((5, contrast.need.seeds), (m, contrast.need.images)):
+            assert contrast.sample_size.half_width == (0.02 if contrast.high - contrast.low > 0.04 else 0.01)
+            for present, required in ((5, contrast.sample_size.seeds), (m, contrast.sample_size.images)):
                 assert required is None or required[0] > present
 
 
@@ -285,8 +289,8 @@ def test_more_images_do_not_reduce_variation_between_seeds() -> None:
         (0.02, 0.06, 5, ("better", False)),
         (0.005, 0.06, 5, ("better", True)),
         (-0.06, -0.02, 5, ("worse", False)),
-        (-0.005, 0.008, 5, ("equal", False)),
-        (0.001, 0.009, 5, ("equal", False)),  # the margin comes first
+        (-0.005, 0.008, 5, ("equivalent", False)),
+        (0.001, 0.009, 5, ("equivalent", False)),  # the margin comes first
         (-0.02, 0.03, 5, ("undecided", False)),
         (0.02, 0.06, 2, ("undecided", False)),
     ],

@@ -37,7 +37,7 @@ def preprocess(path: Path, settings: dict) -> torch.Tensor:
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     height, width = pixels.shape[:2]
-    assert min(height, width) <= settings["store_side"]  # the first step, reducing, does nothing here
+    assert min(height, width) <= settings["cache_side"]  # the first step, reducing, does nothing here
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = torch.from_numpy(pixels[top : top + side, left : left + side].copy()).permute(2, 0, 1)[None]

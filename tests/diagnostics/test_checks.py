@@ -60,11 +60,15 @@ def test_probe_equals_plain_torch(settings: dict[str, Any]) -> None:
         output.retain_grad()
     loss.backward()
     assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
-    assert list(line["flow"]) == list(outputs) and len(outputs) > 3
+    assert list(line["block_gradient_norm"]) == list(outputs) and len(outputs) > 3
     for name, output in outputs.items():
-        assert line["flow"][name] == pytest.approx(float(output.grad.norm()), rel=1e-3)
-    assert line["distance"].pop(first) == pytest.approx(0.5) and set(line["distance"].values()) == {0.0}
-    assert all(0 < share < 1 for share in line["zeros"].values()) and set(line["dead"]) <= set(line["zeros"])
+        assert line["block_gradient_norm"][name] == pytest.approx(float(output.grad.norm()), rel=1e-3)
+    assert line["distance_from_init"].pop(first) == pytest.approx(0.5) and set(line["distance_from_init"].values()) == {
+        0.0
+    }
+    assert all(0 < share < 1 for share in line["zero_activations"].values()) and set(line["dead_channels"]) <= set(
+        line["zero_activations"]
+    )
 
 
 def test_probe_counts_zeros_and_dead_filters_of_each_relu() -> None:
@@ -74,11 +78,11 @@ def test_probe_counts_zeros_and_dead_filters_of_each_relu() -> None:
             :32
         ] = -20  # a quarter of its 128 filters, before the first ReLU of the block
     line = Probe(context).line(0, 0)
-    assert line["dead"]["layer2.0.conv1"] == pytest.approx(0.25)
-    assert line["zeros"]["layer2.0.conv1"] > 0.25
-    assert line["dead"]["layer2.0.conv2"] == line["dead"]["layer1.0.conv1"] == 0
+    assert line["dead_channels"]["layer2.0.conv1"] == pytest.approx(0.25)
+    assert line["zero_activations"]["layer2.0.conv1"] > 0.25
+    assert line["dead_channels"]["layer2.0.conv2"] == line["dead_channels"]["layer1.0.conv1"] == 0
     relus = sum(isinstance(module, torch.nn.ReLU) for module in context.network.modules())
-    assert len(line["zeros"]) == 2 * (relus - 1) + 1  # each block uses its ReLU twice
+    assert len(line["zero_activations"]) == 2 * (relus - 1) + 1  # each block uses its ReLU twice
 
 
 def test_probe_changes_no_state() -> None:
@@ -323,10 +327,11 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
     for epoch, (low, high, ratio, share) in enumerate(measured):
         step = 20 * epoch
         history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
-        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}})
         flow, dead = {"layer1.0": low, "layer4.1": high}, {"conv1": share}
-        history.add({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "flow": flow, "zeros": dead,
-                      "dead": dead, "distance": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
+        history.add({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "block_gradient_norm": flow,
+                      "zero_activations": dead, "dead_channels": dead,
+                      "distance_from_init": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
         history.add({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
     unhealthy = [finding for finding in checks.findings(history) if finding.unhealthy]
     assert len(unhealthy) <= 1
@@ -344,7 +349,9 @@ def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, 
     history = History({**PLAN, "recipe": {"optimizer": optimizer, "lr": rate}}, state="finished")
     for epoch in range(1, 5):
         history.add({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
-        history.add({"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.add(
+            {"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}}
+        )
         history.add({"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}})
     (finding,) = checks.findings(history)
     assert finding.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
@@ -370,13 +377,14 @@ def epochs_of(
     for epoch, loss in enumerate(losses, 1):
         step = 50 * epoch
         history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": plan["recipe"]["lr"]}})
-        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "ratio": {"conv1": ratio, "fc": ratio}})
+        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}})
         history.add({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss},
                       "confusion": confusion or []})  # fmt: skip
     if gradient_ratio is not None:
         flow = {"layer1.0": 0.1 * gradient_ratio, "layer4.1": 0.1}
         history.add({"kind": "probe", "step": 50 * len(losses), "epoch": len(losses), "loss": losses[-1],
-                      "flow": flow, "zeros": {}, "dead": {}, "distance": {}})  # fmt: skip
+                      "block_gradient_norm": flow, "zero_activations": {}, "dead_channels": {},
+                      "distance_from_init": {}})  # fmt: skip
     return history
 
 
@@ -384,7 +392,10 @@ def names_of(history: History) -> list[str]:
     return [finding.name for finding in checks.findings(history)]
 
 
-UNEQUAL = {**PLAN, "facts": {"class_names": ["a", "b", "c", "d"], "images": {"a": 254, "b": 504, "c": 271, "d": 822}}}
+UNEQUAL = {
+    **PLAN,
+    "facts": {"class_names": ["a", "b", "c", "d"], "class_counts": {"a": 254, "b": 504, "c": 271, "d": 822}},
+}
 ONE_CLASS, TWO_CLASSES = [[0, 0, 0, 9]] * 4, [[1, 0, 0, 8]] * 4
 
 
@@ -421,7 +432,7 @@ def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None
 def test_large_updates_of_a_slowly_improving_run_are_no_finding() -> None:
     many = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)]}}
     assert names_of(epochs_of([4.7, 4.3, 3.9], many, "finished", ratio=0.18)) == []
-    rare = {**PLAN, "facts": {"class_names": ["a", "b"], "images": {"a": 95, "b": 5}}}
+    rare = {**PLAN, "facts": {"class_names": ["a", "b"], "class_counts": {"a": 95, "b": 5}}}
     assert names_of(epochs_of([0.25, 0.18, 0.13], rare, "finished", ratio=0.18)) == []
     assert names_of(epochs_of([1.5, 0.22, 0.19], rare, "finished", ratio=0.18)) == ["learning rate too high"]
 
@@ -447,7 +458,9 @@ def test_learning_rate_in_warmup_is_not_too_low() -> None:
     history = History(PLAN)  # SGD at 0.01 with a one-cycle schedule that is still warming up
     for epoch in (1, 2):
         history.add({"kind": "step", "step": 50 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": 0.002}})
-        history.add({"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "ratio": {"conv1": 2e-5, "fc": 2e-5}})
+        history.add(
+            {"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "update_ratio": {"conv1": 2e-5, "fc": 2e-5}}
+        )
         history.add({"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}})
     assert names_of(history) == []
     assert [update for *_, update in history.updates()] == pytest.approx([1e-4, 1e-4])
@@ -456,7 +469,13 @@ def test_learning_rate_in_warmup_is_not_too_low() -> None:
 def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
     plan = {**PLAN, "network": {"norm": "none", "shortcut": "on"}}
     history, noticed = History(plan), set[str]()
-    probe = {"kind": "probe", "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
+    probe = {
+        "kind": "probe",
+        "block_gradient_norm": {},
+        "zero_activations": {},
+        "dead_channels": {},
+        "distance_from_init": {},
+    }
     history.add({**probe, "step": 0, "epoch": 0, "loss": 6.2})
     (line,) = checks.new_findings(history, noticed)
     assert line["name"] == "exploding gradients" and not line["withdrawn"] and noticed == {"exploding gradients"}
@@ -481,18 +500,26 @@ def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
 
 def test_hidden_findings_are_not_withdrawn() -> None:
     unstable = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
-    probe = {"kind": "probe", "epoch": 3, "step": 150, "flow": {}, "zeros": {}, "dead": {}, "distance": {}}
+    probe = {
+        "kind": "probe",
+        "epoch": 3,
+        "step": 150,
+        "block_gradient_norm": {},
+        "zero_activations": {},
+        "dead_channels": {},
+        "distance_from_init": {},
+    }
     unstable.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
     lines = checks.new_findings(unstable, {"learning rate too high", "dead filters"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("exploding gradients", False), ("dead filters", True),
     ]  # fmt: skip
     stuck = epochs_of([1.1, 1.1, 1.1], PLAN, "finished", ratio=1e-3)
-    faded = {**probe, "loss": 1.1, "flow": {"layer1.0": 1e-7, "layer4.1": 0.1}}
+    faded = {**probe, "loss": 1.1, "block_gradient_norm": {"layer1.0": 1e-7, "layer4.1": 0.1}}
     for share, name in ((0.0, "vanishing gradients"), (0.95, "dead filters")):
         stuck.probes = [
-            {**faded, "step": 0, "epoch": 0, "dead": {"layer2": share}},
-            {**faded, "dead": {"layer2": share}},
+            {**faded, "step": 0, "epoch": 0, "dead_channels": {"layer2": share}},
+            {**faded, "dead_channels": {"layer2": share}},
         ]
         assert names_of(stuck) == [name]
         assert not any(line["withdrawn"] for line in checks.new_findings(stuck, {"vanishing gradients"}))
@@ -508,7 +535,7 @@ def test_improving_run_has_no_finding() -> None:
 
 
 def test_prior_entropy_is_that_of_the_class_frequencies() -> None:
-    shares = {**PLAN, "facts": {"class_names": ["a", "b"], "images": {"a": 95, "b": 5}}}
+    shares = {**PLAN, "facts": {"class_names": ["a", "b"], "class_counts": {"a": 95, "b": 5}}}
     assert History(shares).prior_entropy == pytest.approx(stats.entropy([0.95, 0.05]))
     assert History(PLAN).prior_entropy == pytest.approx(math.log(3))
 
@@ -518,7 +545,16 @@ def test_gradient_ratio_compares_the_first_with_the_last_block(ratio: float, nam
     history = History(PLAN)
     flow = {"layer1.0": 0.1 * ratio, "layer2.0": 0.05, "layer4.1": 0.1}
     history.add(
-        {"kind": "probe", "step": 0, "epoch": 0, "loss": 1.1, "flow": flow, "zeros": {}, "dead": {}, "distance": {}}
+        {
+            "kind": "probe",
+            "step": 0,
+            "epoch": 0,
+            "loss": 1.1,
+            "block_gradient_norm": flow,
+            "zero_activations": {},
+            "dead_channels": {},
+            "distance_from_init": {},
+        }
     )
     findings = checks.findings(history)
     assert [finding.name for finding in findings] == ([name] if name else [])

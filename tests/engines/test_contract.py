@@ -60,7 +60,7 @@ def bits(folder: Path) -> dict:
 
 
 def evaluated(verdict: dict) -> dict:
-    return {key: verdict[key] for key in ("contrasts", "chosen", "winner", "n", "evaluation")} | {
+    return {key: verdict[key] for key in ("contrasts", "selected", "winner", "n", "evaluation")} | {
         "arms": [{k: v for k, v in arm.items() if k in ("name", "val", "test")} for arm in verdict["arms"]]
     }
 

@@ -148,7 +148,7 @@ def test_a_margin_that_no_result_can_reach_gives_a_warning() -> None:
         warning = planning.equivalence_warning(make_spec().protocol, images)
         same = np.ones((5, images), dtype=np.int8)
         (contrast,) = compute_contrasts({"a": same, "b": same}, [("a", "b")], margin=0.01)
-        assert bool(warning) == (contrast.outcome != "equal"), images
+        assert bool(warning) == (contrast.outcome != "equivalent"), images
     assert "Add images, or use a wider --margin" in planning.equivalence_warning(make_spec().protocol, 205)[0]
     assert planning.equivalence_warning(make_spec(seeds=2).protocol, 10**6) == [
         "The verdict will be undecided: fewer than 3 seeds."

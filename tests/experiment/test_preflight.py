@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
 from headstart.analysis import notes, wording
-from headstart.analysis.verdict import grid_rows, rivals_of
+from headstart.analysis.verdict import comparators_of, grid_rows
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import ArmVariant
@@ -127,20 +127,23 @@ def test_a_best_learning_rate_at_the_end_of_its_row_is_flagged(val: list[float],
     by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
     rows = [(row["variant"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(variants, by_name)]
     assert rows == best
-    chosen, rival = max((variant.name for variant in variants), key=lambda name: by_name[name]), f"b,lr={best[1][1]}"
-    assert rivals_of(chosen, variants, by_name) == [rival]
+    chosen, comparator = (
+        max((variant.name for variant in variants), key=lambda name: by_name[name]),
+        f"b,lr={best[1][1]}",
+    )
+    assert comparators_of(chosen, variants, by_name) == [comparator]
 
 
 def test_the_rival_in_a_single_row_of_learning_rates_is_the_second_best() -> None:
     variants = [ArmVariant(f"a,lr={rate}", {"start": "a", "lr": rate}) for rate in ("0.1", "0.01", "0.001")]
     val = {"a,lr=0.1": 0.3, "a,lr=0.01": 0.9, "a,lr=0.001": 0.8}
-    assert rivals_of("a,lr=0.01", variants, val) == ["a,lr=0.001"]
-    assert rivals_of("a", [ArmVariant("a", {}), ArmVariant("b", {})], {"a": 1, "b": 0}) == []
+    assert comparators_of("a,lr=0.01", variants, val) == ["a,lr=0.001"]
+    assert comparators_of("a", [ArmVariant("a", {}), ArmVariant("b", {})], {"a": 1, "b": 0}) == []
 
 
 def test_known_classes_and_images_are_reported_once_for_all_arms_with_the_same_weights() -> None:
     known_data = {"classes": ["cat", "dog"], "images": 1200}
     known = {"scratch": {"classes": [], "images": 0}, "file:w+lp-ft@adam": known_data, "file:w,lr=0.1": known_data}
-    lines = notes.exposure_notes({"known": known, "evaluation": {"images": 2000, "declared": "none"}})
+    lines = notes.exposure_notes({"exposure": known, "evaluation": {"images": 2000, "declared": "none"}})
     assert len(lines) == 2 and "W was trained on classes with these names: cat, dog." in lines[0]
     assert lines[1].startswith("W was trained on 1,200 of the 2,000 test images")

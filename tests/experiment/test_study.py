@@ -71,7 +71,7 @@ def fake_runs(best: dict[str, float], diverging: float = np.inf):
 def test_every_arm_has_the_same_rungs_and_number_of_whole_trials() -> None:
     run, requested = fake_runs({"a": 0.01, "b": 0.005})
     outcome = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], survivors=2, metric="accuracy", run=run)
-    assert outcome.chosen == {"a": 0.01, "b": 0.005} and outcome.edges == {} and len(outcome.grid) == 5
+    assert outcome.selected == {"a": 0.01, "b": 0.005} and outcome.edges == {} and len(outcome.grid) == 5
     for variant in ("a", "b"):
         assert sum(t.variant == variant and t.rung for t in requested) == 5
         assert sum(t.variant == variant and not t.rung for t in requested) == 4
@@ -178,8 +178,10 @@ def test_a_misspelt_tuning_is_not_read_as_part_of_a_path(tmp_path: Path) -> None
 
 
 def test_only_fields_with_optimizer_defaults_can_be_held() -> None:
-    with pytest.raises(UsageError, match="held"):
-        build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, {"held": "learning_rate"})
+    with pytest.raises(UsageError, match="fixed_fields"):
+        build_study_spec(
+            "digits", ("scratch", "scratch@adam"), None, None, None, None, {"fixed_fields": "learning_rate"}
+        )
 
 
 @pytest.mark.parametrize(
@@ -338,7 +340,7 @@ def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     for run in list(runs_in(folder)):  # as if the second seed had run first, with another split
         content = read_json(run.folder / "plan.json")
-        content["plan"]["facts"]["counts"] = {"train": 100 + run.seed, "val": 1, "test": 1}
+        content["plan"]["facts"]["split_counts"] = {"train": 100 + run.seed, "val": 1, "test": 1}
         write_json(run.folder / "plan.json", content)
         run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
     assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]

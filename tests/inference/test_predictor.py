@@ -258,7 +258,7 @@ def test_selected_run_is_reported(verb: str, named: str, count: int, folder: Pat
 
 def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
-    counts = json.loads((folder / "plan.json").read_text())["plan"]["facts"]["counts"]
+    counts = json.loads((folder / "plan.json").read_text())["plan"]["facts"]["split_counts"]
     evaluations = {name: evaluate(folder, SETTINGS["source"], NullReporter(), split=name) for name in ("train", "val")}
     assert {name: evaluations[name]["n"] for name in evaluations} == {name: counts[name] for name in evaluations}
     assert evaluations["val"]["confusion"] == result["val"]["confusion"]

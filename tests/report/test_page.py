@@ -275,7 +275,8 @@ def plotted_run(arm: str, seed: int, accuracies: list[float], **more: object) ->
             "data": {"fraction": role["fraction"]}, "arm": {"tuning": "full"},
             "network": {"network": role.pop("network", "resnet18"), "norm": "batch", "shortcut": "on",
                         "stem": "imagenet"},
-            "facts": {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"val": 165}}}  # fmt: skip
+            "facts": {"class_names": ["a", "b"], "class_counts": {"a": 9, "b": 9},
+                      "split_counts": {"val": 165}}}  # fmt: skip
     history = History(plan, state="finished")
     for epoch, accuracy in enumerate(accuracies, 1):
         history.add({"kind": "epoch", "step": 40 * epoch, "epoch": epoch, "train": {"loss": 0.1},
@@ -293,7 +294,7 @@ def verdict_on(runs: list[PlottedRun], chosen: str) -> dict[str, object]:
         of_arm = arms.setdefault(run.arm, [])
         if (run.run.role["budget"], run.run.role["fraction"]) == ("10ep", 1.0):
             of_arm.append({"seed": run.run.seed, "run": run.run.folder.name})
-    return {"arms": [{"name": name, "seeds": seeds} for name, seeds in arms.items()], "chosen": chosen, "target": 0,
+    return {"arms": [{"name": name, "seeds": seeds} for name, seeds in arms.items()], "selected": chosen, "target": 0,
             "n": max(map(len, arms.values())), "metric": "accuracy",
             "evaluation": {"declared": "none", "images": 100}}  # fmt: skip
 
@@ -346,8 +347,9 @@ def with_probes(run: PlottedRun, flows: list[dict[str, float | None]], distance:
     """Return the run with a gradient probe for each of `flows`; its layers have moved by `distance` at the last one."""
     for epoch, flow in enumerate(flows):
         moved = distance * epoch / max(len(flows) - 1, 1)
-        run.history.add({"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "flow": flow, "dead": {},
-                          "zeros": {}, "distance": {"conv1": moved, "fc": 2 * moved}})  # fmt: skip
+        run.history.add({"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "block_gradient_norm": flow,
+                         "dead_channels": {}, "zero_activations": {},
+                         "distance_from_init": {"conv1": moved, "fc": 2 * moved}})  # fmt: skip
     return run
 
 
@@ -404,7 +406,7 @@ def test_layers_of_two_networks_have_no_common_mean() -> None:
     }  # fmt: skip
     _, other = runs
     other.run.plan["network"]["network"] = "resnet18"  # the same name, but other layers
-    other.history.probes[-1]["distance"]["layer9"] = 0.1
+    other.history.probes[-1]["distance_from_init"]["layer9"] = 0.1
     assert health.distance_section(runs, {"scratch": 0}) is None
 
 
@@ -617,7 +619,7 @@ def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> 
 
 def test_cost_has_minutes_images_and_utilization(study_folder: Path) -> None:
     verdict = read_json(study_folder / "verdict.json")
-    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["selected"])
     runs = [load_run(read_run(plan.parent)) for plan in sorted(study_folder.glob("*/plan.json"))]
     section = cost.cost_section(runs, verdict, colour)
     assert [figure.choice for figure in section.figures] == ["minutes", "images", "MFU"]
@@ -640,7 +642,7 @@ def verdict_with_two_searches(groups: tuple[str, ...]) -> dict[str, object]:
              "scratch@adam": {"0.1": {"rung": -1.0, "whole": []}, "0.01": {"rung": 0.4, "whole": [0.5]}}}  # fmt: skip
     search = {
         "tried": {budget: dict.fromkeys(groups, cells) for budget in ("1ep", "2ep")},
-        "chosen": {
+        "selected": {
             budget: {group: {"scratch": 0.1, "scratch@adam": 0.01} for group in groups} for budget in ("1ep", "2ep")
         },
         "edges": {"1ep": {groups[0]: {"scratch": 0.1}}, "2ep": {}},
@@ -686,7 +688,7 @@ def test_page_has_every_variant_budget_and_share(grid: Path) -> None:
     section = heatmaps.compared_rates_section(verdict)
     assert section is not None and section.figures[0].header[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
-    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["selected"])
     assert [section.anchor for section in sections.condition_sections(verdict, colour)] == ["labels", "budgets"]
     assert curves.target_section([], verdict, colour) is None and heatmaps.searched_rates_section(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
@@ -737,7 +739,7 @@ def test_plan_that_flags_cannot_express_has_no_command(study_folder: Path, tmp_p
 def test_captions_state_the_numbers_of_runs_and_images(study_folder: Path, tmp_path: Path) -> None:
     verdict, text = read_json(study_folder / "verdict.json"), (study_folder / "report.html").read_text(encoding="utf-8")
     runs = [load_run(read_run(plan.parent)) for plan in study_folder.glob("*/plan.json")]
-    images = read_plan(runs[0].run.folder).facts.counts
+    images = read_plan(runs[0].run.folder).facts.split_counts
     captions = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
             for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
     n, val, test = verdict["n"], f"{images['val']} images", f"{images['test']} test images"

@@ -39,13 +39,14 @@ def record() -> str:
         for step in range(1, STEPS + 1)
     ]
     lines += [
-        {"kind": "snapshot", "step": 10 * number, "epoch": 1, "ratio": dict.fromkeys(layers, 0.001),
+        {"kind": "snapshot", "step": 10 * number, "epoch": 1, "update_ratio": dict.fromkeys(layers, 0.001),
          **{kind: {layer: histogram(number) for layer in layers} for kind in histograms.KINDS}}
         for number in range(1, SNAPSHOTS + 1)
     ]  # fmt: skip
     lines += [
-        {"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "zeros": {}, "dead": {},
-         "flow": {f"layer{index}": 0.1 for index in range(16)}, "distance": dict.fromkeys(layers, 0.1 * epoch)}
+        {"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "zero_activations": {}, "dead_channels": {},
+         "block_gradient_norm": {f"layer{index}": 0.1 for index in range(16)},
+         "distance_from_init": dict.fromkeys(layers, 0.1 * epoch)}
         for epoch in range(2)
     ]  # fmt: skip
     lines += [
@@ -62,7 +63,7 @@ def write_runs(folder: Path) -> list[str]:
     shared = folder / "record"
     shared.write_text(record(), encoding="utf-8")
     plan = RunConfig().model_dump(mode="json")
-    plan["facts"] |= {"class_names": ["a", "b"], "images": {"a": 9, "b": 9}, "counts": {"train": 18}}
+    plan["facts"] |= {"class_names": ["a", "b"], "class_counts": {"a": 9, "b": 9}, "split_counts": {"train": 18}}
     for seed in range(SEEDS):
         for arm in ARMS:
             run = folder / f"Jan01_00-00-00_host-{arm}-s{seed}"
@@ -88,7 +89,7 @@ def write_verdict(folder: Path, runs: list[str]) -> str:
     verdict = {
         "study": "none", "metric": "accuracy", "margin": 0.01, "target": 0.5, "source": "photos", "budget": "30ep",
         "fraction": 1.0, "evaluation": {"split": "test", "images": 100, "declared": "none"}, "n": SEEDS, "arms": arms,
-        "chosen": "imagenet", "winner": None, "rival": "scratch", "primary": list(ARMS), "contrasts": [],
+        "selected": "imagenet", "winner": None, "comparator": "scratch", "primary": list(ARMS), "contrasts": [],
         "conditions": [],
         "grid_rows": [], "search": {}, "exported": {"run": exported, "seed": 7},
         "cost": {"main": {"runs": len(runs), "images": 1, "seconds": 1.0}},

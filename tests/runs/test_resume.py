@@ -239,7 +239,7 @@ def test_resume_rejects_changed_images_with_the_difference(stopped: Path, tmp_pa
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"}
     code, output = failure(["resume", str(folder)], capsys)
     assert code == 3
-    assert "facts.fingerprint" in output and "facts.counts" in output and "--force-new" in output
+    assert "facts.fingerprint" in output and "facts.split_counts" in output and "--force-new" in output
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"} == before
 
 

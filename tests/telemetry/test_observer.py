@@ -141,7 +141,7 @@ def test_snapshot_equals_numpy() -> None:
         norm = np.sqrt(np.square(grads[name]).sum())
         after = network.get_parameter(f"{name}.weight").detach().double().numpy()
         assert snapshot.fields["gradient_norm"][name] == pytest.approx(norm, rel=1e-5)
-        assert snapshot.fields["ratio"][name] == pytest.approx(
+        assert snapshot.fields["update_ratio"][name] == pytest.approx(
             rate * norm / np.sqrt(np.square(before[name]).sum()), rel=1e-4
         )
         check_against_numpy(snapshot.fields["gradients"][name], grads[name])
@@ -157,7 +157,7 @@ def test_snapshot_of_frozen_layers_has_weights_and_no_gradients() -> None:
     snapshot.measure_gradients()
     snapshot.measure_weights()
     assert {kind: list(layers) for kind, layers in snapshot.fields.items()} == {
-        "gradients": ["3"], "gradient_norm": ["3"], "weights": ["0", "3"], "ratio": ["3"]
+        "gradients": ["3"], "gradient_norm": ["3"], "weights": ["0", "3"], "update_ratio": ["3"]
     }  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def test_gradient_that_is_not_finite_has_no_norm() -> None:
     with torch.no_grad():
         network[0].weight.fill_(math.inf)
     snapshot.measure_weights()
-    assert snapshot.fields["gradient_norm"] == {"0": None} and snapshot.fields["ratio"] == {"0": None}
+    assert snapshot.fields["gradient_norm"] == {"0": None} and snapshot.fields["update_ratio"] == {"0": None}
     assert snapshot.fields["gradients"]["0"]["not_finite"] == network[0].weight.numel()
 
 
@@ -241,10 +241,10 @@ def test_lines_of_a_run() -> None:
     setup = prepared(**SHORT, tuning="frozen")
     state, lines = train(setup, observe=True)
     kinds = [line["kind"] for line in lines]
-    assert kinds.count("step") == 12 and kinds.count("epoch") == 2 and kinds.count("proof") == 1
+    assert kinds.count("step") == 12 and kinds.count("epoch") == 2 and kinds.count("freeze_check") == 1
     snapshot = next(line for line in lines if line["kind"] == "snapshot")
     assert list(snapshot["weights"]) == structure.layer_names(state.network)
-    assert list(snapshot["gradients"]) == list(snapshot["ratio"]) == ["fc"]
+    assert list(snapshot["gradients"]) == list(snapshot["update_ratio"]) == ["fc"]
     epoch = next(line for line in lines if line["kind"] == "epoch")
     assert np.sum(epoch["confusion"]) == epoch["val"]["n"] == len(setup.context.val)
     assert np.trace(epoch["confusion"]) == round(epoch["val"]["accuracy"] * epoch["val"]["n"])
@@ -323,7 +323,7 @@ def test_histogram_buckets_match_the_counts(tmp_path: Path) -> None:
     values = torch.linspace(-3, 5, 1000)
     lines = [
         {"kind": "snapshot", "step": step, "time": 1.0, "weights": {"w": histogram(tensor)}, "gradients": {},
-         "gradient_norm": {"w": None}, "ratio": {}}
+         "gradient_norm": {"w": None}, "update_ratio": {}}
         for step, tensor in enumerate([values, torch.ones(7), torch.empty(0)])
     ]  # fmt: skip
     folder = run_folder(tmp_path / "run", lines)

@@ -45,7 +45,7 @@ def record(seed: int, *, epochs: int = EPOCHS, per_epoch: int = PER_EPOCH) -> It
             **line,
             **bins,
             "gradient_norm": norms,
-            "ratio": {"conv1": rng.random(), "fc": None},
+            "update_ratio": {"conv1": rng.random(), "fc": None},
         }
         speed = {"images_per_second": rng.gamma(2.0)}
         table = {"confusion": [[1, 0], [0, 1]], "best": True, "lr": {"head": 0.1}}
@@ -216,4 +216,4 @@ def test_t_interval_equals_scipy(values: list[float]) -> None:
 
 
 def test_kinds_of_lines_without_scalars() -> None:
-    assert list(scalars({"kind": "begin", "step": 0})) == list(scalars({"kind": "proof", "step": 1})) == []
+    assert list(scalars({"kind": "begin", "step": 0})) == list(scalars({"kind": "freeze_check", "step": 1})) == []

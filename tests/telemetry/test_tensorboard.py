@@ -82,11 +82,11 @@ def expected_scalars(folder: Path) -> dict[str, dict[int, float]]:
             for name, value in line["speed"].items():
                 scalars[f"speed/{name}"][line["step"]] = value
         elif line["kind"] == "snapshot":
-            for kind in ("gradient_norm", "ratio"):
+            for kind in ("gradient_norm", "update_ratio"):
                 for layer, value in line[kind].items():
                     scalars[f"{kind}/{layer}"][line["step"]] = value
         elif line["kind"] == "probe":
-            for kind in ("flow", "zeros", "dead", "distance"):
+            for kind in ("block_gradient_norm", "zero_activations", "dead_channels", "distance_from_init"):
                 for layer, value in line[kind].items():
                     scalars[f"{kind}/{layer}"][line["step"]] = value
         elif line["kind"] == "end":
@@ -111,12 +111,12 @@ def test_runs_are_the_run_folders(board: TensorBoardServer, runs: Path) -> None:
 
 
 def test_every_run_has_the_same_scalars(board: TensorBoardServer, runs: Path) -> None:
-    expected = {f"{kind}/{layer}" for kind in ("gradient_norm", "ratio") for layer in LAYERS}
+    expected = {f"{kind}/{layer}" for kind in ("gradient_norm", "update_ratio") for layer in LAYERS}
     expected |= {f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test")}
     expected |= {"loss/batch", "accuracy/best", "lr/head", "lr/backbone", "speed/images_per_second", "speed/mfu"}
     expected |= {"speed/train_seconds", "speed/val_seconds"}
     expected |= {f"distance/{layer}" for layer in LAYERS} | {f"flow/{block}" for block in BLOCKS}
-    expected |= {f"{kind}/{layer}" for kind in ("zeros", "dead") for layer in RELUS}
+    expected |= {f"{kind}/{layer}" for kind in ("zero_activations", "dead_channels") for layer in RELUS}
     served = board.get("plugin/scalars/tags")
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
 
@@ -211,8 +211,8 @@ def test_layout_shows_train_beside_val(board: TensorBoardServer) -> None:
 
 def test_freeze_check_is_a_text(board: TensorBoardServer, runs: Path) -> None:
     (run,) = (name for name in names(runs) if "lp-ft" in name)
-    assert board.get("plugin/text/tags")[run] == ["proof of freeze/text_summary"]
-    (text,) = board.get("plugin/text/text", run=run, tag="proof of freeze/text_summary")
+    assert board.get("plugin/text/tags")[run] == ["freeze check/text_summary"]
+    (text,) = board.get("plugin/text/text", run=run, tag="freeze check/text_summary")
     assert text["step"] == 8 and "Freeze check passed" in text["text"]
 
 

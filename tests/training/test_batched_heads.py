@@ -83,8 +83,8 @@ def test_each_head_equals_the_head_trained_alone(
                     assert line[split] == pytest.approx(other[split], abs=1e-3)
             elif line["kind"] == "snapshot":
                 assert line["gradients"].keys() == other["gradients"].keys()
-                assert line["ratio"] == pytest.approx(other["ratio"], rel=1e-2)
-            elif line["kind"] == "proof":
+                assert line["update_ratio"] == pytest.approx(other["update_ratio"], rel=1e-2)
+            elif line["kind"] == "freeze_check":
                 assert line == other
             elif line["kind"] == "finding":
                 assert (line["name"], line["step"], line["epoch"]) == (other["name"], other["step"], other["epoch"])

@@ -81,7 +81,7 @@ def test_bad_photos_raise_or_are_skipped_and_listed(tmp_path: Path) -> None:
     assert "--skip-bad" in caught.value.hint
     training_setup, reporter = prepare(source=str(root), skip_bad=True)
     assert any("Left out 1 that" in s and "a/broken.jpg" in s for s in reporter.sentences)
-    assert len(training_setup.index) == 20 and sum(training_setup.plan.facts.counts.values()) == 20
+    assert len(training_setup.index) == 20 and sum(training_setup.plan.facts.split_counts.values()) == 20
     without = prepare(source=str(photos(tmp_path / "q", {"a": 10, "b": 10})))[0]
     assert training_setup.plan.facts.fingerprint == without.plan.facts.fingerprint
 

@@ -25,9 +25,9 @@ from headstart.analysis.statistics import (
     required_sample_size,
     sign_flip,
 )
-from headstart.config.study_config import FEWEST_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS
 
-Outcome = Literal["better", "worse", "equal", "undecided"]
+Outcome = Literal["better", "worse", "equivalent", "undecided"]
 MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
 
 
@@ -47,16 +47,18 @@ class Contrast:
     p: float
     p_adjusted: float
     p_sign_flip: float | None  # None above 20 seeds
-    endless_seeds: float
+    half_width_infinite_seeds: float
     degrees: float
     wins: int
     losses: int
     n: int
     m: int
-    need: SampleSizeEstimate | None  # seeds or images that would decide it; only if undecided with enough seeds
+    sample_size: SampleSizeEstimate | None  # seeds or images that would decide it; only if undecided with enough seeds
 
 
-def decide(low: float, high: float, *, margin: float, n: int, undetected: float = 0.0) -> tuple[Outcome, bool]:
+def decide(
+    low: float, high: float, *, margin: float, n: int, max_undetected_difference: float = 0.0
+) -> tuple[Outcome, bool]:
     """Return the outcome of an interval, and whether the difference may be smaller than the margin.
 
     The rules apply in this order: fewer than 3 seeds: undecided; interval inside ± margin, and enough images to detect
@@ -67,12 +69,12 @@ def decide(low: float, high: float, *, margin: float, n: int, undetected: float 
         high: Upper end of the interval.
         margin: Equivalence margin, in accuracy.
         n: Number of seeds.
-        undetected: Difference that the images can miss (`CrossedInterval.undetected`).
+        max_undetected_difference: Difference that the images can miss (`CrossedInterval.max_undetected_difference`).
     """
-    if n < FEWEST_SEEDS:
+    if n < MIN_DECISIVE_SEEDS:
         return "undecided", False
-    if -margin <= low and high <= margin and undetected <= margin:
-        return "equal", False
+    if -margin <= low and high <= margin and max_undetected_difference <= margin:
+        return "equivalent", False
     if low > 0:
         return "better", low < margin
     if high < 0:
@@ -145,7 +147,9 @@ def _contrast(
     margin: float,
 ) -> Contrast:
     n = len(per_seed)
-    outcome, by_less = decide(interval.low, interval.high, margin=margin, n=n, undetected=interval.undetected)
+    outcome, by_less = decide(
+        interval.low, interval.high, margin=margin, n=n, max_undetected_difference=interval.max_undetected_difference
+    )
     return Contrast(
         first=pair[0],
         second=pair[1],
@@ -159,13 +163,13 @@ def _contrast(
         p=interval.p,
         p_adjusted=p,
         p_sign_flip=sign_flip(per_seed) if n <= 20 else None,
-        endless_seeds=interval.endless_seeds,
+        half_width_infinite_seeds=interval.half_width_infinite_seeds,
         degrees=interval.degrees,
         wins=int((per_seed > ROUNDING_ERROR).sum()),
         losses=int((per_seed < -ROUNDING_ERROR).sum()),
         n=n,
         m=interval.squares.m,
-        need=_sample_size(interval, margin) if outcome == "undecided" and n >= FEWEST_SEEDS else None,
+        sample_size=_sample_size(interval, margin) if outcome == "undecided" and n >= MIN_DECISIVE_SEEDS else None,
     )
 
 

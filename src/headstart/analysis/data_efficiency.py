@@ -144,7 +144,7 @@ def data_efficiency(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] |
         "reference": pair[1],
         "level": 0.95,
         "n": len(seeds),
-        "worth": [asdict(equivalence) for equivalence in label_equivalence(first, reference, fractions)],
+        "equivalences": [asdict(equivalence) for equivalence in label_equivalence(first, reference, fractions)],
         "crossover": None if crossing is None else asdict(crossing),
     }
 

@@ -31,8 +31,8 @@ def flip_contrast(contrast: dict[str, Any], first: str) -> dict[str, Any]:
 
 
 def key_contrast(verdict: Verdict) -> dict[str, Any] | None:
-    """Return the contrast of the arm selected on val with its rival, or None with one seed."""
-    pair = {verdict["chosen"], verdict["rival"]}
+    """Return the contrast of the arm selected on val with its comparator, or None with one seed."""
+    pair = {verdict["selected"], verdict["comparator"]}
     return next((dict(c) for c in verdict["contrasts"] if {c["first"], c["second"]} == pair), None)
 
 
@@ -41,7 +41,7 @@ def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
     contrast = key_contrast(verdict)
     if contrast is None:
         return None
-    contrast = flip_contrast(contrast, verdict["chosen"])
+    contrast = flip_contrast(contrast, verdict["selected"])
     return contrast if contrast["mean"] >= -ROUNDING_ERROR else flip_contrast(contrast, contrast["second"])
 
 

@@ -6,7 +6,7 @@ import re
 
 from headstart.analysis.headline import arm_of, headline_contrast
 from headstart.analysis.wording import Verdict, arm_words, bare_start, evaluation_images, splits
-from headstart.config.study_config import FEWEST_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.text import capitalize, join_list, percent, points
 
 MAX_CLASS_NAMES = 5  # in a sentence
@@ -14,7 +14,7 @@ MAX_CLASS_NAMES = 5  # in a sentence
 
 def notes(verdict: Verdict) -> list[str]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
-    selected = arm_of(verdict, verdict["chosen"])
+    selected = arm_of(verdict, verdict["selected"])
     selection, evaluation = splits(verdict)
     apart = points(abs(selected["optimism"]))
     side = "above" if selected["optimism"] > 0 else "below"
@@ -44,7 +44,7 @@ def notes(verdict: Verdict) -> list[str]:
         if row["edge"]
     ]
     contrast = headline_contrast(verdict)
-    if contrast is not None and contrast["n"] >= FEWEST_SEEDS and contrast["p_sign_flip"] is not None:
+    if contrast is not None and contrast["n"] >= MIN_DECISIVE_SEEDS and contrast["p_sign_flip"] is not None:
         pair = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
         texts.append(
             f"The exact sign-flip test over the seeds gives p {contrast['p_sign_flip']:.2g} for {pair}; "
@@ -58,7 +58,7 @@ def exposure_notes(verdict: Verdict) -> list[str]:
     texts: dict[str, str] = {}
     unknown = []
     images = evaluation_images(verdict)
-    for name, exposure in verdict["known"].items():
+    for name, exposure in verdict["exposure"].items():
         start = bare_start(re.split(r"[+@,]", name)[0])
         title = capitalize(start)
         if exposure["classes"]:

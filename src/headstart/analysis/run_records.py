@@ -198,7 +198,7 @@ def read_run(folder: Path) -> RunRecord:
         hash=content["hash"],
         role=content.get("study", {}),
         result=read_json(result) if result.exists() else {},
-        reused_from=content.get("made_in", ""),
+        reused_from=content.get("reused_from", ""),
     )
 
 

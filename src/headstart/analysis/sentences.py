@@ -16,7 +16,7 @@ from headstart.analysis.wording import (
     metric_words,
     splits,
 )
-from headstart.config.study_config import FEWEST_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.text import capitalize, join_list, level_words, percent, pluralize, points
 
 
@@ -42,7 +42,7 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
 
 def _of_contrast(verdict: Verdict, contrast: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sentences that need a contrast, except headline and evidence."""
-    undecided = contrast["need"] or contrast["n"] < FEWEST_SEEDS
+    undecided = contrast["sample_size"] or contrast["n"] < MIN_DECISIVE_SEEDS
     optional = {
         "time": time_words(verdict, contrast),
         "interim": interim_words(verdict),
@@ -74,28 +74,28 @@ def headline(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
         verdict: The verdict.
         contrast: The headline's contrast, with the better arm first.
     """
-    first, second, selected = (arm_words(name) for name in (contrast["first"], contrast["second"], verdict["chosen"]))
+    first, second, selected = (arm_words(name) for name in (contrast["first"], contrast["second"], verdict["selected"]))
     selection, evaluation = splits(verdict)
     if losses := _losses(verdict, contrast):
         disagree = f"{capitalize(selection)} and {evaluation} disagree"
         return f"{disagree}: {selection} selected {selected}; on {evaluation} {'; '.join(losses)}."
-    if contrast["outcome"] == "better" and verdict["chosen"] != contrast["first"]:
+    if contrast["outcome"] == "better" and verdict["selected"] != contrast["first"]:
         return f"Start from {first}, although {selection} selected {selected}: {selection} and {evaluation} disagree."
     if contrast["outcome"] == "better":
         return f"Start from {first}."
     if all(len(arm_of(verdict, contrast[side])["diverged"]) == contrast["n"] for side in ("first", "second")):
         return f"Undecided: every run of {first} and of {second} diverged."
-    if contrast["outcome"] == "equal":
+    if contrast["outcome"] == "equivalent":
         return f"{capitalize(first)} and {second} are equivalent: they differ by less than the equivalence margin."
     return f"Undecided between {first} and {second}."
 
 
 def _losses(verdict: Verdict, contrast: Mapping[str, Any]) -> list[str]:
     """Return which arms were worse than which, if the headline's arm was worse than a third one; else nothing."""
-    named = contrast["first"] if contrast["outcome"] == "better" else verdict["chosen"]
+    named = contrast["first"] if contrast["outcome"] == "better" else verdict["selected"]
     better = beaten_by(verdict, named)
     texts = [f"{arm_words(named)} was worse than {join_list(map(arm_words, better))}"] if better else []
-    if texts and named != verdict["chosen"]:
+    if texts and named != verdict["selected"]:
         texts.insert(0, f"{arm_words(contrast['second'])} was worse than {arm_words(named)}")
     return texts
 
@@ -110,14 +110,14 @@ def evidence(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     seeds = f"{contrast['wins']} of {pluralize(contrast['n'], 'paired seed')}"
     margin = f"±{points(verdict['margin'])} percentage points"
     if contrast["outcome"] == "better":
-        is_headline = verdict["chosen"] == contrast["first"] and not _losses(verdict, contrast)
+        is_headline = verdict["selected"] == contrast["first"] and not _losses(verdict, contrast)
         text = f"{'It' if is_headline else capitalize(first)} was better than {second} on {seeds}: {difference}"
         if contrast["by_less_than_margin"]:
             text += f"; possibly by less than the equivalence margin of {margin}"
         return text + "."
     margin = f"the equivalence margin is {margin}"
     inside = -verdict["margin"] <= contrast["low"] and contrast["high"] <= verdict["margin"]
-    if inside and contrast["outcome"] == "undecided" and contrast["n"] >= FEWEST_SEEDS:
+    if inside and contrast["outcome"] == "undecided" and contrast["n"] >= MIN_DECISIVE_SEEDS:
         margin += f", but so few {images} can miss a larger difference"
     seeds += f", equal on {equal_seeds}" if equal_seeds else ""
     text = f"{capitalize(first)} had higher {metric_words(verdict)} than {second} on {seeds}: {difference}; {margin}"
@@ -129,7 +129,7 @@ def evidence(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
 
 def _selected_another(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     """Return which arm val selected, if the contrast is undecided and the other arm is ahead."""
-    ahead, selected = arm_of(verdict, contrast["first"]), arm_of(verdict, verdict["chosen"])
+    ahead, selected = arm_of(verdict, contrast["first"]), arm_of(verdict, verdict["selected"])
     if contrast["outcome"] != "undecided" or ahead["val"] >= selected["val"] or _losses(verdict, contrast):
         return ""
     return f" {capitalize(splits(verdict)[0])} selected {arm_words(selected['name'])}."
@@ -169,7 +169,7 @@ def labels_words(verdict: Verdict) -> str | None:
     efficiency = verdict["labels"]
     if efficiency is None:
         return None
-    smallest = efficiency["worth"][0]
+    smallest = efficiency["equivalences"][0]
     first, reference = (f"the arm {arm_words(efficiency[key])!r}" for key in ("first", "reference"))
     if smallest["factor"] is None:
         labels = f"more than {smallest['most']:.2g} times as many" if smallest["more"] else "fewer"
@@ -184,7 +184,7 @@ def labels_words(verdict: Verdict) -> str | None:
     text = f"With {share}, {first} reaches an accuracy for which {needs}."
     if (crossing := efficiency["crossover"]) is None:
         return text
-    least, most = (f"{100 * efficiency['worth'][end]['fraction']:.3g} %" for end in (0, -1))
+    least, most = (f"{100 * efficiency['equivalences'][end]['fraction']:.3g} %" for end in (0, -1))
     low = f"less than {least}" if crossing["low"] is None else f"{100 * crossing['low']:.3g} %"
     high = f"more than {most}" if crossing["high"] is None else f"{100 * crossing['high']:.3g} %"
     return f"{text} Their curves cross at {100 * crossing['fraction']:.3g} % of the labels ({low} to {high})."
@@ -220,7 +220,7 @@ def interim_words(verdict: Verdict) -> str | None:
 
 def width_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     """Return how much of the interval's width is due to the seeds and how much to the evaluation images."""
-    half, endless = (contrast["high"] - contrast["low"]) / 2, contrast["endless_seeds"]
+    half, endless = (contrast["high"] - contrast["low"]) / 2, contrast["half_width_infinite_seeds"]
     clipped = contrast["low"] <= -1 or contrast["high"] >= 1
     sampling = f"the sampling error of the {splits(verdict)[1]} set"
     if endless > 0.95 * half and not clipped:
@@ -234,13 +234,13 @@ def width_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
 
 def sample_size_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     """Return the seeds or images that would decide an undecided contrast."""
-    if contrast["n"] < FEWEST_SEEDS:
+    if contrast["n"] < MIN_DECISIVE_SEEDS:
         return _more_seeds(contrast["n"])
     images = evaluation_images(verdict)
-    half_width = f"±{100 * contrast['need']['half_width']:.3g} percentage points"
+    half_width = f"±{100 * contrast['sample_size']['half_width']:.3g} percentage points"
     ways = []
     for unit, name in (("seeds", "seeds"), ("images", images)):
-        need = contrast["need"][unit]
+        need = contrast["sample_size"][unit]
         if need is not None:
             low, high = need
             count = f"{low:,}" if high == low else f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
@@ -248,13 +248,16 @@ def sample_size_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     if not ways:
         return f"An interval of {half_width} needs both more seeds and more {images}: neither alone is enough."
     text = f"An interval of {half_width} needs about {', or '.join(ways)}"
-    if contrast["need"]["seeds"] is None and 2 * contrast["endless_seeds"] < contrast["high"] - contrast["mean"]:
+    if (
+        contrast["sample_size"]["seeds"] is None
+        and 2 * contrast["half_width_infinite_seeds"] < contrast["high"] - contrast["mean"]
+    ):
         return f"{text} with these {pluralize(contrast['n'], 'seed')}, or far fewer with more seeds."
     return f"{text}."
 
 
 def _more_seeds(n: int) -> str:
-    return f"A decision needs at least {FEWEST_SEEDS} seeds: run at least {FEWEST_SEEDS - n} more."
+    return f"A decision needs at least {MIN_DECISIVE_SEEDS} seeds: run at least {MIN_DECISIVE_SEEDS - n} more."
 
 
 def contrast_words(contrast: Mapping[str, Any]) -> str:
@@ -266,13 +269,18 @@ def contrast_words(contrast: Mapping[str, Any]) -> str:
 
 def _outcome(contrast: Mapping[str, Any]) -> str:
     """Return the decision in words: "a is better than b"."""
-    words = {"better": "better than", "worse": "worse than", "equal": "equivalent to", "undecided": "undecided against"}
+    words = {
+        "better": "better than",
+        "worse": "worse than",
+        "equivalent": "equivalent to",
+        "undecided": "undecided against",
+    }
     return f"{arm_words(contrast['first'])} is {words[contrast['outcome']]} {arm_words(contrast['second'])}"
 
 
 def limits(verdict: Verdict) -> str:
     """Return what the verdict is limited to."""
-    searched = verdict["search"].get("chosen")
+    searched = verdict["search"].get("selected")
     rates = "learning rates as searched" if searched else "learning rates as given"
     percentage = f"{100 * verdict['fraction']:.3g} % of the labels"
     share = f", {percentage}" if verdict["fraction"] != 1 else ""

@@ -64,7 +64,7 @@ class MeanSquares:
         """
         return (self.max_weight / (self.m + 2)) ** 2
 
-    def undetected(self, level: float) -> float:
+    def max_undetected_difference(self, level: float) -> float:
         """Return the largest difference that m images can miss if none of them shows any: see `crossed_interval`."""
         return float(self.max_weight * (1 - ((1 - level) / 2) ** (1 / self.m)))
 
@@ -98,8 +98,8 @@ class CrossedInterval:
     level: float
     p: float
     degrees: float
-    endless_seeds: float  # half-width with infinitely many seeds, which is due to the images; at most 1
-    undetected: float  # difference that the images can miss, where none of them shows any
+    half_width_infinite_seeds: float  # half-width with infinitely many seeds, which is due to the images; at most 1
+    max_undetected_difference: float  # difference that the images can miss, where none of them shows any
     squares: MeanSquares
 
 
@@ -136,8 +136,8 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     """Return the mean of `difference` with an interval over seeds and images, both random and crossed.
 
     `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))`, at least `MeanSquares.min_variance`, df by
-    Satterthwaite (1946), at least n - 1. `undetected` is the exact upper limit of a proportion of which m images show
-    none (Clopper & Pearson 1934): `max_weight (1 - ((1 - level)/2)^(1/m))`.
+    Satterthwaite (1946), at least n - 1. `max_undetected_difference` is the exact upper limit of a proportion
+    of which m images show none (Clopper & Pearson 1934): `max_weight (1 - ((1 - level)/2)^(1/m))`.
 
     A difference of accuracies, balanced ones too, lies in [-1, 1], and the interval is clipped to that range. This
     changes neither its coverage, since values outside are impossible, nor the result of `decide`.
@@ -157,7 +157,9 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
     of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.min_variance())
     endless = min(1.0, float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images))
-    return CrossedInterval(mean, low, high, level, p, degrees, endless, squares.undetected(level), squares)
+    return CrossedInterval(
+        mean, low, high, level, p, degrees, endless, squares.max_undetected_difference(level), squares
+    )
 
 
 def paired_t_interval(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
@@ -235,10 +237,10 @@ class SampleSizeEstimate:
 def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
     """Return the seeds (with these images), or images (with these seeds), for an interval of ± `half_width`.
 
-    The numbers are larger than the present ones. The images are also enough to make `undetected` at most the width of
-    the interval. The result is a range, because the variance of few seeds is uncertain: A is taken at its `confidence`
-    limits `(n-1) A / χ²(n-1)`. Nothing is derived from the observed effect: post-hoc power is a function of the p-value
-    (Hoenig & Heisey 2001).
+    The numbers are larger than the present ones. The images are also enough to make `max_undetected_difference` at most
+    the width of the interval. The result is a range, because the variance of few seeds is uncertain: A is taken at its
+    `confidence` limits `(n-1) A / χ²(n-1)`. Nothing is derived from the observed effect: post-hoc power is a function
+    of the p-value (Hoenig & Heisey 2001).
 
     Args:
         interval: Interval of the present seeds and images.
@@ -251,8 +253,8 @@ def required_sample_size(interval: CrossedInterval, half_width: float, confidenc
     cases = [replace(squares, seeds=max(squares.seeds * factor, squares.rest)) for factor in factors]
 
     def resolution(case: MeanSquares) -> float:
-        """Return the half-width of the interval, or half of an undetected difference if that is larger."""
-        return max(case.half_width(interval.level), case.undetected(interval.level) / 2)
+        """Return the half-width of the interval, or half of the difference that the images can miss if larger."""
+        return max(case.half_width(interval.level), case.max_undetected_difference(interval.level) / 2)
 
     def with_seeds(case: MeanSquares, k: int) -> float:
         """Return the resolution with k seeds."""

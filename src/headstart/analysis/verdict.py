@@ -60,7 +60,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: dict[str, Any]) -> di
         "conditions": conditions[:-1],
         "labels": data_efficiency(conditions),
         "search": search,
-        "known": {
+        "exposure": {
             name: {"classes": facts["known_classes"], "images": facts["known_images"]}
             for name, facts in variants.items()
         },
@@ -99,12 +99,12 @@ def _condition(
     seeds = common_seeds(runs)
     arms = [_arm(name, [r for r in runs if r.role["variant"] == name and r.seed in seeds], spec) for name in order]
     for arm in arms:
-        rates = search.get("chosen", {}).get(budget, {})
+        rates = search.get("selected", {}).get(budget, {})
         arm["rates"] = {group: by_arm[arm["name"]] for group, by_arm in rates.items()}
     val = {arm["name"]: arm["val"] for arm in arms}
     selected = max(arms, key=lambda arm: arm["val"])  # on val only; of equal arms the first declared
     rows = grid_rows(spec.variants, val)
-    rivals = [] if protocol.primary else rivals_of(selected["name"], spec.variants, val)
+    comparators = [] if protocol.primary else comparators_of(selected["name"], spec.variants, val)
     # prefer a run with a validated epoch: only that has a model
     best = max(selected["seeds"], key=lambda run: (bool(run["best_epoch"]), run["val"], -run["seed"]))
     labels = images.labels if protocol.metric == "balanced" else None
@@ -113,19 +113,19 @@ def _condition(
     contrasts = []
     if len(seeds) > 1:
         level = 1 - analyses[-1].boundary if analyses else None
-        pairs = with_rivals(order, primary, selected["name"], rivals)
+        pairs = with_comparators(order, primary, selected["name"], comparators)
         contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, labels=labels, primary_level=level)
     condition = {
         "budget": budget,
         "fraction": fraction,
-        "counts": min(runs, key=lambda run: run.seed).plan["facts"]["counts"],  # folder order is not seed order
+        "counts": min(runs, key=lambda run: run.seed).plan["facts"]["split_counts"],  # folder order is not seed order
         "evaluation": {"split": EVALUATION_SPLIT, "images": len(images.images), "declared": splits},
         "n": len(seeds),
         "one_split": len({run.correctness("val").images for run in runs}) == 1,
         "arms": arms,
         "primary": list(primary),
-        "chosen": selected["name"],
-        "rival": rival_of(selected["name"], primary, rivals),
+        "selected": selected["name"],
+        "comparator": comparator_of(selected["name"], primary, comparators),
         "grid_rows": rows,
         "exported": {"run": best["run"], "seed": best["seed"]},
         "contrasts": [asdict(contrast) for contrast in contrasts],
@@ -186,11 +186,11 @@ def grid_rows(variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[
     return rows
 
 
-def rivals_of(selected: str, variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[str]:
-    """Return the rivals of the best variant of a learning-rate grid, the best on val first.
+def comparators_of(selected: str, variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[str]:
+    """Return the comparators of the best variant of a learning-rate grid, the best on val first.
 
-    The rivals are the best variants of the other rows. With a single row the rival is the next best rate. The list is
-    empty if no learning rates are varied: the rival is then the reference.
+    The comparators are the best variants of the other rows. With a single row the comparator is the next best rate. The
+    list is empty if no learning rates are varied: the comparator is then the reference.
     """
     rows = _rows(variants)
     if len(rows) == 1:
@@ -199,18 +199,20 @@ def rivals_of(selected: str, variants: Sequence[ArmVariant], val: Mapping[str, f
     return sorted(best, key=lambda name: -val[name])
 
 
-def rival_of(selected: str, primary: tuple[str, str], rivals: Sequence[str]) -> str:
-    """Return the arm that the headline compares with: the first rival, else the other arm or the reference."""
+def comparator_of(selected: str, primary: tuple[str, str], comparators: Sequence[str]) -> str:
+    """Return the arm that the headline compares with: the first comparator, else the other arm or the reference."""
     first, reference = primary
-    return rivals[0] if rivals else reference if selected != reference else first
+    return comparators[0] if comparators else reference if selected != reference else first
 
 
-def with_rivals(
-    order: Sequence[str], primary: tuple[str, str], selected: str, rivals: Sequence[str]
+def with_comparators(
+    order: Sequence[str], primary: tuple[str, str], selected: str, comparators: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return the contrasts of a study, plus those of the selected arm with its rivals."""
+    """Return the contrasts of a study, plus those of the selected arm with its comparators."""
     pairs = contrast_pairs(order, primary[1], primary)
-    return pairs + [(selected, rival) for rival in rivals if {selected, rival} not in map(set, pairs)]
+    return pairs + [
+        (selected, comparator) for comparator in comparators if {selected, comparator} not in map(set, pairs)
+    ]
 
 
 def _rows(variants: Sequence[ArmVariant]) -> list[dict[str, float]]:

@@ -39,7 +39,7 @@ class Model:
     network: nn.Module
     classes: tuple[str, ...]
     size: int  # side of the input in px
-    store_side: int  # shorter side to which images are first reduced, as in training
+    cache_side: int  # shorter side to which images are first reduced, as in training
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: dict[str, Any]
@@ -103,7 +103,7 @@ def read_model(folder: Path) -> Model:
         head, data = str(settings["head"]), settings["data"]
         for key in ("fingerprint", "seed", "test_seed"):
             _ = data[key]
-        size, side = _side(preprocess["size"]), _side(preprocess["store_side"])
+        size, side = _side(preprocess["size"]), _side(preprocess["cache_side"])
         mean, std = _triple(preprocess["mean"], -math.inf), _triple(preprocess["std"], 0)
     except (LookupError, TypeError, ValueError) as error:
         raise _unusable(folder, f"its settings are invalid: {_first_line(error)}") from None
@@ -215,13 +215,13 @@ def _preprocess(setup: TrainingSetup) -> dict[str, Any]:
     return {
         "steps": [
             "decode; apply the EXIF orientation; convert to RGB, transparency on white",
-            "reduce so that the shorter side is store_side px and the longer at most four times that; "
+            "reduce so that the shorter side is cache_side px and the longer at most four times that; "
             "never enlarge, and leave what is, or decodes to, at most an eighth more",
             "cut out the centred square",
             "resize to size x size, bilinear with antialiasing",
             "divide by 255, subtract mean, divide by std",
         ],
-        "store_side": round(recipe.image_size * setup.plan.data.cache_resolution),
+        "cache_side": round(recipe.image_size * setup.plan.data.cache_resolution),
         "size": recipe.image_size,
         "mean": list(setup.start.mean),
         "std": list(setup.start.std),
@@ -233,7 +233,7 @@ def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     return f"""# {plan.network.network} for {_escape(", ".join(plan.facts.class_names))}
 
 Arm {_escape(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
-{event.val.n} validation images, which also selected this epoch. {plan.facts.counts["train"]} training images.
+{event.val.n} validation images, which also selected this epoch. {plan.facts.split_counts["train"]} training images.
 
 - initial weights: {_escape(setup.start.provenance)}
 - licence of the initial weights: {_escape(setup.start.licence)}

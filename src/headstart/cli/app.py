@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 
 from headstart.cli.options import switch
+from headstart.engines.validation import ENGINES
 
 RUNS = Path("runs")
 DATA_FORMS = "Folder of class folders, manifest, or built-in: digits, digits:0-5"
@@ -17,10 +18,7 @@ Model = Annotated[Path, Parameter(help="Run, its model folder, or a folder of ru
 Json = Annotated[bool, switch("JSON output.")]
 EngineName = Annotated[
     str,
-    Parameter(
-        help="Where runs execute: local, one after the other; processes, in parallel; ray, on a cluster; auto, the "
-        "faster of local and processes, measured once."
-    ),
+    Parameter(help=f"Where runs execute: {'; '.join(f'{name}, {place}' for name, place in ENGINES.items())}."),
 ]
 Address = Annotated[
     str, Parameter(help="ray: address of the cluster [default: a cluster on this machine].", show_default=False)

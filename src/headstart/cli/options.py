@@ -32,7 +32,7 @@ def with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag per field of the protocol, and per field of the plan that arms and study leave open."""
-    without_flag = ("arms", "vary", "held")  # parameters of the command itself, or derived from other flags
+    without_flag = ("arms", "vary", "fixed_fields")  # parameters of the command itself, or derived from other flags
     rules = {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without_flag}
     set_by_arms = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val")
     shared = {name: (_SECTION_GROUPS[section], f) for name, (section, f) in fields().items() if name not in set_by_arms}

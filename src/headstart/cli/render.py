@@ -54,7 +54,7 @@ def study_table(verdict: dict[str, Any]) -> str:
             f"{time['median']:g}" if time.get("median") is not None else f"{time.get('reached', 0)} of {verdict['n']}"
         )
         deviation = "" if arm["test_sd"] is None else f"{100 * arm['test_sd']:.1f}"
-        name = arm["name"] + (" *" if arm["name"] == verdict["chosen"] else "")
+        name = arm["name"] + (" *" if arm["name"] == verdict["selected"] else "")
         numbers = [f"{100 * arm['val']:.1f}", f"{100 * arm['test']:.1f}", deviation]
         row = [printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
         rows.append(row[: len(headings)])

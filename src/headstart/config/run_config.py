@@ -201,8 +201,8 @@ class ResolvedFacts(ConfigSection):
 
     fingerprint: str = ""
     class_names: tuple[str, ...] = ()
-    counts: dict[str, int] = Field(default_factory=dict)
-    images: dict[str, int] = Field(default_factory=dict)  # number of images per class, over all splits
+    split_counts: dict[str, int] = Field(default_factory=dict)  # number of images per split
+    class_counts: dict[str, int] = Field(default_factory=dict)  # number of images per class, over all splits
     weights_sha256: str = ""
     mean: tuple[float, ...] = ()  # preprocessing of the start, which files beside the weights may set
     std: tuple[float, ...] = ()

@@ -26,10 +26,10 @@ from headstart.config.run_config import (
 )
 from headstart.text import suggestion
 
-GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
-FEWEST_SEEDS = 3  # with fewer seeds every verdict is undecided
+DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
+MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 OPTIMIZER_FIELDS = ("lr", "weight_decay")  # fields with a default per optimizer
-_FIXED_FIELDS = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
+_NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
 _FIXED_HINTS = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
 
 
@@ -87,7 +87,7 @@ class StudyConfig(ConfigSection):
         description="learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: the plan's",
     )
     grid: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
-        GRID, description="learning rates to search"
+        DEFAULT_LR_GRID, description="learning rates to search"
     )
     search_seeds: int = Field(2, ge=1, le=100, description="number of seeds of the search, used for nothing else")
     survivors: int = Field(
@@ -96,7 +96,7 @@ class StudyConfig(ConfigSection):
         le=100,
         description="learning rates per arm that survive the first rung of the search (successive halving)",
     )
-    held: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
+    fixed_fields: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
         (), description="fields of the plan that keep their value with every optimizer, because the user set them"
     )
     source_epochs: Duration | None = Field(
@@ -136,12 +136,12 @@ class StudyConfig(ConfigSection):
                 "use search = shared"
             )
         if self.interim and not (
-            self.interim[0] >= FEWEST_SEEDS and list(self.interim) == sorted(set(self.interim))
+            self.interim[0] >= MIN_DECISIVE_SEEDS and list(self.interim) == sorted(set(self.interim))
             and self.interim[-1] == self.seeds
         ):  # fmt: skip
             raise ValueError(
-                f"interim needs increasing numbers of seeds from {FEWEST_SEEDS} to seeds = {self.seeds}, "
-                f"e.g. {FEWEST_SEEDS},{max(self.seeds, FEWEST_SEEDS + 1)}"
+                f"interim needs increasing numbers of seeds from {MIN_DECISIVE_SEEDS} to seeds = {self.seeds}, "
+                f"e.g. {MIN_DECISIVE_SEEDS},{max(self.seeds, MIN_DECISIVE_SEEDS + 1)}"
             )
         variants, faults = _cross(self)
         names = [variant.name for variant in variants]
@@ -189,12 +189,12 @@ class ArmVariant:
     Attributes:
         name: unique name.
         changes: fields of the plan that it sets.
-        held: fields that keep the value of the base plan with every optimizer.
+        fixed_fields: fields that keep the value of the base plan with every optimizer.
     """
 
     name: str
     changes: dict[str, Any] = field(hash=False)
-    held: tuple[str, ...] = ()
+    fixed_fields: tuple[str, ...] = ()
 
     def plan(self, base: RunConfig) -> RunConfig:
         """Return the plan of this variant.
@@ -209,7 +209,7 @@ class ArmVariant:
             base_defaults = RecipeConfig.model_validate({"optimizer": base.recipe.optimizer})
             defaults = RecipeConfig.model_validate({"optimizer": recipe["optimizer"]})
             for name in OPTIMIZER_FIELDS:
-                if name not in self.held and getattr(base.recipe, name) == getattr(base_defaults, name):
+                if name not in self.fixed_fields and getattr(base.recipe, name) == getattr(base_defaults, name):
                     recipe.setdefault(name, getattr(defaults, name))
             if base.recipe.nesterov and recipe["optimizer"] != "sgd":
                 recipe.setdefault("nesterov", False)
@@ -226,8 +226,8 @@ def arm_variants(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
 def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
     """Return the variants of the valid arms, and the faults of the others without duplicates."""
     for name in protocol.vary:
-        if name not in fields() or name in _FIXED_FIELDS:
-            hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in fields() if f not in _FIXED_FIELDS])
+        if name not in fields() or name in _NOT_VARIABLE:
+            hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in fields() if f not in _NOT_VARIABLE])
             raise ValueError(f"vary: {name!r} is not a field that can be varied{hint}")
     parsed: list[dict[str, str]] = []
     faults: list[str] = []
@@ -245,5 +245,5 @@ def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
             name = ",".join([arm_name, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
-            variants.append(ArmVariant(name, {**changes, **varied}, protocol.held))
+            variants.append(ArmVariant(name, {**changes, **varied}, protocol.fixed_fields))
     return variants, list(dict.fromkeys(faults))

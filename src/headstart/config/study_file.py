@@ -113,7 +113,7 @@ def read_study(path: Path) -> StudySpec:
                 f"{path} has a time_budget, but a study.toml has to contain seeds and epochs.",
                 "Remove it, or use --time-budget with flags instead of the file.",
             )
-        protocol = {"held": [name for name in OPTIMIZER_FIELDS if name in plan.get("recipe", {})], **protocol}
+        protocol = {"fixed_fields": [name for name in OPTIMIZER_FIELDS if name in plan.get("recipe", {})], **protocol}
     if has_begun and content.get("hash", "") not in ("", _digest(protocol, plan)):
         raise UsageError(
             f"{path} was changed after the study began.",

@@ -59,7 +59,7 @@ def build_study_spec(
     draft = resolve_settings({**source, **fields}, file=Path(config) if config is not None else None, preset=preset)
     plan = draft.plan
     explicit = [name for name in OPTIMIZER_FIELDS if draft.origins[name].startswith(("flag", "file"))]
-    rules.setdefault("held", tuple(explicit))
+    rules.setdefault("fixed_fields", tuple(explicit))
     if "lr" in explicit:  # a learning rate that the user set is not searched
         rules.setdefault("search", "off")
     for section, (names, hint) in _STUDY_FIELDS.items():
@@ -72,7 +72,7 @@ def build_study_spec(
 def _require_settings(file: Path) -> None:
     """Raise UsageError when a settings file, which holds fields of the plan, contains rules of a study."""
     if rules := [name for name in read_toml(file, "settings file", UsageError) if name in StudyConfig.model_fields]:
-        flag = {"arms": "arm", "held": "lr"}.get(rules[0], rules[0].replace("_", "-"))
+        flag = {"arms": "arm", "fixed_fields": "lr"}.get(rules[0], rules[0].replace("_", "-"))
         raise UsageError(
             f"{rules[0]} is a rule of a study, and {file} may contain only settings of runs.",
             f"Use --{flag}, or --study with a study.toml (each study's folder contains one).",

@@ -97,7 +97,7 @@ def healthy_words(history: History) -> str:
 
 def missing_probe_reason(history: History) -> str:
     """Return why |∂L/∂h| at the blocks is unknown, and what is known instead; "" where it is known."""
-    if any(probe["flow"] for probe in history.probes):
+    if any(probe["block_gradient_norm"] for probe in history.probes):
         return ""
     if history.plan["arm"]["tuning"] != "frozen":
         return "gradients at the blocks were not probed: the record has no probe lines"
@@ -111,7 +111,7 @@ def missing_probe_reason(history: History) -> str:
 
 def _unchecked_filters(history: History) -> str:
     """Return why dead filters were not checked, or "" if they were."""
-    without_relu = history.probes and not any(probe["zeros"] for probe in history.probes)
+    without_relu = history.probes and not any(probe["zero_activations"] for probe in history.probes)
     return "dead filters were not checked: the network has no nn.ReLU" if without_relu else ""
 
 

@@ -27,7 +27,7 @@ def end_gradients(probe: Line) -> tuple[tuple[str, float], tuple[str, float], fl
     Returns:
         None if fewer than two blocks were probed, or the gradient at the last block is 0 or not finite.
     """
-    norms = {name: math.inf if value is None else value for name, value in probe["flow"].items()}
+    norms = {name: math.inf if value is None else value for name, value in probe["block_gradient_norm"].items()}
     if len(norms) < 2:
         return None
     (first, low), *_, (last, high) = norms.items()
@@ -107,7 +107,7 @@ def dead(history: History, probe: Line) -> Finding | None:
     layer, share = _most_dead_layer(probe)
     if share < MIN_DEAD_SHARE:
         return None
-    more = sum(value >= MIN_DEAD_SHARE for value in probe["dead"].values()) - 1
+    more = sum(value >= MIN_DEAD_SHARE for value in probe["dead_channels"].values()) - 1
     also = f" (and {100 * MIN_DEAD_SHARE:.0f} % or more in {pluralize(more, 'more layer')})" if more else ""
     evidence = (
         f"{probe_time(probe)} {100 * share:.0f} % of the filters of {layer} are 0 on all probed images{also}; in "
@@ -122,14 +122,15 @@ def dead(history: History, probe: Line) -> Finding | None:
 
 def _most_dead_layer(probe: Line) -> tuple[str, float]:
     """Return the layer with the largest share of dead filters, and that share."""
-    layer = max(probe["dead"], key=probe["dead"].__getitem__, default="")
-    return layer, probe["dead"].get(layer, 0.0)
+    layer = max(probe["dead_channels"], key=probe["dead_channels"].__getitem__, default="")
+    return layer, probe["dead_channels"].get(layer, 0.0)
 
 
 def not_learning(history: History) -> Finding | None:
     """Return a finding if the network does not learn although its gradients and updates are normal."""
     trained = (
-        history.plan["arm"]["tuning"] != "frozen" and len(history.probes[-1]["flow"] if history.probes else ()) > 1
+        history.plan["arm"]["tuning"] != "frozen"
+        and len(history.probes[-1]["block_gradient_norm"] if history.probes else ()) > 1
     )
     if not (trained and history.ended and history.has_barely_learned and history.has_had_long_time):
         return None

@@ -52,7 +52,7 @@ class History:
     @property
     def prior_entropy(self) -> float:
         """Loss of predicting the class frequencies: their entropy, which is ln(k) for k equal ones."""
-        images = [int(count) for count in self.plan["facts"].get("images", {}).values() if count]
+        images = [int(count) for count in self.plan["facts"]["class_counts"].values() if count]
         if len(images) < 2 or self.plan["recipe"].get("class_weights", "none") != "none":
             return self.uniform_loss
         return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
@@ -129,11 +129,13 @@ class History:
         recipe's own, so that a schedule or a warm-up has no effect. If a head is trained first and then everything,
         only the second part counts.
         """
-        layers = max((sum(r is not None for r in line["ratio"].values()) for line, _ in self.snapshots), default=0)
+        layers = max(
+            (sum(r is not None for r in line["update_ratio"].values()) for line, _ in self.snapshots), default=0
+        )
         highest = max([float(self.plan["recipe"]["lr"]), *(rate for _, rate in self.snapshots)])
         updates = []
         for line, rate in self.snapshots:
-            ratios = {layer: ratio for layer, ratio in line["ratio"].items() if ratio is not None}
+            ratios = {layer: ratio for layer, ratio in line["update_ratio"].items() if ratio is not None}
             if len(ratios) > layers // 2 and line["step"] >= MIN_SNAPSHOT_STEP and rate >= MIN_LR_SHARE * highest > 0:
                 layer = max(ratios, key=ratios.__getitem__)
                 updates.append((line["epoch"], layer, median(ratios.values()) * highest / rate))
@@ -141,7 +143,9 @@ class History:
 
     def distance(self) -> float:
         """Return |w - w₀|/|w₀| at the last probe, the median over the layers that have moved; 0 if unknown."""
-        moved = [distance for distance in (self.probes[-1]["distance"].values() if self.probes else ()) if distance]
+        moved = [
+            distance for distance in (self.probes[-1]["distance_from_init"].values() if self.probes else ()) if distance
+        ]
         return median(moved) if moved else 0.0
 
 

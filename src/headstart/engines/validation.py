@@ -6,7 +6,12 @@ import socket
 
 from headstart.errors import ResourceError, UsageError
 
-ENGINE_NAMES = ("auto", "local", "processes", "ray")
+ENGINES = {  # name: where its runs execute
+    "local": "one after the other",
+    "processes": "in parallel",
+    "ray": "on a cluster",
+    "auto": "the faster of local and processes, measured once",
+}
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
 
 
@@ -16,8 +21,8 @@ def validate_engine_name(name: str, address: str = "") -> str:
     Raises:
         UsageError: The engine is unknown, or an address is given for an engine other than Ray.
     """
-    if name not in ENGINE_NAMES:
-        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(ENGINE_NAMES)}.")
+    if name not in ENGINES:
+        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(ENGINES)}.")
     if address and name != "ray":
         raise UsageError("An address is valid only for a Ray cluster.", "Add --engine ray, or remove --address.")
     return name

@@ -23,7 +23,7 @@ from headstart.analysis.wording import length_words
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import FORMS
-from headstart.config.study_config import FEWEST_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
 from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
@@ -173,8 +173,8 @@ def _check_settings(settings: Mapping[str, Any], start: str, seeds: int) -> None
 
 def _require_two_images(plan: RunConfig) -> None:
     """Raise DataError if the evaluation split has fewer than two images: an interval needs two."""
-    split = "test" if plan.facts.counts["test"] else "val"
-    if (count := plan.facts.counts[split]) < 2:
+    split = "test" if plan.facts.split_counts["test"] else "val"
+    if (count := plan.facts.split_counts[split]) < 2:
         raise DataError(
             f"The {split} split has {pluralize(count, 'image')}, and an ablation needs at least 2.",
             f"Add images to {split}.",
@@ -250,7 +250,9 @@ def ablation_summary(cells: Sequence[FactorialCell], plan: RunConfig) -> dict[st
     ]
     seeds, images = cells[0].correct.shape
     length = length_words(str(plan.recipe.epochs))
-    split = "images" if plan.facts.counts.get("test") else "images of val, which also selected each network's epoch"
+    split = (
+        "images" if plan.facts.split_counts.get("test") else "images of val, which also selected each network's epoch"
+    )
     head = (
         f"{len(cells)} networks, {pluralize(seeds, 'seed')}, {length}, evaluated on {images} {split}. Gradient ratio: "
         "|∂L/∂h| behind the first block over that behind the last, before and after training."
@@ -267,7 +269,9 @@ def ablation_summary(cells: Sequence[FactorialCell], plan: RunConfig) -> dict[st
     limits += (
         "; one seed: intervals contain the sampling error of the images, not that of the seed" if seeds == 1 else ""
     )
-    limits += f". Accuracies are undecided with fewer than {FEWEST_SEEDS} seeds." if seeds < FEWEST_SEEDS else "."
+    limits += (
+        f". Accuracies are undecided with fewer than {MIN_DECISIVE_SEEDS} seeds." if seeds < MIN_DECISIVE_SEEDS else "."
+    )
     return {
         "cells": [
             {"network": cell.network, "shortcut": cell.shortcut, "norm": cell.norm, "accuracy": cell.accuracy,
@@ -297,7 +301,7 @@ def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> dict[str, Any
     else:
         context += "with shortcuts" if on.shortcut == "on" else "without shortcuts"
     factor = "shortcuts" if switch == "shortcut" else "BatchNorm"
-    adds = low > 0 and len(on.correct) >= FEWEST_SEEDS
+    adds = low > 0 and len(on.correct) >= MIN_DECISIVE_SEEDS
     meaning = _meaning(on, off, factor, decades=min(before, after), adds=adds)
     sentence = (
         f"{context}: with {factor} accuracy differs by {points(accuracy, signed=True)} percentage points "

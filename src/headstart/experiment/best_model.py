@@ -29,7 +29,7 @@ def export(folder: Path, verdict: dict[str, Any]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
     merge_weight_files(scratch)
-    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["chosen"])
+    arm = next(arm for arm in verdict["arms"] if arm["name"] == verdict["selected"])
     card = scratch / "README.md"
     lines = [
         card.read_text(encoding="utf-8"),
@@ -55,7 +55,7 @@ def require_winner(verdict: dict[str, Any]) -> None:
     """
     if verdict["winner"] is None:
         raise UsageError("The study has no winner.", "Read the verdict for how many seeds or images would decide it.")
-    if verdict["winner"] != verdict["chosen"]:
+    if verdict["winner"] != verdict["selected"]:
         selection, evaluation = splits(verdict)
         raise UsageError(
             f"The study's model was selected on {selection}, and its arm lost on {evaluation}.",

@@ -2,8 +2,8 @@
 
 The search uses one rung, as in ASHA: every rate is first trained for a few epochs (the rung; `workload.rung_epochs`
 gives the number), and the best few rates of each arm, the survivors, are trained to the end on the search seeds. The
-rate with the best mean on val is chosen. A run continues from its rung, so that no epoch is trained twice. If the best
-rate of an arm lies at an edge of the grid, one rate is added there for every arm, at most twice.
+rate with the best mean on val is selected. A run continues from its rung, so that no epoch is trained twice. If the
+best rate of an arm lies at an edge of the grid, one rate is added there for every arm, at most twice.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class SearchOutcome:
     """Result of a search.
 
     Attributes:
-        chosen: Learning rate of each variant.
+        selected: Learning rate of each variant.
         edges: Chosen rates that lie at an edge of the final grid, by variant.
         tried: Scores by variant and rate: `rung` is that of the rung, `whole` those of the whole runs.
         grid: The final grid, ascending.
     """
 
-    chosen: dict[str, float]
+    selected: dict[str, float]
     edges: dict[str, float]
     tried: dict[str, dict[str, Any]] = field(default_factory=dict)
     grid: list[float] = field(default_factory=list)
@@ -77,7 +77,7 @@ def search(
     rungs: dict[str, dict[float, Score]] = {variant: {} for variant in variants}
     whole: dict[str, dict[float, list[float]]] = {variant: {} for variant in variants}
     diverged: set[tuple[str, float]] = set()
-    chosen: dict[str, float] = {}
+    selected: dict[str, float] = {}
     edges: dict[str, float] = {}
     for extension in range(MAX_EXTENSIONS + 1):
         trials = [
@@ -100,17 +100,17 @@ def search(
             whole[trial.variant].setdefault(trial.rate, []).append(record.val_score(metric))
             if record.result.get("state") == "diverged":
                 diverged.add((trial.variant, trial.rate))
-        chosen = {variant: _best_mean(whole[variant]) for variant in variants}
+        selected = {variant: _best_mean(whole[variant]) for variant in variants}
         edges = {
             variant: rate
-            for variant, rate in chosen.items()
+            for variant, rate in selected.items()
             if rate in (rates[0], rates[-1]) and (variant, rate) not in diverged
         }
         if not edges or extension == MAX_EXTENSIONS:
             break
         rates = extend_grid(rates, edges.values())
     tried = {variant: _tried(rates, rungs[variant], whole[variant]) for variant in variants}
-    return SearchOutcome(chosen, edges, tried, rates)
+    return SearchOutcome(selected, edges, tried, rates)
 
 
 def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.config.duration import seconds
 from headstart.config.run_config import RunConfig
-from headstart.config.study_config import FEWEST_SEEDS, StudyConfig
+from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
@@ -103,10 +103,10 @@ def equivalence_warning(protocol: StudyConfig, images: int) -> list[str]:
         protocol: Rules of the study.
         images: Number of evaluation images.
     """
-    if protocol.seeds < FEWEST_SEEDS:
-        return [f"The verdict will be undecided: fewer than {FEWEST_SEEDS} seeds."]
+    if protocol.seeds < MIN_DECISIVE_SEEDS:
+        return [f"The verdict will be undecided: fewer than {MIN_DECISIVE_SEEDS} seeds."]
     no_difference = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, images)  # of arms that never differ
-    hidden = max(no_difference.half_width(LEVEL), no_difference.undetected(LEVEL))
+    hidden = max(no_difference.half_width(LEVEL), no_difference.max_undetected_difference(LEVEL))
     if hidden <= protocol.margin_width:
         return []
     return [
@@ -155,7 +155,7 @@ def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Report
             f"A time budget of {span_words(limit)} allows {pluralize(spec.protocol.seeds, 'seed')} of {lengths}: about "
             f"{span_words(duration(spec))}{more}."
         )
-    counts = arms[0].plan.facts.counts
+    counts = arms[0].plan.facts.split_counts
     images = training_images(spec, arm_costs, source_costs)
     return Forecast(spec, duration(spec), images, counts["test"] or counts["val"])
 
@@ -167,7 +167,7 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     all runs.
     """
     plan = run.plan
-    share, photos = _backbone_share(plan), plan.facts.counts["train"]
+    share, photos = _backbone_share(plan), plan.facts.split_counts["train"]
     image_seconds = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
     once, each = passes * photos * FORWARD_SHARE * image_seconds, RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S

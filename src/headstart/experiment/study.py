@@ -172,7 +172,7 @@ def _search(study: _Study) -> dict[str, Any]:
     spec, protocol = study.spec, study.spec.protocol
     if not spec.searched:
         return {}
-    results: dict[str, Any] = {"chosen": {}, "edges": {}, "tried": {}, "grid": {}}
+    results: dict[str, Any] = {"selected": {}, "edges": {}, "tried": {}, "grid": {}}
     groups = [list(spec.search_seeds)]
     if protocol.search == "per-seed":
         groups = [[seed] for seed in spec.seeds]
@@ -188,7 +188,7 @@ def _search(study: _Study) -> dict[str, Any]:
                 run=partial(_run_trials, study, budget),
             )
             name = _group(protocol, seeds[0])
-            for key, value in (("chosen", outcome.chosen), ("edges", outcome.edges), ("tried", outcome.tried)):
+            for key, value in (("selected", outcome.selected), ("edges", outcome.edges), ("tried", outcome.tried)):
                 results[key].setdefault(budget, {})[name] = value
             results["grid"].setdefault(budget, {})[name] = outcome.grid
     cleanup.remove_rung_artifacts(study.folder / "search")
@@ -243,7 +243,7 @@ def _compare_seeds(study: _Study, rates: dict[str, Any], count: int) -> None:
         for fraction in spec.protocol.fractions:
             for seed in spec.seeds[:count]:
                 for variant in spec.variants:
-                    rate = rates["chosen"][budget][_group(spec.protocol, seed)][variant.name] if rates else None
+                    rate = rates["selected"][budget][_group(spec.protocol, seed)][variant.name] if rates else None
                     role = {"variant": variant.name, "stage": "main", "budget": budget, "fraction": fraction}
                     requests.append((_plan(study, variant.name, budget, fraction, seed, rate), role))
     _run(study, comparison_phase(spec.protocol, count), study.folder, requests)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from headstart.config.duration import Duration
 from headstart.config.run_config import RunConfig
-from headstart.config.study_config import FEWEST_SEEDS, StudyConfig
+from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
 
@@ -110,14 +110,14 @@ def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
     Args:
         plan: A resolved configuration.
     """
-    per_epoch = -(-plan.facts.counts["train"] // plan.recipe.batch_size)
+    per_epoch = -(-plan.facts.split_counts["train"] // plan.recipe.batch_size)
     whole = plan.recipe.epochs.steps(per_epoch)
     return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
 
 
 def requested_images(plan: RunConfig, rung: bool) -> int:
     """Return the training images of a run, or of its rung."""
-    recipe, photos = plan.recipe, plan.facts.counts["train"]
+    recipe, photos = plan.recipe, plan.facts.split_counts["train"]
     length = run_images(recipe.epochs, photos, recipe.batch_size)
     return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length
 
@@ -208,7 +208,7 @@ def fit_time_budget(
         UsageError: The shortest study takes longer than `limit`; the message names its duration.
     """
     declared, protocol = spec.plan.recipe.epochs, spec.protocol
-    seeds = [protocol.seeds] if keep_seeds else list(range(MAX_SEEDS, FEWEST_SEEDS - 1, -1))
+    seeds = [protocol.seeds] if keep_seeds else list(range(MAX_SEEDS, MIN_DECISIVE_SEEDS - 1, -1))
     keep_epochs = keep_epochs or declared.unit != "ep" or bool(protocol.budgets)
     shorter = [] if keep_epochs else range(math.ceil(declared.value) - 1, MIN_EPOCHS - 1, -1)
     lengths = [(count, declared) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]

@@ -83,7 +83,7 @@ def evaluate(
     predictor = Predictor(model)
     open_store = partial(
         pixel_store.open_store,
-        side=predictor.model.store_side,
+        side=predictor.model.cache_side,
         skip_bad=skip_bad,
         progress=partial(reporter.progress, "decoding images"),
         threads=usable_cores(),

@@ -81,7 +81,7 @@ class Predictor:
         Raises:
             DataError: The image cannot be decoded.
         """
-        return decode(source, self.model.store_side)
+        return decode(source, self.model.cache_side)
 
     @torch.no_grad()
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:

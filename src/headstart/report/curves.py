@@ -41,13 +41,13 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], col
         )  # fmt: skip
         header = ["arm", words, f"{selection}, %", "runs"]
         figures.append(Figure(chart, caption, header, table, words, legend_entries(series)))
-    finding = f"{capitalize(arm_words(verdict['chosen']))} {_lead_words(means, verdict['chosen'], selection)}"
+    finding = f"{capitalize(arm_words(verdict['selected']))} {_lead_words(means, verdict['selected'], selection)}"
     return Section("curves", "How does accuracy develop during training?", finding, figures)
 
 
 def _val_images(runs: Sequence[PlottedRun]) -> str:
     """Return the number of images of the selection split, which all runs of a study share, to begin a sentence."""
-    counts = sorted({run.run.plan["facts"]["counts"].get("val", 0) for run in runs} - {0})
+    counts = sorted({run.run.plan["facts"]["split_counts"].get("val", 0) for run in runs} - {0})
     return f"{join_list(f'{count:,}' for count in counts)} images" if counts else "The images"
 
 

@@ -112,12 +112,12 @@ def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedR
 
 def _gradient_figure(run: PlottedRun) -> Figure | None:
     """Return |∂L/∂h| at the outputs of the blocks by epoch, coloured relative to the last block."""
-    probes = [probe for probe in run.history.probes if probe["flow"]]
+    probes = [probe for probe in run.history.probes if probe["block_gradient_norm"]]
     probes = subsample(probes, MAX_EPOCH_COLUMNS)
     if len(probes) < 2:
         return None
-    blocks = list(max(probes, key=lambda probe: len(probe["flow"]))["flow"])
-    norms = [[probe["flow"].get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
+    blocks = list(max(probes, key=lambda probe: len(probe["block_gradient_norm"]))["block_gradient_norm"])
+    norms = [[probe["block_gradient_norm"].get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
     texts = [[_norm_words(norm) for norm in by_block] for by_block in zip(*norms, strict=True)]
     columns = ["start" if not probe["epoch"] else str(probe["epoch"]) for probe in probes]
     values = list(zip(*map(_relative_to_last, norms), strict=True))
@@ -158,7 +158,7 @@ def distance_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> S
     series, table = [], []
     medians: dict[str, float] = {}
     for name, group in _group_by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
-        distances = [run.history.probes[-1]["distance"] for run in group]
+        distances = [run.history.probes[-1]["distance_from_init"] for run in group]
         if len(set(map(tuple, distances))) > 1:
             continue  # layers of different networks have no common mean
         paths = [path for by_layer in distances if (path := _distance_path(by_layer))]

@@ -23,7 +23,7 @@ def searched_rates_section(verdict: Mapping[str, Any]) -> Section | None:
         for group, results in groups.items():
             choice = [length_words(budget)] if len(tried) > 1 else []
             choice += [group] if group != "shared" else []
-            selected, edges = search["chosen"][budget][group], search["edges"].get(budget, {}).get(group, {})
+            selected, edges = search["selected"][budget][group], search["edges"].get(budget, {}).get(group, {})
             figures.append(_search_figure(verdict, results, selected, edges, ", ".join(choice)))
     at_edge = [
         name for budget in tried for edges in search["edges"].get(budget, {}).values() for name in edges
@@ -97,7 +97,7 @@ def compared_rates_section(verdict: Mapping[str, Any]) -> Section | None:
     edges = frozenset(place[row["variant"]] for row in verdict["grid_rows"] if row["edge"])
     grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _value_texts(values), best, edges)
     at_edge = [arm_words(row["variant"]) for row in verdict["grid_rows"] if row["edge"]]
-    finding = f"{capitalize(arm_words(verdict['chosen']))} is the best of {len(verdict['arms'])} variants on {split}"
+    finding = f"{capitalize(arm_words(verdict['selected']))} is the best of {len(verdict['arms'])} variants on {split}"
     if at_edge:
         where = "is at the edge" if len(at_edge) == 1 else "are at an edge"
         finding += f"; {join_list(at_edge)} {where} of the grid"

@@ -113,7 +113,7 @@ def _preferred_runs(verdict: Mapping[str, Any] | None) -> list[str]:
 def _study_content(folder: Path, verdict: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, Any]:
     """Return the content of the page of a study with a verdict."""
     sentences = verdict["sentences"]
-    colour = arm_colours([arm["name"] for arm in verdict["arms"]], verdict["chosen"])
+    colour = arm_colours([arm["name"] for arm in verdict["arms"]], verdict["selected"])
     sections = [
         arms_section(verdict, colour),
         learning_section(runs, verdict, colour),
@@ -261,7 +261,7 @@ def _key_figures(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         arms = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
         conditions = f"percentage points, {arms}, on {contrast['m']} images"
         figures.append(("Difference", points(contrast["mean"], signed=True), conditions))
-    chosen = next(arm for arm in verdict["arms"] if arm["name"] == verdict["chosen"])
+    chosen = next(arm for arm in verdict["arms"] if arm["name"] == verdict["selected"])
     if chosen["to_target"]:
         epochs = chosen["to_target"]["epochs"]
         not_defined = f"{epochs['reached']} of {verdict['n']} runs reached it"

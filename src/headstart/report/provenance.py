@@ -208,8 +208,8 @@ def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> 
     return {
         "data": plan["data"]["source"],
         "fingerprint of the data": facts["fingerprint"],
-        "photos": ", ".join(f"{name} {count:,}" for name, count in facts["counts"].items()),
-        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts["images"].items()),
+        "photos": ", ".join(f"{name} {count:,}" for name, count in facts["split_counts"].items()),
+        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts["class_counts"].items()),
         **({f"sha256 of {start}": weights} if weights else {}),
         **({f"licence of {start}": licence} if licence else {}),
         **{name: str(value) for name, value in machine.items()},

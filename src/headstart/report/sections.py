@@ -124,7 +124,7 @@ def arms_section(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Secti
         interval = f"{low:.1f} to {high:.1f}" if several else "–"
         rows.append(
             charts.IntervalRow(arm_words(arm["name"]), colour[arm["name"]], mean, low, high, values,
-                               arm["name"] == verdict["chosen"])
+                               arm["name"] == verdict["selected"])
         )  # fmt: skip
         table.append([arm_words(arm["name"]), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm['val']:.1f}"])  # fmt: skip
@@ -170,7 +170,7 @@ def condition_sections(verdict: Mapping[str, Any], colour: Mapping[str, int]) ->
         means = [total / count for total, count in zip(images, runs, strict=True)]
         figure = _condition_figure(means, by_budget, colour, metric, "training images of a run", caption)
         leaders = [
-            f"{arm_words(condition['chosen'])} after {length_words(condition['budget'])}" for condition in by_budget
+            f"{arm_words(condition['selected'])} after {length_words(condition['budget'])}" for condition in by_budget
         ]
         finding = f"Best on {splits(verdict)[0]}: {join_list(leaders)}"
         sections.append(Section("budgets", "Does the result depend on the training length?", finding, [figure]))

@@ -94,7 +94,7 @@ class Plots:
         shares = [[count / total for count in row] for row, total in rows]
         grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
         correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
-        arm = arm_words(self._verdict["chosen"])
+        arm = arm_words(self._verdict["selected"])
         title = f"{correct} of {total} {splits(self._verdict)[1]} images are correct ({arm})"
         explanation = "Rows: true class; columns: predicted class. Darker: a larger share of the row."
         if len(shown) < len(counts):
@@ -129,7 +129,7 @@ class Plots:
 
     @property
     def _colours(self) -> Mapping[str, int]:
-        return sections.arm_colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["chosen"])
+        return sections.arm_colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["selected"])
 
     @property
     def _exported(self) -> Path:

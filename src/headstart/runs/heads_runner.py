@@ -58,7 +58,7 @@ def group(plan: RunConfig) -> str | None:
     content = plan.model_dump(mode="json")
     content["recipe"] = {name: value for name, value in content["recipe"].items() if name not in HEAD_FIELDS}
     content["seeding"].pop("seed")
-    counts = content["facts"].pop("counts")
+    counts = content["facts"].pop("split_counts")
     is_random = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random backbone depends on the seed
     return json.dumps([content, counts["train"], plan.seeding.seed if is_random else None], sort_keys=True)
 

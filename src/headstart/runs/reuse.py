@@ -82,7 +82,7 @@ def copy_finished(parent: Path, plan: RunConfig, role: dict[str, Any], until: in
     if changed:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    files.write_json(folder / "plan.json", {**content, "study": role, "made_in": str(source)})
+    files.write_json(folder / "plan.json", {**content, "study": role, "reused_from": str(source)})
     register_finished(folder, plan, until)
     return folder
 
@@ -94,7 +94,9 @@ def claim(record: RunRecord) -> None:
     """
     if record.reused_from:
         content = files.read_json(record.folder / "plan.json")
-        files.write_json(record.folder / "plan.json", {name: content[name] for name in content if name != "made_in"})
+        files.write_json(
+            record.folder / "plan.json", {name: content[name] for name in content if name != "reused_from"}
+        )
 
 
 def _registry_path(plan: RunConfig, until: int | None = None) -> Path:

@@ -347,4 +347,4 @@ class RunSession:
         write_result(self.run_logger, self.setup.plan, result, self.state.progress.epoch, self.seconds)
 
 
-_SENTENCES = {"epoch": epoch_sentence, "proof": lambda line, epochs: line["sentence"]}
+_SENTENCES = {"epoch": epoch_sentence, "freeze_check": lambda line, epochs: line["sentence"]}

@@ -104,7 +104,7 @@ def _now() -> float:
 
 def freeze_check_line(event: FreezeCheck) -> dict[str, Any]:
     """Return the line of the record (`kind` proof) which shows that frozen tensors did not change."""
-    return {"kind": "proof", **asdict(event), "sentence": freeze_check_sentence(event)}
+    return {"kind": "freeze_check", **asdict(event), "sentence": freeze_check_sentence(event)}
 
 
 def freeze_check_sentence(event: FreezeCheck) -> str:

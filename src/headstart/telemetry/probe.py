@@ -81,10 +81,10 @@ class Probe:
             "step": step,
             "epoch": epoch,
             "loss": _finite(value),
-            "flow": flow,
-            "zeros": zeros,
-            "dead": dead,
-            "distance": distance,
+            "block_gradient_norm": flow,
+            "zero_activations": zeros,
+            "dead_channels": dead,
+            "distance_from_init": distance,
         }
 
     @contextmanager

@@ -30,13 +30,13 @@ def _epoch(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
 
 
 def _snapshot(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    for kind in ("gradient_norm", "ratio"):
+    for kind in ("gradient_norm", "update_ratio"):
         for layer, value in line[kind].items():
             yield f"{kind}/{layer}", value
 
 
 def _probe(line: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    for kind in ("flow", "zeros", "dead", "distance"):
+    for kind in ("block_gradient_norm", "zero_activations", "dead_channels", "distance_from_init"):
         for layer, value in line[kind].items():
             yield f"{kind}/{layer}", value
 

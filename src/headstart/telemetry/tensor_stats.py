@@ -79,7 +79,7 @@ SnapshotFields = dict[str, dict[str, Any]]
 
 def empty_fields() -> SnapshotFields:
     """Return the fields of a snapshot, by kind and layer, before anything is measured."""
-    return {"gradients": {}, "gradient_norm": {}, "weights": {}, "ratio": {}}
+    return {"gradients": {}, "gradient_norm": {}, "weights": {}, "update_ratio": {}}
 
 
 def measure_gradient(fields: SnapshotFields, layer: str, gradient: Tensor) -> None:
@@ -95,7 +95,7 @@ def measure_gradient(fields: SnapshotFields, layer: str, gradient: Tensor) -> No
 
 def measure_update(fields: SnapshotFields, layer: str, before: Tensor, after: Tensor) -> None:
     """Add |Δw|/|w| of the update from `before` to `after` to `fields`."""
-    fields["ratio"][layer] = relative_change(before, after)
+    fields["update_ratio"][layer] = relative_change(before, after)
 
 
 def relative_change(before: Tensor, after: Tensor) -> float | None:

@@ -76,8 +76,8 @@ class TensorBoard:
             values += more_values(line)
         if values:
             self._add_summary(Summary(value=values), line["step"])
-        if line["kind"] == "proof":
-            self._add_summary(text("proof of freeze", line["sentence"]), line["step"])
+        if line["kind"] == "freeze_check":
+            self._add_summary(text("freeze check", line["sentence"]), line["step"])
         elif line["kind"] == "finding":
             self._add_summary(text(f"finding/{line['name']}", line["sentence"]), line["step"])
         elif line["kind"] == "end":
