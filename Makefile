@@ -1,4 +1,4 @@
-# make demo and make test are all a newcomer needs; each makes .venv, installs what it needs and does its work.
+# Each target makes .venv and installs what it needs first.
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -15,14 +15,14 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@ $(VENV)/.core
 
-demo: $(VENV)/.core ## the experiment on digits: from scratch against weights trained on other digits
+demo: $(VENV)/.core ## compare on digits: from scratch and from weights trained on other digits
 	$(BIN)/headstart compare
 
-two-starts: $(VENV)/.core ## three short runs on digits: other digits, then from scratch and from those weights
+two-starts: $(VENV)/.core ## three single runs on digits: pretrain on other digits, then train from scratch and from those weights
 	$(BIN)/python examples/two_starts.py
 
-# Two processes, each with a file at a time; threads that wait do not spin, which would take the cores from the other.
-test: lint ## everything that must always hold
+# pytest-xdist runs one test file per process; PASSIVE keeps waiting threads from using the cores of the other process.
+test: lint ## lint and the default tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
@@ -32,10 +32,10 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/deptry . --no-ansi >/dev/null 2>&1 || $(BIN)/deptry . --no-ansi
 
-slow: $(VENV)/.dev ## longer proofs: many kills, real photos where they lie beside the checkout
+slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.dev ## speed, memory and quality beside a stock loop: make bench PHOTOS=… [WEIGHTS=…]
+bench: $(VENV)/.dev ## speed, memory and quality next to a stock loop: make bench PHOTOS=… [WEIGHTS=…]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 clean:

@@ -39,8 +39,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="speed: DataLoader workers of the stock loop")
     parser.add_argument("--seeds", type=int, default=10, help="quality: number of paired seeds")
     parser.add_argument(
-        "--kept",
-        dest="results",
+        "--results",
         type=Path,
         default=Path("runs") / "quality.jsonl",
         help="quality: file of finished pairs",

@@ -45,7 +45,7 @@ def table() -> list[str]:
 def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
     """Return the seconds per empty job, and those from the start of the engine to the first answer."""
     with tempfile.TemporaryDirectory() as parent:
-        empty = job_protocol.text(Path(parent), [])
+        empty = job_protocol.encode_job(Path(parent), [])
         begin = time.perf_counter()
         engine = make()
         try:

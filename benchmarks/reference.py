@@ -40,6 +40,10 @@ RENAMED_KEYS = {
     "worth": "equivalences",
     "endless_seeds": "half_width_infinite_seeds",
     "known": "exposure",
+    "degrees": "degrees_of_freedom",
+    "least": "min_factor",
+    "most": "max_factor",
+    "whole": "full_runs",
 }
 # Names of the engine that runs one job after the other, newest first.
 LOCAL_ENGINES = ("local", "here")

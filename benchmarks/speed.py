@@ -28,7 +28,7 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
             "lr": 0.01,
         }
     ).plan
-    folder = runner.start(plan, runs, NullReporter())
+    folder = runner.run_new(plan, runs, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
     clock = next(line["time"] for line in lines if line["kind"] == "begin")
     epochs_measured = []

@@ -1,6 +1,6 @@
 """Speed of building the pixel store, compared with Pillow's full decode and resize on the same number of threads.
 
-    python -m benchmarks.store ../shared/data/clothing/train --enlarge 400
+    python -m benchmarks.store photos/train --enlarge 400
 
 The two alternate, with a warm page cache. `--enlarge` first writes copies of the photos with that shorter side (JPEG,
 quality 90), for folders whose photos are too small. Both receive the list of files; the store also checks the contents,

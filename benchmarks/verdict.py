@@ -54,7 +54,7 @@ def table(source: str, weights: Path, size: int, runs: Path | None = None) -> li
 def _rungs(rates: int) -> float:
     """Return the epochs of one arm's search: a rung of one epoch per rate, from which the survivors continue.
 
-    For LP-FT the rungs of headstart are longer; counting one epoch favours the stock loop.
+    For LP-FT the rungs of headstart are longer; counting one epoch favors the stock loop.
     """
     return rates + SURVIVORS * SEARCH_SEEDS * EPOCHS - SURVIVORS
 

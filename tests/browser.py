@@ -47,7 +47,7 @@ class Visits:
     errors: list[str] = field(default_factory=list)
 
     def open(self, address: str, width: int, scheme: str = "light") -> Any:
-        """Open an address in a new tab of this width, with a light or dark colour scheme."""
+        """Open an address in a new tab of this width, with a light or dark color scheme."""
         tab = self.browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         tab.on("request", lambda request: self.requests.append(request.url))
         tab.on("pageerror", lambda error: self.errors.append(str(error)))

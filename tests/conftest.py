@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a separate cache, no network except loopback, and the local data."""
+"""Fixtures shared by all tests: a separate cache, no network except loopback, and images and weights of slow tests."""
 
 import ipaddress
 import os
@@ -12,8 +12,10 @@ import pytest
 
 hypothesis.settings.register_profile("headstart", deadline=None)  # a slow machine is not a failure
 hypothesis.settings.load_profile("headstart")
-PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "clothing"
-WEIGHTS = Path(__file__).parents[1].parent / "shared" / "weights" / "cifar10-resnet18.safetensors"
+# the folder of images and weights for slow tests; by default `shared` beside the checkout
+TEST_DATA = Path(os.environ.get("HEADSTART_TEST_DATA") or Path(__file__).parents[2] / "shared")
+PHOTOS = TEST_DATA / "data" / "clothing"
+WEIGHTS = TEST_DATA / "weights" / "cifar10-resnet18.safetensors"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,7 +61,7 @@ def _loopback_only() -> Iterator[None]:
 def clothing() -> Path:
     """Return the folder of the clothing images, or skip the test."""
     if not PHOTOS.is_dir():
-        pytest.skip("the clothing images are not in shared/data beside this checkout")
+        pytest.skip("HEADSTART_TEST_DATA names no folder with data/clothing")
     return PHOTOS
 
 
@@ -67,7 +69,7 @@ def clothing() -> Path:
 def cifar_weights() -> Path:
     """Return the file of the pretrained weights, or skip the test."""
     if not WEIGHTS.is_file():
-        pytest.skip("the pretrained weights are not in shared/weights beside this checkout")
+        pytest.skip("HEADSTART_TEST_DATA names no folder with weights/cifar10-resnet18.safetensors")
     return WEIGHTS
 
 

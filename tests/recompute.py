@@ -217,7 +217,8 @@ def contrast(d: np.ndarray, level: float, margin: float, max_weight: float) -> d
         "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
         "half_width_infinite_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
-        "degrees": df, "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n, "m": m,
+        "degrees_of_freedom": df,
+        "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n, "m": m,
         "sample_size": (
             required(a, b, c, n, m, level, target, max_weight) if outcome == "undecided" and n >= 3 else None
         ),
@@ -636,7 +637,9 @@ def _read_labels(labels: dict[str, Any] | None) -> list[float]:
         *(row["fraction"] for row in labels["equivalences"]),
         *((labels["crossover"] or {}).values()),
     ]
-    factors = [row[key] for row in labels["equivalences"] for key in ("factor", "low", "high", "least", "most")]
+    factors = [
+        row[key] for row in labels["equivalences"] for key in ("factor", "low", "high", "min_factor", "max_factor")
+    ]
     return [
         labels["n"],
         *(100.0 * share for share in shares if share is not None),

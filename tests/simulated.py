@@ -66,7 +66,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class World:
+class ArmModel:
     """One arm's pools by rate, and the standard deviations of seeds in logits and of val scores in the search."""
 
     pools: tuple[Pool, ...]
@@ -120,11 +120,11 @@ class World:
         return float(optimize.brentq(lambda shift: accuracy(shift) - accuracy(0) - gain, 0, 10))
 
 
-def worlds() -> dict[str, World]:
+def arm_models() -> dict[str, ArmModel]:
     """Return each arm of the real records with the learning rates that have at least two seeds."""
     with np.load(RECORDS, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    correct = np.unpackbits(arrays["right"], axis=1, count=len(arrays["labels"])).astype(float)
+    correct = np.unpackbits(arrays["correct"], axis=1, count=len(arrays["labels"])).astype(float)
     pools: dict[str, list[Pool]] = {}
     for arm, name in enumerate(arrays["arms"]):
         for rate in np.unique(arrays["rate"][arrays["arm"] == arm]):
@@ -137,6 +137,6 @@ def worlds() -> dict[str, World]:
     between = max(np.average([pool.between_seeds for pool in best], weights=degrees), 0.0)
     val_sd = float(np.sqrt(np.average([pool.val.var(ddof=1) for pool in best], weights=degrees)))
     return {
-        name: World(tuple(arm_pools), float(np.sqrt(between)) / arm_pools[0].slope, val_sd)
+        name: ArmModel(tuple(arm_pools), float(np.sqrt(between)) / arm_pools[0].slope, val_sd)
         for name, arm_pools in ranked.items()
     }

@@ -53,7 +53,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def train(runs: Path, until: int | None = None, **settings: Any) -> Path:
-    return runner.start(resolve_settings({**SMALL, **settings}).plan, runs, NullReporter(), until=until)
+    return runner.run_new(resolve_settings({**SMALL, **settings}).plan, runs, NullReporter(), until=until)
 
 
 @pytest.mark.parametrize("kind", KINDS)

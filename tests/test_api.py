@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import headstart
+from headstart import api
 from headstart.storage.journal import read_lines
 from tests.trained import SETTINGS, trained
 
@@ -55,7 +56,7 @@ def test_train_reports_unless_quiet_and_reads_a_file(tmp_path: Path, capsys) -> 
     assert run.plan.data.source == "digits:0-1" and run.plan.recipe.batch_size == 8
 
 
-def test_the_history_has_one_row_per_epoch(run: headstart.Run) -> None:
+def test_history_has_one_row_per_epoch(run: headstart.Run) -> None:
     history = run.history
     assert isinstance(history, pd.DataFrame) and list(history.epoch) == [1, 2]
     columns = ["epoch", "step", "best", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
@@ -69,7 +70,7 @@ def test_the_history_has_one_row_per_epoch(run: headstart.Run) -> None:
     assert run.test is not None and run.test["n"] == sum(map(sum, run.test["confusion"]))
 
 
-def test_the_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> None:
+def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> None:
     model = run.model()
     assert isinstance(model, torch.nn.Module) and not model.training
     predictor = headstart.Predictor(run.folder)
@@ -93,6 +94,23 @@ def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
     assert result["accuracy"] == run.test["accuracy"] and result["own"] is True
     subset = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
     assert subset["n"] == sum(map(sum, run.result["val"]["confusion"][1:3]))
+    assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1")["classes"] == result["classes"]
+    with pytest.raises(headstart.UsageError, match="'12'"):
+        headstart.evaluate(run.folder, "digits:0-3", classes="12")  # one name, not two characters
+
+
+def test_settings_that_are_none_are_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explicit: list[set[str]] = []
+
+    def begin(spec: object, names: dict[str, object], *_: object) -> None:
+        explicit.append(set(names))
+        raise headstart.DataError("Stopped.", "Go on.")
+
+    monkeypatch.setattr(api, "check_inputs_and_choose_threads", lambda spec, *_: spec)
+    monkeypatch.setattr(api, "begin_within_time_budget", begin)
+    with pytest.raises(headstart.DataError, match="Stopped"):
+        headstart.compare("digits:0-3", runs=tmp_path, seeds=3, epochs=None, time_budget=None, quiet=True)
+    assert explicit == [{"seeds"}]
 
 
 def test_resume_is_bit_identical(run: headstart.Run, tmp_path: Path) -> None:
@@ -152,7 +170,7 @@ def test_notebook_display_escapes_names(run: headstart.Run, tmp_path: Path) -> N
     assert {p.label for p in predictions} <= {HOSTILE, "plain"} and len(predictions) == 16
 
 
-def test_a_run_without_steps_can_be_displayed(run: headstart.Run, tmp_path: Path) -> None:
+def test_run_without_steps_can_be_displayed(run: headstart.Run, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes((run.folder / "plan.json").read_bytes())
     new_run = headstart.Run(tmp_path)
     assert new_run.state == "unfinished" and new_run.history.empty and new_run.test is None
@@ -181,5 +199,11 @@ def test_errors_are_headstart_errors(settings, error, tmp_path: Path, capsys) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_package_is_typed() -> None:
+def test_package_is_typed() -> None:
     assert (Path(headstart.__file__).parent / "py.typed").is_file()
+
+
+def test_windows_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(headstart.UsageError, match="WSL"):
+        _ = headstart.train

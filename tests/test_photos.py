@@ -1,6 +1,6 @@
-"""Tests on the real photos and weights beside the checkout: the questions of the lab exercise, and more.
+"""Compare optimizers, learning rates and initial weights on the images and weights in HEADSTART_TEST_DATA.
 
-They are slow (`make slow`): an epoch of 1,481 photos at 64 px takes about ten seconds on two cores.
+They are slow (`make slow`): an epoch of 1,481 images at 64 px takes about ten seconds on two cores.
 """
 
 from pathlib import Path

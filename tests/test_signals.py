@@ -72,5 +72,5 @@ def test_signal_too_late_for_one_run_stops_the_next_before_it_starts(monkeypatch
     answers = list(LocalEngine(NullReporter()).run(["first", "second", "third"]))
     assert started == ["first"]
     assert [index for index, _ in answers] == [0, 1]
-    assert job_protocol.folders(answers[0][1]) == []
+    assert job_protocol.decode_answer(answers[0][1]) == []
     assert job_protocol.is_interruption(answers[1][1])

@@ -25,7 +25,7 @@ _runs: dict[str, Path] = {}
 
 def train(runs: Path, **settings: Any) -> Path:
     """Train a run with these settings and return its folder."""
-    return runner.start(resolve_settings(settings).plan, runs, NullReporter())
+    return runner.run_new(resolve_settings(settings).plan, runs, NullReporter())
 
 
 def trained(factory: pytest.TempPathFactory) -> Path:

@@ -12,7 +12,7 @@ def main() -> None:
 
         command()
     except KeyboardInterrupt:
-        print("Stopped; nothing was lost.\nRun the command again.", file=sys.stderr)  # noqa: T201
+        print("Stopped by Ctrl-C.\nRun the command again.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
 
 

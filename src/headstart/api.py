@@ -14,7 +14,7 @@ from headstart.config.study_request import build_study_spec, reject_extra_option
 from headstart.console import ConsoleReporter
 from headstart.engines import factory
 from headstart.engines.validation import require_listener, validate_engine_name
-from headstart.experiment.planning import begin, resolve_study
+from headstart.experiment.planning import begin_within_time_budget, check_inputs_and_choose_threads
 from headstart.experiment.study import run_study
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.predictor import Prediction, Predictor
@@ -49,7 +49,7 @@ def train(
 
     Raises:
         UsageError: a setting is invalid.
-        DataError: the photos or weights are missing or unsuitable.
+        DataError: the images or weights are missing or unsuitable.
         DivergedError: the loss became NaN or infinite.
         ResourceError: disk space, memory or permissions are insufficient.
         ModelFileError: a weights file is unsafe or does not fit.
@@ -60,7 +60,7 @@ def train(
     plan = resolve_settings(flags, file=file, preset=preset).plan
     interval = checkpoint_interval(save_every)
     with _reporter(quiet) as reporter:
-        return Run(runner.start(plan, Path(runs), reporter, save_every=interval))
+        return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval))
 
 
 def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = False) -> Run:
@@ -72,8 +72,12 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
         quiet: report no progress.
 
     Raises:
-        UsageError: the plan has changed; the message shows the difference.
-        DataError: the data has changed; the message shows the difference.
+        UsageError: the plan has changed, or another process uses the run.
+        DataError: the folder is not a run, or the data has changed; the message shows the difference.
+        DivergedError: the loss became NaN or infinite.
+        ResourceError: disk space, memory or permissions are insufficient.
+        ModelFileError: a checkpoint or weights file is unsafe or does not fit.
+        InterruptedRunError: SIGINT or SIGTERM stopped the run.
     """
     interval = checkpoint_interval(save_every)
     with _reporter(quiet) as reporter:
@@ -83,7 +87,7 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
 def compare(
     data: str | Path | None = None,
     *,
-    arms: Sequence[str] = (),
+    arms: str | Sequence[str] = (),
     vary: Mapping[str, Sequence[Any]] | None = None,
     study: str | Path | None = None,
     config: str | Path | None = None,
@@ -99,7 +103,7 @@ def compare(
     Args:
         data: folder of class folders, manifest, or `digits`. Default: the data of `config`, or `digits`.
         arms: arms as `START[+TUNING][+HEAD][@OPTIMIZER]`. Default: scratch, and ImageNet weights with full fine-tuning,
-            a frozen backbone, and LP-FT.
+            a frozen backbone, and LP-FT. On the built-in digits: scratch and weights pretrained on digits 0 to 5.
         vary: values of plan fields by field name; the arms are crossed with them.
         study: study.toml to run, or folder of a study to resume.
         config: TOML file with settings of the plan; `settings` override it.
@@ -116,6 +120,7 @@ def compare(
     """
     validate_engine_name(engine, address)
     arms = [arms] if isinstance(arms, str) else arms
+    settings = {name: value for name, value in settings.items() if value is not None}
     with _reporter(quiet) as reporter:
         if study is not None and Path(study).is_dir():
             reject_extra_options(study, data, arms, vary, config, preset, settings)
@@ -126,17 +131,22 @@ def compare(
         else:
             spec = build_study_spec(data, arms, vary, study, config, preset, settings)
             require_listener(address)
-            resolved = resolve_study(spec, engine, reporter)
-            folder = begin(resolved, settings if study is None else None, Path(runs), reporter, engine)
+            resolved = check_inputs_and_choose_threads(spec, engine, reporter)
+            named = settings if study is None else None
+            folder = begin_within_time_budget(resolved, named, Path(runs), reporter, engine)
         with factory.open_engine(engine, read_study(folder).plan, reporter, address) as run_engine:
             run_study(folder, run_engine, reporter)
         return Study(folder)
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
-    """Predict image files or folders with a run, a model folder or a folder of runs.
+    """Classify images with a trained model; return one prediction per image.
 
     A missing or unreadable image gives a prediction with an `error`.
+
+    Args:
+        model: run, model folder, or folder of runs (the best by val).
+        images: image files and folders; a folder gives its images and those of its subfolders.
 
     Raises:
         ModelFileError: the model is missing, unsafe or incomplete.
@@ -150,20 +160,30 @@ def evaluate(
     data: str | Path,
     *,
     split: str = "auto",
-    classes: Sequence[str] = (),
+    classes: str | Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
 ) -> dict[str, Any]:
-    """Return accuracy with its confidence interval, loss and confusion matrix of a model on labelled photos.
+    """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
 
     Args:
         model: run, model folder, or folder of runs (the best by val).
         data: folder of class folders, manifest, or `digits`.
-        split: train, val, test, all, or auto (the photos that the model was not trained on).
+        split: train, val, test, all, or auto (the images that the model was not trained on).
         classes: evaluate only these classes. Default: all.
-        skip_bad: leave out photos that cannot be decoded.
+        skip_bad: leave out images that cannot be decoded.
         allow_outside: allow files outside the data folder in manifests and links.
+
+    Returns:
+        `split`, `own` (the data is that of the training), `classes`, and loss, accuracy, its 95 % `interval`, `n`
+        images and `confusion` (rows: true classes).
+
+    Raises:
+        UsageError: a class or split is unknown.
+        DataError: the images are missing or unsuitable.
+        ModelFileError: the model is missing, unsafe or incomplete.
     """
+    classes = [classes] if isinstance(classes, str) else classes
     options: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
     return _evaluate(model, str(data), NullReporter(), split=split, **options)
 

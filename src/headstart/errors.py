@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import sys
 
 
 class HeadstartError(Exception):
@@ -35,7 +36,7 @@ class UsageError(HeadstartError):
 
 
 class DataError(HeadstartError):
-    """Missing, unreadable or unsuitable photos, labels, manifests or weights."""
+    """Missing, unreadable or unsuitable images, labels, manifests or weights."""
 
     exit_code = 3
 
@@ -74,7 +75,7 @@ class InterruptedRunError(HeadstartError):
         self.exit_code = 128 + number
 
 
-_FREE_SPACE = "Free disk space, then continue with `headstart resume RUN`."
+_FREE_SPACE = "Free disk space, then resume the run or run the command again."
 _GRANT_ACCESS = "Grant access, or choose another folder (--runs, HEADSTART_CACHE)."
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "not enough memory", "allocate memory", "Storage size calculation overflowed")
 _OS_ERROR_HINTS = {
@@ -84,6 +85,14 @@ _OS_ERROR_HINTS = {
     errno.EPERM: _GRANT_ACCESS,
     errno.EROFS: _GRANT_ACCESS,
 }
+
+
+def require_supported_platform() -> None:
+    """Raise UsageError on Windows, which lacks the file locks and signals that runs rely on."""
+    if sys.platform == "win32":
+        raise UsageError(
+            "headstart runs on Linux and macOS.", "On Windows use WSL: https://learn.microsoft.com/windows/wsl"
+        )
 
 
 def as_headstart_error(error: Exception) -> HeadstartError:

@@ -1,6 +1,6 @@
 """Random generators derived from a seed and a purpose; no generator state is stored.
 
-Every random number comes from `stream(seed, purpose, epoch, index)`, so the crop of photo 17 in epoch 3 is the same in
+Every random number comes from `stream(seed, purpose, epoch, index)`, so the crop of image 17 in epoch 3 is the same in
 every arm, after every resume and for any number of threads. The idea is big_vision's `fold_in(rng, step)` (Beyer et
 al.), here with numpy's counter-based Philox generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
 3").
@@ -40,13 +40,20 @@ def stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> np.random
 
 @contextmanager
 def torch_stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> Iterator[None]:
-    """Seed torch's global generators from `stream` within the block and restore them afterwards.
+    """Seed torch's global generators (CPU, CUDA, MPS) from `stream` within the block and restore them afterwards.
+
+    CUDA's generators are restored only if CUDA is in use: its initialization takes seconds.
 
     For code that accepts no generator of its own: `torch.nn.init`, third-party constructors, dropout.
     """
     import torch
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     with torch.random.fork_rng(devices):
         torch.manual_seed(int(stream(seed, purpose, epoch, index).integers(2**63)))
-        yield
+        try:
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 
 def join_list(names: Iterable[str]) -> str:
@@ -14,7 +16,7 @@ def join_list(names: Iterable[str]) -> str:
     return " and ".join([", ".join(first), last] if first else [last])
 
 
-def points(value: float, *, signed: bool = False) -> str:
+def format_points(value: float, *, signed: bool = False) -> str:
     """Format a difference of accuracies (-1 to 1) in percentage points with one decimal."""
     text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
     return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
@@ -25,7 +27,7 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def level_words(level: float) -> str:
+def format_level(level: float) -> str:
     """Format a confidence level: 0.95 as `95 %`, with as many digits as needed to stay below 100."""
     digits = 3
     while float(f"{100 * level:.{digits}g}") >= 100 and digits < 12:
@@ -33,9 +35,37 @@ def level_words(level: float) -> str:
     return f"{100 * level:.{digits}g} %"
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """Format an accuracy (0 to 1) in per cent with one decimal."""
     return f"{100 * value:.1f} %"
+
+
+def format_number(value: float) -> str:
+    """Format a number with two digits."""
+    return "not finite" if not math.isfinite(value) else f"{value:.2g}"
+
+
+def format_share(value: float) -> str:
+    """Format a share (0 to 1) in per cent with two digits."""
+    return f"{100 * value:.2g} %"
+
+
+def format_remaining(seconds: float | None, now: datetime) -> str:
+    """Format the remaining time as `about 12 min left (until 14:32)`, "" if nothing is left or it is unknown."""
+    if not seconds:
+        return ""
+    if seconds < 60:
+        return "less than a minute left"
+    end = (now + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 12 * 3600 else "%b %d %H:%M")
+    return f"about {format_duration(seconds)} left (until {end})"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a rounded duration as `45 s`, `12 min` or `2 h 05 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def capitalize(text: str) -> str:
@@ -51,7 +81,30 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def suggestion(name: str, choices: Sequence[str]) -> str:
-    """Return `; did you mean 'optimizer'?` where a choice resembles the name, else an empty string."""
-    close = difflib.get_close_matches(name.replace("-", "_"), choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def closest(name: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return the choice that is most similar to a name, or "" if none is similar; case, - and _ do not count.
+
+    Args:
+        name: The name, such as a misspelled flag.
+        choices: Valid names.
+        cutoff: Smallest similarity (0 to 1).
+    """
+    folded = {_fold(choice): choice for choice in choices}
+    close = difflib.get_close_matches(_fold(name), folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else ""
+
+
+def _fold(name: str) -> str:
+    return name.casefold().replace("-", "_")
+
+
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean 'optimizer'?` if a choice is similar to the name, else an empty string."""
+    choice = closest(name, choices)
+    return f"; did you mean {choice!r}?" if choice else ""
+
+
+def replacement_hint(name: str, choices: Iterable[str]) -> str:
+    """Return the hint `Use 'optimizer'.` if a choice is similar to the name, else an empty string."""
+    choice = closest(name, choices)
+    return f"Use {choice!r}." if choice else ""

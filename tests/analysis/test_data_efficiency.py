@@ -34,9 +34,9 @@ def test_label_equivalence_recovers_a_planted_factor(factor: float, slope: float
             assert (
                 equivalence.factor is None
                 and equivalence.more
-                and equivalence.most == pytest.approx(1 / equivalence.fraction)
+                and equivalence.max_factor == pytest.approx(1 / equivalence.fraction)
             )
-            assert equivalence.low == pytest.approx(equivalence.most) and equivalence.high is None
+            assert equivalence.low == pytest.approx(equivalence.max_factor) and equivalence.high is None
 
 
 def test_factor_of_a_worse_arm_is_below_one_or_censored() -> None:
@@ -119,12 +119,16 @@ def test_verdict_with_several_fractions_has_a_labels_sentence() -> None:
     assert [row["factor"] for row in efficiency["equivalences"]] == [pytest.approx(1.9, rel=1e-6)] * 3 + [None]
     text = labels_words({"labels": efficiency})
     assert text.startswith(
-        "With 10 % of the labels, the arm 'imagenet, fine-tuned' reaches an accuracy for which the arm"
+        "With 10 % of the labels, imagenet, fine-tuned is as accurate as scratch with about 1.9 times as many "
+        "(95 % interval over 3 seeds: "
     )
-    assert "needs about 1.9 times as many" in text
     assert "3 seeds" in text and json.dumps(efficiency, allow_nan=False)
     more = {**efficiency, "equivalences": [{**efficiency["equivalences"][3], "high": None}]}
     assert "more than 1 times as many" in labels_words({"labels": more})
+    fewer = {**efficiency, "equivalences": [{**more["equivalences"][0], "more": False}]}
+    assert labels_words({"labels": fewer}).startswith(
+        "With 100 % of the labels, the smallest fraction tested, imagenet, fine-tuned is less accurate than scratch. "
+    )
     assert data_efficiency(conditions[-1:]) is None and data_efficiency([]) is None
 
 

@@ -49,13 +49,13 @@ def simulated_studies(
     a grid without a search. With `gain` the accuracy of the first copy is higher by that amount, for arms where that
     is possible.
     """
-    worlds = simulated.worlds()
-    for number, world in enumerate(worlds.values()):
-        if world.best.correct.mean() + gain <= 0.95:
-            shift = world.shift(gain, interaction) if gain else 0.0
+    arm_models = simulated.arm_models()
+    for number, arm_model in enumerate(arm_models.values()):
+        if arm_model.best.correct.mean() + gain <= 0.95:
+            shift = arm_model.shift(gain, interaction) if gain else 0.0
             rng = np.random.default_rng([seed, number])
-            world = replace(world, pools=(world.best,)) if interaction or fixed else world
-            yield from world.studies(count // len(worlds), copies, rng, interaction=interaction, shift=shift)
+            arm_model = replace(arm_model, pools=(arm_model.best,)) if interaction or fixed else arm_model
+            yield from arm_model.studies(count // len(arm_models), copies, rng, interaction=interaction, shift=shift)
 
 
 def copy_contrasts(correct: np.ndarray) -> list[contrasts.Contrast]:

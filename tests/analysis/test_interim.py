@@ -27,15 +27,15 @@ def simulated_analyses(
     seed: int, *, interaction: float, gain: float = 0.0, count: int = COUNT
 ) -> Iterator[tuple[list[InterimAnalysis], str]]:
     """Yield interim analyses and outcome of studies with up to 8 seeds, drawn as in test_false_winners.py."""
-    worlds = simulated.worlds()
-    for number, world in enumerate(worlds.values()):
-        if world.best.correct.mean() + gain > 0.95:
+    arm_models = simulated.arm_models()
+    for number, arm_model in enumerate(arm_models.values()):
+        if arm_model.best.correct.mean() + gain > 0.95:
             continue
-        shift = world.shift(gain, interaction) if gain else 0.0
-        at_best_rate = simulated.World((world.best,), world.seed_sd, world.val_sd)
+        shift = arm_model.shift(gain, interaction) if gain else 0.0
+        at_best_rate = simulated.ArmModel((arm_model.best,), arm_model.seed_sd, arm_model.val_sd)
         rng = np.random.default_rng([seed, number])
         for correct, _ in at_best_rate.studies(
-            count // len(worlds), 2, rng, n=ANALYSES[-1], interaction=interaction, shift=shift
+            count // len(arm_models), 2, rng, n=ANALYSES[-1], interaction=interaction, shift=shift
         ):
             arms = dict(zip("ab", correct, strict=True))
             analyses = interim_analyses(arms, ("a", "b"), ANALYSES)

@@ -12,12 +12,17 @@ from scipy import stats
 from headstart.analysis import contrasts
 from headstart.analysis.headline import headline_contrast, winner_of
 from headstart.analysis.notes import exposure_notes
-from headstart.analysis.sentences import sample_size_words, sentences
+from headstart.analysis.sentences import sample_size_words, verdict_sentences
 from headstart.analysis.verdict import comparator_of
 from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
 from headstart.experiment import best_model
-from headstart.text import level_words, pluralize
+from headstart.text import format_level, pluralize
+
+DIVERGED = (
+    "Diverged runs count with their best model before the divergence, or as always predicting the first class if no "
+    "epoch was validated."
+)
 
 
 def verdict_of(
@@ -67,8 +72,8 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     a, b = correct_tables(0.9, 0.5)
     agreed = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     assert (agreed["selected"], agreed["winner"]) == ("scratch:a", "scratch:a")
-    texts = sentences(agreed)
-    assert texts["headline"] == "Start from scratch:a." and texts["evidence"].startswith(
+    texts = verdict_sentences(agreed)
+    assert texts["headline"] == "Use scratch:a." and texts["evidence"].startswith(
         "It was better than scratch:b on 3 of 3 paired seeds: +40.0"
     )
     best_model.require_winner(agreed)
@@ -79,8 +84,8 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
         "scratch:a",
         "scratch:a",
     )
-    texts = sentences(disagreeing)
-    assert texts["headline"] == "Start from scratch:a, although val selected scratch:b: val and test disagree."
+    texts = verdict_sentences(disagreeing)
+    assert texts["headline"] == "Use scratch:a, although val selected scratch:b."
     assert texts["evidence"].startswith(
         "Scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
     )
@@ -104,10 +109,11 @@ def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.9, "scratch:b": 0.8, "scratch:c": 0.5}
     )
     assert (verdict["selected"], verdict["winner"]) == ("scratch:a", None)
-    texts = sentences(verdict)
+    texts = verdict_sentences(verdict)
     assert (
         texts["headline"]
-        == "Val and test disagree: val selected scratch:a; on test scratch:a was worse than scratch:b."
+        == "Selection on val and evaluation on test give different arms: val selected scratch:a; on test scratch:a was "
+        "worse than scratch:b."
     )
     assert texts["evidence"].startswith("Scratch:a was better than scratch:c on 3 of 3")
     verdict = verdict_of(
@@ -115,7 +121,9 @@ def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
     )
     assert (verdict["selected"], verdict["winner"]) == ("scratch:c", None)
     losses = "on test scratch:c was worse than scratch:a; scratch:a was worse than scratch:b"
-    assert sentences(verdict)["headline"] == f"Val and test disagree: val selected scratch:c; {losses}."
+    assert verdict_sentences(verdict)["headline"] == (
+        f"Selection on val and evaluation on test give different arms: val selected scratch:c; {losses}."
+    )
 
 
 def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
@@ -126,20 +134,20 @@ def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
     verdict = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.5, "scratch": 0.56})
     contrast = verdict["contrasts"][0]
     assert contrast["mean"] > 0 and contrast["outcome"] == "undecided" and verdict["selected"] == "scratch"
-    text = sentences(verdict)["evidence"]
+    text = verdict_sentences(verdict)["evidence"]
     assert text.startswith(f"Scratch:a had higher accuracy than scratch on {contrast['wins']} of 3 paired seeds")
     assert ": +" in text
     assert text.endswith("; the equivalence margin is ±1.0 percentage points. Val selected scratch.")
     shown = headline_contrast(verdict)  # also drawn in the report
     assert shown is not None and (shown["first"], shown["mean"]) == ("scratch:a", contrast["mean"])
     equal_on_val = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.56, "scratch": 0.56})
-    assert "Val selected" not in sentences(equal_on_val)["evidence"]
-    assert sentences(verdict)["headline"] == "Undecided between scratch:a and scratch."
+    assert "Val selected" not in verdict_sentences(equal_on_val)["evidence"]
+    assert verdict_sentences(verdict)["headline"] == "Undecided between scratch:a and scratch."
 
 
 def test_identical_arms_are_equivalent_with_enough_images() -> None:
     a, b = correct_tables(1.0, 1.0, m=50)
-    texts = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
+    texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
     assert (
         texts["headline"] == "Undecided between scratch:a and scratch:b."
     )  # 50 images can miss more than a percentage point
@@ -147,12 +155,12 @@ def test_identical_arms_are_equivalent_with_enough_images() -> None:
         "Scratch:a and scratch:b had the same accuracy on every seed: 0.0 percentage points (95 % interval -8.3 to"
     )
     a, b = correct_tables(0.9, 0.9, m=2000)
-    texts = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9}))
+    texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9}))
     assert texts["headline"] == (
         "Scratch:a and scratch:b are equivalent: they differ by less than the equivalence margin."
     )
     a, b = correct_tables(1.0, 1.0, m=300, n=8)
-    texts = sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
+    texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
     assert texts["headline"].startswith("Undecided")  # although the interval is inside the margin
     assert texts["evidence"].endswith(
         "the equivalence margin is ±1.0 percentage points, but so few test images can miss a larger difference."
@@ -165,7 +173,7 @@ def test_seeds_with_equal_accuracy_are_counted() -> None:
     a, b = correct_tables(0.6, 0.5, m=20)
     a[0] = b[0]
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, margin=0.2)
-    assert sentences(verdict)["evidence"].startswith(
+    assert verdict_sentences(verdict)["evidence"].startswith(
         "Scratch:a had higher accuracy than scratch:b on 2 of 3 paired seeds, equal on 1: +6.7 percentage points"
     )
 
@@ -174,15 +182,13 @@ def test_verdict_with_one_seed_has_val_result_and_notes() -> None:
     a, b = correct_tables(0.9, 0.5, n=1)
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     verdict["arms"][1]["diverged"], verdict["overlaps"] = [0], ["Three images are in train and test."]
-    texts = sentences(verdict)
+    texts = verdict_sentences(verdict)
     assert paragraph(texts).startswith(
         "Undecided. Scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
     )
-    assert "Scratch:b diverged on seed 0: its accuracy before the divergence counts." in texts["notes"] and texts[
-        "notes"
-    ][-1].startswith("Three")
+    assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts["notes"] and texts["notes"][-1].startswith("Three")
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9})
-    assert sentences(verdict)["evidence"] == "Scratch:a and scratch:b had the same accuracy on val."
+    assert verdict_sentences(verdict)["evidence"] == "Scratch:a and scratch:b had the same accuracy on val."
 
 
 def test_arms_with_only_diverged_runs_are_undecided() -> None:
@@ -190,9 +196,9 @@ def test_arms_with_only_diverged_runs_are_undecided() -> None:
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.25, "scratch:b": 0.25})
     for arm in verdict["arms"]:
         arm["diverged"] = [0, 1, 2]
-    texts = sentences(verdict)
+    texts = verdict_sentences(verdict)
     assert texts["headline"] == "Undecided: every run of scratch:a and of scratch:b diverged."
-    assert "Scratch:a diverged on seeds 0, 1 and 2: its accuracy before the divergence counts." in texts["notes"]
+    assert f"Scratch:a diverged on seeds 0, 1 and 2. {DIVERGED}" in texts["notes"]
 
 
 @pytest.mark.parametrize(
@@ -205,18 +211,26 @@ def test_arms_with_only_diverged_runs_are_undecided() -> None:
         (
             [1, 2, 2],
             [3, 3, 0],
+            "Scratch:a reached 75 % on val after 2 epochs (median; reached on 3 of 3 seeds), scratch:b after 3 epochs "
+            "(median; reached on 2 of 3 seeds).",
+        ),
+        (
+            [1, 2, 2],
+            [3, 3, 4],
             "Scratch:a reached 75 % on val after 2 epochs, scratch:b after 3 epochs (medians over seeds).",
         ),
     ],
 )
-def test_time_sentence(a: list[int], b: list[int], text: str) -> None:
+def test_time_sentence_gives_the_median_or_how_many_seeds_reached_the_target(
+    a: list[int], b: list[int], text: str
+) -> None:
     first, second = correct_tables(0.9, 0.5)
     verdict = verdict_of(
         {"scratch:a": first, "scratch:b": second},
         {"scratch:a": 0.9, "scratch:b": 0.5},
         reached={"scratch:a": a, "scratch:b": b},
     )
-    assert sentences(verdict)["time"] == text
+    assert verdict_sentences(verdict)["time"] == text
 
 
 def test_other_budget_names_its_better_arm_first() -> None:
@@ -226,19 +240,19 @@ def test_other_budget_names_its_better_arm_first() -> None:
     verdict["conditions"] = [{**short, "budget": "1ep"}]
     assert re.match(
         r"After 1 epoch scratch:b is better than scratch:a: \+40\.0 percentage points \(95 % interval 33\.2",
-        sentences(verdict)["budgets"],
+        verdict_sentences(verdict)["budgets"],
     )
 
 
 def test_clipped_interval_has_no_half_width() -> None:
     a = np.repeat([[1], [1], [0]], 18, axis=1)
     verdict = verdict_of({"scratch:a": a, "scratch:b": 0 * a}, {"scratch:a": 0.7, "scratch:b": 0.5})
-    texts = sentences(verdict)
+    texts = verdict_sentences(verdict)
     assert "to 100.0) on 18 test images" in texts["evidence"] and "instead of" not in texts["width"]
 
 
 def test_width_with_infinitely_many_seeds() -> None:
-    text = sentences(
+    text = verdict_sentences(
         verdict_of(
             dict(zip(("scratch:a", "scratch:b"), correct_tables(0.9, 0.5), strict=True)),
             {"scratch:a": 0.9, "scratch:b": 0.5},
@@ -269,7 +283,7 @@ def test_sample_size_mentions_seeds_where_seeds_are_the_cause(endless: float, mo
     [(0.95, "95 %"), (0.975, "97.5 %"), (1 - 0.05 / 15, "99.7 %"), (0.9995, "99.95 %"), (0.99999, "99.999 %")],
 )
 def test_confidence_level_is_never_rounded_to_100(level: float, words: str) -> None:
-    assert level_words(level) == words
+    assert format_level(level) == words
 
 
 def test_unknown_training_images_are_reported_as_unknown() -> None:

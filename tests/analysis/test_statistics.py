@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from headstart.analysis.confusion import balanced_weights
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs, decide
 from headstart.analysis.statistics import (
-    balanced_weights,
     bonferroni,
     crossed_interval,
     holm,
@@ -92,7 +92,7 @@ def test_crossed_interval_agrees_with_a_second_implementation_and_anova(n: int, 
 def test_endless_seeds_is_the_limit_of_many_seeds() -> None:
     d = np.random.default_rng(3).integers(-1, 2, (6, 80)) + (np.arange(80) % 3 - 1)
     interval = crossed_interval(d)
-    limit = interval.squares.at(50_000, 80).half_width(0.95)
+    limit = interval.squares.expected_at(50_000, 80).half_width(0.95)
     assert limit == pytest.approx(interval.half_width_infinite_seeds, rel=0.01)
 
 
@@ -150,7 +150,7 @@ def test_holm_equals_its_definition(p: list[float]) -> None:
         assert {i for i in range(len(p)) if adjusted[i] <= alpha} == rejected
 
 
-def test_bonferroni() -> None:
+def test_bonferroni_divides_the_error_among_the_contrasts() -> None:
     assert bonferroni(0.95, 5) == pytest.approx(0.99) and bonferroni(0.95, 0) == 0.95
 
 
@@ -313,5 +313,5 @@ def test_primary_contrast_has_its_own_level_and_others_form_a_family() -> None:
     assert len(contrast_pairs([f"arm{i}" for i in range(9)], "arm0", ("arm1", "arm0"))) == 8
 
 
-def test_wilson() -> None:
+def test_wilson_interval_of_8_in_10() -> None:
     assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)

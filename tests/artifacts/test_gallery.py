@@ -101,7 +101,7 @@ def test_cells_that_a_page_does_not_show_use_no_space() -> None:
     rows: dict[str, list[int]] = {}
     for at, cell in enumerate(zip(labels, logits.argmax(1), strict=True)):
         rows.setdefault("{}-{}".format(*cell), []).append(at)
-    entries = [{"key": str(at), "true": 0, "predicted": 1, "sure": 1.0, "src": "s" * 1000} for at in range(2000)]
+    entries = [{"key": str(at), "true": 0, "predicted": 1, "confidence": 1.0, "src": "s" * 1000} for at in range(2000)]
     full = photos.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], entries, {})
     shown = confusion.shown_classes(counts.tolist())
     wrong = [f"{true}-{guess}" for true in shown for guess in shown if true != guess and counts[true, guess]]
@@ -166,7 +166,7 @@ def test_damaged_gallery_is_ignored(run: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     assert photos.load_gallery(tmp_path / "run") is None
     for wrong in ([], {"photos": [{}]}, {"split": "test", "classes": ["a"], "counts": [["x"]], "cells": {"0-0": [7]},
-                                         "lists": {"mistakes": [], "unsure": []}, "photos": []}):  # fmt: skip
+                                         "lists": {"mistakes": [], "least_confident": []}, "photos": []}):  # fmt: skip
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("index.json", json.dumps(wrong))
         assert photos.load_gallery(tmp_path / "run") is None
@@ -198,7 +198,7 @@ def test_damaged_predictions_raise_an_error_or_are_complete(run: Path, data: st.
             assert len(predicted.images) == len(predicted.labels) == len(predicted.predicted)
 
 
-def test_filter_picture_has_every_filter_in_its_colours() -> None:
+def test_filter_picture_has_every_filter_in_its_colors() -> None:
     weights = np.zeros((3, 3, 2, 2), dtype=np.float32)
     weights[0, 0], weights[1, 1], weights[2, 2] = 1, -1, 0.5
     picture = np.asarray(Image.open(io.BytesIO(photos.draw_filters(weights))))

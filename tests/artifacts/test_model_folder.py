@@ -111,7 +111,7 @@ def test_model_is_fp32_and_has_a_card(folder: Path) -> None:
     state = load_file(folder / "model" / "model.safetensors")
     assert {t.dtype for k, t in state.items() if not k.endswith("num_batches_tracked")} == {torch.float32}
     card = (folder / "model" / "README.md").read_text()
-    assert "torchvision.models.resnet18(num_classes=4)" in card and "licence" in card
+    assert "torchvision.models.resnet18(num_classes=4)" in card and "license" in card
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Invalid studies: exit code, message and hint, no traceback, no training and no folder."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines import factory
 from headstart.storage.files import read_json
-from tests.cli.test_train_errors import failure, photos
+from tests.cli.test_train_errors import failure, write_images
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]
 PLAN += ["--threads", "1", "--precision", "fp32", "--cache-resolution", "1"]
@@ -20,8 +21,8 @@ ARMS = ["--arm", "scratch", "--arm", "scratch@adam"]
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bad")
-    photos(root / "good", cat=12, dog=12)
-    photos(root / "one-class", cat=12)
+    write_images(root / "good", cat=12, dog=12)
+    write_images(root / "one-class", cat=12)
     (root / "text.safetensors").write_text("nothing of use, and longer than a header")
     rows = [
         f"good/{label}/{i}.png,{label},{'test' if i == 0 and label == 'cat' else 'val' if i < 3 else 'train'}\n"
@@ -35,6 +36,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "plan-key.toml").write_text(f'{arms}[plan.recipe]\noptimiser = "adam"\n')
     (root / "section.toml").write_text(f"{arms}[plan.recipee]\nlr = 1.0\n")
     (root / "part.toml").write_text(arms.replace("[protocol]", "[protocl]"))
+    (root / "protocol-value.toml").write_text("protocol = 3\n")
+    (root / "recipe-value.toml").write_text(f"{arms}[plan]\nrecipe = 3\n")
+    (root / "schema.toml").write_text(arms.replace("schema = 1", "schema = 99"))
     (root / "rules.toml").write_text('optimizer = "adam"\ntime_budget = "20m"\n')
     (root / "no.toml").write_text("lr = = 3\n")
     (root / "empty.toml").write_text("")
@@ -47,8 +51,8 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
     "unknown tuning": ("@/good", ["--arm", "scratch", "--arm", "imagenet+frosen"], 2, ["'frosen'", "'frozen'"]),
     "unknown optimizer": ("@/good", ["--arm", "scratch", "--arm", "scratch@adm"], 2, ["'scratch@adm'", "'adam'"]),
     "empty arm": ("@/good", ["--arm", "scratch", "--arm", ""], 2, ["arm", "no start"]),
-    "one misspelt arm": ("@/good", ["--arm", "scrtch"], 2, ["There is no start 'scrtch' (did", "'scratch'?); a study"]),
-    "two misspelt arms": ("@/good", ["--arm", "scrtch", "--arm", "imagnet"], 2, ["'scratch'", "'imagenet'"]),
+    "misspelled arm": ("@/good", ["--arm", "scrtch"], 2, ["no start 'scrtch'; did", "'scratch'?; a study"]),
+    "two misspelled arms": ("@/good", ["--arm", "scrtch", "--arm", "imagnet"], 2, ["'scratch'", "'imagenet'"]),
     "unknown initialization": ("@/good", [*ARMS, "--arm", "scratch:kaimin"], 2, ["'kaimin'", "'kaiming'"]),
     "statistics of an unknown start": ("@/good", [*ARMS, "--arm", "stats:imagnet"], 2, ["'imagnet'", "'imagenet'"]),
     "one arm": ("@/good", ["--arm", "scratch"], 2, ["two arms", "--vary"]),
@@ -56,7 +60,7 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
     "invalid weights": ("@/good", ["--arm", "scratch", "--arm", "file:@/text.safetensors"], 6, ["text.safetensors"]),
     "missing weights": ("@/good", ["--arm", "scratch", "--arm", "file:@/no.pth"], 3, ["no.pth"]),
     "missing source": ("@/good", ["--arm", "scratch", "--arm", "source:@/none"], 3, ["none does not exist"]),
-    "missing photos": ("@/god", ARMS, 3, ["god does not exist", "good"]),
+    "missing images": ("@/god", ARMS, 3, ["god does not exist", "good"]),
     "rule in a settings file": ("@/good", [*ARMS, "--config", "@/rules.toml"], 2, ["Use --time-budget", "study.toml"]),
     "one class": ("@/one-class", ARMS, 3, ["only one class"]),
     "empty class": ("@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["0.05", "'cat'", "or more"]),
@@ -80,7 +84,7 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
     "budget in per cent": ("@/good", [*ARMS, "--budgets", "20%"], 2, ["udgets", "10ep"]),
     "unknown search": ("@/good", [*ARMS, "--search", "shard"], 2, ["search = shard", "'shared'"]),
     "no survivors": ("@/good", [*ARMS, "--survivors", "0"], 2, ["survivors = 0"]),
-    "misspelt flag": ("@/good", [*ARMS, "--sedes", "3"], 2, ["--sedes", "--seeds"]),
+    "misspelled flag": ("@/good", [*ARMS, "--sedes", "3"], 2, ["--sedes", "--seeds"]),
     "reserved seed": ("@/good", [*ARMS, "--seed", "1748392011"], 2, ["seed = 1748392011", "smaller --seed"]),
     "last seed reserved": ("@/good", [*ARMS, "--seed", "999999996"], 2, ["seed = 999999996", "smaller --seed"]),
     "many faults": (
@@ -90,7 +94,7 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", INVALID_STUDIES)
-def test_an_invalid_study_is_an_error_before_any_training(name: str, files: Path, tmp_path: Path, capsys) -> None:
+def test_invalid_study_is_an_error_before_any_training(name: str, files: Path, tmp_path: Path, capsys) -> None:
     source, words, expected, texts = INVALID_STUDIES[name]
     arguments = [word.replace("@/", f"{files}/") for word in (source, *words)]
     code, message, hint = failure(["compare", *arguments, *PLAN, "--runs", tmp_path / "runs"], capsys)
@@ -101,6 +105,9 @@ def test_an_invalid_study_is_an_error_before_any_training(name: str, files: Path
 
 
 INVALID_FILES = {
+    "protocol that is no table": ("protocol-value.toml", 2, ["protocol must be a table"]),
+    "recipe that is no table": ("recipe-value.toml", 2, ["plan.recipe must be a table"]),
+    "newer schema": ("schema.toml", 3, ["schema 99", "Update headstart"]),
     "unknown field": ("key.toml", 2, ["'seedz'", "did you mean 'seeds'"]),
     "unknown field of the plan": ("plan-key.toml", 2, ["'optimiser'", "did you mean 'optimizer'"]),
     "unknown section of the plan": ("section.toml", 2, ["'recipee'", "did you mean 'recipe'"]),
@@ -112,18 +119,18 @@ INVALID_FILES = {
 }
 
 
-@pytest.mark.parametrize("name", ["unknown start", "missing weights", "missing source", "missing photos"])
+@pytest.mark.parametrize("name", ["unknown start", "missing weights", "missing source", "missing images"])
 def test_missing_inputs_of_arms_are_reported_before_the_machine_is_measured(
     name: str, files: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr(factory, "resolve_engine", lambda *_: pytest.fail("the machine was measured first"))
+    monkeypatch.setattr(factory, "choose_threads", lambda *_: pytest.fail("the machine was measured first"))
     source, arms, expected, _ = INVALID_STUDIES[name]
     words = [source, *arms, "--network", "resnet18", "--runs", str(tmp_path / "runs")]
     assert failure(["compare", *(word.replace("@/", f"{files}/") for word in words)], capsys)[0] == expected
 
 
 @pytest.mark.parametrize("name", INVALID_FILES)
-def test_an_invalid_study_file_is_an_error(name: str, files: Path, tmp_path: Path, capsys) -> None:
+def test_invalid_study_file_is_an_error(name: str, files: Path, tmp_path: Path, capsys) -> None:
     file, expected, texts = INVALID_FILES[name]
     code, message, hint = failure(["compare", "--study", files / file, "--runs", tmp_path / "runs"], capsys)
     assert code == expected, (message, hint)
@@ -140,20 +147,20 @@ def test_options_beside_a_study_are_an_error(more: list[str], files: Path, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_learning_rate_set_by_the_user_is_not_searched(files: Path, tmp_path: Path) -> None:
+def test_learning_rate_set_by_the_user_is_not_searched(files: Path, tmp_path: Path) -> None:
     arms = ("scratch", "scratch@adam")
     (tmp_path / "rate.toml").write_text("lr = 0.02\n")
     (tmp_path / "other.toml").write_text("momentum = 0.5\n")
     good = files / "good"
     spec = build_study_spec(good, arms, None, None, tmp_path / "rate.toml", None, {})
-    assert not spec.searched and spec.plan.recipe.lr == 0.02
-    assert build_study_spec(good, arms, None, None, tmp_path / "other.toml", None, {}).searched
-    assert build_study_spec(good, arms, None, None, tmp_path / "rate.toml", None, {"search": "shared"}).searched
+    assert not spec.searches_lr and spec.plan.recipe.lr == 0.02
+    assert build_study_spec(good, arms, None, None, tmp_path / "other.toml", None, {}).searches_lr
+    assert build_study_spec(good, arms, None, None, tmp_path / "rate.toml", None, {"search": "shared"}).searches_lr
     text = 'schema = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
     (tmp_path / "study.toml").write_text(f"{text}[plan.recipe]\nlr = 0.02\n")
-    assert not read_study(tmp_path / "study.toml").searched
+    assert not read_study(tmp_path / "study.toml").searches_lr
     (tmp_path / "study.toml").write_text(f'{text}search = "per-seed"\n[plan.recipe]\nlr = 0.02\n')
-    assert read_study(tmp_path / "study.toml").searched
+    assert read_study(tmp_path / "study.toml").searches_lr
 
 
 def test_flags_of_a_run_are_rejected_for_a_study_and_vice_versa(files: Path, tmp_path: Path, capsys) -> None:
@@ -167,7 +174,7 @@ def test_flags_of_a_run_are_rejected_for_a_study_and_vice_versa(files: Path, tmp
     assert code == 2 and "--engine belongs to a study" in message
 
 
-def test_a_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, capsys) -> None:
+def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, capsys) -> None:
     words = ["compare", str(files / "good"), *ARMS, *PLAN, "--seeds", "1", "--search", "off"]
     main([*words, "--runs", str(tmp_path)])
     (folder,) = tmp_path.iterdir()
@@ -182,6 +189,15 @@ def test_a_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, c
         assert code == 2 and "was changed after the study began" in message and f"--study {file}" in hint
     assert read_json(folder / "verdict.json") == verdict and sorted(folder.glob("*/plan.json")) == runs
     assert read_study(file).protocol.seeds == 2  # as the hint says: a new study
+    file.write_text(re.sub(r"^hash = .*\n", "", written, flags=re.MULTILINE))
+    code, message, hint = failure(["resume", folder], capsys)
+    assert (
+        code == 2 and message == f"{file} has no hash, so changes cannot be detected." and "Start a new study" in hint
+    )
+    for schema in ("", "schema = 99\n"):
+        file.write_text(re.sub(r"^schema = .*\n", schema, written, flags=re.MULTILINE))
+        code, message, hint = failure(["resume", folder], capsys)
+        assert code == 3 and "has schema" in message and hint == "Update headstart."
     file.write_text(f"# a remark changes nothing\n{written}")
     main(["resume", str(folder)])
     capsys.readouterr()

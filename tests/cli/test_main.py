@@ -19,7 +19,7 @@ import pytest
 
 from headstart.cli.main import app, main
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RunConfig, fields
+from headstart.config.run_config import RunConfig, plan_fields
 from headstart.console import ConsoleReporter
 from headstart.errors import ResourceError, UsageError
 from headstart.runs import runner
@@ -134,14 +134,14 @@ def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_defa
     main(["train", "--help"])
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     flags = {name for argument in app["train"].assemble_argument_collection() for name in argument.names}
-    for name, (section, field) in fields().items():
+    for name, (section, field) in plan_fields().items():
         assert f"--{name.replace('_', '-')}" in flags
         assert section.capitalize() in text
         if name != "source":
             assert " ".join(field.description.split()) in text
     assert "optimizer: sgd, adam, adamw, rmsprop [default: sgd]" in text
     assert "[default: 50%,75%]" in text
-    order = [text.index(f" {section.capitalize()} ") for section in dict.fromkeys(s for s, _ in fields().values())]
+    order = [text.index(f" {section.capitalize()} ") for section in dict.fromkeys(s for s, _ in plan_fields().values())]
     assert order == sorted(order)
 
 
@@ -159,16 +159,16 @@ VALUES = {
 
 
 def test_every_flag_reaches_the_plan_and_dry_run_reads_back(tmp_path: Path, capsys) -> None:
-    assert VALUES.keys() == fields().keys()
+    assert VALUES.keys() == plan_fields().keys()
     words = ["train", "--dry-run"]
     for name, value in VALUES.items():
         words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     main(words)
     printed = capsys.readouterr().out
     plan = resolve_settings(VALUES).plan
-    assert RunConfig.from_toml(printed) == plan
+    assert RunConfig.model_validate(tomllib.loads(printed)) == plan
     unset = resolve_settings({"source": "digits"}).plan
-    for name, (section, _) in fields().items():  # every value differs from its default
+    for name, (section, _) in plan_fields().items():  # every value differs from its default
         if name not in ("optimizer", "device"):
             assert getattr(getattr(plan, section), name) != getattr(getattr(unset, section), name), name
     (tmp_path / "plan.toml").write_text(printed)
@@ -177,7 +177,7 @@ def test_every_flag_reaches_the_plan_and_dry_run_reads_back(tmp_path: Path, caps
     assert tomllib.loads(printed)["recipe"]["lr"] == 0.5
 
 
-def test_a_config_file_also_sets_the_data(tmp_path: Path, capsys) -> None:
+def test_config_file_also_sets_the_data(tmp_path: Path, capsys) -> None:
     main(["train", "digits:0-4", "--lr", "0.5", "--dry-run"])
     printed = capsys.readouterr().out
     (tmp_path / "plan.toml").write_text(printed)
@@ -295,11 +295,11 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(capsys, monkeyp
     )
 
 
-def test_an_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
+def test_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(runner, "start", fail)
+    monkeypatch.setattr(runner, "run_new", fail)
     code, lines = fails(small("--runs", str(tmp_path)), capsys)
     assert code == 1
     assert lines[-2] == "Unexpected error (ZeroDivisionError: first second)."
@@ -333,7 +333,7 @@ def test_foreign_errors_get_documented_exit_codes(error, code: int, text: str, m
     assert exit_code == code and len(lines) == 2 and text in lines[0]
 
 
-def test_a_closed_output_pipe_is_no_error() -> None:
+def test_closed_output_pipe_is_no_error() -> None:
     code = (
         "import os, sys; from headstart.cli.main import main\n"
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
@@ -360,7 +360,7 @@ def test_ctrl_c_ends_the_board_without_traceback(tmp_path: Path) -> None:
     assert "Runs named search/… are trials of one learning rate" in err
 
 
-def test_the_package_runs_as_a_module() -> None:
+def test_package_runs_as_a_module() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "headstart", "--version"],
         capture_output=True,
@@ -385,4 +385,4 @@ def test_ctrl_c_during_the_import_of_torch_exits_with_130(tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and out == "" and list(tmp_path.iterdir()) == []
-    assert err.splitlines() == ["Stopped; nothing was lost.", "Run the command again."]
+    assert err.splitlines() == ["Stopped by Ctrl-C.", "Run the command again."]

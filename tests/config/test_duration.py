@@ -16,7 +16,7 @@ def test_text_round_trip(value: int, unit: str) -> None:
 
 
 @given(st.floats(0, 100), st.integers(1, 10**4))
-def test_a_share_is_at_most_the_whole(share: float, whole: int) -> None:
+def test_share_is_at_most_the_whole(share: float, whole: int) -> None:
     assert 0 <= Duration(share, "%").steps(7, whole=whole) <= whole
 
 
@@ -33,6 +33,6 @@ def test_invalid_durations_are_rejected(text: str) -> None:
         Duration.parse(text)
 
 
-def test_a_share_needs_a_whole() -> None:
+def test_share_needs_a_whole() -> None:
     with pytest.raises(ValueError, match="share"):
         Duration(20, "%").steps(47)

@@ -2,6 +2,7 @@
 
 import json
 import string
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from headstart.config.presets import PRESETS
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import SECTIONS, RunConfig, differences, fields, read_plan, with_absolute_paths
+from headstart.config.run_config import SECTIONS, RunConfig, differences, plan_fields, read_plan, with_absolute_paths
 from headstart.errors import DataError, UsageError
 
 recipes = st.fixed_dictionaries(
@@ -38,7 +39,7 @@ def resolved(plan: RunConfig) -> RunConfig:
 @given(recipes)
 def test_toml_and_json_round_trip(values: dict) -> None:
     plan = resolve_settings(values).plan
-    assert RunConfig.from_toml(plan.to_toml()) == plan
+    assert RunConfig.model_validate(tomllib.loads(plan.to_toml())) == plan
     assert RunConfig.model_validate(json.loads(plan.model_dump_json())) == plan
 
 
@@ -49,18 +50,18 @@ def test_hashes_are_equal_exactly_for_equal_plans(first: dict, second: dict) -> 
     assert bool(differences(a.identity(), b.identity())) == (a.hash != b.hash)
 
 
-def test_an_open_plan_has_no_hash() -> None:
+def test_open_plan_has_no_hash() -> None:
     with pytest.raises(ValueError, match=r"machine\.precision"):
         _ = RunConfig().hash
 
 
-def test_the_hash_depends_on_the_content_of_the_data_not_its_path() -> None:
+def test_hash_depends_on_the_content_of_the_data_not_its_path() -> None:
     plan = resolved(RunConfig())
     assert plan.changed("data", source="/elsewhere").hash == plan.hash
     assert plan.changed("facts", fingerprint="abd").hash != plan.hash
 
 
-def test_the_hash_depends_on_the_sha256_of_weights_not_their_path() -> None:
+def test_hash_depends_on_the_sha256_of_weights_not_their_path() -> None:
     plan = resolved(RunConfig()).changed("facts", fingerprint="abc", weights_sha256="f00")
     a, b = plan.changed("arm", start="file:a.safetensors"), plan.changed("arm", start="file:/b/a.safetensors")
     assert a.hash == b.hash != a.changed("facts", fingerprint="abc", weights_sha256="f01").hash
@@ -72,11 +73,11 @@ def test_plans_are_immutable() -> None:
 
 
 def test_field_names_are_unique_across_sections() -> None:
-    assert len(fields()) == sum(len(model.model_fields) for model in SECTIONS.values())
+    assert len(plan_fields()) == sum(len(model.model_fields) for model in SECTIONS.values())
 
 
 def test_every_field_has_a_description() -> None:
-    assert [name for name, (_, field) in fields().items() if not field.description] == []
+    assert [name for name, (_, field) in plan_fields().items() if not field.description] == []
 
 
 def test_flags_override_file_preset_and_defaults(tmp_path) -> None:
@@ -95,7 +96,7 @@ def test_flags_override_file_preset_and_defaults(tmp_path) -> None:
     assert ("batch_size", "16", "flag") in settings.table()
 
 
-def test_the_default_learning_rate_depends_on_the_optimizer() -> None:
+def test_default_learning_rate_depends_on_the_optimizer() -> None:
     assert resolve_settings({"optimizer": "adam"}).plan.recipe.lr == 0.001
     assert resolve_settings({"optimizer": "sgd"}).plan.recipe.lr == 0.01
     assert resolve_settings({"optimizer": "adam", "lr": 0.5}).plan.recipe.lr == 0.5
@@ -161,7 +162,17 @@ def test_paths_become_absolute_and_names_contain_no_folder(tmp_path, monkeypatch
 
 
 def test_invalid_plan_files_are_reported(tmp_path) -> None:
-    for content, match in [("{}", "is invalid"), ('{"schema": 2, "plan": {}}', "schema 2"), ("[", "cannot be read")]:
+    for content, match in [
+        ("{}", "is invalid"),
+        ('{"schema": 2, "plan": {"new": 1}}', "schema 2"),
+        ("[", "cannot be read"),
+    ]:
         (tmp_path / "plan.json").write_text(content)
         with pytest.raises(DataError, match=match):
             read_plan(tmp_path)
+
+
+def test_pattern_is_described_in_words() -> None:
+    with pytest.raises(UsageError, match="tuning = frosen: expected fine-tuning mode: full, frozen") as error:
+        resolve_settings({"tuning": "frosen"})
+    assert "pattern" not in error.value.message

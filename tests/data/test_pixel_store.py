@@ -83,7 +83,7 @@ def test_all_eight_exif_orientations_give_equal_pixels(kind: str, side: int) -> 
         assert np.abs(shot - shots[0]).mean() < 0.5
 
 
-def test_an_image_with_damaged_exif_is_decoded() -> None:
+def test_image_with_damaged_exif_is_decoded() -> None:
     data = encoded(picture(32, 32), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff\xff\xff")
     with suppress_pillow_warnings():
         assert decode(data).shape == (32, 32, 3)
@@ -108,7 +108,7 @@ def test_integers_and_floats_are_scaled() -> None:
         decode(encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"))
 
 
-def test_grey_binary_palette_and_cmyk_are_converted() -> None:
+def test_gray_binary_palette_and_cmyk_are_converted() -> None:
     image = picture(40, 30)
     for mode in ("L", "1", "P"):
         data = encoded(image.convert(mode))
@@ -135,11 +135,11 @@ def test_transparency_is_composed_on_white() -> None:
     for transparency in (1, bytes([255, 0])):
         result = decode(encoded(palette, transparency=transparency))
         assert (result[:2] == 255).all() and (result[2:] == (200, 0, 0)).all()
-    grey = encoded(Image.new("L", (4, 4), 7), transparency=7)
-    assert (decode(grey) == 255).all()
+    gray = encoded(Image.new("L", (4, 4), 7), transparency=7)
+    assert (decode(gray) == 255).all()
 
 
-def test_the_first_frame_of_an_animation_is_decoded() -> None:
+def test_first_frame_of_an_animation_is_decoded() -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for kind in ("GIF", "WEBP"):
         data = encoded(
@@ -203,7 +203,7 @@ def psd() -> bytes:
     ],
 )
 @pytest.mark.parametrize("side", [0, 64])
-def test_a_file_that_is_not_an_image_is_refused_by_name(
+def test_file_that_is_not_an_image_is_refused_by_name(
     tmp_path: Path, name: str, data: bytes, words: str, side: int
 ) -> None:
     (tmp_path / name).write_bytes(data)
@@ -212,7 +212,7 @@ def test_a_file_that_is_not_an_image_is_refused_by_name(
     assert name in caught.value.message and words in caught.value.message and caught.value.exit_code == 3
 
 
-def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
+def test_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for name in ("gone.jpg", ".", "pipe.jpg"):
         with pytest.raises(DataError, match=r"cannot be read|is not a file"):
@@ -299,7 +299,7 @@ def test_store_contains_what_decode_returns(tmp_path: Path, root: Path) -> None:
     calls: list[tuple[int, int]] = []
     store = open_store(images, hash_files(images), side=32, threads=2, progress=lambda *a: calls.append(a))
     assert calls == [(i, 12) for i in range(1, 13)]
-    assert len(store) == 12 and store.side == 32 and store.bad == () and store.notes == ()
+    assert len(store) == 12 and store.bad == () and store.notes == ()
     for i, path in enumerate(images.paths):
         assert np.array_equal(store[i], decode(path, 32))
         assert tuple(store.sizes[i]) == store[i].shape[:2]
@@ -312,7 +312,7 @@ def test_store_contains_what_decode_returns(tmp_path: Path, root: Path) -> None:
     assert len(list(root.iterdir())) == 2
 
 
-def test_the_number_of_threads_does_not_change_a_byte(tmp_path: Path, root: Path) -> None:
+def test_number_of_threads_does_not_change_a_byte(tmp_path: Path, root: Path) -> None:
     images = photos(tmp_path / "photos", 40)
     contents = hash_files(images)
     open_store(images, contents, side=32, threads=1)
@@ -339,7 +339,7 @@ def test_sixteen_bit_files_are_noted(tmp_path: Path) -> None:
     contents = hash_files(images)
     for _ in range(2):
         store = open_store(images, contents, side=32, threads=1)
-        assert store.notes == ("1 images with more than 8 bits per value were scaled to 8.",)
+        assert store.notes == ("Scaled 1 image with more than 8 bits per value to 8.",)
 
 
 def spoil(folder: Path) -> ImageIndex:
@@ -374,7 +374,7 @@ def test_all_undecodable_files_are_named_or_left_out(tmp_path: Path, root: Path)
     assert len(list(root.iterdir())) == 2
 
 
-def test_a_file_that_is_wrongly_listed_as_undecodable_is_read(tmp_path: Path, root: Path) -> None:
+def test_file_that_is_wrongly_listed_as_undecodable_is_read(tmp_path: Path, root: Path) -> None:
     images = photos(tmp_path / "photos", 4)
     contents = hash_files(images)
     root.mkdir(parents=True)
@@ -387,12 +387,13 @@ def test_data_with_only_bad_files_is_refused(tmp_path: Path, root: Path) -> None
         (tmp_path / "photos" / name).parent.mkdir(parents=True)
         (tmp_path / "photos" / name).write_bytes(b"no image")
     images = read_index(str(tmp_path / "photos"))
-    with pytest.raises(DataError, match="None of the 2 images"):
+    with pytest.raises(DataError, match="None of the 2 images") as error:
         open_store(images, hash_files(images), side=32, threads=1, skip_bad=True)
+    assert error.value.hint == "Check that these are image files (JPEG, PNG, WEBP, BMP, GIF, TIFF)."
     assert [p.name for p in root.iterdir()] == ["undecodable.json"]
 
 
-def test_a_file_that_vanishes_or_changes_is_named_and_not_listed_as_undecodable(tmp_path: Path, root: Path) -> None:
+def test_file_that_vanishes_or_changes_is_named_and_not_listed_as_undecodable(tmp_path: Path, root: Path) -> None:
     images = photos(tmp_path / "photos", 6)
     contents = hash_files(images)
     original = images.paths[0].read_bytes()
@@ -471,7 +472,7 @@ def test_damaged_store_is_built_again(tmp_path: Path, root: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("offset", [0, 40, -1])
-def test_a_changed_byte_is_reported_at_the_first_access(tmp_path: Path, root: Path, offset: int) -> None:
+def test_changed_byte_is_reported_at_the_first_access(tmp_path: Path, root: Path, offset: int) -> None:
     images = photos(tmp_path / "photos", 6)
     contents = hash_files(images)
     open_store(images, contents, side=32, threads=1)
@@ -488,7 +489,7 @@ def test_a_changed_byte_is_reported_at_the_first_access(tmp_path: Path, root: Pa
     assert all(np.array_equal(store[i], decode(path, 32)) for i, path in enumerate(images.paths))
 
 
-def test_a_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = photos(tmp_path / "photos")
     contents = hash_files(images)
     usage = pixel_store.shutil.disk_usage(tmp_path)
@@ -498,7 +499,7 @@ def test_a_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, mon
     assert list(root.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = photos(tmp_path / "photos", 4)
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))

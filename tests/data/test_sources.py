@@ -88,7 +88,7 @@ def test_clutter_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "VAL"])
-def test_split_folders(tmp_path: Path, val: str) -> None:
+def test_split_folders_are_the_declared_splits(tmp_path: Path, val: str) -> None:
     touch(
         tmp_path, "train/a/1.jpg", "train/b/1.jpg", f"{val}/a/1.jpg", f"{val}/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg"
     )
@@ -102,7 +102,7 @@ def test_splits_with_different_classes_are_noted_or_refused(tmp_path: Path) -> N
     assert any("test of 'dog'" in note for note in read_index(str(tmp_path)).notes)
     touch(tmp_path, "test/dogs/1.jpg")
     message = refused(tmp_path)
-    assert "'dogs'" in message and "Did you mean 'dog'?" in message
+    assert "'dogs'" in message and "Use 'dog'." in message
     assert len(read_index(str(tmp_path), classes=("cat", "dog"))) == 5
 
 
@@ -119,10 +119,10 @@ def test_train_alone_is_a_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["1.jpg", "2.jpg"], "lie directly"),
+        (["1.jpg", "2.jpg"], "outside of class folders"),
         (["a/1.jpg", "b/1.jpg", "stray.jpg"], "stray.jpg"),
-        (["train/1.jpg", "test/2.jpg"], "lie directly"),
-        (["train/a/1.jpg", "train/b/1.jpg", "test/1.jpg"], "lie directly"),
+        (["train/1.jpg", "test/2.jpg"], "outside of class folders"),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/1.jpg"], "outside of class folders"),
         (["notes.txt"], "no class folders"),
         (["a/1.jpg"], "only one class"),
         (["a/1.jpg", "b/readme.txt"], "only one class"),
@@ -157,10 +157,10 @@ def test_links_out_of_the_folder_are_skipped(tmp_path: Path) -> None:
     images = read_index(str(root))
     assert images.keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg")
     assert [note.split(" (")[0] for note in images.notes] == [
-        "Skipped 1 links that lead back to a folder above them.",
-        "Skipped 2 links that lead nowhere.",
-        "Skipped 2 links that lead out of the folder",
-        "Skipped 1 files without an image suffix: 1 other.",
+        "Skipped 1 link back to a parent folder.",
+        "Skipped 2 links out of the folder",
+        "Skipped 2 links without a target.",
+        "Skipped 1 file without an image suffix: 1 other.",
     ]
     assert read_index(str(root), allow_outside=True).keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg", "b/out.jpg", "c/4.jpg")
 
@@ -180,9 +180,9 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_missing_and_unusable_sources_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "photos/a/1.jpg", "file.zip")
-    assert "Did you mean 'photos'?" in refused(tmp_path / "photo")
+    assert "Use 'photos'." in refused(tmp_path / "photo")
     (tmp_path / ".digit").mkdir()
-    assert "Did you mean 'digits'?" in refused(tmp_path / "digit")
+    assert "Use 'digits'." in refused(tmp_path / "digit")
     assert "neither a folder nor a manifest" in refused(tmp_path / "file.zip")
     assert "cannot be read" in refused("x" * 300)
 
@@ -194,7 +194,7 @@ def test_pick_and_without_select_images(tmp_path: Path) -> None:
     assert picked.without([0, np.int64(4)]).keys == ("1/1.jpg", "1/2.jpg", "10/0.jpg", "10/2.jpg")
     assert picked.without([0]).paths[0] == tmp_path / "1/1.jpg"
     touch(tmp_path, "trousers/1.jpg")
-    assert "Did you mean 'trousers'?" in refused(tmp_path, UsageError, classes=("1", "Trouser"))
+    assert "Use 'trousers'." in refused(tmp_path, UsageError, classes=("1", "Trouser"))
     assert "only '1'" in refused(tmp_path, UsageError, classes=("1",))
 
 
@@ -248,7 +248,7 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
     images = read_index(str(manifest(tmp_path, text)))
     assert images.keys == ("x/1.jpg", "y/3.jpg")
     assert any("2 rows of list.csv repeat" in note for note in images.notes)
-    assert any("'spilt'" in note and "Did you mean 'split'?" in note for note in images.notes)
+    assert any("'spilt'" in note and "did you mean 'split'?" in note for note in images.notes)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
     [
         ("", "empty"),
         ("path,label\n", "no rows"),
-        ("paths,label\nx/1.jpg,a\n", "Did you mean 'paths'?"),
+        ("paths,label\nx/1.jpg,a\n", "Use 'paths'."),
         ("file,label\nx/1.jpg,a\n", "no column 'path'"),
         ("path,label\nx/1.jpg,a\nx/2.jpg\n", "Row 2 of list.csv has no label"),
         ("path,label\nx/1.jpg,a\n,b\n", "Row 2 of list.csv has no path"),
@@ -269,10 +269,10 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
         ("path,label\nx/1.jpg,a\nx/1.jpg,b\n", "rows 1 and 2"),
         (
             "path,label,split\nx/1.jpg,a,train\nx/2.jpg,b,tset\n",
-            "Row 2 of list.csv has the split 'tset'. Did you mean 'test'?",
+            "Row 2 of list.csv has the split 'tset'. Use 'test'.",
         ),
-        ("path,label\nx/1.jpg,a\nx/7.jpg,b\nz/8.jpg,b\n", "2 of 3 files"),
-        ("path,label\nx,a\nx/1.jpg,b\n", "1 of 2 files"),
+        ("path,label\nx/1.jpg,a\nx/7.jpg,b\nz/8.jpg,b\n", "2 of the 3 files"),
+        ("path,label\nx,a\nx/1.jpg,b\n", "1 of the 2 files"),
         (b"path,label\nx/1.jpg,\xff\xfe\n", "cannot be read as csv"),
         ("path,label\nx/1.jpg,a\n".encode("utf-16"), "Save it as UTF-8."),
         ("path,label, label\nx/1.jpg,a,a\n", "has the column 'label' twice"),
@@ -296,7 +296,7 @@ def test_paths_spelt_as_on_another_system_are_converted(tmp_path: Path) -> None:
     path.write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
     images = read_index(str(path))
     assert len(images) == 3 and all(file.is_file() for file in images.paths)
-    assert any("3 paths of list.csv are spelt as on another system" in note for note in images.notes)
+    assert any("Converted 3 paths of list.csv from another system" in note for note in images.notes)
 
 
 def test_skipped_files_are_named_if_a_class_has_no_images(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_missing_files_of_100_000_rows_are_found_quickly(tmp_path: Path) -> None
     lines = (f"d{i % 10}/{i}.jpg,{i % 7}" for i in range(rows))
     (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines))
     start = time.perf_counter()
-    assert "98,000 of 100,000 files" in refused(tmp_path / "list.csv")
+    assert "98,000 of the 100,000 files" in refused(tmp_path / "list.csv")
     assert time.perf_counter() - start < 10
 
 

@@ -62,14 +62,14 @@ def units_of_one_class(draw: st.DrawFn) -> tuple[list[int], list[str], list[str]
 def test_split_of_undeclared_data(data: tuple[list[int], list[str], list[str]], seed: int, test_seed: int) -> None:
     labels, groups, contents = data
     images = index_of(labels, groups)
-    split = divide(images, seed=seed, test_seed=test_seed, contents=contents)
+    split = divide(images, seed=seed, test_seed=test_seed, content_hashes=contents)
     check_partition(images, split)
     check_together(groups, split)
     check_together(contents, split)
     for part in (split.train, split.val, split.test):
         assert set(images.labels[part]) == set(range(len(images.classes))), "every split has every class"
-    again = divide(images, seed=seed, test_seed=test_seed, contents=contents)
-    other = divide(images, seed=seed + 1, test_seed=test_seed, contents=contents)
+    again = divide(images, seed=seed, test_seed=test_seed, content_hashes=contents)
+    other = divide(images, seed=seed + 1, test_seed=test_seed, content_hashes=contents)
     assert parts(again) == parts(split)
     assert np.array_equal(other.test, split.test), "test depends on test_seed only"
     assert (split.declared, split.evaluation) == ("none", "test")
@@ -88,7 +88,7 @@ def test_proportions_without_groups_are_exact(counts: list[int], seed: int) -> N
 
 @fast_settings
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=30, max_size=150), st.integers(0, 9))
-def test_groups_of_mixed_classes(rows: list[tuple[int, int]], seed: int) -> None:
+def test_groups_of_mixed_classes_stay_together_or_are_refused(rows: list[tuple[int, int]], seed: int) -> None:
     """Groups that span classes stay together and every split has every class, or the data is refused."""
     labels, groups = [label for label, _ in rows], [f"g{group}" for _, group in rows]
     labels += [0, 1]
@@ -121,7 +121,7 @@ def test_uneven_groups_reach_about_the_shares() -> None:
             assert np.abs(share - 0.15).max() < 0.015
 
 
-def test_a_rare_class_is_in_every_split() -> None:
+def test_rare_class_is_in_every_split() -> None:
     split = divide(index_of([0] * 1000 + [1] * 3), seed=0)
     assert [sum(i >= 1000 for i in part) for part in parts(split)] == [1, 1, 1]
     with pytest.raises(DataError, match="'class 1' has 2 independent"):
@@ -140,7 +140,7 @@ def test_declared_splits_are_used() -> None:
     assert (split.declared, split.evaluation, split.val[0], split.test[0]) == ("train+val+test", "test", 40, 80)
 
 
-def test_train_and_val_only() -> None:
+def test_declared_val_is_used_for_evaluation_without_a_test_split() -> None:
     split = divide(declared("train", "val"), seed=3)
     assert (split.declared, split.evaluation, len(split.train), len(split.val), len(split.test)) == (
         "train+val",
@@ -151,7 +151,7 @@ def test_train_and_val_only() -> None:
     )
 
 
-def test_train_and_test_only() -> None:
+def test_val_is_split_off_train_if_only_test_is_declared() -> None:
     split = divide(declared("train", "test"), seed=3)
     assert (split.declared, split.evaluation, len(split.train), len(split.val)) == ("train+test", "test", 34, 6)
     assert np.array_equal(split.test, np.arange(40, 80))
@@ -186,17 +186,17 @@ def test_overlaps_between_splits_are_reported() -> None:
     groups = ("",) * 39 + ("g", "g") + ("",) * 79
     notes = overlaps(replace(images, groups=groups), divide(images, seed=0), contents)
     assert notes == [
-        "1 images are in both train and val, such as 000000.jpg and 000040.jpg.",
-        "1 images are in both train and test, such as 000000.jpg and 000080.jpg.",
-        "1 images are in both val and test, such as 000040.jpg and 000080.jpg.",
-        "1 groups are in both train and val, such as 000039.jpg and 000040.jpg.",
-        "1 images appear under two labels, such as 000002.jpg and 000003.jpg.",
+        "1 image is in both train and val, such as 000000.jpg and 000040.jpg.",
+        "1 image is in both train and test, such as 000000.jpg and 000080.jpg.",
+        "1 image is in both val and test, such as 000040.jpg and 000080.jpg.",
+        "1 group is in both train and val, such as 000039.jpg and 000040.jpg.",
+        "1 image has two labels, such as 000002.jpg and 000003.jpg.",
     ]
 
 
-def test_split_of_50_000_images() -> None:
+def test_split_of_50_000_images_keeps_its_shares() -> None:
     n = 50_000
     images = index_of([i % 10 for i in range(n)], [f"g{i // 3}" if i % 2 else "" for i in range(n)])
-    split = divide(images, seed=0, contents=[str(i // 2) for i in range(n)])
+    split = divide(images, seed=0, content_hashes=[str(i // 2) for i in range(n)])
     check_partition(images, split)
     assert abs(len(split.test) - 0.15 * n) < 20 and abs(len(split.val) - 0.15 * n) < 20

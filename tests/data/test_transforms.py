@@ -18,31 +18,11 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def test_streams_depend_only_on_their_arguments() -> None:
-    a = stream(1, "order", 2, 3).random(4)
-    stream(1, "order", 2, 4).random(100)
-    assert np.array_equal(a, stream(1, "order", 2, 3).random(4))
-    others = [stream(2, "order", 2, 3), stream(1, "augment", 2, 3), stream(1, "order", 3, 3), stream(1, "order", 2, 4)]
-    assert not any(np.array_equal(a, other.random(4)) for other in others)
-    with pytest.raises(ValueError, match="out of range"):
-        stream(1, "order", 1 << 24)
-
-
-def test_torch_streams_do_not_change_torchs_own_generator() -> None:
-    before = torch.get_rng_state()
-    with torch_stream(1, "init"):
-        a = torch.rand(3)
-    with torch_stream(1, "init"):
-        b = torch.rand(3)
-    assert torch.equal(a, b)
-    assert torch.equal(before, torch.get_rng_state())
-
-
 @given(st.integers(1, 300), st.integers(1, 300), st.floats(0.01, 1.0), st.integers(0, 1000))
 def test_boxes_are_within_the_photo(height: int, width: int, smallest: float, index: int) -> None:
     for box in (
         transforms.random_box(height, width, smallest, stream(0, "t", 0, index)),
-        transforms.centre_box(height, width),
+        transforms.center_box(height, width),
     ):
         top, left, h, w = box
         assert 0 <= top <= top + h <= height
@@ -78,9 +58,9 @@ def test_crop_and_resize_equals_pillows_antialiased_resize() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 50), st.integers(0, 20), st.integers(0, 10**6), st.floats(0, 1))
-def test_a_training_photo_depends_only_on_seed_epoch_and_index(seed, epoch, index, jitter) -> None:
+def test_training_photo_depends_only_on_seed_epoch_and_index(seed, epoch, index, jitter) -> None:
     augmentation = transforms.Augmentation(32, jitter=jitter)
-    single = transforms.training_photo(photo(40, 50), augmentation, seed, epoch, index)
+    single = transforms.augmented_image(photo(40, 50), augmentation, seed, epoch, index)
     images = [photo(60, 40), photo(40, 50), photo(33, 90)]
     batch = transforms.training_batch(images, [7, index, 9], augmentation, seed, epoch)
     assert torch.equal(single[0], batch[1])
@@ -96,22 +76,22 @@ def test_flip_can_be_switched_off_and_flips_half_when_on() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, 4:] = 255  # the right half is white
     off, on = (transforms.Augmentation(8, crop=1.0, flip=f) for f in (False, True))
-    right = [bool(transforms.training_photo(image, off, 0, 0, i)[0, 0, 4, 7] > 128) for i in range(400)]
-    flipped = [bool(transforms.training_photo(image, on, 0, 0, i)[0, 0, 4, 7] < 128) for i in range(400)]
+    right = [bool(transforms.augmented_image(image, off, 0, 0, i)[0, 0, 4, 7] > 128) for i in range(400)]
+    flipped = [bool(transforms.augmented_image(image, on, 0, 0, i)[0, 0, 4, 7] < 128) for i in range(400)]
     assert all(right)
     assert 160 <= sum(flipped) <= 240
 
 
-def test_jitter_changes_colours() -> None:
+def test_jitter_changes_colors() -> None:
     plain, jittered = (transforms.Augmentation(32, jitter=j) for j in (0.0, 0.4))
-    a, b = (transforms.training_photo(photo(40, 40), augmentation, 0, 0, 1) for augmentation in (plain, jittered))
+    a, b = (transforms.augmented_image(photo(40, 40), augmentation, 0, 0, 1) for augmentation in (plain, jittered))
     assert not torch.equal(a, b)
 
 
 def test_normalise_equals_torchvisions() -> None:
     batch = transforms.plain_batch([photo(40, 50), photo(60, 33)], 32)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    result = transforms.normalise(batch, mean, std, torch.device("cpu"))
+    result = transforms.normalize(batch, mean, std, torch.device("cpu"))
     expected = TF.normalize(batch.float() / 255, list(mean), list(std))
     assert torch.allclose(result, expected, atol=1e-6)
     assert result.is_contiguous(memory_format=torch.channels_last)
@@ -127,7 +107,7 @@ def test_mixup_is_a_permutation_with_a_share() -> None:
 
 
 @given(st.integers(1, 100), st.integers(2, 40), st.integers(0, 5))
-def test_an_epoch_has_every_photo_and_batches_of_one_size(count: int, size: int, epoch: int) -> None:
+def test_epoch_has_every_photo_and_batches_of_one_size(count: int, size: int, epoch: int) -> None:
     steps = -(-count // size)
     rows = [loader.training_rows(count, size, 3, epoch, step) for step in range(steps)]
     assert {len(r) for r in rows} == {size}
@@ -146,7 +126,7 @@ def test_plain_batches_have_every_photo_once() -> None:
     assert torch.equal(rows, transforms.plain_batch([images[i] for i in (6, 2, 4, 0, 1)], 16))
 
 
-def test_a_frozen_backbone_repeats_its_augmented_views() -> None:
+def test_frozen_backbone_repeats_its_augmented_views() -> None:
     photos = loader.ImageSubset([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
     training = loader.TrainingBatches(photos, 4, transforms.Augmentation(16), seed=0)
 

@@ -1,4 +1,4 @@
-"""Health checks: the probe equals plain torch, and runs with a planted fault get its finding and no other."""
+"""Health checks: runs with a planted fault get its finding and no other."""
 
 import copy
 import itertools
@@ -10,97 +10,32 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
 
 from headstart.config.resolve import resolve_settings
-from headstart.data import transforms
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
-from headstart.models import factory, structure
+from headstart.models import factory
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import runner
 from headstart.storage.journal import read_lines
-from headstart.telemetry.probe import Probe
 from tests.cli.test_main import run_python
-from tests.short_runs import command, finish, metrics, prepared
+from tests.short_runs import command, finish, metrics
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
 FEW = {**FAST, "fraction": 0.4}  # 25 steps an epoch, more or less
 
 
-@pytest.mark.parametrize("settings", [{}, {"norm": "none"}, {"shortcut": "off"}, {"network": "timm:test_resnet"}])
-def test_probe_equals_plain_torch(settings: dict[str, Any]) -> None:
-    context = prepared(image_size=24, **settings).context
-    probe = Probe(context)
-    copied = copy.deepcopy(context.network)
-    first = structure.layer_names(copied)[0]
-    with torch.no_grad():
-        context.network.get_submodule(first).weight.mul_(1.5)
-        copied.get_submodule(first).weight.mul_(1.5)
-    line = probe.line(3, 1)
-    photos = context.batches.photos
-    rows = np.linspace(0, len(photos) - 1, 8).round().astype(int)
-    images = transforms.normalise(
-        transforms.plain_batch(photos.pixels(rows), 24), context.mean, context.std, context.device
-    )
-    outputs: dict[str, torch.Tensor] = {}
-    for name in structure.block_names(copied):
-        copied.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out))
-    loss = F.cross_entropy(copied(images), torch.from_numpy(photos.labels[rows]))
-    for output in outputs.values():
-        output.retain_grad()
-    loss.backward()
-    assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
-    assert list(line["block_gradient_norm"]) == list(outputs) and len(outputs) > 3
-    for name, output in outputs.items():
-        assert line["block_gradient_norm"][name] == pytest.approx(float(output.grad.norm()), rel=1e-3)
-    assert line["distance_from_init"].pop(first) == pytest.approx(0.5) and set(line["distance_from_init"].values()) == {
-        0.0
-    }
-    assert all(0 < share < 1 for share in line["zero_activations"].values()) and set(line["dead_channels"]) <= set(
-        line["zero_activations"]
-    )
-
-
-def test_probe_counts_zeros_and_dead_filters_of_each_relu() -> None:
-    context = prepared(image_size=24).context
-    with torch.no_grad():
-        context.network.layer2[0].bn1.bias[
-            :32
-        ] = -20  # a quarter of its 128 filters, before the first ReLU of the block
-    line = Probe(context).line(0, 0)
-    assert line["dead_channels"]["layer2.0.conv1"] == pytest.approx(0.25)
-    assert line["zero_activations"]["layer2.0.conv1"] > 0.25
-    assert line["dead_channels"]["layer2.0.conv2"] == line["dead_channels"]["layer1.0.conv1"] == 0
-    relus = sum(isinstance(module, torch.nn.ReLU) for module in context.network.modules())
-    assert len(line["zero_activations"]) == 2 * (relus - 1) + 1  # each block uses its ReLU twice
-
-
-def test_probe_changes_no_state() -> None:
-    context = prepared(image_size=24, head="mlp:8").context
-    probe = Probe(context)
-    before = {name: tensor.clone() for name, tensor in context.network.state_dict().items()}
-    generator = torch.get_rng_state()
-    first = probe.line(0, 0)
-    assert probe.line(0, 0) == first
-    assert all(torch.equal(tensor, before[name]) for name, tensor in context.network.state_dict().items())
-    assert all(p.grad is None and p.requires_grad for p in context.network.parameters()) and context.network.training
-    assert torch.equal(torch.get_rng_state(), generator)
-    assert not any(module._forward_hooks for module in context.network.modules())
-
-
 def run_in(place: Path, **settings: Any) -> Path:
     try:
-        return runner.start(resolve_settings({**FEW, **settings}).plan, place, NullReporter())
+        return runner.run_new(resolve_settings({**FEW, **settings}).plan, place, NullReporter())
     except DivergedError:
         return next(place.glob("*/plan.json")).parent
 
@@ -202,7 +137,7 @@ def test_no_false_alarm_on_digits(settings: dict[str, Any], tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", LONGER_RUNS, ids=str)
 def test_no_false_alarm_on_larger_digits(settings: dict[str, Any], tmp_path: Path) -> None:
-    """Check six of the ten runs of docs/health.md; the other four are on photos."""
+    """Check six of the ten runs of docs/health.md; the other four are on images of clothing."""
     digits = {"source": "digits:6-9", "image_size": 16, "batch_size": 16, "fraction": 1.0, "epochs": "3ep"}
     assert_healthy(run_in(tmp_path, **digits, **settings))
 
@@ -226,7 +161,7 @@ def test_no_false_alarm_on_photos(
 
 def test_resumed_run_reports_a_finding_once(tmp_path: Path) -> None:
     plan = resolve_settings({**FEW, "lr": 1e-5, "epochs": "4ep"}).plan
-    folder = runner.start(plan, tmp_path, NullReporter(), until=2)
+    folder = runner.run_new(plan, tmp_path, NullReporter(), until=2)
     runner.resume(folder, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
     assert [line["kind"] for line in lines].count("finding") == 1
@@ -311,8 +246,8 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
 
 
 PLAN = {
-    "facts": {"class_names": ["a", "b", "c"]},
-    "recipe": {"optimizer": "sgd", "lr": 0.01},
+    "facts": {"class_names": ["a", "b", "c"], "class_counts": {}},
+    "recipe": {"optimizer": "sgd", "lr": 0.01, "class_weights": "none"},
     "network": {"norm": "batch", "shortcut": "on"},
     "arm": {"tuning": "full"},
 }
@@ -332,27 +267,47 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
         history.add({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "block_gradient_norm": flow,
                       "zero_activations": dead, "dead_channels": dead,
                       "distance_from_init": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
-        history.add({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}})
+        history.add(
+            {
+                "kind": "epoch",
+                "step": step,
+                "epoch": epoch,
+                "train": {"loss": loss},
+                "val": {"loss": loss},
+                "confusion": [],
+            }
+        )
     unhealthy = [finding for finding in checks.findings(history) if finding.unhealthy]
     assert len(unhealthy) <= 1
     for finding in unhealthy:
         assert finding.sentence.endswith(".") and "nan" not in finding.sentence and "None" not in finding.sentence
         json.dumps(finding.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
-    assert checks.healthy_words(history).startswith("Healthy" if learning else "Too early to say")
+    assert checks.describe_healthy(history).startswith("Healthy" if learning else "Too early to say")
 
 
 @pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
 @pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.05, 0.5, 1e30])
 @pytest.mark.parametrize("ratio", [1e-9, 1e-6, 0.5])
 def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, rate: float, ratio: float) -> None:
-    history = History({**PLAN, "recipe": {"optimizer": optimizer, "lr": rate}}, state="finished")
+    history = History(
+        {**PLAN, "recipe": {"optimizer": optimizer, "lr": rate, "class_weights": "none"}}, state="finished"
+    )
     for epoch in range(1, 5):
         history.add({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
         history.add(
             {"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}}
         )
-        history.add({"kind": "epoch", "step": 30 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}})
+        history.add(
+            {
+                "kind": "epoch",
+                "step": 30 * epoch,
+                "epoch": epoch,
+                "train": {"loss": 1.1},
+                "val": {"loss": 1.1},
+                "confusion": [],
+            }
+        )
     (finding,) = checks.findings(history)
     assert finding.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
     advised = re.search(r"Try --lr (\S+)[.]$", finding.advice)
@@ -407,30 +362,30 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
         assert finding.name == "degradation without vanishing"
         assert "all val images get the same prediction" in finding.evidence and "is 0.002 of that" in finding.evidence
     late = epochs_of([3.53, 2.21, 1.48], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
-    assert names_of(late) == [] and "Too early" in checks.healthy_words(late)  # it is still improving
+    assert names_of(late) == [] and "Too early" in checks.describe_healthy(late)  # it is still improving
     stays = epochs_of([1.31, 1.243, 1.239], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
     assert names_of(stays) == ["degradation without vanishing"]
     blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
-    assert names_of(blind) == [] and "Too early" in checks.healthy_words(blind)
+    assert names_of(blind) == [] and "Too early" in checks.describe_healthy(blind)
     single = epochs_of(
         [1.2, 0.6, 0.3], UNEQUAL, "finished", confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
     )
-    assert "Healthy" in checks.healthy_words(single)  # all val images are of one class
+    assert "Healthy" in checks.describe_healthy(single)  # all val images are of one class
     learns = epochs_of([1.35, 1.2, 1.0], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
-    assert names_of(learns) == [] and "Healthy" in checks.healthy_words(learns)
+    assert names_of(learns) == [] and "Healthy" in checks.describe_healthy(learns)
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
-    plan = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)]}}
+    plan = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)], "class_counts": {}}}
     history = epochs_of(losses, plan, "finished", ratio=1e-3, gradient_ratio=0.5)
-    assert names_of(history) == [] and checks.healthy_words(history).startswith("Too early to say")
+    assert names_of(history) == [] and checks.describe_healthy(history).startswith("Too early to say")
     stuck = epochs_of([4.65] * 30, plan, "finished", ratio=1e-3, gradient_ratio=0.5)
     assert names_of(stuck) == ["degradation without vanishing"]
 
 
 def test_large_updates_of_a_slowly_improving_run_are_no_finding() -> None:
-    many = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)]}}
+    many = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)], "class_counts": {}}}
     assert names_of(epochs_of([4.7, 4.3, 3.9], many, "finished", ratio=0.18)) == []
     rare = {**PLAN, "facts": {"class_names": ["a", "b"], "class_counts": {"a": 95, "b": 5}}}
     assert names_of(epochs_of([0.25, 0.18, 0.13], rare, "finished", ratio=0.18)) == []
@@ -449,7 +404,7 @@ def test_loss_far_above_the_uniform_loss_is_found_after_one_epoch() -> None:
 
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
 def test_advice_is_a_tenth_of_the_rate_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
-    plan = {**PLAN, "recipe": {"optimizer": "adam", "lr": rate}}
+    plan = {**PLAN, "recipe": {"optimizer": "adam", "lr": rate, "class_weights": "none"}}
     (finding,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, "finished", ratio=ratio))
     assert finding.advice == f"Try --lr {min(advised, 0.01):g}."
 
@@ -461,7 +416,16 @@ def test_learning_rate_in_warmup_is_not_too_low() -> None:
         history.add(
             {"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "update_ratio": {"conv1": 2e-5, "fc": 2e-5}}
         )
-        history.add({"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": 1.1}, "val": {"loss": 1.1}})
+        history.add(
+            {
+                "kind": "epoch",
+                "step": 50 * epoch,
+                "epoch": epoch,
+                "train": {"loss": 1.1},
+                "val": {"loss": 1.1},
+                "confusion": [],
+            }
+        )
     assert names_of(history) == []
     assert [update for *_, update in history.updates()] == pytest.approx([1e-4, 1e-4])
 
@@ -477,19 +441,19 @@ def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
         "distance_from_init": {},
     }
     history.add({**probe, "step": 0, "epoch": 0, "loss": 6.2})
-    (line,) = checks.new_findings(history, noticed)
+    (line,) = checks.finding_lines(history, noticed)
     assert line["name"] == "exploding gradients" and not line["withdrawn"] and noticed == {"exploding gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
         history.add(
             {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}}
         )
     history.add({**probe, "step": 150, "epoch": 3, "loss": 0.5})
-    assert checks.new_findings(history, noticed) == []  # it may come back
+    assert checks.finding_lines(history, noticed) == []  # it may come back
     history.state = "finished"
-    (line,) = checks.new_findings(history, noticed)
+    (line,) = checks.finding_lines(history, noticed)
     assert line["name"] == "exploding gradients" and line["withdrawn"] and checks.unhealthy_findings(history) == []
     history.state = "diverged"  # a finding that another cause hides is checked all the same
-    lines = checks.new_findings(history, {"exploding gradients"})
+    lines = checks.finding_lines(history, {"exploding gradients"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("learning rate too high", False), ("exploding gradients", True),
     ]  # fmt: skip
@@ -510,7 +474,7 @@ def test_hidden_findings_are_not_withdrawn() -> None:
         "distance_from_init": {},
     }
     unstable.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
-    lines = checks.new_findings(unstable, {"learning rate too high", "dead filters"})
+    lines = checks.finding_lines(unstable, {"learning rate too high", "dead filters"})
     assert [(line["name"], line["withdrawn"]) for line in lines] == [
         ("exploding gradients", False), ("dead filters", True),
     ]  # fmt: skip
@@ -522,7 +486,7 @@ def test_hidden_findings_are_not_withdrawn() -> None:
             {**faded, "dead_channels": {"layer2": share}},
         ]
         assert names_of(stuck) == [name]
-        assert not any(line["withdrawn"] for line in checks.new_findings(stuck, {"vanishing gradients"}))
+        assert not any(line["withdrawn"] for line in checks.finding_lines(stuck, {"vanishing gradients"}))
 
 
 def test_improving_run_has_no_finding() -> None:
@@ -530,8 +494,8 @@ def test_improving_run_has_no_finding() -> None:
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
     assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
     assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, "finished")) == []
-    assert checks.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
-    assert checks.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
+    assert checks.describe_healthy(epochs_of([2.0], PLAN)).startswith("Too early to say")
+    assert checks.describe_healthy(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
 
 
 def test_prior_entropy_is_that_of_the_class_frequencies() -> None:

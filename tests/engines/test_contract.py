@@ -116,21 +116,23 @@ def test_one_process_at_a_time_runs_a_plan(tmp_path: Path, monkeypatch) -> None:
     with locked(tmp_path, f".{plan.hash[:16]}.lock"):
         answer = execute.answer_job(contract.job(tmp_path, plan), NullReporter())
     with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
-        job_protocol.folders(answer)
+        job_protocol.decode_answer(answer)
     assert list(runs_in(tmp_path)) == []
 
 
 def test_packed_runs_are_unpacked_unchanged(tmp_path: Path) -> None:
-    (run,) = job_protocol.folders(execute.answer_job(contract.job(tmp_path / "a", contract.plan(0)), NullReporter()))
+    (run,) = job_protocol.decode_answer(
+        execute.answer_job(contract.job(tmp_path / "a", contract.plan(0)), NullReporter())
+    )
     (run / "lock").touch()
-    parcel = pack([run])
-    placed = unpack(parcel, tmp_path / "b")
+    archive = pack([run])
+    placed = unpack(archive, tmp_path / "b")
     files = {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != "lock"}
     copy = placed[run.name]
     assert {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()} == files
-    assert unpack(parcel, tmp_path / "b") == placed  # the second time it is replaced, not duplicated
+    assert unpack(archive, tmp_path / "b") == placed  # the second time it is replaced, not duplicated
     (copy / "plan.json").write_text(json.dumps({"hash": "another"}))
-    assert unpack(parcel, tmp_path / "b")[run.name] != copy
+    assert unpack(archive, tmp_path / "b")[run.name] != copy
     assert {p.name for p in (tmp_path / "b").iterdir()} == {run.name, f"{run.name}-2"}
 
 
@@ -177,15 +179,15 @@ def test_shared_backbone_is_packed_once(tmp_path: Path) -> None:
         (run / "model").mkdir(parents=True)
         (run / "plan.json").write_text(json.dumps({"hash": run.name}))
         os.link(backbone, run / "model" / "backbone.safetensors")
-    parcel = pack(runs)
-    assert len(parcel) < 110_000
-    placed = unpack(parcel, tmp_path / "b")
+    archive = pack(runs)
+    assert len(archive) < 110_000
+    placed = unpack(archive, tmp_path / "b")
     paths = [placed[run.name] / "model" / "backbone.safetensors" for run in runs]
     assert all(path.read_bytes() == backbone.read_bytes() for path in paths)
     assert paths[0].stat().st_ino == paths[1].stat().st_ino != backbone.stat().st_ino
 
 
-def test_links_of_a_parcel_cannot_lead_out_of_it(tmp_path: Path) -> None:
+def test_links_of_an_archive_cannot_lead_out_of_it(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

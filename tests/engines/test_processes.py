@@ -67,7 +67,7 @@ def test_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_
     engine.close()
     assert index == 0 and len(messages) == MAX_LOST_WORKERS - 1
     with pytest.raises(ResourceError, match="small seed 4 ended with exit code 7") as error:
-        job_protocol.folders(answer)
+        job_protocol.decode_answer(answer)
     assert error.value.exit_code == 5
 
 
@@ -78,7 +78,7 @@ def _parent(folder: str, count: int, log: str) -> None:
     engine = ProcessEngine(count, NullReporter())
     try:
         for _, answer in engine.run([contract.job(Path(folder), contract.plan(seed, 100_000)) for seed in range(3)]):
-            job_protocol.folders(answer)
+            job_protocol.decode_answer(answer)
     except InterruptedRunError as error:
         engine.close()
         os._exit(error.exit_code)
@@ -125,14 +125,14 @@ def test_threads_are_measured_once_and_written_to_the_study(monkeypatch, tmp_pat
     spec = build_study_spec("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
     before = child_processes()
     with own_cache(tmp_path):
-        resolved = factory.resolve_engine(spec, "processes", NullReporter())
+        resolved = factory.choose_threads(spec, "processes", NullReporter())
         assert resolved.plan.machine.threads == 1 and child_processes() == before
         (cached,) = (tmp_path / "machine").glob("processes-*.json")
         rates = read_json(cached)["rates"]
         assert set(rates) == {"1", "2"} and min(rates.values()) > 0
         monkeypatch.setattr(throughput, "measure_rates", None)  # the second call reads the cache
-        assert factory.resolve_engine(spec, "processes", NullReporter()) == resolved
-    assert factory.resolve_engine(spec, "local", NullReporter()) == spec
+        assert factory.choose_threads(spec, "processes", NullReporter()) == resolved
+    assert factory.choose_threads(spec, "local", NullReporter()) == spec
 
 
 def test_signal_is_answered_with_one_interruption(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_signal_is_answered_with_one_interruption(tmp_path: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     ((_, answer),) = answers
     with pytest.raises(InterruptedRunError) as error:
-        job_protocol.folders(answer)
+        job_protocol.decode_answer(answer)
     assert error.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) == before
 
 

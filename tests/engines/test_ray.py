@@ -57,11 +57,11 @@ def test_runs_return_from_a_node_without_access_to_the_study(cluster, engine: Ra
     plan = contract.plan(50, 60)
     paused = json.loads(contract.job(tmp_path, plan)) | {"until": 1}
     ((_, answer),) = remote.run([json.dumps(paused)])
-    (folder,) = job_protocol.folders(answer)
+    (folder,) = job_protocol.decode_answer(answer)
     (rung,) = runs_in(tmp_path)
     assert rung.folder == folder and len(rung.epochs) == 1 and not rung.done
     ((_, answer),) = remote.run([contract.job(tmp_path, plan)])  # it continues from the returned checkpoint
-    assert job_protocol.folders(answer) == [folder]
+    assert job_protocol.decode_answer(answer) == [folder]
     (run,) = runs_in(tmp_path)
     steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
     assert run.done and steps == list(range(1, 61))
@@ -80,7 +80,7 @@ def test_missing_resources_and_missing_ray_are_errors(cluster, engine: RayEngine
 
 
 @pytest.mark.slow
-def test_a_study_survives_the_loss_of_a_node(cluster, engine: RayEngine, tmp_path: Path) -> None:
+def test_study_survives_the_loss_of_a_node(cluster, engine: RayEngine, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1)
     with own_cache(tmp_path / "cache"):
         whole = start_study(tmp_path / "whole", budgets="60st")

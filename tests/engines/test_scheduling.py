@@ -6,7 +6,7 @@ from itertools import permutations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headstart.engines.scheduling import MIN_TIME_SAVED_SHARE, TAIL, schedule_jobs
+from headstart.engines.scheduling import MAX_REORDERED_JOBS, MIN_TIME_SAVED_SHARE, schedule_jobs
 
 
 def makespan(seconds: list[float], order, workers: int) -> float:
@@ -24,12 +24,12 @@ def test_order_is_within_20_percent_of_the_optimum(seconds: list[float], workers
     assert makespan(seconds, schedule_jobs(seconds, workers), workers) <= 1.2 * best
 
 
-@given(st.lists(st.floats(0, 1e4), max_size=3 * TAIL), st.integers(1, 8))
+@given(st.lists(st.floats(0, 1e4), max_size=3 * MAX_REORDERED_JOBS), st.integers(1, 8))
 def test_order_is_a_permutation_and_ends_no_later(seconds: list[float], workers: int) -> None:
     order = schedule_jobs(seconds, workers)
     assert sorted(order) == list(range(len(seconds)))
     assert makespan(seconds, order, workers) <= makespan(seconds, range(len(seconds)), workers) * (1 + 1e-9)
-    assert order[: -TAIL or None] == list(range(len(order)))[: -TAIL or None]
+    assert order[: -MAX_REORDERED_JOBS or None] == list(range(len(order)))[: -MAX_REORDERED_JOBS or None]
 
 
 def test_jobs_of_a_typical_study_leave_no_worker_idle() -> None:

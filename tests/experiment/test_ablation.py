@@ -17,7 +17,7 @@ from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
 from tests.diagnostics.test_checks import FAST
-from tests.training.test_setup import photos
+from tests.training.test_setup import write_images
 
 
 def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: str) -> ablation.FactorialCell:
@@ -25,14 +25,16 @@ def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: 
     return ablation.FactorialCell(network, shortcut, norm, correct, (ratio, ratio), ())
 
 
-def test_a_factor_prevents_vanishing_only_where_the_numbers_show_it() -> None:
-    plan = resolve_settings(FAST).plan
+def test_factor_prevents_vanishing_only_where_the_numbers_show_it() -> None:
+    plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": 200})
     cells = [make_cell(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
-             for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SWITCHES]  # fmt: skip
+             for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SHORTCUTS]  # fmt: skip
     summary = ablation.ablation_summary(cells, plan)
     effects = {(e["network"], e["norm"]): e for e in summary["effects"] if e["switch"] == "shortcut"}
     sentences = {key: effect["sentence"] for key, effect in effects.items()}
-    assert effects["resnet18", "batch"]["orders"] == 0 and effects["resnet50", "none"]["orders"] == pytest.approx(18)
+    assert effects["resnet18", "batch"]["ratio_decades_after"] == 0 and effects["resnet50", "none"][
+        "ratio_decades_after"
+    ] == pytest.approx(18)
     assert effects["resnet18", "batch"]["accuracy"] == pytest.approx(0.3)
     assert "prevent vanishing" in sentences["resnet50", "none"]
     assert "prevent vanishing" not in sentences["resnet18", "batch"]
@@ -43,8 +45,9 @@ def shortcut_sentence(on: tuple[float, float], off: tuple[float, float], *findin
     """Return the sentence on shortcuts for these gradient ratios, before and after training, with and without them."""
     cells = [ablation.FactorialCell(depth, s, n, np.ones((1, 200), int), on if s == "on" else off,
                                     findings if s == "on" else ())
-             for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SWITCHES]  # fmt: skip
-    return str(ablation.ablation_summary(cells, resolve_settings(FAST).plan)["effects"][0]["sentence"])
+             for depth in ablation.DEPTHS for n in ablation.NORMS for s in ablation.SHORTCUTS]  # fmt: skip
+    plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": 200})
+    return str(ablation.ablation_summary(cells, plan)["effects"][0]["sentence"])
 
 
 def test_sentences_agree_with_the_table() -> None:
@@ -70,12 +73,12 @@ def test_intervals_of_equal_predictions_allow_for_images_that_were_not_drawn() -
     assert low == -high and 0.005 < high < 0.03
     difference = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 205)
     mean, *ends = ablation._difference(difference[None])
-    expected = stats.ttest_1samp(difference, 0).confidence_interval(ablation.LEVEL)
+    expected = stats.ttest_1samp(difference, 0).confidence_interval(ablation.EFFECT_CONFIDENCE_LEVEL)
     assert ends == pytest.approx(expected) and mean == difference.mean()
 
 
 def test_starts_are_random_weights_only(tmp_path: Path) -> None:
-    assert "scratch:torch" in ablation.STARTS and "imagenet" not in ablation.STARTS
+    assert "scratch:torch" in ablation.RANDOM_STARTS and "imagenet" not in ablation.RANDOM_STARTS
     with pytest.raises(UsageError, match="random weights"):
         ablation.run_ablation("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", NullReporter())
 
@@ -86,21 +89,21 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
     source = settings.pop("source")
-    first = ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine="local")
+    first = ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local")
     folders = sorted(path.parent for path in Path(first["folder"]).glob("*/plan.json"))
     assert len(folders) == 4 and all((folder / "result.json").exists() for folder in folders)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
-    assert ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine="local") == first
+    assert ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local") == first
     assert [(folder / "result.json").stat().st_mtime_ns for folder in folders] == stamps
     accuracies = {(cell["shortcut"], cell["norm"]): cell["accuracy"] for cell in first["cells"]}
     results = [read_json(folder / "result.json") for folder in folders]
     assert sorted(accuracies.values()) == pytest.approx(sorted(result["test"]["accuracy"] for result in results))
     effect = next(e for e in first["effects"] if e["switch"] == "shortcut" and e["norm"] == "batch")
     assert effect["accuracy"] == pytest.approx(accuracies["on", "batch"] - accuracies["off", "batch"])
-    assert effect["low"] <= effect["accuracy"] <= effect["high"] and math.isfinite(effect["orders"])
+    assert effect["low"] <= effect["accuracy"] <= effect["high"] and math.isfinite(effect["ratio_decades_after"])
 
 
-def test_the_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # no runs to reuse
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
@@ -108,7 +111,7 @@ def test_the_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkey
     work = execute.answer_job
 
     def interrupted_work(text: str, reporter: Reporter) -> str:
-        started.append(job_protocol.title(text))
+        started.append(job_protocol.job_title(text))
         if len(started) < 3:
             return work(text, reporter)
         if len(started) == 3:  # during a run, whose hint names only that run
@@ -120,12 +123,12 @@ def test_the_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkey
     for precision in ("fp32", "bf16"):  # another measurement may give another precision
         monkeypatch.setattr(ablation, "common_precision", lambda runs, precision=precision: precision)
         with pytest.raises(InterruptedRunError) as stop:
-            ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine="local")
+            ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local")
         assert stop.value.hint == ablation.RESUME_HINT and stop.value.exit_code == 130
     monkeypatch.setattr(execute, "answer_job", work)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ablation-*/*/result.json")}
     assert len(started) == 4 and len(results) == 2
-    summary = ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine="local")
+    summary = ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local")
     (folder,) = tmp_path.glob("ablation-*")
     assert summary["folder"] == str(folder)
     runs = list(runs_in(folder))
@@ -135,12 +138,12 @@ def test_the_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(("fraction", "health"), [(0.2, "too early to say"), (1.0, "healthy")])
-def test_the_health_of_a_cell_is_that_of_its_run(
+def test_health_of_a_cell_is_that_of_its_run(
     fraction: float, health: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
-    summary = ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter(), engine="local")
+    summary = ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter(), engine_name="local")
     runs = {
         (run.plan["network"]["shortcut"], run.plan["network"]["norm"]): run.folder
         for run in runs_in(Path(summary["folder"]))
@@ -158,12 +161,21 @@ def test_evaluation_is_on_val_without_a_test_split(tmp_path: Path, monkeypatch: 
     plan = {**FAST, "epochs": "1ep", "batch_size": 8}
     del plan["source"]
     counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
-    source = photos(tmp_path / "photos", counts)
-    summary = ablation.run_ablation(str(source), plan, tmp_path / "runs", NullReporter(), engine="local")
+    source = write_images(tmp_path / "photos", counts)
+    summary = ablation.run_ablation(str(source), plan, tmp_path / "runs", NullReporter(), engine_name="local")
     assert "evaluated on 8 images of val, which also selected each network's epoch" in summary["sentences"][0]
-    source = photos(tmp_path / "one", counts | {"test/dark": 1})
+    source = write_images(tmp_path / "one", counts | {"test/dark": 1})
     with pytest.raises(DataError, match="The test split has 1 image, and an ablation needs at least 2"):
-        ablation.run_ablation(str(source), plan, tmp_path / "runs", NullReporter(), engine="local")
+        ablation.run_ablation(str(source), plan, tmp_path / "runs", NullReporter(), engine_name="local")
+
+
+def test_changed_images_are_an_error_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
+    monkeypatch.setattr(ablation, "_run", lambda *_: None)  # as if the runs had other hashes
+    settings = {**FAST, "epochs": "1ep"}
+    with pytest.raises(DataError, match="changed during the ablation") as error:
+        ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter())
+    assert "Restore them" in error.value.hint
 
 
 @pytest.mark.parametrize("seeds", [0, -1])

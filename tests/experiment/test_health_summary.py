@@ -18,7 +18,7 @@ from headstart.engines.processes import ProcessEngine
 from headstart.experiment import study
 from headstart.experiment.health_summary import HealthSummary
 from headstart.reporter import NullReporter
-from headstart.results.diagnosis import diagnose, sentences
+from headstart.results.diagnosis import describe_diagnoses, diagnose
 from headstart.runs import runner
 from tests.short_runs import SMALL
 from tests.tensorboard_server import points
@@ -40,12 +40,14 @@ def make_record(seed: int, *names: str) -> RunRecord:
 
 def test_each_finding_of_an_arm_is_reported_once_and_counted_at_the_end() -> None:
     health, role = HealthSummary(), {"variant": "a", "stage": "main"}
-    assert health.new_findings({**role, "stage": "search"}, make_record(0, "slow")) == []
-    assert health.new_findings(role, make_record(1)) == []
-    assert health.new_findings(role, make_record(2, "slow")) == ["Slow in a, seed 2: It is slow."]
+    assert health.new_finding_sentences({**role, "stage": "search"}, make_record(0, "slow")) == []
+    assert health.new_finding_sentences(role, make_record(1)) == []
+    assert health.new_finding_sentences(role, make_record(2, "slow")) == ["Slow in a, seed 2: It is slow."]
     assert health.summary(Path("S")) == []  # one run, and it has been reported
-    assert health.new_findings(role, make_record(3, "slow", "steep")) == ["Steep in a, seed 3: It is steep."]
-    assert health.new_findings({**role, "variant": "b"}, make_record(4, "slow")) == ["Slow in b, seed 4: It is slow."]
+    assert health.new_finding_sentences(role, make_record(3, "slow", "steep")) == ["Steep in a, seed 3: It is steep."]
+    assert health.new_finding_sentences({**role, "variant": "b"}, make_record(4, "slow")) == [
+        "Slow in b, seed 4: It is slow."
+    ]
     health.add(role, make_record(3, "slow", "steep"))  # an interim analysis requests earlier seeds again
     health.add({**role, "variant": "c"}, make_record(5, "slow"))  # done before the study was resumed
     hint = "Run `headstart diagnose S` for details."
@@ -55,23 +57,31 @@ def test_each_finding_of_an_arm_is_reported_once_and_counted_at_the_end() -> Non
     ]
 
 
-def test_a_finding_that_no_longer_holds_at_the_end_is_not_reported(tmp_path: Path) -> None:
+def test_finding_that_no_longer_holds_at_the_end_is_not_reported(tmp_path: Path) -> None:
     """The record has a finding of an early epoch; by its end the run is healthy, also for `diagnose`."""
-    runner.start(resolve_settings({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, NullReporter())
+    runner.run_new(resolve_settings({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, NullReporter())
     (folder,) = tmp_path.iterdir()
     line = {"kind": "finding", "step": 3, "name": "learning rate too high", "sentence": "It was."}
     with (folder / "metrics.jsonl").open("a") as journal:
         journal.write(json.dumps(line) + "\n")
     (run,) = runs_in(tmp_path)
     assert run.unhealthy_findings == [] and diagnose(folder)[0].healthy
-    assert HealthSummary().new_findings({"variant": "a", "stage": "main"}, run) == []
+    assert HealthSummary().new_finding_sentences({"variant": "a", "stage": "main"}, run) == []
+
+
+def test_incomplete_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
+    run = RunRecord(tmp_path, {}, "", {}, {})
+    (tmp_path / "checkpoints" / "step-00000010-0001.tmp-7").mkdir(parents=True)
+    assert not run.has_checkpoint
+    (tmp_path / "checkpoints" / "step-00000010-0001").mkdir()
+    assert run.has_checkpoint
 
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose learning rate is too low."""
     tiny = {**SMALL, "network": "timm:test_resnet", "epochs": "66st", "lr": 1e-7}
-    return runner.start(resolve_settings(tiny).plan, tmp_path_factory.mktemp("slow"), NullReporter())
+    return runner.run_new(resolve_settings(tiny).plan, tmp_path_factory.mktemp("slow"), NullReporter())
 
 
 def diagnose_copies(slow: Path, parent: Path, runs: list[dict[str, Any]]) -> list[str]:
@@ -82,7 +92,7 @@ def diagnose_copies(slow: Path, parent: Path, runs: list[dict[str, Any]]) -> lis
         for section, new in changes.items():
             content["plan"][section] |= new
         (folder / "plan.json").write_text(json.dumps(content))
-    return [line.partition(". ")[0] for line in sentences(diagnose(parent))]
+    return [line.partition(". ")[0] for line in describe_diagnoses(diagnose(parent))]
 
 
 def test_sentences_name_the_runs_of_a_finding(slow: Path, tmp_path: Path) -> None:
@@ -135,7 +145,7 @@ def test_sentences_name_the_runs_of_a_finding(slow: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "engine", [LocalEngine(NullReporter()), ProcessEngine(2, NullReporter())], ids=["local", "processes"]
 )
-def test_a_study_reports_the_findings_of_its_arms(
+def test_study_reports_the_findings_of_its_arms(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))

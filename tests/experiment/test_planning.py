@@ -12,13 +12,14 @@ from PIL import Image
 from headstart.analysis.contrasts import compute_contrasts
 from headstart.analysis.run_records import runs_in
 from headstart.cli.main import main
-from headstart.config.duration import seconds
+from headstart.config.duration import parse_seconds
 from headstart.config.study_file import StudySpec, read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.errors import UsageError
 from headstart.experiment import planning, study
 from headstart.experiment.workload import RunCost, fit_time_budget, predicted_seconds
+from headstart.hardware import devices
 from headstart.reporter import NullReporter
 
 
@@ -26,7 +27,9 @@ def make_spec(**settings: object) -> StudySpec:
     return build_study_spec("digits:0-3", ("scratch", "scratch+frozen"), None, None, None, None, settings)
 
 
-costs = st.builds(RunCost, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1), each=st.floats(0, 10))
+costs = st.builds(
+    RunCost, st.integers(20, 5000), st.integers(4, 64), st.floats(1e-4, 0.1), overhead_seconds_per_run=st.floats(0, 10)
+)
 limits = st.floats(1, 1e6)
 options = st.fixed_dictionaries({"keep_seeds": st.booleans(), "keep_epochs": st.booleans()})
 
@@ -42,7 +45,7 @@ def fitted(spec: StudySpec, costs: list[RunCost], limit: float, options: dict[st
 
 
 @given(st.lists(costs, min_size=2, max_size=2), limits, limits, st.integers(1, 12), st.integers(1, 15), options)
-def test_the_fit_is_within_the_limit_and_never_shrinks_with_more_time(costs, a, b, seeds, epochs, options) -> None:
+def test_fit_is_within_the_limit_and_never_shrinks_with_more_time(costs, a, b, seeds, epochs, options) -> None:
     spec = make_spec(seeds=seeds, epochs=f"{epochs}ep")
     less, more = (fitted(spec, costs, limit, options) for limit in sorted((a, b)))
     if less is not None:
@@ -53,7 +56,7 @@ def test_the_fit_is_within_the_limit_and_never_shrinks_with_more_time(costs, a, 
 
 
 @given(st.lists(costs, min_size=2, max_size=2), limits, st.integers(2, 15))
-def test_the_fit_is_the_longest_study_within_the_limit(costs, limit, epochs) -> None:
+def test_fit_is_the_longest_study_within_the_limit(costs, limit, epochs) -> None:
     """Against an exhaustive search in the order of the rule."""
     spec = make_spec(epochs=f"{epochs}ep")
     order = [(count, epochs) for count in range(10, 2, -1)] + [(3, fewer) for fewer in range(epochs - 1, 1, -1)]
@@ -72,7 +75,7 @@ def test_budgets_and_lengths_in_steps_do_not_change_and_a_source_is_counted() ->
         assert fit.protocol.seeds == 3 and (fit.budgets, fit.plan) == (spec.budgets, spec.plan)
         with pytest.raises(UsageError, match="too short"):
             fit_time_budget(spec, lambda s: predicted_seconds(s, costs), limit - 1, keep_seeds=False, keep_epochs=False)
-    slow = [RunCost(80, 8, 1.0, each=2.0)] * 2
+    slow = [RunCost(80, 8, 1.0, overhead_seconds_per_run=2.0)] * 2
     spec = make_spec(epochs="2ep", seeds=4, grid="0.1,0.01", survivors=1, search_seeds=2)  # 2 + 2 + 4 runs for each arm
     assert predicted_seconds(spec, slow) == predicted_seconds(spec, costs) + 2 * 8 * 2.0
     spec = make_spec(epochs="2ep", source_epochs="3ep")
@@ -83,11 +86,11 @@ def test_budgets_and_lengths_in_steps_do_not_change_and_a_source_is_counted() ->
     ("text", "expected"), [("90s", 90), ("20m", 1200), ("2h", 7200), ("1h30m", 5400), ("1.5 h", 5400)]
 )
 def test_durations_are_parsed(text: str, expected: float) -> None:
-    assert seconds(text) == expected
+    assert parse_seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["20", "m", "0m", "-5m", "20 days", "2h ago", "nan s"])
-def test_an_invalid_duration_is_an_error(text: str) -> None:
+def test_invalid_duration_is_an_error(text: str) -> None:
     with pytest.raises(UsageError, match=r"time.budget.*not a time"):
         make_spec(time_budget=text)
 
@@ -96,11 +99,11 @@ TINY = {"precision": "fp32", "threads": 1, "grid": "0.01", "survivors": 1, "sear
 
 
 def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path: Path) -> None:
-    folder = planning.begin(make_spec(**TINY), {"time_budget"}, tmp_path, NullReporter())
+    folder = planning.begin_within_time_budget(make_spec(**TINY), {"time_budget"}, tmp_path, NullReporter())
     rules = tomllib.loads((folder / "study.toml").read_text())["protocol"]
     assert (rules["time_budget"], rules["seeds"]) == ("1000h", 10)
     declared = read_study(folder / "study.toml")  # a declared study does not change
-    again = planning.begin(declared, None, tmp_path, NullReporter())
+    again = planning.begin_within_time_budget(declared, None, tmp_path, NullReporter())
     assert read_study(again) == read_study(folder)
     without = {**TINY, "time_budget": "", "seeds": 10}
     assert read_study(folder).hash == StudySpec(make_spec(**without).protocol, read_study(folder).plan).hash
@@ -108,19 +111,21 @@ def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path
     assert "4 seeds" in lines[0] and " images in all: about " in lines[-1]
     before = list(tmp_path.iterdir())
     with pytest.raises(UsageError, match=r"time budget of 1 s is too short: 3 seeds of 2ep take about"):
-        planning.begin(make_spec(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, NullReporter())
+        planning.begin_within_time_budget(
+            make_spec(**{**TINY, "time_budget": "1s"}), {"time_budget"}, tmp_path, NullReporter()
+        )
     with pytest.raises(UsageError, match=r"5 seeds of 8ep take about"):
         planning.describe_plan(make_spec(**{**TINY, "time_budget": "1s"}), {"seeds", "epochs"}, NullReporter())
     assert list(tmp_path.iterdir()) == before
 
 
-def test_the_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
+def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
     """Runs and images of a dry run against those of the study."""
     rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "survivors": 2, "seeds": 3, "epochs": "2ep"}
     spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
                             {**rules, "network": "timm:test_resnet", "batch_size": 64})  # fmt: skip
     lines = "\n".join(planning.describe_plan(spec, set(), NullReporter(), "local"))
-    folder = planning.begin(spec, set(), tmp_path, NullReporter(), "local")
+    folder = planning.begin_within_time_budget(spec, set(), tmp_path, NullReporter(), "local")
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
     added = [run for run in searched if run.plan["recipe"]["lr"] not in spec.protocol.grid]  # at an edge of the grid
@@ -134,7 +139,7 @@ def test_the_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
 
 
 def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> None:
-    monkeypatch.setattr(planning, "usable_cores", lambda: 8)
+    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     spec = make_spec(precision="fp32", threads=2, search="off")
     sequential, parallel = (
         planning._forecast(spec, set(), NullReporter(), engine).seconds for engine in ("local", "processes")
@@ -142,7 +147,7 @@ def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> 
     assert sequential == pytest.approx(4 * parallel)
 
 
-def test_a_margin_that_no_result_can_reach_gives_a_warning() -> None:
+def test_margin_that_no_result_can_reach_gives_a_warning() -> None:
     """No pair of arms with 5 seeds x m images can be found equivalent, not even two that never differ."""
     for images in (20, 205, 1000):
         warning = planning.equivalence_warning(make_spec().protocol, images)
@@ -168,7 +173,7 @@ def test_missing_default_weights_name_the_file_and_arms_without_download(tmp_pat
         main(["compare", str(tmp_path / "photos"), *flags, "--runs", str(tmp_path / "runs")])
     *_, message, hint = capsys.readouterr().err.splitlines()
     assert stop.value.code == 3
-    assert "resnet18-f37072fd.pth could not be fetched" in message
+    assert "resnet18-f37072fd.pth could not be downloaded" in message
     for text in ("checkpoints/resnet18-f37072fd.pth", "sha256 begins with f37072fd", "--arm file:", "source:"):
         assert text in hint
     assert "--arm scratch" in hint and "--start" not in hint

@@ -7,10 +7,8 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet18_Weights, resnet18
 
 from headstart.analysis import notes, wording
-from headstart.analysis.verdict import comparators_of, grid_rows
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
-from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import validate_study
 from headstart.experiment import preflight
 from headstart.hardware import calibration
@@ -19,7 +17,7 @@ from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.training import setup
 from headstart.weights import starts
-from tests.cli.test_train_errors import photos
+from tests.cli.test_train_errors import write_images
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
 PLAN = {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}
@@ -50,14 +48,14 @@ def test_all_imagenet_classes_match_themselves() -> None:
     assert preflight.shared_classes(CATEGORIES, CATEGORIES) == tuple(CATEGORIES)
 
 
-def test_the_classes_of_a_weights_file_are_read(tmp_path: Path) -> None:
+def test_classes_of_a_weights_file_are_read(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(resnet18(num_classes=3).state_dict(), path, {"labels": "cat, dog,sea lion"})
-    start = starts.resolve(
+    start = starts.resolve_start(
         f"file:{path}", network="resnet18", shortcut=True, norm="batch", stem="imagenet", num_classes=2
     )
     assert start.classes == ("cat", "dog", "sea lion")
-    random_start = starts.resolve(
+    random_start = starts.resolve_start(
         f"stats:file:{path}", network="resnet18", shortcut=True, norm="batch", stem="imagenet", num_classes=2
     )
     assert random_start.classes == ()  # random weights are not trained
@@ -71,8 +69,8 @@ def test_evaluation_images_that_a_source_was_trained_on_are_counted(tmp_path: Pa
     preflight.write_arm_inputs(tmp_path, spec, arms, sources)
     inputs = read_json(tmp_path / "variants.json")
     arm, source = arms[0], sources["digits:0-6"]
-    trained = {source.dataset.contents[int(i)] for i in source.split.train}
-    evaluated = [arm.dataset.contents[int(i)] for i in arm.split.test]
+    trained = {source.dataset.content_hashes[int(i)] for i in source.split.train}
+    evaluated = [arm.dataset.content_hashes[int(i)] for i in arm.split.test]
     classes = [arm.dataset.images.classes[arm.dataset.images.labels[int(i)]] for i in arm.split.test]
     known = inputs["source:digits:0-6"]["known_images"]
     assert known == sum(content in trained for content in evaluated)
@@ -81,9 +79,9 @@ def test_evaluation_images_that_a_source_was_trained_on_are_counted(tmp_path: Pa
 
 
 def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_unchanged(tmp_path: Path) -> None:
-    photos(tmp_path / "seen", cat=12, dog=12)
+    write_images(tmp_path / "seen", cat=12, dog=12)
     first = resolve_settings({"source": str(tmp_path / "seen"), **PLAN}).plan
-    trained = runner.start(first, tmp_path / "runs", NullReporter())
+    trained = runner.run_new(first, tmp_path / "runs", NullReporter())
 
     def known_images(plan: RunConfig) -> list[int | None]:
         spec = validate_study({"arms": ("scratch", f"run:{trained}"), "search": "off"}, plan)
@@ -93,7 +91,7 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
         return [inputs["known_images"] for inputs in read_json(tmp_path / "variants.json").values()]
 
     run = setup.resolve_run(calibration.resolve_machine(first), NullReporter())
-    contents = run.dataset.contents
+    contents = run.dataset.content_hashes
     learned = {contents[int(i)] for i in run.split.train}
     other = first.changed("seeding", test_seed=5)
     evaluated = setup.resolve_run(
@@ -105,40 +103,13 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
     assert known_images(other.changed("data", source=str(tmp_path / "moved"))) == [0, None]
 
 
-def test_a_declared_val_used_for_evaluation_is_called_val() -> None:
+def test_declared_val_used_for_evaluation_is_called_val() -> None:
     names = {
         declared: wording.splits({"evaluation": {"declared": declared}})
         for declared in ("train+val", "none", "train+test")
     }
     usual = ("val", "test")
     assert names == {"train+val": ("a part of train", "val"), "none": usual, "train+test": usual}
-
-
-@pytest.mark.parametrize(
-    ("val", "best"),
-    [
-        ([0.5, 0.9, 0.6, 0.1, 0.2, 0.3], [("a", 0.01, None), ("b", 0.1, "high")]),
-        ([0.5, 0.5, 0.5, 0.1, 0.2, 0.1], [("a", 0.01, None), ("b", 0.01, None)]),  # the first declared of equal rates
-    ],
-)
-def test_a_best_learning_rate_at_the_end_of_its_row_is_flagged(val: list[float], best: list[tuple]) -> None:
-    rates = ("0.01", "0.001", "0.1")
-    variants = [ArmVariant(f"{row},lr={rate}", {"start": row, "lr": rate}) for row in "ab" for rate in rates]
-    by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
-    rows = [(row["variant"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(variants, by_name)]
-    assert rows == best
-    chosen, comparator = (
-        max((variant.name for variant in variants), key=lambda name: by_name[name]),
-        f"b,lr={best[1][1]}",
-    )
-    assert comparators_of(chosen, variants, by_name) == [comparator]
-
-
-def test_the_rival_in_a_single_row_of_learning_rates_is_the_second_best() -> None:
-    variants = [ArmVariant(f"a,lr={rate}", {"start": "a", "lr": rate}) for rate in ("0.1", "0.01", "0.001")]
-    val = {"a,lr=0.1": 0.3, "a,lr=0.01": 0.9, "a,lr=0.001": 0.8}
-    assert comparators_of("a,lr=0.01", variants, val) == ["a,lr=0.001"]
-    assert comparators_of("a", [ArmVariant("a", {}), ArmVariant("b", {})], {"a": 1, "b": 0}) == []
 
 
 def test_known_classes_and_images_are_reported_once_for_all_arms_with_the_same_weights() -> None:

@@ -23,14 +23,13 @@ from headstart.experiment.lr_search import MAX_EXTENSIONS
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.experiment.workload import (
     CostSoFar,
-    remaining_words,
     run_images,
     rung_epochs,
     seconds_left,
-    span_words,
     workload,
 )
 from headstart.reporter import ArmStatus, NullReporter, StudyStatus
+from headstart.text import format_duration, format_remaining
 from tests import recompute
 
 ARMS = ("scratch", "scratch@adam")
@@ -42,7 +41,7 @@ def make_spec(**settings: object) -> StudySpec:
 
 
 @given(arms, arms, st.floats(0.001, 1e3))
-def test_the_estimate_is_never_negative_and_exact_where_images_cost_the_same(done, remaining, cost) -> None:
+def test_estimate_is_never_negative_and_exact_where_images_cost_the_same(done, remaining, cost) -> None:
     spent = {name: CostSoFar(count, count * cost) for name, count in done.items()}
     estimate = seconds_left(spent, remaining)
     if not any(remaining.values()):
@@ -53,14 +52,14 @@ def test_the_estimate_is_never_negative_and_exact_where_images_cost_the_same(don
         assert estimate == pytest.approx(sum(remaining.values()) * cost) and estimate >= 0
 
 
-def test_an_arm_is_estimated_from_its_own_cost_and_a_new_arm_from_the_average() -> None:
+def test_arm_is_estimated_from_its_own_cost_and_a_new_arm_from_the_average() -> None:
     spent = {"full": CostSoFar(100, 100.0), "frozen": CostSoFar(100, 10.0), "new": CostSoFar()}
     assert seconds_left(spent, {"full": 10, "frozen": 10}) == pytest.approx(11)
     assert seconds_left(spent, {"new": 10}) == pytest.approx(5.5)
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 3), st.integers(2, 400), st.integers(1, 9))
-def test_the_workload_is_the_sum_of_all_runs(seeds, rates, survivors, photos, epochs) -> None:
+def test_workload_is_the_sum_of_all_runs(seeds, rates, survivors, photos, epochs) -> None:
     """Each run is counted separately: rungs, runs that continue them, the other search seed, the comparison."""
     grid = [10.0**-place for place in range(rates)]
     for mode in ("shared", "per-seed"):
@@ -72,14 +71,18 @@ def test_the_workload_is_the_sum_of_all_runs(seeds, rates, survivors, photos, ep
             for _ in range(min(survivors, rates)):
                 images += (epochs - 1) * epoch + (epochs * epoch if mode == "shared" else 0)
         work = workload(spec, photos, 8)
-        assert (work.rungs, work.whole, work.main) == (rungs, images, seeds * epochs * epoch)
+        assert (work.rung_images, work.full_run_images, work.comparison_images) == (
+            rungs,
+            images,
+            seeds * epochs * epoch,
+        )
 
 
 def test_workload_of_budgets_in_steps_and_fractions() -> None:
     work = workload(make_spec(seeds=2, budgets="6st,2ep", fractions="0.5,1", grid="0.1", survivors=1), 80, 8)
-    assert work.rungs == (6 + 10) * 8 and work.whole == (6 + 6 + 20 + 20) * 8 - work.rungs
-    assert work.main == 2 * (6 + 6 + 10 + 20) * 8
-    assert workload(make_spec(seeds=3, epochs="1ep", search="off"), 80, 8).total == 240
+    assert work.rung_images == (6 + 10) * 8 and work.full_run_images == (6 + 6 + 20 + 20) * 8 - work.rung_images
+    assert work.comparison_images == 2 * (6 + 6 + 10 + 20) * 8
+    assert workload(make_spec(seeds=3, epochs="1ep", search="off"), 80, 8).total_images == 240
     assert run_images(Duration(500, "st"), 3, 8) == 4000
 
 
@@ -146,7 +149,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[StudySta
     return reporter.tables, estimates, verdict
 
 
-def test_the_table_counts_runs_as_they_end(small_study) -> None:
+def test_table_counts_runs_as_they_end(small_study) -> None:
     tables, _, verdict = small_study
     assert [row.done for row in tables[0].rows] == [0, 0] and tables[0].latest == ""
     last = tables[-1]
@@ -166,7 +169,7 @@ def test_the_table_counts_runs_as_they_end(small_study) -> None:
     assert all(table.title == f"{table.latest.split('  ')[0]}: 4st" for table in tables if table.latest)
 
 
-def test_the_estimate_is_exact_where_all_runs_take_the_same_time(small_study) -> None:
+def test_estimate_is_exact_where_all_runs_take_the_same_time(small_study) -> None:
     """During the comparison, after the search, which an extended grid could make longer."""
     tables, estimates, _ = small_study
     pairs = zip(tables, estimates[-len(tables) :], strict=True)
@@ -191,7 +194,7 @@ def test_every_phase_of_a_study_has_its_own_name() -> None:
     assert comparison_phase(make_spec(interim="3,5", seeds=5).protocol, 3) == "comparison, up to 3 seeds"
 
 
-def test_a_study_that_exceeds_its_time_budget_reports_the_causes() -> None:
+def test_study_that_exceeds_its_time_budget_reports_the_causes() -> None:
     clock = iter([0.0, 1199.0, 0.0, 1860.0, 0.0, 1860.0, 0.0, 9e9])
     spec = make_spec(time_budget="20m")
     assert Progress(spec, lambda: next(clock)).overrun(0) == ""
@@ -204,11 +207,11 @@ def test_a_study_that_exceeds_its_time_budget_reports_the_causes() -> None:
 
 def test_remaining_time_in_words() -> None:
     noon = datetime(2026, 10, 20, 12, 0)
-    assert remaining_words(None, noon) == remaining_words(0.0, noon) == ""
-    assert remaining_words(12 * 60, noon) == "about 12 min left (until 12:12)"
-    assert remaining_words(125 * 60, noon) == "about 2 h 05 min left (until 14:05)"
-    assert remaining_words(26 * 3600, noon) == "about 26 h 00 min left (until Oct 21 14:00)"
-    assert remaining_words(5, noon) == "less than a minute left" and span_words(45) == "45 s"
+    assert format_remaining(None, noon) == format_remaining(0.0, noon) == ""
+    assert format_remaining(12 * 60, noon) == "about 12 min left (until 12:12)"
+    assert format_remaining(125 * 60, noon) == "about 2 h 05 min left (until 14:05)"
+    assert format_remaining(26 * 3600, noon) == "about 26 h 00 min left (until Oct 21 14:00)"
+    assert format_remaining(5, noon) == "less than a minute left" and format_duration(45) == "45 s"
 
 
 ROWS = (ArmStatus("scratch[red]", "comparing", 1, 5, 0.5, None), ArmStatus("b", "waiting", 0, 5, None, 2.0))
@@ -264,7 +267,7 @@ def test_on_a_terminal_the_table_is_redrawn_and_removed(monkeypatch) -> None:
         ("lp-ft", "30st", "10st", 2),
     ],
 )
-def test_a_rung_of_lp_ft_ends_with_an_epoch_that_is_mostly_fine_tuning(
+def test_rung_of_lp_ft_ends_with_an_epoch_that_is_mostly_fine_tuning(
     tuning: str, epochs: str, head: str, expected: int
 ) -> None:
     plan = resolve_settings(

@@ -101,16 +101,16 @@ def check_killed(parent: Path, kills: int, seed: int, expected: dict[str, Any]) 
     assert {path for path in folder.rglob("*_*-*-s*") if path.is_dir()} == runs  # no folder without a plan
 
 
-def test_a_study_killed_twice_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted) -> None:
+def test_study_killed_twice_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted) -> None:
     check_killed(tmp_path, 2, 1, uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_study_killed_ten_times_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted) -> None:
+def test_study_killed_ten_times_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted) -> None:
     check_killed(tmp_path, 10, 2, uninterrupted)
 
 
-def test_a_run_folder_without_a_plan_is_removed_on_resume(tmp_path: Path, monkeypatch) -> None:
+def test_run_folder_without_a_plan_is_removed_on_resume(tmp_path: Path, monkeypatch) -> None:
     """The process is killed after it made the run's folder, and before it wrote the plan."""
     words = [*WORDS, "--search", "off", "--engine", "local", "--runs", str(tmp_path)]
     words[words.index("--seeds") + 1] = "1"

@@ -56,7 +56,7 @@ def until(study: subprocess.Popen[str], text: str) -> list[str]:
     [("local", signal.SIGINT, os.kill), ("local", signal.SIGTERM, os.kill), ("processes", signal.SIGINT, os.killpg)],
     ids=["local-SIGINT", "local-SIGTERM", "processes-SIGINT-as-from-a-terminal"],
 )
-def test_a_stopped_study_reports_what_is_kept_and_can_be_resumed(engine: str, number, send, tmp_path: Path) -> None:
+def test_stopped_study_reports_what_is_kept_and_can_be_resumed(engine: str, number, send, tmp_path: Path) -> None:
     environment = {"HEADSTART_CACHE": str(tmp_path / "cache")}
     study = process(*WORDS, "--engine", engine, "--runs", str(tmp_path / "runs"), **environment)
     until(study, "comparison 1/6")

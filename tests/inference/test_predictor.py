@@ -16,7 +16,7 @@ from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.inference.evaluate import evaluate, sentences
+from headstart.inference.evaluate import describe_evaluation, evaluate
 from headstart.inference.predictor import Predictor, require_predictions
 from headstart.reporter import NullReporter
 from headstart.results.run import find_model
@@ -48,7 +48,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photo(digits: Path) -> Image.Image:
-    """A colour image without symmetry, 24 x 18 px."""
+    """A color image without symmetry, 24 x 18 px."""
     with Image.open(sorted((digits / "2").iterdir())[0]) as image:
         gray = np.asarray(image.convert("L").resize((24, 18)))
     return Image.fromarray(np.stack([gray, gray // 2, 255 - gray], axis=2))
@@ -79,7 +79,7 @@ def test_exif_rotation_does_not_change_the_prediction(orientation, predictor, ph
     assert not np.array_equal(probabilities(predictor, tmp_path / "lying.png"), upright)
 
 
-def test_other_colour_modes_are_predicted_as_rgb(predictor, photo, tmp_path: Path) -> None:
+def test_other_color_modes_are_predicted_as_rgb(predictor, photo, tmp_path: Path) -> None:
     palette = photo.quantize(16)
     palette.save(tmp_path / "palette.png")
     palette.convert("RGB").save(tmp_path / "palette-rgb.png")
@@ -177,7 +177,7 @@ def test_json_csv_and_table_agree_for_any_file_name(folder, digits, tmp_path: Pa
     assert rows[-1]["error"] == parsed[-1]["error"] and rows[-1]["label"] == "" and "no\\tfile" in table[-1]
 
 
-def test_file_name_that_is_not_unicode(folder, digits, tmp_path: Path, capsys) -> None:
+def test_file_name_that_is_not_unicode_is_printed_escaped(folder, digits, tmp_path: Path, capsys) -> None:
     path = tmp_path / b"\xff.png".decode(errors="surrogateescape")
     shutil.copy(sorted((digits / "0").iterdir())[0], path)
     for flag in ("--json", "--csv"):
@@ -185,7 +185,7 @@ def test_file_name_that_is_not_unicode(folder, digits, tmp_path: Path, capsys) -
         assert "udcff" in capsys.readouterr().out
 
 
-def test_classes_named_like_csv_columns() -> None:
+def test_classes_named_like_csv_columns_keep_their_own_columns() -> None:
     from headstart.inference.predictor import Prediction
 
     predictions = [Prediction("a.png", "image", 0.75, (0.25, 0.75))]
@@ -207,9 +207,9 @@ def test_classes_named_like_csv_columns() -> None:
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of Wilson (1927)."""
     z, p = norm.ppf(0.975), correct / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    return center - half, center + half
 
 
 def test_evaluation_equals_sklearn_and_wilson(folder, predictor, digits: Path) -> None:
@@ -227,7 +227,7 @@ def test_evaluation_equals_sklearn_and_wilson(folder, predictor, digits: Path) -
     assert evaluation["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-def test_evaluation_on_one_class(folder, digits: Path, tmp_path: Path) -> None:
+def test_evaluation_on_one_class_equals_its_row_of_the_confusion_matrix(folder, digits: Path, tmp_path: Path) -> None:
     full, name = evaluate(folder, str(digits), NullReporter()), "2"
     shutil.copytree(digits / name, tmp_path / "photos" / name)
     evaluation = evaluate(folder, str(tmp_path / "photos"), NullReporter())
@@ -245,7 +245,7 @@ def test_evaluation_on_the_training_data_uses_its_test_split(named: str, folder:
     for key in ("accuracy", "n", "correct", "interval", "confusion"):
         assert evaluation[key] == result["test"][key], key
     assert evaluation["loss"] == pytest.approx(result["test"]["loss"], rel=1e-5)
-    assert "(test, not used in training or model selection)" in sentences(evaluation)[0]
+    assert "(test, not used in training or model selection)" in describe_evaluation(evaluation)[0]
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
@@ -262,7 +262,7 @@ def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
     evaluations = {name: evaluate(folder, SETTINGS["source"], NullReporter(), split=name) for name in ("train", "val")}
     assert {name: evaluations[name]["n"] for name in evaluations} == {name: counts[name] for name in evaluations}
     assert evaluations["val"]["confusion"] == result["val"]["confusion"]
-    assert "(train, used in training)" in sentences(evaluations["train"])[0]
+    assert "(train, used in training)" in describe_evaluation(evaluations["train"])[0]
 
 
 def test_selected_classes_never_add_training_images(folder: Path) -> None:
@@ -370,12 +370,15 @@ def test_many_classes_are_described_by_their_most_confused_pairs() -> None:
         "accuracy": 0.9, "n": 277, "interval": [0.8, 0.95], "split": "all", "own": False,
         "classes": [f"c{i}" for i in range(count)], "confusion": confusion.tolist(),
     }  # fmt: skip
-    assert sentences(evaluation)[2:] == [
+    assert describe_evaluation(evaluation)[2:] == [
         "Most often confused:",
         "      5  c3 predicted as c7",
         "      2  c4 predicted as c2",
     ]
-    assert sentences({**evaluation, "confusion": np.eye(count, dtype=int).tolist()})[-1] == "Nothing was confused."
+    assert (
+        describe_evaluation({**evaluation, "confusion": np.eye(count, dtype=int).tolist()})[-1]
+        == "No image was misclassified."
+    )
 
 
 def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> None:
@@ -388,6 +391,14 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder, tmp_path / "d")  # unfinished: ignored
     (tmp_path / "d" / "result.json").unlink()
     assert find_model(tmp_path) == tmp_path / "b" / "model"
+    for name in "abc":  # with balanced accuracy, c is the best
+        content = json.loads((tmp_path / name / "plan.json").read_text())
+        content["plan"]["recipe"]["select"] = "balanced"
+        (tmp_path / name / "plan.json").write_text(json.dumps(content))
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        result["val"]["confusion"] = [[9, 1], [0, 2]] if name == "c" else [[10, 0], [2, 0]]
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+    assert find_model(tmp_path) == tmp_path / "c" / "model"
     with pytest.raises(ModelFileError, match="nothing does not exist"):
         find_model(tmp_path / "nothing")
     (tmp_path / "nothing").mkdir()

@@ -18,7 +18,7 @@ def resnet(classes: int = 3) -> nn.Module:
 
 
 def scratch(network: str = "resnet18") -> starts.Start:
-    return starts.resolve("scratch", network=network, num_classes=3, **{**SWITCHES, "stem": "imagenet"})
+    return starts.resolve_start("scratch", network=network, num_classes=3, **{**SWITCHES, "stem": "imagenet"})
 
 
 def steps(network: nn.Module, tuning: str, count: int = 1, size: int = 8) -> None:
@@ -43,28 +43,28 @@ def add_to(network: nn.Module, key: str, value: int) -> None:
 
 def test_linear_head_has_torchvision_keys() -> None:
     network = resnet(10)
-    heads.attach(network, "linear", 3, seed=1)
+    heads.replace_head(network, "linear", 3, seed=1)
     assert network.fc.weight.shape == (3, 512)
     assert {k for k in network.state_dict() if k.startswith("fc")} == {"fc.weight", "fc.bias"}
 
 
 def test_mlp_head_has_numbered_keys_and_can_be_replaced() -> None:
     network = resnet()
-    heads.attach(network, "mlp:16", 3, seed=1)
+    heads.replace_head(network, "mlp:16", 3, seed=1)
     shapes = {k: tuple(v.shape) for k, v in network.state_dict().items() if k.startswith("fc")}
     assert shapes == {"fc.0.weight": (16, 512), "fc.0.bias": (16,), "fc.2.weight": (3, 16), "fc.2.bias": (3,)}
     assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
     assert structure.layer_names(network)[-2:] == ["fc.0", "fc.2"]
-    heads.attach(network, "mlp:8", 5, seed=1)
+    heads.replace_head(network, "mlp:8", 5, seed=1)
     assert network.fc[2].weight.shape == (5, 8)
-    heads.attach(network, "linear", 3, seed=1)
+    heads.replace_head(network, "linear", 3, seed=1)
     assert network.fc.weight.shape == (3, 512)
 
 
 @pytest.mark.parametrize(("name", "key"), [("timm:test_vit", "head"), ("timm:test_convnext", "head.fc")])
 def test_timm_heads_are_replaced_in_place(name: str, key: str) -> None:
     network = factory.build(name, 3)
-    heads.attach(network, "mlp:8", 4, seed=0)
+    heads.replace_head(network, "mlp:8", 4, seed=0)
     assert f"{key}.2.weight" in network.state_dict()
     size = network.pretrained_cfg["input_size"][-1]
     assert network(torch.zeros(2, 3, size, size)).shape == (2, 4)
@@ -73,14 +73,14 @@ def test_timm_heads_are_replaced_in_place(name: str, key: str) -> None:
 @pytest.mark.parametrize("head", ["mlp", "mlp:", "mlp:0", "mlp:-4", "mlp:1e3", "mlp:99999999", "conv", ""])
 def test_invalid_head_raises_usage_error(head: str) -> None:
     with pytest.raises(UsageError, match=r"mlp:256"):
-        heads.attach(resnet(), head, 3, seed=0)
+        heads.replace_head(resnet(), head, 3, seed=0)
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:16"])
 def test_head_values_depend_only_on_the_seed_and_the_head(head: str) -> None:
     def values(seed: int, name: str = "resnet18") -> list[torch.Tensor]:
         network = factory.build(name, 9)
-        heads.attach(network, head, 3, seed=seed)
+        heads.replace_head(network, head, 3, seed=seed)
         return [p.detach().clone() for p in network.fc.parameters()]
 
     first, again, other, deeper = values(1), values(1), values(2), values(1, "resnet34")
@@ -88,8 +88,8 @@ def test_head_values_depend_only_on_the_seed_and_the_head(head: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, deeper, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     network = resnet()
-    heads.attach(network, head, 3, seed=1)
-    starts.initialise(network, scratch(), seed=1)
+    heads.replace_head(network, head, 3, seed=1)
+    starts.initialize(network, scratch(), seed=1)
     assert all(torch.equal(a, b) for a, b in zip(first, network.fc.parameters(), strict=True))
 
 
@@ -133,7 +133,7 @@ def test_freeze_leaves_gradients_to_exactly_the_named_parameters() -> None:
 )
 def test_only_trained_tensors_change(tuning: str, head: str) -> None:
     network = resnet()
-    heads.attach(network, head, 3, seed=0)
+    heads.replace_head(network, head, 3, seed=0)
     names = freezing.trainable(network, tuning)
     before, digest = {k: v.clone() for k, v in network.state_dict().items()}, freezing.frozen_digest(network, names)
     steps(network, tuning)

@@ -56,7 +56,9 @@ def test_memory_order_gives_the_same_bits(name: str) -> None:
         assert not net[0].weight.is_contiguous()
         groups = param_groups.groups(net.named_parameters(), weight_decay=0.1, backbone=set(), backbone_factor=1.0)
         params = optimizers.OptimizerParams(0.05, 0.8, nesterov=True)
-        optimizer = optimizers.make(name, groups, params) if by_views else optimizers.OPTIMIZERS[name](groups, params)
+        optimizer = (
+            optimizers.make_optimizer(name, groups, params) if by_views else optimizers.OPTIMIZERS[name](groups, params)
+        )
         states.append(train(net, optimizer))
         if by_views:
             assert all(p.grad is None for p in net.parameters())

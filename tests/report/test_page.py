@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import tomllib
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -215,7 +216,7 @@ def test_names_in_wide_characters_stay_in_the_chart(name: str) -> None:
 def test_right_to_left_name_does_not_reorder_its_sentence() -> None:
     names = "\u05d7\u05d5\u05dc\u05e6\u05d4", "\u0642\u0645\u064a\u0635"
     gallery = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
-                               [{"true": 0, "predicted": 1, "sure": 0.5, "src": "", "key": ""}], {})  # fmt: skip
+                               [{"true": 0, "predicted": 1, "confidence": 0.5, "src": "", "key": ""}], {})  # fmt: skip
     sentences = [page._pair_words(gallery.pairs[0]), gallery.tile(0)["text"]]
     script = """words => [...document.querySelectorAll("p")].map((p, at) => words[at].map(word => {
         const range = document.createRange(), from = p.textContent.indexOf(word);
@@ -230,7 +231,7 @@ def test_right_to_left_name_does_not_reorder_its_sentence() -> None:
     assert labels.isolate_bidi("plain, 3") == "plain, 3"
 
 
-def test_name_moved_away_from_its_dot_has_a_sample_of_its_colour() -> None:
+def test_name_moved_away_from_its_dot_has_a_sample_of_its_color() -> None:
     rows = [(f"arm {index}", index, 1.0, 50.0) for index in range(4)]
     root = parsed(charts.scatter(rows, x="", y="", label=""))
     samples = [dot.get("class") for dot in root.iter("{http://www.w3.org/2000/svg}circle") if dot.get("r") == "4"]
@@ -271,7 +272,8 @@ def plotted_run(arm: str, seed: int, accuracies: list[float], **more: object) ->
     """Return a finished run with these val accuracies by epoch; `more` sets its role in the study, or its plan."""
     role = {"variant": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
     plan = {"seeding": {"seed": seed}, "recipe": {"lr": role.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
-                                                 "epochs": role["budget"], "schedule": "cosine"},
+                                                 "epochs": role["budget"], "schedule": "cosine",
+                                                 "class_weights": "none"},
             "data": {"fraction": role["fraction"]}, "arm": {"tuning": "full"},
             "network": {"network": role.pop("network", "resnet18"), "norm": "batch", "shortcut": "on",
                         "stem": "imagenet"},
@@ -280,7 +282,7 @@ def plotted_run(arm: str, seed: int, accuracies: list[float], **more: object) ->
     history = History(plan, state="finished")
     for epoch, accuracy in enumerate(accuracies, 1):
         history.add({"kind": "epoch", "step": 40 * epoch, "epoch": epoch, "train": {"loss": 0.1},
-                      "val": {"loss": 0.1, "accuracy": accuracy},
+                      "val": {"loss": 0.1, "accuracy": accuracy}, "confusion": [],
                       "speed": {"train_seconds": 1.0, "val_seconds": 0.1, "mfu": 0.1}})  # fmt: skip
     folder = Path("-".join(map(str, (arm, seed, role["budget"], role["fraction"]))))
     run = RunRecord(folder, plan, "hash", role, {"state": "finished"})
@@ -434,7 +436,7 @@ def test_two_words_in_a_narrow_cell_take_two_lines() -> None:
 
 
 @given(st.floats(1e-30, 1e3), st.lists(st.floats(-8, 8), min_size=1, max_size=6))
-def test_gradient_colours_have_the_same_scale_in_all_runs(last: float, powers: list[float]) -> None:
+def test_gradient_colors_have_the_same_scale_in_all_runs(last: float, powers: list[float]) -> None:
     flow = {f"block{index}": last * 10**power for index, power in enumerate(powers)} | {"last": last}
     classes = shades(gradient_figure(flow, flow).chart)
     expected = [round((min(max(math.log10(value / last), -6), 7.5) + 6) / 1.5) for value in flow.values()]
@@ -443,8 +445,8 @@ def test_gradient_colours_have_the_same_scale_in_all_runs(last: float, powers: l
 
 
 def test_layer_that_was_never_finite_is_not_frozen() -> None:
-    lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 9}
-    by_layer = histograms.ridges([{"step": 1, "epoch": 1, "gradients": {"conv1": lost}}], "gradients")
+    without_values = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 9}
+    by_layer = histograms.ridges([{"step": 1, "epoch": 1, "gradients": {"conv1": without_values}}], "gradients")
     assert by_layer == {"conv1": None}
 
 
@@ -461,21 +463,21 @@ def test_ridges_have_one_scale_and_all_snapshots() -> None:
     wide = {"low": -1.0, "high": 1.0, "n": 64, "counts": [1] * 64}
     snapshots = [{"step": 1, "epoch": 1, "weights": {"conv1": narrow}},
                  {"step": 9, "epoch": 2, "weights": {"conv1": wide}}]  # fmt: skip
-    lost = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 64}
-    snapshots.append({"step": 19, "epoch": 3, "weights": {"conv1": lost}})
+    without_values = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 64}
+    snapshots.append({"step": 19, "epoch": 3, "weights": {"conv1": without_values}})
     layer = histograms.ridges(snapshots, "weights")["conv1"]
     assert (layer["low"], layer["high"], layer["steps"], layer["epochs"]) == (-1.0, 1.0, [1, 9], [1, 2])
-    assert layer["lost"] == 1
+    assert layer["non_finite"] == 1
     rows = np.frombuffer(base64.b64decode(layer["rows"]), dtype=np.uint8).reshape(2, histograms.BINS)
     half = histograms.BINS // 2
     assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice the density on half of the scale
     assert (rows[1] == round(255 / np.sqrt(2))).all()
 
 
-def test_selected_arm_is_blue_and_scratch_grey() -> None:
-    colour = sections.arm_colours(["scratch", "a", "b", "scratch@adam"], "b")
-    assert colour == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
-    assert max(sections.arm_colours([f"arm{i}" for i in range(20)], "arm3").values()) < sections.COLOUR_COUNT
+def test_selected_arm_is_blue_and_scratch_gray() -> None:
+    color = sections.arm_colors(["scratch", "a", "b", "scratch@adam"], "b")
+    assert color == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
+    assert max(sections.arm_colors([f"arm{i}" for i in range(20)], "arm3").values()) < sections.COLOR_COUNT
 
 
 @pytest.fixture(scope="module")
@@ -577,8 +579,8 @@ def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -
     verdict = json.loads((study_folder / "verdict.json").read_text(encoding="utf-8"))
     for run in verdict["arms"][0]["seeds"]:
         run["seconds"] = 0.0
-    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["winner"])
-    assert cost.cost_section([], verdict, colour).finding.startswith("A run of scratch, with adam is the cheapest")
+    color = sections.arm_colors([arm["name"] for arm in verdict["arms"]], verdict["winner"])
+    assert cost.cost_section([], verdict, color).finding.startswith("A run of scratch, with adam is the cheapest")
 
 
 def test_sections_are_in_order(study_folder: Path) -> None:
@@ -619,9 +621,9 @@ def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> 
 
 def test_cost_has_minutes_images_and_utilization(study_folder: Path) -> None:
     verdict = read_json(study_folder / "verdict.json")
-    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["selected"])
+    color = sections.arm_colors([arm["name"] for arm in verdict["arms"]], verdict["selected"])
     runs = [load_run(read_run(plan.parent)) for plan in sorted(study_folder.glob("*/plan.json"))]
-    section = cost.cost_section(runs, verdict, colour)
+    section = cost.cost_section(runs, verdict, color)
     assert [figure.choice for figure in section.figures] == ["minutes", "images", "MFU"]
     for row, arm in zip(section.figures[0].rows, verdict["arms"], strict=True):
         arm_runs = [run for run in runs if run.arm == arm["name"]]
@@ -638,8 +640,10 @@ def test_time_span_uses_seconds_minutes_or_hours(seconds: float, words: str) -> 
 
 def verdict_with_two_searches(groups: tuple[str, ...]) -> dict[str, object]:
     """Return the fields of a verdict with searches at two budgets; at the shorter one a best rate is at the edge."""
-    cells = {"scratch": {"0.1": {"rung": 0.5, "whole": [0.6, 0.8]}, "0.01": {"rung": 0.4, "whole": []}},
-             "scratch@adam": {"0.1": {"rung": -1.0, "whole": []}, "0.01": {"rung": 0.4, "whole": [0.5]}}}  # fmt: skip
+    cells = {
+        "scratch": {"0.1": {"rung": 0.5, "full_runs": [0.6, 0.8]}, "0.01": {"rung": 0.4, "full_runs": []}},
+        "scratch@adam": {"0.1": {"rung": -1.0, "full_runs": []}, "0.01": {"rung": 0.4, "full_runs": [0.5]}},
+    }
     search = {
         "tried": {budget: dict.fromkeys(groups, cells) for budget in ("1ep", "2ep")},
         "selected": {
@@ -688,9 +692,9 @@ def test_page_has_every_variant_budget_and_share(grid: Path) -> None:
     section = heatmaps.compared_rates_section(verdict)
     assert section is not None and section.figures[0].header[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
-    colour = sections.arm_colours([arm["name"] for arm in verdict["arms"]], verdict["selected"])
-    assert [section.anchor for section in sections.condition_sections(verdict, colour)] == ["labels", "budgets"]
-    assert curves.target_section([], verdict, colour) is None and heatmaps.searched_rates_section(verdict) is None
+    color = sections.arm_colors([arm["name"] for arm in verdict["arms"]], verdict["selected"])
+    assert [section.anchor for section in sections.condition_sections(verdict, color)] == ["labels", "budgets"]
+    assert curves.target_section([], verdict, color) is None and heatmaps.searched_rates_section(verdict) is None
     assert "balanced accuracy" in text and "Undecided." in text
     assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
@@ -723,7 +727,9 @@ def test_page_of_a_run_has_the_command_that_repeats_it(study_folder: Path, arm: 
     assert headstart_ == "headstart" and words[0] == "train" and len(words) < 40  # defaults are left out
     main([*words, "--dry-run"])
     plan = read_plan(run)
-    assert RunConfig.from_toml(capsys.readouterr().out) == plan.model_copy(update={"facts": ResolvedFacts()})
+    assert RunConfig.model_validate(tomllib.loads(capsys.readouterr().out)) == plan.model_copy(
+        update={"facts": ResolvedFacts()}
+    )
 
 
 def test_plan_that_flags_cannot_express_has_no_command(study_folder: Path, tmp_path: Path) -> None:
@@ -742,15 +748,15 @@ def test_captions_state_the_numbers_of_runs_and_images(study_folder: Path, tmp_p
     images = read_plan(runs[0].run.folder).facts.split_counts
     captions = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
             for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
-    n, val, test = verdict["n"], f"{images['val']} images", f"{images['test']} test images"
+    n, val, test = verdict["n"], f"{images['val']} val images", f"{images['test']} test images"
     for anchor, parts in {
         "arms": (f"the {n} seeds",), "curves": (f"the mean of {n}", val), "target": (f"the {n} seeds", val),
-        "cost": ("each arm", test), "rates": (f"each run ({len(runs)})", "No images"),
-        "distance": (f"each run ({len(runs)} in all)", "no images"), "health": ("8 fixed photos",),
+        "cost": ("each arm", test), "rates": (f"each run ({len(runs)})",),
+        "distance": (f"each run ({len(runs)} in all)",), "health": ("8 fixed photos",),
     }.items():  # fmt: skip
         assert captions[anchor] and all(part in caption for part in parts for caption in captions[anchor]), anchor
     single = page.write_page(Path(shutil.copytree(runs[0].run.folder, tmp_path / "run"))).read_text(encoding="utf-8")
-    assert f"The run. {val} of val select the epoch." in single
+    assert f"The run. The epoch is selected on {val}." in single
 
 
 def test_page_of_an_unfinished_study_has_the_command_to_resume(study_folder: Path, tmp_path: Path) -> None:
@@ -778,7 +784,21 @@ def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: 
     text = page.write_page(run).read_text(encoding="utf-8")
     assert "<h1>Scratch, seed 0 diverged.</h1>" in text
     assert "No run has finished an epoch" in text and 'name="curves"' not in text
+    assert "#histograms" not in text and 'id="pick-run"' not in text  # there are no snapshots
     assert "This run is unhealthy: learning rate too high" in text and "Try --lr 0.1." in text
+
+
+def test_median_time_has_the_number_of_seeds_that_reached_the_target() -> None:
+    arms = []
+    for name, reached, median in (("scratch", 5, 9.0), ("imagenet", 3, 7.0)):
+        times = {"median": median, "reached": reached, "n": 5}
+        run = {"to_target": None, "epochs": 10, "images": 1000, "seconds": 60.0}
+        arms.append({"name": name, "seeds": [run], "to_target": dict.fromkeys(curves.UNITS, times)})
+    verdict = {"target": 0.9, "arms": arms, "n": 5, "evaluation": {"declared": "none"}}
+    section = curves.target_section([], verdict, {"scratch": 0, "imagenet": 1})
+    assert section is not None
+    words = "Imagenet, fine-tuned reaches 90 % first, after 7 epochs (median; reached on 3 of 5 seeds)"
+    assert section.finding == words
 
 
 @needs_browser
@@ -930,7 +950,7 @@ def test_images_without_a_photo_on_the_page_have_their_path(study_folder: Path, 
     photos = {cell: [number_of[key] for key in keys if key in number_of][:1] for cell, keys in cells.items()}
     wrong = {key for name, keys in cells.items() for key in keys if name[0] != name[2]}
     listed = next(number_of[key] for key in sorted(wrong) if key in number_of)
-    index |= {"cells": photos, "counts": counts.tolist(), "lists": {"mistakes": [listed], "unsure": []}}
+    index |= {"cells": photos, "counts": counts.tolist(), "lists": {"mistakes": [listed], "least_confident": []}}
     with zipfile.ZipFile(archive, "w") as file:
         for name, content in (members | {"index.json": json.dumps(index).encode()}).items():
             file.writestr(name, content)

@@ -1,4 +1,4 @@
-"""Test the page of a study of real photos, like that of the lab exercise, in a real browser."""
+"""Test the page of a study that compares optimizers and learning rates on real images, in a real browser."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Test that the page stays within its size limit and keeps all numbers with many runs, photos and layers."""
+"""Test that the page stays within its size limit and keeps all numbers with many runs, images and layers."""
 
 import html
 import io
@@ -93,7 +93,7 @@ def write_verdict(folder: Path, runs: list[str]) -> str:
         "conditions": [],
         "grid_rows": [], "search": {}, "exported": {"run": exported, "seed": 7},
         "cost": {"main": {"runs": len(runs), "images": 1, "seconds": 1.0}},
-        "sentences": {"headline": "Undecided.", "evidence": "None.", "limits": "Limits: none."},
+        "sentences": {"headline": "Undecided.", "evidence": "None.", "limits": "None.", "notes": []},
     }  # fmt: skip
     verdict["cost"] |= {stage: {"runs": 0, "images": 0, "seconds": 0.0} for stage in ("search", "source")}
     (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
@@ -106,9 +106,9 @@ def large_gallery() -> bytes:
     """Return a gallery with the maximum number of photos, each of incompressible noise."""
     noise, buffer = random.Random(0), io.BytesIO()
     cells = {"0-0": list(range(90)), "0-1": list(range(90, 180)), "1-1": list(range(180, 360))}
-    photos = [{"key": f"{number}.png", "true": 0, "predicted": number % 2, "sure": 0.5} for number in range(360)]
+    photos = [{"key": f"{number}.png", "true": 0, "predicted": number % 2, "confidence": 0.5} for number in range(360)]
     index = {"split": "test", "classes": ["a", "b"], "counts": [[90, 90], [0, 180]], "cells": cells, "photos": photos,
-             "lists": {"mistakes": list(range(90, 114)), "unsure": list(range(24))}}  # fmt: skip
+             "lists": {"mistakes": list(range(90, 114)), "least_confident": list(range(24))}}  # fmt: skip
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("index.json", json.dumps(index))
         for number in range(360):
@@ -162,14 +162,14 @@ def test_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 400_000), st.sampled_from(["scratch", "<img>&'\"", "\u6df1\u0001\\"]))
-def test_histograms_fit_their_room(room: int, name: str) -> None:
+def test_histograms_fit_the_size_limit(limit: int, name: str) -> None:
     layers = {f"{name}{index}": histogram(1.0 / (index + 1)) for index in range(9)}
     snapshots = [{"step": 100_000 + step, "epoch": 1000 + step, **dict.fromkeys(histograms.KINDS, layers)}
                  for step in range(30)]  # fmt: skip
     runs = [series.PlottedRun(RunStub(f"{name} {index}"), f"{name} {index}", str(index // 4), snapshots=snapshots)
             for index in range(8)]  # fmt: skip
-    shown = histograms.fit_histograms(runs, room=room)
-    assert len(htmlsafe_json_dumps(shown.runs)) <= max(room, 2)
+    shown = histograms.fit_histograms(runs, max_bytes=limit)
+    assert len(htmlsafe_json_dumps(shown.runs)) <= max(limit, 2)
     counts = {len(layer["steps"]) for run in shown.runs for kind in histograms.KINDS for layer in run[kind].values()}
     assert len(counts) <= 1 and all(histograms.MIN_SNAPSHOTS <= count <= histograms.MAX_SNAPSHOTS for count in counts)
     assert len(shown.runs) == 8 or (len(shown.runs) <= 2 and shown.omitted)
@@ -183,26 +183,28 @@ class RunStub:
 
 
 @given(st.integers(0, 60_000))
-def test_photos_fit_their_room(room: int) -> None:
-    photos = [{"key": f"{number}", "true": 0, "predicted": 1, "sure": 1.0, "src": "s" * 1000, "map_src": "m" * 500}
-              for number in range(40)]  # fmt: skip
+def test_images_fit_the_size_limit(limit: int) -> None:
+    photos = [
+        {"key": f"{number}", "true": 0, "predicted": 1, "confidence": 1.0, "src": "s" * 1000, "map_src": "m" * 500}
+        for number in range(40)
+    ]
     whole = Gallery("test", ["a", "b"], [[1, 2], [3, 4]], {"0-1": list(range(20)), "1-1": list(range(20, 40))},
                     [0, 1, 2], [3, 4], photos, {})  # fmt: skip
-    fitted = fit_gallery(whole, room)
-    in_lists = [*fitted.mistakes, *fitted.unsure]
+    fitted = fit_gallery(whole, limit)
+    in_lists = [*fitted.mistakes, *fitted.least_confident]
     in_cells = [number for numbers in fitted.cells.values() for number in numbers]
-    assert 1500 * len(in_lists) + 1000 * len(in_cells) <= room
+    assert 1500 * len(in_lists) + 1000 * len(in_cells) <= limit
     assert abs(len(fitted.cells["0-1"]) - len(fitted.cells["1-1"])) <= 1
-    assert not in_cells or (fitted.mistakes, fitted.unsure) == (whole.mistakes, whole.unsure)
+    assert not in_cells or (fitted.mistakes, fitted.least_confident) == (whole.mistakes, whole.least_confident)
     assert set(fitted.cells) == set(whole.cells)
     assert fit_gallery(whole, 1_000_000) == whole
 
 
 @given(st.integers(0, 40_000), st.sampled_from(["a/b", "<img>&'\"", "\u6df1\u0001\\"]))
-def test_paths_fit_their_room(room: int, name: str) -> None:
-    """Images without a photo: the list of mistakes and the images of each cell, in order."""
+def test_paths_fit_the_size_limit(limit: int, name: str) -> None:
+    """Images without a thumbnail: the list of mistakes and the images of each cell, in order."""
     photos = [
-        {"key": f"{name}{number}", "true": 0, "predicted": 1, "sure": 1.0, "src": "s", "map_src": ""}
+        {"key": f"{name}{number}", "true": 0, "predicted": 1, "confidence": 1.0, "src": "s", "map_src": ""}
         for number in range(2)
     ]
     paths = {
@@ -210,9 +212,9 @@ def test_paths_fit_their_room(room: int, name: str) -> None:
         "1-1": [f"{name}{number}" for number in range(40, 300)],
     }
     whole = Gallery("test", ["a", "b"], [[0, 40], [0, 260]], {"0-1": [0, 1]}, [0], [], photos, {}, paths)
-    fitted = fit_gallery(whole, room)
+    fitted = fit_gallery(whole, limit)
     items = "".join(f"<li>{html.escape(path)}</li>" for path in fitted.mistake_paths)
-    assert len(items.encode()) + len(htmlsafe_json_dumps(fitted.paths)) <= max(room, 2) + 40
+    assert len(items.encode()) + len(htmlsafe_json_dumps(fitted.paths)) <= max(limit, 2) + 40
     shown = [photos[number]["key"] for number in (*fitted.mistakes, *fitted.cells["0-1"])]
     assert not set(fitted.mistake_paths) & {photos[number]["key"] for number in fitted.mistakes}
     for cell, cell_paths in fitted.paths.items():

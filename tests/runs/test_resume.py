@@ -333,7 +333,7 @@ def test_plan_has_absolute_paths(stopped: Path, tmp_path: Path, monkeypatch) -> 
         ]
     )
     monkeypatch.chdir("/")
-    plan = runner.plan_of(only_run(tmp_path))
+    plan = runner.draft_from_run(only_run(tmp_path))
     assert plan.data.source == str(stopped / "photos")
 
 
@@ -364,7 +364,7 @@ def test_resume_on_another_machine_rejects_a_best_model_newer_than_the_checkpoin
     """Another machine may not reproduce it, and it would be evaluated nevertheless."""
     plan = resolve_settings({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
     reporter = RecordingReporter()
-    stopped = runner.start(plan, tmp_path, NullReporter(), until=2)
+    stopped = runner.run_new(plan, tmp_path, NullReporter(), until=2)
     with pytest.raises(UsageError, match="is of epoch 3, after the checkpoint"):
         runner.resume(move_to_other_machine(stopped, best_epoch=3), reporter)
     assert not (stopped / "result.json").exists()

@@ -14,7 +14,7 @@ from headstart.storage import files, folders, locks
 from headstart.storage.journal import Journal, read_lines
 
 
-def test_run_folder_names(tmp_path: Path) -> None:
+def test_run_folders_have_distinct_names_with_time_host_arm_and_seed(tmp_path: Path) -> None:
     now = datetime(2026, 10, 20, 14, 44, 12)
     folder = folders.create_run(tmp_path, "file:cifar10+frozen@sgd", 3, now)
     assert re.fullmatch(r"Oct20_14-44-12_[A-Za-z0-9.+@-]+-file-cifar10\+frozen@sgd-s3", folder.name)
@@ -27,13 +27,13 @@ def test_slugs_are_safe_in_paths() -> None:
         assert slug and "/" not in slug and slug not in (".", "..") and len(slug) <= 80
 
 
-def test_a_failed_creation_of_a_folder_is_reported(tmp_path: Path) -> None:
+def test_failed_creation_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
         folders.create_run(tmp_path / "file", "x", 0)
 
 
-def test_a_journal_is_truncated_at_its_checkpoint(tmp_path: Path) -> None:
+def test_journal_is_truncated_at_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with Journal(path) as journal:
         journal.append({"step": 1})
@@ -44,13 +44,13 @@ def test_a_journal_is_truncated_at_its_checkpoint(tmp_path: Path) -> None:
     assert list(read_lines(path)) == [{"step": 1}, {"step": 2, "again": True}]
 
 
-def test_a_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
+def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("{}\n")
     with pytest.raises(DataError, match="3 bytes"):
         Journal(tmp_path / "m", 100)
 
 
-def test_an_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
+def test_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "m").write_text('{"a":1}\n{"a":')
     assert list(read_lines(tmp_path / "m")) == [{"a": 1}]
 
@@ -62,7 +62,7 @@ def test_floats_round_trip_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nth", range(3))
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     path = tmp_path / "result.json"
     files.write_json(path, {"old": 1})
     calls = iter(range(100))
@@ -94,7 +94,7 @@ def _hold(folder: str, ready, done) -> None:
         done.wait(30)
 
 
-def test_the_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
+def test_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
@@ -110,11 +110,18 @@ def test_the_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
 
 
 def test_insufficient_disk_space_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="GB are needed"):
+    with pytest.raises(ResourceError, match=r"The disk of .* has .* free, but 1152921504\.6 GB are needed\."):
         folders.require_space(tmp_path, 1 << 60)
 
 
-def test_the_error_of_a_damaged_line_has_its_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 kB"), (31_400, "31 kB"), (31_400_000, "31 MB"), (3_140_000_000, "3.1 GB")]
+)
+def test_sizes_in_messages_are_not_rounded_to_zero(count: int, text: str) -> None:
+    assert folders.format_bytes(count) == text
+
+
+def test_error_of_a_damaged_line_has_its_number(tmp_path: Path) -> None:
     (tmp_path / "m").write_text('{"a":1}\n{"a":\n{"a":3}\n')
     with pytest.raises(DataError, match=r"Line 2 of .*m is damaged"):
         list(read_lines(tmp_path / "m"))

@@ -175,7 +175,9 @@ def test_gradient_that_is_not_finite_has_no_norm() -> None:
 
 
 @given(st.integers(1, 3000), st.integers(1, 400), st.data())
-def test_snapshot_schedule(total: int, per_epoch: int, data: st.DataObject) -> None:
+def test_snapshots_are_taken_at_powers_of_two_and_at_ends_of_epochs(
+    total: int, per_epoch: int, data: st.DataObject
+) -> None:
     due = [step for step in range(1, total + 1) if snapshot_is_due(step, per_epoch, total)]
     assert total in due and 1 in due
     assert set(range(per_epoch, total + 1, per_epoch)) <= set(due)
@@ -187,7 +189,7 @@ def test_snapshot_schedule(total: int, per_epoch: int, data: st.DataObject) -> N
 
 
 @given(st.integers(1, 400), st.integers(1, 300), st.integers(1, 20))
-def test_probe_schedule(per_epoch: int, batch: int, epochs: int) -> None:
+def test_probes_are_taken_at_ends_of_epochs_after_at_least_2000_images(per_epoch: int, batch: int, epochs: int) -> None:
     """Probes run at the ends of epochs, the last included, after at least 2,000 images: a probe costs 1 % of those."""
     total = per_epoch * epochs
     due = [step for step in range(1, total + 1) if probe_is_due(step, per_epoch, total, batch)]
@@ -237,7 +239,7 @@ def test_observing_does_not_change_training() -> None:
     assert all(torch.equal(slots[i][n], others[i][n]) for i in slots for n in slots[i])
 
 
-def test_lines_of_a_run() -> None:
+def test_lines_agree_with_the_steps_and_epochs_of_the_run() -> None:
     setup = prepared(**SHORT, tuning="frozen")
     state, lines = train(setup, observe=True)
     kinds = [line["kind"] for line in lines]
@@ -287,7 +289,7 @@ def test_equal_lines_give_equal_points(tmp_path: Path, run_lines: list[dict]) ->
             live.write(line)
     first = points(folder)
     for _ in range(2):
-        tensorboard.rebuild(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
+        tensorboard.rebuild_event_file(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
         assert points(folder) == first
     plain = [(tag, step) for tag, step, _, plugin, _ in first if plugin not in CONFIGURATION_PLUGINS]
     assert len(plain) == len(set(plain)) > 200
@@ -312,9 +314,9 @@ def test_event_file_equals_the_one_of_tensorboards_writer(records: list[bytes]) 
 
 def test_first_lines_of_a_record_give_the_first_points(tmp_path: Path, run_lines: list[dict]) -> None:
     folder = run_folder(tmp_path / "run", [*BEGIN, *run_lines])
-    tensorboard.rebuild(folder, {}).close()
+    tensorboard.rebuild_event_file(folder, {}).close()
     all_points = points(folder)
-    tensorboard.rebuild(folder, {}, [*BEGIN, *run_lines][:9]).close()
+    tensorboard.rebuild_event_file(folder, {}, [*BEGIN, *run_lines][:9]).close()
     first_points = points(folder)
     assert first_points == all_points[: len(first_points)] and len(first_points) < len(all_points)
 
@@ -327,7 +329,7 @@ def test_histogram_buckets_match_the_counts(tmp_path: Path) -> None:
         for step, tensor in enumerate([values, torch.ones(7), torch.empty(0)])
     ]  # fmt: skip
     folder = run_folder(tmp_path / "run", lines)
-    tensorboard.rebuild(folder, {}).close()
+    tensorboard.rebuild_event_file(folder, {}).close()
     buckets_by_step = [
         (step, np.array(eval(content))) for tag, step, _, _, content in points(folder) if tag == "weights/w"
     ]
@@ -340,16 +342,23 @@ def test_histogram_buckets_match_the_counts(tmp_path: Path) -> None:
     assert [content for tag, _, _, _, content in points(folder) if tag == "gradient_norm/w"] == ["nan"] * 3
 
 
+def test_lines_of_other_kinds_are_ignored(tmp_path: Path) -> None:
+    with tensorboard.rebuild_event_file(tmp_path, {"lr": 0.1}) as writer:
+        for kind in ("begin", "file", "time", "class_names"):
+            writer.write({"kind": kind, "step": 0})
+    assert {plugin for _, _, _, plugin, _ in points(tmp_path)} == {"hparams", "custom_scalars"}
+
+
 def test_empty_record_has_no_points(tmp_path: Path) -> None:
-    tensorboard.rebuild(tmp_path, {"lr": 0.1}).close()
+    tensorboard.rebuild_event_file(tmp_path, {"lr": 0.1}).close()
     assert {plugin for _, _, _, plugin, _ in points(tmp_path)} == {"hparams", "custom_scalars"}
 
 
 # --- images ------------------------------------------------------------------------------------------------------
 
 
-def cell_colours(picture: np.ndarray, classes: int, cell: int) -> np.ndarray:
-    """Return the colour in a corner of each cell [classes, classes, 3]; cells are located from the lower right."""
+def cell_colors(picture: np.ndarray, classes: int, cell: int) -> np.ndarray:
+    """Return the color in a corner of each cell [classes, classes, 3]; cells are located from the lower right."""
     margin = picture.shape[0] - 8 - classes * cell
     corners = margin + 2 + np.arange(classes) * cell
     return picture[np.ix_(corners, corners)]
@@ -363,7 +372,7 @@ def test_confusion_picture_shades_shares_of_rows(names: tuple[str, ...]) -> None
     white, ink = np.array([255, 255, 255]), np.array([0, 114, 178])
     shares = np.array([[0.9, 0, 0.1], [0, 0, 0], [0.25, 0, 0.75]])
     expected = white + (ink - white) * shares[..., None]
-    assert np.abs(cell_colours(picture, 3, 48) - expected).max() <= 255 / 40 / 2 + 0.5  # 40 steps of a share
+    assert np.abs(cell_colors(picture, 3, 48) - expected).max() <= 255 / 40 / 2 + 0.5  # 40 steps of a share
     dark = (picture < 100).all(axis=2)
     assert dark[:, : picture.shape[1] - 8 - 3 * 48].any()  # names at the rows
     assert dark[-8 - 2 * 48 : -8 - 48].any()  # a row without images has zeros

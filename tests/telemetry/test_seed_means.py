@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headstart.analysis.run_records import runs_in
+from headstart.analysis.statistics import t_interval
 from headstart.config.study_file import StudySpec, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.storage.files import write_json
@@ -62,7 +63,7 @@ def write_run(study: Path, variant: str, seed: int, *, state: str = "finished", 
     write_json(folder / "plan.json", {"plan": plan, "hash": f"{variant}{seed}", "study": role})
     lines = list(record(seed + 100 * len(variant), **length))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    tensorboard.rebuild(folder, {}, lines).close()
+    tensorboard.rebuild_event_file(folder, {}, lines).close()
     if state:
         write_json(folder / "result.json", {"state": state})
     return folder
@@ -93,7 +94,7 @@ def board(study: Path) -> Iterator[TensorBoardServer]:
     with TensorBoardServer(study) as started:
         started.wait_until(lambda b: len(b.get("plugin/scalars/tags")) == 6)
         for _ in range(2):
-            assert [folder.name for folder in seed_means.rebuild(study, study_spec())] == [
+            assert [folder.name for folder in seed_means.rebuild_mean_runs(study, study_spec())] == [
                 "mean-scratch", "mean-scratch+frozen"
             ]  # fmt: skip
             started.wait_until(
@@ -126,7 +127,7 @@ def test_mean_run_has_the_tags_steps_and_means_of_its_runs(board: TensorBoardSer
         assert list(mean) == list(values[0])
         expected = np.mean([list(seed.values()) for seed in values], axis=0)
         assert list(mean.values()) == pytest.approx(expected.tolist(), rel=1e-6, nan_ok=True), tag
-    assert np.isnan(list(served_values(board, "mean-scratch", "ratio/fc").values())).all()  # as in every raw run
+    assert np.isnan(list(served_values(board, "mean-scratch", "update_ratio/fc").values())).all()  # as in every raw run
 
 
 def test_band_equals_scipys_t_interval(board: TensorBoardServer) -> None:
@@ -173,17 +174,17 @@ def test_mean_run_is_not_a_run_and_is_rewritten_to_equal_bytes(study: Path, boar
     assert not list(study.glob("mean-*/plan.json"))
     (file,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     before = file.read_bytes()
-    assert "mean-scratch" in [folder.name for folder in seed_means.rebuild(study, study_spec())]
+    assert "mean-scratch" in [folder.name for folder in seed_means.rebuild_mean_runs(study, study_spec())]
     (again,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     assert again.name > file.name and again.read_bytes() == before
     condition = ("scratch", "10ep", 1.0)
-    assert [folder.name for folder in seed_means.rebuild(study, study_spec(), condition)] == ["mean-scratch"]
+    assert [folder.name for folder in seed_means.rebuild_mean_runs(study, study_spec(), condition)] == ["mean-scratch"]
     (running,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     assert (
         b"accuracy/test" in before and b"accuracy/test" not in running.read_bytes()
     )  # no test results before the end of the study
     assert b"accuracy/val/low" in running.read_bytes()
-    seed_means.rebuild(study, study_spec())
+    seed_means.rebuild_mean_runs(study, study_spec())
 
 
 def test_seeds_with_different_steps_per_epoch_are_matched_by_epoch() -> None:
@@ -208,7 +209,7 @@ def test_folder_names_are_unique() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
 def test_t_interval_equals_scipy(values: list[float]) -> None:
-    low, high = seed_means.t_interval(values)
+    low, high = t_interval(values)
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     half = stats.t.ppf(0.975, len(values) - 1) * error
     scale = 1e-9 * max(1.0, *map(abs, values))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart.config.run_config import fields
+from headstart.config.run_config import plan_fields
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.telemetry import tensorboard
@@ -115,7 +115,9 @@ def test_every_run_has_the_same_scalars(board: TensorBoardServer, runs: Path) ->
     expected |= {f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test")}
     expected |= {"loss/batch", "accuracy/best", "lr/head", "lr/backbone", "speed/images_per_second", "speed/mfu"}
     expected |= {"speed/train_seconds", "speed/val_seconds"}
-    expected |= {f"distance/{layer}" for layer in LAYERS} | {f"flow/{block}" for block in BLOCKS}
+    expected |= {f"distance_from_init/{layer}" for layer in LAYERS} | {
+        f"block_gradient_norm/{block}" for block in BLOCKS
+    }
     expected |= {f"{kind}/{layer}" for kind in ("zero_activations", "dead_channels") for layer in RELUS}
     served = board.get("plugin/scalars/tags")
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
@@ -150,7 +152,7 @@ def check_buckets(buckets: np.ndarray, recorded: dict) -> None:
     assert buckets[:, 1] == pytest.approx(edges[1:], abs=tolerance)
 
 
-def test_images(board: TensorBoardServer, runs: Path) -> None:
+def test_images_are_those_of_the_run(board: TensorBoardServer, runs: Path) -> None:
     served = board.get("plugin/images/tags")
     expected = {"samples/train", "confusion/val", "confusion/test"}
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
@@ -174,9 +176,9 @@ def pixels(board: TensorBoardServer, picture: dict) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def test_hyperparameters(board: TensorBoardServer, runs: Path) -> None:
+def test_hyperparameters_have_every_field_of_the_plan(board: TensorBoardServer, runs: Path) -> None:
     experiment = board.post("plugin/hparams/experiment", {"experimentName": ""})
-    assert {info["name"] for info in experiment["hparamInfos"]} == set(fields())
+    assert {info["name"] for info in experiment["hparamInfos"]} == set(plan_fields())
     metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
     assert metrics == {"accuracy/best", "accuracy/test", "accuracy/val", "loss/val"}
     query = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "colParams": [], "allowedStatuses": STATUSES}
@@ -184,9 +186,9 @@ def test_hyperparameters(board: TensorBoardServer, runs: Path) -> None:
     assert sorted(groups) == names(runs)
     for run, group in groups.items():
         plan, result = read_json(runs / run / "plan.json")["plan"], read_json(runs / run / "result.json")
-        assert set(group["hparams"]) == set(fields())
+        assert set(group["hparams"]) == set(plan_fields())
         shown = {name: group["hparams"][name] for name in ("optimizer", "tuning", "lr", "batch_size", "epochs", "seed")}
-        assert shown == {name: plan[fields()[name][0]][name] for name in shown}
+        assert shown == {name: plan[plan_fields()[name][0]][name] for name in shown}
         assert group["hparams"]["milestones"] == "50%, 75%" and group["hparams"]["nesterov"] == "False"
         values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
         assert values["accuracy/test"] == pytest.approx(result["test"]["accuracy"])
@@ -265,13 +267,13 @@ def test_running_board_follows_a_rebuilt_event_file(tmp_path: Path, loader: str)
     folder = tmp_path / "run"
     folder.mkdir()
     lines = [{"kind": "step", "step": n, "loss": n / 8, "lr": {"head": 0.1}, "time": 1e9 + n} for n in range(1, 40)]
-    tensorboard.rebuild(folder, {}, lines[:20]).close()
+    tensorboard.rebuild_event_file(folder, {}, lines[:20]).close()
     with TensorBoardServer(tmp_path, "--load_fast", loader) as board:
         board.wait_until(lambda b: len(served(b, "run")) == 20)
         for length in (30, 39):
             time.sleep(1.1)  # event files are named by the second, and read in that order
             again = [{**line, "loss": line["loss"] + length} for line in lines[:length]]
-            tensorboard.rebuild(folder, {}, again).close()
+            tensorboard.rebuild_event_file(folder, {}, again).close()
             board.wait_until(
                 lambda b, lines=again: served(b, "run") == [(n["time"], n["step"], n["loss"]) for n in lines]
             )

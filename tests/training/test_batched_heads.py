@@ -53,8 +53,8 @@ def plans(start: str, head: str = "linear") -> list[RunConfig]:
 def train_batched(heads: list[RunConfig], parent: Path) -> list[Path]:
     """Train heads in one batch and return the folders of their runs."""
     parent.mkdir(exist_ok=True)
-    (bundle,) = execute.bundles([(plan, ROLE) for plan in heads])
-    return job_protocol.folders(execute.answer_job(job_protocol.text(parent, bundle), NullReporter()))
+    (bundle,) = execute.group_into_jobs([(plan, ROLE) for plan in heads])
+    return job_protocol.decode_answer(execute.answer_job(job_protocol.encode_job(parent, bundle), NullReporter()))
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:8"])
@@ -65,7 +65,7 @@ def test_each_head_equals_the_head_trained_alone(
     heads = plans(start, head)
     folders = train_batched(heads, tmp_path / "batched")
     for config, folder in zip(heads, folders, strict=True):
-        alone = runner.start(config, tmp_path / "alone", NullReporter(), role=ROLE)
+        alone = runner.run_new(config, tmp_path / "alone", NullReporter(), role=ROLE)
         assert read_json(folder / "plan.json")["hash"] == read_json(alone / "plan.json")["hash"] == config.hash
         actual, expected = model_weights(folder / "model").state, model_weights(alone / "model").state
         assert actual.keys() == expected.keys()
@@ -127,7 +127,7 @@ def test_diagnosis_of_a_head_explains_missing_block_gradients(start: str, tmp_pa
         f"gradients at the blocks were not probed, since all blocks are frozen; |∂L/∂w| of fc is {first:.2g} at step 1 "
         f"and {last:.2g} at step {snapshots[-1]['step']}"
     )
-    assert sentence in "\n".join(diagnosis.sentences(diagnosis.diagnose(folder)))
+    assert sentence in "\n".join(diagnosis.describe_diagnoses(diagnosis.diagnose(folder)))
     section = health.health_section([series.load_run(read_run(folder))])
     assert not section.figures and [note.partition(", seed 0: ")[2] for note in section.notes] == [f"{sentence}."]
 
@@ -191,17 +191,17 @@ def test_diverged_head_does_not_stop_the_others(start: str, tmp_path: Path) -> N
 
 def test_only_frozen_heads_on_one_backbone_are_grouped(start: str) -> None:
     base = plan(start=start)
-    key = heads_runner.group(base)
+    key = heads_runner.stack_key(base)
     assert key is not None
-    assert heads_runner.group(base.changed("recipe", lr=0.5, optimizer="adam")) == key
-    assert heads_runner.group(base.changed("seeding", seed=9)) == key
-    assert heads_runner.group(base.changed("recipe", batch_size=16)) != key
-    assert heads_runner.group(base.changed("seeding", test_seed=9)) != key
+    assert heads_runner.stack_key(base.changed("recipe", lr=0.5, optimizer="adam")) == key
+    assert heads_runner.stack_key(base.changed("seeding", seed=9)) == key
+    assert heads_runner.stack_key(base.changed("recipe", batch_size=16)) != key
+    assert heads_runner.stack_key(base.changed("seeding", test_seed=9)) != key
     for other in ({"mixup": 0.2}, {"ema": 0.9}, {"patience": 2}):
-        assert heads_runner.group(base.changed("recipe", **other)) is None
-    assert heads_runner.group(base.changed("arm", tuning="full")) is None
+        assert heads_runner.stack_key(base.changed("recipe", **other)) is None
+    assert heads_runner.stack_key(base.changed("arm", tuning="full")) is None
     random = base.changed("arm", start="scratch")
-    assert heads_runner.group(random) != heads_runner.group(random.changed("seeding", seed=9))
+    assert heads_runner.stack_key(random) != heads_runner.stack_key(random.changed("seeding", seed=9))
 
 
 @pytest.mark.parametrize(("weights", "smoothing"), [(False, 0.0), (True, 0.0), (False, 0.2), (True, 0.2)])

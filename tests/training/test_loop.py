@@ -32,7 +32,7 @@ def plain_torch(
     )
     total = setup.context.steps
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
-    counts = torch.bincount(torch.from_numpy(batches.photos.labels)).float()
+    counts = torch.bincount(torch.from_numpy(batches.images.labels)).float()
     weight = counts.sum() / (4 * counts) if balanced else None
     torch.set_num_threads(setup.plan.machine.threads)
     network.train()
@@ -42,7 +42,7 @@ def plain_torch(
             group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / total))
         epoch, within = divmod(step, batches.steps_per_epoch)
         images, labels = batches.batch(epoch, within)
-        images = transforms.normalise(images, setup.start.mean, setup.start.std, torch.device("cpu"))
+        images = transforms.normalize(images, setup.start.mean, setup.start.std, torch.device("cpu"))
         loss = F.cross_entropy(network(images), labels, weight=weight, label_smoothing=smoothing)
         loss.backward()
         if clip:
@@ -104,7 +104,7 @@ def test_arms_share_batches_and_initial_head() -> None:
 def test_mixup_loss_matches_its_definition() -> None:
     setup = prepared(mixup=0.4, epochs="1st")
     images, labels = setup.context.batches.batch(0, 0)
-    images = transforms.normalise(images, setup.start.mean, setup.start.std, torch.device("cpu"))
+    images = transforms.normalize(images, setup.start.mean, setup.start.std, torch.device("cpu"))
     mix = mixup.mixup(8, 0.4, 0, 0, 0)
     targets = mix.share * F.one_hot(labels, 4) + (1 - mix.share) * F.one_hot(labels[mix.partner], 4)
     mixed = mix.share * images + (1 - mix.share) * images[mix.partner]

@@ -20,11 +20,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from headstart.config import start_spec
-from headstart.errors import DataError, HeadstartError, ModelFileError, ResourceError, UsageError
+from headstart.config.start_spec import SCHEMES
+from headstart.errors import (
+    DataError,
+    HeadstartError,
+    MissingWeightsError,
+    ModelFileError,
+    ResourceError,
+    UsageError,
+)
 from headstart.models import factory, heads, structure
 from headstart.rng import torch_stream
 from headstart.weights import download, starts
-from headstart.weights.init import SCHEMES
 
 SMALL = "timm:test_resnet"  # 0.4 M parameters with a ResNet-18's names: the tests do not depend on the size
 DEFAULTS = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
@@ -32,16 +39,16 @@ CIFAR10_WEIGHTS = Path(__file__).parents[3] / "shared" / "weights" / "cifar10-re
 
 
 def resolve(name: str, **changed: object) -> starts.Start:
-    return starts.resolve(name, **{**DEFAULTS, **changed})
+    return starts.resolve_start(name, **{**DEFAULTS, **changed})
 
 
 def filled(name: str | starts.Start, *, seed: int = 0, **changed: object) -> nn.Module:
-    """Build a network, attach a head and initialise it, as a run does."""
+    """Build a network, attach a head and initialize it, as a run does."""
     options = {**DEFAULTS, **changed}
     classes = options.pop("num_classes")
     network = factory.build(options.pop("network"), classes, **options)
-    heads.attach(network, "linear", classes, seed=seed)
-    starts.initialise(network, resolve(name, **changed) if isinstance(name, str) else name, seed=seed)
+    heads.replace_head(network, "linear", classes, seed=seed)
+    starts.initialize(network, resolve(name, **changed) if isinstance(name, str) else name, seed=seed)
     return network
 
 
@@ -99,7 +106,7 @@ def test_random_starts_depend_only_on_the_seed(name: str, network: str) -> None:
     first, other = filled(name, seed=3, network=network), filled(name, seed=4, network=network)
     used = factory.build(network, 4)
     used.load_state_dict(state(4, network))
-    starts.initialise(used, resolve(name, network=network), seed=3)
+    starts.initialize(used, resolve(name, network=network), seed=3)
     assert equal(first.state_dict(), used.state_dict()), "every tensor is overwritten"
     for key in ("layer1.0.conv1.weight", "fc.weight"):
         assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
@@ -156,7 +163,7 @@ def test_scratch_on_a_timm_network_is_its_own_initialisation() -> None:
     assert torch.equal(orthogonal.pos_embed, network.pos_embed)
 
 
-def test_the_head_is_the_same_for_every_start(tmp_path: Path) -> None:
+def test_head_is_the_same_for_every_start(tmp_path: Path) -> None:
     save_file(state(), tmp_path / "w.safetensors")
     names = ("scratch", "scratch:xavier", f"file:{tmp_path}/w.safetensors", f"stats:file:{tmp_path}/w.safetensors")
     heads_of = [filled(name, seed=9).fc.state_dict() for name in names]
@@ -226,10 +233,10 @@ def test_every_form_of_file_gives_the_backbone_and_a_new_head(tmp_path: Path, fo
         assert key.startswith("fc") or torch.equal(tensor, values[key]), key
     assert equal(network.fc.state_dict(), filled("scratch", seed=2).fc.state_dict())
     assert start.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert "head of 10 classes replaced by a new one of 4" in start.notes
+    assert "The head with 10 outputs was replaced by a new one with 4." in start.notes
 
 
-def test_a_head_of_the_same_size_is_replaced_too(tmp_path: Path) -> None:
+def test_head_of_the_same_size_is_replaced_too(tmp_path: Path) -> None:
     save_file(state(4), tmp_path / "w.safetensors")
     network = filled(f"file:{tmp_path}/w.safetensors", seed=1)
     assert equal(network.fc.state_dict(), filled("scratch", seed=1).fc.state_dict())
@@ -243,7 +250,7 @@ def test_other_precisions_are_cast(tmp_path: Path, dtype: torch.dtype) -> None:
     assert start.state is not None
     assert {t.dtype for t in start.state.values()} == {torch.float32, torch.int64}
     assert torch.equal(start.state["conv1.0.weight"], values["conv1.0.weight"].float())
-    assert any("cast to float32" in note for note in start.notes)
+    assert any("to float32" in note for note in start.notes)
 
 
 def test_counters_that_were_cast_to_float_are_treated_as_missing(tmp_path: Path) -> None:
@@ -270,7 +277,7 @@ def test_missing_counters_and_other_head_names_are_accepted(tmp_path: Path) -> N
     start = resolve(f"file:{written(tmp_path, values, 'safetensors')}")
     assert start.state is not None
     assert start.state["bn1.num_batches_tracked"] == 0
-    assert "head of 6 classes replaced by a new one of 4" in start.notes
+    assert "The head with 6 outputs was replaced by a new one with 4." in start.notes
 
 
 @pytest.mark.parametrize(
@@ -299,7 +306,7 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path, spoil: object
     "changed",
     [{"network": "resnet34"}, {"network": "resnet50"}, {"shortcut": False}, {"norm": "none"}, {"stem": "small"}],
 )
-def test_a_file_of_another_network_is_refused_quickly(tmp_path: Path, changed: dict[str, object]) -> None:
+def test_file_of_another_network_is_refused_quickly(tmp_path: Path, changed: dict[str, object]) -> None:
     path = written(tmp_path, state(name="resnet18"), "safetensors")
     with pytest.raises(ModelFileError, match="does not fit"):
         resolve(f"file:{path}", **{"network": "resnet18", **changed})
@@ -324,7 +331,7 @@ class Canary:
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".bin"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str, zipped: bool) -> None:
+def test_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str, zipped: bool) -> None:
     path, canary = tmp_path / f"weights{suffix}", tmp_path / "canary"
     torch.save({"conv1.0.weight": Canary(canary), "net": nn.ReLU()}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelFileError, match="nothing in it was run") as caught:
@@ -336,7 +343,7 @@ def test_a_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_whole_model_is_refused_with_code_that_converts_it(
+def test_whole_model_is_refused_with_code_that_converts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
 ) -> None:
     path = tmp_path / "whole.pth"
@@ -349,12 +356,12 @@ def test_a_whole_model_is_refused_with_code_that_converts_it(
     assert resolve("file:weights.pth", network="resnet18").state is not None
 
 
-def test_a_whole_model_in_a_dict_is_refused_with_code_that_converts_it(
+def test_whole_model_in_a_dict_is_refused_with_code_that_converts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "whole.pth"
     torch.save({"model": torchvision.models.resnet18(num_classes=10)}, path)
-    with pytest.raises(ModelFileError, match="dict with a whole model") as caught:
+    with pytest.raises(ModelFileError, match="contains a whole model") as caught:
         resolve(f"file:{path}")
     monkeypatch.chdir(tmp_path)
     exec(caught.value.hint.partition("has there: ")[2], {"torch": torch})
@@ -386,7 +393,7 @@ def test_pickles_without_named_tensors_are_refused(tmp_path: Path) -> None:
             resolve(f"file:{tmp_path}/w.pth")
 
 
-def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+def test_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     values = {"conv1.0.weight": torch.zeros(1).expand(10**11)}
     torch.save(values, tmp_path / "w.pth")
     with pytest.raises(ModelFileError, match="larger than the file"):
@@ -422,7 +429,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("length", [0x4B50, 0x4B80])
-def test_a_safetensors_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
+def test_safetensors_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
     path = written(tmp_path, state(), "safetensors")
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
@@ -463,9 +470,9 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_metadata_and_json_files_of_the_folder_are_read(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    save_file(state(), path, metadata={"licence": "CC0", "trained_on": "CIFAR-10"})
+    save_file(state(), path, metadata={"license": "CC0", "trained_on": "CIFAR-10"})
     start = resolve(f"file:{path}")
-    assert (start.licence, start.mean, start.std) == ("CC0", starts.IMAGENET_MEAN, starts.IMAGENET_STD)
+    assert (start.license, start.mean, start.std) == ("CC0", starts.IMAGENET_MEAN, starts.IMAGENET_STD)
     assert "CIFAR-10" in start.provenance
     assert any("ImageNet's are used" in note for note in start.notes)
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [1, 1, 2]}}))
@@ -485,11 +492,9 @@ def test_mean_and_std_in_metadata_take_precedence_unless_invalid(tmp_path: Path)
     assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44) and resolve(f"file:{path}").std == (0.2, 0.21, 0.22)
     (tmp_path / "config.json").write_text(json.dumps({"mean": [0.1, 0.2, 0.3], "std": [1, 1, 2]}))
     assert resolve(f"file:{path}").mean == (0.49, 0.48, 0.44)  # the file's metadata take precedence
-    save_file(state(), path, metadata={"mean": "grey"})
+    save_file(state(), path, metadata={"mean": "gray"})
     start = resolve(f"file:{path}")
-    assert start.mean == (0.1, 0.2, 0.3) and any(
-        "its mean ('grey') is not three numbers" in note for note in start.notes
-    )
+    assert start.mean == (0.1, 0.2, 0.3) and any("mean" in note and "'gray'" in note for note in start.notes)
 
 
 @pytest.fixture
@@ -502,10 +507,10 @@ def run_folder(tmp_path: Path) -> Path:
     return model.parent
 
 
-def test_a_run_has_its_own_preprocessing(run_folder: Path) -> None:
+def test_run_has_its_own_preprocessing(run_folder: Path) -> None:
     for folder in (run_folder, run_folder / "model"):
         start = resolve(f"run:{folder}")
-        assert (start.mean, start.std, start.licence) == ((0.1,) * 3, (0.2,) * 3, "yours")
+        assert (start.mean, start.std, start.license) == ((0.1,) * 3, (0.2,) * 3, "yours")
         assert start.sha256
         assert torch.equal(filled(start).bn1.bias, state(3)["bn1.bias"])
     with pytest.raises(ModelFileError, match="resnet34") as caught:
@@ -533,7 +538,7 @@ def test_stats_draws_each_tensor_with_the_scale_of_its_model(tmp_path: Path) -> 
 def test_initialise_refuses_a_start_of_another_network(tmp_path: Path) -> None:
     start = resolve(f"file:{written(tmp_path, state(), 'safetensors')}")
     with pytest.raises(ModelFileError, match="another network"):
-        starts.initialise(factory.build("resnet18", 4), start, seed=0)
+        starts.initialize(factory.build("resnet18", 4), start, seed=0)
 
 
 @pytest.mark.photos
@@ -542,7 +547,7 @@ def test_features_of_the_cifar10_weights_equal_torchvisions() -> None:
     from safetensors.torch import load_file
 
     start = resolve(f"file:{CIFAR10_WEIGHTS}", network="resnet18")
-    assert start.licence == "weights: CC0"
+    assert start.license == "weights: CC0"
     theirs = torchvision.models.resnet18(num_classes=10)
     theirs.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in load_file(CIFAR10_WEIGHTS).items()}
@@ -611,7 +616,7 @@ def test_imagenet_with_a_wrong_hash_is_refused_before_it_is_read(
         ("timm:test_vit", "timm:test_vit", ["timm/test_vit.r160_in1k/resolve", "timm/test_vit.r160_in1k.safetensors"]),
     ],
 )
-def test_the_offline_error_names_what_to_copy_and_where(name: str, network: str, words: list[str]) -> None:
+def test_offline_error_names_what_to_copy_and_where(name: str, network: str, words: list[str]) -> None:
     start = time.monotonic()
     with pytest.raises(DataError) as caught:
         resolve(name, network=network)
@@ -627,7 +632,7 @@ def test_timm_weights_copied_into_the_cache_are_used(tmp_path: Path) -> None:
     for name in ("timm:resnet18.a1_in1k", "timm:resnet18"):
         start = resolve(name, network="resnet18")
         assert torch.equal(filled(start, network="resnet18").conv1.weight, state(1000, "resnet18")["conv1.weight"])
-        assert (start.licence, start.mean) == ("apache-2.0", (0.485, 0.456, 0.406))
+        assert (start.license, start.mean) == ("apache-2.0", (0.485, 0.456, 0.406))
     (folder / "resnet18.a1_in1k.safetensors").write_bytes(b"<html>")
     with pytest.raises(ModelFileError, match="neither"):
         resolve("timm:resnet18", network="resnet18")
@@ -667,7 +672,7 @@ def test_hugging_faces_cache_is_used_and_hashed(tmp_path: Path, right: bool) -> 
             resolve(SMALL)
 
 
-def test_a_timm_network_is_initialised_with_its_timm_weights(tmp_path: Path) -> None:
+def test_timm_network_is_initialised_with_its_timm_weights(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "weights" / "timm"
     folder.mkdir(parents=True)
     values = state(1000, "timm:test_vit")
@@ -719,7 +724,7 @@ def server_url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("page", "sha256"), [("/file", _FileServer.tag[:8]), ("/file", ""), ("/named", "")])
-def test_a_download_is_complete_and_hashed(server_url: str, tmp_path: Path, page: str, sha256: str) -> None:
+def test_download_is_complete_and_hashed(server_url: str, tmp_path: Path, page: str, sha256: str) -> None:
     path = tmp_path / "deep" / "w.pth"
     assert download.fetch(server_url + page, path, sha256=sha256) == _FileServer.tag
     assert path.read_bytes() == _FileServer.content
@@ -735,7 +740,7 @@ def test_a_download_is_complete_and_hashed(server_url: str, tmp_path: Path, page
         ("/none", "", DataError),
     ],
 )
-def test_a_failed_download_leaves_no_files(
+def test_failed_download_leaves_no_files(
     server_url: str, tmp_path: Path, page: str, sha256: str, error: type[HeadstartError]
 ) -> None:
     with pytest.raises(error):
@@ -743,13 +748,19 @@ def test_a_failed_download_leaves_no_files(
     assert not list(tmp_path.glob("w.pth*"))
 
 
-def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_file_on_the_server_has_its_own_hint(server_url: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingWeightsError, match="HTTP 404") as error:
+        download.fetch(f"{server_url}/none", tmp_path / "w.pth")
+    assert error.value.hint == f"Open {server_url}/none and check that the file exists."
+
+
+def test_silent_server_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(download, "OFFLINE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match="timed out"):
         download.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "w.pth")
 
 
-def test_a_cache_that_cannot_be_written_is_named(server_url: str, tmp_path: Path) -> None:
+def test_cache_that_cannot_be_written_is_named(server_url: str, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(ResourceError, match="HEADSTART_CACHE"):
         download.fetch(f"{server_url}/file", tmp_path / "cache" / "w.pth")
@@ -762,7 +773,7 @@ def test_hf_hub_offline_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_start_forms_equal_those_that_resolve_reads() -> None:
-    *plain, timm, file, run, stats = start_spec.FORMS
+    *plain, timm, file, run, stats = start_spec.START_FORMS
     assert plain == ["scratch", *(f"scratch:{scheme}" for scheme in SCHEMES), "imagenet"]
     assert [form.partition(":")[0] for form in (timm, file, run, stats)] == list(starts._READERS)
-    assert not any(map(start_spec.start_error, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))
+    assert not any(map(start_spec.start_problem, [*plain, timm, file, run, "stats:imagenet", "stats:file:w.pth"]))

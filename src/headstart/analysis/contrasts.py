@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from headstart.analysis.confusion import balanced_weights
 from headstart.analysis.statistics import (
+    LEVEL,
     ROUNDING_ERROR,
     CrossedInterval,
     SampleSizeEstimate,
-    balanced_weights,
     bonferroni,
     crossed_interval,
     holm,
@@ -33,7 +34,11 @@ MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; be
 
 @dataclass(frozen=True)
 class Contrast:
-    """Difference of two arms, first minus second, in accuracy (0 to 1)."""
+    """Difference of two arms, first minus second, in accuracy (0 to 1).
+
+    `wins` and `losses` are the numbers of seeds on which the first arm was better and worse, by more than rounding;
+    `n` is the number of paired seeds and `m` that of evaluation images.
+    """
 
     first: str
     second: str
@@ -48,7 +53,7 @@ class Contrast:
     p_adjusted: float
     p_sign_flip: float | None  # None above 20 seeds
     half_width_infinite_seeds: float
-    degrees: float
+    degrees_of_freedom: float
     wins: int
     losses: int
     n: int
@@ -97,7 +102,7 @@ def compute_contrasts(
     *,
     margin: float,
     labels: npt.ArrayLike | None = None,
-    level: float = 0.95,
+    level: float = LEVEL,
     primary_level: float | None = None,
 ) -> list[Contrast]:
     """Compute the contrast of every pair.
@@ -164,7 +169,7 @@ def _contrast(
         p_adjusted=p,
         p_sign_flip=sign_flip(per_seed) if n <= 20 else None,
         half_width_infinite_seeds=interval.half_width_infinite_seeds,
-        degrees=interval.degrees,
+        degrees_of_freedom=interval.degrees_of_freedom,
         wins=int((per_seed > ROUNDING_ERROR).sum()),
         losses=int((per_seed < -ROUNDING_ERROR).sum()),
         n=n,

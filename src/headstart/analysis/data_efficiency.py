@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from headstart.analysis.headline import arm_of
+from headstart.analysis.statistics import LEVEL, t_quantile
 
 Array = npt.NDArray[np.float64]
 GRID_SIZE = 1001  # points of the grid for intervals: 0.23 % apart over a decade of labels
@@ -31,17 +31,17 @@ GRID_SIZE = 1001  # points of the grid for intervals: 0.23 % apart over a decade
 class LabelEquivalence:
     """Labels that the reference needs for the accuracy of the first arm at `fraction`, as a `factor` of that fraction.
 
-    `factor` is None where the reference's curve does not reach that accuracy (more than `most`) or starts above it
-    (less than `least`). `low` and `high` are None where the interval is open because the curve ends.
+    `factor` is None where the reference's curve does not reach that accuracy (more than `max_factor`) or starts above
+    it (less than `min_factor`). `low` and `high` are None where the interval is open because the curve ends.
     """
 
     fraction: float
     factor: float | None
     low: float | None
     high: float | None
-    least: float
-    most: float
-    more: bool  # factor is above `most`
+    min_factor: float
+    max_factor: float
+    more: bool  # factor is above `max_factor`
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Crossover:
 
 
 def label_equivalence(
-    first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = 0.95
+    first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = LEVEL
 ) -> list[LabelEquivalence]:
     """Return for each fraction how many times its labels the reference needs for the first arm's accuracy.
 
@@ -83,8 +83,8 @@ def label_equivalence(
                 factor=None if reached is None else reached / float(fraction),
                 low=None if low is None else low / float(fraction),
                 high=None if high is None else high / float(fraction),
-                least=float(x[0] / fraction),
-                most=float(x[-1] / fraction),
+                min_factor=float(x[0] / fraction),
+                max_factor=float(x[-1] / fraction),
                 more=bool(mean.max() < 0),
             )
         )
@@ -92,7 +92,7 @@ def label_equivalence(
 
 
 def crossover(
-    first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = 0.95
+    first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float], level: float = LEVEL
 ) -> Crossover | None:
     """Return where the mean curves cross, or None if their difference has the same sign at both ends.
 
@@ -142,7 +142,7 @@ def data_efficiency(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] |
     return {
         "first": pair[0],
         "reference": pair[1],
-        "level": 0.95,
+        "level": LEVEL,
         "n": len(seeds),
         "equivalences": [asdict(equivalence) for equivalence in label_equivalence(first, reference, fractions)],
         "crossover": None if crossing is None else asdict(crossing),
@@ -186,7 +186,7 @@ def _interval(difference: Array, grid: Array, level: float) -> tuple[float | Non
     from which on it is significantly positive.
     """
     n = len(difference)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * difference.std(axis=0, ddof=1) / math.sqrt(n)
+    half = t_quantile(n - 1, level) * difference.std(axis=0, ddof=1) / math.sqrt(n)
     mean = difference.mean(axis=0)
     not_under, not_over = np.flatnonzero(mean + half >= 0), np.flatnonzero(mean - half <= 0)
     below = int(not_under[0]) - 1 if len(not_under) else len(grid) - 1

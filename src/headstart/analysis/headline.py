@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from headstart.analysis.statistics import ROUNDING_ERROR
-from headstart.analysis.wording import Verdict
-from headstart.errors import DataError
-from headstart.storage.files import read_json
+from headstart.analysis.wording import VerdictContent
 
 
 def flip_contrast(contrast: dict[str, Any], first: str) -> dict[str, Any]:
@@ -30,13 +27,13 @@ def flip_contrast(contrast: dict[str, Any], first: str) -> dict[str, Any]:
     }
 
 
-def key_contrast(verdict: Verdict) -> dict[str, Any] | None:
+def key_contrast(verdict: VerdictContent) -> dict[str, Any] | None:
     """Return the contrast of the arm selected on val with its comparator, or None with one seed."""
     pair = {verdict["selected"], verdict["comparator"]}
     return next((dict(c) for c in verdict["contrasts"] if {c["first"], c["second"]} == pair), None)
 
 
-def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
+def headline_contrast(verdict: VerdictContent) -> dict[str, Any] | None:
     """Return `key_contrast` with the better arm first; of equal arms the one that was selected on val."""
     contrast = key_contrast(verdict)
     if contrast is None:
@@ -45,33 +42,21 @@ def headline_contrast(verdict: Verdict) -> dict[str, Any] | None:
     return contrast if contrast["mean"] >= -ROUNDING_ERROR else flip_contrast(contrast, contrast["second"])
 
 
-def arm_of(verdict: Verdict, name: str) -> Mapping[str, Any]:
+def arm_of(verdict: VerdictContent, name: str) -> Mapping[str, Any]:
     """Return the results of the arm `name`."""
     arm: Mapping[str, Any] = next(arm for arm in verdict["arms"] if arm["name"] == name)
     return arm
 
 
-def beaten_by(verdict: Verdict, arm: str) -> list[str]:
+def beaten_by(verdict: VerdictContent, arm: str) -> list[str]:
     """Return the arms that are better than `arm` on the evaluation images, by decided contrasts."""
     contrasts = [flip_contrast(dict(c), arm) for c in verdict["contrasts"] if arm in (c["first"], c["second"])]
     return [contrast["second"] for contrast in contrasts if contrast["outcome"] == "worse"]
 
 
-def winner_of(verdict: Verdict) -> str | None:
+def winner_of(verdict: VerdictContent) -> str | None:
     """Return the arm that is better in the headline's contrast and worse in none, or None."""
     contrast = headline_contrast(verdict)
     if contrast is None or contrast["outcome"] != "better" or beaten_by(verdict, contrast["first"]):
         return None
     return str(contrast["first"])
-
-
-def read_verdict(folder: Path) -> dict[str, Any]:
-    """Read verdict.json of the study in `folder`.
-
-    Raises:
-        DataError: The study is not finished, or the file is missing or damaged.
-    """
-    if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
-        raise DataError(f"{folder} has no verdict yet.", f"Run `headstart resume {folder}`.")
-    content: dict[str, Any] = read_json(folder / "verdict.json")
-    return content

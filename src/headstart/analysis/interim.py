@@ -14,7 +14,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.statistics import balanced_weights, crossed_interval, obrien_fleming
+from headstart.analysis.confusion import balanced_weights
+from headstart.analysis.statistics import crossed_interval, obrien_fleming
 
 
 @dataclass(frozen=True)

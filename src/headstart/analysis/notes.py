@@ -5,29 +5,31 @@ from __future__ import annotations
 import re
 
 from headstart.analysis.headline import arm_of, headline_contrast
-from headstart.analysis.wording import Verdict, arm_words, bare_start, evaluation_images, splits
+from headstart.analysis.wording import VerdictContent, arm_words, bare_start, evaluation_images, splits
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
-from headstart.text import capitalize, join_list, percent, points
+from headstart.text import capitalize, format_percent, format_points, join_list
 
 MAX_CLASS_NAMES = 5  # in a sentence
 
 
-def notes(verdict: Verdict) -> list[str]:
+def notes(verdict: VerdictContent) -> list[str]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
     selected = arm_of(verdict, verdict["selected"])
     selection, evaluation = splits(verdict)
-    apart = points(abs(selected["optimism"]))
+    apart = format_points(abs(selected["optimism"]))
     side = "above" if selected["optimism"] > 0 else "below"
-    gap = f"{apart} percentage points {side}" if apart != "0.0" else "about"
+    gap = f"{apart} percentage points {side}" if apart != "0.0" else "about the same as"
     texts = [
         f"{capitalize(selection)} selected the epochs and the arm, {arm_words(selected['name'])}: its mean on "
-        f"{selection}, {percent(selected['val'])}, is {gap} its mean on {evaluation}, {percent(selected['test'])}."
+        f"{selection}, {format_percent(selected['val'])}, is {gap} its mean on {evaluation}, "
+        f"{format_percent(selected['test'])}."
     ]
-    if verdict["n"] > 1 and verdict.get("one_split"):
+    if verdict["n"] > 1 and verdict["one_split"]:
         texts.append("All seeds use the same split: they vary initialization, order and augmentation only.")
     texts += [
         f"{capitalize(arm_words(arm['name']))} diverged on seed{'s' if len(arm['diverged']) > 1 else ''} "
-        f"{join_list(map(str, arm['diverged']))}: its accuracy before the divergence counts."
+        f"{join_list(map(str, arm['diverged']))}. Diverged runs count with their best model before the divergence, or "
+        "as always predicting the first class if no epoch was validated."
         for arm in verdict["arms"]
         if arm["diverged"]
     ]
@@ -38,8 +40,9 @@ def notes(verdict: Verdict) -> list[str]:
             for name, edge in edges.items()
         ]
     texts += [
-        f"The {'lowest' if row['edge'] == 'low' else 'highest'} learning rate is the best of its row: "
-        f"{arm_words(row['variant'])}. A better rate may be outside the grid."
+        f"The best learning rate of {arm_words(row['variant'])} is the "
+        f"{'lowest' if row['edge'] == 'low' else 'highest'} one tested with these settings. "
+        "A better rate may be outside the grid."
         for row in verdict["grid_rows"]
         if row["edge"]
     ]
@@ -53,7 +56,7 @@ def notes(verdict: Verdict) -> list[str]:
     return [*texts, *verdict["overlaps"], *exposure_notes(verdict)]
 
 
-def exposure_notes(verdict: Verdict) -> list[str]:
+def exposure_notes(verdict: VerdictContent) -> list[str]:
     """Return which initial weights were trained on these classes, or on some of the evaluation images."""
     texts: dict[str, str] = {}
     unknown = []

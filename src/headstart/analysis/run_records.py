@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.analysis.confusion import confusion_balanced_accuracy
 from headstart.analysis.correctness import Correctness, read_predictions
 from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
@@ -79,7 +80,7 @@ class RunRecord:
     @property
     def has_checkpoint(self) -> bool:
         """True if the run can be resumed from a checkpoint; otherwise it starts again."""
-        return any((self.folder / "checkpoints").glob("*"))
+        return any(".tmp-" not in path.name for path in (self.folder / "checkpoints").glob("step-*"))
 
     def correctness(self, split: str) -> Correctness:
         """Return which images of `split` the best model classified correctly.
@@ -98,19 +99,15 @@ class RunRecord:
 
     def to_target(self, target: float, metric: str) -> dict[str, float] | None:
         """Return epochs, images and seconds until val first reached `target` (0 to 1), or None."""
-        seconds = 0.0
-        for line in self.epochs:
-            seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
+        for line, images, seconds in elapsed(self.epochs, self.plan["recipe"]["batch_size"]):
             if epoch_score(line, metric) >= target:
-                images = line["step"] * self.plan["recipe"]["batch_size"]
                 return {"epochs": line["epoch"], "images": images, "seconds": round(seconds, 3)}
         return None
 
     def length(self) -> dict[str, float]:
         """Return epochs, images and seconds of the whole run."""
-        seconds = sum(line["speed"]["train_seconds"] + line["speed"]["val_seconds"] for line in self.epochs)
-        step = self.epochs[-1]["step"] if self.epochs else 0
-        images = step * self.plan["recipe"]["batch_size"]
+        totals = [totals for _, *totals in elapsed(self.epochs, self.plan["recipe"]["batch_size"])]
+        images, seconds = totals[-1] if totals else (0, 0.0)
         return {"epochs": len(self.epochs), "images": images, "seconds": round(seconds, 3)}
 
 
@@ -122,18 +119,19 @@ def _arm_of(plan: dict[str, Any]) -> str:
         return ""
 
 
+def elapsed(epochs: Iterable[Mapping[str, Any]], batch_size: int) -> Iterator[tuple[Mapping[str, Any], int, float]]:
+    """Yield each epoch line with the images trained on and the seconds of training and validation until its end."""
+    seconds = 0.0
+    for line in epochs:
+        seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
+        yield line, line["step"] * batch_size, seconds
+
+
 def epoch_score(line: Mapping[str, Any], metric: str) -> float:
     """Return the val accuracy of an epoch line, or its balanced accuracy if `metric` is `balanced`."""
     if metric == "accuracy":
         return float(line["val"]["accuracy"])
-    return balanced_accuracy(np.array(line["confusion"]))
-
-
-def balanced_accuracy(confusion: npt.NDArray[np.int64]) -> float:
-    """Return the mean recall over the classes that have images; `confusion` is [true, predicted]."""
-    images = confusion.sum(axis=1)
-    present = images > 0
-    return float((np.diag(confusion)[present] / images[present]).mean())
+    return confusion_balanced_accuracy(line["confusion"])
 
 
 def runs_in(folder: Path) -> Iterator[RunRecord]:

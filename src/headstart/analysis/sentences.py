@@ -8,7 +8,7 @@ from typing import Any
 from headstart.analysis.headline import arm_of, beaten_by, flip_contrast, headline_contrast
 from headstart.analysis.notes import notes
 from headstart.analysis.wording import (
-    Verdict,
+    VerdictContent,
     arm_words,
     evaluation_images,
     interval,
@@ -17,10 +17,10 @@ from headstart.analysis.wording import (
     splits,
 )
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
-from headstart.text import capitalize, join_list, level_words, percent, pluralize, points
+from headstart.text import capitalize, format_level, format_percent, format_points, join_list, pluralize
 
 
-def sentences(verdict: Verdict) -> dict[str, Any]:
+def verdict_sentences(verdict: VerdictContent) -> dict[str, Any]:
     """Return the sentences of a verdict by key.
 
     Returns:
@@ -40,7 +40,7 @@ def sentences(verdict: Verdict) -> dict[str, Any]:
     return {**texts, "notes": notes(verdict), "limits": limits(verdict)}
 
 
-def _of_contrast(verdict: Verdict, contrast: Mapping[str, Any]) -> dict[str, Any]:
+def _of_contrast(verdict: VerdictContent, contrast: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sentences that need a contrast, except headline and evidence."""
     undecided = contrast["sample_size"] or contrast["n"] < MIN_DECISIVE_SEEDS
     optional = {
@@ -57,7 +57,7 @@ def _of_contrast(verdict: Verdict, contrast: Mapping[str, Any]) -> dict[str, Any
     return {**texts, "others": [contrast_words(flip_contrast(c, _leader(c))) for c in others]}
 
 
-def best_on_val(verdict: Verdict) -> str:
+def best_on_val(verdict: VerdictContent) -> str:
     """Return which arms have the highest mean on val; the evidence of a verdict with one seed."""
     best = max(arm["val"] for arm in verdict["arms"])
     names = [arm_words(arm["name"]) for arm in verdict["arms"] if arm["val"] == best]
@@ -67,7 +67,7 @@ def best_on_val(verdict: Verdict) -> str:
     return f"{capitalize(names[0])} had the highest {metric} on {selection}."
 
 
-def headline(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+def headline(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str:
     """Return the recommendation in one short sentence.
 
     Args:
@@ -77,12 +77,12 @@ def headline(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     first, second, selected = (arm_words(name) for name in (contrast["first"], contrast["second"], verdict["selected"]))
     selection, evaluation = splits(verdict)
     if losses := _losses(verdict, contrast):
-        disagree = f"{capitalize(selection)} and {evaluation} disagree"
+        disagree = f"Selection on {selection} and evaluation on {evaluation} give different arms"
         return f"{disagree}: {selection} selected {selected}; on {evaluation} {'; '.join(losses)}."
     if contrast["outcome"] == "better" and verdict["selected"] != contrast["first"]:
-        return f"Start from {first}, although {selection} selected {selected}: {selection} and {evaluation} disagree."
+        return f"Use {first}, although {selection} selected {selected}."
     if contrast["outcome"] == "better":
-        return f"Start from {first}."
+        return f"Use {first}."
     if all(len(arm_of(verdict, contrast[side])["diverged"]) == contrast["n"] for side in ("first", "second")):
         return f"Undecided: every run of {first} and of {second} diverged."
     if contrast["outcome"] == "equivalent":
@@ -90,7 +90,7 @@ def headline(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     return f"Undecided between {first} and {second}."
 
 
-def _losses(verdict: Verdict, contrast: Mapping[str, Any]) -> list[str]:
+def _losses(verdict: VerdictContent, contrast: Mapping[str, Any]) -> list[str]:
     """Return which arms were worse than which, if the headline's arm was worse than a third one; else nothing."""
     named = contrast["first"] if contrast["outcome"] == "better" else verdict["selected"]
     better = beaten_by(verdict, named)
@@ -100,15 +100,15 @@ def _losses(verdict: Verdict, contrast: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def evidence(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+def evidence(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str:
     """Return the difference with its interval, n and m, and on how many paired seeds it had that sign."""
     first, second = arm_words(contrast["first"]), arm_words(contrast["second"])
     images = evaluation_images(verdict)
-    mean = f"{points(contrast['mean'], signed=True)} percentage points"
+    mean = f"{format_points(contrast['mean'], signed=True)} percentage points"
     difference = f"{mean} ({interval(contrast)}) on {contrast['m']} {images}"
     equal_seeds = contrast["n"] - contrast["wins"] - contrast["losses"]
     seeds = f"{contrast['wins']} of {pluralize(contrast['n'], 'paired seed')}"
-    margin = f"±{points(verdict['margin'])} percentage points"
+    margin = f"±{format_points(verdict['margin'])} percentage points"
     if contrast["outcome"] == "better":
         is_headline = verdict["selected"] == contrast["first"] and not _losses(verdict, contrast)
         text = f"{'It' if is_headline else capitalize(first)} was better than {second} on {seeds}: {difference}"
@@ -127,7 +127,7 @@ def evidence(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     return f"{text}.{_selected_another(verdict, contrast)}"
 
 
-def _selected_another(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+def _selected_another(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str:
     """Return which arm val selected, if the contrast is undecided and the other arm is ahead."""
     ahead, selected = arm_of(verdict, contrast["first"]), arm_of(verdict, verdict["selected"])
     if contrast["outcome"] != "undecided" or ahead["val"] >= selected["val"] or _losses(verdict, contrast):
@@ -135,14 +135,15 @@ def _selected_another(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
     return f" {capitalize(splits(verdict)[0])} selected {arm_words(selected['name'])}."
 
 
-def rows_words(verdict: Verdict) -> str:
-    """Return the best learning rate in each row of a grid."""
+def rows_words(verdict: VerdictContent) -> str:
+    """Return the best learning rate for each combination of the other settings."""
     val = {arm["name"]: arm["val"] for arm in verdict["arms"]}
-    best = [f"{arm_words(row['variant'])} ({percent(val[row['variant']])})" for row in verdict["grid_rows"]]
-    return f"The best learning rate of each row on {splits(verdict)[0]}: {'; '.join(best)}."
+    best = [f"{arm_words(row['variant'])} ({format_percent(val[row['variant']])})" for row in verdict["grid_rows"]]
+    settings = "for each combination of the other settings"
+    return f"Best learning rate on {splits(verdict)[0]} {settings}: {'; '.join(best)}."
 
 
-def time_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str | None:
+def time_words(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str | None:
     """Return when each of the two arms reached the target, or None without a target."""
     if not verdict["target"]:
         return None
@@ -152,36 +153,52 @@ def time_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str | None:
     if not any(time["reached"] for time in times.values()):
         arms = " nor ".join(map(arm_words, names))
         return f"Neither {arms} reached {target} on any of {times[names[0]]['n']} seeds."
+    censored = any(time["median"] is not None and time["reached"] < time["n"] for time in times.values())
     texts = {}
     for name, time in times.items():
         texts[name] = f"on {time['reached']} of {pluralize(time['n'], 'seed')} only" if time["reached"] else "never"
         if time["median"] is not None:
-            texts[name] = f"after {time['median']:g} epoch{'s' if time['median'] != 1 else ''}"
+            texts[name] = median_words(time, every_run=not censored)
     names.sort(key=lambda name: not times[name]["reached"])  # an arm that reached the target comes first
     first, second = map(arm_words, names)
     text = f"{capitalize(first)} reached {target} {texts[names[0]]}, {second} {texts[names[1]]}"
-    medians = sum(time["median"] is not None for time in times.values())
+    medians = 0 if censored else sum(time["median"] is not None for time in times.values())
     return text + {0: ".", 1: " (median over seeds).", 2: " (medians over seeds)."}[medians]
 
 
-def labels_words(verdict: Verdict) -> str | None:
+def median_words(time: Mapping[str, Any], *, every_run: bool) -> str:
+    """Return a median time in epochs: "after 7 epochs (median; reached on 3 of 5 seeds)".
+
+    Args:
+        time: Median time to the target in epochs, as in the verdict.
+        every_run: Every run reached the target, so that the number of those that did is left out.
+    """
+    text = f"after {time['median']:g} epoch{'s' if time['median'] != 1 else ''}"
+    return text if every_run else f"{text} (median; reached on {time['reached']} of {pluralize(time['n'], 'seed')})"
+
+
+def labels_words(verdict: VerdictContent) -> str | None:
     """Return the label equivalence at the smallest fraction and where the curves cross, or None with one fraction."""
     efficiency = verdict["labels"]
     if efficiency is None:
         return None
     smallest = efficiency["equivalences"][0]
-    first, reference = (f"the arm {arm_words(efficiency[key])!r}" for key in ("first", "reference"))
-    if smallest["factor"] is None:
-        labels = f"more than {smallest['most']:.2g} times as many" if smallest["more"] else "fewer"
-    else:
-        factor = f"{smallest['factor']:.2g}"
-        labels = f"about {factor} times as many" if factor != "1" else "about as many"
-    low = f"{smallest['low']:.2g}" if smallest["low"] is not None else f"less than {smallest['least']:.2g}"
-    high = f"{smallest['high']:.2g}" if smallest["high"] is not None else f"more than {smallest['most']:.2g}"
-    level = f"{level_words(efficiency['level'])} interval over {pluralize(efficiency['n'], 'seed')}"
+    first, reference = (arm_words(efficiency[key]) for key in ("first", "reference"))
+    low = f"{smallest['low']:.2g}" if smallest["low"] is not None else f"less than {smallest['min_factor']:.2g}"
+    high = f"{smallest['high']:.2g}" if smallest["high"] is not None else f"more than {smallest['max_factor']:.2g}"
+    level = f"{format_level(efficiency['level'])} interval over {pluralize(efficiency['n'], 'seed')}"
+    interval_words = f"({level}: {low} to {high} times)"
     share = f"{100 * smallest['fraction']:.3g} % of the labels"
-    needs = f"{reference} needs {labels} ({level}: {low} to {high} times as many)"
-    text = f"With {share}, {first} reaches an accuracy for which {needs}."
+    if smallest["factor"] is None and not smallest["more"]:
+        text = (
+            f"With {share}, the smallest fraction tested, {first} is less accurate than {reference}. "
+            f"For the accuracy of {first}, {reference} needs fewer labels {interval_words}."
+        )
+    else:
+        factor = f"{smallest['factor'] or smallest['max_factor']:.2g}"
+        labels = f"{'more than' if smallest['more'] else 'about'} {factor} times as many"
+        labels = "about as many" if labels == "about 1 times as many" else labels
+        text = f"With {share}, {first} is as accurate as {reference} with {labels} {interval_words}."
     if (crossing := efficiency["crossover"]) is None:
         return text
     least, most = (f"{100 * efficiency['equivalences'][end]['fraction']:.3g} %" for end in (0, -1))
@@ -190,7 +207,7 @@ def labels_words(verdict: Verdict) -> str | None:
     return f"{text} Their curves cross at {100 * crossing['fraction']:.3g} % of the labels ({low} to {high})."
 
 
-def budgets_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str | None:
+def budgets_words(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str | None:
     """Return the result of the same two arms at the other training lengths, or None if there are none."""
     texts = []
     pair = {contrast["first"], contrast["second"]}
@@ -198,12 +215,12 @@ def budgets_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str | None:
         same = [c for c in condition["contrasts"] if {c["first"], c["second"]} == pair]
         if condition["fraction"] == verdict["fraction"] and same:
             shown = flip_contrast(same[0], _leader(same[0]))
-            difference = f"{points(shown['mean'], signed=True)} percentage points ({interval(shown)})"
+            difference = f"{format_points(shown['mean'], signed=True)} percentage points ({interval(shown)})"
             texts.append(f"After {length_words(condition['budget'])} {_outcome(shown)}: {difference}.")
     return " ".join(texts) or None
 
 
-def interim_words(verdict: Verdict) -> str | None:
+def interim_words(verdict: VerdictContent) -> str | None:
     """Return which interim analyses were made and their result, or None if there were none."""
     analyses = verdict["interim"]
     if not analyses:
@@ -218,21 +235,21 @@ def interim_words(verdict: Verdict) -> str | None:
     return f"{text}: {primary} did not cross a stopping boundary (last {p})."
 
 
-def width_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+def width_words(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str:
     """Return how much of the interval's width is due to the seeds and how much to the evaluation images."""
     half, endless = (contrast["high"] - contrast["low"]) / 2, contrast["half_width_infinite_seeds"]
     clipped = contrast["low"] <= -1 or contrast["high"] >= 1
     sampling = f"the sampling error of the {splits(verdict)[1]} set"
     if endless > 0.95 * half and not clipped:
         return f"More seeds would hardly narrow the interval: its width is {sampling}."
-    text = f"With infinitely many seeds the interval would still be about ±{points(endless)}"
-    text += " percentage points" if clipped else f" instead of ±{points(half)} percentage points"
+    text = f"With infinitely many seeds the interval would still be about ±{format_points(endless)}"
+    text += " percentage points" if clipped else f" instead of ±{format_points(half)} percentage points"
     if endless > 0.7 * half:
         return f"{text}: most of the width is {sampling}."
     return f"{text}: most of the width is the variation between seeds." if endless < 0.3 * half else f"{text}."
 
 
-def sample_size_words(verdict: Verdict, contrast: Mapping[str, Any]) -> str:
+def sample_size_words(verdict: VerdictContent, contrast: Mapping[str, Any]) -> str:
     """Return the seeds or images that would decide an undecided contrast."""
     if contrast["n"] < MIN_DECISIVE_SEEDS:
         return _more_seeds(contrast["n"])
@@ -263,7 +280,7 @@ def _more_seeds(n: int) -> str:
 def contrast_words(contrast: Mapping[str, Any]) -> str:
     """Return a contrast in one line."""
     p = f"primary, p {contrast['p']:.2g}" if contrast["primary"] else f"Holm p {contrast['p_adjusted']:.2g}"
-    mean = f"{points(contrast['mean'], signed=True)} percentage points"
+    mean = f"{format_points(contrast['mean'], signed=True)} percentage points"
     return f"{_outcome(contrast)}: {mean} ({interval(contrast)}, {p})"
 
 
@@ -278,15 +295,16 @@ def _outcome(contrast: Mapping[str, Any]) -> str:
     return f"{arm_words(contrast['first'])} is {words[contrast['outcome']]} {arm_words(contrast['second'])}"
 
 
-def limits(verdict: Verdict) -> str:
+def limits(verdict: VerdictContent) -> str:
     """Return what the verdict is limited to."""
     searched = verdict["search"].get("selected")
-    rates = "learning rates as searched" if searched else "learning rates as given"
+    rates = "the learning rates that the search selected" if searched else "the given learning rates"
     percentage = f"{100 * verdict['fraction']:.3g} % of the labels"
     share = f", {percentage}" if verdict["fraction"] != 1 else ""
     if searched and any(condition["fraction"] != verdict["fraction"] for condition in verdict["conditions"]):
-        rates += f" with {percentage}, also for the smaller fractions"
-    return f"Limits: these images, {verdict['network']}, {length_words(verdict['budget'])}{share}, {rates}."
+        rates += f" with {percentage}, which are also those of the smaller fractions"
+    conditions = f"these images{share}, {verdict['network']}, {length_words(verdict['budget'])}"
+    return f"This result holds for {conditions} and {rates}."
 
 
 def _leader(contrast: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -68,24 +68,24 @@ class MeanSquares:
         """Return the largest difference that m images can miss if none of them shows any: see `crossed_interval`."""
         return float(self.max_weight * (1 - ((1 - level) / 2) ** (1 / self.m)))
 
-    def degrees(self) -> float:
+    def degrees_of_freedom(self) -> float:
         """Return Satterthwaite's degrees of freedom of the variance, at least those of the smaller factor.
 
         With fewer seeds than images the minimum is n - 1. With infinitely many seeds it stays at the images' m - 1.
         """
         a, b, c, n, m = self.seeds, self.images, self.rest, self.n, self.m
         denominator = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
-        least = min(n, m) - 1.0
-        return max((a + b - c) ** 2 / denominator, least) if denominator else least
+        smallest = min(n, m) - 1.0
+        return max((a + b - c) ** 2 / denominator, smallest) if denominator else smallest
 
-    def at(self, n: int, m: int) -> MeanSquares:
+    def expected_at(self, n: int, m: int) -> MeanSquares:
         """Return the mean squares that are expected with n seeds and m images."""
         of_seeds, of_images = max(self.seeds - self.rest, 0) / self.m, max(self.images - self.rest, 0) / self.n
         return MeanSquares(self.rest + m * of_seeds, self.rest + n * of_images, self.rest, n, m, self.max_weight)
 
     def half_width(self, level: float) -> float:
         """Return the half-width of the interval of the mean."""
-        return float(stats.t.ppf((1 + level) / 2, self.degrees())) * math.sqrt(self.variance())
+        return float(stats.t.ppf((1 + level) / 2, self.degrees_of_freedom())) * math.sqrt(self.variance())
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class CrossedInterval:
     high: float
     level: float
     p: float
-    degrees: float
+    degrees_of_freedom: float
     half_width_infinite_seeds: float  # half-width with infinitely many seeds, which is due to the images; at most 1
     max_undetected_difference: float  # difference that the images can miss, where none of them shows any
     squares: MeanSquares
@@ -152,7 +152,7 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     """
     squares = mean_squares(difference, max_weight)
     mean = float(np.asarray(difference, dtype=np.float64).mean())
-    error, degrees = math.sqrt(squares.variance()), squares.degrees()
+    error, degrees = math.sqrt(squares.variance()), squares.degrees_of_freedom()
     low, high = clip_interval(mean, squares.half_width(level))
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
     of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.min_variance())
@@ -185,13 +185,18 @@ def clip_interval(mean: float, half: float) -> tuple[float, float]:
     return max(mean - half, -1.0), min(mean + half, 1.0)
 
 
-def balanced_weights(labels: npt.ArrayLike) -> Array:
-    """Return the weights of m images in the balanced accuracy, in which every class counts the same; their mean is 1.
+def t_interval(values: Sequence[float] | Array, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval `mean ± t(n-1) s/√n` of n > 1 values (Student 1908)."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = t_quantile(n - 1, level) * deviation / math.sqrt(n)
+    return mean - half, mean + half
 
-    The weight of image j is m / (k m_j), with k classes and m_j images of its class.
-    """
-    _, place, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    return np.asarray(len(place) / (len(counts) * counts[place]), dtype=np.float64)
+
+@lru_cache(maxsize=256)
+def t_quantile(degrees_of_freedom: float, level: float = LEVEL) -> float:
+    """Return the two-sided quantile of Student's t distribution."""
+    return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
 
 
 def sign_flip(per_seed: Sequence[float] | Array) -> float:
@@ -258,11 +263,11 @@ def required_sample_size(interval: CrossedInterval, half_width: float, confidenc
 
     def with_seeds(case: MeanSquares, k: int) -> float:
         """Return the resolution with k seeds."""
-        return resolution(case.at(k, case.m))
+        return resolution(case.expected_at(k, case.m))
 
     def with_images(case: MeanSquares, k: int) -> float:
         """Return the resolution with k images."""
-        return resolution(case.at(case.n, k))
+        return resolution(case.expected_at(case.n, k))
 
     seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
     images = [_smallest(partial(with_images, case), half_width, squares.m) for case in cases]

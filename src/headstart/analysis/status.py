@@ -1,4 +1,4 @@
-"""Check from a study's files whether it is complete."""
+"""Read a study's verdict, and check from its files whether the study is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from headstart.analysis.run_records import main_runs
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
-from headstart.storage.files import SCHEMA, read_json
+from headstart.storage.files import SCHEMA_VERSION, read_json
 
 
 def complete_verdict(folder: Path, spec: StudySpec) -> dict[str, Any] | None:
@@ -22,7 +22,7 @@ def complete_verdict(folder: Path, spec: StudySpec) -> dict[str, Any] | None:
     """
     try:
         verdict: dict[str, Any] = read_json(folder / "verdict.json")
-        if (verdict["schema"], verdict["study"]) != (SCHEMA, spec.hash):
+        if (verdict["schema"], verdict["study"]) != (SCHEMA_VERSION, spec.hash):
             return None
         conditions = [verdict, *verdict["conditions"]]
         named_runs = {run["run"] for condition in conditions for arm in condition["arms"] for run in arm["seeds"]}
@@ -32,3 +32,15 @@ def complete_verdict(folder: Path, spec: StudySpec) -> dict[str, Any] | None:
     has_outputs = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not model.is_dir())
     runs = {run.folder.name for run in main_runs(folder)}
     return verdict if has_outputs and named_runs and named_runs <= runs else None
+
+
+def read_verdict(folder: Path) -> dict[str, Any]:
+    """Read verdict.json of the study in `folder`.
+
+    Raises:
+        DataError: The study is not finished, or the file is missing or damaged.
+    """
+    if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
+        raise DataError(f"{folder} has no verdict yet.", f"Run `headstart resume {folder}`.")
+    content: dict[str, Any] = read_json(folder / "verdict.json")
+    return content

@@ -1,4 +1,4 @@
-"""Compute a study's verdict from its records by the declared rules; `sentences` words its numbers."""
+"""Compute a study's verdict from its records by the declared rules; `analysis.sentences` words its numbers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from headstart.analysis.confusion import balanced_accuracy
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
 from headstart.analysis.correctness import Correctness
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
 from headstart.analysis.interim import interim_analyses
 from headstart.analysis.run_records import RunRecord, common_seeds, correctness_tables, main_runs, runs_in
-from headstart.analysis.sentences import sentences
+from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
-from headstart.storage.files import SCHEMA, read_json
+from headstart.storage.files import SCHEMA_VERSION, read_json
 
 EVALUATION_SPLIT = "test"
 
@@ -47,7 +48,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: dict[str, Any]) -> di
                 conditions.append(_condition(of_condition, spec, budget, fraction, search, splits))
     main = conditions[-1]  # the last budget with the largest fraction
     verdict = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "study": spec.hash,
         "metric": spec.protocol.metric,
         "margin": spec.protocol.margin_width,
@@ -64,10 +65,10 @@ def compute_verdict(folder: Path, spec: StudySpec, search: dict[str, Any]) -> di
             name: {"classes": facts["known_classes"], "images": facts["known_images"]}
             for name, facts in variants.items()
         },
-        "overlaps": next(iter(variants.values())).get("overlaps", []),
+        "overlaps": next(iter(variants.values()))["overlaps"],
         "cost": _cost(folder),
     }
-    return {**verdict, "sentences": sentences(verdict)}
+    return {**verdict, "sentences": verdict_sentences(verdict)}
 
 
 def stops_early(folder: Path, spec: StudySpec) -> bool:
@@ -82,7 +83,7 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
 
 def _main_condition(spec: StudySpec) -> tuple[str, float]:
     """Return the budget and the fraction of the verdict: the last budget and the largest fraction."""
-    return str(spec.budgets[-1]), spec.share
+    return str(spec.budgets[-1]), spec.largest_fraction
 
 
 def _condition(
@@ -170,6 +171,8 @@ def _arm(name: str, runs: Sequence[RunRecord], spec: StudySpec) -> dict[str, Any
 def grid_rows(variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return the best learning rate on val of each row of a grid; of equal ones the first declared.
 
+    A row has the variants that differ in nothing but their learning rate.
+
     Args:
         variants: Variants of the study.
         val: Mean score on val of each variant.
@@ -243,8 +246,8 @@ def _score(correctness: Correctness, metric: str) -> float:
     """Return the accuracy, or the mean accuracy over the classes."""
     if metric == "accuracy":
         return float(correctness.correct.mean())
-    classes = np.unique(correctness.labels)
-    return float(np.mean([correctness.correct[correctness.labels == label].mean() for label in classes]))
+    labels = correctness.labels
+    return balanced_accuracy(np.bincount(labels, weights=correctness.correct), np.bincount(labels))
 
 
 def _cost(folder: Path) -> dict[str, Any]:

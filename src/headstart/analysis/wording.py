@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.text import level_words, points
+from headstart.text import format_level, format_points
 
-Verdict = Mapping[str, Any]
+VerdictContent = Mapping[str, Any]  # content of verdict.json
 # sentences after headline and evidence, in order
 DETAIL_KEYS = ("budgets", "rows", "interim", "time", "labels", "width", "next_steps")
 
@@ -40,7 +40,7 @@ def _part_words(part: str) -> str:
     return {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}.get(part, f"with the head {part}")
 
 
-def splits(verdict: Verdict) -> tuple[str, str]:
+def splits(verdict: VerdictContent) -> tuple[str, str]:
     """Return the data's names of the selection split and the evaluation split, which runs call val and test.
 
     If the data declares only train and val, val is the evaluation split, and a part of train is the selection split.
@@ -48,19 +48,20 @@ def splits(verdict: Verdict) -> tuple[str, str]:
     return ("a part of train", "val") if verdict["evaluation"]["declared"] == "train+val" else ("val", "test")
 
 
-def metric_words(verdict: Verdict) -> str:
+def metric_words(verdict: VerdictContent) -> str:
     """Return the name of the metric of the verdict."""
     return "balanced accuracy" if verdict["metric"] == "balanced" else "accuracy"
 
 
-def evaluation_images(verdict: Verdict) -> str:
+def evaluation_images(verdict: VerdictContent) -> str:
     """Return what the images of the evaluation split are called: "test images"."""
     return f"{splits(verdict)[1]} images"
 
 
 def interval(contrast: Mapping[str, Any]) -> str:
     """Return a contrast's interval in words: "95 % interval 4.0 to 8.2"."""
-    return f"{level_words(contrast['level'])} interval {points(contrast['low'])} to {points(contrast['high'])}"
+    low, high = format_points(contrast["low"]), format_points(contrast["high"])
+    return f"{format_level(contrast['level'])} interval {low} to {high}"
 
 
 def length_words(length: str) -> str:

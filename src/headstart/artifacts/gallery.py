@@ -23,7 +23,7 @@ from torch import nn
 
 from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
-from headstart.artifacts.model_folder import Model, read_model
+from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.config.run_config import RunConfig, read_plan
 from headstart.data import transforms
 from headstart.errors import as_headstart_error
@@ -39,7 +39,7 @@ THUMBNAIL_PX = 96
 MAX_PER_CELL = 12  # images of one confusion cell
 MAX_PER_LIST = 24  # images of the worst mistakes, and of the least certain predictions
 MAX_CELL_IMAGES = 360  # images of all cells together, unless there are more kinds of mistakes: each has one image
-BATCH = 16
+INFERENCE_BATCH_SIZE = 16
 CPU = torch.device("cpu")
 Rows = npt.NDArray[np.int64]
 
@@ -63,7 +63,7 @@ def write_gallery(run: Path) -> None:
     """Write `artifacts/gallery.zip` in the folder of a finished run.
 
     Raises:
-        Exception: The run's model or images cannot be read.
+        HeadstartError: The data, the predictions or the model cannot be read, or no longer match the run.
     """
     plan = read_plan(run)
     with deterministic(CPU, plan.machine.threads):  # equal runs write equal bytes
@@ -80,9 +80,9 @@ def _render(run: Path, plan: RunConfig) -> bytes:
     images = [inputs.dataset.store[index_of[key]] for key in keys]
     lists = select_images(labels, logits)
     selected = sorted(
-        {int(row) for rows in (*lists["cells"].values(), lists["mistakes"], lists["unsure"]) for row in rows}
+        {int(row) for rows in (*lists["cells"].values(), lists["mistakes"], lists["least_confident"]) for row in rows}
     )
-    mapped = sorted({int(row) for name in ("mistakes", "unsure") for row in lists[name]})
+    mapped = sorted({int(row) for name in ("mistakes", "least_confident") for row in lists[name]})
     model = read_model(run / "model")
     maps = _heat_maps(model, [images[row] for row in mapped], logits[mapped].argmax(1))
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
@@ -103,7 +103,7 @@ def _render(run: Path, plan: RunConfig) -> bytes:
             "key": keys[row],
             "true": int(labels[row]),
             "predicted": guess,
-            "sure": round(float(probabilities[row, guess]), 4),
+            "confidence": round(float(probabilities[row, guess]), 4),
         }
         if maps is not None and row in mapped:
             files[f"{number}-map.webp"] = _webp(_overlay(thumbnail, maps[mapped.index(row)]))
@@ -124,7 +124,7 @@ def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, An
     Returns:
         `cells`: the most confident predictions of each cell (true, predicted).
         `mistakes`: the worst mistakes, those with the lowest probability of the true class.
-        `unsure`: the least certain predictions, those with the smallest margin between the two most probable classes.
+        `least_confident`: the predictions with the smallest margin between the two most probable classes.
     """
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     predicted = logits.argmax(1)
@@ -144,7 +144,7 @@ def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, An
     return {
         "cells": {cell: rows[: limits[cell]] for cell, rows in cells.items() if limits[cell]},
         "mistakes": wrong[np.argsort(true_probability[wrong], kind="stable")][:MAX_PER_LIST],
-        "unsure": np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:MAX_PER_LIST],
+        "least_confident": np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:MAX_PER_LIST],
     }
 
 
@@ -152,17 +152,21 @@ def _positions(rows: Sequence[int] | Rows, selected: list[int]) -> list[int]:
     return [selected.index(int(row)) for row in rows]
 
 
-def _heat_maps(model: Model, images: Sequence[npt.NDArray[np.uint8]], classes: Rows) -> npt.NDArray[np.float32] | None:
+def _heat_maps(
+    model: SavedModel, images: Sequence[npt.NDArray[np.uint8]], classes: Rows
+) -> npt.NDArray[np.float32] | None:
     """Return Grad-CAM maps of the predicted classes; None for a network without feature maps."""
     blocks = structure.block_names(model.network)
     if not blocks or not images:
         return None
     place(model.network, CPU)
     batches = []
-    for begin in range(0, len(images), BATCH):
-        pixels = transforms.plain_batch(images[begin : begin + BATCH], model.size)
-        batch = transforms.normalise(pixels, model.mean, model.std, CPU)
-        maps = grad_cam(model.network, blocks[-1], batch, torch.from_numpy(classes[begin : begin + BATCH]))
+    for begin in range(0, len(images), INFERENCE_BATCH_SIZE):
+        pixels = transforms.plain_batch(images[begin : begin + INFERENCE_BATCH_SIZE], model.size)
+        batch = transforms.normalize(pixels, model.mean, model.std, CPU)
+        maps = grad_cam(
+            model.network, blocks[-1], batch, torch.from_numpy(classes[begin : begin + INFERENCE_BATCH_SIZE])
+        )
         if maps is None:
             return None
         batches.append(maps.numpy())

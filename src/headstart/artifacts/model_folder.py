@@ -21,10 +21,9 @@ from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.models import structure
 from headstart.storage.files import link_or_copy, write_atomic, write_json
-from headstart.training.checkpoint import tensor_bytes
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
-from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights
+from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes
 
 SEPARATE_WEIGHTS = """
 The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
@@ -33,7 +32,7 @@ MAX_SIDE_PX = 100_000  # a file with a larger side is damaged
 
 
 @dataclass(frozen=True)
-class Model:
+class SavedModel:
     """A trained network with its class names and its preprocessing."""
 
     network: nn.Module
@@ -84,10 +83,10 @@ def merge_weight_files(folder: Path) -> None:
 def saved_epoch(folder: Path) -> int:
     """Return the epoch of the weights in a model folder; 0 without a model."""
     path = folder / "config.json"
-    return int(_read_object(path)["headstart"].get("epoch", 0)) if path.exists() else 0
+    return int(_read_object(path)["headstart"]["epoch"]) if path.exists() else 0
 
 
-def read_model(folder: Path) -> Model:
+def read_model(folder: Path) -> SavedModel:
     """Read a model folder.
 
     Nothing in the folder is executed, and no more memory is allocated than its files are large.
@@ -108,7 +107,7 @@ def read_model(folder: Path) -> Model:
     except (LookupError, TypeError, ValueError) as error:
         raise _unusable(folder, f"its settings are invalid: {_first_line(error)}") from None
     network = _network(folder, network_config, head, len(classes))
-    return Model(network.eval(), classes, size, side, mean, std, config)
+    return SavedModel(network.eval(), classes, size, side, mean, std, config)
 
 
 def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -> nn.Module:
@@ -192,7 +191,7 @@ def _config(setup: TrainingSetup, epoch: int) -> dict[str, Any]:
             "std": list(setup.start.std),
             "first_conv": pretrained_cfg.get("first_conv"),
             "classifier": structure.head_name(setup.network),
-            "license": setup.start.licence,
+            "license": setup.start.license,
         },
         "headstart": {
             "network": plan.network.model_dump(),
@@ -216,8 +215,8 @@ def _preprocess(setup: TrainingSetup) -> dict[str, Any]:
         "steps": [
             "decode; apply the EXIF orientation; convert to RGB, transparency on white",
             "reduce so that the shorter side is cache_side px and the longer at most four times that; "
-            "never enlarge, and leave what is, or decodes to, at most an eighth more",
-            "cut out the centred square",
+            "never enlarge; do not resample an image whose shorter side is at most 1/8 above cache_side",
+            "cut out the centered square",
             "resize to size x size, bilinear with antialiasing",
             "divide by 255, subtract mean, divide by std",
         ],
@@ -236,7 +235,7 @@ Arm {_escape(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: acc
 {event.val.n} validation images, which also selected this epoch. {plan.facts.split_counts["train"]} training images.
 
 - initial weights: {_escape(setup.start.provenance)}
-- licence of the initial weights: {_escape(setup.start.licence)}
+- license of the initial weights: {_escape(setup.start.license)}
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, see `preprocess.json`
 
     headstart predict . photo.jpg

@@ -8,10 +8,12 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 
 from headstart.cli.options import switch
+from headstart.config.run_config import DataConfig
 from headstart.engines.validation import ENGINES
+from headstart.text import capitalize
 
 RUNS = Path("runs")
-DATA_FORMS = "Folder of class folders, manifest, or built-in: digits, digits:0-5"
+DATA_FORMS = capitalize(str(DataConfig.model_fields["source"].description))
 
 Data = Annotated[str, Parameter(help=f"{DATA_FORMS}.")]
 Model = Annotated[Path, Parameter(help="Run, its model folder, or a folder of runs (the best by val).")]

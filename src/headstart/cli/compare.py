@@ -10,13 +10,20 @@ from cyclopts import Parameter
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, app
 from headstart.cli.options import switch, with_study_flags
 from headstart.cli.render import print_study
-from headstart.config.start_spec import require_start
+from headstart.config.start_spec import START_FORMS, require_start
 from headstart.console import ConsoleReporter
 from headstart.engines.validation import require_listener, validate_engine_name
 from headstart.errors import UsageError
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
+
+
+_ARM_HELP = (
+    "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. "
+    f"START: {', '.join(START_FORMS)}, source:DATA (trained on DATA first). "
+    "TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH."
+)
 
 
 @app.command(sort_key=0)
@@ -26,7 +33,7 @@ def compare(
     *,
     arm: Annotated[
         list[str] | None,
-        Parameter(help="Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable.", negative=""),
+        Parameter(help=_ARM_HELP, negative=""),
     ] = None,
     vary: Annotated[
         list[str] | None,
@@ -40,8 +47,8 @@ def compare(
     runs: Annotated[Path, Parameter(help="Parent of the study's folder.")] = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
-    dry_run: Annotated[bool, switch("Dry run: check everything, print what would be done, train nothing.")] = False,
-    require_winner: Annotated[bool, switch("Exit code 2 when the verdict has no winner.")] = False,
+    dry_run: Annotated[bool, switch("Check everything and print what would be done; train nothing.")] = False,
+    require_winner: Annotated[bool, switch("Exit code 2 unless the exported model's arm is the winner.")] = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
@@ -67,12 +74,12 @@ def compare(
 
         with ConsoleReporter() as reporter:
             if spec is not None:
-                resolved = planning.resolve_study(spec, engine, reporter)
+                resolved = planning.check_inputs_and_choose_threads(spec, engine, reporter)
                 named = flags if study is None else None
                 if dry_run:
                     print("\n".join(planning.describe_plan(resolved, named, reporter, engine)))
                     return
-                folder = planning.begin(resolved, named, runs, reporter, engine)
+                folder = planning.begin_within_time_budget(resolved, named, runs, reporter, engine)
             with factory.open_engine(engine, read_study(folder).plan, reporter, address) as run_engine:
                 verdict = run_study(folder, run_engine, reporter)
     print_study(folder, verdict, json)

@@ -12,7 +12,7 @@ from cyclopts import CycloptsError
 from headstart.cli import compare, predict, reports, train  # noqa: F401  (registers the commands)
 from headstart.cli.app import app
 from headstart.cli.options import usage
-from headstart.errors import HeadstartError, UsageError, as_headstart_error
+from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
 from headstart.text import printable
 
 
@@ -30,11 +30,12 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # escape characters that the terminal's encoding lacks
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
+        require_supported_platform()
         app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         _ignore_interrupts(arguments)
-        _exit_with(HeadstartError("Stopped; nothing was lost.", "Run the command again."), 130)
+        _exit_with(HeadstartError("Stopped by Ctrl-C.", "Run the command again."), 130)
     except BrokenPipeError:  # the reader of the output closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:

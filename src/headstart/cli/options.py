@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -17,8 +16,9 @@ from cyclopts import (
 )
 from pydantic_core import PydanticUndefined
 
-from headstart.config.run_config import SECTIONS, fields
+from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, plan_fields
 from headstart.config.study_config import StudyConfig
+from headstart.text import closest
 
 _PROTOCOL_GROUP = Group("Protocol", sort_key=0.5)
 _SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
@@ -26,17 +26,25 @@ _SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for plac
 
 def with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag per field of the plan to a command that takes them as **settings."""
-    flags = {name: (_SECTION_GROUPS[section], f) for name, (section, f) in fields().items() if name != "source"}
-    return _with_flags(command, flags)
+    return _with_flags(command, _plan_flags(without=("source",)))
+
+
+def with_ablation_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Add one flag per field of the plan that an ablation does not set itself."""
+    return _with_flags(command, _plan_flags(without=("source", *FACTORIAL_FIELDS)))
 
 
 def with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag per field of the protocol, and per field of the plan that arms and study leave open."""
     without_flag = ("arms", "vary", "fixed_fields")  # parameters of the command itself, or derived from other flags
     rules = {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without_flag}
-    set_by_arms = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val")
-    shared = {name: (_SECTION_GROUPS[section], f) for name, (section, f) in fields().items() if name not in set_by_arms}
-    return _with_flags(command, {**rules, **shared})
+    set_by_study = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val", "select")
+    return _with_flags(command, {**rules, **_plan_flags(without=set_by_study)})
+
+
+def _plan_flags(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]]:
+    """Return group and field of the flags for the fields of the plan."""
+    return {name: (_SECTION_GROUPS[section], f) for name, (section, f) in plan_fields().items() if name not in without}
 
 
 def _with_flags(command: Callable[..., None], flags: dict[str, tuple[Group, Any]]) -> Callable[..., None]:
@@ -85,9 +93,7 @@ def usage(error: CycloptsError) -> str:
         flag = (error.token.keyword or error.token.value).partition("=")[0]
         flags = [name for argument in error.argument_collection for name in argument.names]
         by_word = {name.strip("-"): name for name in flags}
-        similar = [name for name in flags if flag.strip("-") and name.startswith(flag)]
-        similar = similar or [
-            by_word[word] for word in difflib.get_close_matches(flag.strip("-"), by_word, n=1, cutoff=0.7)
-        ]
-        return f"There is no flag {flag}.{f' Did you mean {similar[0]}?' if similar else ''}"
+        longer = next((name for name in flags if flag.strip("-") and name.startswith(flag)), "")
+        similar = longer or by_word.get(closest(flag.strip("-"), by_word, cutoff=0.7), "")
+        return f"There is no flag {flag}.{f' Did you mean {similar}?' if similar else ''}"
     return " ".join(str(error).split())

@@ -13,6 +13,7 @@ from headstart.cli.render import as_csv, as_table, print_json
 from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
 from headstart.storage.folders import require_model
+from headstart.text import pluralize
 
 
 @app.command(sort_key=3)
@@ -44,7 +45,7 @@ def predict(
     else:
         print(as_csv(predictions, predictor.classes) if csv else as_table(predictions), end="")
     if unread := [p for p in predictions if p.error]:
-        message = f"{len(unread)} of the {len(predictions)} images could not be read."
+        message = f"{len(unread)} of the {pluralize(len(predictions), 'image')} could not be read."
         raise DataError(message, "Check the rows without a class.")
 
 
@@ -55,14 +56,14 @@ def evaluate(
     /,
     *,
     split: Annotated[
-        str, Parameter(help="Split: train, val, test, all; auto: the photos that the model was not trained on.")
+        str, Parameter(help="Split: train, val, test, all; auto: the images that the model was not trained on.")
     ] = "auto",
     classes: Annotated[str | None, Parameter(help="Subset of the classes: a,b,c.")] = None,
-    skip_bad: Annotated[bool, switch("Leave out photos that cannot be decoded.")] = False,
+    skip_bad: Annotated[bool, switch("Leave out images that cannot be decoded.")] = False,
     allow_outside: Annotated[bool, switch("Allow files outside the data folder in manifests and links.")] = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a model on labelled photos: accuracy with its confidence interval, and confusion matrix."""
+    """Evaluate a model on labeled images: accuracy with its confidence interval, and confusion matrix."""
     from headstart.data.sources import require_source
 
     require_model(model)  # a wrong path is reported before the slow import of torch
@@ -76,4 +77,4 @@ def evaluate(
     if json:
         print_json(result)
     else:
-        print("\n".join(evaluation.sentences(result)))
+        print("\n".join(evaluation.describe_evaluation(result)))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
-from headstart.cli.options import with_plan_flags
+from headstart.cli.options import with_ablation_flags
 from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
 from headstart.engines.validation import validate_engine_name
@@ -44,7 +44,7 @@ def report(folder: Annotated[Path, Parameter(help="Folder of a study, of a run, 
 
 
 @app.command(sort_key=5)
-@with_plan_flags
+@with_ablation_flags
 def diagnose(
     folder: Annotated[Path | None, Parameter(help="Folder of a run or of a study.")] = None,
     /,
@@ -68,7 +68,7 @@ def diagnose(
         from headstart.experiment.ablation import run_ablation
 
         with ConsoleReporter() as reporter:
-            result = run_ablation(ablation, flags, runs, reporter, engine=engine, seeds=seeds)
+            result = run_ablation(ablation, flags, runs, reporter, engine_name=engine, seeds=seeds)
         if json:
             print_json(result)
         else:
@@ -84,7 +84,7 @@ def diagnose(
     if json:
         print_json([diagnosis_of_run.to_json() for diagnosis_of_run in diagnoses])
     else:
-        print("\n".join(diagnosis.sentences(diagnoses)))
+        print("\n".join(diagnosis.describe_diagnoses(diagnoses)))
 
 
 @app.command(sort_key=6)

@@ -28,7 +28,7 @@ def train(
     ] = None,
     runs: Annotated[Path, Parameter(help="Parent of the run's folder.")] = RUNS,
     save_every: SaveEvery = None,
-    dry_run: Annotated[bool, switch("Dry run: print the plan as TOML, train nothing.")] = False,
+    dry_run: Annotated[bool, switch("Print the plan as TOML; train nothing.")] = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
@@ -47,7 +47,7 @@ def train(
     with ConsoleReporter() as reporter:
         for name, value, origin in draft.table():
             reporter.say(f"  {name} = {value} ({origin})")
-        folder = runner.start(draft.plan, runs, reporter, save_every=interval)
+        folder = runner.run_new(draft.plan, runs, reporter, save_every=interval)
     print_run(folder, json)
 
 
@@ -80,7 +80,9 @@ def resume(
 
     with ConsoleReporter() as reporter:
         if force_new:
-            folder = runner.start(runner.plan_of(folder), folder.absolute().parent, reporter, save_every=interval)
+            folder = runner.run_new(
+                runner.draft_from_run(folder), folder.absolute().parent, reporter, save_every=interval
+            )
         else:
             runner.resume(folder, reporter, save_every=interval)
     print_run(folder, json)

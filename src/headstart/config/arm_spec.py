@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from headstart.config.run_config import ArmConfig, RecipeConfig
-from headstart.config.start_spec import absolute_start, short_start, start_error, start_path
+from headstart.config.start_spec import absolute_start, short_start, start_path, start_problem
 from headstart.text import suggestion
 
 _OPTIMIZERS = get_args(RecipeConfig.model_fields["optimizer"].annotation)
@@ -46,7 +46,7 @@ def parse_arm(text: str) -> dict[str, str]:
         rest = before
     if not rest:
         raise ValueError(f"the arm {text!r} has no start")
-    if fault := start_error(rest):
+    if fault := start_problem(rest):
         raise ValueError(fault)
     return {"start": rest, **settings}
 
@@ -84,7 +84,7 @@ def start_names(starts: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def arm_text(changes: dict[str, str], start: str) -> str:
+def arm_name(changes: dict[str, str], start: str) -> str:
     """Return the name of an arm in a study: the name of its start, and the fields that differ from the defaults."""
     parts = [start]
     for name, default in (("tuning", "full"), ("head", "linear")):

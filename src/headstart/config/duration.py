@@ -75,7 +75,7 @@ class Duration:
 _CLOCK = re.compile(r"(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*m(?:in)?)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Parse `90s`, `20m`, `2h` or `1h30m` to seconds. Raises ValueError for anything else, and for 0 seconds."""
     match = _CLOCK.fullmatch(text.strip())
     total = sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True)) if match else 0

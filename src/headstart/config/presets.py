@@ -15,10 +15,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Kinds of starts whose stem follows the settings or the user's own network; published weights have their own.
+_OWN_STEM = ("", "scratch", "file", "run", "source")
+
+
 def digits_preset(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the preset of the built-in digits, without the stem when the network or start has a stem of its own."""
-    with_stem = ("timm:", "imagenet", "stats:imagenet", "stats:timm:")
-    if any(str(settings.get(name, "")).startswith(with_stem) for name in ("network", "start")):
+    kind = str(settings.get("start", "")).removeprefix("stats:").partition(":")[0]
+    if kind not in _OWN_STEM or str(settings.get("network", "")).startswith("timm:"):
         return {name: value for name, value in PRESETS["digits"].items() if name != "stem"}
     return PRESETS["digits"]
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
 from headstart.config.presets import digits_preset, preset_settings
-from headstart.config.run_config import SECTIONS, RunConfig, fields
+from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.config.toml import read_toml
+from headstart.config.validation_errors import describe_error
 from headstart.errors import UsageError
 from headstart.text import suggestion
 
@@ -29,7 +30,7 @@ class ResolvedSettings:
     def table(self) -> list[tuple[str, str, str]]:
         """Return rows (field, value, origin) of the values that are not defaults."""
         rows = []
-        for name, (section, _) in fields().items():
+        for name, (section, _) in plan_fields().items():
             if self.origins[name] != "default":
                 rows.append((name, str(getattr(getattr(self.plan, section), name)), self.origins[name]))
         return rows
@@ -48,7 +49,7 @@ def resolve_settings(flags: dict[str, Any], *, file: Path | None = None, preset:
     Raises:
         UsageError: settings are invalid; the message lists all of them.
     """
-    valid = fields()
+    valid = plan_fields()
     flags = {name: value for name, value in flags.items() if value is not None}
     from_file = _read_file(file) if file is not None else {}
     source = str(flags.get("source", from_file.get("source", "digits")))
@@ -70,7 +71,7 @@ def resolve_settings(flags: dict[str, Any], *, file: Path | None = None, preset:
     try:
         plan = RunConfig.model_validate(nested)
     except ValidationError as error:
-        raise _usage_error(unknown + [_fault(e) for e in error.errors()]) from None
+        raise _usage_error(unknown + [describe_error(e, valid) for e in error.errors()]) from None
     if unknown:
         raise _usage_error(unknown)
     return ResolvedSettings(plan, origins)
@@ -88,21 +89,6 @@ def _read_file(path: Path) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-def _fault(error: Any) -> str:
-    """Return what is wrong with a value, from an error of pydantic."""
-    # The location of a list item ends with its index.
-    name = next((part for part in reversed(error["loc"]) if isinstance(part, str)), "")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "string_pattern_mismatch" and name in fields():
-        message = f"expected {fields()[name][1].description}"
-    if error["type"] == "literal_error":
-        choices = [str(value) for value in get_args(fields()[name][1].annotation)]
-        message = f"choose one of {', '.join(choices)}{suggestion(str(error['input']), choices)}"
-    if name in ("", *SECTIONS):
-        return message
-    return f"{name.replace('_', '-')} = {error['input']}: {message[0].lower()}{message[1:]}"
 
 
 def _usage_error(faults: list[str]) -> UsageError:

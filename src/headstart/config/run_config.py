@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from headstart.config.duration import Duration
 from headstart.config.start_spec import absolute_source, absolute_start, short_start
 from headstart.errors import DataError
-from headstart.storage.files import SCHEMA, read_json
+from headstart.storage.files import SCHEMA_VERSION, read_json
 
 Switch = Literal["on", "off"]
 
@@ -51,13 +50,13 @@ class DataConfig(ConfigSection):
     classes: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
         (), description="subset of the classes: a,b,c"
     )
-    skip_bad: bool = Field(False, description="list photos that cannot be decoded and leave them out")
+    skip_bad: bool = Field(False, description="list images that cannot be decoded and leave them out")
     allow_outside: bool = Field(False, description="allow files outside the data folder in manifests and links")
     fraction: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the training photos, equal in all classes; smaller shares are subsets of larger ones",
+        description="share of the training images, equal in all classes; smaller shares are subsets of larger ones",
     )
     evaluate_on_val: bool = Field(
         False, description="without a test split: evaluate on the declared val split, and select on a part of train"
@@ -66,7 +65,7 @@ class DataConfig(ConfigSection):
         1.5,
         ge=1,
         le=8,
-        description="cache resolution: shorter side of the decoded photos, as a factor of the image size",
+        description="cache resolution: shorter side of the decoded images, as a factor of the image size",
     )
 
 
@@ -131,7 +130,7 @@ class RecipeConfig(ConfigSection):
         0.08,
         gt=0,
         le=1,
-        description="smallest area of a random resized crop, as a share of the photo; 1 keeps the whole photo",
+        description="smallest area of a random resized crop, as a share of the image; 1 keeps the whole image",
     )
     flip: Literal["auto", "on", "off"] = Field(
         "auto", description="random horizontal flip; auto: on, unless left and right differ in the data"
@@ -141,7 +140,7 @@ class RecipeConfig(ConfigSection):
     )
     mixup: float = Field(0.0, ge=0, le=10, description="alpha of mixup; 0 turns it off")
     augmented_views: int = Field(
-        4, ge=1, le=1000, description="frozen backbone: number of augmented views of each photo"
+        4, ge=1, le=1000, description="frozen backbone: number of augmented views of each image"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
     class_weights: Literal["none", "balanced"] = Field(
@@ -193,7 +192,12 @@ class SeedConfig(ConfigSection):
     seed: int = Field(
         0, ge=0, lt=2**31, description="seed of the train/val split, head initialization, order and augmentation"
     )
-    test_seed: int = Field(0, ge=0, lt=2**31, description="seed of the test split when the data declares none")
+    test_seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="seed of the test split, of data fractions and of the augmented views of a frozen backbone",
+    )
 
 
 class ResolvedFacts(ConfigSection):
@@ -225,8 +229,8 @@ class RunConfig(ConfigSection):
         return RunConfig.model_validate({**self.model_dump(), section: content})
 
     @property
-    def open_fields(self) -> tuple[str, ...]:
-        """Fields that are not resolved yet; a plan with open fields has no hash."""
+    def unresolved_fields(self) -> tuple[str, ...]:
+        """Fields that are not resolved yet; a plan with such fields has no hash."""
         unresolved = {
             "network.network": self.network.network == "auto",
             "machine.device": self.machine.device == "auto",
@@ -235,7 +239,7 @@ class RunConfig(ConfigSection):
             "recipe.flip": self.recipe.flip == "auto",
             "facts.fingerprint": not self.facts.fingerprint,
         }
-        return tuple(name for name, is_open in unresolved.items() if is_open)
+        return tuple(name for name, is_unresolved in unresolved.items() if is_unresolved)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
@@ -248,19 +252,14 @@ class RunConfig(ConfigSection):
 
     @property
     def hash(self) -> str:
-        """Sha256 (hex) of the identity. Raises ValueError while fields are open."""
-        if self.open_fields:
-            raise ValueError(f"the plan is not complete: {', '.join(self.open_fields)}")
+        """Sha256 (hex) of the identity. Raises ValueError while fields are not resolved."""
+        if self.unresolved_fields:
+            raise ValueError(f"the plan is not complete: {', '.join(self.unresolved_fields)}")
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:
         """Return the plan as TOML."""
         return tomli_w.dumps(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_toml(cls, text: str) -> RunConfig:
-        """Return the plan in a TOML text. Raises ValueError when it is not one."""
-        return cls.model_validate(tomllib.loads(text))
 
     @property
     def arm_name(self) -> str:
@@ -288,7 +287,10 @@ SECTIONS: dict[str, type[ConfigSection]] = {
 }
 
 
-def fields() -> dict[str, tuple[str, Any]]:
+FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
+
+
+def plan_fields() -> dict[str, tuple[str, Any]]:
     """Return (section, pydantic field) of every field that users set, by its unique name."""
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
 
@@ -298,12 +300,14 @@ def read_plan(folder: Path) -> RunConfig:
     content = read_json(folder / "plan.json")
     try:
         schema, value = content["schema"], content["plan"]
-        plan = RunConfig.model_validate(value)
+        plan = RunConfig.model_validate(value) if schema == SCHEMA_VERSION else None
     except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
         raise DataError(f"The plan in {folder} is invalid ({reason}).", "Restore plan.json from a copy.") from None
-    if schema != SCHEMA:
-        raise DataError(f"The run {folder} has schema {schema}, but this version reads {SCHEMA}.", "Update headstart.")
+    if plan is None:
+        raise DataError(
+            f"The run {folder} has schema {schema}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
+        )
     return plan
 
 

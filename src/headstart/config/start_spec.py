@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
 from pathlib import Path
 
 from headstart.errors import DataError, UsageError
+from headstart.text import capitalize, suggestion
 
-SCHEMES = ("kaiming", "xavier", "orthogonal", "zero-gamma", "torch")  # initialization schemes of scratch
-FORMS = ("scratch", *(f"scratch:{s}" for s in SCHEMES), "imagenet", "timm:NAME", "file:PATH", "run:DIR", "stats:START")
+SCHEMES = {  # initialization schemes of scratch
+    "kaiming": "normal, variance 2 / fan-out (He et al. 2015, as torchvision)",
+    "xavier": "normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)",
+    "orthogonal": "orthogonal, gain √2 (Saxe et al. 2013)",
+    "zero-gamma": "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
+    "torch": "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
+}
+START_FORMS = (
+    "scratch",
+    *(f"scratch:{s}" for s in SCHEMES),
+    "imagenet",
+    "timm:NAME",
+    "file:PATH",
+    "run:DIR",
+    "stats:START",
+)
 _WITH_ARGUMENT = re.compile(r"(?:timm|file|run|stats|source):.+")
 
 
-def start_error(name: str) -> str:
+def start_problem(name: str) -> str:
     """Return what is wrong with the name of a start, with the most similar valid name; "" for a valid name."""
-    if name in FORMS[: FORMS.index("timm:NAME")] or _WITH_ARGUMENT.fullmatch(name):
-        return start_error(name.removeprefix("stats:")) if name.startswith("stats:") else ""
+    if name in START_FORMS[: START_FORMS.index("timm:NAME")] or _WITH_ARGUMENT.fullmatch(name):
+        return start_problem(name.removeprefix("stats:")) if name.startswith("stats:") else ""
     kind, colon, scheme = name.partition(":")
     noun, invalid, choices = (
-        ("initialization", scheme, SCHEMES) if (kind, colon) == ("scratch", ":") else ("start", name, FORMS)
+        ("initialization", scheme, SCHEMES) if (kind, colon) == ("scratch", ":") else ("start", name, START_FORMS)
     )
-    close = difflib.get_close_matches(invalid, choices, n=1, cutoff=0.6)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"there is no {noun} {invalid!r}{hint}"
+    return f"there is no {noun} {invalid!r}{suggestion(invalid, choices)}"
 
 
 def require_start(name: str) -> None:
@@ -37,25 +49,26 @@ def require_start(name: str) -> None:
         UsageError: the name is not valid.
         DataError: the file or folder does not exist.
     """
-    if fault := start_error(name):
-        raise unknown_start(fault)
+    if fault := start_problem(name):
+        raise unknown_start_error(fault)
     kind, _, rest = name.partition(":")
     if kind == "stats":
         require_start(rest)
     elif kind == "file" and not (path := Path(rest).expanduser()).exists():
-        raise unreadable_weights(path, os.strerror(errno.ENOENT))
+        raise unreadable_weights_error(path, os.strerror(errno.ENOENT))
     elif kind == "run" and not Path(rest).expanduser().is_dir():
         raise DataError(f"There is no folder {rest}.", "Use the folder of a finished run.")
 
 
-def unknown_start(fault: str) -> UsageError:
+def unknown_start_error(fault: str) -> UsageError:
     """Return the error of an invalid start; `fault` says what is wrong with it."""
     return UsageError(
-        f"{fault[0].upper()}{fault[1:]}.", f"Use one of {', '.join(FORMS)}; in a comparison also source:DATA."
+        f"{capitalize(fault)}{'' if fault.endswith('?') else '.'}",
+        f"Use one of {', '.join(START_FORMS)}; in a comparison also source:DATA.",
     )
 
 
-def unreadable_weights(path: Path, reason: str) -> DataError:
+def unreadable_weights_error(path: Path, reason: str) -> DataError:
     """Return the error of a weights file that cannot be opened."""
     return DataError(f"{path} cannot be opened ({reason}).", "Use an existing weights file.")
 

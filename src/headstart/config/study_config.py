@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headstart.config.arm_spec import absolute_arm, arm_text, parse_arm, start_names
-from headstart.config.duration import Duration, seconds
+from headstart.config.arm_spec import absolute_arm, arm_name, parse_arm, start_names
+from headstart.config.duration import Duration, parse_seconds
 from headstart.config.run_config import (
     ConfigSection,
     RecipeConfig,
     RunConfig,
-    fields,
+    plan_fields,
     split_commas,
     with_absolute_paths,
 )
@@ -46,7 +46,7 @@ def _parse_margin(value: Any) -> Any:
 def _check_time(value: Any) -> Any:
     """Check a time such as `20m`; "" means no time budget."""
     if str(value):
-        seconds(str(value))
+        parse_seconds(str(value))
     return str(value)
 
 
@@ -60,7 +60,7 @@ class StudyConfig(ConfigSection):
     seeds: int = Field(5, ge=1, le=1000, description="number of paired seeds per arm")
     interim: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
         (),
-        description="interim analyses on the test photos, as numbers of seeds, e.g. 3,5,8 with --seeds 8: a clear "
+        description="interim analyses on the test images, as numbers of seeds, e.g. 3,5,8 with --seeds 8: a clear "
         "difference in the primary contrast (O'Brien-Fleming bounds) ends the study early",
     )
     budgets: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
@@ -68,7 +68,7 @@ class StudyConfig(ConfigSection):
         description="training lengths to report, e.g. 3ep,10ep, as separate runs, each searched [default: epochs]",
     )
     fractions: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
-        (1.0,), description="shares of the training photos to report, e.g. 0.1,0.25,0.5,1"
+        (1.0,), description="shares of the training images to report, e.g. 0.1,0.25,0.5,1"
     )
     metric: Literal["accuracy", "balanced"] = Field(
         "accuracy", description="accuracy, or balanced accuracy (mean over classes)"
@@ -84,7 +84,8 @@ class StudyConfig(ConfigSection):
     )
     search: Literal["shared", "per-seed", "off"] = Field(
         "shared",
-        description="learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: the plan's",
+        description="learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: no search, "
+        "the rate is --lr (the default when --lr is given)",
     )
     grid: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
         DEFAULT_LR_GRID, description="learning rates to search"
@@ -203,7 +204,7 @@ class ArmVariant:
         """
         by_section: dict[str, dict[str, Any]] = {}
         for name, value in self.changes.items():
-            by_section.setdefault(fields()[name][0], {})[name] = value
+            by_section.setdefault(plan_fields()[name][0], {})[name] = value
         recipe = by_section.get("recipe", {})
         if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
             base_defaults = RecipeConfig.model_validate({"optimizer": base.recipe.optimizer})
@@ -226,8 +227,8 @@ def arm_variants(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
 def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
     """Return the variants of the valid arms, and the faults of the others without duplicates."""
     for name in protocol.vary:
-        if name not in fields() or name in _NOT_VARIABLE:
-            hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in fields() if f not in _NOT_VARIABLE])
+        if name not in plan_fields() or name in _NOT_VARIABLE:
+            hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in plan_fields() if f not in _NOT_VARIABLE])
             raise ValueError(f"vary: {name!r} is not a field that can be varied{hint}")
     parsed: list[dict[str, str]] = []
     faults: list[str] = []
@@ -239,11 +240,11 @@ def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
     variants: list[ArmVariant] = []
     names = start_names(changes["start"] for changes in parsed)
     for changes in parsed:
-        arm_name = arm_text(changes, names[changes["start"]])
+        name_of_arm = arm_name(changes, names[changes["start"]])
         if clash := set(changes) & set(protocol.vary):
-            raise ValueError(f"the arm {arm_name!r} sets {sorted(clash)[0]}, which is varied")
+            raise ValueError(f"the arm {name_of_arm!r} sets {sorted(clash)[0]}, which is varied")
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
-            name = ",".join([arm_name, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
+            name = ",".join([name_of_arm, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
             variants.append(ArmVariant(name, {**changes, **varied}, protocol.fixed_fields))
     return variants, list(dict.fromkeys(faults))

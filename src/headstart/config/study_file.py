@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ import tomli_w
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
-from headstart.config.run_config import SECTIONS, RunConfig, fields, with_absolute_paths
+from headstart.config.run_config import SECTIONS, RunConfig, plan_fields, with_absolute_paths
 from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
 from headstart.config.toml import read_toml
+from headstart.config.validation_errors import describe_error
 from headstart.errors import DataError, UsageError
-from headstart.storage.files import SCHEMA, write_atomic
+from headstart.storage.files import SCHEMA_VERSION, write_atomic
 from headstart.text import suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
@@ -34,7 +34,9 @@ class StudySpec:
         """Return the content of study.toml."""
         protocol = self.protocol.model_dump(mode="json", exclude_none=True)
         plan = self.plan.model_dump(mode="json", exclude={"facts", "arm"})
-        return tomli_w.dumps({"schema": SCHEMA, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan})
+        return tomli_w.dumps(
+            {"schema": SCHEMA_VERSION, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan}
+        )
 
     @property
     def hash(self) -> str:
@@ -59,22 +61,22 @@ class StudySpec:
         return self.protocol.source_epochs or self.budgets[-1]
 
     @property
-    def share(self) -> float:
-        """Share of the training photos (0 to 1) that the verdict and the learning-rate search use."""
+    def largest_fraction(self) -> float:
+        """Share of the training images (0 to 1) that the verdict and the learning-rate search use."""
         return self.protocol.fractions[-1]
 
     @property
-    def searched(self) -> bool:
+    def searches_lr(self) -> bool:
         """True when learning rates are searched, which excludes a study that varies them."""
         return self.protocol.search != "off" and "lr" not in self.protocol.vary
 
     @property
-    def seeds(self) -> range:
+    def seed_range(self) -> range:
         """Paired seeds of the comparison."""
         return range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)
 
     @property
-    def search_seeds(self) -> range:
+    def search_seed_range(self) -> range:
         """Seeds of the learning-rate search."""
         first = FIRST_SEARCH_SEED + self.plan.seeding.seed
         return range(first, first + self.protocol.search_seeds)
@@ -92,19 +94,21 @@ def read_study(path: Path) -> StudySpec:
         path: folder of a study, or a TOML file.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or has another schema version.
         UsageError: its content is invalid, or a study.toml was changed after its study began.
     """
     has_begun = path.is_dir()
     path = path / "study.toml" if has_begun else path
     content = read_toml(path, "study", DataError)
-    sections = ("schema", "hash", "protocol", "plan")
-    if unknown := sorted(set(content) - set(sections)):
-        hint = suggestion(unknown[0], sections)
-        raise UsageError(
-            f"{path} has an unknown section {unknown[0]!r}{hint or '.'}", "Use the sections protocol and plan."
-        )
+    _check_sections(path, content)
+    _check_schema(path, content, required=has_begun)
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
+    if has_begun and content.get("hash") != _digest(protocol, plan):
+        problem = (
+            "was changed after the study began" if content.get("hash") else "has no hash, so changes cannot be detected"
+        )
+        undo = "Undo the change, or start" if content.get("hash") else "Start"
+        raise UsageError(f"{path} {problem}.", f"{undo} a new study with `headstart compare --study {path}`.")
     if "lr" in plan.get("recipe", {}):  # as with --lr; a file written by a study contains its search
         protocol = {"search": "off", **protocol}
     if not content.get("hash"):
@@ -114,12 +118,30 @@ def read_study(path: Path) -> StudySpec:
                 "Remove it, or use --time-budget with flags instead of the file.",
             )
         protocol = {"fixed_fields": [name for name in OPTIMIZER_FIELDS if name in plan.get("recipe", {})], **protocol}
-    if has_begun and content.get("hash", "") not in ("", _digest(protocol, plan)):
-        raise UsageError(
-            f"{path} was changed after the study began.",
-            f"Undo the change, or start a new study with `headstart compare --study {path}`.",
-        )
     return validate_study(protocol, plan)
+
+
+def _check_sections(path: Path, content: dict[str, Any]) -> None:
+    """Raise UsageError for an unknown section, or for a section that is no table."""
+    sections = ("schema", "hash", "protocol", "plan")
+    if unknown := sorted(set(content) - set(sections)):
+        hint = suggestion(unknown[0], sections)
+        raise UsageError(
+            f"{path} has an unknown section {unknown[0]!r}{hint or '.'}", "Use the sections protocol and plan."
+        )
+    plan = content.get("plan", {})
+    tables = {name: content.get(name, {}) for name in ("protocol", "plan")}
+    tables |= {f"plan.{name}": plan.get(name, {}) for name in SECTIONS} if isinstance(plan, dict) else {}
+    for name, value in tables.items():
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {name} must be a table.", f"Write it as [{name}].")
+
+
+def _check_schema(path: Path, content: dict[str, Any], *, required: bool) -> None:
+    """Raise DataError for another schema version; only a file written by hand may have none."""
+    schema = content.get("schema")
+    if schema != SCHEMA_VERSION and (required or schema is not None):
+        raise DataError(f"{path} has schema {schema}, but this version reads {SCHEMA_VERSION}.", "Update headstart.")
 
 
 def _digest(protocol: dict[str, Any], plan: dict[str, Any]) -> str:
@@ -134,12 +156,12 @@ def validate_study(protocol: dict[str, Any], plan: dict[str, Any] | RunConfig) -
         UsageError: protocol or plan are invalid; the message lists all faults.
     """
     faults, models = [], []
-    plan_names = [*SECTIONS, *fields()]
+    plan_names = [*SECTIONS, *plan_fields()]
     for model, value, names in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
         try:
             models.append(model.model_validate(value))
         except ValidationError as error:
-            faults += [_fault(e, names) for e in error.errors()]
+            faults += [describe_error(e, names) for e in error.errors()]
     if faults:
         message = "; ".join(dict.fromkeys(faults)).rstrip(".")
         raise UsageError(message if message.endswith("?") else f"{message}.", "See `headstart compare --help`.")
@@ -153,26 +175,6 @@ def validate_study(protocol: dict[str, Any], plan: dict[str, Any] | RunConfig) -
         try:
             variant.plan(spec.plan)
         except ValidationError as error:
-            message = "; ".join(_fault(e, plan_names) for e in error.errors())
+            message = "; ".join(describe_error(e, plan_names) for e in error.errors())
             raise UsageError(f"{variant.name}: {message}.", "See `headstart train --help`.") from None
     return spec
-
-
-def _fault(error: Any, names: list[str]) -> str:
-    """Return what is wrong with a field, from an error of pydantic; `names` are the valid fields."""
-    location = [str(part) for part in error["loc"] if not isinstance(part, int)]
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not location:
-        return message[0].upper() + message[1:]
-    name = location[-1]
-    if error["type"] == "extra_forbidden":
-        return f"{name!r} is not a field of a study{suggestion(name, names)}"
-    if error["type"] == "missing":
-        return f"the study has no {name}"
-    choices = re.findall(r"'([^']+)'", message)
-    hint = suggestion(str(error["input"]), choices) if error["type"] == "literal_error" else ""
-    return f"{name.replace('_', '-')} = {_input_text(error['input'])}: {message[0].lower()}{message[1:]}{hint}"
-
-
-def _input_text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

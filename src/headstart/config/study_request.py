@@ -15,7 +15,7 @@ from headstart.errors import UsageError
 DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
 _STUDY_FIELDS = {  # fields of the plan that a study sets itself, by section; and the hint for users
     "arm": (("start", "tuning", "head"), "Use --arm or --vary."),
-    "data": (("fraction", "evaluate_on_val"), "Use --fractions for shares of the training photos."),
+    "data": (("fraction", "evaluate_on_val"), "Use --fractions for shares of the training images."),
     "recipe": (("select",), "Use --metric."),
 }
 DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")

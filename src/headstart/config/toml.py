@@ -19,11 +19,13 @@ def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> dict[s
 
     Raises:
         HeadstartError: the file cannot be read; the class is `unreadable`.
-        UsageError: the file is not valid TOML.
+        UsageError: the file is not UTF-8, or not valid TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise unreadable(f"The {kind} {path} cannot be read ({error.strerror}).", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The {kind} {path} is not UTF-8 ({error}).", "Save the file as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The {kind} {path} is not TOML ({error}).", "Fix the TOML syntax.") from None

@@ -1,1 +1,1 @@
-"""Labelled images: sources, splits, pixels and batches."""
+"""Labeled images: sources, splits, pixels and batches."""

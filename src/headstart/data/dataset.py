@@ -12,25 +12,26 @@ from headstart.data import hashing, pixel_store, splits
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
 from headstart.reporter import Reporter
+from headstart.text import pluralize
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The photos of a run configuration.
+    """The images of a run configuration.
 
     Attributes:
-        images: Index of the photos: keys, labels and declared splits.
-        contents: Content hash of each photo's file, in the order of `images`.
+        images: Index of the images: keys, labels and declared splits.
+        content_hashes: Content hash of each image's file, in the order of `images`.
         store: Decoded pixels, in the order of `images`.
     """
 
     images: ImageIndex
-    contents: tuple[str, ...]
+    content_hashes: tuple[str, ...]
     store: pixel_store.PixelStore
 
     def split(self, plan: RunConfig) -> splits.Split:
-        """Return the split of a run configuration over these photos."""
-        return _divide(plan, self.images, self.contents)
+        """Return the split of a run configuration over these images."""
+        return _divide(plan, self.images, self.content_hashes)
 
     def with_split_counts(self, plan: RunConfig) -> RunConfig:
         """Return a resolved configuration with the split sizes that its own seed and fraction give."""
@@ -38,7 +39,7 @@ class Dataset:
         return plan.changed("facts", **{**plan.facts.model_dump(), "split_counts": split_counts(split)})
 
     def class_counts(self) -> dict[str, int]:
-        """Return the number of photos of each class, over all splits."""
+        """Return the number of images of each class, over all splits."""
         counts = np.bincount(self.images.labels, minlength=len(self.images.classes))
         return dict(zip(self.images.classes, counts.tolist(), strict=True))
 
@@ -53,40 +54,40 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         DataError: An image cannot be decoded, a class has too few images, or a split is empty.
         ResourceError: The disk is too small or the cache cannot be written.
     """
-    contents = hashing.hash_files(images, progress=partial(reporter.progress, "reading photos"))
-    split = _divide(plan, images, contents)
+    content_hashes = hashing.hash_files(images, progress=partial(reporter.progress, "reading images"))
+    split = _divide(plan, images, content_hashes)
     open_store = partial(
         pixel_store.open_store,
         side=round(plan.recipe.image_size * plan.data.cache_resolution),
         skip_bad=plan.data.skip_bad,
-        progress=partial(reporter.progress, "decoding photos"),
+        progress=partial(reporter.progress, "decoding images"),
         threads=plan.machine.threads,
     )
-    store = open_store(images, contents)
+    store = open_store(images, content_hashes)
     if store.bad:
         names = ", ".join(images.keys[i] for i in store.bad[:5])
         more = ", …" if len(store.bad) > 5 else ""
-        reporter.say(f"Left out {len(store.bad)} that cannot be decoded: {names}{more}.")
+        reporter.say(f"Left out {pluralize(len(store.bad), 'image')} that cannot be decoded: {names}{more}.")
         bad = set(store.bad)
-        contents = tuple(content for i, content in enumerate(contents) if i not in bad)
+        content_hashes = tuple(content for i, content in enumerate(content_hashes) if i not in bad)
         images = validate_index(images.without(store.bad))
-        store = open_store(images, contents)
-        split = _divide(plan, images, contents)
+        store = open_store(images, content_hashes)
+        split = _divide(plan, images, content_hashes)
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
-            raise DataError(f"There are no {name} photos.", f"Add {name} photos, or let headstart make the split.")
+            raise DataError(f"There are no {name} images.", f"Add {name} images, or let headstart make the split.")
     sizes = ", ".join(f"{count} {name}" for name, count in split_counts(split).items())
     origin = "drawn" if split.declared == "none" else f"declared: {split.declared}"
     reporter.say(f"Split: {sizes} ({origin}).")
     if split.evaluation == "val":
         reporter.say("There is no test split: this run is evaluated on val, which also selects the epoch.")
-    return Dataset(images, contents, store), split
+    return Dataset(images, content_hashes, store), split
 
 
-def _divide(plan: RunConfig, images: ImageIndex, contents: tuple[str, ...]) -> splits.Split:
+def _divide(plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...]) -> splits.Split:
     return splits.divide(
         images,
-        contents=contents,
+        content_hashes=content_hashes,
         seed=plan.seeding.seed,
         test_seed=plan.seeding.test_seed,
         fraction=plan.data.fraction,
@@ -95,5 +96,5 @@ def _divide(plan: RunConfig, images: ImageIndex, contents: tuple[str, ...]) -> s
 
 
 def split_counts(split: splits.Split) -> dict[str, int]:
-    """Return the number of photos of each split."""
+    """Return the number of images of each split."""
     return {name: len(getattr(split, name)) for name in ("train", "val", "test")}

@@ -23,8 +23,8 @@ from headstart.errors import DataError
 
 DECODER_VERSION = 1  # of this module's output: increase it when the same bytes give other pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_PIXELS = 64_000_000
-MAX_ASPECT = 4
+MAX_PIXELS = 64_000_000  # width x height of a file; larger images are refused before they are decoded
+MAX_ASPECT_RATIO = 4  # longer side over shorter side of a resized image; beyond it the shorter side is below the target
 _LARGE_PIXELS = 16_000_000  # larger images are decoded one at a time, so that threads do not multiply their memory
 _large_image_lock = threading.Lock()
 _MAX_SIDE_RATIO = 1.125  # an image this much larger than the target is not resized
@@ -169,7 +169,7 @@ def _pixels(image: Image.Image, side: int, name: str) -> tuple[Pixels, bool]:
 
 
 def _target(size: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = min(1.0, side / min(size), MAX_ASPECT * side / max(size))
+    scale = min(1.0, side / min(size), MAX_ASPECT_RATIO * side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

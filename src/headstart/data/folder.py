@@ -8,13 +8,14 @@ from pathlib import Path
 
 from headstart.data.image_index import IMAGE_SUFFIXES, SPLIT_NAMES, ImageIndex, build_index, natural_key
 from headstart.errors import DataError
+from headstart.text import pluralize
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
 _LAYOUT = "Put the images into one folder per class: {root}/cat/1.jpg, {root}/dog/1.jpg."
 
 
 def read_folder(source: str, root: Path, *, allow_outside: bool = False) -> ImageIndex:
-    """Return the index of the images in a folder, labelled by the names of their class folders.
+    """Return the index of the images in a folder, labeled by the names of their class folders.
 
     Hidden files, `__MACOSX` and the like are skipped. Links to a folder above them are never followed.
 
@@ -100,21 +101,22 @@ class _Walk:
     def _follows(self, entry: os.DirEntry[str]) -> bool:
         target, parent = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
         if not Path(target).exists():
-            self._skipped_links["lead nowhere"] += 1
+            self._skipped_links["without a target"] += 1
         elif not self._allow_outside and not is_inside(target, self._real_root):
-            self._skipped_links["lead out of the folder (--allow-outside follows them)"] += 1
+            self._skipped_links["out of the folder (--allow-outside follows them)"] += 1
         elif is_inside(parent, target):
-            self._skipped_links["lead back to a folder above them"] += 1
+            self._skipped_links["back to a parent folder"] += 1
         else:
             return True
         return False
 
     def notes(self) -> list[str]:
         """Return one sentence for each kind of entry that was skipped."""
-        notes = [f"Skipped {count:,} links that {reason}." for reason, count in sorted(self._skipped_links.items())]
+        notes = [f"Skipped {pluralize(count, 'link')} {kind}." for kind, count in sorted(self._skipped_links.items())]
         if self._skipped_files:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._skipped_files.most_common(5))
-            notes.append(f"Skipped {self._skipped_files.total():,} files without an image suffix: {kinds}.")
+            files = pluralize(self._skipped_files.total(), "file")
+            notes.append(f"Skipped {files} without an image suffix: {kinds}.")
         return notes
 
 
@@ -163,7 +165,7 @@ def _class_images(walk: _Walk, folder: str) -> dict[str, list[str]]:
     if strays:
         example = os.path.basename(strays[0])  # noqa: PTH119
         raise DataError(
-            f"{len(strays):,} images lie directly in {folder} (such as {example}), not in class folders.",
+            f"{folder} has {pluralize(len(strays), 'image')} outside of class folders, such as {example}.",
             _LAYOUT.format(root=folder),
         )
     if not folders:

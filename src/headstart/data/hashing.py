@@ -46,7 +46,7 @@ def hash_files(images: ImageIndex, progress: Callable[[int, int], None] | None =
     )
     cached = _read_cache(cache_file)
     fresh: dict[str, tuple[Stamp, str]] = {}
-    now, contents = time.time_ns(), list[str]()
+    now, content_hashes = time.time_ns(), list[str]()
 
     def identify_all(keys: Sequence[str]) -> list[tuple[str, Stamp | None, str]]:
         """Return (key, stamp, hash) of each file."""
@@ -56,18 +56,18 @@ def hash_files(images: ImageIndex, progress: Callable[[int, int], None] | None =
     with contextlib.closing(ordered_map(identify_all, batches, min(16, 2 * (os.cpu_count() or 1)))) as results:
         for batch in results:
             for key, stamp, content in batch:
-                contents.append(content)
+                content_hashes.append(content)
                 if stamp and max(stamp[1:]) < now - _MIN_AGE_NS and cached.get(key) != (stamp, content):
                     fresh[key] = (stamp, content)
             if progress:
-                progress(len(contents), len(images))
+                progress(len(content_hashes), len(images))
     if fresh:
         with contextlib.suppress(OSError):  # without the cache the files are only read again
             write_cache_file(cache_file, _serialize({**cached, **fresh}))
-    return tuple(contents)
+    return tuple(content_hashes)
 
 
-def fingerprint(images: ImageIndex, contents: Sequence[str]) -> str:
+def fingerprint(images: ImageIndex, content_hashes: Sequence[str]) -> str:
     """Return sha256 over the class names and each image's key, label, split, group and content.
 
     The folder of the images is not part of it.
@@ -75,7 +75,7 @@ def fingerprint(images: ImageIndex, contents: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for name in images.classes:
         digest.update(f"class\0{name}\0\0".encode())
-    rows = sorted(zip(images.keys, images.labels.tolist(), images.splits, images.groups, contents, strict=True))
+    rows = sorted(zip(images.keys, images.labels.tolist(), images.splits, images.groups, content_hashes, strict=True))
     for row in rows:
         digest.update(("\0".join(map(str, row)) + "\0\0").encode())
     return digest.hexdigest()

@@ -1,8 +1,7 @@
-"""The index of a labelled set of images: keys, paths, labels, declared splits and groups."""
+"""The index of a labeled set of images: keys, paths, labels, declared splits and groups."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections import defaultdict
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError, UsageError
+from headstart.text import replacement_hint
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -65,7 +65,7 @@ class ImageIndex:
             if name not in self.classes:
                 available = f"The data has {', '.join(self.classes[:10])}{', …' if len(self.classes) > 10 else ''}."
                 raise UsageError(
-                    f"There is no class {name!r} in {self.source}.", did_you_mean(name, self.classes) or available
+                    f"There is no class {name!r} in {self.source}.", replacement_hint(name, self.classes) or available
                 )
         names = tuple(sorted(set(classes), key=natural_key))
         if len(names) < 2:
@@ -136,13 +136,6 @@ def _with_length(match: re.Match[str]) -> str:
     return f"{len(digits):04d}{digits}"
 
 
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return `Did you mean 'x'?` for the candidate closest to `word`, or "" if none is close."""
-    folded = {name.casefold(): name for name in candidates}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"Did you mean {folded[close[0]]!r}?" if close else ""
-
-
 def build_index(
     source: str,
     root: Path,
@@ -187,7 +180,7 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
         notes_text = f" {' '.join(images.notes)}" if images.notes else ""
         raise DataError(
             f"{images.source} has {content}.{notes_text}",
-            f"A classifier needs two class folders or more, each with images ({', '.join(sorted(IMAGE_SUFFIXES))}).",
+            "Add images of at least two classes.",
         )
     notes = [*images.notes, *_clashes(images.classes)]
     splits = np.asarray(images.splits)
@@ -199,7 +192,7 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
             present = [name for name in images.classes if name not in absent]
             raise DataError(
                 f"Class {absent[0]!r} of {images.source} has no images in train.",
-                did_you_mean(absent[0], present) or "Add training images of it, or leave it out with --classes.",
+                replacement_hint(absent[0], present) or "Add training images of it, or leave it out with --classes.",
             )
         if absent:
             names = ", ".join(map(repr, absent[:5]))

@@ -1,6 +1,6 @@
 """Batches of a split, all of one shape, because oneDNN is slow at the first batch of each new shape.
 
-The photos of a batch are a pure function of (seed, epoch, step): no data is replayed to resume.
+The images of a batch are a pure function of (seed, epoch, step): no data is replayed to resume.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from torch import Tensor
 from headstart.data import transforms
 from headstart.rng import stream
 
+MAX_PREFETCH_THREADS = 4  # additional threads only wait for Python's lock: docs/speed.md has the figures
+
 
 class ImageStore(Protocol):
-    """Decoded photos: `store[i]` is uint8 [h, w, 3]."""
+    """Decoded images: `store[i]` is uint8 [h, w, 3]."""
 
     def __getitem__(self, index: int, /) -> np.ndarray: ...
     def __len__(self) -> int: ...
@@ -29,7 +31,7 @@ class ImageStore(Protocol):
 
 @dataclass(frozen=True)
 class ImageSubset:
-    """The photos of one split: positions in the store (int64 [n]) and their labels (int64 [n])."""
+    """The images of one split: positions in the store (int64 [n]) and their labels (int64 [n])."""
 
     store: ImageStore
     indices: np.ndarray
@@ -39,7 +41,7 @@ class ImageSubset:
         return len(self.indices)
 
     def steps(self, batch_size: int) -> int:
-        """Return the number of batches that contain every photo once; the last batch is filled up."""
+        """Return the number of batches that contain every image once; the last batch is filled up."""
         return math.ceil(len(self) / batch_size)
 
     def pixels(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
@@ -49,7 +51,7 @@ class ImageSubset:
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Return the order of the photos in an epoch: a permutation of range(count)."""
+    """Return the order of the images in an epoch: a permutation of range(count)."""
     return stream(seed, "order", epoch).permutation(count)
 
 
@@ -66,7 +68,7 @@ class TrainingBatches:
     `view_seed` is the seed of the augmented views of a frozen backbone; all seeds of a study share it.
     """
 
-    photos: ImageSubset
+    images: ImageSubset
     batch_size: int
     augmentation: transforms.Augmentation
     seed: int
@@ -75,21 +77,18 @@ class TrainingBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""
-        return self.photos.steps(self.batch_size)
+        return self.images.steps(self.batch_size)
 
     def batch(self, epoch: int, step: int, augmented_views: int = 0) -> tuple[Tensor, Tensor]:
         """Return the images, uint8 [n, 3, size, size], and labels [n] of a batch.
 
-        With `augmented_views` > 0 epoch e uses view e mod `augmented_views` of each photo, the same for every seed.
+        With `augmented_views` > 0 epoch e uses view e mod `augmented_views` of each image, the same for every seed.
         """
-        rows = training_rows(len(self.photos), self.batch_size, self.seed, epoch, step)
+        rows = training_rows(len(self.images), self.batch_size, self.seed, epoch, step)
         view, seed = (epoch % augmented_views, self.view_seed) if augmented_views else (epoch, self.seed)
-        indices = [int(i) for i in self.photos.indices[rows]]
-        images = transforms.training_batch(self.photos.pixels(rows), indices, self.augmentation, seed, view)
-        return images, torch.from_numpy(self.photos.labels[rows])
-
-
-MAX_THREADS = 4  # additional threads only wait for Python's lock: docs/speed.md has the figures
+        indices = [int(i) for i in self.images.indices[rows]]
+        images = transforms.training_batch(self.images.pixels(rows), indices, self.augmentation, seed, view)
+        return images, torch.from_numpy(self.images.labels[rows])
 
 
 @lru_cache(maxsize=1)
@@ -103,8 +102,8 @@ class Prefetcher:
     """Prepare the next batches in threads while an accelerator works on the present one."""
 
     def __init__(self, batches: TrainingBatches, threads: int) -> None:
-        """Prefetch as many batches as there are `threads` (at most MAX_THREADS), each in one thread."""
-        self._batches, self._threads = batches, min(threads, MAX_THREADS)
+        """Prefetch as many batches as there are `threads` (at most MAX_PREFETCH_THREADS), each in one thread."""
+        self._batches, self._threads = batches, min(threads, MAX_PREFETCH_THREADS)
         self._waiting: dict[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] = {}
 
     def batch(self, epoch: int, step: int, augmented_views: int = 0) -> tuple[Tensor, Tensor]:
@@ -120,14 +119,14 @@ class Prefetcher:
         return self._waiting.pop(requests[0]).result()
 
 
-def plain_batches(photos: ImageSubset, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:
+def plain_batches(images: ImageSubset, batch_size: int, size: int) -> Iterator[tuple[Tensor, int]]:
     """Yield the split in its own order, without augmentation.
 
     Yields:
         A batch, uint8 [batch_size, 3, size, size], and how many of its rows count. The last batch is filled with its
-        own first photo, so that all batches have one shape.
+        own first image, so that all batches have one shape.
     """
-    for begin in range(0, len(photos), batch_size):
-        rows = list(range(begin, min(begin + batch_size, len(photos))))
+    for begin in range(0, len(images), batch_size):
+        rows = list(range(begin, min(begin + batch_size, len(images))))
         padded = rows + rows[:1] * (batch_size - len(rows))
-        yield transforms.plain_batch(photos.pixels(padded), size), len(rows)
+        yield transforms.plain_batch(images.pixels(padded), size), len(rows)

@@ -14,12 +14,13 @@ from stat import S_ISREG
 import pandas as pd
 
 from headstart.data.folder import is_inside
-from headstart.data.image_index import SPLIT_NAMES, ImageIndex, build_index, did_you_mean
+from headstart.data.image_index import SPLIT_NAMES, ImageIndex, build_index
 from headstart.errors import DataError, UsageError
+from headstart.text import pluralize, replacement_hint, suggestion
 
 _REQUIRED, _COLUMNS = ("path", "label"), ("path", "label", "split", "group")
 _OUTSIDE = r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)"
-_NOT_NORMALISED = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
+_NOT_NORMALIZED = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
 
 
 def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> ImageIndex:
@@ -43,7 +44,9 @@ def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> Im
     table["split"] = _splits(path, table["split"])
     repeated = table.duplicated()
     if repeated.any():
-        notes.append(f"{int(repeated.sum()):,} rows of {path.name} repeat an earlier one and are read once.")
+        count = int(repeated.sum())
+        verb = "repeats an earlier one and is" if count == 1 else "repeat an earlier one and are"
+        notes.append(f"{pluralize(count, 'row')} of {path.name} {verb} read once.")
         table = table[~repeated]
     if (conflicting := table["path"].duplicated(keep=False)).any():
         first = table[conflicting].iloc[0]["path"]
@@ -75,13 +78,11 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     for name in _REQUIRED:
         if name not in table:
             present = ", ".join(map(str, table)) or "none"
-            hint = did_you_mean(name, extra) or f"Its columns are {present}; name one of them {name}."
+            hint = replacement_hint(name, extra) or f"Its columns are {present}; name one of them {name}."
             raise DataError(f"{path.name} has no column {name!r}.", hint)
     if table.empty:
         raise DataError(f"{path.name} has no rows.", "Give each image a row with its path and label.")
-    notes = [
-        f"Column {column!r} of {path.name} is not used. {did_you_mean(column, _COLUMNS)}".rstrip() for column in extra
-    ]
+    notes = [f"Column {column!r} of {path.name} is not used{suggestion(column, _COLUMNS) or '.'}" for column in extra]
     return table.reindex(columns=list(_COLUMNS), fill_value=""), notes
 
 
@@ -127,7 +128,9 @@ def _parquet(path: Path) -> pd.DataFrame:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError("Parquet manifests need pyarrow.", "Run pip install headstart[shards].") from error
+        raise UsageError(
+            "Parquet manifests need pyarrow.", "Install it with `pip install 'headstart[parquet]'`."
+        ) from error
     try:
         names = pyarrow.parquet.read_schema(path).names
         table = pyarrow.parquet.read_table(path, columns=[name for name in _COLUMNS if name in names])
@@ -165,11 +168,11 @@ def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[s
         message = f"{_row(path, outside)} leads out of the manifest's folder: {column[outside].iloc[0]!r}."
         raise DataError(message, "Use relative paths without '..', or --allow-outside if you trust the manifest.")
     column = _as_local_paths(path, column, notes)
-    to_normalise = column.str.contains(_NOT_NORMALISED, regex=True)
-    if to_normalise.any():
+    to_normalize = column.str.contains(_NOT_NORMALIZED, regex=True)
+    if to_normalize.any():
         root = path.parent.as_posix()
         column = column.copy()
-        column[to_normalise] = column[to_normalise].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
+        column[to_normalize] = column[to_normalize].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
     return column
 
 
@@ -189,7 +192,7 @@ def _as_local_paths(path: Path, column: pd.Series[str], notes: list[str]) -> pd.
     converted[foreign] = converted[foreign].map(local_path)
     if count := int((converted != column).sum()):
         notes.append(
-            f"{count:,} paths of {path.name} are spelt as on another system (\\ or accents) and were converted."
+            f"Converted {pluralize(count, 'path')} of {path.name} from another system's spelling (\\ or accents)."
         )
     return converted
 
@@ -200,7 +203,8 @@ def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:
     if (unknown := mapped.isna()).any():
         value = column[unknown].iloc[0]
         raise DataError(
-            f"{_row(path, unknown)} has the split {value!r}.", did_you_mean(value, names) or "Use train, val or test."
+            f"{_row(path, unknown)} has the split {value!r}.",
+            replacement_hint(value, names) or "Use train, val or test.",
         )
     return mapped
 
@@ -224,7 +228,8 @@ def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
     if missing:
         examples = f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
         raise DataError(
-            f"{len(missing):,} of {len(keys):,} files that {path.name} lists are not in {path.parent}: {examples}.",
+            f"{len(missing):,} of the {pluralize(len(keys), 'file')} in {path.name} "
+            f"{'is' if len(missing) == 1 else 'are'} not in {path.parent}: {examples}.",
             "Correct these paths.",
         )
 

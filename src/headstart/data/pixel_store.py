@@ -1,10 +1,10 @@
 """A memory-mapped store of decoded images (uint8) in the cache, keyed by content and size.
 
 <cache>/pixels/<key>/pixels.bin      the images one after the other, each h x w x 3 bytes, RGB
-                     index.npz       contents [n, 16], sizes [n, 2] (h, w), deep [n] (more than 8 bits), checks [n]
-                                     (CRC-32 of an image's bytes): no pickle
+                     index.npz       contents (hashes) [n, 16], sizes [n, 2] (h, w), deep [n] (more than 8 bits), checks
+                                     [n] (CRC-32 of an image's bytes): no pickle
                      MANIFEST.json   the length of pixels.bin and the hash of index.npz, written last
-<cache>/pixels/undecodable.json      contents that could not be decoded the last time; they are tried first
+<cache>/pixels/undecodable.json      hashes of files that could not be decoded the last time; they are tried first
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from PIL import features
 
 from headstart.data.decode import (
     DECODER_VERSION,
+    FORMATS,
     Pixels,
     UndecodableError,
     decode_file,
@@ -39,6 +40,7 @@ from headstart.data.image_index import ImageIndex
 from headstart.data.parallel import ordered_map
 from headstart.errors import DataError, ResourceError
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_cache_file
+from headstart.text import pluralize
 
 ProgressCallback = Callable[[int, int], None]
 _SCHEMA = 2
@@ -58,19 +60,19 @@ class PixelStore:
     An image's checksum is verified at the first access, and DataError is raised if it does not match.
 
     Attributes:
-        side: Length of the shorter sides in px, about.
         sizes: (h, w) of each image, int32 [len, 2]; (0, 0) for the images in `bad`.
         bad: Positions of the images that cannot be decoded and have no pixels.
         notes: Sentences for the user.
     """
 
-    def __init__(self, folder: Path, contents: Sequence[str], side: int, failures: dict[str, _DecodeFailure]) -> None:
-        stored_contents, sizes, deep, checks = _read_index(folder)
+    def __init__(self, folder: Path, content_hashes: Sequence[str], failures: dict[str, _DecodeFailure]) -> None:
+        stored_hashes, sizes, deep, checks = _read_index(folder)
         starts = np.concatenate([[0], np.cumsum(np.prod(sizes, axis=1, dtype=np.int64) * 3)])
-        number = {content: i for i, content in enumerate(stored_contents)}
-        self.side = side
-        self.bad = tuple(i for i, content in enumerate(contents) if content in failures)
-        record = np.fromiter((number.get(content, -1) for content in contents), dtype=np.int64, count=len(contents))
+        number = {content: i for i, content in enumerate(stored_hashes)}
+        self.bad = tuple(i for i, content in enumerate(content_hashes) if content in failures)
+        record = np.fromiter(
+            (number.get(content, -1) for content in content_hashes), dtype=np.int64, count=len(content_hashes)
+        )
         self.sizes: npt.NDArray[np.int32] = np.where(record[:, None] >= 0, sizes[record], 0).astype(np.int32)
         self._starts = starts[record]
         self._folder, self._checks = folder, checks[record]
@@ -78,7 +80,7 @@ class PixelStore:
         with (folder / "pixels.bin").open("rb") as file:
             self._pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         count = int(np.count_nonzero(deep[record] & (record >= 0)))
-        self.notes = (f"{count:,} images with more than 8 bits per value were scaled to 8.",) if count else ()
+        self.notes = (f"Scaled {pluralize(count, 'image')} with more than 8 bits per value to 8.",) if count else ()
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -106,7 +108,7 @@ class PixelStore:
 
 def open_store(
     images: ImageIndex,
-    contents: Sequence[str],
+    content_hashes: Sequence[str],
     *,
     side: int,
     skip_bad: bool = False,
@@ -117,7 +119,7 @@ def open_store(
 
     Args:
         images: Index of the images.
-        contents: Their content hashes, from `hash_files`.
+        content_hashes: Their content hashes, from `hash_files`.
         side: Length of the shorter sides in px, about (see `decode`).
         skip_bad: List images that cannot be decoded in `store.bad` instead of raising DataError.
         progress: Called with (images done, all images) while the store is built.
@@ -128,7 +130,7 @@ def open_store(
         ResourceError: The disk is too small or the cache cannot be written.
     """
     first: dict[str, int] = {}
-    for i, content in enumerate(contents):
+    for i, content in enumerate(content_hashes):
         first.setdefault(content, i)
     failures: dict[str, _DecodeFailure] = {}
     suspects = [
@@ -148,8 +150,8 @@ def open_store(
         if good and not _is_complete(folder):
             folder = _build(images, {content: first[content] for content in good}, failures, side, progress, threads)
     if failures and (not skip_bad or len(failures) == len(first)):
-        raise _undecodable_error(images, contents, failures)
-    return PixelStore(folder, contents, side, failures)
+        raise _undecodable_error(images, content_hashes, failures)
+    return PixelStore(folder, content_hashes, failures)
 
 
 def _build(
@@ -203,36 +205,44 @@ def _read(path: Path, content: str, side: int) -> tuple[Pixels, bool] | _DecodeF
         return _DecodeFailure(reason, permanent=permanent)
 
 
-def _undecodable_error(images: ImageIndex, contents: Sequence[str], failures: dict[str, _DecodeFailure]) -> DataError:
-    failed = [i for i, content in enumerate(contents) if content in failures]
-    count = f"{len(failed):,} of the {len(contents):,} images of {images.source} cannot be decoded"
-    if len(failed) == len(contents):
-        count = f"None of the {len(contents):,} images of {images.source} can be decoded"
-    reasons = "; ".join(f"{images.keys[i]} {failures[contents[i]].reason}" for i in failed[:5])
-    message = f"{count}: {reasons}{'; …' if len(failed) > 5 else ''}."
-    return DataError(message, "Replace or remove them, or leave them out with --skip-bad.")
+def _undecodable_error(
+    images: ImageIndex, content_hashes: Sequence[str], failures: dict[str, _DecodeFailure]
+) -> DataError:
+    failed = [i for i, content in enumerate(content_hashes) if content in failures]
+    images_text = f"{pluralize(len(content_hashes), 'image')} of {images.source}"
+    summary = f"{len(failed):,} of the {images_text} cannot be decoded"
+    hint = "Leave them out with --skip-bad, or replace them."
+    if len(failed) == len(content_hashes):
+        summary = f"None of the {images_text} can be decoded"
+        hint = f"Check that these are image files ({', '.join(FORMATS)})."
+    reasons = "; ".join(f"{images.keys[i]} {failures[content_hashes[i]].reason}" for i in failed[:5])
+    return DataError(f"{summary}: {reasons}{'; …' if len(failed) > 5 else ''}.", hint)
 
 
 def _root() -> Path:
     return cache_root() / "pixels"
 
 
-def _store_folder(contents: Iterable[str], side: int) -> Path:
-    """Return the folder of the store of these contents: a hash of them, the size and the decoders' versions."""
+def _store_folder(content_hashes: Iterable[str], side: int) -> Path:
+    """Return the folder of a store, named after the content hashes, the size and the versions of the decoders."""
     recipe = f"{DECODER_VERSION} {PIL.__version__} {features.version('libjpeg_turbo')} {side}\n"
     digest = hashlib.blake2b(recipe.encode(), digest_size=16)
-    for content in sorted(contents):
+    for content in sorted(content_hashes):
         digest.update(content.encode())
     return _root() / digest.hexdigest()
 
 
 def _write_index(
-    folder: Path, contents: Sequence[str], sizes: Sequence[tuple[int, int]], deep: Sequence[bool], checks: Sequence[int]
+    folder: Path,
+    content_hashes: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    deep: Sequence[bool],
+    checks: Sequence[int],
 ) -> None:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        contents=np.frombuffer(bytes.fromhex("".join(contents)), dtype=np.uint8).reshape(len(contents), -1),
+        contents=np.frombuffer(bytes.fromhex("".join(content_hashes)), dtype=np.uint8).reshape(len(content_hashes), -1),
         sizes=np.array(sizes, dtype=np.int32),
         deep=np.array(deep, dtype=np.bool_),
         checks=np.array(checks, dtype=np.uint32),
@@ -258,8 +268,8 @@ def _read_index(
     folder: Path,
 ) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.uint32]]:
     with np.load(folder / "index.npz", allow_pickle=False) as arrays:
-        contents = [row.tobytes().hex() for row in arrays["contents"]]
-        return contents, arrays["sizes"], arrays["deep"], arrays["checks"]
+        content_hashes = [row.tobytes().hex() for row in arrays["contents"]]
+        return content_hashes, arrays["sizes"], arrays["deep"], arrays["checks"]
 
 
 def _read_undecodable() -> set[str]:
@@ -270,7 +280,7 @@ def _read_undecodable() -> set[str]:
 
 
 def _add_undecodable(failures: dict[str, _DecodeFailure]) -> None:
-    """Save which contents are not images. They are tried again each time, so a wrong entry does no harm."""
+    """Save the hashes of files that are not images. They are tried again each time, so a wrong entry does no harm."""
     saved = _read_undecodable()
     if fresh := {content for content, failure in failures.items() if failure.permanent} - saved:
         write_cache_file(_root() / "undecodable.json", json.dumps(sorted(saved | fresh), indent=0).encode())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.data.image_index import ImageIndex, did_you_mean, validate_index
+from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
+from headstart.text import replacement_hint
 
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
@@ -14,7 +15,7 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 def read_index(
     source: str, *, classes: Sequence[str] = (), allow_outside: bool = False, to_train: bool = True
 ) -> ImageIndex:
-    """Return the index of the labelled images of a source. No image is opened.
+    """Return the index of the labeled images of a source. No image is opened.
 
     Args:
         source: A folder, a manifest, `digits` or `digits:0-5`.
@@ -83,5 +84,5 @@ def _not_data(source: str, path: Path) -> DataError:
     siblings = [p.name for p in path.parent.iterdir() if p.name[0] != "."] if path.parent.is_dir() else []
     return DataError(
         f"{source} does not exist.",
-        did_you_mean(path.name, ["digits", *siblings]) or "Name a folder, a manifest, or the built-in digits.",
+        replacement_hint(path.name, ["digits", *siblings]) or "Name a folder, a manifest, or the built-in digits.",
     )

@@ -23,8 +23,8 @@ from headstart.text import pluralize
 
 Indices = npt.NDArray[np.int64]
 HELD_OUT_SHARE = 0.15  # of all images, for val and for test each
-_MAX_ATTEMPTS = 20
-_MAX_REPAIRS = 100
+_MAX_ATTEMPTS = 20  # random orders that are tried until every split has every class
+_MAX_REPAIRS = 100  # units that change sides after the first fit
 _MIN_GAIN = 1e-9  # of the squared error; less is rounding
 
 
@@ -52,7 +52,7 @@ def divide(
     *,
     seed: int,
     test_seed: int = 0,
-    contents: Sequence[str] | None = None,
+    content_hashes: Sequence[str] | None = None,
     fraction: float = 1.0,
     evaluate_on_val: bool = False,
 ) -> Split:
@@ -62,7 +62,7 @@ def divide(
         images: Index of the images.
         seed: Seed of train and val.
         test_seed: Seed of the test split and of the training fraction. The test split depends on no other seed.
-        contents: One hash per image, to keep images of equal content together.
+        content_hashes: One hash per image, to keep images of equal content together.
         fraction: Share of the training images that is used (see `draw_fraction`).
         evaluate_on_val: Use a declared val without a declared test as `test`, and split a new val off train.
 
@@ -74,7 +74,7 @@ def divide(
     declared = _declared_splits(images, names)
     part = {name: np.flatnonzero(names == name) for name in SPLITS}
     pool = np.flatnonzero((names == "train") | (names == ""))
-    units = _unit_numbers(images, contents)
+    units = _unit_numbers(images, content_hashes)
     evaluation = "test"
     if evaluate_on_val and declared == "train+val":
         part["test"] = part["val"]
@@ -103,15 +103,16 @@ def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int
         members = train[images.labels[train] == label]
         count = int(np.floor(fraction * len(members) + 0.5))
         if members.size and not count:
+            available = pluralize(len(members), "training image")
             raise DataError(
-                f"A fraction of {fraction:g} leaves none of the {len(members)} training images of class {name!r}.",
+                f"A fraction of {fraction:g} leaves none of the {available} of class {name!r}.",
                 f"Use {0.5 / len(members):.2g} or more, or leave the class out with --classes.",
             )
         chosen.append(members[np.argsort(draws[members], kind="stable")[:count]])
     return np.sort(np.concatenate(chosen))
 
 
-def overlaps(images: ImageIndex, split: Split, contents: Sequence[str]) -> list[str]:
+def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) -> list[str]:
     """Return sentences on overlaps between splits.
 
     They name images of equal content in two splits or under two labels, and groups in two splits.
@@ -119,26 +120,30 @@ def overlaps(images: ImageIndex, split: Split, contents: Sequence[str]) -> list[
     Args:
         images: Index of the images.
         split: Their split.
-        contents: One content hash per image.
+        content_hashes: One content hash per image.
     """
     split_of = np.empty(len(images), dtype=np.int64)
     for number, part in enumerate((split.train, split.val, split.test)):
         split_of[part] = number
     notes = []
-    for noun, names in (("images", contents), ("groups", images.groups)):
+    for noun, names in (("image", content_hashes), ("group", images.groups)):
         sets = _shared_names(names)
         for a, b in ((0, 1), (0, 2), (1, 2)):
             shared = [members for members in sets if {a, b} <= set(split_of[members].tolist())]
             if shared:
                 pair = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
                 splits = f"both {SPLITS[a]} and {SPLITS[b]}"
-                notes.append(f"{len(shared):,} {noun} are in {splits}, such as {' and '.join(pair)}.")
-    conflicting = [members for members in _shared_names(contents) if len(set(images.labels[members].tolist())) > 1]
+                verb = "is" if len(shared) == 1 else "are"
+                notes.append(f"{pluralize(len(shared), noun)} {verb} in {splits}, such as {' and '.join(pair)}.")
+    conflicting = [
+        members for members in _shared_names(content_hashes) if len(set(images.labels[members].tolist())) > 1
+    ]
     if conflicting:
         first = conflicting[0]
         other = next(i for i in first if images.labels[i] != images.labels[first[0]])
         example = f"{images.keys[first[0]]} and {images.keys[other]}"
-        notes.append(f"{len(conflicting):,} images appear under two labels, such as {example}.")
+        verb = "has" if len(conflicting) == 1 else "have"
+        notes.append(f"{pluralize(len(conflicting), 'image')} {verb} two labels, such as {example}.")
     return notes
 
 
@@ -156,9 +161,10 @@ def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:
         return "none"
     if (names == "").any():
         key = images.keys[int((names == "").argmax())]
-        count = np.count_nonzero(names == "")
+        count = int(np.count_nonzero(names == ""))
+        without = f"{pluralize(count, 'image')} {'has' if count == 1 else 'have'} no split"
         raise DataError(
-            f"{count:,} images have no split (such as {key}), but others have one.",
+            f"{without} (such as {key}), but others have one.",
             "Declare a split for every image, or for none.",
         )
     declared = "+".join(name for name in SPLITS if (names == name).any())
@@ -167,11 +173,11 @@ def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:
     return declared
 
 
-def _unit_numbers(images: ImageIndex, contents: Sequence[str] | None) -> Indices:
+def _unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> Indices:
     """Return the number of each image's unit: images connected by group or content, directly or through others."""
     n = len(images)
     rows, columns, nodes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], n
-    for names in (images.groups, contents or ()):
+    for names in (images.groups, content_hashes or ()):
         number: dict[str, int] = {}
         joined = [i for i, name in enumerate(names) if name]
         rows.append(np.asarray(joined, dtype=np.int64))

@@ -1,8 +1,8 @@
-"""Crop, augment and normalise photos.
+"""Crop, augment and normalize images.
 
-The augmentation of a photo is a pure function of (seed, epoch, index). Photos are uint8 arrays [h, w, 3] of any size;
-batches are uint8 tensors [n, 3, size, size] in channels_last order, which `normalise` converts to floats on the device.
-Every photo has its own draw (torchvision's v2 transforms draw one crop for a whole batch, vision#8484), and the draw is
+The augmentation of an image is a pure function of (seed, epoch, index). Images are uint8 arrays [h, w, 3] of any size;
+batches are uint8 tensors [n, 3, size, size] in channels_last order, which `normalize` converts to floats on the device.
+Every image has its own draw (torchvision's v2 transforms draw one crop for a whole batch, vision#8484), and the draw is
 the same in every arm.
 """
 
@@ -25,12 +25,12 @@ Box = tuple[int, int, int, int]  # top, left, height, width
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Augmentation of training photos.
+    """Augmentation of training images.
 
     Attributes:
         size: Output side in px.
         crop: Smallest crop, as a share of the area.
-        flip: Flip half of the photos left to right.
+        flip: Flip half of the images left to right.
         jitter: Largest relative change of brightness, contrast and saturation.
     """
 
@@ -43,7 +43,7 @@ class Augmentation:
 def random_box(height: int, width: int, smallest: float, draws: np.random.Generator) -> Box:
     """Draw the box of a random resized crop.
 
-    As torchvision's RandomResizedCrop (Szegedy et al. 2015): ten tries, then the largest centred box with an aspect
+    As torchvision's RandomResizedCrop (Szegedy et al. 2015): ten tries, then the largest centered box with an aspect
     ratio in 3/4 to 4/3. `smallest` is the smallest share of the area.
     """
     area = height * width
@@ -59,28 +59,28 @@ def random_box(height: int, width: int, smallest: float, draws: np.random.Genera
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def centre_box(height: int, width: int) -> Box:
-    """Return the largest centred square: its side is the shorter side of the photo."""
+def center_box(height: int, width: int) -> Box:
+    """Return the largest centered square: its side is the shorter side of the image."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def crop_and_resize(photo: np.ndarray, box: Box, size: int) -> Tensor:
-    """Return the box of a photo [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size]."""
+def crop_and_resize(image: np.ndarray, box: Box, size: int) -> Tensor:
+    """Return the box of an image [h, w, 3], resized with antialiasing to uint8 [1, 3, size, size]."""
     top, left, height, width = box
-    region = np.array(photo[top : top + height, left : left + width])  # a copy: the store is read-only
+    region = np.array(image[top : top + height, left : left + width])  # a copy: the store is read-only
     tensor = torch.from_numpy(region).permute(2, 0, 1).unsqueeze(0)
     if (height, width) == (size, size):
         return tensor
     return F.interpolate(tensor, (size, size), mode="bilinear", antialias=True)
 
 
-def training_photo(photo: np.ndarray, augmentation: Augmentation, seed: int, epoch: int, index: int) -> Tensor:
-    """Return the augmented view of a photo [h, w, 3] in `epoch`: uint8 [1, 3, size, size]."""
+def augmented_image(pixels: np.ndarray, augmentation: Augmentation, seed: int, epoch: int, index: int) -> Tensor:
+    """Return the augmented view of an image, whose pixels are [h, w, 3], in `epoch`: uint8 [1, 3, size, size]."""
     draws = stream(seed, "augment", epoch, index)
     flip, brightness, contrast, saturation = draws.random(4)
-    box = random_box(photo.shape[0], photo.shape[1], augmentation.crop, draws)
-    image = crop_and_resize(photo, box, augmentation.size)
+    box = random_box(pixels.shape[0], pixels.shape[1], augmentation.crop, draws)
+    image = crop_and_resize(pixels, box, augmentation.size)
     if augmentation.flip and flip < 0.5:
         image = image.flip(-1)
     if augmentation.jitter:
@@ -94,15 +94,17 @@ def training_photo(photo: np.ndarray, augmentation: Augmentation, seed: int, epo
 
 
 def training_batch(
-    photos: Sequence[np.ndarray], indices: Sequence[int], augmentation: Augmentation, seed: int, epoch: int
+    images: Sequence[np.ndarray], indices: Sequence[int], augmentation: Augmentation, seed: int, epoch: int
 ) -> Tensor:
-    """Return the augmented photos of a batch: uint8 [n, 3, size, size], channels_last."""
-    return _stack([training_photo(p, augmentation, seed, epoch, int(i)) for p, i in zip(photos, indices, strict=True)])
+    """Return the augmented images of a batch: uint8 [n, 3, size, size], channels_last."""
+    return _stack(
+        [augmented_image(pixels, augmentation, seed, epoch, int(i)) for pixels, i in zip(images, indices, strict=True)]
+    )
 
 
-def plain_batch(photos: Sequence[np.ndarray], size: int) -> Tensor:
-    """Return the centred squares of photos, as validation, test and prediction use: uint8 [n, 3, size, size]."""
-    return _stack([crop_and_resize(photo, centre_box(photo.shape[0], photo.shape[1]), size) for photo in photos])
+def plain_batch(images: Sequence[np.ndarray], size: int) -> Tensor:
+    """Return the centered squares of images, as validation, test and prediction use: uint8 [n, 3, size, size]."""
+    return _stack([crop_and_resize(image, center_box(image.shape[0], image.shape[1]), size) for image in images])
 
 
 def _stack(images: list[Tensor]) -> Tensor:
@@ -110,10 +112,10 @@ def _stack(images: list[Tensor]) -> Tensor:
     return torch.cat([image.permute(0, 2, 3, 1) for image in images]).permute(0, 3, 1, 2)
 
 
-def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
-    """Return a batch uint8 [n, 3, h, w] as float32 on `device`, normalised.
+def normalize(batch: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
+    """Return a batch uint8 [n, 3, h, w] as float32 on `device`, normalized.
 
-    `mean` and `std` are those of the initial weights, per colour channel, for pixels in 0 to 1.
+    `mean` and `std` are those of the initial weights, per color channel, for pixels in 0 to 1.
     """
     shift = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=device).mul(255).view(1, 3, 1, 1)

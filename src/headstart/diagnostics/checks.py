@@ -16,9 +16,9 @@ from statistics import median
 from typing import Any
 
 from headstart.diagnostics import gradients, learning_rate
-from headstart.diagnostics.finding import Finding, format_number, format_share
+from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY, History, Line
-from headstart.text import capitalize, pluralize
+from headstart.text import capitalize, format_number, format_share, pluralize
 
 _PROBE_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
 
@@ -49,7 +49,7 @@ def unhealthy_findings(history: History) -> list[Finding]:
     return [finding for finding in findings(history) if finding.unhealthy]
 
 
-def new_findings(history: History, noticed: set[str]) -> list[dict[str, Any]]:
+def finding_lines(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     """Return record lines for new findings, and at the end of the run for withdrawn ones.
 
     A finding during training may pass: a network whose gradients explode at first may learn all the same. A finding
@@ -75,7 +75,7 @@ def new_findings(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def healthy_words(history: History) -> str:
+def describe_healthy(history: History) -> str:
     """Return what was checked, for a run without unhealthy findings."""
     facts = [f"{pluralize(len(history.snapshots), 'snapshot')} in {pluralize(len(history.epochs), 'epoch')}"]
     if updates := history.updates():

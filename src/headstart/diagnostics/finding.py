@@ -1,8 +1,7 @@
-"""A finding on a run's health, and the formats of its numbers."""
+"""A finding on a run's health."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,13 +48,3 @@ def restoring_flags(history: History) -> list[str]:
 def probe_time(probe: Line) -> str:
     """Return when the probe was made, for the start of a sentence."""
     return "Before the first step" if probe["step"] == 0 else f"After epoch {probe['epoch']}"
-
-
-def format_number(value: float) -> str:
-    """Return a number with two digits."""
-    return "not finite" if not math.isfinite(value) else f"{value:.2g}"
-
-
-def format_share(value: float) -> str:
-    """Return a share (0 to 1) in percent with two digits."""
-    return f"{100 * value:.2g} %"

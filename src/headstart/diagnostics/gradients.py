@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from headstart.diagnostics.finding import Finding, format_number, probe_time, restoring_flags
+from headstart.diagnostics.finding import Finding, probe_time, restoring_flags
 from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History, Line
-from headstart.text import pluralize
+from headstart.text import format_number, pluralize
 
 MAX_VANISHED_RATIO = 1e-3  # |∂L/∂h| at the first block over that at the last
 MIN_EXPLODED_RATIO = 1e4  # the same

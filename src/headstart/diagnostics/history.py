@@ -10,7 +10,7 @@ from typing import Any
 
 Line = Mapping[str, Any]
 
-MIN_EPOCHS, MIN_STEPS = 2, 30  # after both, or at its end, a run is expected to have learned something
+MIN_ASSESSED_EPOCHS, MIN_STEPS = 2, 30  # after both, or at its end, a run is expected to have learned something
 LONG_EPOCHS, LONG_STEPS, LONG_STEPS_PER_CLASS = 3, 100, 10  # after all of these a run must have learned something
 MAX_FALLING_LOSS_RATIO = 0.97  # of the training loss of the previous epoch: a loss below it is still falling
 MAX_UNLEARNED_LOSS_RATIO = 0.95  # of the prior entropy: a run whose loss is not below it has barely learned
@@ -53,7 +53,7 @@ class History:
     def prior_entropy(self) -> float:
         """Loss of predicting the class frequencies: their entropy, which is ln(k) for k equal ones."""
         images = [int(count) for count in self.plan["facts"]["class_counts"].values() if count]
-        if len(images) < 2 or self.plan["recipe"].get("class_weights", "none") != "none":
+        if len(images) < 2 or self.plan["recipe"]["class_weights"] != "none":
             return self.uniform_loss
         return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
 
@@ -74,7 +74,7 @@ class History:
     def has_had_time(self) -> bool:
         """True if the run can be expected to have learned something."""
         enough = bool(self.epochs) and self.epochs[-1]["step"] >= MIN_STEPS
-        return enough and (self.ended or len(self.epochs) >= MIN_EPOCHS)
+        return enough and (self.ended or len(self.epochs) >= MIN_ASSESSED_EPOCHS)
 
     @property
     def has_had_long_time(self) -> bool:
@@ -105,7 +105,7 @@ class History:
     @property
     def predicts_one_class(self) -> bool:
         """True if val images of several classes got a single prediction, in each of the last (at most two) epochs."""
-        tables = [line.get("confusion") or [] for line in self.epochs[-MIN_EPOCHS:]]
+        tables = [line["confusion"] for line in self.epochs[-MIN_ASSESSED_EPOCHS:]]
         return bool(tables) and all(
             sum(map(any, table)) > 1 and sum(any(column) for column in zip(*table, strict=True)) == 1
             for table in tables

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from headstart.diagnostics.finding import Finding, format_share, restoring_flags
+from headstart.diagnostics.finding import Finding, restoring_flags
 from headstart.diagnostics.gradients import dead, first_to_last_ratio
 from headstart.diagnostics.history import History
-from headstart.text import pluralize
+from headstart.text import format_share, pluralize
 
 TYPICAL_UPDATE_RATIO = 1e-3  # |Δw|/|w| per step, median over layers: a rule of thumb for SGD; Adam has more
 MIN_UPDATE_RATIO = 3e-5

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import signal
 import socket
@@ -29,12 +28,12 @@ from headstart.errors import DataError
 from headstart.hardware import calibration, precision
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
+from headstart.storage import locks
 from headstart.training.setup import resolve_run
 
 STEPS = 3
 CHECKPOINT_TIMEOUT_S = 120  # time for a run to write its first checkpoint
 _SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}
-_LOCK_HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
 
 def plan(seed: int, steps: int = STEPS, **settings: Any) -> RunConfig:
@@ -49,7 +48,7 @@ def plan(seed: int, steps: int = STEPS, **settings: Any) -> RunConfig:
 def job(parent: Path, *plans: RunConfig) -> str:
     """Return a job with these plans, as a study would request it."""
     role = {"variant": "small", "stage": "main", "budget": "", "fraction": 1.0}
-    return job_protocol.text(parent, [(plan, role) for plan in plans])
+    return job_protocol.encode_job(parent, [(plan, role) for plan in plans])
 
 
 def every_job_is_answered_once(engine: Engine, folder: Path) -> None:
@@ -60,7 +59,9 @@ def every_job_is_answered_once(engine: Engine, folder: Path) -> None:
     _require(sorted(index for index, _ in answers) == [0, 1, 2], "each job is answered once")
     by_job = dict(answers)
     for index, expected in ((0, plans[:1]), (1, []), (2, plans[1:])):
-        hashes = [json.loads((run / "plan.json").read_text())["hash"] for run in job_protocol.folders(by_job[index])]
+        hashes = [
+            json.loads((run / "plan.json").read_text())["hash"] for run in job_protocol.decode_answer(by_job[index])
+        ]
         _require(hashes == [plan.hash for plan in expected], "an answer names the runs of its plans, in order")
     _require(all(run.done for run in runs_in(folder)), "answered runs are finished")
 
@@ -69,7 +70,7 @@ def no_jobs_have_no_answers(engine: Engine, folder: Path) -> None:
     """Check that no jobs give no answers, and that a job without plans gives an empty answer."""
     _require(list(engine.run([])) == [], "no jobs have no answers")
     ((index, answer),) = engine.run([job(folder)])
-    _require((index, job_protocol.folders(answer)) == (0, []), "an empty job is answered with no folders")
+    _require((index, job_protocol.decode_answer(answer)) == (0, []), "an empty job is answered with no folders")
 
 
 def errors_are_answers(engine: Engine, folder: Path) -> None:
@@ -77,12 +78,12 @@ def errors_are_answers(engine: Engine, folder: Path) -> None:
     valid, invalid = plan(0), plan(_new_seed()).changed("data", source=str(folder / "nowhere"))
     by_job = dict(engine.run([job(folder, invalid), job(folder, valid)]))
     try:
-        job_protocol.folders(by_job[0])
+        job_protocol.decode_answer(by_job[0])
     except DataError as error:
         _require("nowhere" in error.message, "an error keeps its message")
     else:
         _require(False, "an error keeps its class")
-    _require(len(job_protocol.folders(by_job[1])) == 1, "an error does not affect other jobs")
+    _require(len(job_protocol.decode_answer(by_job[1])) == 1, "an error does not affect other jobs")
 
 
 def finished_runs_are_not_repeated(engine: Engine, folder: Path) -> None:
@@ -91,7 +92,9 @@ def finished_runs_are_not_repeated(engine: Engine, folder: Path) -> None:
     ((_, first),) = engine.run([repeated])
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     ((_, second),) = engine.run([repeated])
-    _require(job_protocol.folders(first) == job_protocol.folders(second), "a repeated job has the same answer")
+    _require(
+        job_protocol.decode_answer(first) == job_protocol.decode_answer(second), "a repeated job has the same answer"
+    )
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     _require(before == after and len(before) == 1, "a finished run is not trained again")
 
@@ -104,7 +107,7 @@ def closing_stops_running_jobs(engine: Engine, folder: Path) -> None:
     answers.close()
     sizes = _metrics_sizes(folder)
     ((_, answer),) = engine.run([job(folder)])
-    _require(job_protocol.folders(answer) == [] and _metrics_sizes(folder) == sizes, "closing stops running jobs")
+    _require(job_protocol.decode_answer(answer) == [] and _metrics_sizes(folder) == sizes, "closing stops running jobs")
 
 
 def runs_survive_a_lost_worker(engine: Engine, folder: Path) -> None:
@@ -119,7 +122,7 @@ def runs_survive_a_lost_worker(engine: Engine, folder: Path) -> None:
     ((_, answer),) = engine.run([job(folder, long)])
     killer.join()
     _require(len(killed) == 1, "the run has a worker process with a checkpoint")
-    (run,) = job_protocol.folders(answer)
+    (run,) = job_protocol.decode_answer(answer)
     _require([record.folder for record in runs_in(folder)] == [run], "the run continues in its folder")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if line["kind"] == "step"]
@@ -146,12 +149,12 @@ def active_workers(folder: Path) -> dict[Path, int]:
     pids: dict[Path, int] = {}
     for lock in folder.glob("*/lock"):
         try:
-            holder = _LOCK_HOLDER.fullmatch(lock.read_text())
             saved = [path for path in (lock.parent / "checkpoints").iterdir() if (path / "MANIFEST.json").exists()]
         except OSError:  # the run has just ended
             continue
-        if holder and holder[2] == socket.gethostname() and saved and not (lock.parent / "result.json").exists():
-            pids[lock.parent] = int(holder[1])
+        holder = locks.holder(lock.parent)
+        if holder and holder[1] == socket.gethostname() and saved and not (lock.parent / "result.json").exists():
+            pids[lock.parent] = holder[0]
     return pids
 
 

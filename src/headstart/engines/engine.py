@@ -19,8 +19,12 @@ class Engine(Protocol):
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
         """Yield (index of the job, its answer) once per job, in any order.
 
-        Closing the generator early stops the jobs in progress. After SIGINT or SIGTERM the engine waits for
-        checkpoints, and its last answer is an InterruptedRunError.
+        Closing the generator early stops the jobs in progress. After SIGINT or SIGTERM the engine waits for the
+        checkpoints of the jobs in progress and yields the answers of those that finish. Its last answer is that of one
+        interrupted job; the other jobs have no answer.
+
+        Raises:
+            InterruptedRunError: A signal arrived, but all jobs finished.
         """
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headstart.config.run_config import RunConfig
+from headstart.config.run_config import MachineConfig, RunConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
@@ -15,18 +15,18 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.text import pluralize
 
 
-def resolve_engine(spec: StudySpec, name: str, reporter: Reporter) -> StudySpec:
-    """Return the study with its threads per run.
+def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
+    """Return the study with the threads per run that suit the engine, measured for parallel runs.
 
     The threads are part of the hash, so they are chosen before the study is written.
     """
     plan = spec.plan
-    if plan.machine.threads or name == "local" or calibration.resolve_machine(plan).machine.device != "cpu":
+    if plan.machine.threads or engine_name == "local" or calibration.resolve_machine(plan).machine.device != "cpu":
         return spec
     from headstart.engines import throughput
 
     first = spec.variants[0].plan(plan)
-    threads = throughput.threads_per_run(first, reporter, side_by_side=name == "processes")
+    threads = throughput.threads_per_run(first, reporter, side_by_side=engine_name == "processes")
     return StudySpec(spec.protocol, plan.changed("machine", threads=threads))
 
 
@@ -43,16 +43,26 @@ def open_engine(name: str, plan: RunConfig, reporter: Reporter, address: str = "
         engine.close()
 
 
+def parallel_runs(name: str, machine: MachineConfig) -> int:
+    """Return the number of runs that an engine executes at a time, by the threads of a run on this machine's cores.
+
+    For `ray` it is the number on this machine; a cluster may run more.
+    """
+    if name == "local" or machine.device != "cpu":
+        return 1
+    return max(1, devices.usable_cores() // max(machine.threads, 1))
+
+
 def _create(name: str, plan: RunConfig, reporter: Reporter, address: str) -> Engine:
     threads, device = plan.machine.threads, plan.machine.device
     if name == "ray":
         from headstart.engines.ray import RayEngine
 
         return RayEngine(address, reporter, threads=threads, gpus=int(device.startswith("cuda")))
-    count = devices.usable_cores() // max(threads, 1) if device == "cpu" else 1
-    if name == "processes" or (name == "auto" and count > 1):
+    count = parallel_runs(name, plan.machine)
+    if name == "processes" or count > 1:
         from headstart.engines.processes import ProcessEngine
 
-        reporter.say(f"{max(count, 1)} runs at a time, each with {pluralize(threads, 'thread')}.")
-        return ProcessEngine(max(count, 1), reporter)
+        reporter.say(f"{pluralize(count, 'run')} at a time, each with {pluralize(threads, 'thread')}.")
+        return ProcessEngine(count, reporter)
     return LocalEngine(NullReporter())

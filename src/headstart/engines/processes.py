@@ -43,18 +43,15 @@ class WorkerProcess:
     def __init__(self, answers: SimpleQueue[tuple[WorkerProcess, str | None]]) -> None:
         self.index: int | None = None  # of the job in progress
         self._answers = answers
-        if hasattr(signal, "pthread_sigmask"):  # the child inherits the blocked signals from its start
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the child inherits the blocked signals
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and a constant command
                 [sys.executable, "-P", "-c", _WORKER_COMMAND, json.dumps(sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         finally:
-            if hasattr(signal, "pthread_sigmask"):
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -114,7 +111,7 @@ class ProcessEngine:
                         yield index, answer
                         continue
                     losses[index] += 1
-                    ending = f"The process of {job_protocol.title(jobs[index])} ended {worker.close()}"
+                    ending = f"The process of {job_protocol.job_title(jobs[index])} ended {worker.close()}"
                     if losses[index] < MAX_LOST_WORKERS:
                         self._reporter.say(f"{ending}; the run continues in another process.")
                         waiting.appendleft(index)

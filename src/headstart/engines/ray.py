@@ -87,14 +87,14 @@ class RayEngine:
                     if (number := guard.pending()) is not None:
                         yield from self._answers_after_stop(number, running, jobs)
                         return
-                    for index, (text, parcel) in self._finished_tasks(running, jobs, TASK_POLL_S):
+                    for index, (text, archive) in self._finished_tasks(running, jobs, TASK_POLL_S):
                         if text == _NO_ACCESS:
                             started = _pack_started_runs(jobs[index])
                             running[self._task.remote(jobs[index], tokens.path(jobs[index]), started)] = index
                         else:
-                            yield index, _unpack_answer(jobs[index], text, parcel)
+                            yield index, _unpack_answer(jobs[index], text, archive)
             finally:
-                self._cancel(running)
+                self._cancel(running, jobs)
                 tokens.remove()
 
     def close(self) -> None:
@@ -126,13 +126,13 @@ class RayEngine:
                 yield index, (job_protocol.interruption_answer(signal.SIGTERM), b"")
             except self._ray.exceptions.RayTaskError as error:
                 reason = " ".join(str(error.cause).split())
-                kind, title = type(error.cause).__name__, job_protocol.title(jobs[index])
+                kind, title = type(error.cause).__name__, job_protocol.job_title(jobs[index])
                 hint = "Check that every node has this version of headstart."
                 failure = HeadstartError(f"The task of {title} failed ({kind}: {reason}).", hint)
                 yield index, (job_protocol.error_answer(failure, str(error)), b"")
             except self._ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
-                title = job_protocol.title(jobs[index])
+                title = job_protocol.job_title(jobs[index])
                 loss = ResourceError(f"The worker of {title} was lost {MAX_LOST_WORKERS} times ({reason}).", _HINT)
                 yield index, (job_protocol.error_answer(loss), b"")
 
@@ -141,8 +141,8 @@ class RayEngine:
     ) -> Generator[tuple[int, str]]:
         """Yield the answers that still come after a signal: finished runs, then one interrupted run."""
         interrupted = -1
-        for index, (text, parcel) in self._cancel(running, jobs):
-            answer = text if text == _NO_ACCESS else _unpack_answer(jobs[index], text, parcel)
+        for index, (text, archive) in self._cancel(running, jobs):
+            answer = text if text == _NO_ACCESS else _unpack_answer(jobs[index], text, archive)
             if answer == _NO_ACCESS or job_protocol.is_interruption(answer):
                 interrupted = index
             else:
@@ -154,25 +154,15 @@ class RayEngine:
             raise InterruptedRunError(number, "Continue with `headstart resume`.")
         yield interrupted, job_protocol.interruption_answer(number)
 
-    def _cancel(self, running: dict[Any, int], jobs: Sequence[str] = ()) -> list[tuple[int, Answer]]:
+    def _cancel(self, running: dict[Any, int], jobs: Sequence[str]) -> list[tuple[int, Answer]]:
         """Stop the running tasks as Ctrl-C does, wait for checkpoints, and return the answers that come meanwhile."""
         for ref in running:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(ref, force=False)
         answers, deadline = list[tuple[int, Answer]](), time.monotonic() + STOP_TIMEOUT_S
         while running and time.monotonic() < deadline:
-            answers += self._finished_tasks(running, jobs or _UntitledJobs(), CANCEL_POLL_S)
+            answers += self._finished_tasks(running, jobs, CANCEL_POLL_S)
         return answers
-
-
-class _UntitledJobs(Sequence[str]):
-    """Placeholder for jobs whose titles are not needed."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return json.dumps({"runs": []})
-
-    def __len__(self) -> int:
-        return 0
 
 
 class _Tokens:
@@ -197,30 +187,30 @@ class _Tokens:
             path.unlink(missing_ok=True)
 
 
-def _answer(job: str, token: str, parcel: bytes | None) -> Answer:
+def _answer(job: str, token: str, archive: bytes | None) -> Answer:
     """Run a job on a node, in the study's folder if the node has access to it, else in a folder of the node.
 
     Args:
         job: The job as text.
         token: Path of the file that shows whether the node has access to the study's folder.
-        parcel: The packed runs of the job that were started earlier; None at the first attempt, which expects access.
+        archive: The packed runs of the job that were started earlier; None at the first attempt, which expects access.
     """
     if not json.loads(job)["runs"] or Path(token).exists():
         return execute.answer_job_in_worker(job, NullReporter()), b""
-    if parcel is None:
+    if archive is None:
         return _NO_ACCESS, b""
     from headstart.storage.cache import cache_root
 
     content = json.loads(job)
     hashes = sorted(_hashes(content))
     name = hashlib.sha256(json.dumps([token, *hashes]).encode()).hexdigest()[:32]
-    copies = cache_root() / "away"
+    copies = cache_root() / "ray-runs"
     for copy in copies.glob("*"):
         if time.time() - copy.stat().st_mtime > COPY_MAX_AGE_S:
             shutil.rmtree(copy, ignore_errors=True)
     parent = copies / name  # the same folder if another worker of this node retries: it continues from the checkpoint
     if not parent.exists():
-        unpack(parcel, parent)
+        unpack(archive, parent)
     answer = execute.answer_job_in_worker(json.dumps({**content, "parent": str(parent)}), NullReporter())
     runs = pack([run.folder for run in runs_in(parent)])
     shutil.rmtree(parent, ignore_errors=True)
@@ -241,12 +231,12 @@ def _pack_started_runs(job: str) -> bytes:
     return pack([run.folder for run in runs_in(parent) if run.hash in hashes])
 
 
-def _unpack_answer(job: str, answer: str, parcel: bytes) -> str:
+def _unpack_answer(job: str, answer: str, archive: bytes) -> str:
     """Unpack the run folders of a node into the study's folder, and return the answer with their new paths."""
-    if not parcel:
+    if not archive:
         return answer
     parent, content = Path(json.loads(job)["parent"]), json.loads(answer)
-    placed = unpack(parcel, parent)
+    placed = unpack(archive, parent)
     if "folders" in content:
         content["folders"] = [str(placed[Path(folder).name]) for folder in content["folders"]]
     return json.dumps(content)

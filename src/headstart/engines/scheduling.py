@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 from itertools import permutations
 
-TAIL = 24  # number of jobs at the end that are reordered; the jobs before them have time to even out
+MAX_REORDERED_JOBS = 24  # at the end of the order; the jobs before them have time to even out
 MIN_TIME_SAVED_SHARE = 0.01  # of the total time; a smaller gain does not justify leaving the requested order
 
 
@@ -27,7 +27,7 @@ def schedule_jobs(seconds: Sequence[float], workers: int) -> list[int]:
     order = list(range(len(seconds)))
     if workers < 2 or len(set(seconds)) < 2:
         return order
-    head, tail = order[:-TAIL], order[-TAIL:]
+    head, tail = order[:-MAX_REORDERED_JOBS], order[-MAX_REORDERED_JOBS:]
     busy = _finish_times([0.0] * workers, [seconds[job] for job in head])
     end, requested = _improve(tail, busy, seconds)
     longest_first_end, longest_first = _improve(sorted(tail, key=lambda job: -seconds[job]), busy, seconds)
@@ -38,14 +38,14 @@ def _improve(order: list[int], busy: Sequence[float], seconds: Sequence[float]) 
     """Return the end and the order of the jobs after moves and exchanges, as long as they end clearly earlier."""
     best = max(_finish_times(busy, [seconds[job] for job in order]))
     while True:
-        candidates = [(max(_finish_times(busy, [seconds[job] for job in jobs])), jobs) for jobs in _neighbours(order)]
+        candidates = [(max(_finish_times(busy, [seconds[job] for job in jobs])), jobs) for jobs in _neighbors(order)]
         end, candidate = min(candidates, key=lambda pair: pair[0])
         if end > best * (1 - MIN_TIME_SAVED_SHARE):
             return best, order
         best, order = end, candidate
 
 
-def _neighbours(order: list[int]) -> list[list[int]]:
+def _neighbors(order: list[int]) -> list[list[int]]:
     """Return every order that is one move or one exchange away."""
     orders = []
     for source, target in permutations(range(len(order)), 2):

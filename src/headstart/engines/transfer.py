@@ -39,7 +39,7 @@ def pack(folders: Sequence[Path]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
+def unpack(archive: bytes, parent: Path) -> dict[str, Path]:
     """Unpack runs into `parent`.
 
     An existing folder with the same name and the same plan is replaced. If its plan differs, the unpacked run gets a
@@ -49,12 +49,12 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
         The folder of each run by the name under which it was packed.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    scratch = parent / f"parcel{temp_suffix()}"
+    scratch = parent / f"archive{temp_suffix()}"
     shutil.rmtree(scratch, ignore_errors=True)
     placed: dict[str, Path] = {}
     try:
-        with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
-            archive.extractall(scratch)  # zipfile drops `..` and roots from names
+        with zipfile.ZipFile(io.BytesIO(archive)) as content:
+            content.extractall(scratch)  # zipfile drops `..` and roots from names
         scratch.mkdir(exist_ok=True)
         _restore_links(scratch)
         for folder in sorted(scratch.iterdir()):
@@ -69,7 +69,7 @@ def unpack(parcel: bytes, parent: Path) -> dict[str, Path]:
 
 
 def _restore_links(scratch: Path) -> None:
-    """Restore the hard links of a parcel; ignore names that lead out of it."""
+    """Restore the hard links of an archive; ignore names that lead out of it."""
     path = scratch / _LINKS
     links = read_json(path) if path.exists() else {}
     path.unlink(missing_ok=True)

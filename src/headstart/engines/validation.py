@@ -10,7 +10,7 @@ ENGINES = {  # name: where its runs execute
     "local": "one after the other",
     "processes": "in parallel",
     "ray": "on a cluster",
-    "auto": "the faster of local and processes, measured once",
+    "auto": "processes if measured to be at least as fast as local, else local",
 }
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
 

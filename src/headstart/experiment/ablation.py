@@ -21,8 +21,8 @@ from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed_interval, paired_t_interval
 from headstart.analysis.wording import length_words
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RunConfig
-from headstart.config.start_spec import FORMS
+from headstart.config.run_config import FACTORIAL_FIELDS, RunConfig
+from headstart.config.start_spec import START_FORMS
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
@@ -30,32 +30,27 @@ from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
 from headstart.engines import factory
 from headstart.engines.validation import validate_engine_name
 from headstart.errors import DataError, InterruptedRunError, UsageError
-from headstart.experiment.preflight import common_precision
+from headstart.experiment.preflight import common_precision, requested_records
 from headstart.hardware import calibration
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import job_protocol
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import folders, journal, locks
-from headstart.text import capitalize, pluralize, points
+from headstart.text import capitalize, format_points, pluralize
 from headstart.training import setup
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS = ("batch", "none")
-SWITCHES = ("on", "off")
-EFFECTS = len(DEPTHS) * (len(NORMS) + len(SWITCHES))  # reported together
-LEVEL = 1 - 0.05 / EFFECTS  # Bonferroni: all intervals together hold with 95 %
-FACTORIAL_SETTINGS = ("network", "shortcut", "norm", "tuning")  # set by the ablation itself
+SHORTCUTS = ("on", "off")
+EFFECT_COUNT = len(DEPTHS) * (len(NORMS) + len(SHORTCUTS))  # reported together
+EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals together hold with 95 %
 MIN_RATIO_DECADES = 1.0  # powers of ten between two gradient ratios on either side of the limit for vanishing
-STARTS = FORMS[: FORMS.index("imagenet")]  # random ones
-EPOCHS = "3ep"
+RANDOM_STARTS = START_FORMS[: START_FORMS.index("imagenet")]  # random ones
+DEFAULT_EPOCHS = "3ep"
 RESUME_HINT = "Run the same command again to resume."
 ALWAYS, NEVER = "before and after training", "neither before nor after training"
-_TIMES = {
-    (True, True): ALWAYS,
-    (True, False): "before training only",
-    (False, True): "after training only",
-    (False, False): NEVER,
-}
+_VANISHING_WORDS = {(True, True): ALWAYS, (True, False): "before training only", (False, True): "after training only",
+                    (False, False): NEVER}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,11 +95,18 @@ class FactorialCell:
     @property
     def vanishing(self) -> str:
         """When the gradient vanishes on the way to the first block."""
-        return _TIMES[self.gradient_ratios[0] <= MAX_VANISHED_RATIO, self.gradient_ratios[1] <= MAX_VANISHED_RATIO]
+        before, after = (ratio <= MAX_VANISHED_RATIO for ratio in self.gradient_ratios)
+        return _VANISHING_WORDS[before, after]
 
 
 def run_ablation(
-    source: str, settings: Mapping[str, Any], runs: Path, reporter: Reporter, *, engine: str = "auto", seeds: int = 1
+    source: str,
+    settings: Mapping[str, Any],
+    runs: Path,
+    reporter: Reporter,
+    *,
+    engine_name: str = "auto",
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """Train the networks of the ablation that are not trained yet, and compare them.
 
@@ -112,49 +114,44 @@ def run_ablation(
 
     Args:
         source: The images.
-        settings: Settings of the runs. `start` may be one of `STARTS`.
+        settings: Settings of the runs. `start` may be one of `RANDOM_STARTS`.
         runs: Folder in which the ablation's folder is made.
         reporter: Receives progress.
-        engine: Name of the engine.
+        engine_name: Name of the engine.
         seeds: Seeds of each network.
 
     Returns:
         `cells`, `effects`, `sentences` and `folder`.
 
     Raises:
-        UsageError: A setting is one of `FACTORIAL_SETTINGS`, or the start is not random.
-        DataError: The evaluation split has fewer than two images.
+        UsageError: A setting is one of `FACTORIAL_FIELDS`, or the start is not random.
+        DataError: The evaluation split has fewer than two images, or the images changed during the ablation.
         InterruptedRunError: A signal stopped a run, or the ablation between two runs.
     """
     start = settings.get("start", "scratch")
     _check_settings(settings, start, seeds)
-    validate_engine_name(engine)
-    draft = resolve_settings({"source": source, "epochs": EPOCHS, **settings}).plan
+    validate_engine_name(engine_name)
+    draft = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
     folders.require_writable(runs)
     draft = calibration.resolve_machine(draft)
     resolved: list[tuple[str, setup.ResolvedRun]] = []
-    for network, norm, shortcut in product(DEPTHS, NORMS, SWITCHES):
+    for network, norm, shortcut in product(DEPTHS, NORMS, SHORTCUTS):
         variant = f"{start},network={network},norm={norm},shortcut={shortcut}"
-        factors = {"network": network, "norm": norm, "shortcut": shortcut}
-        plan = draft.changed("network", **{**draft.network.model_dump(), **factors})
+        plan = draft.changed("network", network=network, norm=norm, shortcut=shortcut)
         resolved.append((variant, setup.resolve_run(plan, NullReporter())))
     _require_two_images(resolved[0][1].plan)
     folder, precision = _folder_and_precision(runs, draft, [run for _, run in resolved])
     requests: list[RunRequest] = []
     for variant, run in resolved:
         for seed in range(draft.seeding.seed, draft.seeding.seed + seeds):
-            plan = run.dataset.with_split_counts(
-                run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
-            )
+            plan = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
+            plan = run.dataset.with_split_counts(plan)
             role = {"variant": variant, "stage": "ablation", "budget": str(plan.recipe.epochs), "fraction": 1.0}
             requests.append((plan, role))
     reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
-    _run(folder, requests, engine, reporter)
-    records = {run.hash: run for run in runs_in(folder)}
-    by_variant: dict[str, list[RunRecord]] = {}
-    for plan, run_role in requests:
-        by_variant.setdefault(run_role["variant"], []).append(records[plan.hash])
-    cells = [_cell(runs) for runs in by_variant.values()]
+    _run(folder, requests, engine_name, reporter)
+    records = requested_records(requests, {run.hash: run for run in runs_in(folder)}, "ablation")
+    cells = [_cell(records[first : first + seeds]) for first in range(0, len(records), seeds)]
     return ablation_summary(cells, requests[0][0]) | {"folder": str(folder)}
 
 
@@ -162,12 +159,12 @@ def _check_settings(settings: Mapping[str, Any], start: str, seeds: int) -> None
     """Raise UsageError for settings that an ablation cannot have."""
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1 (now {seeds}).", "Use --seeds 1 or more.")
-    if fixed := [name for name in settings if name in FACTORIAL_SETTINGS]:
+    if fixed := [name for name in settings if name in FACTORIAL_FIELDS]:
         raise UsageError(f"--{fixed[0]} is set by the ablation for each of its networks.", "Leave it out.")
-    if start not in STARTS:
+    if start not in RANDOM_STARTS:
         raise UsageError(
             f"An ablation starts from random weights, not from {start}: pretrained weights fit only one network.",
-            f"Use --start with one of {', '.join(STARTS)}, or leave it out.",
+            f"Use --start with one of {', '.join(RANDOM_STARTS)}, or leave it out.",
         )
 
 
@@ -195,18 +192,17 @@ def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup
     return folder, existing.plan["machine"]["precision"] if existing is not None else precision
 
 
-def _run(folder: Path, requests: Sequence[RunRequest], engine: str, reporter: Reporter) -> None:
+def _run(folder: Path, requests: Sequence[RunRequest], engine_name: str, reporter: Reporter) -> None:
     """Run each request as a job of its own; finished runs are reused."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [job_protocol.text(folder, [request]) for request in requests]
     try:
         with (
             locks.locked(folder),
-            factory.open_engine(engine, requests[0][0], reporter) as opened,
-            closing(opened.run(jobs)) as answers,
+            factory.open_engine(engine_name, requests[0][0], reporter) as engine,
+            closing(engine.run([job_protocol.encode_job(folder, [request]) for request in requests])) as answers,
         ):
             for count, (index, answer) in enumerate(answers, 1):
-                job_protocol.folders(answer)
+                job_protocol.decode_answer(answer)
                 reporter.say(f"{count} of {len(requests)}: {requests[index][1]['variant']}")
     except KeyboardInterrupt:
         raise InterruptedRunError(signal.SIGINT, RESUME_HINT) from None
@@ -226,10 +222,8 @@ def _cell(runs: Sequence[RunRecord]) -> FactorialCell:
     names = [finding.name for history in histories for finding in findings(history)]
     correct = np.array([run.correctness(split).correct for run in runs])
     no_finding = TOO_EARLY if TOO_EARLY in [history.status for history in histories] else HEALTHY
-    return FactorialCell(
-        network["network"], network["shortcut"], network["norm"], correct, (before, after), tuple(dict.fromkeys(names)),
-        no_finding,
-    )  # fmt: skip
+    return FactorialCell(network["network"], network["shortcut"], network["norm"], correct, (before, after),
+                         tuple(dict.fromkeys(names)), no_finding)  # fmt: skip
 
 
 def _geometric_mean(values: Sequence[float | None]) -> float:
@@ -245,42 +239,38 @@ def ablation_summary(cells: Sequence[FactorialCell], plan: RunConfig) -> dict[st
     """
     effects = [
         _effect(switch, _find(cells, switch, "on", other), _find(cells, switch, "off", other))
-        for switch, others in (("shortcut", NORMS), ("norm", SWITCHES))
+        for switch, others in (("shortcut", NORMS), ("norm", SHORTCUTS))
         for other in product(DEPTHS, others)
     ]
     seeds, images = cells[0].correct.shape
     length = length_words(str(plan.recipe.epochs))
-    split = (
-        "images" if plan.facts.split_counts.get("test") else "images of val, which also selected each network's epoch"
-    )
+    split = "" if plan.facts.split_counts["test"] else " of val, which also selected each network's epoch"
     head = (
-        f"{len(cells)} networks, {pluralize(seeds, 'seed')}, {length}, evaluated on {images} {split}. Gradient ratio: "
-        "|∂L/∂h| behind the first block over that behind the last, before and after training."
+        f"{len(cells)} networks, {pluralize(seeds, 'seed')}, {length}, evaluated on {images} images{split}. "
+        "Gradient ratio: |∂L/∂h| behind the first block over that behind the last, before and after training."
     )
     table = [
         f"  {cell.network:9} norm {cell.norm:6} shortcut {cell.shortcut:4} {100 * cell.accuracy:5.1f} %   gradient "
         f"ratio {cell.gradient_ratios[0]:.1e}  {cell.gradient_ratios[1]:.1e}  {cell.health}"
         for cell in cells
     ]
-    limits = (
-        f"Limits: these photos, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g}, and initial weights "
-        f"{plan.arm.start}, for all networks"
-    )
-    limits += (
-        "; one seed: intervals contain the sampling error of the images, not that of the seed" if seeds == 1 else ""
-    )
-    limits += (
-        f". Accuracies are undecided with fewer than {MIN_DECISIVE_SEEDS} seeds." if seeds < MIN_DECISIVE_SEEDS else "."
-    )
+    few = seeds < MIN_DECISIVE_SEEDS
+    limits = [
+        f"Limits: these images, {length}, {plan.recipe.optimizer} at {plan.recipe.lr:g}, and initial weights "
+        f"{plan.arm.start}, for all networks",
+        "; one seed: intervals contain the sampling error of the images, not that of the seed" if seeds == 1 else "",
+        f". Accuracies with fewer than {MIN_DECISIVE_SEEDS} seeds are undecided." if few else ".",
+    ]
     return {
         "cells": [
             {"network": cell.network, "shortcut": cell.shortcut, "norm": cell.norm, "accuracy": cell.accuracy,
-             "kept_at_start": _finite(cell.gradient_ratios[0]), "kept_at_end": _finite(cell.gradient_ratios[1]),
+             "gradient_ratio_before": _finite(cell.gradient_ratios[0]),
+             "gradient_ratio_after": _finite(cell.gradient_ratios[1]),
              "findings": list(cell.findings), "health": cell.health}
             for cell in cells
         ],
         "effects": effects,
-        "sentences": [head, *table, *(effect["sentence"] for effect in effects), limits],
+        "sentences": [head, *table, *(effect["sentence"] for effect in effects), "".join(limits)],
     }  # fmt: skip
 
 
@@ -303,14 +293,16 @@ def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> dict[str, Any
     factor = "shortcuts" if switch == "shortcut" else "BatchNorm"
     adds = low > 0 and len(on.correct) >= MIN_DECISIVE_SEEDS
     meaning = _meaning(on, off, factor, decades=min(before, after), adds=adds)
+    interval = f"{100 * EFFECT_CONFIDENCE_LEVEL:.3g} % interval {format_points(low)} to {format_points(high)}"
     sentence = (
-        f"{context}: with {factor} accuracy differs by {points(accuracy, signed=True)} percentage points "
-        f"({100 * LEVEL:.3g} % interval {points(low)} to {points(high)}), and the gradient ratio by "
-        f"{_factor_words(before)} before training and {_factor_words(after)} after it. {meaning}"
+        f"{context}: with {factor} accuracy differs by {format_points(accuracy, signed=True)} percentage points "
+        f"({interval}), and the gradient ratio by {_factor_words(before)} before training and {_factor_words(after)} "
+        f"after it. {meaning}"
     )
     return {"switch": switch, "network": on.network, "shortcut": on.shortcut if switch == "norm" else None,
             "norm": on.norm if switch == "shortcut" else None, "accuracy": accuracy, "low": low, "high": high,
-            "orders_at_start": _finite(before), "orders": _finite(after), "sentence": sentence}  # fmt: skip
+            "ratio_decades_before": _finite(before), "ratio_decades_after": _finite(after),
+            "sentence": sentence}  # fmt: skip
 
 
 def _meaning(on: FactorialCell, off: FactorialCell, factor: str, *, decades: float, adds: bool) -> str:
@@ -339,9 +331,9 @@ def _meaning(on: FactorialCell, off: FactorialCell, factor: str, *, decades: flo
 def _difference(difference: np.ndarray) -> tuple[float, float, float]:
     """Return the mean of [seeds, images] and its interval: over both, or of one seed over its images."""
     if len(difference) > 1:
-        interval = crossed_interval(difference, LEVEL)
+        interval = crossed_interval(difference, EFFECT_CONFIDENCE_LEVEL)
         return interval.mean, interval.low, interval.high
-    return paired_t_interval(difference[0], LEVEL)
+    return paired_t_interval(difference[0], EFFECT_CONFIDENCE_LEVEL)
 
 
 def _decades(on: float, off: float) -> float:

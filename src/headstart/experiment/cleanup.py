@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
 from headstart.storage.cache import remove_stale
+from headstart.storage.folders import RUN_NAME_GLOB
 
 
 def remove_partial_writes(folder: Path) -> None:
@@ -16,7 +17,7 @@ def remove_partial_writes(folder: Path) -> None:
     for parent in (folder, folder / "search", folder / "sources"):
         remove_stale(parent)
         remove_stale(parent / "backbones")
-        for path in parent.glob("[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"):
+        for path in parent.glob(RUN_NAME_GLOB):
             if path.is_dir() and not (path / "plan.json").exists():
                 shutil.rmtree(path)
 

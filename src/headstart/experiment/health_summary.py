@@ -30,7 +30,7 @@ class HealthSummary:
             for finding in run.unhealthy_findings:
                 self._unhealthy[role["variant"], finding.name].add(run.hash)
 
-    def new_findings(self, role: Mapping[str, Any], run: RunRecord) -> list[str]:
+    def new_finding_sentences(self, role: Mapping[str, Any], run: RunRecord) -> list[str]:
         """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
         self.add(role, run)
         sentences = []

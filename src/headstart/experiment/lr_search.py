@@ -14,8 +14,8 @@ from typing import Any
 
 from headstart.analysis.run_records import RunRecord, epoch_score
 
-MAX_EXTENSIONS = 2
-Score = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
+MAX_EXTENSIONS = 2  # rates that may be added at each end of the grid
+TrialScore = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def search(
         run: Runs trials and returns their records. It may return records of earlier runs.
     """
     rates = sorted(set(grid))
-    rungs: dict[str, dict[float, Score]] = {variant: {} for variant in variants}
+    rungs: dict[str, dict[float, TrialScore]] = {variant: {} for variant in variants}
     whole: dict[str, dict[float, list[float]]] = {variant: {} for variant in variants}
     diverged: set[tuple[str, float]] = set()
     selected: dict[str, float] = {}
@@ -119,13 +119,13 @@ def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:
 
 
 def _tried(
-    rates: Iterable[float], rungs: Mapping[float, Score], whole: Mapping[float, list[float]]
+    rates: Iterable[float], rungs: Mapping[float, TrialScore], whole: Mapping[float, list[float]]
 ) -> dict[str, dict[str, Any]]:
     """Return the scores of one variant by rate, as search.json holds them."""
-    return {f"{rate:g}": {"rung": rungs[rate][0], "whole": whole.get(rate, [])} for rate in sorted(rates)}
+    return {f"{rate:g}": {"rung": rungs[rate][0], "full_runs": whole.get(rate, [])} for rate in sorted(rates)}
 
 
-def rung_score(record: RunRecord, metric: str) -> Score:
+def rung_score(record: RunRecord, metric: str) -> TrialScore:
     """Return the score of the rung's last epoch on val; the lowest score if the run diverged before that epoch."""
     if len(record.epochs) < record.rung and record.result.get("state") != "finished":
         return (-1.0, 0.0)
@@ -133,7 +133,7 @@ def rung_score(record: RunRecord, metric: str) -> Score:
     return epoch_score(last, metric), -float(last["val"]["loss"])
 
 
-def best_rates(scores: Mapping[float, Score], survivors: int) -> list[float]:
+def best_rates(scores: Mapping[float, TrialScore], survivors: int) -> list[float]:
     """Return the `survivors` best rates, best first; of rates with equal scores, the smaller one is better."""
     return sorted(scores, key=lambda rate: (scores[rate], -rate), reverse=True)[:survivors]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.analysis.statistics import LEVEL, MeanSquares
-from headstart.config.duration import seconds
+from headstart.config.duration import parse_seconds
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
@@ -20,14 +20,12 @@ from headstart.experiment.workload import (
     predicted_seconds,
     requested_images,
     rung_length,
-    span_words,
     training_images,
     trial_counts,
 )
 from headstart.hardware import calibration
-from headstart.hardware.devices import usable_cores
 from headstart.reporter import NullReporter, Reporter
-from headstart.text import join_list, pluralize
+from headstart.text import format_duration, join_list, pluralize
 from headstart.training import setup
 
 FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two forward passes (Kaplan et al. 2020, 2.1)
@@ -36,14 +34,14 @@ RUN_OVERHEAD_S, HEAD_OVERHEAD_S = 3.5, 0.3  # of a run, or of a head, besides it
 STEP_OVERHEAD = 1.15  # factor on the measured step for validation, saves and evaluation
 
 
-def resolve_study(spec: StudySpec, engine: str, reporter: Reporter) -> StudySpec:
-    """Check the inputs of every arm, then resolve the engine; see `factory.resolve_engine`, which may measure."""
+def check_inputs_and_choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
+    """Check the inputs of every arm, then choose the threads per run, which may take a measurement."""
     preflight.check_inputs(spec)
-    return factory.resolve_engine(spec, engine, reporter)
+    return factory.choose_threads(spec, engine_name, reporter)
 
 
-def begin(
-    spec: StudySpec, explicit: Container[str] | None, runs: Path, reporter: Reporter, engine: str = "auto"
+def begin_within_time_budget(
+    spec: StudySpec, explicit: Container[str] | None, runs: Path, reporter: Reporter, engine_name: str = "auto"
 ) -> Path:
     """Begin a study (see `study.begin`), with the seeds and epochs that its time budget allows.
 
@@ -53,7 +51,7 @@ def begin(
             study.toml, which is complete: its time budget was applied when it was written.
         runs: Folder in which the study's folder is made.
         reporter: Receives progress.
-        engine: Engine whose parallel runs the prediction counts on.
+        engine_name: Engine whose parallel runs the prediction counts on.
 
     Returns:
         The study's folder.
@@ -63,24 +61,24 @@ def begin(
     """
     if explicit is None or not spec.protocol.time_budget:
         return study.begin(spec, runs, reporter)
-    fitted = _forecast(spec, explicit, reporter, engine).spec
+    fitted = _forecast(spec, explicit, reporter, engine_name).spec
     return study.begin(fitted, runs, NullReporter())
 
 
 def describe_plan(
-    spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine: str = "auto"
+    spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str = "auto"
 ) -> list[str]:
     """Check every arm and describe the study: seeds, runs, images, duration. Write nothing.
 
-    The arguments are those of `begin`.
+    The arguments are those of `begin_within_time_budget`.
     """
-    forecast = _forecast(spec, explicit, reporter, engine)
+    forecast = _forecast(spec, explicit, reporter, engine_name)
     spec, protocol, count = forecast.spec, forecast.spec.protocol, len(forecast.spec.variants)
     arms = join_list(variant.name for variant in spec.variants)
     lines = [f"{count} arms: {arms}; {pluralize(protocol.seeds, 'seed')}."]
     for budget in spec.budgets:
         text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
-        if spec.searched:
+        if spec.searches_lr:
             rungs, whole = trial_counts(protocol)
             text += f", after a search of {pluralize(len(protocol.grid), 'learning rate')} for each arm"
             text += f" ({count * rungs} short runs and {count * whole} whole ones)"
@@ -88,11 +86,12 @@ def describe_plan(
     if len(protocol.interim) > 1:
         analyses = " or ".join(map(str, protocol.interim[:-1]))
         lines.append(f"The study may stop at a clear difference after {analyses} seeds.")
+    duration = format_duration(forecast.seconds)
     return [
         *lines,
         *equivalence_warning(protocol, forecast.evaluation_images),
-        f"{forecast.training_images:,} training images in all: about {span_words(forecast.seconds)} on this machine"
-        + ("; each rate added at an edge of the grid takes more." if spec.searched else "."),
+        f"{forecast.training_images:,} training images in all: about {duration} on this machine"
+        + ("; each rate added at an edge of the grid takes more." if spec.searches_lr else "."),
     ]
 
 
@@ -133,27 +132,27 @@ class Forecast:
     evaluation_images: int
 
 
-def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine: str) -> Forecast:
+def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str) -> Forecast:
     """Check every arm, fit the study into its time budget, and predict its duration."""
     spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
     arms, sources = preflight.resolve_arms(spec, reporter)
     arm_costs, source_costs = [run_cost(arm) for arm in arms], [run_cost(source) for source in sources.values()]
-    machine = spec.plan.machine
-    workers = max(1, usable_cores() // machine.threads) if machine.device == "cpu" and engine != "local" else 1
+    workers = factory.parallel_runs(engine_name, spec.plan.machine)
 
     def duration(spec: StudySpec) -> float:
         """Return the predicted seconds of a study on this machine."""
         return predicted_seconds(spec, arm_costs, source_costs) / workers
 
     if explicit is not None and spec.protocol.time_budget:
-        limit = seconds(spec.protocol.time_budget)
+        limit = parse_seconds(spec.protocol.time_budget)
         keep_seeds = "seeds" in explicit or bool(spec.protocol.interim)  # the last interim analysis is after all seeds
         spec = fit_time_budget(spec, duration, limit, keep_seeds=keep_seeds, keep_epochs="epochs" in explicit)
         lengths = ", ".join(map(str, spec.budgets))
-        more = ", and more for each rate added at an edge of the grid" if spec.searched else ""
+        seeds = pluralize(spec.protocol.seeds, "seed")
+        more = ", and more for each rate added at an edge of the grid" if spec.searches_lr else ""
         reporter.say(
-            f"A time budget of {span_words(limit)} allows {pluralize(spec.protocol.seeds, 'seed')} of {lengths}: about "
-            f"{span_words(duration(spec))}{more}."
+            f"A time budget of {format_duration(limit)} allows {seeds} of {lengths}: about "
+            f"{format_duration(duration(spec))}{more}."
         )
     counts = arms[0].plan.facts.split_counts
     images = training_images(spec, arm_costs, source_costs)
@@ -167,11 +166,17 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     all runs.
     """
     plan = run.plan
-    share, photos = _backbone_share(plan), plan.facts.split_counts["train"]
-    image_seconds = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
+    share, train_images = _backbone_share(plan), plan.facts.split_counts["train"]
+    seconds_per_image = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
-    once, each = passes * photos * FORWARD_SHARE * image_seconds, RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S
-    return RunCost(photos, plan.recipe.batch_size, share * image_seconds, once, rung_length(plan), each)
+    return RunCost(
+        train_images=train_images,
+        batch_size=plan.recipe.batch_size,
+        seconds_per_image=share * seconds_per_image,
+        shared_seconds=passes * train_images * FORWARD_SHARE * seconds_per_image,
+        rung_epochs=rung_length(plan),
+        overhead_seconds_per_run=RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S,
+    )
 
 
 def _backbone_share(plan: RunConfig) -> float:

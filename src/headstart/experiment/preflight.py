@@ -7,11 +7,12 @@ other images or weights, and its verdict reports which evaluation images the wei
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from headstart.analysis.run_records import RunRecord
 from headstart.config.run_config import RunConfig, differences, read_plan
 from headstart.config.start_spec import start_path
 from headstart.config.study_file import StudySpec
@@ -20,13 +21,14 @@ from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.reporter import NullReporter, Reporter
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
 from headstart.text import pluralize
 from headstart.training import setup
 
 ARMS_WITHOUT_DOWNLOAD = (
     "name arms that need no download: `--arm scratch --arm file:PATH` uses local weights, "
-    "`--arm scratch --arm source:DATA` trains on another labelled set first"
+    "`--arm scratch --arm source:DATA` trains on another labeled set first"
 )
 
 
@@ -73,7 +75,7 @@ def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.Resolv
         reported |= notes
         _require_enough_test_images(arm.dataset, arm.plan)
         if not arms:  # all arms have the same images
-            for seed in (*spec.seeds, *spec.search_seeds):
+            for seed in (*spec.seed_range, *spec.search_seed_range):
                 seeded = arm.plan.changed("seeding", seed=seed)
                 for fraction in spec.protocol.fractions:
                     arm.dataset.split(seeded.changed("data", fraction=fraction))
@@ -109,7 +111,7 @@ def with_evaluation_on_val(plan: RunConfig) -> RunConfig:
 
 
 def source_of(plan: RunConfig) -> str:
-    """Return the labelled set that an arm is trained on first, or "" if its start is no `source:`."""
+    """Return the labeled set that an arm is trained on first, or "" if its start is no `source:`."""
     kind, _, source = plan.arm.start.partition(":")
     return source if kind == "source" else ""
 
@@ -132,12 +134,12 @@ def write_arm_inputs(
         seen, all_known = (
             (_train_digests(source.dataset, source.split), True) if source else _start_digests(arm.plan.arm.start)
         )
-        count = sum(arm.dataset.contents[i] in seen for i in arm.split.test)
+        count = sum(arm.dataset.content_hashes[i] in seen for i in arm.split.test)
         inputs[variant.name] = {
             **input_fingerprints(plan, arm.plan),
             **(source_fingerprint(source.plan) if source else {}),
             "declared": arm.split.declared,
-            "overlaps": overlaps(arm.dataset.images, arm.split, arm.dataset.contents),
+            "overlaps": overlaps(arm.dataset.images, arm.split, arm.dataset.content_hashes),
             "known_classes": list(shared_classes(arm.dataset.images.classes, trained_classes)),
             "known_images": count if count or all_known else None,
         }
@@ -160,7 +162,7 @@ def _start_digests(start: str) -> tuple[set[str], bool]:
         dataset, split = load_dataset(plan, index, NullReporter())
     except (HeadstartError, OSError):
         return set(), False
-    if hashing.fingerprint(dataset.images, dataset.contents) != plan.facts.fingerprint:
+    if hashing.fingerprint(dataset.images, dataset.content_hashes) != plan.facts.fingerprint:
         return set(), False
     earlier, all_known = _start_digests(plan.arm.start)
     return earlier | _train_digests(dataset, split), all_known
@@ -168,7 +170,7 @@ def _start_digests(start: str) -> tuple[set[str], bool]:
 
 def _train_digests(dataset: Dataset, split: Split) -> set[str]:
     """Return the digests of the images of a train split."""
-    return {dataset.contents[i] for i in split.train}
+    return {dataset.content_hashes[i] for i in split.train}
 
 
 def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> dict[str, Any]:
@@ -179,12 +181,12 @@ def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> dict[str, Any]:
         resolved: Its resolved configuration.
     """
     facts = resolved.facts
-    return {"photos": facts.fingerprint} | ({} if source_of(draft) else {"weights": facts.weights_sha256})
+    return {"images": facts.fingerprint} | ({} if source_of(draft) else {"weights": facts.weights_sha256})
 
 
 def source_fingerprint(resolved: RunConfig) -> dict[str, Any]:
     """Return the fingerprint of a source's images: other images would give the arm other weights."""
-    return {"source_photos": resolved.facts.fingerprint}
+    return {"source_images": resolved.facts.fingerprint}
 
 
 def require_unchanged(folder: Path, variant: str, current: dict[str, Any]) -> None:
@@ -196,15 +198,35 @@ def require_unchanged(folder: Path, variant: str, current: dict[str, Any]) -> No
         current: Fingerprints as in variants.json.
 
     Raises:
-        DataError: A fingerprint differs.
+        DataError: A fingerprint differs, or variants.json does not contain it.
     """
     path = folder / "variants.json"
-    first = files.read_json(path).get(variant, current) if path.exists() else current
-    if changes := differences({name: first.get(name, current[name]) for name in current}, current):
+    first = files.read_json(path).get(variant, {})
+    if missing := [name for name in current if name not in first]:
+        raise DataError(f"{path} has no {missing[0]} of {variant}.", "Restore the file, or begin a new study.")
+    if changes := differences({name: first[name] for name in current}, current):
         raise DataError(
             f"The data or the weights of {variant} have changed since the study began: {'; '.join(changes)}.",
             "Restore them, or begin a new study.",
         )
+
+
+def requested_records(requests: Sequence[RunRequest], records: Mapping[str, RunRecord], work: str) -> list[RunRecord]:
+    """Return the records of requested runs, in order.
+
+    Args:
+        requests: The requests.
+        records: Records by hash.
+        work: What requested the runs, such as `study`, for the message.
+
+    Raises:
+        DataError: A run has no record, because its hash, and so its images or weights, changed.
+    """
+    if any(plan.hash not in records for plan, _ in requests):
+        raise DataError(
+            f"The images or the weights changed during the {work}.", f"Restore them, then resume the {work}."
+        )
+    return [records[plan.hash] for plan, _ in requests]
 
 
 def common_precision(runs: Iterable[setup.ResolvedRun]) -> str:

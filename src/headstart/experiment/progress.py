@@ -10,21 +10,19 @@ from typing import Any
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.statistics import time_to_target
-from headstart.config.duration import seconds
+from headstart.config.duration import parse_seconds
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.experiment.workload import (
     CostSoFar,
-    remaining_words,
     requested_images,
     rung_length,
     seconds_left,
-    span_words,
     workload,
 )
 from headstart.reporter import ArmStatus, StudyStatus
-from headstart.text import pluralize
+from headstart.text import format_duration, format_remaining, pluralize
 
 Condition = tuple[str, float]  # budget, fraction
 RunRole = Mapping[str, Any]  # a run's role in a study: variant, stage, budget, fraction
@@ -77,7 +75,10 @@ class Progress:
         """Set the expected work from a resolved configuration of each variant."""
         for variant, plan in plans.items():
             load = workload(self.spec, plan.facts.split_counts["train"], plan.recipe.batch_size, rung_length(plan))
-            self._expected[variant] = {"search": load.rungs + load.whole, "main": load.main}
+            self._expected[variant] = {
+                "search": load.rung_images + load.full_run_images,
+                "main": load.comparison_images,
+            }
 
     def request(
         self,
@@ -174,13 +175,14 @@ class Progress:
             added: Learning rates that were added to the grid.
         """
         budget, took = self.spec.protocol.time_budget, self._clock() - self._started
-        if not budget or took <= seconds(budget):
+        if not budget or took <= parse_seconds(budget):
             return ""
         rates = "a learning rate was" if added == 1 else f"{added} learning rates were"
         causes = [f"{rates} added at the edges of the grid"] if added else []
         causes += ["runs may take longer than measured before, for example beside other processes on this machine"]
+        limit = format_duration(parse_seconds(budget))
         return (
-            f"The study took {span_words(took)}; --time-budget was {span_words(seconds(budget))}: {'; '.join(causes)}. "
+            f"The study took {format_duration(took)}; --time-budget was {limit}: {'; '.join(causes)}. "
             "The study was not shortened, since its seeds and epochs are declared before its first run."
         )
 
@@ -199,7 +201,7 @@ class Progress:
         """
         protocol = self.spec.protocol
         rows = tuple(self._row(variant.name) for variant in self.spec.variants)
-        left = remaining_words(self.seconds_left(), datetime.now())
+        left = format_remaining(self.seconds_left(), datetime.now())
         return StudyStatus(f"{self._count()}: {self._condition_words()}", protocol.target, rows, latest, left)
 
     def _count(self) -> str:
@@ -211,7 +213,7 @@ class Progress:
 
     def _condition_words(self) -> str:
         budget, fraction = self._condition
-        share = f", {100 * fraction:.3g} % of the photos" if len(self.spec.protocol.fractions) > 1 else ""
+        share = f", {100 * fraction:.3g} % of the images" if len(self.spec.protocol.fractions) > 1 else ""
         return f"{budget}{share}"
 
     def _row(self, variant: str) -> ArmStatus:

@@ -23,13 +23,14 @@ from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.data.dataset import Dataset
 from headstart.engines.engine import Engine
-from headstart.errors import DataError, DivergedError, InterruptedRunError
+from headstart.errors import DivergedError, InterruptedRunError
 from headstart.experiment import best_model, cleanup
 from headstart.experiment.health_summary import HealthSummary
 from headstart.experiment.lr_search import Trial, search
 from headstart.experiment.preflight import (
     common_precision,
     input_fingerprints,
+    requested_records,
     require_unchanged,
     resolve_arms,
     source_fingerprint,
@@ -122,7 +123,7 @@ def _run_stages(study: _Study) -> dict[str, Any]:
     rates = _search(study)
     files.write_json(folder / "search.json", rates)
     _compare(study, rates)
-    seed_means.rebuild(folder, spec)
+    seed_means.rebuild_mean_runs(folder, spec)
     verdict = compute_verdict(folder, spec, rates)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict)
@@ -170,12 +171,11 @@ def _train_source(study: _Study, variant: str, source: str) -> Path:
 def _search(study: _Study) -> dict[str, Any]:
     """Return the content of search.json: results by budget, group of seeds (`shared`, or `seed N`) and variant."""
     spec, protocol = study.spec, study.spec.protocol
-    if not spec.searched:
+    if not spec.searches_lr:
         return {}
     results: dict[str, Any] = {"selected": {}, "edges": {}, "tried": {}, "grid": {}}
-    groups = [list(spec.search_seeds)]
-    if protocol.search == "per-seed":
-        groups = [[seed] for seed in spec.seeds]
+    per_seed = protocol.search == "per-seed"
+    groups = [[seed] for seed in spec.seed_range] if per_seed else [list(spec.search_seed_range)]
     variants = [variant.name for variant in spec.variants]
     for budget in map(str, spec.budgets):
         for seeds in groups:
@@ -213,7 +213,7 @@ def _run_trials(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[
     requests: list[RunRequest] = []
     for trial in trials:
         blind = study.spec.protocol.search == "shared"  # per-seed trials are also runs of the comparison
-        share = study.spec.share
+        share = study.spec.largest_fraction
         role = {"variant": trial.variant, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
         plan = _plan(study, trial.variant, budget, share, trial.seed, trial.rate)
         requests.append((plan, {**role, "rung": rung_epochs(plan)}))
@@ -241,7 +241,7 @@ def _compare_seeds(study: _Study, rates: dict[str, Any], count: int) -> None:
     requests: list[RunRequest] = []
     for budget in map(str, spec.budgets):
         for fraction in spec.protocol.fractions:
-            for seed in spec.seeds[:count]:
+            for seed in spec.seed_range[:count]:
                 for variant in spec.variants:
                     rate = rates["selected"][budget][_group(spec.protocol, seed)][variant.name] if rates else None
                     role = {"variant": variant.name, "stage": "main", "budget": budget, "fraction": fraction}
@@ -276,10 +276,11 @@ def _run(
     for plan, role in requests:
         if plan.hash in records:
             study.health.add(role, records[plan.hash])
-    bundles = [bundle for bundle in execute.bundles(requests) if any(plan.hash not in records for plan, _ in bundle)]
+    groups = execute.group_into_jobs(requests)
+    bundles = [group for group in groups if any(plan.hash not in records for plan, _ in group)]
     missing = {plan.hash: role for bundle in bundles for plan, role in bundle if plan.hash not in records}
     jobs = [
-        job_protocol.text(
+        job_protocol.encode_job(
             parent,
             bundle,
             until=bundle[0][1]["rung"] if rung else None,
@@ -289,10 +290,8 @@ def _run(
     ]
     with closing(study.engine.run(jobs)) as answers:
         for _, answer in answers:
-            _add_results(study, [read_run(folder) for folder in job_protocol.folders(answer)], missing, records)
-    if any(plan.hash not in records for plan, _ in requests):
-        raise DataError("The images or the weights changed during the study.", "Restore them, then resume the study.")
-    return [records[plan.hash] for plan, _ in requests]
+            _add_results(study, [read_run(folder) for folder in job_protocol.decode_answer(answer)], missing, records)
+    return requested_records(requests, records, "study")
 
 
 def _reuse_finished(
@@ -333,12 +332,12 @@ def _add_results(
         records[run.hash] = run
         if (role := missing.pop(run.hash, None)) is not None:
             study.reporter.study_status(study.progress.finish(role, run))
-            for sentence in study.health.new_findings(role, run):
+            for sentence in study.health.new_finding_sentences(role, run):
                 study.reporter.say(sentence)
             if role["stage"] == "main":
                 conditions.add((role["variant"], role["budget"], role["fraction"]))
     for condition in sorted(conditions):
-        seed_means.rebuild(study.folder, study.spec, condition)
+        seed_means.rebuild_mean_runs(study.folder, study.spec, condition)
 
 
 def repair(folder: Path) -> list[Path]:
@@ -346,5 +345,5 @@ def repair(folder: Path) -> list[Path]:
     with locks.locked(folder):
         return [
             *(runner.repair(run.folder) for run in runs_in(folder)),
-            *seed_means.rebuild(folder, read_study(folder)),
+            *seed_means.rebuild_mean_runs(folder, read_study(folder)),
         ]

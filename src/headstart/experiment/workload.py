@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from headstart.config.duration import Duration
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
+from headstart.text import format_duration, pluralize
 
 EPOCH = Duration(1, "ep")
 MIN_FINE_TUNING_SHARE = 0.5  # share of an lp-ft epoch from which on it counts as fine-tuning
 MAX_SEEDS = 10  # with more seeds, more test images would help more
-MIN_EPOCHS = 2
+MIN_TIME_BUDGET_EPOCHS = 2  # to which a time budget may reduce the epochs
 
 
 @dataclass(frozen=True)
@@ -28,49 +28,52 @@ class Workload:
     """Training images of one arm over a whole study.
 
     Attributes:
-        rungs: Images of the search's rungs.
-        whole: Images of the search's whole runs, without those of their rungs.
-        main: Images of the comparison.
+        rung_images: Images of the search's rungs.
+        full_run_images: Images of the search's whole runs, without those of their rungs.
+        comparison_images: Images of the comparison.
     """
 
-    rungs: int
-    whole: int
-    main: int
+    rung_images: int
+    full_run_images: int
+    comparison_images: int
 
     @property
-    def total(self) -> int:
+    def total_images(self) -> int:
         """Training images of all parts."""
-        return self.rungs + self.whole + self.main
+        return self.rung_images + self.full_run_images + self.comparison_images
 
 
 def _one_epoch(length: Duration) -> int:
     return 1
 
 
-def workload(spec: StudySpec, photos: int, batch_size: int, rung: Callable[[Duration], int] = _one_epoch) -> Workload:
+def workload(
+    spec: StudySpec, train_images: int, batch_size: int, rung_epochs: Callable[[Duration], int] = _one_epoch
+) -> Workload:
     """Count the training images of one arm, without rates that may be added at an edge of the grid.
 
     The first epochs of a run that continues from its rung count as the rung's.
 
     Args:
         spec: The study.
-        photos: Images of the train split.
+        train_images: Images of the train split.
         batch_size: Images of a training step.
-        rung: Returns the epochs of a rung for a length of training.
+        rung_epochs: Returns the epochs of a rung for a length of training.
     """
     protocol = spec.protocol
-    rung_runs, whole_runs = trial_counts(protocol)
+    rung_runs, full_runs = trial_counts(protocol)
     continued = rung_runs * min(protocol.survivors, len(protocol.grid)) // len(protocol.grid)
-    total = Workload(0, 0, 0)
+    rung_images, full_run_images, comparison_images = 0, 0, 0
     for budget in spec.budgets:
-        searched = _subset_size(photos, spec.share)
-        length = run_images(budget, searched, batch_size)
-        rung_size = min(length, rung(budget) * run_images(EPOCH, searched, batch_size)) if spec.searched else 0
-        rungs = rung_runs * rung_size
-        whole = whole_runs * length - continued * rung_size if spec.searched else 0
-        main = [run_images(budget, _subset_size(photos, share), batch_size) for share in protocol.fractions]
-        total = Workload(total.rungs + rungs, total.whole + whole, total.main + protocol.seeds * sum(main))
-    return total
+        if spec.searches_lr:
+            subset = _subset_size(train_images, spec.largest_fraction)
+            length = run_images(budget, subset, batch_size)
+            rung_size = min(length, rung_epochs(budget) * run_images(EPOCH, subset, batch_size))
+            rung_images += rung_runs * rung_size
+            full_run_images += full_runs * length - continued * rung_size
+        lengths = [run_images(budget, _subset_size(train_images, share), batch_size) for share in protocol.fractions]
+        comparison_images += protocol.seeds * sum(lengths)
+    return Workload(rung_images, full_run_images, comparison_images)
 
 
 def trial_counts(protocol: StudyConfig) -> tuple[int, int]:
@@ -80,8 +83,8 @@ def trial_counts(protocol: StudyConfig) -> tuple[int, int]:
     return groups * len(protocol.grid), groups * survivors * seeds
 
 
-def _subset_size(photos: int, share: float) -> int:
-    return max(1, round(photos * share))
+def _subset_size(train_images: int, share: float) -> int:
+    return max(1, round(train_images * share))
 
 
 def rung_epochs(plan: RunConfig) -> int:
@@ -117,9 +120,9 @@ def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
 
 def requested_images(plan: RunConfig, rung: bool) -> int:
     """Return the training images of a run, or of its rung."""
-    recipe, photos = plan.recipe, plan.facts.split_counts["train"]
-    length = run_images(recipe.epochs, photos, recipe.batch_size)
-    return min(length, rung_epochs(plan) * run_images(EPOCH, photos, recipe.batch_size)) if rung else length
+    recipe, train_images = plan.recipe, plan.facts.split_counts["train"]
+    length = run_images(recipe.epochs, train_images, recipe.batch_size)
+    return min(length, rung_epochs(plan) * run_images(EPOCH, train_images, recipe.batch_size)) if rung else length
 
 
 def backbone_images(plan: RunConfig, start: int, end: int) -> int:
@@ -130,9 +133,9 @@ def backbone_images(plan: RunConfig, start: int, end: int) -> int:
     return max(0, end - max(start, head))
 
 
-def run_images(length: Duration, photos: int, batch_size: int) -> int:
-    """Return the training images of a run of this length on a train split of `photos` images."""
-    return length.steps(-(-photos // batch_size)) * batch_size
+def run_images(length: Duration, train_images: int, batch_size: int) -> int:
+    """Return the training images of a run of this length on a train split of `train_images` images."""
+    return length.steps(-(-train_images // batch_size)) * batch_size
 
 
 @dataclass(frozen=True)
@@ -140,20 +143,20 @@ class RunCost:
     """Cost of training an arm.
 
     Attributes:
-        photos: Images of the train split.
+        train_images: Images of the train split.
         batch_size: Images of a training step.
-        seconds: Seconds of a training image.
-        once: Seconds that all runs of the arm share.
-        rung: Returns the epochs of a rung for a length of training.
-        each: Seconds of a run besides its images.
+        seconds_per_image: Seconds of a training image.
+        shared_seconds: Seconds that all runs of the arm share.
+        rung_epochs: Returns the epochs of a rung for a length of training.
+        overhead_seconds_per_run: Seconds of a run besides its images.
     """
 
-    photos: int
+    train_images: int
     batch_size: int
-    seconds: float
-    once: float = 0.0
-    rung: Callable[[Duration], int] = _one_epoch
-    each: float = 0.0
+    seconds_per_image: float
+    shared_seconds: float = 0.0
+    rung_epochs: Callable[[Duration], int] = _one_epoch
+    overhead_seconds_per_run: float = 0.0
 
 
 def predicted_seconds(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> float:
@@ -165,28 +168,32 @@ def predicted_seconds(spec: StudySpec, arms: Sequence[RunCost], sources: Sequenc
         sources: Cost of each source that an arm starts from.
     """
     count = runs_per_arm(spec)
-    return sum(arm.once + _arm_images(spec, arm) * arm.seconds + count * arm.each for arm in arms) + sum(
-        run_images(spec.source_epochs, source.photos, source.batch_size) * source.seconds + source.each
-        for source in sources
-    )
+    seconds = 0.0
+    for arm in arms:
+        images = _arm_images(spec, arm)
+        seconds += arm.shared_seconds + images * arm.seconds_per_image + count * arm.overhead_seconds_per_run
+    for source in sources:
+        images = run_images(spec.source_epochs, source.train_images, source.batch_size)
+        seconds += images * source.seconds_per_image + source.overhead_seconds_per_run
+    return seconds
 
 
 def runs_per_arm(spec: StudySpec) -> int:
     """Count the runs of one arm over a whole study, without added rates; a continued rung counts twice."""
     protocol = spec.protocol
-    searched = sum(trial_counts(protocol)) if spec.searched else 0
+    searched = sum(trial_counts(protocol)) if spec.searches_lr else 0
     return len(spec.budgets) * (searched + protocol.seeds * len(protocol.fractions))
 
 
 def training_images(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> int:
     """Count the training images of a study; images of a frozen backbone count, since its head is trained on them."""
     return sum(_arm_images(spec, arm) for arm in arms) + sum(
-        run_images(spec.source_epochs, source.photos, source.batch_size) for source in sources
+        run_images(spec.source_epochs, source.train_images, source.batch_size) for source in sources
     )
 
 
 def _arm_images(spec: StudySpec, arm: RunCost) -> int:
-    return workload(spec, arm.photos, arm.batch_size, arm.rung).total
+    return workload(spec, arm.train_images, arm.batch_size, arm.rung_epochs).total_images
 
 
 def fit_time_budget(
@@ -210,7 +217,7 @@ def fit_time_budget(
     declared, protocol = spec.plan.recipe.epochs, spec.protocol
     seeds = [protocol.seeds] if keep_seeds else list(range(MAX_SEEDS, MIN_DECISIVE_SEEDS - 1, -1))
     keep_epochs = keep_epochs or declared.unit != "ep" or bool(protocol.budgets)
-    shorter = [] if keep_epochs else range(math.ceil(declared.value) - 1, MIN_EPOCHS - 1, -1)
+    shorter = [] if keep_epochs else range(math.ceil(declared.value) - 1, MIN_TIME_BUDGET_EPOCHS - 1, -1)
     lengths = [(count, declared) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
     for count, epochs in lengths:
         candidate_protocol = StudyConfig.model_validate({**protocol.model_dump(), "seeds": count})
@@ -219,9 +226,10 @@ def fit_time_budget(
             return candidate
     enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # rounded up, so that it is enough
     shortest = ", ".join(map(str, protocol.budgets)) or str(epochs)
+    study = f"{pluralize(count, 'seed')} of {shortest}"
     raise UsageError(
-        f"The time budget of {span_words(limit)} is too short: {count} seeds of {shortest} take about "
-        f"{span_words(enough)} on this machine.",
+        f"The time budget of {format_duration(limit)} is too short: {study} take about {format_duration(enough)} on "
+        "this machine.",
         "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the images "
         "(--fractions).",
     )
@@ -256,21 +264,3 @@ def seconds_left(spent: Mapping[str, CostSoFar], remaining: Mapping[str, float])
     average = sum(arm.seconds for arm in spent.values()) / images
     rates = {name: arm.seconds / arm.images for name, arm in spent.items() if arm.images > 0}
     return sum(count * rates.get(name, average) for name, count in remaining.items())
-
-
-def remaining_words(seconds: float | None, now: datetime) -> str:
-    """Return e.g. `about 12 min left (until 14:32)`, or "" if nothing is left or the time is unknown."""
-    if not seconds:
-        return ""
-    if seconds < 60:
-        return "less than a minute left"
-    end = (now + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 12 * 3600 else "%b %d %H:%M")
-    return f"about {span_words(seconds)} left (until {end})"
-
-
-def span_words(seconds: float) -> str:
-    """Return a rounded duration: `45 s`, `12 min` or `2 h 05 min`."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

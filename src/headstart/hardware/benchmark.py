@@ -1,4 +1,8 @@
-"""Measure training steps, matrix products and FLOPs."""
+"""Measure training steps, matrix products and FLOPs.
+
+The speed of a run is reported as model FLOP/s utilization (MFU; Chowdhery et al. 2022, appendix B), relative to the
+machine's matmul peak.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from headstart.hardware.devices import synchronise
+from headstart.hardware.devices import synchronize
 from headstart.hardware.precision import autocast
 
 
@@ -30,7 +34,7 @@ def step_seconds(
 ) -> dict[str, float]:
     """Return the seconds of one training step in each precision, the fastest of three measurements.
 
-    The precisions alternate, so that a short load on the machine does not favour one of them. The measurement uses a
+    The precisions alternate, so that a short load on the machine does not favor one of them. The measurement uses a
     copy of the network: its weights and statistics do not change.
 
     Args:
@@ -40,7 +44,7 @@ def step_seconds(
         precisions: Names of precisions, `fp32` or `bf16`.
 
     Returns:
-        Seconds by precision; 1e9 for a precision that the device does not support.
+        Seconds by precision, without precisions that the device does not support.
 
     Raises:
         RuntimeError: If the step fails in fp32.
@@ -49,7 +53,7 @@ def step_seconds(
     batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
     timings: dict[str, list[float]] = {name: [] for name in precisions}
     for repetition in range(4):
-        for name in precisions:
+        for name in list(timings):
             try:
                 seconds = _fastest(
                     partial(training_step, trial, batch, name), device, warm_ups=int(repetition == 0), times=1
@@ -57,7 +61,8 @@ def step_seconds(
             except RuntimeError:  # the device or one of its kernels does not support bf16
                 if name == "fp32":
                     raise
-                seconds = 1e9
+                del timings[name]
+                continue
             timings[name] += [seconds] if repetition else []
     return {name: min(seconds) for name, seconds in timings.items()}
 
@@ -72,7 +77,7 @@ def warm_up_kernels(network: nn.Module, shape: tuple[int, ...], device: torch.de
     trial.eval()
     with torch.no_grad(), autocast(precision, device):
         trial(batch)
-    synchronise(device)
+    synchronize(device)
 
 
 def matmul_peak(device: torch.device, precision: str, times: int = 5) -> float:
@@ -95,9 +100,9 @@ def _fastest(work: Callable[[], Any], device: torch.device, *, warm_ups: int, ti
     """Return the seconds of the fastest call of `work` after `warm_ups` calls that do not count."""
     seconds = []
     for _ in range(warm_ups + times):
-        synchronise(device)
+        synchronize(device)
         start = time.perf_counter()
         work()
-        synchronise(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[warm_ups:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from headstart.config.run_config import RunConfig
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
-from headstart.hardware.environment import accelerator, processor
+from headstart.hardware.environment import device_name, processor
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
@@ -70,12 +70,15 @@ def measure_machine(
 
     Returns:
         The plan with the fastest precision, the matmul peak in FLOP/s and the seconds of a training step.
+
+    Raises:
+        UsageError: If the device does not support the precision of the plan.
     """
     key = {
         "machine": [
             platform.machine(),
             processor(),
-            accelerator(device),
+            device_name(device),
             plan.machine.threads,
             torch.__version__,
             precision.NUMERICS,
@@ -84,27 +87,42 @@ def measure_machine(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_root() / "machine" / f"{digest}.json"
-    speed: dict[str, dict[str, float]] = {"seconds": {}, "peak": {}}
-    with suppress(OSError, ValueError, KeyError, TypeError):  # not measured yet, or a damaged file
-        content = json.loads(path.read_text())
-        speed = {name: {p: float(value) for p, value in content[name].items()} for name in speed}
+    speed, unsupported = _read_speed(path)
     candidates = ("fp32", "bf16") if plan.machine.precision == "auto" else (plan.machine.precision,)
-    missing = any(p not in speed["seconds"] or p not in speed["peak"] for p in candidates)
+    missing = any(p not in speed["peak"] and p not in unsupported for p in candidates)
     with precision.deterministic(device, plan.machine.threads):
-        if not missing and digest not in _trusted:
-            fastest = min(candidates, key=lambda p: speed["seconds"][p])
+        if not missing and digest not in _trusted and (fastest := _fastest(speed, candidates)):
             missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * speed["peak"][fastest]
             if missing:
                 reporter.say("The machine was busy when it was measured.")
         if missing:
             reporter.say("Measuring this machine, once for this network and image size.")
-            speed["seconds"] |= benchmark.step_seconds(network, shape, device, candidates)
-            speed["peak"] |= {p: benchmark.matmul_peak(device, p) for p in candidates}
+            seconds = benchmark.step_seconds(network, shape, device, candidates)
+            unsupported |= {p for p in candidates if p not in seconds}
+            speed["seconds"] |= seconds
+            speed["peak"] |= {p: benchmark.matmul_peak(device, p) for p in seconds}
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**key, **speed})
+            write_json(path, {**key, **speed, "unsupported": sorted(unsupported)})
     _trusted.add(digest)
-    selected = min(candidates, key=lambda p: speed["seconds"][p])
-    rates = ", ".join(f"{p} {shape[0] / speed['seconds'][p]:.0f}" for p in candidates)
+    if (selected := _fastest(speed, candidates)) is None:
+        raise UsageError(f"{device} does not support {candidates[0]}.", "Use --precision fp32.")
+    rates = ", ".join(f"{p} {shape[0] / speed['seconds'][p]:.0f}" for p in candidates if p not in unsupported)
     threads = "1 thread" if plan.machine.threads == 1 else f"{plan.machine.threads} threads"
     reporter.say(f"Precision {selected} on {device} with {threads} (measured images/s: {rates}).")
     return plan.changed("machine", precision=selected), speed["peak"][selected], speed["seconds"][selected]
+
+
+def _read_speed(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
+    """Return the cached seconds and peak by precision, and the unsupported precisions; empty without a valid file."""
+    try:
+        content = json.loads(path.read_text())
+        speed = {name: {p: float(value) for p, value in content[name].items()} for name in ("seconds", "peak")}
+        return speed, set(content["unsupported"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"seconds": {}, "peak": {}}, set()
+
+
+def _fastest(speed: dict[str, dict[str, float]], candidates: tuple[str, ...]) -> str | None:
+    """Return the precision with the fastest training step, or None if none of the candidates is supported."""
+    measured = [p for p in candidates if p in speed["seconds"]]
+    return min(measured, key=lambda p: speed["seconds"][p], default=None)

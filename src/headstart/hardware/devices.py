@@ -39,7 +39,7 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait for the kernels of `device`."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -16,7 +16,7 @@ from headstart.hardware import precision
 from headstart.models import convolution
 
 
-def accelerator(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Return the device and, on CUDA, the name of its model."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
 
@@ -44,5 +44,5 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",
         "system": platform.platform(),
         "processor": processor(),
-        "device": accelerator(torch.device(device)),
+        "device": device_name(torch.device(device)),
     }

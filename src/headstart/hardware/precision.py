@@ -1,7 +1,6 @@
 """Contexts for precision and determinism, and a check for networks that bf16 cannot train.
 
-bf16 is used where a training step of the network is measured to be faster in it. The speed of a run is reported as
-model FLOP/s utilisation (MFU; Chowdhery et al. 2022, appendix B), relative to the machine's matmul peak.
+bf16 is used where a training step of the network is measured to be faster in it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evaluate a saved model on labelled images: accuracy with its interval, and the confusion matrix."""
+"""Evaluate a saved model on labeled images: accuracy with its interval, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from headstart.analysis.confusion import confused_pairs
 from headstart.artifacts.predictions import score_summary
 from headstart.data import hashing, pixel_store, sources
-from headstart.data.image_index import ImageIndex, did_you_mean
+from headstart.data.image_index import ImageIndex
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
-from headstart.inference.predictor import BATCH, Predictor
+from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
 from headstart.reporter import Reporter
-from headstart.text import pluralize, printable
+from headstart.text import pluralize, printable, replacement_hint
 from headstart.training.scoring import score
 
 SPLITS = ("auto", "train", "val", "test", "all")
@@ -40,7 +41,7 @@ class _EvaluationSet:
     """
 
     index: ImageIndex
-    contents: Sequence[str]
+    content_hashes: Sequence[str]
     rows: np.ndarray
     name: str
     own: bool
@@ -57,7 +58,7 @@ def evaluate(
     skip_bad: bool = False,
     allow_outside: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate a model on labelled images.
+    """Evaluate a model on labeled images.
 
     Args:
         model: A run, a model folder or a folder of runs.
@@ -92,7 +93,7 @@ def evaluate(
     evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
     for note in [*([predictor.selection_note] if predictor.selection_note else []), *_notes(evaluation_set)]:
         reporter.say(note)
-    store = open_store(evaluation_set.index, evaluation_set.contents)
+    store = open_store(evaluation_set.index, evaluation_set.content_hashes)
     logits = _logits(predictor, store, evaluation_set.rows, reporter)
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
@@ -103,9 +104,9 @@ def evaluate(
 
 def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, reporter: Reporter) -> np.ndarray:
     logits = []
-    for begin in range(0, len(rows), BATCH):
-        logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + BATCH]]))
-        reporter.progress("evaluating", min(begin + BATCH, len(rows)), len(rows))
+    for begin in range(0, len(rows), INFERENCE_BATCH_SIZE):
+        logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + INFERENCE_BATCH_SIZE]]))
+        reporter.progress("evaluating", min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
     return np.concatenate(logits)
 
 
@@ -118,7 +119,7 @@ def _evaluation_set(
 ) -> _EvaluationSet:
     """Select the images; with `open_store`, images that cannot be decoded are left out."""
     _require_classes(predictor, index, classes)
-    index, contents, own, bad = _match_training_data(predictor, index, open_store)
+    index, content_hashes, own, bad = _match_training_data(predictor, index, open_store)
     _reject_unknown_classes(predictor, index, classes)
     training_data = predictor.model.config["headstart"]["data"]
     if own and split != "all":
@@ -126,9 +127,9 @@ def _evaluation_set(
             index,
             seed=training_data["seed"],
             test_seed=training_data["test_seed"],
-            contents=contents,
-            fraction=training_data.get("fraction", 1.0),
-            evaluate_on_val=training_data.get("evaluate_on_val", False),
+            content_hashes=content_hashes,
+            fraction=training_data["fraction"],
+            evaluate_on_val=training_data["evaluate_on_val"],
         )
         name = run_split.evaluation if split == "auto" else split
         rows = getattr(run_split, name)
@@ -139,9 +140,9 @@ def _evaluation_set(
     if not len(rows):
         raise DataError(f"There are no {name} images in {index.source}.", "Choose another --split, for example all.")
     if own:
-        return _EvaluationSet(index, contents, rows, name, own, bad)
+        return _EvaluationSet(index, content_hashes, rows, name, own, bad)
     subset = index.without(set(range(len(index))) - set(rows.tolist()))
-    return _EvaluationSet(subset, [contents[i] for i in rows], np.arange(len(subset)), name, own, bad)
+    return _EvaluationSet(subset, [content_hashes[i] for i in rows], np.arange(len(subset)), name, own, bad)
 
 
 def _match_training_data(
@@ -180,7 +181,7 @@ def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[
             if name not in available:
                 raise UsageError(
                     f"There is no class {name!r} in {place}.",
-                    did_you_mean(name, available) or f"It has {_first_names(available)}.",
+                    replacement_hint(name, available) or f"Choose from {_first_names(available)}.",
                 )
 
 
@@ -227,7 +228,7 @@ def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED_NAMES]) + (", …" if len(names) > LISTED_NAMES else "")
 
 
-def sentences(evaluation: dict[str, Any]) -> list[str]:
+def describe_evaluation(evaluation: dict[str, Any]) -> list[str]:
     """Describe an evaluation: accuracy, then the confusion matrix or, with many classes, the most confused pairs.
 
     Args:
@@ -258,8 +259,6 @@ def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[
 
 
 def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
-    count = len(classes)
-    wrong = [(confusion[i][j], i, j) for i in range(count) for j in range(count) if i != j and confusion[i][j]]
-    worst = sorted(wrong, key=lambda pair: -pair[0])[:LISTED_PAIRS]
-    lines = [f"  {times:>5}  {classes[i]} predicted as {classes[j]}" for times, i, j in worst]
-    return ["Most often confused:", *lines] if lines else ["Nothing was confused."]
+    worst = confused_pairs(confusion)[:LISTED_PAIRS]
+    lines = [f"  {times:>5}  {classes[true]} predicted as {classes[predicted]}" for times, true, predicted in worst]
+    return ["Most often confused:", *lines] if lines else ["No image was misclassified."]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.artifacts.model_folder import Model, read_model
+from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.data import transforms
 from headstart.data.decode import decode, suppress_pillow_warnings
 from headstart.data.folder import list_images
@@ -19,7 +19,7 @@ from headstart.hardware import devices
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
 
-BATCH = 32
+INFERENCE_BATCH_SIZE = 32
 CPU = torch.device("cpu")
 
 
@@ -47,7 +47,7 @@ class Prediction:
 
 
 class Predictor:
-    """A saved model with its preprocessing."""
+    """A saved model with its preprocessing, on the CPU in fp32."""
 
     def __init__(self, path: str | Path) -> None:
         """Open a run, a model folder or a folder of runs.
@@ -56,7 +56,7 @@ class Predictor:
             ModelFileError: There is no usable model.
         """
         self.path, self.folder = Path(path), find_model(Path(path))
-        self.model: Model = read_model(self.folder)
+        self.model: SavedModel = read_model(self.folder)
         devices.place(self.model.network, CPU)
 
     @property
@@ -94,7 +94,7 @@ class Predictor:
             float32 [n, classes].
         """
         pixels = transforms.plain_batch(images, self.model.size)
-        batch = transforms.normalise(pixels, self.model.mean, self.model.std, CPU)
+        batch = transforms.normalize(pixels, self.model.mean, self.model.std, CPU)
         return np.asarray(self.model.network(batch).numpy())
 
     def predict(self, paths: Sequence[Path], reporter: Reporter | None = None) -> Iterator[Prediction]:
@@ -108,9 +108,9 @@ class Predictor:
         """
         reporter = reporter or NullReporter()
         files = [file for path in paths for file in _images(path)]
-        for begin in range(0, len(files), BATCH):
-            yield from self._predict_batch(files[begin : begin + BATCH])
-            reporter.progress("predicting", min(begin + BATCH, len(files)), len(files))
+        for begin in range(0, len(files), INFERENCE_BATCH_SIZE):
+            yield from self._predict_batch(files[begin : begin + INFERENCE_BATCH_SIZE])
+            reporter.progress("predicting", min(begin + INFERENCE_BATCH_SIZE, len(files)), len(files))
 
     def _predict_batch(self, files: Sequence[Path | Prediction]) -> list[Prediction]:
         images: dict[int, np.ndarray] = {}

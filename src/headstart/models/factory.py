@@ -1,15 +1,10 @@
 """Build a network by its name: the ResNet family or any timm network.
 
-He et al. 2015, "Deep residual learning for image recognition" (arXiv:1512.03385). The bottleneck has its stride on the
-3x3 convolution ("v1.5"), as in torchvision. Module and state-dict names are torchvision's. With the shortcut,
-BatchNorm and the ImageNet stem, outputs and gradients in fp32 are bit-equal to torchvision's.
-
 Images are float tensors (n, 3, height, width); logits are (n, classes).
 """
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from torch import nn
@@ -17,6 +12,7 @@ from torch import nn
 from headstart.errors import UsageError
 from headstart.models.resnet import FAMILY, NORMS, STEMS, ResNet
 from headstart.rng import torch_stream
+from headstart.text import closest, replacement_hint
 
 
 def build(
@@ -24,7 +20,7 @@ def build(
 ) -> nn.Module:
     """Return a network with a linear head.
 
-    Its values are torch's defaults and always the same; `starts.initialise` replaces them.
+    Its values are torch's defaults and always the same; `starts.initialize` replaces them.
 
     Args:
         name: resnet18, resnet34, resnet50 or timm:NAME.
@@ -59,8 +55,7 @@ def _check_switch(switch: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(close)}?" if close else f"Use one of {', '.join(names)}."
+    return replacement_hint(name, names) or f"Use one of {', '.join(names)}."
 
 
 def timm_config(name: str) -> Any:
@@ -79,11 +74,10 @@ def timm_config(name: str) -> Any:
     architecture, _, tag = bare.partition(".")
     if not timm.is_model(architecture):
         names = timm.list_models()
-        close = difflib.get_close_matches(architecture, names, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join('timm:' + c for c in close)}?" if close else ""
+        similar = closest(architecture, names, cutoff=0.5)
         raise UsageError(
             f"timm {timm.__version__} has no network {bare!r}.",
-            hint or f"`timm.list_models()` lists its {len(names)} networks.",
+            f"Use timm:{similar}." if similar else f"`timm.list_models()` lists its {len(names)} networks.",
         )
     try:
         config = get_pretrained_cfg(bare)

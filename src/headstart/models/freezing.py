@@ -38,7 +38,7 @@ def trainable(network: nn.Module, tuning: str) -> list[str]:
     elif match is not None and 1 <= int(match[1]) <= last:
         trained = parts[-1 - int(match[1]) :]
     else:
-        message = f"There is no tuning {tuning!r}" if match is None else f"This network has no {tuning}"
+        message = f"There is no fine-tuning mode {tuning!r}" if match is None else f"This network has no {tuning}"
         modes = f"full, frozen, lp-ft or stages:N with N from 1 to {last}" if last > 0 else "full, frozen or lp-ft"
         raise UsageError(f"{message}.", f"Use {modes}.")
     return [n for n in names if any(in_part(n, prefixes) for _, prefixes in trained)]

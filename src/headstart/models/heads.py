@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UsageError
-from headstart.models.structure import head_name
+from headstart.models.structure import WEIGHT_LAYERS, head_name
 from headstart.rng import torch_stream
 
 MAX_HIDDEN_WIDTH = 65_536
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # modules with weights to initialize
 
 
 class Linear(nn.Linear):
@@ -29,10 +28,10 @@ class Linear(nn.Linear):
             return super().forward(x.float())
 
 
-def attach(network: nn.Module, head: str, num_classes: int, *, seed: int) -> None:
+def replace_head(network: nn.Module, head: str, num_classes: int, *, seed: int) -> None:
     """Replace the head of `network`, in place.
 
-    Its values are drawn from (seed, "head"). `starts.initialise` draws the same values again, so the order of the two
+    Its values are drawn from (seed, "head"). `starts.initialize` draws the same values again, so the order of the two
     calls does not matter.
 
     Args:
@@ -85,6 +84,6 @@ def reset_head(network: nn.Module, *, seed: int) -> None:
     drawn = copy.deepcopy(head).cpu()  # each device has its own random generator
     with torch_stream(seed, "head"):
         for module in drawn.modules():
-            if isinstance(module, LAYERS):
+            if isinstance(module, WEIGHT_LAYERS):
                 module.reset_parameters()
     head.load_state_dict(drawn.state_dict())

@@ -1,4 +1,9 @@
-"""ResNet with optional shortcuts and norms (He et al. 2015)."""
+"""ResNet with optional shortcuts and norms.
+
+He et al. 2015, "Deep residual learning for image recognition" (arXiv:1512.03385). The bottleneck has its stride on the
+3x3 convolution ("v1.5"), as in torchvision. Module and state-dict names are torchvision's. With the shortcut,
+BatchNorm and the ImageNet stem, outputs and gradients in fp32 are bit-equal to torchvision's.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from torch import nn
 
 from headstart.models.resnet import ResNet
 
+WEIGHT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # convolutions and linear layers
+
 
 def fixed_size(network: nn.Module) -> int | None:
     """Return the only image size in px that the network accepts (timm's vision transformers), or None for any size."""
@@ -77,8 +79,7 @@ def _common_name(names: list[str]) -> str:
 
 def layer_names(network: nn.Module) -> list[str]:
     """Return the module names of all convolutions and linear layers, including the head, in network order."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    return [name for name, module in network.named_modules() if isinstance(module, kinds)]
+    return [name for name, module in network.named_modules() if isinstance(module, WEIGHT_LAYERS)]
 
 
 def block_names(network: nn.Module) -> list[str]:

@@ -45,7 +45,7 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
 }
 
 
-def make(name: str, groups: list[dict[str, Any]], params: OptimizerParams) -> torch.optim.Optimizer:
+def make_optimizer(name: str, groups: list[dict[str, Any]], params: OptimizerParams) -> torch.optim.Optimizer:
     """Return an optimizer that updates views of the weights and clears their gradients after each update.
 
     The views, and so the optimizer's slots, have their dimensions in memory order. Updates are element-wise, so the

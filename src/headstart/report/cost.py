@@ -27,7 +27,7 @@ CACHED_FEATURES_NOTE = (
 )
 
 
-def cost_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+def cost_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section:
     """Return the cost of a run of each arm in minutes, images and utilization, against its accuracy."""
     runs_of, metric = group_by_arm(runs, verdict), metric_words(verdict)
     costs = {arm["name"]: _mean_cost(arm, runs_of[arm["name"]]) for arm in verdict["arms"]}
@@ -45,7 +45,7 @@ def cost_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour:
     ]  # fmt: skip
     figures = []
     for unit, (words, definition) in COSTS.items():
-        dots = [(arm_words(name), colour[name], max(arm_cost[unit], 1e-4), accuracy[name])
+        dots = [(arm_words(name), color[name], max(arm_cost[unit], 1e-4), accuracy[name])
                 for name, arm_cost in costs.items() if not math.isnan(arm_cost[unit])]  # fmt: skip
         if dots:
             label = f"{capitalize(metric)} over {words}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart.analysis.sentences import median_words
 from headstart.analysis.wording import arm_words, metric_words, splits
 from headstart.report.sections import Figure, Section, group_by_arm, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
@@ -16,7 +17,7 @@ MAX_NAMED_LINES = 12  # standalone runs whose lines all have a name
 MAX_TABLE_ROWS = 1000  # epochs in the table of standalone runs
 
 
-def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section:
     """Return the accuracy on the selection split during training, over epochs, images and seconds."""
     runs_of = group_by_arm(runs, verdict)
     (selection, evaluation), metric = splits(verdict), metric_words(verdict)
@@ -24,7 +25,7 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], col
     target = 100 * verdict["target"] if verdict["target"] else None
     lines = f"Thin: each seed. Thick: the mean of {verdict['n']}, with its pointwise 95 % t interval."
     lines = "Thick: the only seed." if verdict["n"] == 1 else lines + _early_end_words(runs_of)
-    caption = f"{lines} {_val_images(runs)} of {selection} select the epoch; {evaluation} decides the verdict."
+    caption = f"{lines} The epoch is selected on {_selection_images(runs, selection)}; the verdict uses {evaluation}."
     means: dict[str, list[float]] = {}
     for unit, words in UNITS.items():
         series, table = [], []
@@ -32,7 +33,7 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], col
             paths = [run.curve(unit, verdict["metric"]) for run in arm_runs]
             mean, band = mean_and_band(paths)
             means[arm] = [y for _, y in mean]
-            series.append(charts.Series(arm_words(arm), colour[arm], paths, mean, band))
+            series.append(charts.Series(arm_words(arm), color[arm], paths, mean, band))
             table += [[arm_words(arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > index for path in paths))]
                       for index, (x, y) in enumerate(mean)]  # fmt: skip
         chart = charts.curves(
@@ -45,10 +46,11 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], col
     return Section("curves", "How does accuracy develop during training?", finding, figures)
 
 
-def _val_images(runs: Sequence[PlottedRun]) -> str:
-    """Return the number of images of the selection split, which all runs of a study share, to begin a sentence."""
+def _selection_images(runs: Sequence[PlottedRun], selection: str) -> str:
+    """Return the number of images of the selection split, which all runs of a study share: "540 val images"."""
     counts = sorted({run.run.plan["facts"]["split_counts"].get("val", 0) for run in runs} - {0})
-    return f"{join_list(f'{count:,}' for count in counts)} images" if counts else "The images"
+    images = f"{join_list(f'{count:,}' for count in counts)} " if counts else ""
+    return f"{images}val images" if selection == "val" else f"{images}images of {selection}"
 
 
 def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
@@ -67,9 +69,9 @@ def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
     return f" The mean excludes runs that ended early: {'; '.join(shrinking)}." if shrinking else ""
 
 
-def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, selection: str) -> str:
+def _lead_words(means: Mapping[str, Sequence[float]], selected: str, selection: str) -> str:
     """Return in how many epochs the selected arm's mean is the highest, of those with at least two arms to compare."""
-    own, others = means[chosen], [mean for arm, mean in means.items() if mean and arm != chosen]
+    own, others = means[selected], [mean for arm, mean in means.items() if mean and arm != selected]
     if own and not others:
         return "is the only arm with a curve"
     longest = max(map(len, others), default=0)
@@ -88,7 +90,7 @@ def _lead_words(means: Mapping[str, Sequence[float]], chosen: str, selection: st
     return f"is ahead on {selection}{share}{until}"
 
 
-def standalone_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
+def standalone_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Section:
     """Return the val accuracy of runs outside a study, one line per run."""
     figures = []
     all_named = len(runs) <= MAX_NAMED_LINES
@@ -96,15 +98,15 @@ def standalone_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) ->
     first = {run.arm: run for run in reversed(runs)}  # of many runs only the first of each arm has a name
     plotted = sum(bool(run.epochs) for run in runs)
     caption = f"One line per run ({plotted})" if plotted > 1 else "The run"
-    caption += "." if all_named else ", in the colour of its arm."
+    caption += "." if all_named else ", in the color of its arm."
     caption += f" Without a finished epoch: {len(runs) - plotted} more." if plotted < len(runs) else ""
-    caption += f" {_val_images(runs)} of val select the epoch."
+    caption += f" The epoch is selected on {_selection_images(runs, 'val')}."
     caption += "" if all_epochs else " The table has the last epoch of each run; metrics.jsonl of a run has all."
     for unit, words in UNITS.items():
         curves = [(run, run.curve(unit, "accuracy")) for run in runs]
         series = [
-            charts.Series(run.name, colour[run.arm], [], curve) if all_named
-            else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", colour[run.arm], [curve])
+            charts.Series(run.name, color[run.arm], [], curve) if all_named
+            else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", color[run.arm], [curve])
             for run, curve in curves
         ]  # fmt: skip
         chart = charts.curves(series, x=words, y="val accuracy, %", label=f"Val accuracy over {words}", shares=True)
@@ -126,7 +128,7 @@ def best_epoch_words(run: PlottedRun) -> str:
     return f"Epoch {epoch:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
-def target_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section | None:
+def target_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section | None:
     """Return when runs reached the target on the selection split; None without a target.
 
     Runs that never reached it are shown where they ended.
@@ -135,14 +137,14 @@ def target_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colou
         return None
     figures = []
     percent = f"{100 * verdict['target']:.3g} %"
-    images = f"{_val_images(runs)} of {splits(verdict)[0]}".replace("The images", "the images")
+    images = _selection_images(runs, splits(verdict)[0])
     for unit, words in UNITS.items():
         rows, table = [], []
         for arm in verdict["arms"]:
             reached = [run["to_target"][unit] for run in arm["seeds"] if run["to_target"]]
             censored = [run[unit] for run in arm["seeds"] if not run["to_target"]]
             median = arm["to_target"][unit]["median"]
-            rows.append(charts.EventRow(arm_words(arm["name"]), colour[arm["name"]], reached, censored, median))
+            rows.append(charts.EventRow(arm_words(arm["name"]), color[arm["name"]], reached, censored, median))
             table.append([arm_words(arm["name"]), "not reached" if median is None else f"{median:g}",
                           f"{len(reached)} of {len(arm['seeds'])}"])  # fmt: skip
         chart = charts.events(rows, x=words, label=f"{words} to {percent} on {splits(verdict)[0]}")
@@ -156,13 +158,15 @@ def target_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], colou
 
 def _target_words(verdict: Mapping[str, Any], percent: str) -> str:
     """Return a sentence on the arms whose median run reaches the target first."""
-    medians = {arm["name"]: arm["to_target"]["epochs"]["median"] for arm in verdict["arms"]}
-    reached = {name: median for name, median in medians.items() if median is not None}
+    times = {arm["name"]: arm["to_target"]["epochs"] for arm in verdict["arms"]}
+    reached = {name: time for name, time in times.items() if time["median"] is not None}
     if not reached:
         return f"No arm's median run reaches {percent}"
-    earliest = min(reached.values())
-    when = f"after {earliest:g} epoch{'s' if earliest != 1 else ''}"
-    first = [arm_words(name) for name, median in reached.items() if median == earliest]
-    if len(first) == len(medians):
+    earliest = min(time["median"] for time in reached.values())
+    first_times = [time for time in reached.values() if time["median"] == earliest]
+    fewest = min(first_times, key=lambda time: time["reached"])
+    when = median_words(fewest, every_run=len(first_times) > 1 or fewest["reached"] == fewest["n"])
+    first = [arm_words(name) for name, time in reached.items() if time["median"] == earliest]
+    if len(first) == len(times):
         return f"The median run of every arm reaches {percent} {when}"
     return f"{capitalize(join_list(first))} reach{'es' if len(first) == 1 else ''} {percent} first, {when}"

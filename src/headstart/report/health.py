@@ -23,15 +23,15 @@ FROZEN_MARKER = -1.0  # stands for |∂L/∂h| of blocks without one because eve
 MAX_NOTES = 6  # arms with a note on why they have no figure of their gradients
 
 
-def rates_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section:
+def rates_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Section:
     """Return the learning rate of every run at each step."""
     series = []
     named: set[str] = set()
     for run in runs:
         distinct = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
-        least = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
-        paths = [[point for point in path if point[1] >= least] for path in distinct]
-        series.append(charts.Series("" if run.arm in named else arm_words(run.arm), colour[run.arm], paths))
+        min_rate = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
+        paths = [[point for point in path if point[1] >= min_rate] for path in distinct]
+        series.append(charts.Series("" if run.arm in named else arm_words(run.arm), color[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     base_rates = sorted({run.run.rate for run in runs})
@@ -42,8 +42,8 @@ def rates_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Sect
     table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
              for run in runs]  # fmt: skip
     caption = (
-        f"One line for each run ({len(runs)}), in the colour of its arm, on a logarithmic axis: the rate that the "
-        "optimizer had at each step. No images are involved."
+        f"One line for each run ({len(runs)}), in the color of its arm, on a logarithmic axis: the rate that the "
+        "optimizer had at each step."
     )
     figure = Figure(chart, caption, ["run", "rate", "optimizer", "schedule"], table, legend=legend_entries(series))
     return Section("rates", "What was the learning rate at each step?", finding, [figure])
@@ -111,7 +111,7 @@ def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedR
 
 
 def _gradient_figure(run: PlottedRun) -> Figure | None:
-    """Return |∂L/∂h| at the outputs of the blocks by epoch, coloured relative to the last block."""
+    """Return |∂L/∂h| at the outputs of the blocks by epoch, colored relative to the last block."""
     probes = [probe for probe in run.history.probes if probe["block_gradient_norm"]]
     probes = subsample(probes, MAX_EPOCH_COLUMNS)
     if len(probes) < 2:
@@ -125,7 +125,7 @@ def _gradient_figure(run: PlottedRun) -> Figure | None:
     chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
     caption = (
         f"{capitalize(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
-        "Colour: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
+        "Color: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
         "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column."
     )
     table = [[block, *row] for block, row in zip(blocks, texts, strict=True)]
@@ -133,7 +133,7 @@ def _gradient_figure(run: PlottedRun) -> Figure | None:
 
 
 def _relative_to_last(norms: Sequence[float | None]) -> list[float | None]:
-    """Return the norms relative to the last positive one as powers of ten, for the colours of `charts.Grid`."""
+    """Return the norms relative to the last positive one as powers of ten, for the colors of `charts.Grid`."""
     last = next((norm for norm in reversed(norms) if norm is not None and norm > 0), 1.0)
     return [
         math.nan if norm is None else None if norm == FROZEN_MARKER else math.log10(norm / last) if norm else -math.inf
@@ -150,7 +150,7 @@ def _one_digit(value: float) -> str:
     return f"{value:.0e}".replace("e+00", "").replace("e-0", "e-").replace("e+0", "e")
 
 
-def distance_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> Section | None:
+def distance_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Section | None:
     """Return how far each layer is from its initial weights after training, as the mean over the runs of an arm.
 
     Runs of one arm that differ in more than their seed have separate lines. None if no layer has a distance.
@@ -169,7 +169,7 @@ def distance_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> S
         if not mean:
             continue
         layers = list(distances[0])
-        series.append(charts.Series(name, colour[group[0].arm], paths, mean))
+        series.append(charts.Series(name, color[group[0].arm], paths, mean))
         medians[name] = median(y for _, y in mean)
         table += [[name, layers[int(index) - 1], _percent_words(percent).removesuffix(" %"), str(len(paths))]
                   for index, percent in mean]  # fmt: skip
@@ -184,8 +184,8 @@ def distance_section(runs: Sequence[PlottedRun], colour: Mapping[str, int]) -> S
     )
     caption = (
         f"Thin: each run ({sum(len(line.paths) for line in series)} in all). Thick: the mean of an arm. Distance of "
-        "each layer's weights from their initial values after the last epoch; no images are involved. Frozen layers "
-        "have no point. The table has the names of the layers."
+        "each layer's weights from their initial values after the last epoch. Frozen layers have no point. "
+        "The table has the names of the layers."
     )
     figure = Figure(chart, caption, ["arm", "layer", "%", "runs"], table, legend=legend_entries(series))
     return Section("distance", "How far do the layers move?", finding, [figure])

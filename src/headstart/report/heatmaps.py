@@ -51,7 +51,7 @@ def _search_figure(
     for name in names:
         row = [results[name].get(rate) for rate in columns]
         means = [
-            100 * sum(result["whole"]) / len(result["whole"]) if result and result["whole"] else None
+            100 * sum(result["full_runs"]) / len(result["full_runs"]) if result and result["full_runs"] else None
             for result in row
         ]  # fmt: skip
         values.append(means)
@@ -143,7 +143,7 @@ def standalone_rates_section(runs: Sequence[PlottedRun]) -> Section | None:
     )
     lengths = sorted({len(run.epochs) for run in runs if run.epochs})
     if len(lengths) > 1:
-        caption += f" Runs have {lengths[0]} to {lengths[-1]} epochs, which favours the longer ones."
+        caption += f" Runs have {lengths[0]} to {lengths[-1]} epochs, which favors the longer ones."
     table = [[row, f"{rate:g}", f"{sum(accuracies) / len(accuracies):.1f}", str(len(accuracies))]
              for row, by_rate in cells.items()
              for rate, accuracies in sorted(by_rate.items(), reverse=True)]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Histograms of weights and gradients over time as ridgelines, limited to the room on a page."""
+"""Histograms of weights and gradients over time as ridgelines, limited to the space on a page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HistogramPanel:
 
 
 def fit_histograms(
-    runs: Sequence[PlottedRun], first: Sequence[str] = (), room: int = MAX_HISTOGRAM_BYTES
+    runs: Sequence[PlottedRun], first: Sequence[str] = (), max_bytes: int = MAX_HISTOGRAM_BYTES
 ) -> HistogramPanel:
     """Return histograms that fit on a page.
 
@@ -46,18 +46,19 @@ def fit_histograms(
         runs: Runs of the page.
         first: Folder names of the runs that represent their arm, in order of preference. The first one starts the
             list.
-        room: Bytes of JSON available.
+        max_bytes: Bytes of JSON available.
     """
     preferred = first[0] if first else ""
     runs = sorted((run for run in runs if run.snapshots), key=lambda run: run.run.folder.name != preferred)
-    count = _fitting_snapshots(runs, room)
+    count = _fitting_snapshots(runs, max_bytes)
     if count >= min(ENOUGH_SNAPSHOTS, max((len(run.snapshots) for run in runs), default=0)):
         return HistogramPanel([_histograms(run, count) for run in runs])
     selected = _one_per_arm(runs, first)
-    while selected and not (count := _fitting_snapshots(selected, room)):
+    while selected and not (count := _fitting_snapshots(selected, max_bytes)):
         selected.pop()
     arms = len({run.arm for run in runs})
     shown = "one run of each arm" if len(selected) == arms else f"one run of each of {len(selected)} of {arms} arms"
+    shown = shown if selected else "no run, to limit its size"
     omitted = (
         f"This page has the histograms of {shown}. Those of all {len(runs)} runs are in their records, for TensorBoard."
     )
@@ -73,14 +74,14 @@ def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[Plott
     return [by_arm[arm] for arm in dict.fromkeys(run.arm for run in runs)]
 
 
-def _fitting_snapshots(runs: Sequence[PlottedRun], room: int) -> int:
+def _fitting_snapshots(runs: Sequence[PlottedRun], max_bytes: int) -> int:
     """Return how many snapshots of each layer fit: at most `MAX_SNAPSHOTS`, and 0 if fewer than `MIN_SNAPSHOTS` fit."""
     names = [
         layer for run in runs for kind in KINDS for layer in {name for line in run.snapshots for name in line[kind]}
     ]
     fixed = sum(LAYER_JSON_BYTES + _json_bytes(name) for name in names)
     fixed += sum(RUN_JSON_BYTES + _json_bytes(run.name) for run in runs)
-    count = int((room - fixed) / max(len(names) * (4 * -(-BINS // 3) + SNAPSHOT_JSON_BYTES), 1))
+    count = int((max_bytes - fixed) / max(len(names) * (4 * -(-BINS // 3) + SNAPSHOT_JSON_BYTES), 1))
     return 0 if count < MIN_SNAPSHOTS else min(MAX_SNAPSHOTS, count)
 
 
@@ -94,31 +95,32 @@ def _histograms(run: PlottedRun, count: int) -> dict[str, Any]:
 
 
 def ridges(
-    snapshots: Sequence[Mapping[str, Any]], kind: str, most: int = MAX_SNAPSHOTS
+    snapshots: Sequence[Mapping[str, Any]], kind: str, max_snapshots: int = MAX_SNAPSHOTS
 ) -> dict[str, dict[str, Any] | None]:
     """Return the histograms of each layer on a common scale.
 
     Args:
         snapshots: Snapshot lines of a run's record.
         kind: "weights" or "gradients".
-        most: Maximum number of histograms per layer.
+        max_snapshots: Maximum number of histograms per layer.
 
     Returns:
         By layer: ends of the scale `low` and `high`, `steps`, `epochs`, and `rows`, one row of `BINS` heights per
-        snapshot as bytes in base64, where 255 is the highest of the layer; `lost` is the number of snapshots without
-        a finite value. None for a layer without any finite value. Frozen layers have no gradients and are missing.
+        snapshot as bytes in base64, where 255 is the highest of the layer; `non_finite` is the number of snapshots
+        without a finite value. None for a layer without any finite value. Frozen layers have no gradients and are
+        missing.
     """
     by_layer: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
-    lost = Counter[str]()
+    non_finite = Counter[str]()
     for line in snapshots:
         for layer, histogram in line[kind].items():
             rows = by_layer.setdefault(layer, [])
             if histogram["counts"]:
                 rows.append((line, histogram))
             else:
-                lost[layer] += 1
+                non_finite[layer] += 1
     return {
-        layer: _ridge(subsample(rows, most)) | {"lost": lost[layer]} if rows else None
+        layer: _ridge(subsample(rows, max_snapshots)) | {"non_finite": non_finite[layer]} if rows else None
         for layer, rows in by_layer.items()
     }
 

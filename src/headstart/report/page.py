@@ -12,8 +12,9 @@ from typing import Any
 import jinja2
 
 from headstart.analysis.confusion import shown_classes
-from headstart.analysis.headline import headline_contrast, read_verdict
+from headstart.analysis.headline import headline_contrast
 from headstart.analysis.run_records import runs_at
+from headstart.analysis.status import read_verdict
 from headstart.analysis.wording import DETAIL_KEYS, arm_words, length_words, splits
 from headstart.report.cost import cost_section, time_span
 from headstart.report.curves import learning_section, standalone_section, target_section
@@ -24,7 +25,7 @@ from headstart.report.photos import Gallery, fit_gallery, load_gallery
 from headstart.report.provenance import declared_protocol, environment_rows, run_tables, train_command
 from headstart.report.sections import (
     Section,
-    arm_colours,
+    arm_colors,
     arms_section,
     condition_sections,
     difference_figure,
@@ -34,7 +35,7 @@ from headstart.report.series import PlottedRun, load_run, with_unique_names
 from headstart.report.svg import charts
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import write_atomic
-from headstart.text import capitalize, pluralize, points
+from headstart.text import capitalize, format_points, pluralize
 
 PAGE_NAME = "report.html"
 MAX_BYTES = 5_000_000  # size of a page
@@ -82,8 +83,8 @@ def _render_within_limit(
     if gallery:
         gallery = fit_gallery(gallery, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
         page = _render(content, gallery, run, HistogramPanel([]))
-    room = min(MAX_HISTOGRAM_BYTES, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
-    return _render(content, gallery, run, fit_histograms(runs, first, room))
+    max_bytes = min(MAX_HISTOGRAM_BYTES, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
+    return _render(content, gallery, run, fit_histograms(runs, first, max_bytes))
 
 
 def _render(content: Mapping[str, Any], gallery: Gallery | None, run: str, histograms: HistogramPanel) -> str:
@@ -113,41 +114,42 @@ def _preferred_runs(verdict: Mapping[str, Any] | None) -> list[str]:
 def _study_content(folder: Path, verdict: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, Any]:
     """Return the content of the page of a study with a verdict."""
     sentences = verdict["sentences"]
-    colour = arm_colours([arm["name"] for arm in verdict["arms"]], verdict["selected"])
+    color = arm_colors([arm["name"] for arm in verdict["arms"]], verdict["selected"])
     sections = [
-        arms_section(verdict, colour),
-        learning_section(runs, verdict, colour),
-        target_section(runs, verdict, colour),
-        *condition_sections(verdict, colour),
+        arms_section(verdict, color),
+        learning_section(runs, verdict, color),
+        target_section(runs, verdict, color),
+        *condition_sections(verdict, color),
         compared_rates_section(verdict),
         searched_rates_section(verdict),
-        cost_section(runs, verdict, colour),
-        rates_section(runs, colour),
+        cost_section(runs, verdict, color),
+        rates_section(runs, color),
     ]
     verdict_runs = list(chain(*group_by_arm(runs, verdict).values()))
     seeds = f"{verdict['n']} paired seeds" if verdict["n"] > 1 else "one seed"
     return {
-        "title": f"{sentences['headline']} headstart",
+        "title": f"{sentences['headline']} | headstart report",
         "kind": "Study of",
+        "how": "How was the study done?",
         "subject": Path(verdict["source"]).name,
         "headline": sentences["headline"],
         "lead": sentences["evidence"],
-        "difference": difference_figure(verdict, colour),
+        "difference": difference_figure(verdict, color),
         "next_steps": [sentences[key] for key in DETAIL_KEYS if key in sentences],
         "key_figures": _key_figures(verdict),
         "sections": _drop_missing(sections),
-        "training": _drop_missing([health_section(runs), distance_section(verdict_runs, colour)]),
+        "training": _drop_missing([health_section(runs), distance_section(verdict_runs, color)]),
         "protocol": f"{len(verdict['arms'])} arms, {seeds}, {length_words(verdict['budget'])}",
-        "notes": sentences.get("notes", ()),
+        "notes": sentences["notes"],
         "command_title": "Repeat the study",
         "command": f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
-        "limits": [sentences["limits"].removeprefix("Limits: ")],
+        "limits": [sentences["limits"]],
     }
 
 
 def _standalone_content(folder: Path, runs: Sequence[PlottedRun]) -> dict[str, Any]:
     """Return the content of the page of runs without a verdict."""
-    colour = arm_colours(list(dict.fromkeys(run.arm for run in runs)), "")
+    color = arm_colors(list(dict.fromkeys(run.arm for run in runs)), "")
     headline, lead = f"{len(runs)} runs outside a study, without a verdict", ""
     if unfinished := (folder / "study.toml").exists():
         headline = f"{pluralize(len(runs), 'run')} of a study without a verdict yet"
@@ -161,10 +163,11 @@ def _standalone_content(folder: Path, runs: Sequence[PlottedRun]) -> dict[str, A
         command_title, command = "Continue the study", f"headstart resume {shlex.quote(str(folder))}"
     elif len(runs) == 1 and (train := train_command(runs[0].run.folder)):
         command_title, command = "Repeat the run", train
-    sections = [standalone_section(runs, colour), standalone_rates_section(runs), rates_section(runs, colour)]
+    sections = [standalone_section(runs, color), standalone_rates_section(runs), rates_section(runs, color)]
     return {
-        "title": f"{folder.name} headstart",
+        "title": f"{folder.name} | headstart report",
         "kind": "Runs in",
+        "how": "How was the study done?" if unfinished else "How were these runs made?",
         "subject": folder.name,
         "headline": f"{headline}.",
         "lead": lead,
@@ -172,8 +175,8 @@ def _standalone_content(folder: Path, runs: Sequence[PlottedRun]) -> dict[str, A
         "next_steps": [],
         "key_figures": [],
         "sections": _drop_missing(sections),
-        "training": _drop_missing([health_section(runs), distance_section(runs, colour)]),
-        "protocol": "As declared in study.toml" if unfinished else "As in plan.json of each run",
+        "training": _drop_missing([health_section(runs), distance_section(runs, color)]),
+        "protocol": "As declared in study.toml" if unfinished else "The settings are in plan.json of each run",
         "notes": [],
         "command_title": command_title,
         "command": command,
@@ -207,7 +210,7 @@ def _gallery_content(gallery: Gallery, run: str) -> dict[str, Any]:
          gallery.mistakes, gallery.wrong - len(gallery.mistakes), gallery.mistake_paths),
         ("Least confident", f"Of all {gallery.total} images those with the smallest difference between the two most "
          "probable classes, whether correct or wrong.",
-         gallery.unsure, 0, []),
+         gallery.least_confident, 0, []),
     ]  # fmt: skip
     caption = f"The model of {run}, on {gallery.total} {gallery.split} images."
     if gallery.photo_count < len(gallery.photos):
@@ -260,14 +263,17 @@ def _key_figures(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if (contrast := headline_contrast(verdict)) is not None:
         arms = f"{arm_words(contrast['first'])} against {arm_words(contrast['second'])}"
         conditions = f"percentage points, {arms}, on {contrast['m']} images"
-        figures.append(("Difference", points(contrast["mean"], signed=True), conditions))
-    chosen = next(arm for arm in verdict["arms"] if arm["name"] == verdict["selected"])
-    if chosen["to_target"]:
-        epochs = chosen["to_target"]["epochs"]
+        figures.append(("Difference", format_points(contrast["mean"], signed=True), conditions))
+    selected = next(arm for arm in verdict["arms"] if arm["name"] == verdict["selected"])
+    if selected["to_target"]:
+        epochs = selected["to_target"]["epochs"]
         not_defined = f"{epochs['reached']} of {verdict['n']} runs reached it"
         value = not_defined if epochs["median"] is None else f"{epochs['median']:g}"
-        target = f"{arm_words(chosen['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
-        conditions = f"{target}, {'median of ' + str(verdict['n']) + ' seeds' if verdict['n'] > 1 else 'one seed'}"
+        target = f"{arm_words(selected['name'])}: {100 * verdict['target']:.3g} % on {splits(verdict)[0]}"
+        runs_words = f"median of {verdict['n']} seeds" if verdict["n"] > 1 else "one seed"
+        if epochs["median"] is not None and epochs["reached"] < epochs["n"]:
+            runs_words = f"median; reached on {epochs['reached']} of {pluralize(epochs['n'], 'seed')}"
+        conditions = f"{target}, {runs_words}"
         figures.append(("Epochs to target", value, conditions))
     seconds = sum(part["seconds"] for part in verdict["cost"].values())
     runs = sum(part["runs"] for part in verdict["cost"].values())

@@ -40,7 +40,7 @@ class Gallery:
         counts: Confusion matrix [true][predicted].
         cells: Photos of each cell "true-predicted", as indices into `photos`.
         mistakes: Worst mistakes, as indices into `photos`.
-        unsure: Least confident predictions, as indices into `photos`.
+        least_confident: Least confident predictions, as indices into `photos`.
         photos: Photos of index.json, each with its data URL `src` and optionally that of its heat map, `map_src`.
         filters: Data URLs of the filters of the first convolution, "before" and "after" training.
         paths: Paths of the images of each cell. After `fit_gallery` only those of images without a photo in the cell.
@@ -52,7 +52,7 @@ class Gallery:
     counts: list[list[int]]
     cells: dict[str, list[int]]
     mistakes: list[int]
-    unsure: list[int]
+    least_confident: list[int]
     photos: list[dict[str, Any]]
     filters: dict[str, str]
     paths: dict[str, list[str]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Gallery:
     @property
     def photo_count(self) -> int:
         """Number of photos in the lists and cells."""
-        return len({*self.mistakes, *self.unsure, *chain(*self.cells.values())})
+        return len({*self.mistakes, *self.least_confident, *chain(*self.cells.values())})
 
     @property
     def wrong(self) -> int:
@@ -90,11 +90,11 @@ class Gallery:
         photo = self.photos[number]
         true, predicted = isolate_bidi(self.classes[photo["true"]]), isolate_bidi(self.classes[photo["predicted"]])
         outcome = "correct" if true == predicted else f"true class: {true}"
-        text = f"predicted {predicted}, {100 * photo['sure']:.0f}\u00a0%; {outcome}"
+        text = f"predicted {predicted}, {100 * photo['confidence']:.0f}\u00a0%; {outcome}"
         return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
 
 
-def fit_gallery(gallery: Gallery, room: int) -> Gallery:
+def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
     """Return the gallery with as many photos and paths as fit on a page.
 
     The lists come first, alternately, then the cells in turn, mistakes before correct predictions. Cells that the page
@@ -102,7 +102,7 @@ def fit_gallery(gallery: Gallery, room: int) -> Gallery:
 
     Args:
         gallery: All photos of a run.
-        room: Bytes available on the page.
+        max_bytes: Bytes available on the page.
     """
 
     def size(number: int, *, with_map: bool) -> int:
@@ -111,43 +111,48 @@ def fit_gallery(gallery: Gallery, room: int) -> Gallery:
         texts = 6 * (2 * len(tile["text"]) + len(tile["key"]))
         return len(tile["src"]) + with_map * len(tile["map"]) + texts + PHOTO_MARKUP_BYTES
 
-    selected: dict[str, list[int]] = {name: [] for name in ("mistakes", "unsure", *gallery.cells)}
+    selected: dict[str, list[int]] = {name: [] for name in ("mistakes", "least_confident", *gallery.cells)}
     shown = [f"{true}-{predicted}" for true, predicted in shown_cells(gallery.counts)]
     cells = {cell: gallery.cells[cell] for cell in shown if cell in gallery.cells}
-    candidates = [*round_robin({"mistakes": gallery.mistakes, "unsure": gallery.unsure}), *round_robin(cells)]
-    free = min(room, MAX_PHOTO_BYTES)
+    candidates = [
+        *round_robin({"mistakes": gallery.mistakes, "least_confident": gallery.least_confident}),
+        *round_robin(cells),
+    ]
+    free = min(max_bytes, MAX_PHOTO_BYTES)
     for name, number in candidates:
-        needed = size(number, with_map=name in ("mistakes", "unsure"))
+        needed = size(number, with_map=name in ("mistakes", "least_confident"))
         if needed > free:
             break
-        free, room = free - needed, room - needed
+        free, max_bytes = free - needed, max_bytes - needed
         selected[name].append(number)
     cells = {cell: selected[cell] for cell in gallery.cells}
-    fitting = replace(gallery, mistakes=selected["mistakes"], unsure=selected["unsure"], cells=cells)
-    return _with_paths(fitting, shown, min(room, MAX_PATH_BYTES))
+    fitting = replace(gallery, mistakes=selected["mistakes"], least_confident=selected["least_confident"], cells=cells)
+    return _with_paths(fitting, shown, min(max_bytes, MAX_PATH_BYTES))
 
 
-def _with_paths(gallery: Gallery, shown: Sequence[str], room: int) -> Gallery:
-    """Add the paths of images without a photo: of mistakes in half of the room, then cell by cell."""
+def _with_paths(gallery: Gallery, shown: Sequence[str], max_bytes: int) -> Gallery:
+    """Add the paths of images without a photo: of mistakes in half of `max_bytes`, then cell by cell."""
     listed = {gallery.photos[number]["key"] for number in gallery.mistakes}
     wrong = chain(*(paths for cell, paths in gallery.paths.items() if len(set(cell.split("-"))) > 1))
-    mistake_paths = _fitting_paths((path for path in wrong if path not in listed), room // 2)
-    room -= sum(map(_path_bytes, mistake_paths))
+    mistake_paths = _fitting_paths((path for path in wrong if path not in listed), max_bytes // 2)
+    max_bytes -= sum(map(_path_bytes, mistake_paths))
     paths = {}
     for cell in shown:
         with_photo = {gallery.photos[number]["key"] for number in gallery.cells.get(cell, ())}
-        paths[cell] = _fitting_paths((path for path in gallery.paths.get(cell, ()) if path not in with_photo), room)
-        room -= sum(map(_path_bytes, paths[cell]))
+        paths[cell] = _fitting_paths(
+            (path for path in gallery.paths.get(cell, ()) if path not in with_photo), max_bytes
+        )
+        max_bytes -= sum(map(_path_bytes, paths[cell]))
     paths = {cell: cell_paths for cell, cell_paths in paths.items() if cell_paths}
     return replace(gallery, mistake_paths=mistake_paths, paths=paths)
 
 
-def _fitting_paths(paths: Iterable[str], room: int) -> list[str]:
-    """Return the first paths that fit in `room` bytes."""
+def _fitting_paths(paths: Iterable[str], max_bytes: int) -> list[str]:
+    """Return the first paths that fit in `max_bytes` bytes."""
     fitting = []
     for path in paths:
-        room -= _path_bytes(path)
-        if room < 0:
+        max_bytes -= _path_bytes(path)
+        if max_bytes < 0:
             break
         fitting.append(path)
     return fitting
@@ -176,9 +181,14 @@ def load_gallery(run: Path) -> Gallery | None:
             }
             lists = index["lists"]
             gallery = Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
-                              lists["unsure"], index["photos"], filters)  # fmt: skip
+                              lists["least_confident"], index["photos"], filters)  # fmt: skip
             gallery = replace(gallery, paths=_image_paths(run, gallery.split))
-            numbers = (*range(len(gallery.photos)), *gallery.mistakes, *gallery.unsure, *chain(*gallery.cells.values()))
+            numbers = (
+                *range(len(gallery.photos)),
+                *gallery.mistakes,
+                *gallery.least_confident,
+                *chain(*gallery.cells.values()),
+            )
             for number in numbers:
                 gallery.tile(number)
             _ = gallery.pairs
@@ -200,7 +210,7 @@ def _image_paths(run: Path, split: str) -> dict[str, list[str]]:
 
 
 def draw_filters(weights: npt.NDArray[np.float32]) -> bytes:
-    """Return filters [n, 3, k, k] as one PNG: grey is 0, and the largest absolute weight has full colour."""
+    """Return filters [n, 3, k, k] as one PNG: gray is 0, and the largest absolute weight has full color."""
     scaled = weights / max(float(np.abs(weights).max()), 1e-12)
     tiles = ((scaled + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
     tiles = np.pad(

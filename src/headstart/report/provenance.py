@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.wording import arm_words, length_words
+from headstart.analysis.wording import arm_words, length_words, splits
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import ResolvedFacts, RunConfig, fields, read_plan
+from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields, read_plan
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
 from headstart.report.series import PlottedRun
@@ -19,12 +19,12 @@ from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import read_json
 from headstart.text import join_list
 
-RUN_HEADER = ("run", "state", "rate", "best epoch", "val in fp32, %", "test, %", "folder")
-SEARCH_HEADER = ("arm", "seed", "rate", "length", "state", "best val, %", "folder")
+RUN_HEADER = ("run", "state", "learning rate", "best epoch", "best epoch: val, %", "test, %", "folder")
+SEARCH_HEADER = ("arm", "seed", "learning rate", "length", "state", "best val, %", "folder")
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
 SEARCH_WORDS = {
     "shared": "one rate for each arm, searched on separate seeds before the comparison",
-    "per-seed": "one rate for each arm and seed, searched on the seed's own val",
+    "per-seed": "one rate for each arm and seed, searched on {selection} of the seed",
     "off": "none: the rates are those of the plan",
 }
 
@@ -62,14 +62,23 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
         spec = read_study(folder)
     except HeadstartError as error:
         return DeclaredProtocol(problem=f"{error.message} {error.hint}")
-    return DeclaredProtocol(_protocol_rows(spec), path.read_text(encoding="utf-8"))
+    return DeclaredProtocol(_protocol_rows(spec, _splits(folder)), path.read_text(encoding="utf-8"))
 
 
-def _protocol_rows(spec: StudySpec) -> list[tuple[str, str]]:
+def _splits(folder: Path) -> tuple[str, str]:
+    """Return the data's names of the selection split and the evaluation split of a study."""
+    path = folder / "variants.json"
+    variants = read_json(path) if path.exists() else {}
+    declared = next((facts["declared"] for facts in variants.values()), "")
+    return splits({"evaluation": {"declared": declared}})
+
+
+def _protocol_rows(spec: StudySpec, split_names: tuple[str, str]) -> list[tuple[str, str]]:
     """Return the names and values of the protocol that are set."""
+    selection, evaluation = split_names
     protocol, recipe = spec.protocol, spec.plan.recipe
     first, second = protocol.contrast([variant.name for variant in spec.variants])
-    seeds = list(spec.seeds)
+    seeds = list(spec.seed_range)
     rows = {
         "arms": join_list(dict.fromkeys(arm_words(variant.name.partition(",")[0]) for variant in spec.variants)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
@@ -77,14 +86,14 @@ def _protocol_rows(spec: StudySpec) -> list[tuple[str, str]]:
         "metric": {"balanced": "balanced accuracy: the mean accuracy of the classes"}.get(
             protocol.metric, protocol.metric
         )
-        + "; model selection on val, final evaluation on test",
+        + f"; model selection on {selection}, final evaluation on {evaluation}",
         "equivalence margin": f"±{100 * protocol.margin_width:g} percentage points",
-        "target": f"{100 * protocol.target:g} % on the selection split" if protocol.target else "none",
+        "target": f"{100 * protocol.target:g} % on {selection}" if protocol.target else "none",
         "seeds": f"{len(seeds)}, paired: {_range_words(seeds)}",
         "interim analyses": f"after {join_list(map(str, protocol.interim))} seeds" if protocol.interim else "",
         "length of a run": join_list(length_words(str(budget)) for budget in spec.budgets),
         "share of the training photos": join_list(f"{100 * share:g} %" for share in protocol.fractions),
-        **_search_rows(spec),
+        **_search_rows(spec, selection),
         "length of source training": length_words(str(spec.source_epochs))
         if any("source:" in arm for arm in protocol.arms)
         else "",
@@ -97,20 +106,20 @@ def _protocol_rows(spec: StudySpec) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows.items() if value]
 
 
-def _search_rows(spec: StudySpec) -> dict[str, str]:
+def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
     """Return how learning rates are searched, by name."""
     protocol = spec.protocol
     if "lr" in protocol.vary:
         return {"learning-rate search": "none: the study compares learning rates"}
-    if not spec.searched:
+    if not spec.searches_lr:
         return {"learning-rate search": SEARCH_WORDS["off"]}
     rows = {
-        "learning-rate search": SEARCH_WORDS[protocol.search],
+        "learning-rate search": SEARCH_WORDS[protocol.search].format(selection=selection),
         "learning-rate grid": f"{join_list(f'{rate:g}' for rate in protocol.grid)}; the best "
         f"{protocol.survivors} of an arm after the rung are trained in full",
     }
     if protocol.search == "shared":
-        rows["seeds of the search"] = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seeds)}"
+        rows["seeds of the search"] = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seed_range)}"
     return rows
 
 
@@ -170,7 +179,7 @@ def train_command(folder: Path) -> str:
     try:
         plan = read_plan(folder).model_copy(update={"facts": ResolvedFacts()})
         settings: dict[str, Any] = {}
-        for names in (SETS_DEFAULTS, fields()):
+        for names in (SETS_DEFAULTS, plan_fields()):
             defaults = resolve_settings({"source": plan.data.source, **settings}).plan
             settings |= {name: value for name in names if (value := _value(plan, name)) != _value(defaults, name)}
         words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in settings.items()}
@@ -184,7 +193,7 @@ def train_command(folder: Path) -> str:
 
 
 def _value(plan: RunConfig, name: str) -> Any:
-    return getattr(getattr(plan, fields()[name][0]), name)
+    return getattr(getattr(plan, plan_fields()[name][0]), name)
 
 
 def _flag_words(value: Any) -> str:
@@ -204,19 +213,19 @@ def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, str]]:
 
 def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
     facts, start = plan["facts"], plan["arm"]["start"]
-    weights, licence = facts["weights_sha256"], _licence(run)
+    weights, license = facts["weights_sha256"], _license(run)
     return {
         "data": plan["data"]["source"],
         "fingerprint of the data": facts["fingerprint"],
         "photos": ", ".join(f"{name} {count:,}" for name, count in facts["split_counts"].items()),
         "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts["class_counts"].items()),
         **({f"sha256 of {start}": weights} if weights else {}),
-        **({f"licence of {start}": licence} if licence else {}),
+        **({f"license of {start}": license} if license else {}),
         **{name: str(value) for name, value in machine.items()},
     }
 
 
-def _licence(run: PlottedRun) -> str:
-    """Return the licence of a run's initial weights from its model's config.json, or "" if it names none."""
+def _license(run: PlottedRun) -> str:
+    """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
     config = run.run.folder / "model" / "config.json"
     return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
-from scipy import stats
 
 from headstart.analysis.headline import headline_contrast
+from headstart.analysis.statistics import t_interval
 from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, splits
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.text import capitalize, join_list, level_words, points
+from headstart.text import capitalize, format_level, format_points, join_list
 
-COLOUR_COUNT = 6
-GREY, BLUE = 0, 1  # the first arm from scratch, and the selected arm
+COLOR_COUNT = 6
+GRAY, BLUE = 0, 1  # the first arm from scratch, and the selected arm
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Figure:
         header: Column names of the table of numbers.
         rows: Rows of this table.
         choice: Name of the figure if the section has several, of which the reader selects one.
-        legend: Names and colours of the lines, for screens on which they have no names at their ends.
+        legend: Names and colors of the lines, for screens on which they have no names at their ends.
     """
 
     chart: Markup
@@ -65,30 +65,30 @@ class Section:
 
 
 def legend_entries(series: Sequence[charts.Series]) -> list[tuple[str, int]]:
-    """Return the names and colours of the named lines."""
-    return [(line.name, line.colour) for line in series if line.name]
+    """Return the names and colors of the named lines."""
+    return [(line.name, line.color) for line in series if line.name]
 
 
-def arm_colours(arms: Sequence[str], chosen: str) -> dict[str, int]:
-    """Return the colour of each arm.
+def arm_colors(arms: Sequence[str], selected: str) -> dict[str, int]:
+    """Return the color of each arm.
 
-    The first arm from scratch is grey, the arm `chosen` by model selection is blue. The others take the remaining
-    colours, which repeat after the last of `COLOUR_COUNT`.
+    The first arm from scratch is gray, the arm `selected` on val is blue. The others take the remaining colors, which
+    repeat after the last of `COLOR_COUNT`.
     """
-    colour: dict[str, int] = {}
+    color: dict[str, int] = {}
     free = 2
     for arm in arms:
-        if arm == chosen:
-            colour[arm] = BLUE
-        elif arm.startswith("scratch") and GREY not in colour.values():
-            colour[arm] = GREY
+        if arm == selected:
+            color[arm] = BLUE
+        elif arm.startswith("scratch") and GRAY not in color.values():
+            color[arm] = GRAY
         else:
-            colour[arm] = free
-            free = free + 1 if free + 1 < COLOUR_COUNT else 2
-    return colour
+            color[arm] = free
+            free = free + 1 if free + 1 < COLOR_COUNT else 2
+    return color
 
 
-def difference_figure(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Figure | None:
+def difference_figure(verdict: Mapping[str, Any], color: Mapping[str, int]) -> Figure | None:
     """Return the contrast of the headline with its interval, its seeds and the margin; None without a contrast."""
     contrast = headline_contrast(verdict)
     if contrast is None:
@@ -97,33 +97,33 @@ def difference_figure(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> 
     first, second = accuracy[contrast["first"]], accuracy[contrast["second"]]
     differences = [100 * (first[seed] - second[seed]) for seed in sorted(first)]
     mean, low, high = (100 * contrast[name] for name in ("mean", "low", "high"))
-    row = charts.IntervalRow("", colour[contrast["first"]], mean, low, high, differences)
+    row = charts.IntervalRow("", color[contrast["first"]], mean, low, high, differences)
     words = f"{arm_words(contrast['first'])} minus {arm_words(contrast['second'])}"
-    limits = f"from {points(contrast['low'])} to {points(contrast['high'])}"
-    label = f"{words}: {points(contrast['mean'], signed=True)} percentage points, {limits}"
+    limits = f"from {format_points(contrast['low'])} to {format_points(contrast['high'])}"
+    label = f"{words}: {format_points(contrast['mean'], signed=True)} percentage points, {limits}"
     margin = 100 * verdict["margin"]
     chart = charts.intervals([row], unit=f"percentage points, {words}", label=label, margin=margin, zero=True)
     caption = (
-        f"Large dot: mean difference. Bar: {level_words(contrast['level'])} interval. Small dots: the {contrast['n']} "
-        f"paired seeds. Shaded: the equivalence margin of ±{points(verdict['margin'])} percentage points. "
+        f"Large dot: mean difference. Bar: {format_level(contrast['level'])} interval. Small dots: the {contrast['n']} "
+        f"paired seeds. Shaded: the equivalence margin of ±{format_points(verdict['margin'])} percentage points. "
         f"{contrast['m']} {evaluation_images(verdict)}."
     )
     rows = [[str(seed), f"{value:+.1f}"] for seed, value in zip(sorted(first), differences, strict=True)]
     return Figure(chart, caption, ["seed", "difference in percentage points"], rows)
 
 
-def arms_section(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Section:
+def arms_section(verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section:
     """Return the accuracy of each arm, with all seeds."""
     rows, table = [], []
     for arm in sorted(verdict["arms"], key=lambda arm: -arm["test"]):
         values = [100 * run["test"] for run in arm["seeds"]]
         several = len(values) > 1
-        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if several else 0.0
         mean = 100 * arm["test"]
-        low, high = max(mean - half, 0.0), min(mean + half, 100.0)  # accuracies are within 0 to 100 %
+        low, high = t_interval(values) if several else (mean, mean)
+        low, high = max(low, 0.0), min(high, 100.0)  # accuracies are within 0 to 100 %
         interval = f"{low:.1f} to {high:.1f}" if several else "–"
         rows.append(
-            charts.IntervalRow(arm_words(arm["name"]), colour[arm["name"]], mean, low, high, values,
+            charts.IntervalRow(arm_words(arm["name"]), color[arm["name"]], mean, low, high, values,
                                arm["name"] == verdict["selected"])
         )  # fmt: skip
         table.append([arm_words(arm["name"]), f"{mean:.1f}", interval,
@@ -147,7 +147,7 @@ def arms_section(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> Secti
     return Section("arms", "How accurate is each arm?", finding, [Figure(chart, caption, header, table)], others)
 
 
-def condition_sections(verdict: Mapping[str, Any], colour: Mapping[str, int]) -> list[Section]:
+def condition_sections(verdict: Mapping[str, Any], color: Mapping[str, int]) -> list[Section]:
     """Return a section over shares of the labels and one over budgets, each if the study has several of them."""
     conditions = [*verdict["conditions"], verdict]
     metric = metric_words(verdict)
@@ -160,7 +160,7 @@ def condition_sections(verdict: Mapping[str, Any], colour: Mapping[str, int]) ->
     by_share = [condition for condition in conditions if condition["budget"] == verdict["budget"]]
     if len(by_share) > 1:
         xs = [float(condition["counts"]["train"]) for condition in by_share]
-        figure = _condition_figure(xs, by_share, colour, metric, "training photos", caption)
+        figure = _condition_figure(xs, by_share, color, metric, "training photos", caption)
         finding = verdict["sentences"].get("labels") or f"From {xs[0]:.0f} to {xs[-1]:.0f} training photos"
         sections.append(Section("labels", "How many labels are needed?", finding, [figure]))
     by_budget = [condition for condition in conditions if condition["fraction"] == verdict["fraction"]]
@@ -168,7 +168,7 @@ def condition_sections(verdict: Mapping[str, Any], colour: Mapping[str, int]) ->
         images = [sum(run["images"] for arm in condition["arms"] for run in arm["seeds"]) for condition in by_budget]
         runs = [sum(len(arm["seeds"]) for arm in condition["arms"]) for condition in by_budget]
         means = [total / count for total, count in zip(images, runs, strict=True)]
-        figure = _condition_figure(means, by_budget, colour, metric, "training images of a run", caption)
+        figure = _condition_figure(means, by_budget, color, metric, "training images of a run", caption)
         leaders = [
             f"{arm_words(condition['selected'])} after {length_words(condition['budget'])}" for condition in by_budget
         ]
@@ -180,7 +180,7 @@ def condition_sections(verdict: Mapping[str, Any], colour: Mapping[str, int]) ->
 def _condition_figure(
     xs: Sequence[float],
     conditions: Sequence[Mapping[str, Any]],
-    colour: Mapping[str, int],
+    color: Mapping[str, int],
     metric: str,
     x: str,
     caption: str,
@@ -194,7 +194,7 @@ def _condition_figure(
                 by_seed.setdefault(run["seed"], []).append((value, 100 * run["test"]))
         paths = [path for path in by_seed.values() if len(path) == len(xs)]
         mean, band = mean_and_band(paths)
-        series.append(charts.Series(arm_words(name), colour[name], paths, mean, band))
+        series.append(charts.Series(arm_words(name), color[name], paths, mean, band))
         table += [[arm_words(name), f"{value:,.0f}", f"{accuracy:.1f}"] for value, accuracy in mean]
     chart = charts.curves(
         series, x=x, y=f"{metric}, %", label=f"{capitalize(metric)} over {x}", log_x=True, shares=True

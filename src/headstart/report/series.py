@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from headstart.analysis.run_records import RunRecord, epoch_score
+from headstart.analysis.run_records import RunRecord, elapsed, epoch_score
+from headstart.analysis.statistics import t_interval
 from headstart.analysis.wording import arm_words, length_words
 from headstart.diagnostics.history import History
 from headstart.storage.journal import read_lines
@@ -48,14 +47,9 @@ class PlottedRun:
             unit: "epochs", "images" or "seconds".
             metric: "accuracy" or "balanced".
         """
-        points, seconds = [], 0.0
-        for line in self.epochs:
-            seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
-            x = {
-                "epochs": float(line["epoch"]),
-                "images": float(line["step"] * self.run.plan["recipe"]["batch_size"]),
-                "seconds": round(seconds, 2),
-            }[unit]
+        points = []
+        for line, images, seconds in elapsed(self.epochs, self.run.plan["recipe"]["batch_size"]):
+            x = {"epochs": float(line["epoch"]), "images": float(images), "seconds": round(seconds, 2)}[unit]
             points.append((x, 100 * epoch_score(line, metric)))
         return points
 
@@ -117,9 +111,8 @@ def mean_and_band(
     for index in range(max(map(len, paths), default=0)):
         active = [path for path in paths if len(path) > index]
         x += float(np.mean([path[index][0] - (path[index - 1][0] if index else 0.0) for path in active]))
-        values = np.array([path[index][1] for path in active])
-        mean.append((x, float(values.mean())))
+        values = [path[index][1] for path in active]
+        mean.append((x, float(np.mean(values))))
         if len(active) > 1:
-            half = float(stats.t.ppf(0.975, len(active) - 1)) * values.std(ddof=1) / math.sqrt(len(active))
-            band.append((x, float(values.mean() - half), float(values.mean() + half)))
+            band.append((x, *t_interval(values)))
     return mean, band

@@ -12,7 +12,7 @@ from typing import Any
 from headstart.analysis.run_records import RunRecord, runs_at
 from headstart.analysis.wording import arm_words, length_words, network_words
 from headstart.config.duration import Duration
-from headstart.diagnostics.checks import findings, healthy_words
+from headstart.diagnostics.checks import describe_healthy, findings
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read_history
 from headstart.storage.journal import read_lines
@@ -63,13 +63,13 @@ def diagnose(folder: Path) -> list[Diagnosis]:
 def _diagnose_run(run: RunRecord) -> Diagnosis:
     history = read_history(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
     run_findings = tuple(findings(history))
-    healthy = "" if any(finding.unhealthy for finding in run_findings) else healthy_words(history)
+    healthy = "" if any(finding.unhealthy for finding in run_findings) else describe_healthy(history)
     epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
     network = network_words(run.plan["network"])
     return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
 
 
-def sentences(diagnoses: Sequence[Diagnosis]) -> list[str]:
+def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
     """Return the findings as lines of text.
 
     Runs that differ only in their seeds share a title. A finding that several of them have is stated once, for the

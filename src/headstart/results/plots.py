@@ -63,7 +63,7 @@ class Plots:
         """
         if over not in curves.UNITS:
             raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(curves.UNITS)}.")
-        section = curves.learning_section(self._runs, self._verdict, self._colours)
+        section = curves.learning_section(self._runs, self._verdict, self._colors)
         return _chart(section, list(curves.UNITS).index(over))
 
     def grid(self) -> Chart:
@@ -111,7 +111,7 @@ class Plots:
         gallery = photos.load_gallery(self._exported)
         if gallery is None:
             raise UsageError("The study has no images of mistakes.", f"Resume it: headstart resume {self._folder}.")
-        images = [gallery.tile(index) for index in gallery.mistakes or gallery.unsure]
+        images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
         items = [
             PHOTO.format(
                 src=image["src"], text=image["text"], map=HEAT_MAP.format(image["map"]) if image["map"] else ""
@@ -128,8 +128,8 @@ class Plots:
         return series.with_unique_names([series.load_run(run) for run in main])
 
     @property
-    def _colours(self) -> Mapping[str, int]:
-        return sections.arm_colours([arm["name"] for arm in self._verdict["arms"]], self._verdict["selected"])
+    def _colors(self) -> Mapping[str, int]:
+        return sections.arm_colors([arm["name"] for arm in self._verdict["arms"]], self._verdict["selected"])
 
     @property
     def _exported(self) -> Path:

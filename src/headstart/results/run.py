@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from headstart.analysis.confusion import confusion_balanced_accuracy
 from headstart.artifacts.model_folder import read_model
 from headstart.config.run_config import read_plan
 from headstart.errors import ModelFileError
@@ -81,6 +82,13 @@ class Run:
         return f"<h4>{title}</h4><p>{html.escape(' '.join(sentences))}</p>{table}<p><code>{folder}</code></p>"
 
 
+def _val_rank(run: Run) -> tuple[float, float]:
+    """Return the key that orders runs: the metric on val that selected their best epoch, then the lower loss."""
+    val = run.result["val"]
+    balanced = run.plan.recipe.select == "balanced"
+    return (confusion_balanced_accuracy(val["confusion"]) if balanced else val["accuracy"], -val["loss"])
+
+
 def find_model(path: Path) -> Path:
     """Return the model folder of a path.
 
@@ -99,7 +107,7 @@ def find_model(path: Path) -> Path:
     if len({run.plan.facts.class_names for run in finished}) > 1:
         raise ModelFileError(f"The runs in {path} have different classes.", "Name one of these runs.")
     if finished:  # model selection is on val, never on test
-        best = max(finished, key=lambda run: (run.result["val"]["accuracy"], -run.result["val"]["loss"]))
+        best = max(finished, key=_val_rank)
         return best.folder / "model"
     raise ModelFileError(
         f"There is no model and no finished run in {path}.",

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from headstart.analysis.headline import flip_contrast, read_verdict
+from headstart.analysis.headline import flip_contrast
 from headstart.analysis.run_records import runs_in
+from headstart.analysis.status import read_verdict
 from headstart.analysis.wording import arm_words, paragraph
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
@@ -93,13 +94,13 @@ class Study:
                     if {contrast["first"], contrast["second"]} == {first, second}:
                         return flip_contrast(contrast, first)
         arms = join_list(arm["name"] for arm in self.verdict["arms"])
-        available = join_list(
+        choice = " or ".join(
             f"budget {condition['budget']!r} with fraction {condition['fraction']:g}" for condition in conditions
         )
         raise UsageError(
             f"The study has no contrast of {first!r} and {second!r} for budget {requested[0]!r} "
             f"and fraction {requested[1]:g}.",
-            f"Its arms are {arms}; it has {available}.",
+            f"Choose two of the arms {arms}, and {choice}.",
         )
 
     def _arm(self, name: str) -> str:

@@ -44,7 +44,7 @@ def run_job(job: dict[str, Any], reporter: Reporter) -> list[Path]:
     requests = [(RunConfig.model_validate(item["plan"]), item["role"]) for item in job["runs"]]
     head_groups: dict[str, list[RunRequest]] = {}
     for plan, role in requests:
-        if (key := heads_runner.group(plan)) is not None:
+        if (key := heads_runner.stack_key(plan)) is not None:
             head_groups.setdefault(key, []).append((plan, role))
     head_folders: dict[str, Path] = {}
     for key, group in head_groups.items():
@@ -55,14 +55,14 @@ def run_job(job: dict[str, Any], reporter: Reporter) -> list[Path]:
     ]
 
 
-def bundles(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
+def group_into_jobs(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
     """Return the runs of each job, in order, each plan once.
 
     Heads on one backbone are in one job; every other run has its own.
     """
     jobs: dict[str, dict[str, RunRequest]] = {}
     for plan, role in requests:
-        jobs.setdefault(heads_runner.group(plan) or plan.hash, {}).setdefault(plan.hash, (plan, role))
+        jobs.setdefault(heads_runner.stack_key(plan) or plan.hash, {}).setdefault(plan.hash, (plan, role))
     return [list(job.values()) for job in jobs.values()]
 
 
@@ -122,7 +122,7 @@ def _run_single(parent: Path, plan: RunConfig, role: dict[str, Any], until: int 
                 claim(record)
                 folder = runner.resume(record.folder, reporter, until=until)
             else:
-                folder = runner.start(plan, parent, reporter, until=until, role=role)
+                folder = runner.run_new(plan, parent, reporter, until=until, role=role)
         except DivergedError:
             folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     register_finished(folder, plan, until)

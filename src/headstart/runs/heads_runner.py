@@ -39,9 +39,9 @@ from headstart.telemetry.run_logger import RunLogger
 from headstart.telemetry.tensor_stats import SnapshotFields, empty_fields, histogram, measure_gradient, measure_update
 from headstart.training import batched_heads, events, scoring
 from headstart.training.batched_heads import HeadResult, HeadSnapshot, HeadSpec
-from headstart.training.checkpoint import tensor_bytes
 from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
 from headstart.training.setup import TrainingSetup, evaluation_cache, prepare_heads
+from headstart.weights.files import tensor_bytes
 
 # The recipe fields in which heads on one backbone may differ. All other fields must be equal.
 HEAD_FIELDS = {
@@ -50,7 +50,7 @@ HEAD_FIELDS = {
 }  # fmt: skip
 
 
-def group(plan: RunConfig) -> str | None:
+def stack_key(plan: RunConfig) -> str | None:
     """Return a key that is equal for complete plans whose heads can be trained together; None if they cannot be."""
     recipe = plan.recipe
     if plan.arm.tuning != "frozen" or recipe.mixup or recipe.ema or recipe.patience:
@@ -81,7 +81,7 @@ def run_heads(
     done: Collection[str] = (),
     unfinished: Mapping[str, Path],
 ) -> dict[str, Path]:
-    """Train the heads of complete plans that have one `group`. Runs that diverge are recorded like the others.
+    """Train the heads of complete plans that have one `stack_key`. Runs that diverge are recorded like the others.
 
     Args:
         requests: Each run's complete plan and role.
@@ -159,7 +159,7 @@ class _HeadLines:
             peak=setup.peak,
         )
 
-    def take(self, result: HeadResult) -> None:
+    def add_results(self, result: HeadResult) -> None:
         """Make lines of what is new in `result`, and release its tensors."""
         losses = result.losses[self._steps :]
         for step, loss in enumerate(losses, self._steps + 1):
@@ -181,7 +181,7 @@ class _HeadLines:
     def new_findings(self, state: str = "") -> list[dict[str, Any]]:
         """Return lines of new findings; `state` is `finished` or `diverged` at the end of the run."""
         self._history.state = state
-        return [{**line, "step": self._steps} for line in checks.new_findings(self._history, self._reported)]
+        return [{**line, "step": self._steps} for line in checks.finding_lines(self._history, self._reported)]
 
     def _add(self, *lines: dict[str, Any]) -> None:
         self.lines += lines
@@ -195,19 +195,19 @@ class _HeadLines:
             moment: Weights and gradients of the head around the update.
             whole: Include the weights of the backbone. They do not change, so the first and last snapshots suffice.
         """
-        name, lines = structure.head_name(self._network), empty_fields()
+        name, snapshot_fields = structure.head_name(self._network), empty_fields()
         modules = dict(self._network.named_modules())
         for layer in structure.layer_names(self._network):
             if structure.in_part(layer, [name]):
                 key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
-                measure_gradient(lines, layer, moment.gradients[key])
-                lines["weights"][layer] = histogram(moment.after[key])
-                measure_update(lines, layer, moment.before[key], moment.after[key])
+                measure_gradient(snapshot_fields, layer, moment.gradients[key])
+                snapshot_fields["weights"][layer] = histogram(moment.after[key])
+                measure_update(snapshot_fields, layer, moment.before[key], moment.after[key])
             elif whole:
                 if layer not in self._backbone:
                     self._backbone[layer] = histogram(_weight(modules[layer]))
-                lines["weights"][layer] = self._backbone[layer]
-        return lines
+                snapshot_fields["weights"][layer] = self._backbone[layer]
+        return snapshot_fields
 
 
 def _raise_if_stop_requested(guard: SignalGuard) -> None:
@@ -216,18 +216,18 @@ def _raise_if_stop_requested(guard: SignalGuard) -> None:
 
 
 def _train(
-    events: Iterator[events.BatchDone | list[HeadResult]],
+    training: Iterator[events.BatchDone | list[HeadResult]],
     lines: Sequence[_HeadLines],
     raise_if_stop_requested: Callable[[], None],
 ) -> list[HeadResult]:
     """Consume the events of the training to its end, and return the results of the heads."""
     results: list[HeadResult] = []
-    for event in events:
+    for event in training:
         raise_if_stop_requested()
         if isinstance(event, list):
             results = event
             for head_lines, result in zip(lines, results, strict=True):
-                head_lines.take(result)
+                head_lines.add_results(result)
     return results
 
 

@@ -15,7 +15,7 @@ from headstart.errors import HeadstartError, InterruptedRunError
 RunRequest = tuple[RunConfig, dict[str, Any]]  # a complete plan and the role of the run in its study
 
 
-def text(parent: Path, requests: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
+def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
     """Return a job as text.
 
     Args:
@@ -50,7 +50,7 @@ def seconds(text: str) -> float:
     return float(json.loads(text)["seconds"])
 
 
-def title(text: str) -> str:
+def job_title(text: str) -> str:
     """Return a title of a job for messages."""
     runs = json.loads(text)["runs"]
     return (
@@ -58,7 +58,7 @@ def title(text: str) -> str:
     )
 
 
-def folders(answer: str) -> list[Path]:
+def decode_answer(answer: str) -> list[Path]:
     """Return the run folders of an answer.
 
     Raises:

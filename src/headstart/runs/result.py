@@ -56,5 +56,5 @@ def write_result(
 ) -> None:
     """Write result.json after the record is durable."""
     run_logger.sync()
-    identity = {"schema": files.SCHEMA, "arm": plan.arm_name, "seed": plan.seeding.seed, "plan": plan.hash}
+    identity = {"schema": files.SCHEMA_VERSION, "arm": plan.arm_name, "seed": plan.seeding.seed, "plan": plan.hash}
     files.write_json(run_logger.folder / "result.json", {**identity, **result, "epochs": epochs, "seconds": seconds})

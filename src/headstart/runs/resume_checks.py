@@ -26,7 +26,7 @@ def unchanged_plan(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
         changes = "there is no checkpoint to compare with"
     try:
         plan = read_plan(folder)
-        changed = bool(plan.open_fields) or plan.hash != content["hash"]
+        changed = bool(plan.unresolved_fields) or plan.hash != content["hash"]
     except DataError:
         if not original:
             raise

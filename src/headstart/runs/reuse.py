@@ -28,7 +28,7 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
     copies = []
     for plan, role in requests:
         if _registry_path(plan).exists():
-            key = heads_runner.group(plan)
+            key = heads_runner.stack_key(plan)
             lock = run_lock_name(plan) if key is None else backbone_lock_name(key)
             with locks.locked(parent, lock, RUN_LOCK_TIMEOUT_S):
                 exists = any(record.hash == plan.hash for record in runs_in(parent))
@@ -43,7 +43,7 @@ def run_lock_name(plan: RunConfig) -> str:
 
 
 def backbone_lock_name(group: str) -> str:
-    """Return the file name of the lock of all heads on one backbone; `group` is from `heads_runner.group`."""
+    """Return the file name of the lock of all heads on one backbone; `group` is from `heads_runner.stack_key`."""
     return f".{hashlib.sha256(group.encode()).hexdigest()[:16]}.lock"
 
 

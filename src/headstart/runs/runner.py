@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from headstart.training.setup import TrainingSetup, make_network, prepare
 from headstart.training.state import State
 
 
-def start(
+def run_new(
     draft: RunConfig,
     runs: Path,
     reporter: Reporter,
@@ -82,14 +83,14 @@ def is_blind(role: dict[str, Any] | None) -> bool:
 def make_folder(plan: RunConfig, runs: Path, role: dict[str, Any] | None) -> Path:
     """Create a run folder under `runs` with its plan.json."""
     folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
-    content = {"schema": files.SCHEMA, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
+    content = {"schema": files.SCHEMA_VERSION, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
     content |= {"environment": environment.environment(plan.machine.device)} | ({"study": role} if role else {})
     files.write_json(folder / "plan.json", content)
     return folder
 
 
 def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = None, until: int | None = None) -> Path:
-    """Continue a stopped run, and return its folder; `save_every` and `until` as in `start`.
+    """Continue a stopped run, and return its folder; `save_every` and `until` as in `run_new`.
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
@@ -113,7 +114,7 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
     return folder
 
 
-def plan_of(folder: Path) -> RunConfig:
+def draft_from_run(folder: Path) -> RunConfig:
     """Return the plan of a run folder as a draft, without its resolved facts."""
     return read_plan(folder).changed("facts", **ResolvedFacts().model_dump())
 
@@ -122,7 +123,7 @@ def repair(folder: Path) -> Path:
     """Rebuild a run's TensorBoard files from its record, and return the folder."""
     plan = read_plan(folder)
     with locks.locked(folder):
-        tensorboard.rebuild(folder, hyperparameters(plan)).close()
+        tensorboard.rebuild_event_file(folder, hyperparameters(plan)).close()
     return folder
 
 
@@ -223,7 +224,7 @@ class RunSession:
             state: `finished` or `diverged` at the end of the run, when findings that no longer hold are withdrawn.
         """
         self.history.state = state
-        for line in checks.new_findings(self.history, self.reported):
+        for line in checks.finding_lines(self.history, self.reported):
             self.run_logger.write({**line, "step": self.state.progress.step})
             self.reporter.say(f"{line['name'].capitalize()}: {line['sentence']}")
 
@@ -264,11 +265,8 @@ class RunSession:
                 self.save()
             if stop is not None:
                 self.raise_if_stop_requested()
-            if (
-                isinstance(event, events.Epoch)
-                and event.epoch == until
-                and not loop.is_finished(context, self.state.progress)
-            ):
+            is_pause = isinstance(event, events.Epoch) and event.epoch == until
+            if is_pause and not loop.is_finished(context, self.state.progress):
                 self.save()
                 return False
         return True
@@ -322,18 +320,16 @@ class RunSession:
                 if score is None:
                     self.raise_if_stop_requested()
                 elif not math.isfinite(score.loss):
-                    raise DivergedError(f"The best model's {name} loss is {score.loss}.", "Try a lower learning rate.")
+                    raise DivergedError(f"The best model's {name} loss is {score.loss}.", "Use a ten times lower --lr.")
                 else:
                     scores[name] = score
         return self._write_evaluation(scores)
 
     def evaluate_diverged(self) -> dict[str, Any]:
         """Evaluate a diverged run by its best model before that, else by logits of 0, which predict the first class."""
-        try:
-            if self.state.progress.best_epoch:
+        if self.state.progress.best_epoch:
+            with suppress(DivergedError):
                 return self.evaluate()
-        except DivergedError:
-            pass
         return self._write_evaluation(zero_logit_scores(self.setup))
 
     def _write_evaluation(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:

@@ -97,8 +97,6 @@ def remove_stale(folder: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # os.kill would end the process on Windows
-        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -116,8 +114,6 @@ def _age_s(path: Path) -> float:
 
 
 def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

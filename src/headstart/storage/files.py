@@ -1,8 +1,4 @@
-"""Read and atomically write the files of a run folder. The file formats are the interface between packages.
-
-`metrics.jsonl` is the complete record of a run: one JSON object per line, in the order of events. Values that depend on
-the clock are under the keys `time` and `speed`, so that two runs of one plan differ in nothing else.
-"""
+"""Read and atomically write the files of a run folder. The file formats are the interface between packages."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from typing import Any
 
 from headstart.errors import DataError
 
-SCHEMA = 1  # version of the file formats
+SCHEMA_VERSION = 1  # version of the file formats
 
 
 def fsync_folder(folder: Path) -> None:
@@ -70,5 +66,5 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is missing.", "Use a folder that headstart wrote.") from None
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}).", "Restore it from a copy, or start the run again."
+            f"{path} cannot be read ({error}).", "Restore it from a copy, or delete it and resume."
         ) from None

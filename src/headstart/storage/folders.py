@@ -11,6 +11,8 @@ from pathlib import Path
 
 from headstart.errors import ModelFileError, ResourceError
 
+RUN_NAME_GLOB = "[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"  # of the names that `create_run` gives
+
 
 def slug(text: str) -> str:
     """Return a name that is safe in a path: at most 80 letters, digits, `.`, `-`, `+` and `@`."""
@@ -66,6 +68,14 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
-            f"{needed / 1e9:.1f} GB are needed in {folder}, but {free / 1e9:.1f} GB are free.",
-            "Free disk space, or choose another folder.",
+            f"The disk of {folder} has {format_bytes(free)} free, but {format_bytes(needed)} are needed.",
+            "Free disk space.",
         )
+
+
+def format_bytes(count: int) -> str:
+    """Format a number of bytes in kB, MB or GB: `12 MB`, `3.4 GB`."""
+    for unit, size, digits in (("GB", 1e9, 1), ("MB", 1e6, 0)):
+        if count >= size:
+            return f"{count / size:.{digits}f} {unit}"
+    return f"{count / 1e3:.0f} kB"

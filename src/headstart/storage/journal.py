@@ -1,4 +1,8 @@
-"""Append-only journal of JSON lines."""
+"""Append-only journal of JSON lines.
+
+`metrics.jsonl` is the complete record of a run: one JSON object per line, in the order of events. Values that depend on
+the clock are under the keys `time` and `speed`, so that two runs of one plan differ in nothing else.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from headstart.errors import DataError
-
-CLOCK_KEYS = frozenset({"time", "speed"})  # keys with values that depend on the clock
 
 
 class Journal:
@@ -85,8 +87,3 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 except ValueError:
                     raise DataError(f"Line {number} of {path} is damaged.", "Restore the file from a copy.") from None
                 yield line
-
-
-def without_clock(line: dict[str, Any]) -> dict[str, Any]:
-    """Return a line without the values that depend on the clock; equal for equal plans."""
-    return {key: value for key, value in line.items() if key not in CLOCK_KEYS}

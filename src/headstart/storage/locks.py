@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -12,10 +14,7 @@ from typing import IO
 
 from headstart.errors import ResourceError, UsageError
 
-try:
-    import fcntl
-except ImportError:  # Windows: the existence of the lock file is the only protection
-    fcntl = None  # type: ignore[assignment]
+_HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
 
 @contextlib.contextmanager
@@ -44,6 +43,15 @@ def locked(folder: Path, name: str = "lock", timeout_s: float = 0.0) -> Iterator
             path.unlink(missing_ok=True)
 
 
+def holder(folder: Path, name: str = "lock") -> tuple[int, str] | None:
+    """Return the process id and the host in the lock file of a folder; None if it is missing or has no holder."""
+    try:
+        match = _HOLDER.fullmatch((folder / name).read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return (int(match[1]), match[2]) if match else None
+
+
 def _lock_file(path: Path, deadline: float) -> IO[str]:
     """Open and lock the file; retry until the deadline, and whenever its last holder deleted it in between."""
     while True:
@@ -54,8 +62,6 @@ def _lock_file(path: Path, deadline: float) -> IO[str]:
                 f"The folder {path.parent} cannot be written ({error.strerror}).",
                 "Grant write permission, or copy the run to another folder.",
             ) from None
-        if fcntl is None:
-            return file
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 BACKGROUND_RGB, FILL_RGB = np.array([255.0, 255.0, 255.0]), np.array([0.0, 114.0, 178.0])  # share 0 and share 1
 MATRIX_SIDE_PX = 512  # approximate side of the matrix without labels
-MIN_LABELLED_CELL_PX = 24  # smaller cells have no counts
+MIN_LABELED_CELL_PX = 24  # smaller cells have no counts
 TEXT_PX = 13
 MAX_LABEL_PX = 140
 SHADE_LEVELS = 40  # steps of a share, from 0 to 1
-BLEND_STEPS = 4  # from a cell's colour to the colour of its count
-GREY_STEPS = 15  # from white to black
+BLEND_STEPS = 4  # from a cell's color to the color of its count
+GRAY_STEPS = 15  # from white to black
 
 
 def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> Image.Image:
@@ -35,7 +35,7 @@ def confusion_picture(counts: np.ndarray, names: Sequence[str] = ()) -> Image.Im
     classes = len(counts)
     cell = min(48, max(1, MATRIX_SIDE_PX // classes))
     totals = np.maximum(counts.sum(axis=1), 1)
-    if cell < MIN_LABELLED_CELL_PX:
+    if cell < MIN_LABELED_CELL_PX:
         levels = np.rint(SHADE_LEVELS * counts / totals[:, None]).astype(np.uint8) * (BLEND_STEPS + 1)
         return _with_palette(levels.repeat(cell, axis=0).repeat(cell, axis=1))
     class_names = names if len(names) == classes else [""] * classes
@@ -56,13 +56,13 @@ def _with_palette(indices: np.ndarray) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def _palette() -> bytes:
-    """Return colours 0 to 204, each level of a share blended in steps with the colour of its count; then greys."""
+    """Return colors 0 to 204, each level of a share blended in steps with the color of its count; then grays."""
     shares = np.linspace(0, 1, SHADE_LEVELS + 1)[:, None, None]
-    colours = BACKGROUND_RGB + (FILL_RGB - BACKGROUND_RGB) * shares
-    count_colours = np.where(shares > 0.5, 255.0, 0.0)
-    cells = colours + (count_colours - colours) * np.linspace(0, 1, BLEND_STEPS + 1)[None, :, None]
-    greys = np.linspace(255, 0, GREY_STEPS + 1)[:, None].repeat(3, axis=1)
-    return np.concatenate([cells.reshape(-1, 3), greys]).round().astype(np.uint8).tobytes()
+    colors = BACKGROUND_RGB + (FILL_RGB - BACKGROUND_RGB) * shares
+    count_colors = np.where(shares > 0.5, 255.0, 0.0)
+    cells = colors + (count_colors - colors) * np.linspace(0, 1, BLEND_STEPS + 1)[None, :, None]
+    grays = np.linspace(255, 0, GRAY_STEPS + 1)[:, None].repeat(3, axis=1)
+    return np.concatenate([cells.reshape(-1, 3), grays]).round().astype(np.uint8).tobytes()
 
 
 @lru_cache(maxsize=1024)
@@ -87,7 +87,7 @@ def _draw_frame(names: tuple[str, ...], cell: int) -> tuple[np.ndarray, int]:
     side = cell * len(names)
     margin = 2 * TEXT_PX + max(label.width for label in labels)
     frame = Image.new("L", (margin + side + 8, margin + side + 8), "white")
-    ImageDraw.Draw(frame).rectangle((margin - 1, margin - 1, margin + side, margin + side), outline="grey")
+    ImageDraw.Draw(frame).rectangle((margin - 1, margin - 1, margin + side, margin + side), outline="gray")
     true, predicted = _draw_label("true").rotate(90, expand=True), _draw_label("predicted")
     frame.paste(true, (2, margin + (side - true.height) // 2))
     frame.paste(predicted, (margin + (side - predicted.width) // 2, 2))
@@ -96,8 +96,8 @@ def _draw_frame(names: tuple[str, ...], cell: int) -> tuple[np.ndarray, int]:
         frame.paste(label, (margin - label.width - 4, middle - label.height // 2))
         upright = label if label.width < cell else label.rotate(90, expand=True)
         frame.paste(upright, (middle - upright.width // 2, margin - upright.height - 4))
-    greys = np.rint((255 - np.asarray(frame)) * (GREY_STEPS / 255)).astype(np.uint8)
-    return greys + np.uint8((SHADE_LEVELS + 1) * (BLEND_STEPS + 1)), margin
+    grays = np.rint((255 - np.asarray(frame)) * (GRAY_STEPS / 255)).astype(np.uint8)
+    return grays + np.uint8((SHADE_LEVELS + 1) * (BLEND_STEPS + 1)), margin
 
 
 def _draw_label(text: str) -> Image.Image:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import google_crc32c
 
-FLUSH_INTERVAL_S = 5.0  # greatest age of what a live TensorBoard reads
+FLUSH_INTERVAL_S = 5.0  # seconds after which the next write also flushes
 
 
 class EventFile:

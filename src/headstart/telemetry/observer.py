@@ -103,15 +103,15 @@ def _now() -> float:
 
 
 def freeze_check_line(event: FreezeCheck) -> dict[str, Any]:
-    """Return the line of the record (`kind` proof) which shows that frozen tensors did not change."""
+    """Return the line of the record (`kind` freeze_check) which shows that frozen tensors did not change."""
     return {"kind": "freeze_check", **asdict(event), "sentence": freeze_check_sentence(event)}
 
 
 def freeze_check_sentence(event: FreezeCheck) -> str:
     """Return the message at the end of a phase with frozen tensors."""
     return (
-        f"Freeze check passed: in phase {event.phase} all but {event.trained_tensors} tensors were frozen, and "
-        f"their sha256, BatchNorm statistics included, is {event.before[:12]} before and {event.after[:12]} after."
+        f"Freeze check passed: all tensors but {event.trained_tensors} kept their sha256 ({event.after[:12]}…) in "
+        f"phase {event.phase}, BatchNorm statistics included."
     )
 
 

@@ -37,11 +37,11 @@ class Probe:
         Args:
             context: Its `network` must still have its initial weights.
         """
-        photos = context.batches.photos
-        rows = np.linspace(0, len(photos) - 1, min(PROBE_IMAGES, len(photos))).round().astype(int)
-        pixels = transforms.plain_batch(photos.pixels(rows), context.batches.augmentation.size)
-        self._images = transforms.normalise(pixels, context.mean, context.std, context.device)
-        self._labels = torch.from_numpy(photos.labels[rows]).to(context.device)
+        images = context.batches.images
+        rows = np.linspace(0, len(images) - 1, min(PROBE_IMAGES, len(images))).round().astype(int)
+        pixels = transforms.plain_batch(images.pixels(rows), context.batches.augmentation.size)
+        self._images = transforms.normalize(pixels, context.mean, context.std, context.device)
+        self._labels = torch.from_numpy(images.labels[rows]).to(context.device)
         self._network = context.network
         self._modules = dict(context.network.named_modules())
         self._layers = structure.layer_names(context.network)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from headstart.config.run_config import RunConfig, fields
+from headstart.config.run_config import RunConfig, plan_fields
 from headstart.storage import journal
 from headstart.telemetry import tensorboard
 
@@ -23,7 +23,7 @@ class RunLogger:
         """
         self.folder = folder
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
-        self.tensorboard = tensorboard.rebuild(folder, hyperparameters(plan))
+        self.tensorboard = tensorboard.rebuild_event_file(folder, hyperparameters(plan))
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line to the record and to the event file."""
@@ -45,7 +45,7 @@ class RunLogger:
 
 def hyperparameters(plan: RunConfig) -> dict[str, Any]:
     """Return every field of the plan, so that all runs have the same hyperparameter keys in TensorBoard."""
-    return {name: getattr(getattr(plan, section), name) for name, (section, _) in fields().items()}
+    return {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
 
 
 def run_name(plan: RunConfig, role: dict[str, Any] | None) -> str:

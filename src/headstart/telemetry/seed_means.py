@@ -20,16 +20,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars
 
 from headstart.analysis.run_records import RunRecord, main_runs
+from headstart.analysis.statistics import t_interval
 from headstart.config.study_file import StudySpec
 from headstart.storage.files import temp_suffix
 from headstart.storage.folders import slug
@@ -38,9 +37,8 @@ from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.tensorboard import retire_event_files
 
-CONFIDENCE_LEVEL = 0.95
 CHARTS = ("accuracy/val", "loss/val", "accuracy/train", "loss/train")
-LAYOUT = {"mean over seeds": {tag: ["Margin", [tag, f"{tag}/low", f"{tag}/high"]] for tag in CHARTS}}
+MEAN_RUN_LAYOUT = {"mean over seeds": {tag: ["Margin", [tag, f"{tag}/low", f"{tag}/high"]] for tag in CHARTS}}
 KINDS_WITH_BAND = ("epoch", "end")  # kinds of lines whose means have a band
 
 LineKey = tuple[str, int]  # kind of line, and its number: the epoch's, 0 for the end, the step's for others
@@ -76,7 +74,7 @@ def folder_names(spec: StudySpec) -> dict[Condition, str]:
     return folders
 
 
-def rebuild(study: Path, spec: StudySpec, only: Condition | None = None) -> list[Path]:
+def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = None) -> list[Path]:
     """Rewrite the mean runs of a study.
 
     Conditions without a finished run have no mean run. A reader sees either the old or the new points.
@@ -149,22 +147,8 @@ def _bands(values: dict[str, list[float]]) -> Iterator[tuple[str, list[float]]]:
             yield f"{tag}/high", [high]
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval `mean ± t(0.975, n-1) s/√n` of n > 1 values (Student 1908)."""
-    n, mean = len(values), _mean(values)
-    distances = [value - mean for value in values]
-    deviation = math.sqrt(math.fsum(d * d for d in distances) / (n - 1))
-    half = _t_quantile(n - 1) * deviation / math.sqrt(n)
-    return mean - half, mean + half
-
-
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
-
-
-@lru_cache(maxsize=64)
-def _t_quantile(degrees: int) -> float:
-    return float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, degrees))
 
 
 def write_mean_run(folder: Path, points: Sequence[PooledPoint]) -> None:
@@ -188,7 +172,7 @@ def _events(points: Sequence[PooledPoint]) -> Iterator[Any]:
     start_time = points[0].time if points else 0.0
     yield Event(wall_time=start_time, step=0, file_version="brain.Event:2")
     yield Event(wall_time=start_time, step=0, session_log=SessionLog(status=SessionLog.START))
-    yield Event(wall_time=start_time, summary=custom_scalars(LAYOUT))
+    yield Event(wall_time=start_time, summary=custom_scalars(MEAN_RUN_LAYOUT))
     for point in points:
         means = [Summary.Value(tag=tag, simple_value=_mean(values)) for tag, values in point.values.items()]
         yield Event(wall_time=point.time, step=point.step, summary=Summary(value=means))

@@ -1,7 +1,7 @@
 """Measure tensors of a network: histograms of weights and gradients, gradient norms, update-to-weight ratios.
 
 Everything is computed on the device; only counts and a few numbers are copied from it. Layers are all convolutions and
-the head, named as in the network.
+linear layers, named as in the network.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write TensorBoard event files from the record: the same lines always give the same points, at the same times.
 
-`headstart.telemetry.scalars` selects the scalars. `rebuild` rewrites the event file from `metrics.jsonl`, on resume and
-for repair.
+`headstart.telemetry.scalars` selects the scalars. `rebuild_event_file` rewrites the event file from `metrics.jsonl`, on
+resume and for repair.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +29,7 @@ from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
 
-LAYOUT = {
+RUN_LAYOUT = {
     "train beside val": {
         "loss": ["Multiline", ["loss/train", "loss/val"]],
         "accuracy": ["Multiline", ["accuracy/train", "accuracy/val"]],
@@ -52,13 +52,19 @@ class TensorBoard:
         """
         self.folder = folder
         self._classes = _class_names(folder)
+        self._values_of_kind: dict[str, Callable[[dict[str, Any]], Iterator[Any]]] = {
+            "epoch": self._epoch,
+            "snapshot": self._snapshot,
+            "image": self._image,
+            "end": self._end,
+        }
         self._time: float | None = None  # of the last line with a time; lines without one use it too
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
         self._file = EventFile(folder / name)
         self._add(Event(step=0, file_version="brain.Event:2"))
         # makes a running TensorBoard drop the points it has read of this run
         self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
-        self._add_summary(custom_scalars(LAYOUT))
+        self._add_summary(custom_scalars(RUN_LAYOUT))
         values = {name: _hparam(value) for name, value in settings.items()}
         experiment, begin, self._success = hparams(values, dict.fromkeys(HPARAM_METRICS))
         self._add_summary(experiment)
@@ -71,8 +77,7 @@ class TensorBoard:
             Summary.Value(tag=tag, simple_value=float("nan") if value is None else value)  # None: not finite
             for tag, value in scalars(line)
         ]
-        more_values = getattr(self, f"_{line['kind']}", None)
-        if more_values is not None:
+        if (more_values := self._values_of_kind.get(line["kind"])) is not None:
             values += more_values(line)
         if values:
             self._add_summary(Summary(value=values), line["step"])
@@ -104,7 +109,7 @@ class TensorBoard:
     def _confusion(self, tag: str, counts: list[list[int]]) -> Any:
         buffer = io.BytesIO()
         picture = confusion_picture(np.array(counts), self._classes)
-        picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colours: run lengths suffice
+        picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colors: run lengths suffice
         return _picture(tag, buffer.getvalue())
 
     def _add_summary(self, summary: Any, step: int = 0) -> None:
@@ -169,7 +174,9 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
-def rebuild(folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None) -> TensorBoard:
+def rebuild_event_file(
+    folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None
+) -> TensorBoard:
     """Replace a run's event files by one that is written from its record.
 
     Args:

@@ -99,7 +99,7 @@ def train(specs: Sequence[HeadSpec], due: Callable[[int], bool]) -> Iterator[Bat
         start = time.perf_counter()
         view = stack.backbone.view(epoch, specs[0].phase.augmented_views)
         for context in stack.contexts:
-            for _ in stack.backbone.fill(view, context.batches.photos):
+            for _ in stack.backbone.fill(view, context.batches.images):
                 yield BatchDone()
             for _ in stack.backbone.fill(PLAIN_VIEW, context.val):
                 yield BatchDone()
@@ -150,7 +150,7 @@ class HeadStack:
 
     def train_epoch(self, epoch: int, view: str, count: int, due: Callable[[int], bool]) -> tuple[Tensor, Tensor]:
         """Train an epoch of `count` steps; return the losses and the numbers of correct predictions, [steps, S, R]."""
-        subsets = [context.batches.photos for context in self.contexts]
+        subsets = [context.batches.images for context in self.contexts]
         rows = []  # of each seed and step
         for images, batches in zip(subsets, (context.batches for context in self.contexts), strict=True):
             size, seed = batches.batch_size, batches.seed

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from headstart.errors import ModelFileError, ResourceError
@@ -23,9 +23,9 @@ from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
 from headstart.training.loop import enter_phase
 from headstart.training.state import Progress, State, TrainingContext
+from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
-MEMORY_ORDER = "memory"  # the order of a slot's dimensions, see `optimizers.make`
 MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
 
 
@@ -134,16 +134,6 @@ def remove_all(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """Return the tensors as a safetensors file; equal tensors give equal bytes.
-
-    The tensors are written from the CPU in contiguous order. The metadata has only one key, because safetensors writes
-    several keys in an order that changes from call to call.
-    """
-    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return save(contiguous, metadata={"format": "pt"})
-
-
 def _files(state: State, extra: dict[str, Any]) -> dict[str, bytes]:
     """Return the content of each file of a checkpoint by name."""
     assert state.optimizer is not None  # noqa: S101
@@ -169,7 +159,7 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
                 tensors[f"{index}.{name}"] = value
             else:
                 slots[f"{index}.{name}"] = value
-    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups], "order": MEMORY_ORDER}
+    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups]}
 
 
 def _fill(path: Path, context: TrainingContext, state: State) -> dict[str, Any]:

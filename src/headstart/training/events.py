@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch of an evaluation, or of the images through a frozen backbone, is done."""
+    """One batch of an evaluation, or of features of the frozen backbone, is done."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from headstart.data.loader import ImageSubset, TrainingBatches, training_rows
 from headstart.errors import ResourceError
 from headstart.hardware.precision import autocast
 from headstart.models import freezing, structure
-from headstart.storage.cache import cache_root
+from headstart.storage.cache import cache_root, remove_stale
 from headstart.storage.files import fsync_folder, temp_suffix
 from headstart.storage.folders import require_space
 
@@ -91,18 +91,18 @@ class FeatureCache:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the features of an image are few enough for a cache."""
+        """True if the features of an image are few enough for a cache."""
         return int(np.prod(self.shape)) <= MAX_FEATURES_PER_IMAGE
 
     def view(self, epoch: int, augmented_views: int) -> str:
         """Return the name of the view of an epoch."""
         return f"view-{epoch % augmented_views}"
 
-    def fill(self, view: str, images: ImageSubset) -> Iterator[int]:
+    def fill(self, view: str, images: ImageSubset) -> Iterator[None]:
         """Compute the missing features of a view.
 
         Yields:
-            Before each batch, the number of images that remain.
+            None before each batch.
 
         Raises:
             ResourceError: If the features cannot be written.
@@ -113,6 +113,7 @@ class FeatureCache:
         if not len(missing):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
+        remove_stale(self._folder)
         require_space(self._folder, array.nbytes)
         path = self._folder / f"{view}.npy"
         temporary = path.with_name(f"{path.name}{temp_suffix()}")
@@ -121,7 +122,7 @@ class FeatureCache:
             features[:] = array
             size = self.batches.batch_size
             for begin in range(0, len(missing), size):
-                yield len(missing) - begin
+                yield
                 rows = missing[begin : begin + size]
                 features[rows] = self._compute(view, images, rows)
             self._merge(features, path)
@@ -154,7 +155,7 @@ class FeatureCache:
 
     def batch(self, batches: TrainingBatches, epoch: int, step: int, augmented_views: int) -> tuple[Tensor, Tensor]:
         """Return features and labels of a training batch, with the same images as `batches.batch`."""
-        images = batches.photos
+        images = batches.images
         rows = training_rows(len(images), batches.batch_size, batches.seed, epoch, step)
         return self.rows(self.view(epoch, augmented_views), images.indices[rows]), torch.from_numpy(images.labels[rows])
 
@@ -180,7 +181,7 @@ class FeatureCache:
         else:
             number = int(view.removeprefix("view-"))
             batch = transforms.training_batch(pixels, padded, augmentation, self.batches.view_seed, number)
-        inputs = transforms.normalise(batch, self._mean, self._std, self._device)
+        inputs = transforms.normalize(batch, self._mean, self._std, self._device)
         with autocast(self._precision, self._device):
             features = head_input(self.network, inputs)
         return features[: len(rows)].cpu().numpy()

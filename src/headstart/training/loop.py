@@ -89,12 +89,12 @@ def _step(context: TrainingContext, state: State, step_in_epoch: int) -> Iterato
     assert optimizer is not None  # noqa: S101  (made by `enter_phase`)
     backbone = context.cached_backbone(progress.phase)
     if backbone is not None:
-        for _ in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), context.batches.photos):
+        for _ in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), context.batches.images):
             yield BatchDone()
         inputs, labels = backbone.batch(context.batches, progress.epoch, step_in_epoch, phase.augmented_views)
     else:
         images, labels = context.fetch(progress.epoch, step_in_epoch, phase.augmented_views)
-        inputs = transforms.normalise(images, context.mean, context.std, context.device)
+        inputs = transforms.normalize(images, context.mean, context.std, context.device)
     labels = labels.to(context.device)
     rate = phase.rate * phase.schedule(progress.step - phase.begin)
     param_groups.set_rates(optimizer, rate)
@@ -197,9 +197,9 @@ def _finish_phase(context: TrainingContext, state: State) -> Iterator[Event]:
     names = freezing.trainable(state.network, phase.tuning)
     before, after = progress.frozen_digest, freezing.frozen_digest(state.network, names)
     if after != before:
-        raise HeadstartError(f"A frozen tensor changed in the phase {phase.name}.", "Report this bug in headstart.")
+        raise HeadstartError(f"A frozen tensor changed in the phase {phase.tuning}.", "Report this bug in headstart.")
     progress.frozen_digest = ""
-    yield FreezeCheck(phase.name, progress.step, len(names), before, after)
+    yield FreezeCheck(phase.tuning, progress.step, len(names), before, after)
 
 
 def _finish_epoch(context: TrainingContext, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:
@@ -240,7 +240,7 @@ def iter_logits(
     """Yield the logits of a split in its own order, float32 [n, classes] for each batch, in `precision`."""
     network.eval()
     for batch, count in plain_batches(images, context.batches.batch_size, context.batches.augmentation.size):
-        inputs = transforms.normalise(batch, context.mean, context.std, context.device)
+        inputs = transforms.normalize(batch, context.mean, context.std, context.device)
         with torch.no_grad(), autocast(precision, context.device):
             logits = network(inputs)
         yield logits[:count].float().cpu().numpy()
@@ -250,5 +250,5 @@ def divergence_error(kind: str, value: float, step: int) -> DivergedError:
     """Return the error for a `kind` loss (training or validation) that is not finite."""
     return DivergedError(
         f"The {kind} loss became {value} at step {step}.",
-        "Try a learning rate ten times lower, a warm-up (--warmup 1ep) or --clip 1.",
+        "Use a ten times lower --lr.",
     )

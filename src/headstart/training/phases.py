@@ -52,7 +52,8 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
     head = recipe.head_epochs.steps(per_epoch, whole=total)
     if not 0 < head < total:
         raise UsageError(
-            f"--head-epochs {recipe.head_epochs} leaves no steps for a phase of lp-ft in {recipe.epochs}.",
+            f"--head-epochs {recipe.head_epochs} leaves no step for the head or for the fine-tuning that follows it "
+            f"(--epochs {recipe.epochs}).",
             "Use a share between 0 and 100%, e.g. --head-epochs 30%.",
         )
     return (
@@ -81,7 +82,7 @@ def _phase(
     warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
     steps = partial(_steps, per_epoch=per_epoch, whole=length)
     schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, warm, length - warm, steps))
-    return Phase(tuning, tuning, begin, end, recipe.lr, schedule, make_optimizer, augmented_views)
+    return Phase(tuning, begin, end, recipe.lr, schedule, make_optimizer, augmented_views)
 
 
 def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
@@ -98,7 +99,7 @@ def _make_optimizer(recipe: RecipeConfig, pretrained: bool, network: nn.Module) 
         backbone=backbone,
         backbone_factor=recipe.backbone_lr if pretrained else 1.0,
     )
-    return optimizers.make(recipe.optimizer, groups, optimizer_params(recipe))
+    return optimizers.make_optimizer(recipe.optimizer, groups, optimizer_params(recipe))
 
 
 def optimizer_params(recipe: RecipeConfig) -> optimizers.OptimizerParams:

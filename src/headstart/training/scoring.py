@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from headstart.analysis.confusion import balanced_accuracy
+
 
 @dataclass(frozen=True)
 class Score:
@@ -32,7 +34,7 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Score:
     """Return the mean cross-entropy and the accuracies of logits [n, classes] for labels [n]."""
     loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
     right = logits.argmax(1) == labels
-    balanced = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+    balanced = balanced_accuracy(np.bincount(labels, weights=right), np.bincount(labels))
     return Score(loss, float(right.mean()), len(labels), logits, balanced)
 
 

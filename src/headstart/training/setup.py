@@ -84,7 +84,7 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
     index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
     if plan.network.network == "auto":
         plan = plan.changed("network", network=starts.default_network(plan.arm.start) or "resnet18")
-    start = starts.resolve(
+    start = starts.resolve_start(
         plan.arm.start,
         network=plan.network.network,
         shortcut=plan.network.shortcut == "on",
@@ -109,14 +109,14 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     for sentence in (*index.describe().splitlines(), *index.notes):
         reporter.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
-    plan = _trainable(plan, network, reporter)
+    plan = _check_image_size_and_precision(plan, network, reporter)
     freezing.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # raises if the network has no such tuning
-    starts.initialise(network, start, seed=plan.seeding.seed)
+    starts.initialize(network, start, seed=plan.seeding.seed)
 
     if start.state is None and plan.arm.tuning == "frozen":
         reporter.say("The backbone is random and frozen: only the head is trained. Is --start missing?")
     dataset, split = load_dataset(plan, index, reporter)
-    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.contents)):
+    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.content_hashes)):
         reporter.say(note)
     plan = plan.changed("recipe", flip=_flip(plan, dataset.images))
     plan = _with_facts(plan, dataset, split, start)
@@ -165,7 +165,7 @@ def evaluation_cache(setup: TrainingSetup) -> FeatureCache:
     return _make_cache(plan, setup.network, setup.context.batches, setup.start)
 
 
-def _trainable(plan: RunConfig, network: nn.Module, reporter: Reporter) -> RunConfig:
+def _check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporter: Reporter) -> RunConfig:
     """Return the plan, with fp32 instead of `auto` where bf16 gives wrong gradients.
 
     Raises:
@@ -185,12 +185,13 @@ def _trainable(plan: RunConfig, network: nn.Module, reporter: Reporter) -> RunCo
         ) from error
     if not layer or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
         return plan
+    reason = f"bf16 gives wrong gradients there: {layer} has a stride over a single pixel"
     if machine.precision == "bf16":
         raise UsageError(
-            f"{name} cannot be trained in bf16 at {size} px: {layer} strides over a single pixel.",
+            f"{name} cannot be trained in bf16 at {size} px; {reason}.",
             "Use --precision fp32, or a larger --image-size.",
         )
-    reporter.say(f"{name} is trained in fp32 at {size} px: {layer} strides over a single pixel.")
+    reporter.say(f"{name} is trained in fp32 at {size} px; {reason}.")
     return plan.changed("machine", precision="fp32")
 
 
@@ -203,7 +204,7 @@ def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) 
         norm=config.norm,
         stem=config.stem,
     )
-    heads.attach(network, head, num_classes, seed=seed)
+    heads.replace_head(network, head, num_classes, seed=seed)
     return network
 
 
@@ -216,7 +217,7 @@ def _flip(plan: RunConfig, index: ImageIndex) -> str:
 def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: starts.Start) -> RunConfig:
     return plan.changed(
         "facts",
-        fingerprint=hashing.fingerprint(dataset.images, dataset.contents),
+        fingerprint=hashing.fingerprint(dataset.images, dataset.content_hashes),
         class_names=dataset.images.classes,
         split_counts=split_counts(split),
         class_counts=dataset.class_counts(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -20,14 +20,13 @@ from headstart.training.feature_cache import FeatureCache
 class Phase:
     """The steps `begin` to `end` of a training, with one fine-tuning mode, optimizer and schedule."""
 
-    name: str
     tuning: str
-    begin: int
-    end: int
-    rate: float
+    begin: int  # steps before the phase
+    end: int  # steps up to its end
+    rate: float  # peak learning rate; a step uses it times the schedule
     schedule: Schedule
     make_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
-    augmented_views: int = 0
+    augmented_views: int = 0  # number of cached views per image; 0 if the features are not cached
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class TrainingContext:
     class_weights: Tensor | None = None
     label_smoothing: float = 0.0
     mixup: float = 0.0
-    clip: float = 0.0
-    ema: float = 0.0
-    patience: int = 0
+    clip: float = 0.0  # largest norm of all gradients together; 0 for no clipping
+    ema: float = 0.0  # decay per step of the moving average of the weights; 0 for no average
+    patience: int = 0  # epochs without improvement after which the run ends; 0 for no early stopping
     select: str = "accuracy"  # or balanced: the metric that selects the best epoch
     backbone: FeatureCache | None = None  # the cached features of a frozen backbone
 
@@ -87,8 +86,7 @@ class Progress:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Progress:
         """Return the progress that `to_json` wrote."""
-        names = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in value.items() if k in names})
+        return cls(**value)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
+from headstart.storage.files import temp_suffix
 
 OFFLINE_TIMEOUT_S = 5.0  # without an answer, or without a byte, until the machine counts as offline
 
@@ -65,11 +66,11 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
         sha256: First digits of the expected hash. If "", the hash that the server sends is expected, if it sends one.
 
     Raises:
-        MissingWeightsError: The machine is offline. The message has the URL, the hash and the path.
+        MissingWeightsError: The file could not be downloaded (no network, a timeout, or an HTTP error).
         ModelFileError: The file has another hash.
         ResourceError: The disk is full or not writable.
     """
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    partial = path.with_name(f"{path.name}{temp_suffix()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -83,14 +84,14 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except _OfflineError as error:
+    except _DownloadError as error:
         hash_text = f"its sha256 begins with {sha256}" if sha256 else f"its sha256 is on {_page(url)}"
         by_hand = f"Download it on a machine with a network ({hash_text}), copy it to {path} and run again"
-        raise MissingWeightsError(
-            f"{url} could not be fetched ({error}).",
-            f"{by_hand}; or use local weights with --start file:PATH.",
-            by_hand,
-        ) from error
+        hint = f"{by_hand}; or use local weights with --start file:PATH."
+        if error.rejected:
+            by_hand = f"Open {_page(url)} and check that the file exists"
+            hint = f"{by_hand}."
+        raise MissingWeightsError(f"{url} could not be downloaded ({error}).", hint, by_hand) from error
     except OSError as error:
         raise ResourceError(
             f"{path} could not be written ({error.strerror}).",
@@ -99,8 +100,12 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
     return actual
 
 
-class _OfflineError(Exception):
-    """The file could not be downloaded."""
+class _DownloadError(Exception):
+    """The file could not be downloaded; `rejected` is True for an HTTP error 4xx."""
+
+    def __init__(self, reason: object, *, rejected: bool = False) -> None:
+        super().__init__(reason)
+        self.rejected = rejected
 
 
 def _page(url: str) -> str:
@@ -110,27 +115,30 @@ def _page(url: str) -> str:
 def _download(url: str, partial: Path) -> tuple[str, str]:
     """Download `url` to `partial`; return its SHA-256 and the one that the server sends, or ""."""
     if not url.startswith(("https://", "http://")):
-        raise _OfflineError(f"{url.partition(':')[0]} is not http")
+        raise _DownloadError(f"{url.partition(':')[0]} is not http")
     if "huggingface" in url and os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        raise _OfflineError("HF_HUB_OFFLINE is set")
+        raise _DownloadError("HF_HUB_OFFLINE is set")
     redirects, digest = _Redirects(), hashlib.sha256()
     try:
         response = urllib.request.build_opener(redirects).open(url, timeout=OFFLINE_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _DownloadError(f"HTTP {error.code} {error.reason}", rejected=400 <= error.code < 500) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _OfflineError(getattr(error, "reason", None) or error) from error
+        raise _DownloadError(getattr(error, "reason", None) or error) from error
     with response, partial.open("wb") as file:
         length = response.headers.get("Content-Length")
         while True:
             try:
                 chunk = response.read(1 << 20)
             except (OSError, http.client.HTTPException) as error:
-                raise _OfflineError(f"the connection broke: {error}") from error
+                raise _DownloadError(f"the connection broke: {error}") from error
             if not chunk:
                 break
             digest.update(chunk)
             file.write(chunk)
         if length is not None and file.tell() != int(length):
-            raise _OfflineError(f"the connection broke after {file.tell()} of {length} bytes")
+            raise _DownloadError(f"the connection broke after {file.tell()} of {length} bytes")
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), redirects.sha256

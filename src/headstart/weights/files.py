@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from headstart.config.start_spec import unreadable_weights
+from headstart.config.start_spec import unreadable_weights_error
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.models.structure import head_name
+from headstart.text import pluralize
 from headstart.weights.download import sha256_of
 
 # Files of a model folder.
@@ -30,8 +32,8 @@ HEAD_FILE = "head.safetensors"
 BACKBONE_FILE = "backbone.safetensors"
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
+REMOVED_KEY_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
 HEAD_NAMES = ("fc", "classifier", "head", "last_linear", "linear")
 SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
 SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
@@ -61,7 +63,7 @@ def read_weights(path: Path) -> WeightsFile:
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder.", f"Name a weights file, or write run:{path} for a model.") from error
     except OSError as error:
-        raise unreadable_weights(path, str(error.strerror)) from error
+        raise unreadable_weights_error(path, str(error.strerror)) from error
     metadata: dict[str, str] = {}
     # Test for safetensors first (8 bytes of length, the highest 0, then JSON): a length may look like a pickle.
     if start[6:] == b"\0\0{":
@@ -80,7 +82,7 @@ def read_weights(path: Path) -> WeightsFile:
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise ModelFileError(
-                f"{name} in {path} is not a dense array of real numbers.", "Save dense, unquantised weights."
+                f"{name} in {path} is not a dense array of real numbers.", "Save dense, unquantized weights."
             )
         if tensor.numel() * tensor.element_size() > size:
             raise ModelFileError(f"{name} in {path} claims to be larger than the file.", "Do not use this file.")
@@ -104,13 +106,14 @@ def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Ten
 
     if header > min(MAX_HEADER_BYTES, size - 8):
         raise ModelFileError(
-            f"{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.", "Get the file again."
+            f"{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.",
+            "Download or copy the file again.",
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path} is damaged ({error}).", "Get the file again.") from error
+        raise ModelFileError(f"{path} is damaged ({error}).", "Download or copy the file again.") from error
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
@@ -123,7 +126,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # damaged and hostile files raise many kinds of errors
         raise _load_error(path, error) from error
-    for wrapper in WRAPPERS:
+    for wrapper in STATE_DICT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
@@ -132,7 +135,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     if others:
         raise ModelFileError(
             f"{path} contains more than tensors ({_first_names(others)}).",
-            f"Save only the state_dict, or put it under one of {', '.join(WRAPPERS)}.",
+            f"Save only the state_dict, or put it under one of {', '.join(STATE_DICT_KEYS)}.",
         )
     return {name: tensor.detach() for name, tensor in content.items()}
 
@@ -144,18 +147,19 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
     names = _foreign_names(path)
     if not names and "Unsupported" not in str(error):
         return ModelFileError(
-            f"{path} is damaged or was not written by torch.save ({type(error).__name__}).", "Get the file again."
+            f"{path} is damaged or was not written by torch.save ({type(error).__name__}).",
+            "Download or copy the file again.",
         )
     has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
     if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
         if _is_dict(path):
             return ModelFileError(
-                f"{path} is a dict with a whole model in it, which only a pickle that may run programs can open.",
+                f"{path} is a dict that contains a whole model; opening it could run code from the file.",
                 "If you made it yourself, convert it in Python, with the key that the model has there: "
                 f'torch.save(torch.load({str(path)!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
             )
         return ModelFileError(
-            f"{path} is a whole model saved by torch.save(model), which only a pickle that may run programs can open.",
+            f"{path} contains a whole model; opening it could run code from the file.",
             "If you made it yourself, convert it in Python and name the new file: "
             f'torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), "weights.pth")',
         )
@@ -232,16 +236,16 @@ def adapt_weights(
         ]
         raise ModelFileError(
             f"{file.path} does not fit {label}: {' and '.join(parts)} of {len(expected)} tensors.",
-            "Name the network and the switches it was made with, or rename its keys.",
+            "Set --network, --shortcut, --norm and --stem as for the network in the file.",
         )
     shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
     if different := [f"{k}: {shape}, not {required}" for k, (shape, required) in shapes.items() if shape != required]:
         raise ModelFileError(
             f"{file.path} does not fit {label}: {_first_names(different)}.",
-            "Name the network and the stem it was made with.",
+            "Set --network, --shortcut, --norm and --stem as for the network in the file.",
         )
     if widths := [v.shape[0] for v in head_state.values() if v.ndim >= 2]:
-        notes.append(f"head of {widths[-1]} classes replaced by a new one of {num_classes}")
+        notes.append(f"The head with {pluralize(widths[-1], 'output')} was replaced by a new one with {num_classes}.")
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
     backbone = {k: _as_finite(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
     return backbone, notes
@@ -249,7 +253,7 @@ def adapt_weights(
 
 def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[str]]:
     """Return the file's tensors under the network's names; a prefix that the network itself has stays."""
-    prefixes = tuple(p for p in PREFIXES if not any(k.startswith(p) for k in expected))
+    prefixes = tuple(p for p in REMOVED_KEY_PREFIXES if not any(k.startswith(p) for k in expected))
     renamed: dict[str, Tensor] = {}
     for key, tensor in file.state.items():
         name = key
@@ -263,9 +267,13 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
             )
         renamed[name] = tensor
     changed = sum(name not in renamed for name in file.state)
-    notes = [f"{changed} keys renamed"] if changed else []
+    notes = []
+    if changed:
+        notes = [f"{pluralize(changed, 'key')} of {file.path.name} {'was' if changed == 1 else 'were'} renamed."]
     dtypes = {str(t.dtype).removeprefix("torch.") for t in renamed.values() if t.is_floating_point()} - {"float32"}
-    return renamed, notes + [f"{name} cast to float32" for name in sorted(dtypes)]
+    return renamed, notes + [
+        f"Tensors of {file.path.name} were converted from {name} to float32." for name in sorted(dtypes)
+    ]
 
 
 def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
@@ -274,7 +282,7 @@ def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tenso
         tensor = torch.zeros_like(expected)  # a counter cast to floating point is not exact: treat it as missing
     if tensor.is_floating_point() != expected.is_floating_point():
         raise ModelFileError(
-            f"{name} in {path} is {tensor.dtype}, but {expected.dtype} is required.", "Save unquantised weights."
+            f"{name} in {path} is {tensor.dtype}, but {expected.dtype} is required.", "Save unquantized weights."
         )
     copied = tensor.to(expected.dtype, copy=True).contiguous()  # the file is memory-mapped and may change
     if copied.is_floating_point() and not torch.isfinite(copied).all():
@@ -282,3 +290,13 @@ def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tenso
             f"{name} in {path} contains NaN or infinite numbers.", "Use an earlier file: this training had diverged."
         )
     return copied
+
+
+def tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """Return the tensors as a safetensors file; equal tensors give equal bytes.
+
+    The tensors are written from the CPU in contiguous order. The metadata has only one key, because safetensors writes
+    several keys in an order that changes from call to call.
+    """
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return save(contiguous, metadata={"format": "pt"})

@@ -1,4 +1,4 @@
-"""Find published weights by name, from torchvision and timm."""
+"""Find published weights by name, from torchvision and timm, and download them once."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class PretrainedWeights:
     Attributes:
         path: The file.
         sha256: Its hash.
-        mean: The publisher's mean per colour channel.
-        std: The publisher's standard deviation per colour channel.
-        licence: Terms of use.
+        mean: The publisher's mean per color channel.
+        std: The publisher's standard deviation per color channel.
+        license: Terms of use.
         provenance: Who published it, and where.
         classes: Class names, empty if not known.
     """
@@ -39,19 +39,19 @@ class PretrainedWeights:
     sha256: str
     mean: Triple
     std: Triple
-    licence: str
+    license: str
     provenance: str
     classes: tuple[str, ...] = ()
 
 
-def find_torchvision(network: str) -> PretrainedWeights:
+def fetch_torchvision(network: str) -> PretrainedWeights:
     """Return torchvision's default weights for `network` (resnet18, resnet34, resnet50).
 
     They are downloaded unless torch's cache has them (`torch.hub.get_dir()/checkpoints`). A file in the cache is hashed
     before it is read, which torch itself does not do.
 
     Raises:
-        DataError: The machine is offline.
+        MissingWeightsError: The file could not be downloaded (no network, a timeout, or an HTTP error).
         ModelFileError: The file has another hash.
     """
     import torchvision
@@ -73,7 +73,7 @@ def find_torchvision(network: str) -> PretrainedWeights:
     )
 
 
-def find_timm(name: str) -> PretrainedWeights:
+def fetch_timm(name: str) -> PretrainedWeights:
     """Return timm's weights `name`, with or without its tag.
 
     They are downloaded unless headstart's or Hugging Face's cache has them. A file copied by hand to
@@ -81,7 +81,7 @@ def find_timm(name: str) -> PretrainedWeights:
 
     Raises:
         UsageError: timm does not publish these weights.
-        DataError: The machine is offline.
+        MissingWeightsError: The file could not be downloaded (no network, a timeout, or an HTTP error).
         ModelFileError: A file in a cache has another hash.
     """
     config = timm_config(name)
@@ -96,9 +96,9 @@ def find_timm(name: str) -> PretrainedWeights:
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/{repository}/resolve/{revision or 'main'}/{file}"
     path, sha256 = _timm_file(name, full_name, repository, revision or None, file, url)
-    licence = config.license or "not stated by timm: see https://huggingface.co/" + repository
+    license = config.license or "not stated by timm: see https://huggingface.co/" + repository
     classes = _imagenet_classes() if config.num_classes == IMAGENET_CLASSES else ()
-    return PretrainedWeights(path, sha256, config.mean, config.std, licence, f"timm {full_name}, {url}", classes)
+    return PretrainedWeights(path, sha256, config.mean, config.std, license, f"timm {full_name}, {url}", classes)
 
 
 def _imagenet_classes() -> tuple[str, ...]:
@@ -128,7 +128,7 @@ def _timm_file(
     return path, sha256
 
 
-def load_timm(name: str, file: WeightsFile) -> WeightsFile:
+def convert_timm_keys(name: str, file: WeightsFile) -> WeightsFile:
     """Return a published file's tensors under the keys of timm's present code, converted by timm itself.
 
     Raises ModelFileError if timm cannot convert them.

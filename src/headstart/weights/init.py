@@ -8,31 +8,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from headstart.models.heads import LAYERS
+from headstart.config.start_spec import SCHEMES
 from headstart.models.resnet import ResNet
-from headstart.models.structure import block_names, head_name, in_part
+from headstart.models.structure import WEIGHT_LAYERS, block_names, head_name, in_part
 from headstart.rng import torch_stream
 
-SCHEMES = {
-    "kaiming": "normal, variance 2 / fan-out (He et al. 2015, as torchvision)",
-    "xavier": "normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)",
-    "orthogonal": "orthogonal, gain √2 (Saxe et al. 2013)",
-    "zero-gamma": "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
-    "torch": "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
-}
 NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 @torch.no_grad()
 def draw_backbone(network: nn.Module, init: str, model: dict[str, Tensor] | None, *, seed: int) -> None:
-    """Initialise everything but the head, in place: weights by a scheme, biases 0, norms as constructed.
+    """Initialize everything but the head, in place: weights by a scheme, biases 0, norms as constructed.
 
     Parameters of timm networks that are neither weights nor norms (position embeddings, layer scales) always come from
     timm's constructor.
 
     Args:
         network: The network.
-        init: One of SCHEMES, "own" (a timm network's constructor), or "stats": every convolution and linear weight is
+        init: One of SCHEMES, "constructor" (that of a timm network), or "stats": every convolution and linear weight is
             normal with the mean and standard deviation of the tensor of that name in `model` (the "mean-var"
             initialization of Raghu et al. 2019, "Transfusion", arXiv:1902.07208).
         model: Tensors for "stats", None otherwise.
@@ -40,16 +33,16 @@ def draw_backbone(network: nn.Module, init: str, model: dict[str, Tensor] | None
     """
     if not isinstance(network, ResNet):
         _construct_again(network, seed)
-    if init == "own":
+    if init == "constructor":
         return
     head = head_name(network)
     with torch_stream(seed, "init"):
         for name, module in network.named_modules():
             if in_part(name, [head]):
                 continue
-            if init == "torch" and isinstance(module, LAYERS):
+            if init == "torch" and isinstance(module, WEIGHT_LAYERS):
                 module.reset_parameters()
-            elif isinstance(module, LAYERS):
+            elif isinstance(module, WEIGHT_LAYERS):
                 _draw(module.weight, init, None if model is None else model[f"{name}.weight"], _groups(module))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -79,7 +72,7 @@ def _draw(weight: Tensor, init: str, model: Tensor | None, groups: int) -> None:
         nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
         weight.mul_(math.sqrt(groups))  # torch computes fan-out over the channels of all groups
     else:
-        raise ValueError(f"{init!r} is not an initialisation")
+        raise ValueError(f"{init!r} is not an initialization")
 
 
 def _construct_again(network: nn.Module, seed: int) -> None:

@@ -1,10 +1,10 @@
-"""Initial weights ("starts") with their preprocessing, licence and provenance.
+"""Initial weights ("starts") with their preprocessing, license and provenance.
 
-The idea that weights include their own preprocessing is torchvision's (`models/_api.py: Weights`). `resolve` reads and
-checks everything before a run begins; `initialise` fills a network from it. The head is never taken from a file: it
-is drawn from (seed, "head"), so that arms with different starts have the same initial head.
+The idea that weights include their own preprocessing is torchvision's (`models/_api.py: Weights`). `resolve_start`
+reads and checks everything before a run begins; `initialize` fills a network from it. The head is never taken from a
+file: it is drawn from (seed, "head"), so that arms with different starts have the same initial head.
 
-Call order: `network = build(…)`, `heads.attach(network, …)`, `initialise(network, start, seed=…)`.
+Call order: `network = build(…)`, `heads.replace_head(network, …)`, `initialize(network, start, seed=…)`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from headstart.models.heads import reset_head
 from headstart.models.resnet import FAMILY
 from headstart.models.structure import head_name, in_part
 from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
-from headstart.weights.hub import PretrainedWeights, Triple, find_timm, find_torchvision, load_timm
-from headstart.weights.init import SCHEMES, draw_backbone
+from headstart.weights.hub import PretrainedWeights, Triple, convert_timm_keys, fetch_timm, fetch_torchvision
+from headstart.weights.init import draw_backbone
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -41,11 +41,11 @@ class Start:
         name: The start as the user wrote it.
         state: The backbone's tensors in float32 under the network's keys; None for random starts. A `stats` start has
             them too and counts as pretrained: it is the control of its model and must be treated alike.
-        init: The scheme of a random start: one of SCHEMES, `own` (a timm network's own), `stats` (drawn from the mean
-            and standard deviation of `state`), or "".
-        mean: Mean per colour channel, for pixels in [0, 1].
-        std: Standard deviation per colour channel, for pixels in [0, 1].
-        licence: Terms of use.
+        init: The scheme of a random start: one of `start_spec.SCHEMES`, `constructor` (that of a timm network), `stats`
+            (drawn from the mean and standard deviation of `state`), or "".
+        mean: Mean per color channel, for pixels in [0, 1].
+        std: Standard deviation per color channel, for pixels in [0, 1].
+        license: Terms of use.
         provenance: Where the weights come from.
         sha256: Hash of the file; "" for random starts.
         notes: What was changed to make the weights fit.
@@ -57,14 +57,14 @@ class Start:
     init: str
     mean: Triple
     std: Triple
-    licence: str
+    license: str
     provenance: str
     sha256: str
     notes: tuple[str, ...]
     classes: tuple[str, ...] = ()
 
 
-def initialise(network: nn.Module, start: Start, *, seed: int) -> None:
+def initialize(network: nn.Module, start: Start, *, seed: int) -> None:
     """Fill every tensor of `network`, in place: the backbone from `start`, the head from (seed, "head").
 
     Equal (network, start, seed) give equal bits. Random starts are drawn from (seed, "init"). Random and `stats` starts
@@ -118,7 +118,7 @@ class _Target:
             return build(self.network, self.num_classes, **switches)
 
 
-def resolve(name: str, *, network: str, shortcut: bool, norm: str, stem: str, num_classes: int) -> Start:
+def resolve_start(name: str, *, network: str, shortcut: bool, norm: str, stem: str, num_classes: int) -> Start:
     """Read and check a start for a network.
 
     Args:
@@ -142,7 +142,7 @@ def resolve(name: str, *, network: str, shortcut: bool, norm: str, stem: str, nu
         return _imagenet(target)
     if kind in _READERS and colon and rest:
         return _READERS[kind](rest, target)
-    raise start_spec.unknown_start(start_spec.start_error(name) or f"there is no start {name!r}")
+    raise start_spec.unknown_start_error(start_spec.start_problem(name) or f"there is no start {name!r}")
 
 
 def default_network(name: str) -> str | None:
@@ -166,15 +166,18 @@ def default_network(name: str) -> str | None:
 
 def _scratch(name: str, scheme: str, target: _Target) -> Start:
     timm = target.network.startswith("timm:")
-    init = scheme or ("own" if timm else "kaiming")
-    if name.endswith(":") or (scheme and scheme not in SCHEMES):
-        raise UsageError(f"There is no initialisation {scheme!r}.", f"Use scratch: with one of {', '.join(SCHEMES)}.")
+    init = scheme or ("constructor" if timm else "kaiming")
+    if name.endswith(":") or (scheme and scheme not in start_spec.SCHEMES):
+        raise UsageError(
+            f"There is no initialization {scheme!r}.", f"Use scratch: with one of {', '.join(start_spec.SCHEMES)}."
+        )
     if init == "zero-gamma" and (timm or not target.shortcut or target.norm == "none"):
         raise UsageError(
             f"scratch:zero-gamma needs a ResNet with shortcut and norm on, not {target.label}.",
             "Use scratch, or switch shortcut and norm on.",
         )
-    scheme_text = f"{init}: {SCHEMES[init]}" if init in SCHEMES else "the network's own initialisation in timm"
+    description = start_spec.SCHEMES.get(init)
+    scheme_text = f"{init}: {description}" if description else "the network's own initialization in timm"
     return Start(name, None, init, IMAGENET_MEAN, IMAGENET_STD, "yours", f"random weights, {scheme_text}", "", ())
 
 
@@ -184,7 +187,7 @@ def _imagenet(target: _Target) -> Start:
             f"The start imagenet has weights for {', '.join(FAMILY)} as published, not for {target.label}.",
             "Use --shortcut on --norm batch --stem imagenet with one of these networks, or a timm:NAME start.",
         )
-    weights = find_torchvision(target.network)
+    weights = fetch_torchvision(target.network)
     return _from_published("imagenet", weights, read_weights(weights.path), target)
 
 
@@ -200,10 +203,10 @@ def _timm(name: str, target: _Target) -> Start:
             f"timm:{name} has weights for the network as published, not for {target.label}.",
             "Leave shortcut, norm and stem as they are.",
         )
-    weights = find_timm(name)
+    weights = fetch_timm(name)
     file = read_weights(weights.path)
     if target.network.startswith("timm:"):
-        file = load_timm(name, file)
+        file = convert_timm_keys(name, file)
     return _from_published(f"timm:{name}", weights, file, target)
 
 
@@ -215,7 +218,7 @@ def _from_published(name: str, weights: PretrainedWeights, file: WeightsFile, ta
         init="",
         mean=weights.mean,
         std=weights.std,
-        licence=weights.licence,
+        license=weights.license,
         provenance=weights.provenance,
         sha256=file.sha256,
         notes=tuple(notes),
@@ -225,7 +228,7 @@ def _from_published(name: str, weights: PretrainedWeights, file: WeightsFile, ta
 
 def _file(path: str, target: _Target) -> Start:
     file = read_weights(Path(path).expanduser())
-    return _from_file(f"file:{path}", file, target, licence="unknown: ask whoever made the file")
+    return _from_file(f"file:{path}", file, target, license="unknown: ask whoever made the file")
 
 
 def _run(folder: str, target: _Target) -> Start:
@@ -240,10 +243,10 @@ def _run(folder: str, target: _Target) -> Start:
             f"The model in {folder} is {architecture or 'of an unknown network'}, but the network is {target.network}.",
             f"Use --network {default_network(f'run:{folder}') or 'NAME'}, or another start.",
         )
-    return _from_file(f"run:{folder}", model_weights(model), target, licence="yours")
+    return _from_file(f"run:{folder}", model_weights(model), target, license="yours")
 
 
-def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -> Start:
+def _from_file(name: str, file: WeightsFile, target: _Target, *, license: str) -> Start:
     state, notes = adapt_weights(file, target.skeleton(), label=target.label, num_classes=target.num_classes)
     folder_settings = _read_settings(file.path.parent)
     settings = {**folder_settings, **file.metadata}
@@ -252,20 +255,22 @@ def _from_file(name: str, file: WeightsFile, target: _Target, *, licence: str) -
     settings |= {key: folder_settings[key] for key in invalid if key in folder_settings}
     mean, std = _triple(settings.get("mean")), _triple(settings.get("std"))
     if invalid:
-        notes.append(f"its {' and '.join(invalid)} ({invalid_value!r}) is not three numbers")
+        notes.append(f"The {' and '.join(invalid)} of {file.path.name} ({invalid_value!r}) is not three numbers.")
     if mean is None or std is None or min(std) <= 0:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
-        notes.append("the file and its folder have no mean and std (a config.json may have both): ImageNet's are used")
-    licence = str(settings.get("licence") or settings.get("license") or licence)
+        notes.append(
+            f"{file.path.name} and its folder give no mean and std, for example in config.json: ImageNet's are used."
+        )
+    license = str(settings.get("license") or license)
     trained_on = settings.get("trained_on")
     provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name
     classes = _class_names(settings.get("label_names") or settings.get("labels"))
-    return Start(name, state, "", mean, std, licence, provenance, file.sha256, tuple(notes), classes)
+    return Start(name, state, "", mean, std, license, provenance, file.sha256, tuple(notes), classes)
 
 
 def _stats(name: str, target: _Target) -> Start:
     switches: dict[str, Any] = {"shortcut": target.shortcut, "norm": target.norm, "stem": target.stem}
-    model = resolve(name, network=target.network, num_classes=target.num_classes, **switches)
+    model = resolve_start(name, network=target.network, num_classes=target.num_classes, **switches)
     if model.state is None or model.init:
         raise UsageError(
             f"stats:{name} needs a start with weights from a file, but {name} is drawn at random.",

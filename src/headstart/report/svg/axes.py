@@ -38,20 +38,20 @@ class Axis:
     def _scaled(self, value: float) -> float:
         return math.log10(max(value, 1e-300)) if self.log else value
 
-    def ticks(self, most: int = 6) -> list[float]:
-        """Return about `most` round values within the axis.
+    def ticks(self, max_ticks: int = 6) -> list[float]:
+        """Return about `max_ticks` round values within the axis.
 
         Ticks are multiples of 1, 2 or 5 times a power of ten, or powers of ten on a log axis.
         """
         if self.log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             if last <= first:  # fewer than two powers of ten: use linear ticks
-                return Axis(self.low, self.high, self.begin, self.end).ticks(most)
-            every = max(1, math.ceil((last - first + 1) / most))
+                return Axis(self.low, self.high, self.begin, self.end).ticks(max_ticks)
+            every = max(1, math.ceil((last - first + 1) / max_ticks))
             return [10.0**power for power in range(first, last + 1, every)]
         if self.high <= self.low:
             return [self.low]
-        min_step = max((self.high - self.low) / most, 1.0 if self.whole else 0.0)
+        min_step = max((self.high - self.low) / max_ticks, 1.0 if self.whole else 0.0)
         power = 10.0 ** math.floor(math.log10(min_step))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= min_step * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)

@@ -1,6 +1,6 @@
 """Charts as inline SVG, from plain numbers.
 
-Colours, strokes and fonts are CSS classes of the page, so that light, dark and printed pages use the same markup. All
+Colors, strokes and fonts are CSS classes of the page, so that light, dark and printed pages use the same markup. All
 text is escaped by `markupsafe`, so that names of classes and files are shown as text.
 """
 
@@ -47,14 +47,14 @@ class Series:
 
     Args:
         name: Label at the end of the line; "" for none.
-        colour: Index of the colour, see charts.css.
+        color: Index of the color, see charts.css.
         paths: Thin lines, one per seed: [(x, y), …].
         mean: Thick line: [(x, y), …].
         band: Band around the mean: [(x, low, high), …].
     """
 
     name: str
-    colour: int
+    color: int
     paths: Sequence[Sequence[tuple[float, float]]] = ()
     mean: Sequence[tuple[float, float]] = ()
     band: Sequence[tuple[float, float, float]] = ()
@@ -62,15 +62,15 @@ class Series:
 
 @dataclass(frozen=True)
 class IntervalRow:
-    """Row of an interval chart: `dots`, their `mean`, and the interval from `low` to `high`."""
+    """Row of an interval chart: small `dots`, their `mean` as a large dot, and the interval from `low` to `high`."""
 
     name: str
-    colour: int
+    color: int
     mean: float
     low: float
     high: float
     dots: Sequence[float] = ()
-    strong: bool = False
+    strong: bool = False  # name in bold type
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class EventRow:
 
     Args:
         name: Name of the arm.
-        colour: Index of the colour.
+        color: Index of the color.
         reached: Times of the runs that reached the event.
         censored: Lengths of the runs that ended before the event.
         median: Median time, None if it is not defined.
     """
 
     name: str
-    colour: int
+    color: int
     reached: Sequence[float]
     censored: Sequence[float]
     median: float | None
@@ -99,11 +99,11 @@ class Grid:
     Args:
         rows: Names of the rows.
         columns: Names of the columns.
-        values: Values [rows][columns] that set the colours. None: no cell; -inf: lowest colour; NaN: not a number.
+        values: Values [rows][columns] that set the colors. None: no cell; -inf: lowest color; NaN: not a number.
         texts: Texts [rows][columns] in the cells.
         outlined: (row, column) of the cells with an outline.
         edges: Those of `outlined` with a dashed outline.
-        scale: Values of the first and the last colour. Default: smallest and largest finite value.
+        scale: Values of the first and the last color. Default: smallest and largest finite value.
     """
 
     rows: Sequence[str]
@@ -115,11 +115,11 @@ class Grid:
     scale: tuple[float, float] | None = None
 
 
-def subsample(points: Sequence[T], most: int = MAX_LINE_POINTS) -> list[T]:
-    """Return at most `most` evenly spaced points, including the first and the last."""
-    if len(points) <= most:
+def subsample(points: Sequence[T], max_points: int = MAX_LINE_POINTS) -> list[T]:
+    """Return at most `max_points` evenly spaced points, including the first and the last."""
+    if len(points) <= max_points:
         return list(points)
-    indices = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
+    indices = np.unique(np.linspace(0, len(points) - 1, max_points).round().astype(int))
     return [points[int(index)] for index in indices]
 
 
@@ -153,14 +153,14 @@ def intervals(rows: Sequence[IntervalRow], *, unit: str, label: str, margin: flo
         if row.name:
             parts.append(text_at(SIDE_MARGIN, y - 16, row.name, "start", "strong" if row.strong else ""))
         ends = (axis.position(row.low), axis.position(row.high))
-        parts.append(line(ends[0], y, ends[1], y, f"interval c{row.colour}"))
-        parts += [line(end, y - 5, end, y + 5, f"interval c{row.colour}") for end in ends]
+        parts.append(line(ends[0], y, ends[1], y, f"interval c{row.color}"))
+        parts += [line(end, y - 5, end, y + 5, f"interval c{row.color}") for end in ends]
         equal = Counter[float]()
         for x in map(axis.position, row.dots):  # dots at the same position are drawn below each other
             offset = min(MAX_DOT_OFFSET, DOT_STEP * equal[x])
-            parts.append(dot(x, y + 11 + offset, 3.5, f"seed f{row.colour} c{row.colour}"))
+            parts.append(dot(x, y + 11 + offset, 3.5, f"seed f{row.color} c{row.color}"))
             equal[x] += 1
-        parts.append(dot(axis.position(row.mean), y, 6, f"mean f{row.colour}"))
+        parts.append(dot(axis.position(row.mean), y, 6, f"mean f{row.color}"))
         value_words = signed_label(row.mean) if zero else f"{row.mean:.1f}"
         parts.append(text_at(WIDTH - VALUE_WIDTH + 12, y + 5, value_words, "start", "value"))
     return svg(bottom + AXIS_HEIGHT, label, parts, "rows")
@@ -210,9 +210,9 @@ def curves(
         parts.append(text_at(60, up.position(target) - 5, f"target {tick_label(target)}", "start", "note"))
     parts += _bands(series, across, up, shares=shares)
     for arm in series:
-        thin = f"seed c{arm.colour}" if arm.mean else f"lone c{arm.colour} d{arm.colour}"
+        thin = f"seed c{arm.color}" if arm.mean else f"lone c{arm.color} d{arm.color}"
         parts += [path(points, across, up, thin) for points in arm.paths]
-        parts.append(path(arm.mean, across, up, f"mean c{arm.colour} d{arm.colour}"))
+        parts.append(path(arm.mean, across, up, f"mean c{arm.color} d{arm.color}"))
     parts += _line_names(series, up, right)
     return svg(HEIGHT + 6, label, parts)
 
@@ -227,13 +227,13 @@ def _curve_y_axis(values: Sequence[float], *, log: bool, shares: bool) -> Axis:
 
 def _bands(series: Sequence[Series], across: Axis, up: Axis, *, shares: bool) -> list[Markup]:
     """Return a polygon for each band, clipped to 0 to 100 with `shares`."""
-    least, most = (0.0, 100.0) if shares else (-math.inf, math.inf)
+    lower, upper = (0.0, 100.0) if shares else (-math.inf, math.inf)
     parts = []
     for arm in series:
         if arm.band:
-            top = [(across.position(x), up.position(min(high, most))) for x, _, high in arm.band]
-            bottom = [(across.position(x), up.position(max(low, least))) for x, low, _ in reversed(arm.band)]
-            parts.append(tag("polygon", "", points=points_attribute([*top, *bottom]), cls=f"band f{arm.colour}"))
+            top = [(across.position(x), up.position(min(high, upper))) for x, _, high in arm.band]
+            bottom = [(across.position(x), up.position(max(low, lower))) for x, low, _ in reversed(arm.band)]
+            parts.append(tag("polygon", "", points=points_attribute([*top, *bottom]), cls=f"band f{arm.color}"))
     return parts
 
 
@@ -246,9 +246,9 @@ def _line_names(series: Sequence[Series], up: Axis, right: float) -> list[Markup
         (up.position((arm.mean or arm.paths[0])[-1][1]), (arm, label_lines))
         for arm, label_lines in zip(named, labels, strict=True)
     ]
-    left, most = WIDTH - right + 8, max(map(len, labels), default=1)
-    for y_end, (arm, label_lines) in spread_labels(ends, PLOT_TOP, HEIGHT - 44, most):
-        parts.append(line(left, y_end, left + SAMPLE_WIDTH - 6, y_end, f"mean c{arm.colour} d{arm.colour}"))
+    left, line_count = WIDTH - right + 8, max(map(len, labels), default=1)
+    for y_end, (arm, label_lines) in spread_labels(ends, PLOT_TOP, HEIGHT - 44, line_count):
+        parts.append(line(left, y_end, left + SAMPLE_WIDTH - 6, y_end, f"mean c{arm.color} d{arm.color}"))
         for index, label_line in enumerate(label_lines):
             y = y_end + 4 + index * LINE_HEIGHT
             parts.append(text_at(left + SAMPLE_WIDTH, y, label_line, "start", "strong"))
@@ -265,14 +265,14 @@ def events(rows: Sequence[EventRow], *, x: str, label: str) -> Markup:
     for index, row in enumerate(rows):
         y = ROW_HEIGHT * (index + 0.72)
         parts.append(text_at(SIDE_MARGIN, y - 22, row.name, "start"))
-        for times, style in ((row.reached, f"mean f{row.colour}"), (row.censored, f"open c{row.colour}")):
+        for times, style in ((row.reached, f"mean f{row.color}"), (row.censored, f"open c{row.color}")):
             equal: dict[float, int] = {}
             for time in sorted(times):
                 step = equal[time] = equal.get(time, -1) + 1
                 parts.append(dot(axis.position(time), y + 6 * ((step + 1) // 2) * (-1) ** step, 5, style))
         if row.median is not None:
             median = axis.position(row.median)
-            parts.append(line(median, y - 15, median, y + 15, f"interval c{row.colour}"))
+            parts.append(line(median, y - 15, median, y + 15, f"interval c{row.color}"))
     return svg(bottom + AXIS_HEIGHT, label, parts, "rows")
 
 
@@ -319,21 +319,21 @@ def _shade(value: float | None, low: float, high: float) -> str:
 
 
 def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, label: str, log: bool = False) -> Markup:
-    """Return a scatter plot with a named dot for each (name, colour, x, y); `log` makes the x axis logarithmic."""
+    """Return a scatter plot with a named dot for each (name, color, x, y); `log` makes the x axis logarithmic."""
     xs = [row[2] for row in rows]
     across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else padded_axis(xs, 56, WIDTH - 150)
     up = padded_axis([row[3] for row in rows], HEIGHT - 40, PLOT_TOP)
     parts = [x_axis(across, PLOT_TOP, HEIGHT - 40, x), y_axis(up, 56, WIDTH - 150, y)]
     dots = [(across.position(x_value), up.position(y_value)) for _, _, x_value, y_value in rows]
-    parts += [dot(*place, 6, f"mean f{colour}") for place, (_, colour, _, _) in zip(dots, rows, strict=True)]
+    parts += [dot(*place, 6, f"mean f{color}") for place, (_, color, _, _) in zip(dots, rows, strict=True)]
     labels = spread_labels([(place[1], (place, row)) for place, row in zip(dots, rows, strict=True)],
                            PLOT_TOP, HEIGHT - 44)  # fmt: skip
-    for y_label, ((x_dot, y_dot), (name, colour, _, _)) in labels:
+    for y_label, ((x_dot, y_dot), (name, color, _, _)) in labels:
         width, moved = text_width(name) * BOLD_LETTER_WIDTH, abs(y_dot - y_label) >= 6
         nearby = [place for place in dots if abs(place[1] - y_label) < 12]
         before = x_dot - 10 - width
         if x_dot + 10 + width > WIDTH and before > 60 and not any(before < place[0] < x_dot for place in nearby):
-            parts += [dot(x_dot - 4, y_label, 4, f"mean f{colour}")] if moved else []
+            parts += [dot(x_dot - 4, y_label, 4, f"mean f{color}")] if moved else []
             parts.append(text_at(x_dot - 10, y_label + 4, name, "end", "strong"))
             continue
         left = x_dot + 10
@@ -341,7 +341,7 @@ def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, la
             if x_dot < place[0] < left + width:
                 left = place[0] + 10
         if left > x_dot + 10 or moved:
-            parts.append(dot(left + 5, y_label, 4, f"mean f{colour}"))
+            parts.append(dot(left + 5, y_label, 4, f"mean f{color}"))
             left += 14
         parts.append(text_at(left, y_label + 4, truncate(name, WIDTH - left - 2, BOLD_LETTER_WIDTH), "start", "strong"))
     return svg(HEIGHT + 6, label, parts)

@@ -51,30 +51,30 @@ def text_width(text: str) -> float:
     )
 
 
-def longest_prefix(text: str, most: float) -> str:
-    """Return the longest prefix of a text that is at most `most` letters wide."""
-    return next((text[:end] for end in range(len(text), 0, -1) if text_width(text[:end]) <= most), "")
+def longest_prefix(text: str, max_letters: float) -> str:
+    """Return the longest prefix of a text that is at most `max_letters` letters wide."""
+    return next((text[:end] for end in range(len(text), 0, -1) if text_width(text[:end]) <= max_letters), "")
 
 
-def truncate(text: str, room: float, letter: float = LETTER_WIDTH) -> str:
-    """Return the text, truncated at its end with an ellipsis if it is wider than `room` units."""
-    most = max(3, int(room / letter))
-    return text if text_width(text) <= most else longest_prefix(text, most - 1) + "…"
+def truncate(text: str, max_width: float, letter: float = LETTER_WIDTH) -> str:
+    """Return the text, truncated at its end with an ellipsis if it is wider than `max_width` units."""
+    max_letters = max(3, int(max_width / letter))
+    return text if text_width(text) <= max_letters else longest_prefix(text, max_letters - 1) + "…"
 
 
-def truncate_distinct(names: Sequence[str], room: float, letter: float = LETTER_WIDTH) -> list[str]:
-    """Return the names truncated to `room` units such that different names stay different.
+def truncate_distinct(names: Sequence[str], max_width: float, letter: float = LETTER_WIDTH) -> list[str]:
+    """Return the names truncated to `max_width` units such that different names stay different.
 
     A name is truncated at its end, or in the middle if truncation at the end would make it equal to another name.
     """
-    truncated = [truncate(name, room, letter) for name in names]
+    truncated = [truncate(name, max_width, letter) for name in names]
     counts = Counter(dict(zip(names, truncated, strict=True)).values())
-    most = max(3, int(room / letter))
-    begin = most // 3
+    max_letters = max(3, int(max_width / letter))
+    begin = max_letters // 3
     return [
         short
         if counts[short] == 1
-        else f"{longest_prefix(name, begin)}…{longest_prefix(name[::-1], most - begin - 1)[::-1]}"
+        else f"{longest_prefix(name, begin)}…{longest_prefix(name[::-1], max_letters - begin - 1)[::-1]}"
         for name, short in zip(names, truncated, strict=True)
     ]
 
@@ -89,37 +89,41 @@ def isolate_bidi(name: str) -> str:
     return f"\u2068{name}\u2069" if needs_isolates else name
 
 
-def wrap_names(names: Sequence[str], room: float, most: float) -> list[list[str]]:
+def wrap_names(names: Sequence[str], max_width: float, max_lines: float) -> list[list[str]]:
     """Return the lines of each name, one or two.
 
     Args:
         names: Names in bold type.
-        room: Width of a line in units of the view box.
-        most: Lines available for all names. Names get two lines only if this suffices for two lines each and some
+        max_width: Width of a line in units of the view box.
+        max_lines: Lines available for all names. Names get two lines only if this suffices for two lines each and some
             name does not fit in one line.
     """
-    fits = int(room / BOLD_LETTER_WIDTH)
-    if all(text_width(name) <= fits for name in names) or 2 * len(names) > most:
-        return [[name] for name in truncate_distinct(names, room, BOLD_LETTER_WIDTH)]
+    fits = int(max_width / BOLD_LETTER_WIDTH)
+    if all(text_width(name) <= fits for name in names) or 2 * len(names) > max_lines:
+        return [[name] for name in truncate_distinct(names, max_width, BOLD_LETTER_WIDTH)]
     parts = [_split_name(name, fits) for name in names]
     first = [begin for begin, _ in parts]
-    wholes = truncate_distinct([f"{begin} {rest}".strip() for begin, rest in parts], room, BOLD_LETTER_WIDTH)
-    rests = truncate_distinct([rest for _, rest in parts], room, BOLD_LETTER_WIDTH)
+    wholes = truncate_distinct([f"{begin} {rest}".strip() for begin, rest in parts], max_width, BOLD_LETTER_WIDTH)
+    rests = truncate_distinct([rest for _, rest in parts], max_width, BOLD_LETTER_WIDTH)
     return [
         [begin, rest] if begin and rest else [whole] for begin, rest, whole in zip(first, rests, wholes, strict=True)
     ]
 
 
-def wrap_cell_text(text: str, room: float, most: int) -> list[str]:
+def wrap_cell_text(text: str, max_width: float, max_lines: int) -> list[str]:
     """Return a cell's text as one line or as one word per line, or [] if neither fits.
 
     Args:
         text: Text of the cell.
-        room: Width of the cell in units of the view box.
-        most: Maximum number of lines.
+        max_width: Width of the cell in units of the view box.
+        max_lines: Maximum number of lines.
     """
     for lines in ([text], text.split()):
-        if text and len(lines) <= max(most, 1) and all(text_width(line) * CELL_LETTER_WIDTH < room for line in lines):
+        if (
+            text
+            and len(lines) <= max(max_lines, 1)
+            and all(text_width(line) * CELL_LETTER_WIDTH < max_width for line in lines)
+        ):
             return lines
     return []
 

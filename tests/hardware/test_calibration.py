@@ -1,0 +1,89 @@
+"""The machine is measured once for each network and batch shape."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headstart.errors import UsageError
+from headstart.hardware import benchmark, calibration, precision
+from headstart.storage.cache import cache_root
+from tests.short_runs import prepared
+from tests.training.test_setup import prepare
+
+
+def test_machine_is_measured_once_for_each_network_and_shape() -> None:
+    folder = cache_root() / "machine"
+    prepare(batch_size=6, precision="auto")
+    files = {p: p.read_bytes() for p in folder.iterdir()}
+    training_setup, reporter = prepare(batch_size=6, precision="auto")
+    assert {p: p.read_bytes() for p in folder.iterdir()} == files
+    assert not any("Measuring" in s for s in reporter.sentences)
+    measurements = [json.loads(content) for content in files.values()]
+    measured = next(m for m in measurements if m["network"][-1] == [6, 3, 16, 16])
+    assert training_setup.plan.machine.precision == min(measured["seconds"], key=measured["seconds"].get)
+    assert any("Measuring" in s for s in prepare(batch_size=7, precision="auto")[1].sentences)
+
+
+def test_measurement_of_a_busy_machine_is_repeated(monkeypatch) -> None:
+    """A cached peak of a tenth of the real one was measured on a busy machine; a process checks only once."""
+    prepare(batch_size=9, precision="auto")
+    path = next(p for p in (cache_root() / "machine").iterdir() if _shape(p) == [9, 3, 16, 16])
+    content = json.loads(path.read_text())
+    busy = {p: value / 10 for p, value in content["peak"].items()}
+    path.write_text(json.dumps({**content, "peak": busy}))
+    assert not any("busy" in s for s in prepare(batch_size=9, precision="auto")[1].sentences)
+    monkeypatch.setattr(calibration, "_trusted", set())  # as in another process
+    training_setup, reporter = prepare(batch_size=9, precision="auto")
+    assert any("busy" in s for s in reporter.sentences)
+    assert training_setup.peak > 2 * busy[training_setup.plan.machine.precision]
+    monkeypatch.setattr(calibration, "_trusted", set())
+    monkeypatch.setattr(calibration, "BUSY_SPEED_RATIO", 4.0)  # the machine of these tests may be busy too
+    assert not any("Measuring" in s for s in prepare(batch_size=9, precision="auto")[1].sentences)
+
+
+def _shape(path: Path) -> list[int]:
+    return json.loads(path.read_text())["network"][-1]
+
+
+def test_fp32_is_selected_where_bf16_leaves_part_of_a_kernel_unset() -> None:
+    """test_resnet at 16 px has a 3x3 kernel with stride 2 on one pixel; eight of its parts cover padding only."""
+    training_setup, _ = prepare(network="timm:test_resnet", stem="imagenet", precision="auto")
+    assert training_setup.plan.machine.precision == "fp32"
+    ours = prepared(precision="bf16").network
+    assert precision.find_single_pixel_stride(ours, 16) == ""
+    assert precision.find_single_pixel_stride(training_setup.network, 16).startswith("layer4")
+
+
+def test_damaged_measurement_is_repeated() -> None:
+    prepare(batch_size=5, precision="auto")
+    for path in (cache_root() / "machine").iterdir():
+        content = json.loads(path.read_text())
+        if content["network"][-1] == [5, 3, 16, 16]:
+            path.write_text("")
+    assert any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].sentences)
+    assert not any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].sentences)
+
+
+def test_precision_that_the_device_does_not_support_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, peak, peaks = benchmark.training_step, benchmark.matmul_peak, []
+
+    def training_step(network: nn.Module, batch: Tensor, name: str) -> None:
+        if name == "bf16":
+            raise RuntimeError("no kernel for bf16")
+        step(network, batch, name)
+
+    def matmul_peak(device: torch.device, name: str, times: int = 5) -> float:
+        peaks.append(name)
+        return peak(device, name, times)
+
+    monkeypatch.setattr(benchmark, "training_step", training_step)
+    monkeypatch.setattr(benchmark, "matmul_peak", matmul_peak)
+    training_setup, reporter = prepare(batch_size=11, precision="auto")
+    assert training_setup.plan.machine.precision == "fp32" and set(peaks) == {"fp32"}
+    assert any("Precision fp32 on cpu" in s and "bf16" not in s for s in reporter.sentences)
+    assert not any("Measuring" in s for s in prepare(batch_size=11, precision="auto")[1].sentences)
+    with pytest.raises(UsageError, match="cpu does not support bf16"):
+        prepare(batch_size=11, precision="bf16")
