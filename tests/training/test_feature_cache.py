@@ -26,7 +26,8 @@ def weights(setup, *, cached: bool) -> tuple[dict[str, torch.Tensor], list[float
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
-    "settings", [{}, {"optimizer": "adam", "head": "mlp:16"}, {"tuning": "lp-ft", "epochs": "4ep"}]
+    "settings",
+    [{}, {"optimizer": "adam", "head": "mlp:16"}, {"tuning": "lp-ft", "epochs": "2ep", "head_epochs": "50%"}],
 )
 def test_head_on_cached_features_equals_the_head_on_the_backbone(precision: str, settings: dict) -> None:
     cached, cached_losses = weights(prepared(**{**FROZEN, **settings}, precision=precision), cached=True)
