@@ -1,0 +1,60 @@
+"""Base class of the schemas, and reading and writing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headstart.errors import DataError
+
+
+class Schema(BaseModel):
+    """Frozen value with typed fields; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_json(self) -> Any:
+        """Return the value as JSON data: dictionaries, lists, text, numbers and None."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def read(cls, path: Path, hint: str = "Restore it from a copy.") -> Self:
+        """Read the value in a JSON file.
+
+        Raises:
+            DataError: The file is missing, damaged, or of another schema version.
+        """
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist.", "Check the path.") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}).", "Grant read permission.") from None
+        return cls.parse(text, str(path), hint)
+
+    @classmethod
+    def parse(cls, text: str | bytes, name: str, hint: str = "Restore it from a copy.") -> Self:
+        """Return the value in a JSON text.
+
+        Args:
+            text: The JSON text.
+            name: What the text is, for messages.
+            hint: Hint of the error.
+
+        Raises:
+            DataError: The text is damaged.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise DataError(f"{name} is damaged ({first_fault(error)}).", hint) from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault of a validation error: "arms.0.val: field required"."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {text[0].lower()}{text[1:]}" if place else text

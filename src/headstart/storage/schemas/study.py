@@ -1,0 +1,59 @@
+"""Schemas of a study: the role of a run in it, its inputs, and the results of the learning-rate search."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from headstart.storage.schemas.base import Schema
+
+
+class Stage(StrEnum):
+    """Stage of a study that a run belongs to."""
+
+    SOURCE = "source"
+    SEARCH = "search"
+    MAIN = "main"
+    ABLATION = "ablation"
+
+
+class RunRole(Schema):
+    """Role of a run in its study, written beside the plan."""
+
+    variant: str
+    stage: Stage
+    budget: str
+    fraction: float
+    rung: int | None = Field(None, description="epochs after which a trial of the search may pause")
+    blind: bool = Field(False, description="the run serves model selection only and is not evaluated on test")
+
+
+class TrialScores(Schema):
+    """Scores of one learning rate of a variant on val."""
+
+    rung: float
+    full_runs: list[float] = Field(description="one per seed; empty if the rate did not survive")
+
+
+class SearchResults(Schema):
+    """Results of the search by budget, then by group of seeds (`shared`, or `seed N`)."""
+
+    selected: dict[str, dict[str, dict[str, float]]] = Field(description="learning rate by variant")
+    edges: dict[str, dict[str, dict[str, float]]] = Field(
+        description="selected rates at an edge of the grid, by variant"
+    )
+    tried: dict[str, dict[str, dict[str, dict[str, TrialScores]]]] = Field(description="scores by variant and rate")
+    grid: dict[str, dict[str, list[float]]] = Field(description="the final grid, ascending")
+
+
+class VariantInputs(Schema):
+    """Inputs of a variant when the study began."""
+
+    images: str = Field(description="fingerprint of the images")
+    weights: str | None = Field(None, description="sha256 of the weights; null with a `source:` start")
+    source_images: str | None = Field(None, description="fingerprint of the images of a `source:` start")
+    declared: str = Field(description="splits that the data has declared")
+    overlaps: list[str]
+    known_classes: list[str] = Field(description="class names that the weights were trained on too")
+    known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")
