@@ -23,6 +23,7 @@ import headstart
 from headstart.analysis.run_records import correctness_tables, runs_in
 from headstart.analysis.statistics import crossed_interval
 from headstart.config.study_config import GRID
+from headstart.storage.schemas.study import Stage
 
 
 def studies(source: str, arms: Sequence[str], runs: Path, settings: dict[str, Any]) -> tuple[Path, Path]:
@@ -39,9 +40,9 @@ def regret(rungs: Path, exhaustive: Path) -> list[str]:
     """Return a row per arm: the selected rates, and exhaustive minus rungs in percentage points with 95 % intervals."""
     outcomes = []
     for folder in (rungs, exhaustive):
-        runs = [run for run in runs_in(folder) if run.role["stage"] == "main"]
-        val = {(run.role["variant"], run.seed): run.val_score("accuracy") for run in runs}
-        rates = {run.role["variant"]: run.rate for run in runs}
+        runs = [run for run in runs_in(folder) if run.stage is Stage.MAIN]
+        val = {(run.arm, run.seed): run.val_score("accuracy") for run in runs}
+        rates = {run.arm: run.rate for run in runs}
         outcomes.append((rates, val, correctness_tables(runs, "test")[0]))
     (first, first_val, first_right), (second, second_val, second_right) = outcomes
     rows = []

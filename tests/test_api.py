@@ -14,6 +14,7 @@ import torch
 import headstart
 from headstart import api
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EpochLine
 from tests.trained import SETTINGS, trained
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -43,7 +44,8 @@ def test_train_returns_the_run(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr() == ("", "")
     assert run.folder.parent == tmp_path and run.state == "finished"
     assert run.plan.recipe.lr == 0.02 and run.plan.data.source == "digits:0-1"
-    assert run.test == json.loads((run.folder / "result.json").read_text())["test"]
+    assert run.test is not None
+    assert run.test.to_json() == json.loads((run.folder / "result.json").read_text())["test"]
     assert repr(run).startswith("Run(scratch@sgd, seed 0: Best epoch 1: val accuracy ")
 
 
@@ -62,12 +64,12 @@ def test_history_has_one_row_per_epoch(run: headstart.Run) -> None:
     columns = ["epoch", "step", "best", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
     assert list(history.columns[:7]) == columns
     assert "images_per_second" in history.columns and any(name.startswith("lr_") for name in history.columns)
-    lines = [line for line in read_lines(run.folder / "metrics.jsonl") if line["kind"] == "epoch"]
-    assert list(history.val_accuracy) == [line["val"]["accuracy"] for line in lines]
-    assert list(history.train_loss) == [line["train"]["loss"] for line in lines]
+    lines = [line for line in read_lines(run.folder / "metrics.jsonl") if isinstance(line, EpochLine)]
+    assert list(history.val_accuracy) == [line.val.accuracy for line in lines]
+    assert list(history.train_loss) == [line.train.loss for line in lines]
     best = history[history.best].iloc[-1]
-    assert run.result["best_epoch"] == best.epoch
-    assert run.test is not None and run.test["n"] == sum(map(sum, run.test["confusion"]))
+    assert run.result.best_epoch == best.epoch
+    assert run.test is not None and run.test.n == sum(map(sum, run.test.confusion))
 
 
 def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> None:
@@ -91,9 +93,9 @@ def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> Non
 
 def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
     result = headstart.evaluate(run.folder, "digits:0-3")
-    assert result["accuracy"] == run.test["accuracy"] and result["own"] is True
+    assert result["accuracy"] == run.test.accuracy and result["own"] is True
     subset = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
-    assert subset["n"] == sum(map(sum, run.result["val"]["confusion"][1:3]))
+    assert subset["n"] == sum(map(sum, run.result.val.confusion[1:3]))
     assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1")["classes"] == result["classes"]
     with pytest.raises(headstart.UsageError, match="'12'"):
         headstart.evaluate(run.folder, "digits:0-3", classes="12")  # one name, not two characters

@@ -13,7 +13,7 @@ from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec, reject_extra_options
 from headstart.console import ConsoleReporter
 from headstart.engines import factory
-from headstart.engines.validation import require_listener, validate_engine_name
+from headstart.engines.registry import require_listener, validate_engine_name
 from headstart.experiment.planning import begin_within_time_budget, check_inputs_and_choose_threads
 from headstart.experiment.study import run_study
 from headstart.inference.evaluate import evaluate as _evaluate

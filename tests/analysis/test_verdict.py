@@ -17,7 +17,7 @@ def test_best_learning_rate_at_the_end_of_its_row_is_flagged(val: list[float], b
     rates = ("0.01", "0.001", "0.1")
     variants = [ArmVariant(f"{row},lr={rate}", {"start": row, "lr": rate}) for row in "ab" for rate in rates]
     by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
-    rows = [(row["variant"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(variants, by_name)]
+    rows = [(row.variant.split(",")[0], row.lr, row.edge) for row in grid_rows(variants, by_name)]
     assert rows == best
     chosen, comparator = (
         max((variant.name for variant in variants), key=lambda name: by_name[name]),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.config.arm_spec import parse_arm
+from headstart.config.arm_spec import ArmName, arm_name, parse_arm, parse_arm_name
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
@@ -68,3 +68,20 @@ def test_arm_names_do_not_depend_on_the_working_directory(tmp_path: Path, monkey
     paths = ["best.pth", "b/best.pth", "odd-1.pth", "odd+1.pth"]
     starts = [variant.plan(again.plan).arm.start for variant in again.variants]
     assert starts == [f"file:{tmp_path / 'proj' / path}" for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("scratch", ArmName("scratch")),
+        ("file:a/b.pth+lp-ft+mlp:64@adam", ArmName("file:a/b.pth", "lp-ft", "mlp:64", "adam")),
+        ("imagenet+stages:2,lr=0.1,momentum=0", ArmName("imagenet", "stages:2", varied=("lr=0.1", "momentum=0"))),
+        ("stats:file:cifar+mlp:8@sgd", ArmName("stats:file:cifar", "", "mlp:8", "sgd")),
+    ],
+)
+def test_name_of_an_arm_is_parsed_to_its_parts(name: str, parts: ArmName) -> None:
+    assert parse_arm_name(name) == parts
+    arm = name.partition(",")[0]
+    settings = {"tuning": parts.tuning, "head": parts.head, "optimizer": parts.optimizer}
+    assert arm_name({key: value for key, value in settings.items() if value}, parts.start) == arm
+    assert parts.without_varied("lr").varied == tuple(value for value in parts.varied if not value.startswith("lr="))

@@ -17,8 +17,8 @@ from headstart.engines import contract, factory, throughput
 from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
+from headstart.engines.registry import validate_engine_name
 from headstart.engines.transfer import pack, unpack
-from headstart.engines.validation import validate_engine_name
 from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
@@ -26,6 +26,7 @@ from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
 from headstart.storage.locks import locked
 from tests.experiment.test_study import TINY
+from tests.handmade import write_run_files
 from tests.short_runs import metrics
 
 ARMS = ("scratch", "scratch@adam")
@@ -131,7 +132,7 @@ def test_packed_runs_are_unpacked_unchanged(tmp_path: Path) -> None:
     copy = placed[run.name]
     assert {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()} == files
     assert unpack(archive, tmp_path / "b") == placed  # the second time it is replaced, not duplicated
-    (copy / "plan.json").write_text(json.dumps({"hash": "another"}))
+    write_run_files(copy, contract.plan(0), hash="another")
     assert unpack(archive, tmp_path / "b")[run.name] != copy
     assert {p.name for p in (tmp_path / "b").iterdir()} == {run.name, f"{run.name}-2"}
 

@@ -132,8 +132,8 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
     (folder,) = tmp_path.glob("ablation-*")
     assert summary["folder"] == str(folder)
     runs = list(runs_in(folder))
-    assert len(runs) == len({run.plan["network"]["norm"] + run.plan["network"]["shortcut"] for run in runs}) == 4
-    assert {run.plan["machine"]["precision"] for run in runs} == {"fp32"}  # that of the first runs
+    assert len(runs) == len({run.plan.network.norm + run.plan.network.shortcut for run in runs}) == 4
+    assert {run.plan.machine.precision for run in runs} == {"fp32"}  # that of the first runs
     assert {path: path.stat().st_mtime_ns for path in results} == results
 
 
@@ -145,7 +145,7 @@ def test_health_of_a_cell_is_that_of_its_run(
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
     summary = ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter(), engine_name="local")
     runs = {
-        (run.plan["network"]["shortcut"], run.plan["network"]["norm"]): run.folder
+        (run.plan.network.shortcut, run.plan.network.norm): run.folder
         for run in runs_in(Path(summary["folder"]))
     }
     for cell in summary["cells"]:

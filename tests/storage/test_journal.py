@@ -12,6 +12,7 @@ import pytest
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.storage import files, folders, locks
 from headstart.storage.journal import Journal, read_lines
+from tests.handmade import step_line
 
 
 def test_run_folders_have_distinct_names_with_time_host_arm_and_seed(tmp_path: Path) -> None:
@@ -36,12 +37,12 @@ def test_failed_creation_of_a_folder_is_reported(tmp_path: Path) -> None:
 def test_journal_is_truncated_at_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with Journal(path) as journal:
-        journal.append({"step": 1})
+        journal.append(step_line(1))
         size = journal.sync()
-        journal.append({"step": 2})
+        journal.append(step_line(2))
     with Journal(path, size) as journal:
-        journal.append({"step": 2, "again": True})
-    assert list(read_lines(path)) == [{"step": 1}, {"step": 2, "again": True}]
+        journal.append(step_line(2, 0.5))
+    assert list(read_lines(path)) == [step_line(1), step_line(2, 0.5)]
 
 
 def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
@@ -51,14 +52,15 @@ def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None
 
 
 def test_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
-    (tmp_path / "m").write_text('{"a":1}\n{"a":')
-    assert list(read_lines(tmp_path / "m")) == [{"a": 1}]
+    text = step_line(1).model_dump_json()
+    (tmp_path / "m").write_text(f"{text}\n{text[:20]}")
+    assert list(read_lines(tmp_path / "m")) == [step_line(1)]
 
 
 def test_floats_round_trip_exactly(tmp_path: Path) -> None:
     with Journal(tmp_path / "m") as journal:
-        journal.append({"x": 0.1 + 0.2})
-    assert next(read_lines(tmp_path / "m"))["x"] == 0.1 + 0.2
+        journal.append(step_line(1, 0.1 + 0.2))
+    assert next(read_lines(tmp_path / "m")).loss == 0.1 + 0.2
 
 
 @pytest.mark.parametrize("nth", range(3))
@@ -121,7 +123,9 @@ def test_sizes_in_messages_are_not_rounded_to_zero(count: int, text: str) -> Non
     assert folders.format_bytes(count) == text
 
 
-def test_error_of_a_damaged_line_has_its_number(tmp_path: Path) -> None:
-    (tmp_path / "m").write_text('{"a":1}\n{"a":\n{"a":3}\n')
+@pytest.mark.parametrize("damaged", ['{"kind":', '{"kind":"step"}', '{"kind":"new","step":1}', "[]"])
+def test_error_of_a_damaged_line_has_its_number(damaged: str, tmp_path: Path) -> None:
+    text = step_line(1).model_dump_json()
+    (tmp_path / "m").write_text(f"{text}\n{damaged}\n{text}\n")
     with pytest.raises(DataError, match=r"Line 2 of .*m is damaged"):
         list(read_lines(tmp_path / "m"))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from headstart.data import mixup, transforms
+from headstart.data import mixing, transforms
 from headstart.errors import DivergedError, HeadstartError
 from headstart.training import events, loop, scoring
 from tests.short_runs import prepared
@@ -105,7 +105,7 @@ def test_mixup_loss_matches_its_definition() -> None:
     setup = prepared(mixup=0.4, epochs="1st")
     images, labels = setup.context.batches.batch(0, 0)
     images = transforms.normalize(images, setup.start.mean, setup.start.std, torch.device("cpu"))
-    mix = mixup.mixup(8, 0.4, 0, 0, 0)
+    mix = mixing.mixup(images, alpha=0.4, seed=0, epoch=0, step=0)
     targets = mix.share * F.one_hot(labels, 4) + (1 - mix.share) * F.one_hot(labels[mix.partner], 4)
     mixed = mix.share * images + (1 - mix.share) * images[mix.partner]
     setup.network.train()

@@ -7,9 +7,7 @@ differences are paired.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +17,6 @@ from headstart.analysis.statistics import (
     LEVEL,
     ROUNDING_ERROR,
     CrossedInterval,
-    SampleSizeEstimate,
     bonferroni,
     crossed_interval,
     holm,
@@ -27,38 +24,9 @@ from headstart.analysis.statistics import (
     sign_flip,
 )
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
+from headstart.storage.schemas.verdict import Contrast, Outcome, SampleSizeEstimate
 
-Outcome = Literal["better", "worse", "equivalent", "undecided"]
 MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Difference of two arms, first minus second, in accuracy (0 to 1).
-
-    `wins` and `losses` are the numbers of seeds on which the first arm was better and worse, by more than rounding;
-    `n` is the number of paired seeds and `m` that of evaluation images.
-    """
-
-    first: str
-    second: str
-    primary: bool
-    outcome: Outcome
-    by_less_than_margin: bool  # better or worse, but possibly by less than the margin
-    mean: float
-    low: float
-    high: float
-    level: float
-    p: float
-    p_adjusted: float
-    p_sign_flip: float | None  # None above 20 seeds
-    half_width_infinite_seeds: float
-    degrees_of_freedom: float
-    wins: int
-    losses: int
-    n: int
-    m: int
-    sample_size: SampleSizeEstimate | None  # seeds or images that would decide it; only if undecided with enough seeds
 
 
 def decide(
@@ -77,14 +45,14 @@ def decide(
         max_undetected_difference: Difference that the images can miss (`CrossedInterval.max_undetected_difference`).
     """
     if n < MIN_DECISIVE_SEEDS:
-        return "undecided", False
+        return Outcome.UNDECIDED, False
     if -margin <= low and high <= margin and max_undetected_difference <= margin:
-        return "equivalent", False
+        return Outcome.EQUIVALENT, False
     if low > 0:
-        return "better", low < margin
+        return Outcome.BETTER, low < margin
     if high < 0:
-        return "worse", high > -margin
-    return "undecided", False
+        return Outcome.WORSE, high > -margin
+    return Outcome.UNDECIDED, False
 
 
 def contrast_pairs(arms: Sequence[str], reference: str, primary: tuple[str, str]) -> list[tuple[str, str]]:
@@ -174,7 +142,9 @@ def _contrast(
         losses=int((per_seed < -ROUNDING_ERROR).sum()),
         n=n,
         m=interval.squares.m,
-        sample_size=_sample_size(interval, margin) if outcome == "undecided" and n >= MIN_DECISIVE_SEEDS else None,
+        sample_size=_sample_size(interval, margin)
+        if outcome is Outcome.UNDECIDED and n >= MIN_DECISIVE_SEEDS
+        else None,
     )
 
 

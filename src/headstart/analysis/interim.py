@@ -8,7 +8,6 @@ stays below 5 %.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -16,16 +15,7 @@ import numpy.typing as npt
 
 from headstart.analysis.confusion import balanced_weights
 from headstart.analysis.statistics import crossed_interval, obrien_fleming
-
-
-@dataclass(frozen=True)
-class InterimAnalysis:
-    """After `n` seeds of each arm: p of the primary contrast, and the boundary at or below which the study stops."""
-
-    n: int
-    p: float
-    boundary: float
-    stopped: bool
+from headstart.storage.schemas.verdict import InterimAnalysis
 
 
 def interim_analyses(
@@ -50,7 +40,7 @@ def interim_analyses(
         if n > len(difference) or (analyses and analyses[-1].stopped):
             break
         p = crossed_interval(difference[:n] * weights, max_weight=float(weights.max())).p
-        analyses.append(InterimAnalysis(n, p, boundary, p <= boundary))
+        analyses.append(InterimAnalysis(n=n, p=p, boundary=boundary, stopped=p <= boundary))
     return analyses
 
 

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from headstart.storage.schemas.verdict import SampleSizeEstimate, TimeToTarget
+
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # default confidence level
 ROUNDING_ERROR = 1e-12  # differences of accuracies below it are rounding
@@ -230,15 +232,6 @@ def bonferroni(level: float, family: int) -> float:
     return 1 - (1 - level) / max(family, 1)
 
 
-@dataclass(frozen=True)
-class SampleSizeEstimate:
-    """Seeds or images for an interval of ± `half_width`, from low to high; None where no number is enough."""
-
-    half_width: float
-    seeds: tuple[int, int | None] | None
-    images: tuple[int, int | None] | None
-
-
 def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
     """Return the seeds (with these images), or images (with these seeds), for an interval of ± `half_width`.
 
@@ -271,7 +264,8 @@ def required_sample_size(interval: CrossedInterval, half_width: float, confidenc
 
     seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
     images = [_smallest(partial(with_images, case), half_width, squares.m) for case in cases]
-    return SampleSizeEstimate(half_width, *((low, high) if low is not None else None for low, high in (seeds, images)))
+    ranges = [(low, high) if low is not None else None for low, high in (seeds, images)]
+    return SampleSizeEstimate(half_width=half_width, seeds=ranges[0], images=ranges[1])
 
 
 def _smallest(width: Callable[[int], float], target: float, above: int) -> int | None:
@@ -319,15 +313,6 @@ def _crossing(c: float, shares: Sequence[float]) -> float:
     return 1 - float(inside @ weights)
 
 
-@dataclass(frozen=True)
-class TimeToTarget:
-    """Median time at which n runs reached a target, None if fewer than half of them did; `reached` is how many did."""
-
-    median: float | None
-    reached: int
-    n: int
-
-
 def time_to_target(times: Sequence[float | None]) -> TimeToTarget:
     """Return the median time of n runs to a target: the ⌈n/2⌉-th smallest time.
 
@@ -341,4 +326,4 @@ def time_to_target(times: Sequence[float | None]) -> TimeToTarget:
     reached = sorted(time for time in times if time is not None)
     half = (len(times) + 1) // 2
     median = float(reached[half - 1]) if 0 < half <= len(reached) else None
-    return TimeToTarget(median, len(reached), len(times))
+    return TimeToTarget(median=median, reached=len(reached), n=len(times))

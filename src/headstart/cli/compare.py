@@ -12,11 +12,12 @@ from headstart.cli.options import switch, with_study_flags
 from headstart.cli.render import print_study
 from headstart.config.start_spec import START_FORMS, require_start
 from headstart.console import ConsoleReporter
-from headstart.engines.validation import require_listener, validate_engine_name
+from headstart.engines.registry import require_listener, validate_engine_name
 from headstart.errors import UsageError
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
+    from headstart.storage.schemas.verdict import Verdict
 
 
 _ARM_HELP = (
@@ -89,7 +90,7 @@ def compare(
         best_model.require_winner(verdict)
 
 
-def _finished_verdict(study: Path) -> dict[str, Any] | None:
+def _finished_verdict(study: Path) -> Verdict | None:
     """Return and announce the verdict of a finished study; None for a study with work left."""
     from headstart.analysis.status import complete_verdict
     from headstart.config.study_file import read_study

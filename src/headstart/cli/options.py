@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import chain
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import (
@@ -16,6 +17,7 @@ from cyclopts import (
 )
 from pydantic_core import PydanticUndefined
 
+from headstart.config.one_of import OneOf
 from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, plan_fields
 from headstart.config.study_config import StudyConfig
 from headstart.text import closest
@@ -70,8 +72,10 @@ def _flag(field: Any, group: Group) -> Any:
 def _flag_help(field: Any) -> str:
     """Return description, choices and default of a field."""
     text, default = str(field.description), field.default
-    if get_origin(field.annotation) is Literal:
-        text += f": {', '.join(map(str, get_args(field.annotation)))}"
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    choices = choices or tuple(chain.from_iterable(m.registry for m in field.metadata if isinstance(m, OneOf)))
+    if choices:
+        text += f": {', '.join(map(str, choices))}"
     if default is PydanticUndefined or default in ((), "", None):
         return text
     return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"

@@ -12,7 +12,7 @@ from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
 from headstart.cli.options import with_ablation_flags
 from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
-from headstart.engines.validation import validate_engine_name
+from headstart.engines.registry import validate_engine_name
 from headstart.errors import UsageError
 from headstart.text import printable
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import get_args
+from dataclasses import dataclass, replace
 
-from headstart.config.run_config import ArmConfig, RecipeConfig
+from headstart.config.run_config import ArmConfig
 from headstart.config.start_spec import absolute_start, short_start, start_path, start_problem
+from headstart.optim.registry import OPTIMIZERS
 from headstart.text import suggestion
 
-_OPTIMIZERS = get_args(RecipeConfig.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(ArmConfig.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 
 
@@ -25,10 +25,10 @@ def parse_arm(text: str) -> dict[str, str]:
     """
     settings: dict[str, str] = {}
     rest, at, last = text.strip().rpartition("@")
-    if at and last in _OPTIMIZERS:
+    if at and last in OPTIMIZERS:
         settings["optimizer"] = last
     elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        hint = suggestion(last, _OPTIMIZERS) or ": use " + ", ".join(_OPTIMIZERS)
+        hint = suggestion(last, OPTIMIZERS) or ": use " + ", ".join(OPTIMIZERS)
         raise ValueError(f"the arm {text!r} has no valid optimizer after @{hint}")
     else:
         rest = text.strip()
@@ -91,3 +91,41 @@ def arm_name(changes: dict[str, str], start: str) -> str:
         if changes.get(name, default) != default:
             parts.append(changes[name])
     return "+".join(parts) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")
+
+
+@dataclass(frozen=True)
+class ArmName:
+    """Parts of the name of an arm or of a variant, `START[+TUNING][+HEAD][@OPTIMIZER][,FIELD=VALUE…]`.
+
+    Attributes:
+        start: Short name of the initialization.
+        tuning: Fine-tuning mode, or "" if the name has none: full.
+        head: Head, or "" if the name has none: linear.
+        optimizer: Optimizer, or "" if the name has none.
+        varied: `FIELD=VALUE` of each field that the study varies.
+    """
+
+    start: str
+    tuning: str = ""
+    head: str = ""
+    optimizer: str = ""
+    varied: tuple[str, ...] = ()
+
+    def without_varied(self, *fields: str) -> ArmName:
+        """Return the name without the values of these varied fields."""
+        prefixes = tuple(f"{field}=" for field in fields)
+        return replace(self, varied=tuple(value for value in self.varied if not value.startswith(prefixes)))
+
+
+def parse_arm_name(name: str) -> ArmName:
+    """Return the parts of the name of an arm or of a variant."""
+    arm, *varied = name.split(",")
+    before, at, optimizer = arm.rpartition("@")
+    rest, parts = before if at else arm, {"tuning": "", "head": ""}
+    while "+" in rest:
+        before, _, last = rest.rpartition("+")
+        kind = "tuning" if _TUNING.fullmatch(last) else "head" if _HEAD.fullmatch(last) else ""
+        if not kind or parts[kind]:
+            break  # part of the name of a file
+        rest, parts[kind] = before, last
+    return ArmName(rest, parts["tuning"], parts["head"], optimizer if at else "", tuple(varied))

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from headstart.config.duration import Duration
+from headstart.config.one_of import OneOf
 from headstart.config.start_spec import absolute_source, absolute_start, short_start
-from headstart.errors import DataError
-from headstart.storage.files import SCHEMA_VERSION, read_json
+from headstart.optim.registry import (
+    DEFAULT_OPTIMIZER,
+    DEFAULT_SCHEDULE,
+    OPTIMIZERS,
+    SCHEDULES,
+    optimizer_defaults,
+    optimizers_with,
+)
 
 Switch = Literal["on", "off"]
-
-# Default (learning rate, weight decay) of each optimizer.
-OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
-    "sgd": (0.01, 1e-4),
-    "adam": (0.001, 0.0),
-    "adamw": (0.001, 0.01),
-    "rmsprop": (0.001, 0.0),
-}
 
 
 def split_commas(value: Any) -> Any:
@@ -102,17 +101,16 @@ class ArmConfig(ConfigSection):
 class RecipeConfig(ConfigSection):
     """The training recipe."""
 
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field("sgd", description="optimizer")
-    lr: float = Field(gt=0, description="peak learning rate of the schedule (default: sgd 0.01, others 0.001)")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd and rmsprop")
-    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description="optimizer")
+    lr: float = Field(gt=0, description=f"peak learning rate of the schedule (default: {optimizer_defaults('lr')})")
+    momentum: float = Field(0.9, ge=0, lt=1, description=f"momentum of {optimizers_with('momentum')}")
+    nesterov: bool = Field(False, description=f"Nesterov momentum ({optimizers_with('nesterov')})")
     weight_decay: float = Field(
-        ge=0, description="weight decay, except on norms and biases (default: sgd 1e-4, adamw 0.01, others 0)"
+        ge=0,
+        description=f"weight decay, except on norms and biases (default: {optimizer_defaults('weight_decay')})",
     )
     backbone_lr: float = Field(1.0, ge=0, le=1, description="factor on the learning rate of the pretrained backbone")
-    schedule: Literal["constant", "step", "multistep", "cosine", "linear", "one-cycle"] = Field(
-        "cosine", description="learning-rate schedule"
-    )
+    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description="learning-rate schedule")
     warmup: Duration = Field(Duration(0, "ep"), description="linear warm-up, e.g. 1ep, 100st, 5%")
     step_every: Duration = Field(
         Duration(30, "%"), description="step schedule: interval between multiplications by gamma"
@@ -121,7 +119,10 @@ class RecipeConfig(ConfigSection):
         (Duration(50, "%"), Duration(75, "%")),
         description="multistep schedule: positions of the multiplications by gamma",
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="factor of the step and multistep schedules")
+    plateau_epochs: int = Field(
+        3, ge=0, description="plateau schedule: epochs without a lower val loss before a multiplication by gamma"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of the step, multistep and plateau schedules")
     epochs: Duration = Field(Duration(10, "ep"), description="training length, e.g. 10ep or 500st")
     head_epochs: Duration = Field(Duration(30, "%"), description="lp-ft: share of the training for the head alone")
     batch_size: int = Field(32, ge=2, description="images per step")
@@ -139,6 +140,7 @@ class RecipeConfig(ConfigSection):
         0.0, ge=0, le=1, description="strength of random changes of brightness, contrast and saturation"
     )
     mixup: float = Field(0.0, ge=0, le=10, description="alpha of mixup; 0 turns it off")
+    cutmix: float = Field(0.0, ge=0, le=10, description="alpha of CutMix; 0 turns it off")
     augmented_views: int = Field(
         4, ge=1, le=1000, description="frozen backbone: number of augmented views of each image"
     )
@@ -157,9 +159,8 @@ class RecipeConfig(ConfigSection):
     @classmethod
     def _optimizer_defaults(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            chosen = str(values.get("optimizer", "sgd"))
-            lr, decay = OPTIMIZER_DEFAULTS.get(chosen, OPTIMIZER_DEFAULTS["sgd"])
-            values = {"lr": lr, "weight_decay": decay, **values}
+            spec = OPTIMIZERS.get(str(values.get("optimizer")), OPTIMIZERS[DEFAULT_OPTIMIZER])
+            values = {"lr": spec.lr, "weight_decay": spec.weight_decay, **values}
         return values
 
     @model_validator(mode="after")
@@ -169,8 +170,10 @@ class RecipeConfig(ConfigSection):
                 raise ValueError(f"{name} must be above 0")
         if self.epochs.unit == "%":
             raise ValueError("epochs must be a duration such as 10ep or 500st, not a share")
-        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
-            raise ValueError("nesterov needs the optimizer sgd with momentum")
+        if self.mixup and self.cutmix:
+            raise ValueError("mixup and cutmix cannot be combined")
+        if self.nesterov and ("nesterov" not in OPTIMIZERS[self.optimizer].options or self.momentum == 0):
+            raise ValueError(f"nesterov needs the optimizer {optimizers_with('nesterov')} with momentum")
         return self
 
 
@@ -243,7 +246,7 @@ class RunConfig(ConfigSection):
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
-        value = self.model_dump(mode="json")
+        value: dict[str, Any] = self.to_json()
         for path_like in ("source", "skip_bad", "allow_outside"):  # the fingerprint covers the content
             del value["data"][path_like]
         if self.facts.weights_sha256:
@@ -257,9 +260,13 @@ class RunConfig(ConfigSection):
             raise ValueError(f"the plan is not complete: {', '.join(self.unresolved_fields)}")
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
+    def to_json(self) -> Any:
+        """Return the plan as JSON data."""
+        return self.model_dump(mode="json")
+
     def to_toml(self) -> str:
         """Return the plan as TOML."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
+        return tomli_w.dumps(self.to_json())
 
     @property
     def arm_name(self) -> str:
@@ -295,24 +302,8 @@ def plan_fields() -> dict[str, tuple[str, Any]]:
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
 
 
-def read_plan(folder: Path) -> RunConfig:
-    """Read the plan of a run folder. Raises DataError when it is missing, damaged, or of another schema version."""
-    content = read_json(folder / "plan.json")
-    try:
-        schema, value = content["schema"], content["plan"]
-        plan = RunConfig.model_validate(value) if schema == SCHEMA_VERSION else None
-    except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
-        reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"The plan in {folder} is invalid ({reason}).", "Restore plan.json from a copy.") from None
-    if plan is None:
-        raise DataError(
-            f"The run {folder} has schema {schema}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
-        )
-    return plan
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return lines `section.field: old -> new` for two plans as dictionaries."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return lines `section.field: old -> new` for two plans as JSON data."""
     lines = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)

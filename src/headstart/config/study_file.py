@@ -35,7 +35,7 @@ class StudySpec:
         protocol = self.protocol.model_dump(mode="json", exclude_none=True)
         plan = self.plan.model_dump(mode="json", exclude={"facts", "arm"})
         return tomli_w.dumps(
-            {"schema": SCHEMA_VERSION, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan}
+            {"schema_version": SCHEMA_VERSION, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan}
         )
 
     @property
@@ -123,7 +123,7 @@ def read_study(path: Path) -> StudySpec:
 
 def _check_sections(path: Path, content: dict[str, Any]) -> None:
     """Raise UsageError for an unknown section, or for a section that is no table."""
-    sections = ("schema", "hash", "protocol", "plan")
+    sections = ("schema_version", "hash", "protocol", "plan")
     if unknown := sorted(set(content) - set(sections)):
         hint = suggestion(unknown[0], sections)
         raise UsageError(
@@ -139,7 +139,7 @@ def _check_sections(path: Path, content: dict[str, Any]) -> None:
 
 def _check_schema(path: Path, content: dict[str, Any], *, required: bool) -> None:
     """Raise DataError for another schema version; only a file written by hand may have none."""
-    schema = content.get("schema")
+    schema = content.get("schema_version")
     if schema != SCHEMA_VERSION and (required or schema is not None):
         raise DataError(f"{path} has schema {schema}, but this version reads {SCHEMA_VERSION}.", "Update headstart.")
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any
 
 from headstart.diagnostics import gradients, learning_rate
 from headstart.diagnostics.finding import Finding
-from headstart.diagnostics.history import HEALTHY, History, Line
+from headstart.diagnostics.history import HEALTHY, History
+from headstart.storage.schemas.metrics import FindingLine, ProbeLine, WithdrawnLine
 from headstart.text import capitalize, format_number, format_share, pluralize
 
 _PROBE_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
@@ -49,7 +49,7 @@ def unhealthy_findings(history: History) -> list[Finding]:
     return [finding for finding in findings(history) if finding.unhealthy]
 
 
-def finding_lines(history: History, noticed: set[str]) -> list[dict[str, Any]]:
+def finding_lines(history: History, noticed: set[str], step: int) -> list[FindingLine | WithdrawnLine]:
     """Return record lines for new findings, and at the end of the run for withdrawn ones.
 
     A finding during training may pass: a network whose gradients explode at first may learn all the same. A finding
@@ -58,19 +58,18 @@ def finding_lines(history: History, noticed: set[str]) -> list[dict[str, Any]]:
     Args:
         history: The run so far.
         noticed: Names of earlier findings; new names are added.
+        step: Updates done.
     """
     current = {finding.name: finding for finding in unhealthy_findings(history)}
-    lines: list[dict[str, Any]] = [
-        {"kind": "finding", "withdrawn": False, **current[name].to_json()} for name in current if name not in noticed
+    lines: list[FindingLine | WithdrawnLine] = [
+        finding.line(step) for name, finding in current.items() if name not in noticed
     ]
     if history.ended:
         persistent = {finding.name for finding in _causes(history)}
         if history.probes and gradients.is_vanishing(history.probes[-1]):  # dead filters may be its cause and hide it
             persistent.add("vanishing gradients")
-        lines += [
-            {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was found during training, but not at "
-             "the end of the run."} for name in sorted(noticed - persistent)
-        ]  # fmt: skip
+        sentence = "It was found during training, but not at the end of the run."
+        lines += [WithdrawnLine(step=step, name=name, sentence=sentence) for name in sorted(noticed - persistent)]
     noticed |= set(current)
     return lines
 
@@ -97,12 +96,12 @@ def describe_healthy(history: History) -> str:
 
 def missing_probe_reason(history: History) -> str:
     """Return why |∂L/∂h| at the blocks is unknown, and what is known instead; "" where it is known."""
-    if any(probe["block_gradient_norm"] for probe in history.probes):
+    if any(probe.block_gradient_norm for probe in history.probes):
         return ""
-    if history.plan["arm"]["tuning"] != "frozen":
+    if history.plan.arm.tuning != "frozen":
         return "gradients at the blocks were not probed: the record has no probe lines"
     reason = "gradients at the blocks were not probed, since all blocks are frozen"
-    by_step = [(line["step"], line.get("gradient_norm")) for line, _ in history.snapshots]
+    by_step = [(line.step, line.gradient_norm) for line, _ in history.snapshots]
     if norms := [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]:
         (first, name, start), (last, _, end) = norms[0], norms[-1]
         reason += f"; |∂L/∂w| of {name} is {_norm(start)} at step {first} and {_norm(end)} at step {last}"
@@ -111,13 +110,13 @@ def missing_probe_reason(history: History) -> str:
 
 def _unchecked_filters(history: History) -> str:
     """Return why dead filters were not checked, or "" if they were."""
-    without_relu = history.probes and not any(probe["zero_activations"] for probe in history.probes)
+    without_relu = history.probes and not any(probe.zero_activations for probe in history.probes)
     return "dead filters were not checked: the network has no nn.ReLU" if without_relu else ""
 
 
-def _persistent(history: History, check: Callable[[History, Line], Finding | None]) -> Finding | None:
+def _persistent(history: History, check: Callable[[History, ProbeLine], Finding | None]) -> Finding | None:
     """Return a finding of the probe before the first step, unless the last probe no longer shows it in time."""
-    if not history.probes or history.probes[0]["step"] != 0:
+    if not history.probes or history.probes[0].step != 0:
         return None
     finding = check(history, history.probes[0])
     if finding is not None and history.has_had_time and check(history, history.probes[-1]) is None:
@@ -127,7 +126,7 @@ def _persistent(history: History, check: Callable[[History, Line], Finding | Non
 
 def _frozen(history: History) -> Finding | None:
     """Return a note on frozen layers, or None if all layers are trained."""
-    tuning = history.plan["arm"]["tuning"]
+    tuning = history.plan.arm.tuning
     if tuning == "full":
         return None
     layers = {

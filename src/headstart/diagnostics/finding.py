@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headstart.diagnostics.history import History, Line
+from headstart.diagnostics.history import History
+from headstart.storage.schemas.metrics import FindingLine, ProbeLine
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,33 @@ class Finding:
         return " ".join(part for part in (self.evidence, self.meaning, self.advice) if part)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the finding as a line of the record has it."""
+        """Return the finding as `headstart diagnose --json` prints it."""
         return {**asdict(self), "unhealthy": self.unhealthy, "sentence": self.sentence}
+
+    def line(self, step: int) -> FindingLine:
+        """Return the finding as a line of the record after `step` updates."""
+        return FindingLine(
+            step=step,
+            name=self.name,
+            layer=self.layer,
+            epoch=self.epoch,
+            value=self.value,
+            threshold=self.threshold,
+            evidence=self.evidence,
+            meaning=self.meaning,
+            advice=self.advice,
+            unhealthy=self.unhealthy,
+            sentence=self.sentence,
+        )
 
 
 def restoring_flags(history: History) -> list[str]:
     """Return the flags that switch on the norm and the shortcut, where the network is without them."""
-    usual = (("norm", "batch"), ("shortcut", "on"))
-    return [f"--{name} {value}" for name, value in usual if history.plan["network"][name] != value]
+    network = history.plan.network
+    flags = ["--norm batch"] if network.norm != "batch" else []
+    return flags + (["--shortcut on"] if network.shortcut != "on" else [])
 
 
-def probe_time(probe: Line) -> str:
+def probe_time(probe: ProbeLine) -> str:
     """Return when the probe was made, for the start of a sentence."""
-    return "Before the first step" if probe["step"] == 0 else f"After epoch {probe['epoch']}"
+    return "Before the first step" if probe.step == 0 else f"After epoch {probe.epoch}"

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 
 from headstart.config.run_config import MachineConfig, RunConfig
 from headstart.config.study_file import StudySpec
-from headstart.engines.engine import Engine
-from headstart.engines.local import LocalEngine
-from headstart.engines.validation import validate_engine_name
+from headstart.engines.engine import Engine, EngineSettings
+from headstart.engines.registry import AUTO, ENGINES, validate_engine_name
+from headstart.factories import load_factory
 from headstart.hardware import calibration, devices
-from headstart.reporter import NullReporter, Reporter
-from headstart.text import pluralize
+from headstart.reporter import Reporter
 
 
 def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
@@ -54,15 +53,8 @@ def parallel_runs(name: str, machine: MachineConfig) -> int:
 
 
 def _create(name: str, plan: RunConfig, reporter: Reporter, address: str) -> Engine:
-    threads, device = plan.machine.threads, plan.machine.device
-    if name == "ray":
-        from headstart.engines.ray import RayEngine
-
-        return RayEngine(address, reporter, threads=threads, gpus=int(device.startswith("cuda")))
     count = parallel_runs(name, plan.machine)
-    if name == "processes" or count > 1:
-        from headstart.engines.processes import ProcessEngine
-
-        reporter.say(f"{pluralize(count, 'run')} at a time, each with {pluralize(threads, 'thread')}.")
-        return ProcessEngine(count, reporter)
-    return LocalEngine(NullReporter())
+    if name == AUTO:
+        name = "processes" if count > 1 else "local"
+    engine: Engine = load_factory(ENGINES[name].factory)(EngineSettings(plan.machine, count, reporter, address))
+    return engine

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.storage.files import link_or_copy, read_json, temp_suffix
 from headstart.storage.folders import make_folder
 
@@ -82,5 +83,4 @@ def _restore_links(scratch: Path) -> None:
 
 
 def _plan_hash(folder: Path) -> str:
-    plan = folder / "plan.json"
-    return str(read_json(plan)["hash"]) if plan.exists() else ""
+    return read_plan_file(folder).hash if (folder / PLAN_FILE).exists() else ""

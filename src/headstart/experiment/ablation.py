@@ -28,7 +28,7 @@ from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
 from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
 from headstart.engines import factory
-from headstart.engines.validation import validate_engine_name
+from headstart.engines.registry import validate_engine_name
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment.preflight import common_precision, requested_records
 from headstart.hardware import calibration
@@ -36,12 +36,13 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import job_protocol
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import folders, journal, locks
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import capitalize, format_points, pluralize
 from headstart.training import setup
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
-NORMS = ("batch", "none")
-SHORTCUTS = ("on", "off")
+NORMS, SHORTCUTS = ("batch", "none"), ("on", "off")
 EFFECT_COUNT = len(DEPTHS) * (len(NORMS) + len(SHORTCUTS))  # reported together
 EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals together hold with 95 %
 MIN_RATIO_DECADES = 1.0  # powers of ten between two gradient ratios on either side of the limit for vanishing
@@ -146,7 +147,7 @@ def run_ablation(
         for seed in range(draft.seeding.seed, draft.seeding.seed + seeds):
             plan = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
             plan = run.dataset.with_split_counts(plan)
-            role = {"variant": variant, "stage": "ablation", "budget": str(plan.recipe.epochs), "fraction": 1.0}
+            role = RunRole(variant=variant, stage=Stage.ABLATION, budget=str(plan.recipe.epochs), fraction=1.0)
             requests.append((plan, role))
     reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
     _run(folder, requests, engine_name, reporter)
@@ -189,7 +190,7 @@ def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup
     named = first.changed("machine", precision="fp32" if measured else precision)
     folder = runs / f"ablation-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
     existing = next(runs_in(folder), None) if measured else None
-    return folder, existing.plan["machine"]["precision"] if existing is not None else precision
+    return folder, existing.plan.machine.precision if existing is not None else precision
 
 
 def _run(folder: Path, requests: Sequence[RunRequest], engine_name: str, reporter: Reporter) -> None:
@@ -203,7 +204,7 @@ def _run(folder: Path, requests: Sequence[RunRequest], engine_name: str, reporte
         ):
             for count, (index, answer) in enumerate(answers, 1):
                 job_protocol.decode_answer(answer)
-                reporter.say(f"{count} of {len(requests)}: {requests[index][1]['variant']}")
+                reporter.say(f"{count} of {len(requests)}: {requests[index][1].variant}")
     except KeyboardInterrupt:
         raise InterruptedRunError(signal.SIGINT, RESUME_HINT) from None
     except InterruptedRunError as stop:  # the hint of a run names only that run
@@ -213,16 +214,16 @@ def _run(folder: Path, requests: Sequence[RunRequest], engine_name: str, reporte
 
 def _cell(runs: Sequence[RunRecord]) -> FactorialCell:
     """Return the cell of these runs, one for each seed."""
-    network = runs[0].plan["network"]
+    network = runs[0].plan.network
     histories = [read_history(run.plan, journal.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
     before = _geometric_mean([first_to_last_ratio(history.probes[0]) for history in histories if history.probes])
-    probes = [history.probes[-1] for history in histories if len(history.probes) > 1 and history.state == "finished"]
-    after = _geometric_mean([first_to_last_ratio(probe) for probe in probes]) if len(probes) == len(runs) else math.nan
-    split = "test" if "test" in runs[0].result else "val"
+    ended = [history for history in histories if history.state is RunState.FINISHED and len(history.probes) > 1]
+    ratios = [first_to_last_ratio(history.probes[-1]) for history in ended]
+    after = _geometric_mean(ratios) if len(ratios) == len(runs) else math.nan
     names = [finding.name for history in histories for finding in findings(history)]
-    correct = np.array([run.correctness(split).correct for run in runs])
+    correct = np.array([run.correctness(run.evaluation_split).correct for run in runs])
     no_finding = TOO_EARLY if TOO_EARLY in [history.status for history in histories] else HEALTHY
-    return FactorialCell(network["network"], network["shortcut"], network["norm"], correct, (before, after),
+    return FactorialCell(network.network, network.shortcut, network.norm, correct, (before, after),
                          tuple(dict.fromkeys(names)), no_finding)  # fmt: skip
 
 

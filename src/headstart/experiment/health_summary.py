@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import capitalize, pluralize
 
 
@@ -23,23 +22,23 @@ class HealthSummary:
         self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's name) -> hashes
         self._reported: set[tuple[str, str]] = set()
 
-    def add(self, role: Mapping[str, Any], run: RunRecord) -> None:
+    def add(self, role: RunRole, run: RunRecord) -> None:
         """Count the findings of a run without reporting them."""
-        if role["stage"] != "search":
-            self._runs[role["variant"]].add(run.hash)
+        if role.stage is not Stage.SEARCH:
+            self._runs[role.variant].add(run.hash)
             for finding in run.unhealthy_findings:
-                self._unhealthy[role["variant"], finding.name].add(run.hash)
+                self._unhealthy[role.variant, finding.name].add(run.hash)
 
-    def new_finding_sentences(self, role: Mapping[str, Any], run: RunRecord) -> list[str]:
+    def new_finding_sentences(self, role: RunRole, run: RunRecord) -> list[str]:
         """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
         self.add(role, run)
         sentences = []
-        for finding in run.unhealthy_findings if role["stage"] != "search" else ():
-            key = (role["variant"], finding.name)
+        for finding in run.unhealthy_findings if role.stage is not Stage.SEARCH else ():
+            key = (role.variant, finding.name)
             if key not in self._reported:
                 self._reported.add(key)
                 sentences.append(
-                    f"{capitalize(finding.name)} in {role['variant']}, seed {run.seed}: {finding.sentence}"
+                    f"{capitalize(finding.name)} in {role.variant}, seed {run.seed}: {finding.sentence}"
                 )
         return sentences
 

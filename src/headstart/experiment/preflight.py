@@ -10,10 +10,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord
-from headstart.config.run_config import RunConfig, differences, read_plan
+from headstart.config.plan_file import read_plan_file
+from headstart.config.run_config import RunConfig, differences
 from headstart.config.start_spec import start_path
 from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources
@@ -23,6 +23,7 @@ from headstart.errors import DataError, HeadstartError, MissingWeightsError, Usa
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
+from headstart.storage.schemas.study import InputFingerprints, VariantInputs
 from headstart.text import pluralize
 from headstart.training import setup
 
@@ -135,15 +136,17 @@ def write_arm_inputs(
             (_train_digests(source.dataset, source.split), True) if source else _start_digests(arm.plan.arm.start)
         )
         count = sum(arm.dataset.content_hashes[i] in seen for i in arm.split.test)
-        inputs[variant.name] = {
-            **input_fingerprints(plan, arm.plan),
-            **(source_fingerprint(source.plan) if source else {}),
-            "declared": arm.split.declared,
-            "overlaps": overlaps(arm.dataset.images, arm.split, arm.dataset.content_hashes),
-            "known_classes": list(shared_classes(arm.dataset.images.classes, trained_classes)),
-            "known_images": count if count or all_known else None,
-        }
-    files.write_json(folder / "variants.json", inputs)
+        fingerprints = input_fingerprints(plan, arm.plan)
+        inputs[variant.name] = VariantInputs(
+            images=fingerprints.images,
+            weights=fingerprints.weights,
+            source_images=source_fingerprint(source.plan).source_images if source else None,
+            declared=arm.split.declared,
+            overlaps=overlaps(arm.dataset.images, arm.split, arm.dataset.content_hashes),
+            known_classes=list(shared_classes(arm.dataset.images.classes, trained_classes)),
+            known_images=count if count or all_known else None,
+        )
+    files.write_json(folder / "variants.json", {name: value.to_json() for name, value in inputs.items()})
 
 
 def _start_digests(start: str) -> tuple[set[str], bool]:
@@ -157,7 +160,7 @@ def _start_digests(start: str) -> tuple[set[str], bool]:
     if kind != "run" or path is None:
         return set(), False
     try:
-        plan = read_plan(path)
+        plan = read_plan_file(path).plan
         index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
         dataset, split = load_dataset(plan, index, NullReporter())
     except (HeadstartError, OSError):
@@ -173,38 +176,41 @@ def _train_digests(dataset: Dataset, split: Split) -> set[str]:
     return {dataset.content_hashes[i] for i in split.train}
 
 
-def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> dict[str, Any]:
-    """Return the fingerprints of an arm's images and weights, as in variants.json.
+def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> InputFingerprints:
+    """Return the fingerprints of an arm's images and weights.
 
     Args:
         draft: The arm's declared configuration. With a `source:` start it has no weights yet.
         resolved: Its resolved configuration.
     """
     facts = resolved.facts
-    return {"images": facts.fingerprint} | ({} if source_of(draft) else {"weights": facts.weights_sha256})
+    weights = None if source_of(draft) else facts.weights_sha256
+    return InputFingerprints(images=facts.fingerprint, weights=weights)
 
 
-def source_fingerprint(resolved: RunConfig) -> dict[str, Any]:
+def source_fingerprint(resolved: RunConfig) -> InputFingerprints:
     """Return the fingerprint of a source's images: other images would give the arm other weights."""
-    return {"source_images": resolved.facts.fingerprint}
+    return InputFingerprints(source_images=resolved.facts.fingerprint)
 
 
-def require_unchanged(folder: Path, variant: str, current: dict[str, Any]) -> None:
+def require_unchanged(folder: Path, variant: str, current: InputFingerprints) -> None:
     """Require that an arm's images and weights are those of the beginning of the study.
 
     Args:
         folder: Folder of the study.
         variant: Name of the arm variant.
-        current: Fingerprints as in variants.json.
+        current: The present fingerprints; those that are None are not compared.
 
     Raises:
         DataError: A fingerprint differs, or variants.json does not contain it.
     """
     path = folder / "variants.json"
-    first = files.read_json(path).get(variant, {})
-    if missing := [name for name in current if name not in first]:
+    inputs = VariantInputs.read_by_name(path).get(variant)
+    first = {} if inputs is None else inputs.model_dump(exclude_none=True)
+    present = current.model_dump(exclude_none=True)
+    if missing := [name for name in present if name not in first]:
         raise DataError(f"{path} has no {missing[0]} of {variant}.", "Restore the file, or begin a new study.")
-    if changes := differences({name: first[name] for name in current}, current):
+    if changes := differences({name: first[name] for name in present}, present):
         raise DataError(
             f"The data or the weights of {variant} have changed since the study began: {'; '.join(changes)}.",
             "Restore them, or begin a new study.",

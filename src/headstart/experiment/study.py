@@ -26,7 +26,7 @@ from headstart.engines.engine import Engine
 from headstart.errors import DivergedError, InterruptedRunError
 from headstart.experiment import best_model, cleanup
 from headstart.experiment.health_summary import HealthSummary
-from headstart.experiment.lr_search import Trial, search
+from headstart.experiment.lr_search import SearchOutcome, Trial, search, search_results
 from headstart.experiment.preflight import (
     common_precision,
     input_fingerprints,
@@ -47,6 +47,9 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol, reuse, runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files, folders, locks
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import RunRole, SearchResults, Stage
+from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry import seed_means
 from headstart.text import capitalize
 from headstart.training import setup
@@ -87,7 +90,7 @@ def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
     return folder
 
 
-def run_study(folder: Path, engine: Engine, reporter: Reporter) -> dict[str, Any]:
+def run_study(folder: Path, engine: Engine, reporter: Reporter) -> Verdict:
     """Run, or resume, the study in `folder`, and return its verdict, which is also written to verdict.json.
 
     Raises:
@@ -115,23 +118,23 @@ def _interruption(study: _Study, number: signal.Signals) -> InterruptedRunError:
     return stop
 
 
-def _run_stages(study: _Study) -> dict[str, Any]:
+def _run_stages(study: _Study) -> Verdict:
     folder, spec, reporter = study.folder, study.spec, study.reporter
     cleanup.remove_partial_writes(folder)
     _resolve_variants(study)
     study.progress.expect(study.plans)
-    rates = _search(study)
-    files.write_json(folder / "search.json", rates)
-    _compare(study, rates)
+    results = _search(study)
+    files.write_json(folder / "search.json", results.to_json() if results else None)
+    _compare(study, results)
     seed_means.rebuild_mean_runs(folder, spec)
-    verdict = compute_verdict(folder, spec, rates)
+    verdict = compute_verdict(folder, spec, results)
     best_model.export(folder, verdict)
-    files.write_json(folder / "verdict.json", verdict)
-    gallery.write_if_possible(folder / verdict["exported"]["run"], reporter)
+    files.write_json(folder / "verdict.json", verdict.to_json())
+    gallery.write_if_possible(folder / verdict.exported.run, reporter)
     page.write_page(folder)
-    if sentence := study.progress.overrun(_added_rates(spec, rates)):
+    if sentence := study.progress.overrun(_added_rates(spec, results)):
         reporter.say(sentence)
-    return dict(files.read_json(folder / "verdict.json"))
+    return verdict
 
 
 def _resolve_variants(study: _Study) -> None:
@@ -157,10 +160,10 @@ def _train_source(study: _Study, variant: str, source: str) -> Path:
     """
     plan = setup.resolve_run(source_plan(study.spec, source), NullReporter()).plan
     require_unchanged(study.folder, variant, source_fingerprint(plan))
-    role = {"variant": f"source:{Path(source).stem}", "stage": "source", "budget": "", "fraction": 1.0}
+    role = RunRole(variant=f"source:{Path(source).stem}", stage=Stage.SOURCE, budget="", fraction=1.0)
     phase = f"source of {plan.recipe.epochs}"
     run = _run(study, phase, study.folder / "sources", [(plan, role)])[0]
-    if run.state == "diverged":
+    if run.state is RunState.DIVERGED:
         raise DivergedError(
             f"The source {source} diverged at a learning rate of {run.rate:g}.",
             "Begin a new study with a lower --lr: it is the rate of the source, and the search sets those of the arms.",
@@ -168,18 +171,18 @@ def _train_source(study: _Study, variant: str, source: str) -> Path:
     return run.folder.absolute()
 
 
-def _search(study: _Study) -> dict[str, Any]:
-    """Return the content of search.json: results by budget, group of seeds (`shared`, or `seed N`) and variant."""
+def _search(study: _Study) -> SearchResults | None:
+    """Return the results of the learning-rate search, or None if the rates are given."""
     spec, protocol = study.spec, study.spec.protocol
     if not spec.searches_lr:
-        return {}
-    results: dict[str, Any] = {"selected": {}, "edges": {}, "tried": {}, "grid": {}}
+        return None
     per_seed = protocol.search == "per-seed"
     groups = [[seed] for seed in spec.seed_range] if per_seed else [list(spec.search_seed_range)]
     variants = [variant.name for variant in spec.variants]
+    outcomes: dict[str, dict[str, SearchOutcome]] = {}
     for budget in map(str, spec.budgets):
         for seeds in groups:
-            outcome = search(
+            outcomes.setdefault(budget, {})[_group(protocol, seeds[0])] = search(
                 variants,
                 protocol.grid,
                 seeds,
@@ -187,22 +190,18 @@ def _search(study: _Study) -> dict[str, Any]:
                 metric=protocol.metric,
                 run=partial(_run_trials, study, budget),
             )
-            name = _group(protocol, seeds[0])
-            for key, value in (("selected", outcome.selected), ("edges", outcome.edges), ("tried", outcome.tried)):
-                results[key].setdefault(budget, {})[name] = value
-            results["grid"].setdefault(budget, {})[name] = outcome.grid
     cleanup.remove_rung_artifacts(study.folder / "search")
-    return results
+    return search_results(outcomes)
 
 
-def _added_rates(spec: StudySpec, results: Mapping[str, Any]) -> int:
+def _added_rates(spec: StudySpec, results: SearchResults | None) -> int:
     """Count the learning rates that the search added to the declared grid, over all budgets and seeds."""
-    grids = [grid for groups in results.get("grid", {}).values() for grid in groups.values()]
+    grids = [grid for groups in results.grid.values() for grid in groups.values()] if results else []
     return sum(len(grid) - len(spec.protocol.grid) for grid in grids)
 
 
 def _group(protocol: StudyConfig, seed: int) -> str:
-    """Return the key in search.json of the results for a run of `seed`."""
+    """Return the name of the group of seeds whose results apply to a run of `seed`."""
     return f"seed {seed}" if protocol.search == "per-seed" else "shared"
 
 
@@ -214,28 +213,29 @@ def _run_trials(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[
     for trial in trials:
         blind = study.spec.protocol.search == "shared"  # per-seed trials are also runs of the comparison
         share = study.spec.largest_fraction
-        role = {"variant": trial.variant, "stage": "search", "budget": budget, "fraction": share, "blind": blind}
         plan = _plan(study, trial.variant, budget, share, trial.seed, trial.rate)
-        requests.append((plan, {**role, "rung": rung_epochs(plan)}))
+        rung = rung_epochs(plan)
+        role = RunRole(variant=trial.variant, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
+        requests.append((plan, role))
     first = trials[0]
-    epochs = max(role["rung"] for _, role in requests) if first.rung else 0
+    epochs = max(role.rung or 0 for _, role in requests) if first.rung else 0
     phase = search_phase(study.spec.protocol, first.seed, epochs, first.extension)
     records = _run(study, phase, study.folder / "search", requests, rung=first.rung)
     return dict(zip(trials, records, strict=True))
 
 
-def _compare(study: _Study, rates: dict[str, Any]) -> None:
+def _compare(study: _Study, results: SearchResults | None) -> None:
     """Run the comparison, up to the interim analysis that stops it."""
     protocol = study.spec.protocol
     for count in protocol.interim or (protocol.seeds,):
-        _compare_seeds(study, rates, count)
+        _compare_seeds(study, results, count)
         if protocol.interim and stops_early(study.folder, study.spec):
             break
     for sentence in study.health.summary(study.folder):
         study.reporter.say(sentence)
 
 
-def _compare_seeds(study: _Study, rates: dict[str, Any], count: int) -> None:
+def _compare_seeds(study: _Study, results: SearchResults | None, count: int) -> None:
     """Run the first `count` fresh paired seeds, seed by seed, so that an interrupted study still has pairs."""
     spec = study.spec
     requests: list[RunRequest] = []
@@ -243,8 +243,8 @@ def _compare_seeds(study: _Study, rates: dict[str, Any], count: int) -> None:
         for fraction in spec.protocol.fractions:
             for seed in spec.seed_range[:count]:
                 for variant in spec.variants:
-                    rate = rates["selected"][budget][_group(spec.protocol, seed)][variant.name] if rates else None
-                    role = {"variant": variant.name, "stage": "main", "budget": budget, "fraction": fraction}
+                    rate = results.selected[budget][_group(spec.protocol, seed)][variant.name] if results else None
+                    role = RunRole(variant=variant.name, stage=Stage.MAIN, budget=budget, fraction=fraction)
                     requests.append((_plan(study, variant.name, budget, fraction, seed, rate), role))
     _run(study, comparison_phase(spec.protocol, count), study.folder, requests)
 
@@ -270,7 +270,7 @@ def _run(
         if run.done or (rung and len(run.epochs) >= run.rung):
             records[run.hash] = run
         else:
-            started[run.hash] = int(run.length()["images"]) if run.has_checkpoint else 0
+            started[run.hash] = run.length().images if run.has_checkpoint else 0
     _reuse_finished(study, phase, parent, requests, records, started)
     study.reporter.study_status(study.progress.request(phase, requests, records, started, rung))
     for plan, role in requests:
@@ -283,7 +283,7 @@ def _run(
         job_protocol.encode_job(
             parent,
             bundle,
-            until=bundle[0][1]["rung"] if rung else None,
+            until=bundle[0][1].rung if rung else None,
             seconds=sum(_seconds(study, *run, started, rung) for run in bundle if run[0].hash not in records),
         )
         for bundle in bundles
@@ -309,7 +309,7 @@ def _reuse_finished(
     if not reused:
         return
     hashes = {plan.hash for plan, _ in requests}
-    made_in = [Path(records[run].reused_from) for run in hashes & records.keys() if records[run].reused_from]
+    made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
     from_search = sum(folder.is_relative_to(study.folder.absolute()) for folder in made_in)
     for count, origin in ((len(made_in) - from_search, "earlier studies"), (from_search, "the search")):
         if count:
@@ -317,14 +317,14 @@ def _reuse_finished(
             study.reporter.say(f"{capitalize(phase)}: {runs} reused from {origin}.")
 
 
-def _seconds(study: _Study, plan: RunConfig, role: dict[str, Any], started: Mapping[str, int], rung: bool) -> float:
+def _seconds(study: _Study, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
     """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
     images = backbone_images(plan, started.get(plan.hash, 0), requested_images(plan, rung))
-    return study.image_seconds.get(role["variant"], 0.0) * images
+    return study.image_seconds.get(role.variant, 0.0) * images
 
 
 def _add_results(
-    study: _Study, runs: Sequence[RunRecord], missing: dict[str, dict[str, Any]], records: dict[str, RunRecord]
+    study: _Study, runs: Sequence[RunRecord], missing: dict[str, RunRole], records: dict[str, RunRecord]
 ) -> None:
     """Move a job's runs from `missing` to `records`, report them, and update the mean runs of their arms."""
     conditions = set()
@@ -334,8 +334,8 @@ def _add_results(
             study.reporter.study_status(study.progress.finish(role, run))
             for sentence in study.health.new_finding_sentences(role, run):
                 study.reporter.say(sentence)
-            if role["stage"] == "main":
-                conditions.add((role["variant"], role["budget"], role["fraction"]))
+            if role.stage is Stage.MAIN:
+                conditions.add((role.variant, role.budget, role.fraction))
     for condition in sorted(conditions):
         seed_means.rebuild_mean_runs(study.folder, study.spec, condition)
 

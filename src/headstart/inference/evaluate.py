@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart.analysis.confusion import confused_pairs
-from headstart.artifacts.predictions import score_summary
+from headstart.artifacts.predictions import evaluation
 from headstart.data import hashing, pixel_store, sources
 from headstart.data.image_index import ImageIndex
 from headstart.data.splits import divide
@@ -98,8 +98,8 @@ def evaluate(
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
     labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
-    summary = score_summary(score(logits, labels), labels)
-    return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **summary}
+    result = evaluation(score(logits, labels), labels).to_json()
+    return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **result}
 
 
 def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, reporter: Reporter) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from headstart.analysis.sentences import median_words
 from headstart.analysis.wording import arm_words, metric_words, splits
 from headstart.report.sections import Figure, Section, group_by_arm, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
+from headstart.storage.schemas.verdict import TimesToTarget, Verdict
 from headstart.text import capitalize, join_list, pluralize
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
@@ -17,20 +17,20 @@ MAX_NAMED_LINES = 12  # standalone runs whose lines all have a name
 MAX_TABLE_ROWS = 1000  # epochs in the table of standalone runs
 
 
-def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section:
+def learning_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[str, int]) -> Section:
     """Return the accuracy on the selection split during training, over epochs, images and seconds."""
     runs_of = group_by_arm(runs, verdict)
     (selection, evaluation), metric = splits(verdict), metric_words(verdict)
     figures = []
-    target = 100 * verdict["target"] if verdict["target"] else None
-    lines = f"Thin: each seed. Thick: the mean of {verdict['n']}, with its pointwise 95 % t interval."
-    lines = "Thick: the only seed." if verdict["n"] == 1 else lines + _early_end_words(runs_of)
+    target = 100 * verdict.target if verdict.target else None
+    lines = f"Thin: each seed. Thick: the mean of {verdict.n}, with its pointwise 95 % t interval."
+    lines = "Thick: the only seed." if verdict.n == 1 else lines + _early_end_words(runs_of)
     caption = f"{lines} The epoch is selected on {_selection_images(runs, selection)}; the verdict uses {evaluation}."
     means: dict[str, list[float]] = {}
     for unit, words in UNITS.items():
         series, table = [], []
         for arm, arm_runs in runs_of.items():
-            paths = [run.curve(unit, verdict["metric"]) for run in arm_runs]
+            paths = [run.curve(unit, verdict.metric) for run in arm_runs]
             mean, band = mean_and_band(paths)
             means[arm] = [y for _, y in mean]
             series.append(charts.Series(arm_words(arm), color[arm], paths, mean, band))
@@ -42,13 +42,13 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], col
         )  # fmt: skip
         header = ["arm", words, f"{selection}, %", "runs"]
         figures.append(Figure(chart, caption, header, table, words, legend_entries(series)))
-    finding = f"{capitalize(arm_words(verdict['selected']))} {_lead_words(means, verdict['selected'], selection)}"
+    finding = f"{capitalize(arm_words(verdict.selected))} {_lead_words(means, verdict.selected, selection)}"
     return Section("curves", "How does accuracy develop during training?", finding, figures)
 
 
 def _selection_images(runs: Sequence[PlottedRun], selection: str) -> str:
     """Return the number of images of the selection split, which all runs of a study share: "540 val images"."""
-    counts = sorted({run.run.plan["facts"]["split_counts"].get("val", 0) for run in runs} - {0})
+    counts = sorted({run.run.plan.facts.split_counts.get("val", 0) for run in runs} - {0})
     images = f"{join_list(f'{count:,}' for count in counts)} " if counts else ""
     return f"{images}val images" if selection == "val" else f"{images}images of {selection}"
 
@@ -128,45 +128,46 @@ def best_epoch_words(run: PlottedRun) -> str:
     return f"Epoch {epoch:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
-def target_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section | None:
+def target_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[str, int]) -> Section | None:
     """Return when runs reached the target on the selection split; None without a target.
 
     Runs that never reached it are shown where they ended.
     """
-    if not verdict["target"]:
+    times = {arm.name: arm.to_target for arm in verdict.arms if arm.to_target is not None}
+    if not times:
         return None
     figures = []
-    percent = f"{100 * verdict['target']:.3g} %"
+    percent = f"{100 * verdict.target:.3g} %"
     images = _selection_images(runs, splits(verdict)[0])
     for unit, words in UNITS.items():
         rows, table = [], []
-        for arm in verdict["arms"]:
-            reached = [run["to_target"][unit] for run in arm["seeds"] if run["to_target"]]
-            censored = [run[unit] for run in arm["seeds"] if not run["to_target"]]
-            median = arm["to_target"][unit]["median"]
-            rows.append(charts.EventRow(arm_words(arm["name"]), color[arm["name"]], reached, censored, median))
-            table.append([arm_words(arm["name"]), "not reached" if median is None else f"{median:g}",
-                          f"{len(reached)} of {len(arm['seeds'])}"])  # fmt: skip
+        for arm in verdict.arms:
+            reached = [run.to_target.by_unit()[unit] for run in arm.seeds if run.to_target]
+            censored = [run.by_unit()[unit] for run in arm.seeds if not run.to_target]
+            median = times[arm.name].by_unit()[unit].median
+            rows.append(charts.EventRow(arm_words(arm.name), color[arm.name], reached, censored, median))
+            table.append([arm_words(arm.name), "not reached" if median is None else f"{median:g}",
+                          f"{len(reached)} of {len(arm.seeds)}"])  # fmt: skip
         chart = charts.events(rows, x=words, label=f"{words} to {percent} on {splits(verdict)[0]}")
         caption = (
-            f"One dot for each of the {pluralize(verdict['n'], 'seed')} of an arm, evaluated on {images}. Filled: "
+            f"One dot for each of the {pluralize(verdict.n, 'seed')} of an arm, evaluated on {images}. Filled: "
             "reached the target. Open: ended before it. Bar: the median of all."
         )
         figures.append(Figure(chart, caption, ["arm", f"median {words}", "reached"], table, words))
-    return Section("target", "How soon is the target reached?", _target_words(verdict, percent), figures)
+    return Section("target", "How soon is the target reached?", _target_words(times, percent), figures)
 
 
-def _target_words(verdict: Mapping[str, Any], percent: str) -> str:
+def _target_words(times_of: Mapping[str, TimesToTarget], percent: str) -> str:
     """Return a sentence on the arms whose median run reaches the target first."""
-    times = {arm["name"]: arm["to_target"]["epochs"] for arm in verdict["arms"]}
-    reached = {name: time for name, time in times.items() if time["median"] is not None}
-    if not reached:
+    times = {name: of_arm.epochs for name, of_arm in times_of.items()}
+    medians = {name: time.median for name, time in times.items() if time.median is not None}
+    if not medians:
         return f"No arm's median run reaches {percent}"
-    earliest = min(time["median"] for time in reached.values())
-    first_times = [time for time in reached.values() if time["median"] == earliest]
-    fewest = min(first_times, key=lambda time: time["reached"])
-    when = median_words(fewest, every_run=len(first_times) > 1 or fewest["reached"] == fewest["n"])
-    first = [arm_words(name) for name, time in reached.items() if time["median"] == earliest]
+    earliest = min(medians.values())
+    first_times = [times[name] for name, median in medians.items() if median == earliest]
+    fewest = min(first_times, key=lambda time: time.reached)
+    when = median_words(fewest, every_run=len(first_times) > 1 or fewest.reached == fewest.n)
+    first = [arm_words(name) for name, median in medians.items() if median == earliest]
     if len(first) == len(times):
         return f"The median run of every arm reaches {percent} {when}"
     return f"{capitalize(join_list(first))} reach{'es' if len(first) == 1 else ''} {percent} first, {when}"

@@ -39,7 +39,7 @@ def rates_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Secti
         f"{pluralize(len(runs), 'run')} with the base rate{'s' if len(base_rates) != 1 else ''} "
         f"{join_list(f'{rate:g}' for rate in base_rates)}"
     )
-    table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
+    table = [[run.name, f"{run.run.rate:g}", run.run.plan.recipe.optimizer, run.run.plan.recipe.schedule]
              for run in runs]  # fmt: skip
     caption = (
         f"One line for each run ({len(runs)}), in the color of its arm, on a logarithmic axis: the rate that the "
@@ -112,14 +112,14 @@ def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedR
 
 def _gradient_figure(run: PlottedRun) -> Figure | None:
     """Return |∂L/∂h| at the outputs of the blocks by epoch, colored relative to the last block."""
-    probes = [probe for probe in run.history.probes if probe["block_gradient_norm"]]
+    probes = [probe for probe in run.history.probes if probe.block_gradient_norm]
     probes = subsample(probes, MAX_EPOCH_COLUMNS)
     if len(probes) < 2:
         return None
-    blocks = list(max(probes, key=lambda probe: len(probe["block_gradient_norm"]))["block_gradient_norm"])
-    norms = [[probe["block_gradient_norm"].get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
+    blocks = list(max(probes, key=lambda probe: len(probe.block_gradient_norm)).block_gradient_norm)
+    norms = [[probe.block_gradient_norm.get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
     texts = [[_norm_words(norm) for norm in by_block] for by_block in zip(*norms, strict=True)]
-    columns = ["start" if not probe["epoch"] else str(probe["epoch"]) for probe in probes]
+    columns = ["start" if not probe.epoch else str(probe.epoch) for probe in probes]
     values = list(zip(*map(_relative_to_last, norms), strict=True))
     grid = charts.Grid(blocks, columns, values, texts, scale=GRADIENT_SCALE)
     chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
@@ -158,7 +158,7 @@ def distance_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Se
     series, table = [], []
     medians: dict[str, float] = {}
     for name, group in _group_by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
-        distances = [run.history.probes[-1]["distance_from_init"] for run in group]
+        distances = [run.history.probes[-1].distance_from_init for run in group]
         if len(set(map(tuple, distances))) > 1:
             continue  # layers of different networks have no common mean
         paths = [path for by_layer in distances if (path := _distance_path(by_layer))]
@@ -213,10 +213,10 @@ def _recipe_words(run: PlottedRun) -> tuple[str, ...]:
     """Return network, learning rate, length and share of the labels of a run."""
     plan = run.run.plan
     return (
-        network_words(plan["network"]),
+        network_words(plan.network),
         f"at {run.run.rate:g}",
-        length_words(str(plan["recipe"]["epochs"])),
-        f"{100 * plan['data']['fraction']:.3g} % of the labels",
+        length_words(str(plan.recipe.epochs)),
+        f"{100 * plan.data.fraction:.3g} % of the labels",
     )
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.wording import arm_words, length_words, splits
+from headstart.analysis.wording import arm_words, length_words, split_names, words_of_arm
+from headstart.config.arm_spec import parse_arm_name
+from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields, read_plan
+from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import read_json
+from headstart.storage.schemas.study import VariantInputs
 from headstart.text import join_list
 
 RUN_HEADER = ("run", "state", "learning rate", "best epoch", "best epoch: val, %", "test, %", "folder")
@@ -68,19 +71,18 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
 def _splits(folder: Path) -> tuple[str, str]:
     """Return the data's names of the selection split and the evaluation split of a study."""
     path = folder / "variants.json"
-    variants = read_json(path) if path.exists() else {}
-    declared = next((facts["declared"] for facts in variants.values()), "")
-    return splits({"evaluation": {"declared": declared}})
+    variants = VariantInputs.read_by_name(path) if path.exists() else {}
+    return split_names(next((inputs.declared for inputs in variants.values()), ""))
 
 
-def _protocol_rows(spec: StudySpec, split_names: tuple[str, str]) -> list[tuple[str, str]]:
+def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, str]]:
     """Return the names and values of the protocol that are set."""
-    selection, evaluation = split_names
+    selection, evaluation = names
     protocol, recipe = spec.protocol, spec.plan.recipe
     first, second = protocol.contrast([variant.name for variant in spec.variants])
     seeds = list(spec.seed_range)
     rows = {
-        "arms": join_list(dict.fromkeys(arm_words(variant.name.partition(",")[0]) for variant in spec.variants)),
+        "arms": join_list(dict.fromkeys(_start_words(variant.name) for variant in spec.variants)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
         "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
         "metric": {"balanced": "balanced accuracy: the mean accuracy of the classes"}.get(
@@ -104,6 +106,11 @@ def _protocol_rows(spec: StudySpec, split_names: tuple[str, str]) -> list[tuple[
         "sha256 of the declaration": spec.hash,
     }
     return [(name, value) for name, value in rows.items() if value]
+
+
+def _start_words(variant: str) -> str:
+    """Return the arm of a variant in words, without what the study varies."""
+    return words_of_arm(replace(parse_arm_name(variant), varied=()))
 
 
 def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
@@ -144,27 +151,26 @@ def run_tables(runs: Sequence[PlottedRun], folder: Path) -> list[Table]:
 
 def _run_row(plotted: PlottedRun) -> list[str]:
     result = plotted.run.result
-    val, test = result.get("val", {}), result.get("test", {})
     return [
         plotted.name,
-        result.get("state", "not finished"),
+        result.state if result else "not finished",
         f"{plotted.run.rate:g}",
-        str(result.get("best_epoch", "")),
-        f"{100 * val['accuracy']:.1f}" if val else "",
-        f"{100 * test['accuracy']:.1f}" if test else "",
+        str(result.best_epoch) if result else "",
+        f"{100 * result.val.accuracy:.1f}" if result else "",
+        f"{100 * result.test.accuracy:.1f}" if result and result.test else "",
         plotted.run.folder.name,
     ]
 
 
 def _search_row(run: RunRecord, place: str) -> list[str]:
-    rung = "" if run.done else "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
-    accuracies = [100 * line["val"]["accuracy"] for line in run.epochs]
+    rung = "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
+    accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
         arm_words(run.arm),
         str(run.seed),
         f"{run.rate:g}",
-        length_words(str(run.plan["recipe"]["epochs"])),
-        run.state or rung,
+        length_words(str(run.plan.recipe.epochs)),
+        run.state if run.done else rung,
         f"{max(accuracies):.1f}" if accuracies else "",
         f"{place}/{run.folder.name}",
     ]
@@ -177,7 +183,7 @@ def train_command(folder: Path) -> str:
     not give the same plan.
     """
     try:
-        plan = read_plan(folder).model_copy(update={"facts": ResolvedFacts()})
+        plan = read_plan_file(folder).plan.model_copy(update={"facts": ResolvedFacts()})
         settings: dict[str, Any] = {}
         for names in (SETS_DEFAULTS, plan_fields()):
             defaults = resolve_settings({"source": plan.data.source, **settings}).plan
@@ -204,24 +210,23 @@ def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, str]]:
     """Return the origin of data and weights and the environment of the runs, with all values where runs differ."""
     rows: dict[str, list[str]] = {}
     for run in runs:
-        content = read_json(run.run.folder / "plan.json")
-        for name, value in _origins(run, content["plan"], content["environment"]).items():
+        for name, value in _origins(run, read_plan_file(run.run.folder)).items():
             if value not in rows.setdefault(name, []):
                 rows[name].append(value)
     return [(name, " · ".join(values)) for name, values in rows.items()]
 
 
-def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
-    facts, start = plan["facts"], plan["arm"]["start"]
-    weights, license = facts["weights_sha256"], _license(run)
+def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
+    facts, start = content.plan.facts, content.plan.arm.start
+    weights, license = facts.weights_sha256, _license(run)
     return {
-        "data": plan["data"]["source"],
-        "fingerprint of the data": facts["fingerprint"],
-        "photos": ", ".join(f"{name} {count:,}" for name, count in facts["split_counts"].items()),
-        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts["class_counts"].items()),
+        "data": content.plan.data.source,
+        "fingerprint of the data": facts.fingerprint,
+        "photos": ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
+        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
         **({f"sha256 of {start}": weights} if weights else {}),
         **({f"license of {start}": license} if license else {}),
-        **{name: str(value) for name, value in machine.items()},
+        **{name: str(value) for name, value in content.environment.items()},
     }
 
 

@@ -64,8 +64,8 @@ def _diagnose_run(run: RunRecord) -> Diagnosis:
     history = read_history(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
     run_findings = tuple(findings(history))
     healthy = "" if any(finding.unhealthy for finding in run_findings) else describe_healthy(history)
-    epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
-    network = network_words(run.plan["network"])
+    epochs, fraction = str(run.plan.recipe.epochs), run.plan.data.fraction
+    network = network_words(run.plan.network)
     return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -19,7 +18,9 @@ from headstart.report.health import health_section
 from headstart.report.sections import Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
-from headstart.storage.files import read_json
+from headstart.storage.schemas.result import RunResult
+from headstart.storage.schemas.study import Stage
+from headstart.storage.schemas.verdict import Verdict
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
@@ -51,8 +52,8 @@ class Chart:
 class Plots:
     """Charts of one finished study. Every method raises UsageError if the study has no data for the chart."""
 
-    def __init__(self, folder: Path, verdict: Mapping[str, Any]) -> None:
-        """Use the study in `folder`, with the content of its verdict.json."""
+    def __init__(self, folder: Path, verdict: Verdict) -> None:
+        """Use the study in `folder`, with its verdict."""
         self._folder, self._verdict = folder, verdict
 
     def curves(self, over: str = "epochs") -> Chart:
@@ -87,14 +88,17 @@ class Plots:
 
     def confusion(self) -> Chart:
         """Draw the confusion matrix of the exported model on the evaluation images."""
-        counts = read_json(self._exported / "result.json")["test"]["confusion"]
+        evaluation = RunResult.read(self._exported / "result.json").test
+        if evaluation is None:
+            raise UsageError("The exported model was not evaluated.", f"Resume it: headstart resume {self._folder}.")
+        counts = evaluation.confusion
         shown = confusion.shown_classes(counts)
-        names = [self._verdict["classes"][index] for index in shown]
+        names = [self._verdict.classes[index] for index in shown]
         rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
         shares = [[count / total for count in row] for row, total in rows]
         grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
         correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
-        arm = arm_words(self._verdict["selected"])
+        arm = arm_words(self._verdict.selected)
         title = f"{correct} of {total} {splits(self._verdict)[1]} images are correct ({arm})"
         explanation = "Rows: true class; columns: predicted class. Darker: a larger share of the row."
         if len(shown) < len(counts):
@@ -113,9 +117,7 @@ class Plots:
             raise UsageError("The study has no images of mistakes.", f"Resume it: headstart resume {self._folder}.")
         images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
         items = [
-            PHOTO.format(
-                src=image["src"], text=image["text"], map=HEAT_MAP.format(image["map"]) if image["map"] else ""
-            )
+            PHOTO.format(src=image.src, text=image.text, map=HEAT_MAP.format(image.map) if image.map else "")
             for image in images
         ]
         title = f"{gallery.wrong} of {gallery.total} are wrong"
@@ -124,16 +126,16 @@ class Plots:
 
     @cached_property
     def _runs(self) -> Sequence[PlottedRun]:
-        main = [run for run in runs_in(self._folder) if run.role.get("stage") == "main"]
+        main = [run for run in runs_in(self._folder) if run.stage is Stage.MAIN]
         return series.with_unique_names([series.load_run(run) for run in main])
 
     @property
     def _colors(self) -> Mapping[str, int]:
-        return sections.arm_colors([arm["name"] for arm in self._verdict["arms"]], self._verdict["selected"])
+        return sections.arm_colors([arm.name for arm in self._verdict.arms], self._verdict.selected)
 
     @property
     def _exported(self) -> Path:
-        return self._folder / str(self._verdict["exported"]["run"])
+        return self._folder / self._verdict.exported.run
 
 
 def _chart(section: Section, index: int) -> Chart:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,20 +22,25 @@ from torch.func import functional_call
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.config.run_config import RunConfig
+from headstart.data.mixing import MIXERS
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import InterruptedRunError
 from headstart.hardware import precision
 from headstart.models import freezing, structure
+from headstart.optim.registry import SCHEDULES
 from headstart.reporter import Reporter
-from headstart.runs import runner
 from headstart.runs.result import evaluation_result, write_result, zero_logit_scores
+from headstart.runs.run_folder import begin_record, is_blind, make_folder
 from headstart.signals import SignalGuard
 from headstart.storage import files, locks
+from headstart.storage.schemas.metrics import FindingLine, Histogram, Line, WithdrawnLine
+from headstart.storage.schemas.result import RunSeconds, RunState
+from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.cadence import snapshot_is_due
 from headstart.telemetry.observer import Observer, freeze_check_line
 from headstart.telemetry.run_logger import RunLogger
-from headstart.telemetry.tensor_stats import SnapshotFields, empty_fields, histogram, measure_gradient, measure_update
+from headstart.telemetry.tensor_stats import LayerStatistics, histogram
 from headstart.training import batched_heads, events, scoring
 from headstart.training.batched_heads import HeadResult, HeadSnapshot, HeadSpec
 from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
@@ -53,9 +57,11 @@ HEAD_FIELDS = {
 def stack_key(plan: RunConfig) -> str | None:
     """Return a key that is equal for complete plans whose heads can be trained together; None if they cannot be."""
     recipe = plan.recipe
-    if plan.arm.tuning != "frozen" or recipe.mixup or recipe.ema or recipe.patience:
+    if plan.arm.tuning != "frozen" or any(getattr(recipe, name) for name in MIXERS) or recipe.ema or recipe.patience:
         return None
-    content = plan.model_dump(mode="json")
+    if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
+        return None
+    content = plan.to_json()
     content["recipe"] = {name: value for name, value in content["recipe"].items() if name not in HEAD_FIELDS}
     content["seeding"].pop("seed")
     counts = content["facts"].pop("split_counts")
@@ -74,7 +80,7 @@ class _Head:
 
 
 def run_heads(
-    requests: Sequence[tuple[RunConfig, dict[str, Any]]],
+    requests: Sequence[tuple[RunConfig, RunRole]],
     parent: Path,
     reporter: Reporter,
     *,
@@ -108,11 +114,11 @@ def run_heads(
         names = freezing.trainable(first.network, "frozen")
         digest = freezing.frozen_digest(first.network, names)
         due = functools.partial(snapshot_is_due, steps_per_epoch=per_epoch, total=steps)
-        backbone: dict[str, Any] = {}
+        backbone: dict[str, Histogram] = {}
         lines = [_HeadLines(setup, backbone) for setup, _ in pairs]
         results = _train(batched_heads.train([spec for _, spec in pairs], due), lines, raise_if_stop_requested)
         heads = [
-            _Head(replace(setup, blind=runner.is_blind(role)), spec, result, head_lines)
+            _Head(replace(setup, blind=is_blind(role)), spec, result, head_lines)
             for (setup, spec), result, head_lines, (_, role) in zip(pairs, results, lines, requests, strict=True)
         ]
         evaluator = _Evaluator(heads, raise_if_stop_requested)
@@ -126,7 +132,7 @@ def run_heads(
                 if (existing := unfinished.get(plan.hash)) is not None:
                     for name in ("model", "artifacts", "checkpoints"):
                         shutil.rmtree(existing / name, ignore_errors=True)
-                folder = folders[plan.hash] = existing or runner.make_folder(plan, parent, role)
+                folder = folders[plan.hash] = existing or make_folder(plan, parent, role)
                 writer.write(folder, head, evaluator.scores(head))
     return folders
 
@@ -137,7 +143,7 @@ class _HeadLines:
     Lines are made after each epoch: the tensors and logits of all epochs would not fit in memory.
     """
 
-    def __init__(self, setup: TrainingSetup, backbone: dict[str, Any]) -> None:
+    def __init__(self, setup: TrainingSetup, backbone: dict[str, Histogram]) -> None:
         """Start without lines.
 
         Args:
@@ -145,8 +151,8 @@ class _HeadLines:
             backbone: Histograms of the frozen layers, which all heads share.
         """
         context = setup.context
-        self.lines: list[dict[str, Any]] = []
-        self._history = History(setup.plan.model_dump(mode="json"))
+        self.lines: list[Line] = []
+        self._history = History(setup.plan)
         self._reported: set[str] = set()  # names of findings that have a line
         self._network, self._backbone, self._last = setup.network, backbone, context.steps
         self._per_epoch, self._steps, self._epochs = context.batches.steps_per_epoch, 0, 0
@@ -167,8 +173,8 @@ class _HeadLines:
             event = events.Step(step, epoch, loss, result.rates[step - 1], self._network)
             self._add(*self._observer.lines(event))
             if step in result.snapshots:
-                snapshot = self._snapshot(result.snapshots[step], whole=step in (1, self._last))
-                self._add({"kind": "snapshot", "step": step, "epoch": epoch, **snapshot})
+                statistics = self._statistics(result.snapshots[step], whole=step in (1, self._last))
+                self._add(statistics.line(step, epoch))
         self._steps += len(losses)
         result.snapshots.clear()
         for index in range(self._epochs, len(result.epochs)):
@@ -178,36 +184,36 @@ class _HeadLines:
             result.epochs[index] = replace(epoch_event, val=replace(epoch_event.val, logits=None))
         self._epochs = len(result.epochs)
 
-    def new_findings(self, state: str = "") -> list[dict[str, Any]]:
-        """Return lines of new findings; `state` is `finished` or `diverged` at the end of the run."""
+    def new_findings(self, state: RunState = RunState.UNFINISHED) -> list[FindingLine | WithdrawnLine]:
+        """Return lines of new findings; `state` is that of the run."""
         self._history.state = state
-        return [{**line, "step": self._steps} for line in checks.finding_lines(self._history, self._reported)]
+        return checks.finding_lines(self._history, self._reported, self._steps)
 
-    def _add(self, *lines: dict[str, Any]) -> None:
+    def _add(self, *lines: Line) -> None:
         self.lines += lines
         for line in lines:
             self._history.add(line)
 
-    def _snapshot(self, moment: HeadSnapshot, *, whole: bool) -> SnapshotFields:
+    def _statistics(self, moment: HeadSnapshot, *, whole: bool) -> LayerStatistics:
         """Return the statistics of the head around one update.
 
         Args:
             moment: Weights and gradients of the head around the update.
             whole: Include the weights of the backbone. They do not change, so the first and last snapshots suffice.
         """
-        name, snapshot_fields = structure.head_name(self._network), empty_fields()
+        name, statistics = structure.head_name(self._network), LayerStatistics()
         modules = dict(self._network.named_modules())
         for layer in structure.layer_names(self._network):
             if structure.in_part(layer, [name]):
                 key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
-                measure_gradient(snapshot_fields, layer, moment.gradients[key])
-                snapshot_fields["weights"][layer] = histogram(moment.after[key])
-                measure_update(snapshot_fields, layer, moment.before[key], moment.after[key])
+                statistics.measure_gradient(layer, moment.gradients[key])
+                statistics.measure_weight(layer, moment.after[key])
+                statistics.measure_update(layer, moment.before[key], moment.after[key])
             elif whole:
                 if layer not in self._backbone:
                     self._backbone[layer] = histogram(_weight(modules[layer]))
-                snapshot_fields["weights"][layer] = self._backbone[layer]
-        return snapshot_fields
+                statistics.weights[layer] = self._backbone[layer]
+        return statistics
 
 
 def _raise_if_stop_requested(guard: SignalGuard) -> None:
@@ -276,17 +282,15 @@ class _FolderWriter:
         """Write all files of a finished run."""
         setup, result = head.setup, head.result
         clock = time.perf_counter()
-        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in result.epochs), "logging": 0.0}
+        training_seconds = sum(e.train_seconds + e.val_seconds for e in result.epochs)
         with locks.locked(folder), RunLogger(folder, setup.plan, 0) as run_logger:
-            run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
-            picture = predictions.write_samples(folder, self._samples_picture(setup))
-            run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+            begin_record(run_logger, self._samples_picture(setup))
             for line in head.lines.lines:
                 run_logger.write(line)
             if result.diverged is None:
                 run_logger.write(self._freeze_line)
             failed = result.diverged is not None or scores is None
-            for line in head.lines.new_findings("diverged" if failed else "finished"):
+            for line in head.lines.new_findings(RunState.DIVERGED if failed else RunState.FINISHED):
                 run_logger.write(line)
             best = result.best_epoch
             if best is not None:
@@ -301,12 +305,11 @@ class _FolderWriter:
                 len(result.epochs),
                 best.epoch if best is not None else 0,
             )
-            outcome = {"state": "finished"}
+            reason = None
             if failed:
                 reason = result.diverged.message if result.diverged else "The best model's loss is not finite."
-                outcome = {"state": "diverged", "reason": reason}
-            seconds["logging"] = time.perf_counter() - clock
-            write_result(run_logger, setup.plan, {**outcome, **evaluation}, len(result.epochs), seconds)
+            seconds = RunSeconds(training=training_seconds, logging=time.perf_counter() - clock)
+            write_result(run_logger, setup.plan, evaluation, seconds, reason)
 
     def _samples_picture(self, setup: TrainingSetup) -> bytes:
         seed = setup.plan.seeding.seed

@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -15,7 +14,8 @@ from safetensors.torch import load_file
 from headstart.artifacts import gallery, predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.config.duration import Duration
-from headstart.config.run_config import ResolvedFacts, RunConfig, differences, read_plan, with_absolute_paths
+from headstart.config.plan_file import read_plan_file
+from headstart.config.run_config import ResolvedFacts, RunConfig, differences, with_absolute_paths
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError, InterruptedRunError, UsageError
@@ -23,15 +23,19 @@ from headstart.hardware import calibration, devices, environment, precision
 from headstart.models import freezing, structure
 from headstart.reporter import Reporter
 from headstart.runs.checkpoint_policy import CheckpointPolicy
-from headstart.runs.result import evaluation_result, write_result, zero_logit_scores
+from headstart.runs.result import RunEvaluation, evaluation_result, write_result, zero_logit_scores
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
+from headstart.runs.run_folder import begin_record, is_blind, make_folder
 from headstart.signals import SignalGuard
-from headstart.storage import files, folders, journal, locks
+from headstart.storage import folders, journal, locks
 from headstart.storage.cache import remove_stale
+from headstart.storage.schemas.metrics import EpochLine, FindingLine, FreezeCheckLine, Line, StoppedLine, WithdrawnLine
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunSeconds, RunState
+from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
 from headstart.telemetry.observer import Observer, epoch_sentence
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import RunLogger, hyperparameters, run_name
+from headstart.telemetry.run_logger import RunLogger, hyperparameters
 from headstart.training import checkpoint, events, loop, scoring
 from headstart.training.setup import TrainingSetup, make_network, prepare
 from headstart.training.state import State
@@ -44,7 +48,7 @@ def run_new(
     *,
     save_every: Duration | None = None,
     until: int | None = None,
-    role: dict[str, Any] | None = None,
+    role: RunRole | None = None,
 ) -> Path:
     """Run a plan in a new folder.
 
@@ -54,7 +58,7 @@ def run_new(
         reporter: Receives progress.
         save_every: Interval between checkpoints (default: as often as costs 1 % of the time).
         until: Epoch after which the run pauses, with a checkpoint and no result; `resume` continues it.
-        role: The role of the run in a study, written beside the plan; its `variant` also names the folder.
+        role: The role of the run in a study, written beside the plan; its variant also names the folder.
 
     Returns:
         The folder of the run.
@@ -75,20 +79,6 @@ def run_new(
     return folder
 
 
-def is_blind(role: dict[str, Any] | None) -> bool:
-    """Return whether a run serves model selection only and must not be evaluated on test."""
-    return bool(role and role.get("blind"))
-
-
-def make_folder(plan: RunConfig, runs: Path, role: dict[str, Any] | None) -> Path:
-    """Create a run folder under `runs` with its plan.json."""
-    folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
-    content = {"schema": files.SCHEMA_VERSION, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
-    content |= {"environment": environment.environment(plan.machine.device)} | ({"study": role} if role else {})
-    files.write_json(folder / "plan.json", content)
-    return folder
-
-
 def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = None, until: int | None = None) -> Path:
     """Continue a stopped run, and return its folder; `save_every` and `until` as in `run_new`.
 
@@ -96,32 +86,33 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
         UsageError: The run has ended, or its plan was changed by hand.
         DataError: The data or the weights have changed.
     """
-    plan, content = unchanged_plan(folder)
-    if (folder / "result.json").exists():
-        state = "is finished" if files.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
+    content = unchanged_plan(folder)
+    plan = content.plan
+    if (folder / RESULT_FILE).exists():
+        is_finished = RunResult.read(folder / RESULT_FILE).state is RunState.FINISHED
+        state = "is finished" if is_finished else "has diverged"
         raise UsageError(f"The run {folder} {state}.", "View it with `headstart board`, or start a new run.")
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
-        setup = replace(prepare(plan, reporter), blind=is_blind(content.get("study")))
+        setup = replace(prepare(plan, reporter), blind=is_blind(content.study))
         require_unchanged_inputs(plan, setup.plan)
-        if content["environment"] != environment.environment(plan.machine.device):
-            changes = differences(content["environment"], environment.environment(plan.machine.device))
+        if changes := differences(content.environment, environment.environment(plan.machine.device)):
             reporter.say(f"Not comparable bit for bit with the start of the run: {'; '.join(changes)}.")
             require_reproducible_best(folder)
         _run(folder, setup, reporter, save_every, until)
-        if "study" not in content:
+        if content.study is None:
             gallery.write_if_possible(folder, reporter)
     return folder
 
 
 def draft_from_run(folder: Path) -> RunConfig:
     """Return the plan of a run folder as a draft, without its resolved facts."""
-    return read_plan(folder).changed("facts", **ResolvedFacts().model_dump())
+    return read_plan_file(folder).plan.changed("facts", **ResolvedFacts().model_dump())
 
 
 def repair(folder: Path) -> Path:
     """Rebuild a run's TensorBoard files from its record, and return the folder."""
-    plan = read_plan(folder)
+    plan = read_plan_file(folder).plan
     with locks.locked(folder):
         tensorboard.rebuild_event_file(folder, hyperparameters(plan)).close()
     return folder
@@ -143,12 +134,12 @@ def _run(
             folders.require_space(folder, checkpoint.max_checkpoint_bytes(state))
         position = f"at step {state.progress.step} of {context.steps}" if saved else f"{context.steps} steps"
         reporter.say(f"Run {folder}, {position}. Ctrl-C is safe: resume with `headstart resume {folder}`.")
-        with RunLogger(folder, setup.plan, saved["bytes"] if saved else 0) as run_logger:
+        with RunLogger(folder, setup.plan, saved.bytes if saved else 0) as run_logger:
             session = RunSession(
                 setup, state, run_logger, reporter, guard, probe, CheckpointPolicy(save_every, context)
             )
             if saved:
-                session.seconds = saved["seconds"]
+                session.training_seconds, session.logging_seconds = saved.seconds.training, saved.seconds.logging
                 session.restore_history()
             else:
                 session.begin()
@@ -156,14 +147,14 @@ def _run(
                 if not saved:
                     session.initial_probe()
                 if session.train(until):
-                    session.report_findings("finished")
-                    session.conclude({"state": "finished", **session.evaluate()})
+                    session.report_findings(RunState.FINISHED)
+                    session.conclude(session.evaluate())
             except DivergedError as error:
-                session.report_findings("diverged")
-                session.conclude({"state": "diverged", "reason": error.message, **session.evaluate_diverged()})
+                session.report_findings(RunState.DIVERGED)
+                session.conclude(session.evaluate_diverged(), diverged=error.message)
                 raise
             finally:
-                if (folder / "result.json").exists():
+                if (folder / RESULT_FILE).exists():
                     checkpoint.remove_all(folder / "checkpoints")
                     guard.complete()
 
@@ -184,16 +175,14 @@ class RunSession:
         self.setup, self.state, self.run_logger = setup, state, run_logger
         self.reporter, self.guard, self.probe, self.policy = reporter, guard, probe, policy
         self.folder = run_logger.folder
-        self.history = History(setup.plan.model_dump(mode="json"))
+        self.history = History(setup.plan)
         self.reported: set[str] = set()  # names of reported findings
-        self.seconds = {"training": 0.0, "logging": 0.0}
+        self.training_seconds = self.logging_seconds = 0.0
         self.saved_at: tuple[int, int] | None = None  # step and epoch of the last checkpoint
 
     def begin(self) -> None:
         """Write the first lines of the record: the time, and a picture of training samples."""
-        self.run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
-        picture = predictions.write_samples(self.folder, predictions.render_samples(self.setup.context))
-        self.run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+        begin_record(self.run_logger, predictions.render_samples(self.setup.context))
 
     def initial_probe(self) -> None:
         """Probe the network at initialization: some findings exist before the first step."""
@@ -203,9 +192,14 @@ class RunSession:
         freezing.train_mode(self.state.network, tuning)
         self.write(self.probe.line(0, 0))
         self.report_findings()
-        self.seconds["logging"] += time.perf_counter() - clock
+        self.logging_seconds += time.perf_counter() - clock
 
-    def write(self, line: dict[str, Any]) -> None:
+    @property
+    def seconds(self) -> RunSeconds:
+        """Duration of the run so far."""
+        return RunSeconds(training=self.training_seconds, logging=self.logging_seconds)
+
+    def write(self, line: Line) -> None:
         """Write a line to the record, and update the history for the health checks."""
         self.run_logger.write(line)
         self.history.add(line)
@@ -214,19 +208,21 @@ class RunSession:
         """Restore the history and the reported findings of a resumed run from its record."""
         for line in journal.read_lines(self.folder / "metrics.jsonl"):
             self.history.add(line)
-            if line["kind"] == "finding":
-                (self.reported.discard if line.get("withdrawn") else self.reported.add)(line["name"])
+            if isinstance(line, FindingLine):
+                self.reported.add(line.name)
+            elif isinstance(line, WithdrawnLine):
+                self.reported.discard(line.name)
 
-    def report_findings(self, state: str = "") -> None:
+    def report_findings(self, state: RunState = RunState.UNFINISHED) -> None:
         """Report new findings in the terminal and in the record, and so in TensorBoard.
 
         Args:
-            state: `finished` or `diverged` at the end of the run, when findings that no longer hold are withdrawn.
+            state: The state of the run; when it has ended, findings that no longer hold are withdrawn.
         """
         self.history.state = state
-        for line in checks.finding_lines(self.history, self.reported):
-            self.run_logger.write({**line, "step": self.state.progress.step})
-            self.reporter.say(f"{line['name'].capitalize()}: {line['sentence']}")
+        for line in checks.finding_lines(self.history, self.reported, self.state.progress.step):
+            self.run_logger.write(line)
+            self.reporter.say(f"{line.name.capitalize()}: {line.sentence}")
 
     def train(self, until: int | None) -> bool:
         """Consume the loop's events: write lines, save the best model and checkpoints, stop on request.
@@ -244,17 +240,18 @@ class RunSession:
             clock = time.perf_counter()
             for line in observer.lines(event):
                 self.write(line)
-                if line["kind"] in _SENTENCES:
-                    self.reporter.say(_SENTENCES[line["kind"]](line, epochs))
-                if line["kind"] == "epoch":
+                if isinstance(line, FreezeCheckLine):
+                    self.reporter.say(line.sentence)
+                elif isinstance(line, EpochLine):
+                    self.reporter.say(epoch_sentence(line, epochs))
                     self.report_findings()
-            self.seconds["logging"] += time.perf_counter() - clock
+            self.logging_seconds += time.perf_counter() - clock
             if isinstance(event, events.Backward):  # within a step: the state cannot be saved
                 continue
             if isinstance(event, events.Step):
                 self.reporter.progress("training", event.step, context.steps)
             elif isinstance(event, events.Epoch):
-                self.seconds["training"] += event.train_seconds + event.val_seconds
+                self.training_seconds += event.train_seconds + event.val_seconds
                 if event.best:
                     write_model(self.folder / "model", self.state.evaluated_network.state_dict(), self.setup, event)
             # read once: a signal that arrives after this line is handled at the next event
@@ -291,20 +288,23 @@ class RunSession:
             return
         self.saved_at = position
         clock = time.perf_counter()
-        plan = self.setup.plan.model_dump(mode="json")
-        extra = {"bytes": self.run_logger.sync(), "seconds": self.seconds, "plan": plan}
-        extra["best_epoch"] = self.state.progress.best_epoch
-        checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
+        run_position = checkpoint.RunPosition(
+            bytes=self.run_logger.sync(),
+            seconds=self.seconds,
+            plan=self.setup.plan,
+            best_epoch=self.state.progress.best_epoch,
+        )
+        checkpoint.save_state(self.folder / "checkpoints", self.state, run_position)
         self.policy.record_save(clock)
 
     def raise_if_stop_requested(self) -> None:
         """Raise InterruptedRunError after a stop request. A checkpoint must have been written."""
         if (number := self.guard.pending()) is not None:
-            self.run_logger.write({"kind": "stopped", "step": self.state.progress.step, "signal": number.name})
+            self.run_logger.write(StoppedLine(step=self.state.progress.step, signal=number.name))
             self.run_logger.sync()
             raise InterruptedRunError(number, f"Continue with `headstart resume {self.folder}`.")
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> RunEvaluation:
         """Evaluate the best model on val, and on test for the first and only time.
 
         Raises:
@@ -325,22 +325,19 @@ class RunSession:
                     scores[name] = score
         return self._write_evaluation(scores)
 
-    def evaluate_diverged(self) -> dict[str, Any]:
+    def evaluate_diverged(self) -> RunEvaluation:
         """Evaluate a diverged run by its best model before that, else by logits of 0, which predict the first class."""
         if self.state.progress.best_epoch:
             with suppress(DivergedError):
                 return self.evaluate()
         return self._write_evaluation(zero_logit_scores(self.setup))
 
-    def _write_evaluation(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:
+    def _write_evaluation(self, scores: dict[str, scoring.Score]) -> RunEvaluation:
         progress = self.state.progress
         return evaluation_result(
             self.run_logger, self.setup, scores, progress.step, progress.epoch, progress.best_epoch
         )
 
-    def conclude(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
-        write_result(self.run_logger, self.setup.plan, result, self.state.progress.epoch, self.seconds)
-
-
-_SENTENCES = {"epoch": epoch_sentence, "freeze_check": lambda line, epochs: line["sentence"]}
+    def conclude(self, evaluation: RunEvaluation, diverged: str | None = None) -> None:
+        """Write result.json; `diverged` is the reason why the run diverged."""
+        write_result(self.run_logger, self.setup.plan, evaluation, self.seconds, diverged)

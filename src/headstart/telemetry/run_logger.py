@@ -7,6 +7,8 @@ from typing import Any
 
 from headstart.config.run_config import RunConfig, plan_fields
 from headstart.storage import journal
+from headstart.storage.schemas.metrics import Line
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import tensorboard
 
 
@@ -25,7 +27,7 @@ class RunLogger:
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
         self.tensorboard = tensorboard.rebuild_event_file(folder, hyperparameters(plan))
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Line) -> None:
         """Append one line to the record and to the event file."""
         self.journal.append(line)
         self.tensorboard.write(line)
@@ -48,16 +50,16 @@ def hyperparameters(plan: RunConfig) -> dict[str, Any]:
     return {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
 
 
-def run_name(plan: RunConfig, role: dict[str, Any] | None) -> str:
+def run_name(plan: RunConfig, role: RunRole | None) -> str:
     """Return the name from which a run's folder is named.
 
     Args:
         plan: The run's configuration.
-        role: The run's role in a study, as in plan.json; None outside a study.
+        role: The run's role in a study; None outside a study.
 
     Returns:
         The arm's name outside a study, the variant in a study, and learning rate and variant for a search trial.
     """
     if role is None:
         return plan.arm_name
-    return f"search-lr{plan.recipe.lr:g}-{role['variant']}" if role.get("stage") == "search" else str(role["variant"])
+    return f"search-lr{plan.recipe.lr:g}-{role.variant}" if role.stage is Stage.SEARCH else role.variant

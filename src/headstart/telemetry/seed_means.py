@@ -33,6 +33,7 @@ from headstart.config.study_file import StudySpec
 from headstart.storage.files import temp_suffix
 from headstart.storage.folders import slug
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EndLine, EpochLine, Line, TimedLine
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.tensorboard import retire_event_files
@@ -93,7 +94,7 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = Non
     """
     by_condition: dict[Condition, list[RunRecord]] = defaultdict(list)
     for run in main_runs(study):
-        by_condition[run.role["variant"], run.role["budget"], run.role["fraction"]].append(run)
+        by_condition[run.arm, *run.condition].append(run)
     folders = []
     for condition, name in folder_names(spec).items():
         if condition in by_condition and only in (None, condition):
@@ -103,7 +104,7 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = Non
     return folders
 
 
-def pool_records(records: Iterable[Iterable[dict[str, Any]]], *, with_test: bool = True) -> list[PooledPoint]:
+def pool_records(records: Iterable[Iterable[Line]], *, with_test: bool = True) -> list[PooledPoint]:
     """Combine the scalars of several records.
 
     Args:
@@ -117,11 +118,11 @@ def pool_records(records: Iterable[Iterable[dict[str, Any]]], *, with_test: bool
     for lines in records:
         now = 0.0
         for line in lines:
-            now = line.get("time", now)
+            now = line.time if isinstance(line, TimedLine) else now
             values = [(tag, value) for tag, value in scalars(line) if with_test or not tag.endswith("/test")]
             if values:
                 point = pooled[_line_key(line)]
-                point.step, point.time = max(point.step, line["step"]), max(point.time, now)
+                point.step, point.time = max(point.step, line.step), max(point.time, now)
                 point.runs += 1
                 for tag, value in values:
                     point.values[tag].append(math.nan if value is None else value)
@@ -133,10 +134,14 @@ def pool_records(records: Iterable[Iterable[dict[str, Any]]], *, with_test: bool
     return sorted(pooled.values(), key=lambda point: point.step)
 
 
-def _line_key(line: dict[str, Any]) -> LineKey:
-    kind = str(line["kind"])
-    number = 0 if kind == "end" else line["epoch" if kind == "epoch" else "step"]
-    return kind, int(number)
+def _line_key(line: Line) -> LineKey:
+    match line:
+        case EndLine():
+            return line.kind, 0
+        case EpochLine():
+            return line.kind, line.epoch
+        case _:
+            return line.kind, line.step
 
 
 def _bands(values: dict[str, list[float]]) -> Iterator[tuple[str, list[float]]]:

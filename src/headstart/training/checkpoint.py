@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
+from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError, ResourceError
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
+from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.result import RunSeconds
 from headstart.training.loop import enter_phase
 from headstart.training.state import Progress, State, TrainingContext
 from headstart.weights.files import tensor_bytes
@@ -29,13 +33,22 @@ MAX_CHECKPOINTS = 2
 MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
 
 
-def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
+class RunPosition(Schema):
+    """What a run needs besides the training state to continue from a checkpoint."""
+
+    bytes: int = Field(description="length of the record")
+    seconds: RunSeconds = Field(description="duration of the run so far")
+    plan: RunConfig
+    best_epoch: int = Field(description="epoch of the best model; 0 before the first")
+
+
+def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     """Write a checkpoint and delete the old ones.
 
     Args:
         folder: The folder of all checkpoints of the run.
         state: The state to save.
-        extra: JSON that `load_state` returns.
+        position: What `load_state` returns.
 
     Returns:
         The folder of the checkpoint, such as `folder/step-00000188-0002` (steps and epochs done).
@@ -48,7 +61,7 @@ def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
     if not find_damage(final):
         return final
     _remove_temporary(folder)
-    files = _files(state, extra)
+    files = _files(state, position)
     require_space(folder, int(sum(map(len, files.values())) * 1.05))
     temporary = folder / f"{final.name}.tmp-{os.getpid()}"
     try:
@@ -78,7 +91,7 @@ def max_checkpoint_bytes(state: State) -> int:
     return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
 
 
-def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[dict[str, Any] | None, list[str]]:
+def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[str]]:
     """Fill `state` from the newest intact checkpoint.
 
     Args:
@@ -87,7 +100,7 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[di
         state: The initial state; it is changed in place.
 
     Returns:
-        The `extra` of the checkpoint, or None if there is no checkpoint, and one warning per damaged checkpoint.
+        The position in the checkpoint, or None if there is no checkpoint, and one warning per damaged checkpoint.
 
     Raises:
         ModelFileError: If all checkpoints are damaged. Nothing is deleted.
@@ -104,12 +117,12 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[di
     return None, warnings
 
 
-def newest_extra(folder: Path) -> dict[str, Any]:
-    """Return the `extra` of the newest intact checkpoint, or an empty dictionary if there is none."""
+def newest_position(folder: Path) -> RunPosition | None:
+    """Return the position in the newest intact checkpoint, or None if there is none."""
     for path in _newest_first(folder):
         if not find_damage(path):
-            return dict(json.loads((path / "state.json").read_text())["extra"])
-    return {}
+            return RunPosition.model_validate(json.loads((path / "state.json").read_text())["position"])
+    return None
 
 
 def find_damage(path: Path) -> list[str]:
@@ -134,11 +147,11 @@ def remove_all(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _files(state: State, extra: dict[str, Any]) -> dict[str, bytes]:
+def _files(state: State, position: RunPosition) -> dict[str, bytes]:
     """Return the content of each file of a checkpoint by name."""
     assert state.optimizer is not None  # noqa: S101
     tensors, numbers = _flatten(state.optimizer)
-    content = {"progress": state.progress.to_json(), "optimizer": numbers, "extra": extra}
+    content = {"progress": state.progress.to_json(), "optimizer": numbers, "position": position.to_json()}
     files = {
         "model.safetensors": tensor_bytes(state.network.state_dict()),
         "optimizer.safetensors": tensor_bytes(tensors),
@@ -162,8 +175,8 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[
     return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups]}
 
 
-def _fill(path: Path, context: TrainingContext, state: State) -> dict[str, Any]:
-    """Load the checkpoint `path` into `state` and return its `extra`."""
+def _fill(path: Path, context: TrainingContext, state: State) -> RunPosition:
+    """Load the checkpoint `path` into `state` and return its position."""
     content = json.loads((path / "state.json").read_text())
     state.network.load_state_dict(load_file(path / "model.safetensors"))
     state.progress = Progress.from_json(content["progress"])
@@ -173,8 +186,7 @@ def _fill(path: Path, context: TrainingContext, state: State) -> dict[str, Any]:
         enter_phase(context, state, state.progress.phase)
         assert state.optimizer is not None  # noqa: S101
         _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
-    extra: dict[str, Any] = content["extra"]
-    return extra
+    return RunPosition.model_validate(content["position"])
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:

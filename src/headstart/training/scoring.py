@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from headstart.analysis.confusion import balanced_accuracy
+from headstart.storage.schemas.metrics import SplitScore
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,6 @@ class Score:
     logits: np.ndarray | None = None
     balanced: float = 0.0
 
-    def rank(self, by: str) -> tuple[float, float]:
-        """Return the key that orders epochs: accuracy or `balanced` accuracy, then the lower loss."""
-        return (self.balanced if by == "balanced" else self.accuracy, -self.loss)
-
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Score:
     """Return the mean cross-entropy and the accuracies of logits [n, classes] for labels [n]."""
@@ -38,9 +34,9 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Score:
     return Score(loss, float(right.mean()), len(labels), logits, balanced)
 
 
-def score_line(score: Score) -> dict[str, Any]:
+def split_score(score: Score) -> SplitScore:
     """Return the part of a score that the record has."""
-    return {"loss": score.loss, "accuracy": score.accuracy, "n": score.n}
+    return SplitScore(loss=score.loss, accuracy=score.accuracy, n=score.n)
 
 
 def confusion(score: Score, labels: np.ndarray) -> list[list[int]]:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from headstart.data.loader import ImageSubset, TrainingBatches
+from headstart.data.mixing import MixedBatch
 from headstart.optim.schedules import Schedule
 from headstart.training.feature_cache import FeatureCache
+from headstart.training.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,10 @@ class TrainingContext:
     val: ImageSubset
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    class_weights: Tensor | None = None
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    clip: float = 0.0  # largest norm of all gradients together; 0 for no clipping
+    objective: Objective = field(default_factory=Objective)
+    mixer: Callable[..., MixedBatch] | None = None  # (images, seed, epoch, step) -> mixed batch
     ema: float = 0.0  # decay per step of the moving average of the weights; 0 for no average
     patience: int = 0  # epochs without improvement after which the run ends; 0 for no early stopping
-    select: str = "accuracy"  # or balanced: the metric that selects the best epoch
     backbone: FeatureCache | None = None  # the cached features of a frozen backbone
 
     @property
@@ -77,6 +76,7 @@ class Progress:
     best_loss: float = math.inf
     best_epoch: int = 0
     stale: int = 0  # epochs since the best
+    val_losses: list[float] = field(default_factory=list)  # of the epochs of the phase
     frozen_digest: str = ""  # of the frozen tensors at the start of the phase
 
     def to_json(self) -> dict[str, Any]:

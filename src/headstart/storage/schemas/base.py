@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from headstart.errors import DataError
 
@@ -26,13 +26,19 @@ class Schema(BaseModel):
         Raises:
             DataError: The file is missing, damaged, or of another schema version.
         """
+        return cls.parse(_read(path), str(path), hint)
+
+    @classmethod
+    def read_by_name(cls, path: Path, hint: str = "Restore it from a copy.") -> dict[str, Self]:
+        """Read the values in a JSON file by name.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
         try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            raise DataError(f"{path} does not exist.", "Check the path.") from None
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}).", "Grant read permission.") from None
-        return cls.parse(text, str(path), hint)
+            return TypeAdapter(dict[str, cls]).validate_json(_read(path))  # type: ignore[valid-type]
+        except ValidationError as error:
+            raise DataError(f"{path} is damaged ({first_fault(error)}).", hint) from None
 
     @classmethod
     def parse(cls, text: str | bytes, name: str, hint: str = "Restore it from a copy.") -> Self:
@@ -50,6 +56,15 @@ class Schema(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise DataError(f"{name} is damaged ({first_fault(error)}).", hint) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", "Check the path.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).", "Grant read permission.") from None
 
 
 def first_fault(error: ValidationError) -> str:

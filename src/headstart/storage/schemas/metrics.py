@@ -111,7 +111,6 @@ class FreezeCheckLine(Schema):
 
     kind: Literal["freeze_check"] = "freeze_check"
     step: int
-    epoch: int
     phase: str
     before: str = Field(description="sha256 of all frozen tensors at the begin of the phase")
     after: str = Field(description="the same at its end")
@@ -177,9 +176,7 @@ class StoppedLine(Schema):
 
     kind: Literal["stopped"] = "stopped"
     step: int
-    epoch: int
-    signal: str
-    time: float
+    signal: str = Field(description="name of the signal")
 
 
 Line = (
@@ -195,4 +192,5 @@ Line = (
     | EndLine
     | StoppedLine
 )
+TimedLine = BeginLine | StepLine | EpochLine  # lines with a `time`
 LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])

@@ -10,6 +10,8 @@ from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.metrics import Evaluation
 
+RESULT_FILE = "result.json"
+
 
 class RunState(StrEnum):
     """State of a run."""
@@ -41,3 +43,8 @@ class RunResult(Schema):
     test: Evaluation | None = Field(None, description="null if the run was not evaluated on test")
     evaluation_split: str = Field(description="`test`, or `val` if there are no unseen images")
     seconds: RunSeconds
+
+    @property
+    def final(self) -> Evaluation:
+        """Evaluation on test, or on val if the run was not evaluated on test."""
+        return self.test or self.val

@@ -47,12 +47,17 @@ class SearchResults(Schema):
     grid: dict[str, dict[str, list[float]]] = Field(description="the final grid, ascending")
 
 
-class VariantInputs(Schema):
-    """Inputs of a variant when the study began."""
+class InputFingerprints(Schema):
+    """Fingerprints of what a variant reads."""
 
-    images: str = Field(description="fingerprint of the images")
+    images: str | None = Field(None, description="fingerprint of the images")
     weights: str | None = Field(None, description="sha256 of the weights; null with a `source:` start")
     source_images: str | None = Field(None, description="fingerprint of the images of a `source:` start")
+
+
+class VariantInputs(InputFingerprints):
+    """Inputs of a variant when the study began."""
+
     declared: str = Field(description="splits that the data has declared")
     overlaps: list[str]
     known_classes: list[str] = Field(description="class names that the weights were trained on too")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import SearchResults
 
 
@@ -28,6 +29,10 @@ class RunLength(Schema):
     images: int = Field(description="training images, each counted as often as used")
     seconds: float = Field(description="of training and validation")
 
+    def by_unit(self) -> dict[str, float]:
+        """Return the length by unit."""
+        return {"epochs": self.epochs, "images": self.images, "seconds": self.seconds}
+
 
 class TimeToTarget(Schema):
     """Median time of n runs to the target; runs that did not reach it count."""
@@ -44,13 +49,17 @@ class TimesToTarget(Schema):
     images: TimeToTarget
     seconds: TimeToTarget
 
+    def by_unit(self) -> dict[str, TimeToTarget]:
+        """Return the times by unit."""
+        return {"epochs": self.epochs, "images": self.images, "seconds": self.seconds}
+
 
 class SeedResult(RunLength):
     """One run of an arm."""
 
     seed: int
     run: str = Field(description="folder of the run")
-    state: str
+    state: RunState
     lr: float
     best_epoch: int = Field(description="0 if no epoch was validated")
     val: float
@@ -103,6 +112,11 @@ class Contrast(Schema):
     m: int = Field(description="number of evaluation images")
     sample_size: SampleSizeEstimate | None = Field(description="null if decided, or with too few seeds")
 
+    @property
+    def pair(self) -> frozenset[str]:
+        """Names of the two arms."""
+        return frozenset((self.first, self.second))
+
 
 class InterimAnalysis(Schema):
     """One interim analysis of the primary contrast."""
@@ -113,12 +127,15 @@ class InterimAnalysis(Schema):
     stopped: bool
 
 
+Edge = Literal["low", "high"]
+
+
 class GridRow(Schema):
     """Best learning rate on val among variants that differ in nothing else."""
 
     variant: str
     lr: float
-    edge: Literal["low", "high"] | None = Field(description="edge of the row where the rate lies")
+    edge: Edge | None = Field(description="edge of the row where the rate lies")
 
 
 class EvaluationImages(Schema):
@@ -218,6 +235,11 @@ class StudyCost(Schema):
     main: StageCost
     source: StageCost
 
+    @property
+    def stages(self) -> tuple[StageCost, StageCost, StageCost]:
+        """Costs of all stages."""
+        return self.search, self.main, self.source
+
 
 class Sentences(Schema):
     """The verdict in words; a key that does not apply is null."""
@@ -235,9 +257,15 @@ class Sentences(Schema):
     notes: list[str] = Field(default_factory=list)
     limits: str
 
+    @property
+    def details(self) -> list[str]:
+        """Sentences after headline and evidence that apply, in order."""
+        texts = (self.budgets, self.rows, self.interim, self.time, self.labels, self.width, self.next_steps)
+        return [text for text in texts if text is not None]
 
-class Verdict(Condition):
-    """The verdict of a study: the condition of the last budget and the largest fraction, and what concerns all."""
+
+class VerdictNumbers(Condition):
+    """What the sentences of a verdict word: the last budget with the largest fraction, and what concerns all."""
 
     schema_version: int = SCHEMA_VERSION
     study: str = Field(description="sha256 of what was declared")
@@ -254,4 +282,14 @@ class Verdict(Condition):
     exposure: dict[str, Exposure] = Field(description="by variant")
     overlaps: list[str] = Field(description="sentences on images in two splits, or under two labels")
     cost: StudyCost
+
+    @property
+    def all_conditions(self) -> list[Condition]:
+        """Every condition; the one of the verdict is the last."""
+        return [*self.conditions, self]
+
+
+class Verdict(VerdictNumbers):
+    """The verdict of a study."""
+
     sentences: Sentences

@@ -1,17 +1,37 @@
-"""Validate the name of an engine and the address of a cluster."""
+"""The engines, one row each, and checks of an engine's name and address. Nothing here needs torch."""
 
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
 from headstart.errors import ResourceError, UsageError
 
-ENGINES = {  # name: where its runs execute
-    "local": "one after the other",
-    "processes": "in parallel",
-    "ray": "on a cluster",
-    "auto": "processes if measured to be at least as fast as local, else local",
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One engine.
+
+    Args:
+        place: Where its runs execute, in words.
+        factory: Import path of a function from `EngineSettings` to an engine.
+        has_address: It connects to a cluster at an address.
+    """
+
+    place: str
+    factory: str
+    has_address: bool = False
+
+
+ENGINES = {
+    "local": EngineSpec("one after the other", "headstart.engines.local:create"),
+    "processes": EngineSpec("in parallel", "headstart.engines.processes:create"),
+    "ray": EngineSpec("on a cluster", "headstart.engines.ray:create", has_address=True),
 }
+AUTO = "auto"
+CHOICES = {name: spec.place for name, spec in ENGINES.items()} | {
+    AUTO: "processes if measured to be at least as fast as local, else local"
+}  # name: where its runs execute
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
 
 
@@ -21,9 +41,9 @@ def validate_engine_name(name: str, address: str = "") -> str:
     Raises:
         UsageError: The engine is unknown, or an address is given for an engine other than Ray.
     """
-    if name not in ENGINES:
-        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(ENGINES)}.")
-    if address and name != "ray":
+    if name not in CHOICES:
+        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(CHOICES)}.")
+    if address and not (name in ENGINES and ENGINES[name].has_address):
         raise UsageError("An address is valid only for a Ray cluster.", "Add --engine ray, or remove --address.")
     return name
 

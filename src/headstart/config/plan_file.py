@@ -1,0 +1,47 @@
+"""Read and write plan.json: the plan of a run with its hash, its environment, and its role in a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from headstart.config.run_config import RunConfig
+from headstart.errors import DataError
+from headstart.storage.files import SCHEMA_VERSION, read_json, write_json
+from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.study import RunRole
+
+PLAN_FILE = "plan.json"
+
+
+class PlanFile(Schema):
+    """Content of plan.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    hash: str = Field(description="hash of the plan")
+    plan: RunConfig
+    environment: dict[str, str | int] = Field(description="versions and machine, by name")
+    study: RunRole | None = Field(None, description="role of the run in its study; null outside a study")
+    reused_from: str | None = Field(None, description="folder of the run that it was copied from")
+
+
+def write_plan_file(folder: Path, content: PlanFile) -> None:
+    """Write plan.json into a run folder."""
+    write_json(folder / PLAN_FILE, content.to_json())
+
+
+def read_plan_file(folder: Path) -> PlanFile:
+    """Read plan.json in a run folder. Raises DataError if it is missing, damaged, or of another schema version."""
+    content = read_json(folder / PLAN_FILE)
+    try:
+        version = content["schema_version"]
+        plan_file = PlanFile.model_validate(content) if version == SCHEMA_VERSION else None
+    except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
+        reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
+        raise DataError(f"The plan in {folder} is invalid ({reason}).", "Restore plan.json from a copy.") from None
+    if plan_file is None:
+        raise DataError(
+            f"The run {folder} has schema {version}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
+        )
+    return plan_file
