@@ -21,9 +21,10 @@ demo: $(VENV)/.core ## compare on digits: from scratch and from weights trained 
 two-starts: $(VENV)/.core ## three single runs on digits: pretrain on other digits, then train from scratch and from those weights
 	$(BIN)/python examples/two_starts.py
 
-# pytest-xdist runs one test file per process; PASSIVE keeps waiting threads from using the cores of the other process.
+# pytest-xdist runs one test file per process, the notebooks first, so that no long file is left at the end. PASSIVE
+# keeps waiting threads from using the cores of the other process.
 test: lint ## lint and the default tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet src tests benchmarks examples

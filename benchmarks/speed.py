@@ -104,7 +104,7 @@ def _rows(epochs: dict[str, list[tuple[float, float]]], title: str) -> list[str]
     whole = {name: median(e[1] for e in values) for name, values in epochs.items()}
     rows = [
         title,
-        f"{'loop':<30}{'images/s':>10}{'update_ratio':>8}{'epoch s':>10}{'update_ratio':>8}",
+        f"{'loop':<30}{'images/s':>10}{'ratio':>8}{'epoch s':>10}{'ratio':>8}",
     ]
     for name in epochs:
         rows.append(

@@ -78,7 +78,7 @@ def main() -> None:
         folder = Path(scratch) if args.enlarge else args.folder
         rates = measure(folder, args.side, args.threads, args.repeats)
     print(f"side {args.side}, {args.threads} threads, images/s")
-    print(f"{'repeat':>6} {'Pillow':>8} {'store':>8} {'update_ratio':>6} {'hashing':>8}")
+    print(f"{'repeat':>6} {'Pillow':>8} {'store':>8} {'ratio':>6} {'hashing':>8}")
     for number, (pillow, store, hashing) in enumerate(rates, 1):
         print(f"{number:>6} {pillow:>8.0f} {store:>8.0f} {store / pillow:>6.2f} {hashing:>8.0f}")
     middle = [statistics.median(column) for column in zip(*rates, strict=True)]

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,12 @@ def only_study(parent: Path) -> Path | None:
 
 def record_bytes(parent: Path) -> int:
     """Return the bytes in the records of all runs, which grow while the study runs."""
-    return sum(path.stat().st_size for path in (parent / "runs").rglob("metrics.jsonl"))
+    size = 0
+    for folder, _, names in os.walk(parent / "runs"):  # it skips folders that the study removes meanwhile
+        if "metrics.jsonl" in names:
+            with suppress(FileNotFoundError):
+                size += (Path(folder) / "metrics.jsonl").stat().st_size
+    return size
 
 
 def without_clock(value: Any) -> Any:

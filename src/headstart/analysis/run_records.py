@@ -190,7 +190,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
         where = f"; its runs so far are in {folder / stage}" if stage else ""
         raise DataError(
             f"{folder} is a study without main runs yet{where}.",
-            f"Wait for it, or run `headstart resume {folder}`.",
+            f"Run `headstart resume {folder}` if it is not in progress.",
         )
     hint = "Name the folder of a run, of a study, or of several runs"
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):

@@ -54,9 +54,8 @@ def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool =
         return cores
     best = max(parallel, key=lambda threads: parallel[threads])
     workers = f"{cores // best} runs side by side, each with {pluralize(best, 'thread')},"
-    reporter.say(
-        f"Measured: {workers} train {parallel[best]:.0f} images/s together; one run with {cores} threads, {single:.0f}."
-    )
+    together, alone = f"{parallel[best]:.0f} images/s together", f"{single:.0f} images/s"
+    reporter.say(f"Measured: {workers} train {together}; one run with {pluralize(cores, 'thread')} trains {alone}.")
     # at equal rates, prefer workers: the work of a run besides its steps uses one thread and then runs in parallel
     return best if side_by_side or parallel[best] >= single else cores
 
