@@ -245,6 +245,12 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
         assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)
 
 
+def epoch_line(step: int, epoch: int, loss: float, confusion: list[list[int]] | None = None) -> dict[str, Any]:
+    """Return the line of an epoch with the same loss on train and val."""
+    scores = {split: {"loss": loss} for split in ("train", "val")}
+    return {"kind": "epoch", "step": step, "epoch": epoch, **scores, "confusion": confusion or []}
+
+
 PLAN = {
     "facts": {"class_names": ["a", "b", "c"], "class_counts": {}},
     "recipe": {"optimizer": "sgd", "lr": 0.01, "class_weights": "none"},
@@ -267,16 +273,7 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
         history.add({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "block_gradient_norm": flow,
                       "zero_activations": dead, "dead_channels": dead,
                       "distance_from_init": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
-        history.add(
-            {
-                "kind": "epoch",
-                "step": step,
-                "epoch": epoch,
-                "train": {"loss": loss},
-                "val": {"loss": loss},
-                "confusion": [],
-            }
-        )
+        history.add(epoch_line(step, epoch, loss))
     unhealthy = [finding for finding in checks.findings(history) if finding.unhealthy]
     assert len(unhealthy) <= 1
     for finding in unhealthy:
@@ -298,16 +295,7 @@ def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, 
         history.add(
             {"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}}
         )
-        history.add(
-            {
-                "kind": "epoch",
-                "step": 30 * epoch,
-                "epoch": epoch,
-                "train": {"loss": 1.1},
-                "val": {"loss": 1.1},
-                "confusion": [],
-            }
-        )
+        history.add(epoch_line(30 * epoch, epoch, 1.1))
     (finding,) = checks.findings(history)
     assert finding.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
     advised = re.search(r"Try --lr (\S+)[.]$", finding.advice)
@@ -333,8 +321,7 @@ def epochs_of(
         step = 50 * epoch
         history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": plan["recipe"]["lr"]}})
         history.add({"kind": "snapshot", "step": step, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}})
-        history.add({"kind": "epoch", "step": step, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss},
-                      "confusion": confusion or []})  # fmt: skip
+        history.add(epoch_line(step, epoch, loss, confusion))
     if gradient_ratio is not None:
         flow = {"layer1.0": 0.1 * gradient_ratio, "layer4.1": 0.1}
         history.add({"kind": "probe", "step": 50 * len(losses), "epoch": len(losses), "loss": losses[-1],
@@ -416,16 +403,7 @@ def test_learning_rate_in_warmup_is_not_too_low() -> None:
         history.add(
             {"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "update_ratio": {"conv1": 2e-5, "fc": 2e-5}}
         )
-        history.add(
-            {
-                "kind": "epoch",
-                "step": 50 * epoch,
-                "epoch": epoch,
-                "train": {"loss": 1.1},
-                "val": {"loss": 1.1},
-                "confusion": [],
-            }
-        )
+        history.add(epoch_line(50 * epoch, epoch, 1.1))
     assert names_of(history) == []
     assert [update for *_, update in history.updates()] == pytest.approx([1e-4, 1e-4])
 

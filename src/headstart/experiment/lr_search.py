@@ -43,8 +43,8 @@ class SearchOutcome:
 
     Attributes:
         selected: Learning rate of each variant.
-        edges: Chosen rates that lie at an edge of the final grid, by variant.
-        tried: Scores by variant and rate: `rung` is that of the rung, `whole` those of the whole runs.
+        edges: Selected rates that lie at an edge of the final grid, by variant.
+        tried: Scores by variant and rate: `rung` is that of the rung, `full_runs` those of the whole runs.
         grid: The final grid, ascending.
     """
 

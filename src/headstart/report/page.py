@@ -78,7 +78,7 @@ def write_page(folder: Path) -> Path:
 def _render_within_limit(
     content: Mapping[str, Any], gallery: Gallery | None, run: str, runs: Sequence[PlottedRun], first: Sequence[str]
 ) -> str:
-    """Render the page with as many photos, and then histograms, as `MAX_BYTES` allows."""
+    """Render the page with as many images, and then histograms, as `MAX_BYTES` allows."""
     page = _render(content, None, run, HistogramPanel([]))
     if gallery:
         gallery = fit_gallery(gallery, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
@@ -214,7 +214,7 @@ def _gallery_content(gallery: Gallery, run: str) -> dict[str, Any]:
     ]  # fmt: skip
     caption = f"The model of {run}, on {gallery.total} {gallery.split} images."
     if gallery.photo_count < len(gallery.photos):
-        shown = f"{gallery.photo_count} of the {len(gallery.photos)} photos"
+        shown = f"{gallery.photo_count} of the {len(gallery.photos)} images"
         caption += f" The page shows {shown} in artifacts/gallery.zip of the run."
     shown_indices = shown_classes(gallery.counts)
     return {

@@ -59,10 +59,12 @@ class Probe:
 
         Returns:
             `loss`: mean cross-entropy L over all probe images.
-            `flow`, by block: norm of ∂L/∂h over all probe images. Blocks up to which everything is frozen are missing.
-            `zeros`, by activation: share of zeros after a ReLU.
-            `dead`, by activation: share of the channels of a feature map that are zero everywhere on all probe images.
-            `distance`, by layer: |w - w₀|/|w₀|.
+            `block_gradient_norm`, by block: norm of ∂L/∂h over all probe images. Blocks up to which everything is
+                frozen are missing.
+            `zero_activations`, by activation: share of zeros after a ReLU.
+            `dead_channels`, by activation: share of the channels of a feature map that are zero everywhere on all probe
+                images.
+            `distance_from_init`, by layer: |w - w₀|/|w₀|.
         """
         outputs: dict[str, Tensor] = {}
         zeros: dict[str, float] = {}
