@@ -494,7 +494,7 @@ def test_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, monke
     contents = hash_files(images)
     usage = pixel_store.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(ResourceError, match=r"needs about 0\.1 GB, and .* has 0\.0 GB free"):
+    with pytest.raises(ResourceError, match=r"needs about 67 MB, and .* has 1 kB free"):
         open_store(images, contents, side=32, threads=2)
     assert list(root.iterdir()) == []
 

@@ -144,10 +144,7 @@ def test_health_of_a_cell_is_that_of_its_run(
     monkeypatch.setattr(ablation, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
     summary = ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter(), engine_name="local")
-    runs = {
-        (run.plan.network.shortcut, run.plan.network.norm): run.folder
-        for run in runs_in(Path(summary["folder"]))
-    }
+    runs = {(run.plan.network.shortcut, run.plan.network.norm): run.folder for run in runs_in(Path(summary["folder"]))}
     for cell in summary["cells"]:
         (run,) = diagnosis.diagnose(runs[cell["shortcut"], cell["norm"]])
         assert cell["findings"] == [finding.name for finding in run.findings]

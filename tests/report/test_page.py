@@ -538,7 +538,7 @@ def test_page_has_the_protocol_and_the_runs_of_the_search(study_folder: Path) ->
     )
     assert declared["learning-rate grid"].startswith("0.001 and 0.01; the best 1 ")
     assert declared["seeds of the search"] == "1, not used again: 1000000000"
-    assert declared["length of a run"] == "3 epochs" and declared["share of the training photos"] == "100 %"
+    assert declared["length of a run"] == "3 epochs" and declared["share of the training images"] == "100 %"
     assert declared["sha256 of the declaration"] == read_json(study_folder / "verdict.json")["study"]
     assert (
         html.escape((study_folder / "study.toml").read_text(encoding="utf-8"), quote=False).replace('"', "&#34;")
@@ -772,7 +772,7 @@ def test_captions_state_the_numbers_of_runs_and_images(study_folder: Path, tmp_p
     for anchor, parts in {
         "arms": (f"the {n} seeds",), "curves": (f"the mean of {n}", val), "target": (f"the {n} seeds", val),
         "cost": ("each arm", test), "rates": (f"each run ({len(runs)})",),
-        "distance": (f"each run ({len(runs)} in all)",), "health": ("8 fixed photos",),
+        "distance": (f"each run ({len(runs)} in all)",), "health": ("8 fixed images",),
     }.items():  # fmt: skip
         assert captions[anchor] and all(part in caption for part in parts for caption in captions[anchor]), anchor
     single = page.write_page(Path(shutil.copytree(runs[0].run.folder, tmp_path / "run"))).read_text(encoding="utf-8")

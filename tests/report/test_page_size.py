@@ -158,7 +158,7 @@ def test_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path: P
     assert all(len(layer["steps"]) == SNAPSHOTS for run in shown for layer in run["weights"].values())
     if study:
         cells = embedded_json(text, "cells")
-        match = re.search(r"The page shows (\d+) of the 360 photos", html.unescape(text))
+        match = re.search(r"The page shows (\d+) of the 360 images", html.unescape(text))
         assert match is not None and 48 < int(match[1]) < 360
         assert all(cells["cells"].values()) and {
             str(number) for numbers in cells["cells"].values() for number in numbers

@@ -468,9 +468,10 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 # --- preprocessing and provenance
 
 
-def test_metadata_and_json_files_of_the_folder_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["license", "licence"])
+def test_metadata_and_json_files_of_the_folder_are_read(tmp_path: Path, key: str) -> None:
     path = tmp_path / "w.safetensors"
-    save_file(state(), path, metadata={"license": "CC0", "trained_on": "CIFAR-10"})
+    save_file(state(), path, metadata={key: "CC0", "trained_on": "CIFAR-10"})
     start = resolve(f"file:{path}")
     assert (start.license, start.mean, start.std) == ("CC0", starts.IMAGENET_MEAN, starts.IMAGENET_STD)
     assert "CIFAR-10" in start.provenance

@@ -35,7 +35,7 @@ def decide(
     """Return the outcome of an interval, and whether the difference may be smaller than the margin.
 
     The rules apply in this order: fewer than 3 seeds: undecided; interval inside ± margin, and enough images to detect
-    a difference of the margin: equal; interval excludes 0: better or worse; otherwise undecided.
+    a difference of the margin: equivalent; interval excludes 0: better or worse; otherwise undecided.
 
     Args:
         low: Lower end of the interval, in accuracy.

@@ -40,6 +40,7 @@ from headstart.data.image_index import ImageIndex
 from headstart.data.parallel import ordered_map
 from headstart.errors import DataError, ResourceError
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_cache_file
+from headstart.storage.folders import format_bytes
 from headstart.text import pluralize
 
 ProgressCallback = Callable[[int, int], None]
@@ -296,6 +297,6 @@ def _check_disk(root: Path, paths: Sequence[Path], side: int) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise ResourceError(
-            f"The pixel store needs about {needed / 1e9:.1f} GB, and {root} has {free / 1e9:.1f} GB free.",
+            f"The pixel store needs about {format_bytes(needed)}, and {root} has {format_bytes(free)} free.",
             "Free some space, point HEADSTART_CACHE at a larger disk, or use smaller images.",
         )

@@ -37,9 +37,7 @@ class HealthSummary:
             key = (role.variant, finding.name)
             if key not in self._reported:
                 self._reported.add(key)
-                sentences.append(
-                    f"{capitalize(finding.name)} in {role.variant}, seed {run.seed}: {finding.sentence}"
-                )
+                sentences.append(f"{capitalize(finding.name)} in {role.variant}, seed {run.seed}: {finding.sentence}")
         return sentences
 
     def summary(self, folder: Path) -> list[str]:

@@ -44,7 +44,7 @@ class SearchOutcome:
 
     Attributes:
         selected: Learning rate of each variant.
-        edges: Chosen rates that lie at an edge of the final grid, by variant.
+        edges: Selected rates that lie at an edge of the final grid, by variant.
         tried: Scores by variant and rate.
         grid: The final grid, ascending.
     """

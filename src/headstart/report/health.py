@@ -124,7 +124,7 @@ def _gradient_figure(run: PlottedRun) -> Figure | None:
     grid = charts.Grid(blocks, columns, values, texts, scale=GRADIENT_SCALE)
     chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
     caption = (
-        f"{capitalize(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed photos. "
+        f"{capitalize(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed images. "
         "Color: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
         "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column."
     )

@@ -149,7 +149,7 @@ class PageTemplate:
 def _render_within_limit(
     template: PageTemplate, gallery: Gallery | None, runs: Sequence[PlottedRun], first: Sequence[str]
 ) -> str:
-    """Render the page with as many photos, and then histograms, as `MAX_BYTES` allows."""
+    """Render the page with as many images, and then histograms, as `MAX_BYTES` allows."""
     page = template.render(None, HistogramPanel([]))
     if gallery:
         gallery = fit_gallery(gallery, MAX_BYTES - RESERVED_BYTES - len(page.encode()))
@@ -190,7 +190,7 @@ def _gallery_content(gallery: Gallery, run: str) -> GalleryContent:
     ]
     caption = f"The model of {run}, on {gallery.total} {gallery.split} images."
     if gallery.photo_count < len(gallery.photos):
-        shown = f"{gallery.photo_count} of the {len(gallery.photos)} photos"
+        shown = f"{gallery.photo_count} of the {len(gallery.photos)} images"
         caption += f" The page shows {shown} in artifacts/gallery.zip of the run."
     shown_indices = shown_classes(gallery.counts)
     return GalleryContent(

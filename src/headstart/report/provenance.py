@@ -94,14 +94,14 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
         "seeds": f"{len(seeds)}, paired: {_range_words(seeds)}",
         "interim analyses": f"after {join_list(map(str, protocol.interim))} seeds" if protocol.interim else "",
         "length of a run": join_list(length_words(str(budget)) for budget in spec.budgets),
-        "share of the training photos": join_list(f"{100 * share:g} %" for share in protocol.fractions),
+        "share of the training images": join_list(f"{100 * share:g} %" for share in protocol.fractions),
         **_search_rows(spec, selection),
         "length of source training": length_words(str(spec.source_epochs))
         if any("source:" in arm for arm in protocol.arms)
         else "",
         "network": spec.plan.network.network.replace("auto", "that of the initial weights, else resnet18"),
         "recipe": f"{recipe.optimizer}{' unless the arm names another' if _names_optimizer(spec) else ''}, "
-        f"{recipe.schedule} schedule, batches of {recipe.batch_size}, photos of {recipe.image_size} px",
+        f"{recipe.schedule} schedule, batches of {recipe.batch_size}, images of {recipe.image_size} px",
         "requested time budget": protocol.time_budget,
         "sha256 of the declaration": spec.hash,
     }
@@ -222,7 +222,7 @@ def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
     return {
         "data": content.plan.data.source,
         "fingerprint of the data": facts.fingerprint,
-        "photos": ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
+        "images": ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
         "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
         **({f"sha256 of {start}": weights} if weights else {}),
         **({f"license of {start}": license} if license else {}),

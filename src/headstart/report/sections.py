@@ -160,8 +160,8 @@ def condition_sections(verdict: Verdict, color: Mapping[str, int]) -> list[Secti
     by_share = [condition for condition in conditions if condition.budget == verdict.budget]
     if len(by_share) > 1:
         xs = [float(condition.counts["train"]) for condition in by_share]
-        figure = _condition_figure(xs, by_share, color, metric, "training photos", caption)
-        finding = verdict.sentences.labels or f"From {xs[0]:.0f} to {xs[-1]:.0f} training photos"
+        figure = _condition_figure(xs, by_share, color, metric, "training images", caption)
+        finding = verdict.sentences.labels or f"From {xs[0]:.0f} to {xs[-1]:.0f} training images"
         sections.append(Section("labels", "How many labels are needed?", finding, [figure]))
     by_budget = [condition for condition in conditions if condition.fraction == verdict.fraction]
     if len(by_budget) > 1:

@@ -71,7 +71,7 @@ def load_run(run: RunRecord) -> PlottedRun:
 def with_unique_names(runs: Sequence[PlottedRun]) -> list[PlottedRun]:
     """Return the runs with what distinguishes runs of equal names added to them.
 
-    This is the length and the share of the photos, else the learning rate, else the folder.
+    This is the length and the share of the images, else the learning rate, else the folder.
     """
     for suffix in (_condition, lambda run: f"{run.run.rate:g}", lambda run: run.run.folder.name):
         by_name: dict[str, list[PlottedRun]] = {}

@@ -261,7 +261,7 @@ def _from_file(name: str, file: WeightsFile, target: _Target, *, license: str) -
         notes.append(
             f"{file.path.name} and its folder give no mean and std, for example in config.json: ImageNet's are used."
         )
-    license = str(settings.get("license") or license)
+    license = str(settings.get("license") or settings.get("licence") or license)  # files in use have both spellings
     trained_on = settings.get("trained_on")
     provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name
     classes = _class_names(settings.get("label_names") or settings.get("labels"))
