@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 from headstart.cli import compare, predict, reports, train  # noqa: F401  (registers the commands)
 from headstart.cli.app import app
 from headstart.cli.options import usage
+from headstart.config.plugins import load_plugins
 from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
 from headstart.text import printable
 
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         require_supported_platform()
+        load_plugins()
         app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import runs_in
+from headstart.config.plugins import load_plugins
 from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
@@ -197,6 +198,7 @@ def _answer(job: str, token: str, archive: bytes | None) -> TaskAnswer:
         token: Path of the file that shows whether the node has access to the study's folder.
         archive: The packed runs of the job that were started earlier; None at the first attempt, which expects access.
     """
+    load_plugins()
     content = decode_job(job)
     if not content.runs or Path(token).exists():
         return execute.answer_job_in_worker(job, NullReporter()), b""

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from headstart import signals
+from headstart.config.plugins import load_plugins
 from headstart.engines.worker_protocol import WorkerMessage
 from headstart.reporter import NullReporter
 
@@ -30,6 +31,7 @@ def main() -> None:
     # imports torch: the threads above must notice a closed pipe during these three seconds
     from headstart.runs import execute
 
+    load_plugins()
     while True:
         message = queue.get()
         if message.timing is not None:
