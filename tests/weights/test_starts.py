@@ -618,12 +618,10 @@ def test_imagenet_with_a_wrong_hash_is_refused_before_it_is_read(
     ],
 )
 def test_offline_error_names_what_to_copy_and_where(name: str, network: str, words: list[str]) -> None:
-    start = time.monotonic()
     with pytest.raises(DataError) as caught:
         resolve(name, network=network)
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "--start file:PATH" in caught.value.hint
-    assert time.monotonic() - start < 10
 
 
 def test_timm_weights_copied_into_the_cache_are_used(tmp_path: Path) -> None:
