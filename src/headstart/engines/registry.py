@@ -15,24 +15,30 @@ class EngineSpec:
     Args:
         place: Where its runs execute, in words.
         factory: Import path of a function from `EngineSettings` to an engine.
+        parallel: It executes several runs at a time.
         has_address: It connects to a cluster at an address.
     """
 
     place: str
     factory: str
+    parallel: bool = True
     has_address: bool = False
 
 
 ENGINES = {
-    "local": EngineSpec("one after the other", "headstart.engines.local:create"),
+    "local": EngineSpec("one after the other", "headstart.engines.local:create", parallel=False),
     "processes": EngineSpec("in parallel", "headstart.engines.processes:create"),
     "ray": EngineSpec("on a cluster", "headstart.engines.ray:create", has_address=True),
 }
 AUTO = "auto"
-CHOICES = {name: spec.place for name, spec in ENGINES.items()} | {
-    AUTO: "processes if measured to be at least as fast as local, else local"
-}  # name: where its runs execute
+AUTO_SERIAL, AUTO_PARALLEL, *_ = ENGINES  # the two engines from which `auto` selects
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
+
+
+def engine_choices() -> dict[str, str]:
+    """Return where the runs of each engine execute, in words; `auto` included."""
+    automatic = f"{AUTO_PARALLEL} if measured to be at least as fast as {AUTO_SERIAL}, else {AUTO_SERIAL}"
+    return {name: spec.place for name, spec in ENGINES.items()} | {AUTO: automatic}
 
 
 def validate_engine_name(name: str, address: str = "") -> str:
@@ -41,8 +47,8 @@ def validate_engine_name(name: str, address: str = "") -> str:
     Raises:
         UsageError: The engine is unknown, or an address is given for an engine other than Ray.
     """
-    if name not in CHOICES:
-        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(CHOICES)}.")
+    if name not in (choices := engine_choices()):
+        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(choices)}.")
     if address and not (name in ENGINES and ENGINES[name].has_address):
         raise UsageError("An address is valid only for a Ray cluster.", "Add --engine ray, or remove --address.")
     return name
