@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+UNKNOWN_NAME = "literal_error"  # pydantic's type of the error for a value that is not among the choices
+
 
 @dataclass(frozen=True)
 class OneOf:
@@ -25,8 +27,8 @@ class OneOf:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def check(self, value: str) -> str:
-        """Return the value. Raises an error of pydantic's type `literal_error` if it is not a name in the registry."""
+        """Return the value. Raises an error of type `UNKNOWN_NAME` if it is not a name in the registry."""
         if value not in self.registry:
             names = ", ".join(f"'{name}'" for name in self.registry)
-            raise PydanticCustomError("literal_error", "Input should be one of {names}", {"names": names})
+            raise PydanticCustomError(UNKNOWN_NAME, "Input should be one of {names}", {"names": names})
         return value

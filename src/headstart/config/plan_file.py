@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from headstart.config.one_of import UNKNOWN_NAME
+from headstart.config.plugins import VARIABLE
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
 from headstart.storage.files import SCHEMA_VERSION, read_json, write_json
@@ -38,8 +40,12 @@ def read_plan_file(folder: Path) -> PlanFile:
         version = content["schema_version"]
         plan_file = PlanFile.model_validate(content) if version == SCHEMA_VERSION else None
     except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
-        reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"The plan in {folder} is invalid ({reason}).", "Restore plan.json from a copy.") from None
+        faults = error.errors() if isinstance(error, ValidationError) else []
+        reason = "; ".join(fault["msg"] for fault in faults) or str(error)
+        hint = "Restore plan.json from a copy."
+        if any(fault["type"] == UNKNOWN_NAME for fault in faults):
+            hint = f"Name the plugin that adds it in {VARIABLE}, or restore plan.json from a copy."
+        raise DataError(f"The plan in {folder} is invalid ({reason}).", hint) from None
     if plan_file is None:
         raise DataError(
             f"The run {folder} has schema {version}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
