@@ -73,6 +73,7 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
     "vary a field with a flag": ("@/good", [*ARMS, "--vary", "epochs=1ep,2ep"], 2, ["'epochs'", "--budgets"]),
     "vary a field of an arm": ("@/good", [*ARMS, "--vary", "optimizer=sgd,adam"], 2, ["'scratch@adam'", "optimizer"]),
     "unknown metric": ("@/good", [*ARMS, "--metric", "balance"], 2, ["metric = balance", "did you mean 'balanced'"]),
+    "metric of no mean": ("@/good", [*ARMS, "--metric", "macro-f1"], 2, ["metric = macro-f1", "mean over images"]),
     "no seeds": ("@/good", [*ARMS, "--seeds", "0"], 2, ["seeds = 0", "1"]),
     "seeds in words": ("@/good", [*ARMS, "--seeds", "few"], 2, ["seeds = few"]),
     "grid in words": ("@/good", [*ARMS, "--grid", "small,large"], 2, ["grid = small", "grid = large"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.analysis.run_records import RunRecord, correctness_tables, runs_in
+from headstart.analysis.run_records import RunRecord, runs_in, value_tables
 from headstart.analysis.statistics import crossed_interval
 from headstart.analysis.status import read_verdict
 from headstart.analysis.verdict import compute_verdict
@@ -49,9 +49,13 @@ class FakeRecord:
 
     @property
     def epochs(self) -> list[EpochLine]:
-        score = SplitScore(loss=1.0, accuracy=self.score, n=100)
+        score = SplitScore(loss=1.0, accuracy=self.score, n=10**6)
+        correct = round(self.score * score.n)
+        counts = [[correct, score.n - correct], [0, 0]]
         speed = Speed(images_per_second=1.0, mfu=0.1, train_seconds=1.0, val_seconds=1.0)
-        return [EpochLine(step=1, epoch=1, train=score, val=score, lr={}, best=True, confusion=[], speed=speed, time=0)]
+        return [
+            EpochLine(step=1, epoch=1, train=score, val=score, lr={}, best=True, confusion=counts, speed=speed, time=0)
+        ]
 
     def val_score(self, metric: str) -> float:
         return self.score
@@ -172,7 +176,7 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
         assert [name for name in part if f"`{name}`" not in documented] == []
     runs = [run for run in runs_in(folder) if run.stage == "main"]
     assert len(runs) == 4 and (folder / "model" / "model.safetensors").is_file()
-    right, _ = correctness_tables(runs, "test")
+    right, _ = value_tables(runs, "test", "accuracy")
     contrast, expected = verdict.contrasts[0], crossed_interval(right["scratch@adam"] - right["scratch"])
     assert (contrast.mean, contrast.low, contrast.high) == (expected.mean, expected.low, expected.high)
     assert contrast.outcome == "undecided"  # only two seeds

@@ -386,6 +386,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         shutil.copytree(folder, tmp_path / name)
         result = json.loads((folder / "result.json").read_text())
         result["val"]["accuracy"], result["test"]["accuracy"] = val, test
+        result["val"]["confusion"] = [[round(100 * val), round(100 - 100 * val)], [0, 0]]
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert find_model(tmp_path) == tmp_path / "b" / "model"
     shutil.copytree(folder, tmp_path / "d")  # unfinished: ignored

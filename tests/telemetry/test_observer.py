@@ -37,7 +37,6 @@ from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.observer import Observer
 from headstart.telemetry.tensor_stats import BINS, TensorSnapshot, histogram
 from headstart.training import loop, scoring
-from headstart.training.scoring import confusion
 from headstart.training.state import State
 from tests.handmade import evaluation, snapshot_line, write_run_files
 from tests.short_runs import prepared
@@ -211,7 +210,6 @@ def test_probes_are_taken_at_ends_of_epochs_after_at_least_2000_images(per_epoch
 def make_observer(setup) -> Observer:
     return Observer(
         structure.layer_names(setup.network),
-        labels=setup.context.val.labels,
         steps_per_epoch=setup.context.batches.steps_per_epoch,
         total=setup.context.steps,
         flops=setup.flops,
@@ -266,8 +264,8 @@ def test_lines_agree_with_the_steps_and_epochs_of_the_run() -> None:
 
 def test_confusion_counts_true_by_predicted() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
-    score = scoring.Score(0.0, 0.5, 4, logits)
-    assert confusion(score, np.array([0, 0, 1, 1])) == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    score = scoring.score(logits, np.array([0, 0, 1, 1]))
+    assert score.counts.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]] and score.accuracy == 0.5
 
 
 # --- event files -------------------------------------------------------------------------------------------------

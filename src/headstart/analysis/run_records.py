@@ -1,4 +1,4 @@
-"""Read a study's run folders: correctness per image, epochs, and time to the target."""
+"""Read a study's run folders: values of images, epochs, and time to the target."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.confusion import confusion_balanced_accuracy
-from headstart.analysis.correctness import Correctness, read_predictions
+from headstart.analysis.correctness import Predictions, read_predictions
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
+from headstart.metrics.values import counts_value, image_values
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
@@ -107,15 +107,13 @@ class RunRecord:
         """True if the run can be resumed from a checkpoint; otherwise it starts again."""
         return any(".tmp-" not in path.name for path in (self.folder / "checkpoints").glob("step-*"))
 
-    def correctness(self, split: str) -> Correctness:
-        """Return which images of `split` the best model classified correctly.
+    def predictions(self, split: str) -> Predictions:
+        """Return the predictions of the best model on `split`.
 
         Raises:
             DataError: The predictions are missing or damaged.
         """
-        predictions = read_predictions(self.folder, split)
-        correct = (predictions.predicted == predictions.labels).astype(np.int8)
-        return Correctness(predictions.images, predictions.labels, correct)
+        return read_predictions(self.folder, split)
 
     def val_score(self, metric: str) -> float:
         """Return the metric of the best epoch on val, from the record; 0 if no epoch was validated."""
@@ -145,8 +143,8 @@ def elapsed(epochs: Iterable[EpochLine], batch_size: int) -> Iterator[tuple[Epoc
 
 
 def epoch_score(line: EpochLine, metric: str) -> float:
-    """Return the val accuracy of an epoch line, or its balanced accuracy if `metric` is `balanced`."""
-    return line.val.accuracy if metric == "accuracy" else confusion_balanced_accuracy(line.confusion)
+    """Return a metric of an epoch line on val."""
+    return counts_value(metric, line.confusion)
 
 
 def runs_in(folder: Path) -> Iterator[RunRecord]:
@@ -223,10 +221,17 @@ def common_seeds(runs: Iterable[RunRecord]) -> list[int]:
     return sorted(set[int].intersection(*seeds.values()))
 
 
-def correctness_tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Correctness]:
-    """Return for each variant a table [seeds, images] of 0 and 1, and one run's correctness for images and labels.
+def value_tables(
+    runs: Sequence[RunRecord], split: str, metric: str
+) -> tuple[dict[str, npt.NDArray[np.float64]], Predictions]:
+    """Return a table [seeds, images] of each variant, and one run's predictions for images and labels.
 
     Only seeds that every variant has are included, in ascending order.
+
+    Args:
+        runs: Runs of all variants.
+        split: Split of the images.
+        metric: Name of a metric that is a mean over images, of which the tables have the values.
 
     Raises:
         DataError: Runs were evaluated on different images, or the variants have no seed in common.
@@ -235,19 +240,19 @@ def correctness_tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str,
     for run in runs:
         by_variant.setdefault(run.arm, {})[run.seed] = run
     seeds = common_seeds(runs)
-    first: Correctness | None = None
-    tables: dict[str, npt.NDArray[np.int8]] = {}
+    first: Predictions | None = None
+    tables: dict[str, npt.NDArray[np.float64]] = {}
     for variant, by_seed in by_variant.items():
         rows = []
         for seed in seeds:
-            correctness = by_seed[seed].correctness(split)
-            first = first or correctness
-            if correctness.images != first.images:
+            predictions = by_seed[seed].predictions(split)
+            first = first or predictions
+            if predictions.images != first.images:
                 raise DataError(
                     f"{by_seed[seed].folder} was evaluated on other images than the other runs.",
                     "Delete that run's folder and resume the study.",
                 )
-            rows.append(correctness.correct)
+            rows.append(image_values(metric, predictions.labels, predictions.logits))
         tables[variant] = np.array(rows)
     if first is None:
         raise DataError("No seed is finished in every arm.", "Resume the study.")

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.analysis.confusion import balanced_accuracy
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
-from headstart.analysis.correctness import Correctness
+from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
 from headstart.analysis.interim import interim_analyses
-from headstart.analysis.run_records import RunRecord, common_seeds, correctness_tables, main_runs, runs_in
+from headstart.analysis.run_records import RunRecord, common_seeds, main_runs, runs_in, value_tables
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
+from headstart.metrics.values import image_weights, metric_value
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import SearchResults, VariantInputs
 from headstart.storage.schemas.verdict import (
@@ -91,10 +91,11 @@ def compute_verdict(folder: Path, spec: StudySpec, search: SearchResults | None)
 def stops_early(folder: Path, spec: StudySpec) -> bool:
     """Return whether an interim analysis of the finished runs ends the study."""
     runs = [run for run in main_runs(folder) if run.condition == _main_condition(spec)]
-    tables, images = correctness_tables(runs, EVALUATION_SPLIT)
-    labels = images.labels if spec.protocol.metric == "balanced" else None
+    metric = spec.protocol.metric
+    tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
     primary = spec.protocol.contrast([variant.name for variant in spec.variants])
-    analyses = interim_analyses(tables, primary, spec.protocol.interim, labels=labels)
+    weights = image_weights(metric, images.labels)
+    analyses = interim_analyses(tables, primary, spec.protocol.interim, weights=weights)
     return any(analysis.stopped for analysis in analyses)
 
 
@@ -113,7 +114,7 @@ def _condition(
     protocol = spec.protocol
     order = [variant.name for variant in spec.variants]
     primary = protocol.contrast(order)
-    tables, images = correctness_tables(runs, EVALUATION_SPLIT)
+    tables, images = value_tables(runs, EVALUATION_SPLIT, protocol.metric)
     seeds = common_seeds(runs)
     rates = search.selected[budget] if search else {}
     arms = [
@@ -131,21 +132,21 @@ def _condition(
     comparator = comparator_of(selected.name, primary, comparators)
     # prefer a run with a validated epoch: only that has a model
     best = max(selected.seeds, key=lambda run: (bool(run.best_epoch), run.val, -run.seed))
-    labels = images.labels if protocol.metric == "balanced" else None
+    weights = image_weights(protocol.metric, images.labels)
     declared_analyses = protocol.interim if (budget, fraction) == _main_condition(spec) else ()
-    analyses = interim_analyses(tables, primary, declared_analyses, labels=labels)
+    analyses = interim_analyses(tables, primary, declared_analyses, weights=weights)
     contrasts = []
     if len(seeds) > 1:
         level = 1 - analyses[-1].boundary if analyses else None
         pairs = with_comparators(order, primary, selected.name, comparators)
-        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, labels=labels, primary_level=level)
+        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, weights=weights, primary_level=level)
     return Condition(
         budget=budget,
         fraction=fraction,
         counts=min(runs, key=lambda run: run.seed).plan.facts.split_counts,  # folder order is not seed order
         evaluation=EvaluationImages(split=EVALUATION_SPLIT, images=len(images.images), declared=splits),
         n=len(seeds),
-        one_split=len({run.correctness("val").images for run in runs}) == 1,
+        one_split=len({run.predictions("val").images for run in runs}) == 1,
         arms=arms,
         primary=primary,
         selected=selected.name,
@@ -190,7 +191,7 @@ def _seed(run: RunRecord, spec: StudySpec) -> SeedResult:
         lr=run.rate,
         best_epoch=run.best_epoch,
         val=_val(run, protocol.metric),
-        test=_score(run.correctness(EVALUATION_SPLIT), protocol.metric),
+        test=_score(run.predictions(EVALUATION_SPLIT), protocol.metric),
         to_target=_to_target(run, spec),
         epochs=length.epochs,
         images=length.images,
@@ -277,15 +278,12 @@ def _times(seeds: Sequence[SeedResult]) -> TimesToTarget:
 
 def _val(run: RunRecord, metric: str) -> float:
     """Return the score of the best epoch on val; if no epoch was validated, that of the run's predictions."""
-    return run.val_score(metric) if run.best_epoch else _score(run.correctness("val"), metric)
+    return run.val_score(metric) if run.best_epoch else _score(run.predictions("val"), metric)
 
 
-def _score(correctness: Correctness, metric: str) -> float:
-    """Return the accuracy, or the mean accuracy over the classes."""
-    if metric == "accuracy":
-        return float(correctness.correct.mean())
-    labels = correctness.labels
-    return balanced_accuracy(np.bincount(labels, weights=correctness.correct), np.bincount(labels))
+def _score(predictions: Predictions, metric: str) -> float:
+    """Return a metric of the predictions of a run."""
+    return metric_value(metric, predictions.labels, predictions.logits)
 
 
 def _stage_cost(folder: Path) -> StageCost:

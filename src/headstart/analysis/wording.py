@@ -6,6 +6,7 @@ import re
 
 from headstart.config.arm_spec import ArmName, parse_arm_name
 from headstart.config.run_config import NetworkConfig
+from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.verdict import Condition, Contrast, Sentences, VerdictNumbers
 from headstart.text import format_level, format_points
 
@@ -59,7 +60,7 @@ def split_names(declared: str) -> tuple[str, str]:
 
 def metric_words(verdict: VerdictNumbers) -> str:
     """Return the name of the metric of the verdict."""
-    return "balanced accuracy" if verdict.metric == "balanced" else "accuracy"
+    return METRICS[verdict.metric].label
 
 
 def evaluation_images(condition: Condition) -> str:

@@ -30,6 +30,7 @@ from headstart.data import transforms
 from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
 from headstart.hardware.precision import deterministic
+from headstart.metrics.confusion import confusion_counts
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
@@ -139,8 +140,7 @@ def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> SelectedImag
     predicted = logits.argmax(1)
     confidence = probabilities[np.arange(len(predicted)), predicted]
     ordered = np.sort(probabilities, axis=1)
-    counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
-    np.add.at(counts, (labels, predicted), 1)
+    counts = confusion_counts(labels, predicted, logits.shape[1])
     cells: dict[tuple[int, int], Rows] = {}
     for true, guess in confusion.shown_cells(counts.tolist()):
         rows = np.flatnonzero((labels == true) & (predicted == guess))

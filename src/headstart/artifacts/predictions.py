@@ -18,7 +18,7 @@ from headstart.data.loader import ImageSubset
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.training.loop import iter_logits
-from headstart.training.scoring import Score, confusion, score
+from headstart.training.scoring import Score, score
 from headstart.training.setup import TrainingSetup
 from headstart.training.state import TrainingContext
 
@@ -90,14 +90,13 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
     write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
 
 
-def evaluation(score: Score, labels: np.ndarray) -> Evaluation:
+def evaluation(score: Score) -> Evaluation:
     """Return a score with the 95 % interval of the accuracy and the confusion counts [true][predicted].
 
     Args:
-        score: A score with logits.
-        labels: True labels, [n].
+        score: A score with confusion counts.
     """
-    counts = confusion(score, labels)
+    counts: list[list[int]] = score.counts.tolist()
     correct = sum(counts[i][i] for i in range(len(counts)))
     return Evaluation(
         loss=score.loss,

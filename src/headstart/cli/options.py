@@ -73,7 +73,7 @@ def _flag_help(field: Any) -> str:
     """Return description, choices and default of a field."""
     text, default = str(field.description), field.default
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    choices = choices or tuple(chain.from_iterable(m.registry for m in field.metadata if isinstance(m, OneOf)))
+    choices = choices or tuple(chain.from_iterable(m.names for m in field.metadata if isinstance(m, OneOf)))
     if choices:
         text += f": {', '.join(map(str, choices))}"
     if default is PydanticUndefined or default in ((), "", None):

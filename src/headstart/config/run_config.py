@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
 from headstart.config.start_spec import absolute_source, absolute_start, short_start
+from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
 from headstart.optim.registry import (
     DEFAULT_OPTIMIZER,
     DEFAULT_SCHEDULE,
@@ -150,9 +151,9 @@ class RecipeConfig(ConfigSection):
     )
     clip: float = Field(0.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 turns it off")
-    select: Literal["accuracy", "balanced"] = Field(
-        "accuracy", description="metric on val that selects the best epoch: accuracy, or balanced accuracy"
-    )
+    select: Annotated[
+        str, OneOf(METRICS, selects_epochs, "the best epoch needs a metric that the confusion counts determine")
+    ] = Field(DEFAULT_METRIC, description="metric on val that selects the best epoch")
     patience: int = Field(0, ge=0, description="early stopping: epochs without improvement on val; 0 turns it off")
 
     @model_validator(mode="before")

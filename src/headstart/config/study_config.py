@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart.config.arm_spec import absolute_arm, arm_name, parse_arm, start_names
 from headstart.config.duration import Duration, parse_seconds
+from headstart.config.one_of import OneOf
 from headstart.config.run_config import (
     ConfigSection,
     RecipeConfig,
@@ -24,6 +25,7 @@ from headstart.config.run_config import (
     split_commas,
     with_absolute_paths,
 )
+from headstart.metrics.registry import DEFAULT_METRIC, METRICS, describe_metrics, is_study_metric
 from headstart.text import suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
@@ -70,9 +72,9 @@ class StudyConfig(ConfigSection):
     fractions: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
         (1.0,), description="shares of the training images to report, e.g. 0.1,0.25,0.5,1"
     )
-    metric: Literal["accuracy", "balanced"] = Field(
-        "accuracy", description="accuracy, or balanced accuracy (mean over classes)"
-    )
+    metric: Annotated[
+        str, OneOf(METRICS, is_study_metric, "a study needs a mean over images that the confusion counts determine")
+    ] = Field(DEFAULT_METRIC, description=f"metric by which arms are compared; {describe_metrics(is_study_metric)}")
     target: float = Field(
         0.75, ge=0, lt=1, description="validation accuracy (0 to 1) used for time-to-target; 0 turns it off"
     )

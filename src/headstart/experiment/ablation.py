@@ -221,7 +221,7 @@ def _cell(runs: Sequence[RunRecord]) -> FactorialCell:
     ratios = [first_to_last_ratio(history.probes[-1]) for history in ended]
     after = _geometric_mean(ratios) if len(ratios) == len(runs) else math.nan
     names = [finding.name for history in histories for finding in findings(history)]
-    correct = np.array([run.correctness(run.evaluation_split).correct for run in runs])
+    correct = np.array([run.predictions(run.evaluation_split).correct for run in runs])
     no_finding = TOO_EARLY if TOO_EARLY in [history.status for history in histories] else HEALTHY
     return FactorialCell(network.network, network.shortcut, network.norm, correct, (before, after),
                          tuple(dict.fromkeys(names)), no_finding)  # fmt: skip

@@ -71,7 +71,7 @@ def search(
         grid: Learning rates to try.
         seeds: Search seeds. Rungs use the first one, whole runs all of them.
         survivors: Number of rates per variant that are trained to the end.
-        metric: `accuracy` or `balanced`.
+        metric: Name of the metric on val.
         run: Runs trials and returns their records. It may return records of earlier runs.
     """
     rates = sorted(set(grid))

@@ -98,7 +98,7 @@ def evaluate(
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
     labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
-    result = evaluation(score(logits, labels), labels).to_json()
+    result = evaluation(score(logits, labels)).to_json()
     return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **result}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from headstart.analysis.sentences import median_words
 from headstart.analysis.wording import arm_words, metric_words, splits
+from headstart.metrics.registry import DEFAULT_METRIC
 from headstart.report.sections import Figure, Section, group_by_arm, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
@@ -103,7 +104,7 @@ def standalone_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> 
     caption += f" The epoch is selected on {_selection_images(runs, 'val')}."
     caption += "" if all_epochs else " The table has the last epoch of each run; metrics.jsonl of a run has all."
     for unit, words in UNITS.items():
-        curves = [(run, run.curve(unit, "accuracy")) for run in runs]
+        curves = [(run, run.curve(unit, DEFAULT_METRIC)) for run in runs]
         series = [
             charts.Series(run.name, color[run.arm], [], curve) if all_named
             else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", color[run.arm], [curve])
@@ -124,7 +125,7 @@ def standalone_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> 
 
 def best_epoch_words(run: PlottedRun) -> str:
     """Return a sentence on the epoch with the highest accuracy on val, the first of equal ones."""
-    epoch, best = max(run.curve("epochs", "accuracy"), key=lambda point: (point[1], -point[0]), default=(0, 0.0))
+    epoch, best = max(run.curve("epochs", DEFAULT_METRIC), key=lambda point: (point[1], -point[0]), default=(0, 0.0))
     return f"Epoch {epoch:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 

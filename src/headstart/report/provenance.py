@@ -16,6 +16,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
+from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import read_json
@@ -79,16 +80,15 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
     """Return the names and values of the protocol that are set."""
     selection, evaluation = names
     protocol, recipe = spec.protocol, spec.plan.recipe
+    metric = METRICS[protocol.metric]
     first, second = protocol.contrast([variant.name for variant in spec.variants])
     seeds = list(spec.seed_range)
     rows = {
         "arms": join_list(dict.fromkeys(_start_words(variant.name) for variant in spec.variants)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
         "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
-        "metric": {"balanced": "balanced accuracy: the mean accuracy of the classes"}.get(
-            protocol.metric, protocol.metric
-        )
-        + f"; model selection on {selection}, final evaluation on {evaluation}",
+        "metric": f"{metric.label}: {metric.description}; model selection on {selection}, "
+        f"final evaluation on {evaluation}",
         "equivalence margin": f"±{100 * protocol.margin_width:g} percentage points",
         "target": f"{100 * protocol.target:g} % on {selection}" if protocol.target else "none",
         "seeds": f"{len(seeds)}, paired: {_range_words(seeds)}",

@@ -41,11 +41,11 @@ class PlottedRun:
         return self.history.epochs
 
     def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
-        """Return accuracy on val in per cent over epochs, images or seconds.
+        """Return a metric on val in per cent over epochs, images or seconds.
 
         Args:
             unit: "epochs", "images" or "seconds".
-            metric: "accuracy" or "balanced".
+            metric: Name of the metric.
         """
         points = []
         for line, images, seconds in elapsed(self.epochs, self.run.plan.recipe.batch_size):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from headstart.analysis.confusion import confusion_balanced_accuracy
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError
+from headstart.metrics.values import counts_value
 from headstart.results.summary import result_sentences
 from headstart.storage.folders import require_model
 from headstart.storage.journal import read_lines
@@ -90,8 +90,7 @@ class Run:
 
 def _val_rank(plan: RunConfig, val: Evaluation) -> tuple[float, float]:
     """Return the key that orders runs: the metric on val that selected their best epoch, then the lower loss."""
-    balanced = plan.recipe.select == "balanced"
-    return (confusion_balanced_accuracy(val.confusion) if balanced else val.accuracy, -val.loss)
+    return (counts_value(plan.recipe.select, val.confusion), -val.loss)
 
 
 def find_model(path: Path) -> Path:

@@ -158,7 +158,6 @@ class _HeadLines:
         self._per_epoch, self._steps, self._epochs = context.batches.steps_per_epoch, 0, 0
         self._observer = Observer(
             [],
-            labels=context.val.labels,
             steps_per_epoch=self._per_epoch,
             total=context.steps,
             flops=setup.flops,

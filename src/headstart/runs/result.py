@@ -63,8 +63,7 @@ def evaluation_result(
         best_epoch: The epoch of the best model; 0 if there is none.
     """
     predictions.write_predictions(run_logger.folder, setup, scores)
-    images = setup.evaluation_images
-    by_split = {name: predictions.evaluation(score, images[name].labels) for name, score in scores.items()}
+    by_split = {name: predictions.evaluation(score) for name, score in scores.items()}
     val, test = by_split["val"], by_split.get("test")
     run_logger.write(EndLine(step=step, epoch=epoch, val=val, test=test))
     return RunEvaluation(val, test, setup.split.evaluation, best_epoch, epoch)

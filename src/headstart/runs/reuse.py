@@ -120,7 +120,7 @@ def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
     try:
         source = _registered_folder(plan)
         record = read_run(source)
-        record.correctness("val")
+        record.predictions("val")
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     if record.hash != plan.hash or not record.done:

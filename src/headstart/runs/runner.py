@@ -272,7 +272,6 @@ class RunSession:
         context, plan = self.setup.context, self.setup.plan
         return Observer(
             structure.layer_names(self.state.network),
-            labels=context.val.labels,
             steps_per_epoch=context.batches.steps_per_epoch,
             total=context.steps,
             flops=self.setup.flops,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, Line, ProbeLine, Speed, StepLine
 from headstart.telemetry.cadence import probe_is_due, snapshot_is_due
 from headstart.telemetry.tensor_stats import TensorSnapshot
 from headstart.training.events import Backward, Epoch, Event, FreezeCheck, Step
-from headstart.training.scoring import confusion, split_score
+from headstart.training.scoring import split_score
 
 
 class Observer:
@@ -21,7 +19,6 @@ class Observer:
         self,
         layers: list[str],
         *,
-        labels: np.ndarray,
         steps_per_epoch: int,
         total: int,
         flops: tuple[float, ...],
@@ -33,7 +30,6 @@ class Observer:
 
         Args:
             layers: Module names of the layers whose tensors are measured.
-            labels: Labels of the val split, [n].
             steps_per_epoch: Steps in one epoch.
             total: Steps in the whole run.
             flops: FLOPs per training image, by phase.
@@ -42,7 +38,6 @@ class Observer:
             probe: Returns a line for (step, epoch); called when `cadence.probe_is_due`.
         """
         self._layers = layers
-        self._labels = labels
         self._snapshot_due = lambda step: snapshot_is_due(step, steps_per_epoch, total)
         self._probe_due = lambda step: probe_is_due(step, steps_per_epoch, total, batch_size)
         self._flops, self._peak, self._probe = flops, peak, probe
@@ -83,7 +78,7 @@ class Observer:
             val=split_score(event.val),
             lr=event.rates,
             best=event.best,
-            confusion=confusion(event.val, self._labels),
+            confusion=event.val.counts.tolist(),
             speed=speed,
             time=_now(),
         )

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.errors import DivergedError
+from headstart.metrics.registry import DEFAULT_METRIC
+from headstart.metrics.values import counts_value
 from headstart.training.scoring import Score
 
 
@@ -26,13 +28,13 @@ class Objective:
         class_weights: Weight of each class in the loss, [classes] or [S, R, classes]; None for equal weights.
         label_smoothing: Share of the uniform distribution in the targets, one number or [S or 1, R].
         clip: Largest norm of all gradients of a network or head together; 0 for no clipping.
-        select: Metric that selects the best epoch: `accuracy` or `balanced`.
+        select: Name of the metric that selects the best epoch.
     """
 
     class_weights: Tensor | None = None
     label_smoothing: float | Tensor = 0.0
     clip: float = 0.0
-    select: str = "accuracy"
+    select: str = DEFAULT_METRIC
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted cross-entropy with label smoothing, as torch's `cross_entropy` defines it.
@@ -83,7 +85,7 @@ class Objective:
 
     def rank(self, score: Score) -> tuple[float, float]:
         """Return the key that orders epochs: the metric on val, then the lower loss. The highest one is the best."""
-        return (score.balanced if self.select == "balanced" else score.accuracy, -score.loss)
+        return (counts_value(self.select, score.counts), -score.loss)
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
