@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     error: str = ""
 
-    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, classes: Sequence[str]) -> dict[str, str | float | dict[str, float]]:
         """Return the prediction as JSON: image and error, or image, label, confidence and each class's probability."""
         if self.error:
             return {"image": self.image, "error": self.error}
