@@ -17,6 +17,7 @@ from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
+from headstart.storage.files import JsonData
 
 INFERENCE_BATCH_SIZE = 32
 CPU = torch.device("cpu")
@@ -32,7 +33,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     error: str = ""
 
-    def to_json(self, classes: Sequence[str]) -> dict[str, str | float | dict[str, float]]:
+    def to_json(self, classes: Sequence[str]) -> dict[str, JsonData]:
         """Return the prediction as JSON: image and error, or image, label, confidence and each class's probability."""
         if self.error:
             return {"image": self.image, "error": self.error}
