@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -18,9 +17,9 @@ class OneOf:
         registry: Rows by name.
     """
 
-    registry: Mapping[str, object]
+    registry: Collection[str]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the schema of a text that is checked by `check`."""
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
