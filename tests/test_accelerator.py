@@ -150,8 +150,8 @@ def test_model_can_be_used_on_a_cpu(tmp_path: Path) -> None:
     reference.load_state_dict(model_weights(folder / "model").state)
     evaluation = evaluate(folder, "digits:0-3", split="test")
     result = read_json(folder / "result.json")["test"]
-    assert evaluation["n"] == result["n"] and evaluation["loss"] == pytest.approx(result["loss"], abs=1e-3)
-    assert evaluation["accuracy"] == pytest.approx(result["accuracy"], abs=0.01)
+    assert evaluation.n == result["n"] and evaluation.loss == pytest.approx(result["loss"], abs=1e-3)
+    assert evaluation.accuracy == pytest.approx(result["accuracy"], abs=0.01)
     assert all(np.isfinite(predictions[name]).all() for name in predictions.files if "logits" in name)
 
 

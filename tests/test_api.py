@@ -93,10 +93,10 @@ def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> Non
 
 def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
     result = headstart.evaluate(run.folder, "digits:0-3")
-    assert result["accuracy"] == run.test.accuracy and result["own"] is True
+    assert result.accuracy == run.test.accuracy and result.own is True
     subset = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
-    assert subset["n"] == sum(map(sum, run.result.val.confusion[1:3]))
-    assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1")["classes"] == result["classes"]
+    assert subset.n == sum(map(sum, run.result.val.confusion[1:3]))
+    assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1").classes == result.classes
     with pytest.raises(headstart.UsageError, match="'12'"):
         headstart.evaluate(run.folder, "digits:0-3", classes="12")  # one name, not two characters
 

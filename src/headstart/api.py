@@ -16,6 +16,7 @@ from headstart.engines import factory
 from headstart.engines.registry import require_listener, validate_engine_name
 from headstart.experiment.planning import begin_within_time_budget, check_inputs_and_choose_threads
 from headstart.experiment.study import run_study
+from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.predictor import Prediction, Predictor
 from headstart.reporter import NullReporter, Reporter
@@ -163,7 +164,7 @@ def evaluate(
     classes: str | Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
-) -> dict[str, Any]:
+) -> ModelEvaluation:
     """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
 
     Args:
@@ -174,18 +175,21 @@ def evaluate(
         skip_bad: leave out images that cannot be decoded.
         allow_outside: allow files outside the data folder in manifests and links.
 
-    Returns:
-        `split`, `own` (the data is that of the training), `classes`, and loss, accuracy, its 95 % `interval`, `n`
-        images and `confusion` (rows: true classes).
-
     Raises:
         UsageError: a class or split is unknown.
         DataError: the images are missing or unsuitable.
         ModelFileError: the model is missing, unsafe or incomplete.
     """
     classes = [classes] if isinstance(classes, str) else classes
-    options: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
-    return _evaluate(model, str(data), NullReporter(), split=split, **options)
+    return _evaluate(
+        model,
+        str(data),
+        NullReporter(),
+        split=split,
+        classes=classes,
+        skip_bad=skip_bad,
+        allow_outside=allow_outside,
+    )
 
 
 def diagnose(folder: str | Path) -> list[Diagnosis]:

@@ -7,9 +7,10 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headstart.analysis.wording import paragraph, splits
+from headstart.storage.files import JsonData
 from headstart.text import printable
 
 if TYPE_CHECKING:
@@ -95,6 +96,6 @@ def print_run(folder: Path, as_json: bool) -> None:
         print("\n".join([*result_sentences(result), f"Model: {folder / 'model'}"]))
 
 
-def print_json(value: Any) -> None:
+def print_json(value: JsonData) -> None:
     """Print a value as JSON."""
     print(json.dumps(value, indent=1, allow_nan=False))

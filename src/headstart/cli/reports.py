@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
 from headstart.cli.options import with_ablation_flags
 from headstart.cli.render import print_json
+from headstart.config.presets import Setting
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import validate_engine_name
 from headstart.errors import UsageError
@@ -57,7 +58,7 @@ def diagnose(
     runs: Annotated[Path, Parameter(help="ablation: parent of its folder.")] = RUNS,
     engine: EngineName = "auto",
     json: Json = False,
-    **settings: Any,
+    **settings: Setting,
 ) -> None:
     """Report whether the training of a run or a study is healthy, or run an ablation of the network."""
     flags = {name: value for name, value in settings.items() if value is not None}

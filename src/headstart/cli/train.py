@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -11,6 +11,7 @@ from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveE
 from headstart.cli.compare import compare
 from headstart.cli.options import switch, with_plan_flags
 from headstart.cli.render import print_run
+from headstart.config.presets import Setting
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
 from headstart.console import ConsoleReporter
@@ -30,7 +31,7 @@ def train(
     save_every: SaveEvery = None,
     dry_run: Annotated[bool, switch("Print the plan as TOML; train nothing.")] = False,
     json: Json = False,
-    **settings: Any,
+    **settings: Setting,
 ) -> None:
     """Train one run, with TensorBoard curves during training and the best model as files at the end."""
     draft = resolve_settings({"source": source, **settings}, file=config, preset=preset)

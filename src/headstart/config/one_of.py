@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -32,7 +32,7 @@ class OneOf(Generic[R]):
         """Names of the accepted rows."""
         return tuple(name for name, row in self.registry.items() if self.accepts(row))
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the schema of a text that is checked by `check`."""
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 

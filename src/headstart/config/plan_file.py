@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from headstart.config.one_of import UNKNOWN_NAME
 from headstart.config.plugins import VARIABLE
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
 from headstart.storage.files import SCHEMA_VERSION, read_json, write_json
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.base import Schema, first_fault
 from headstart.storage.schemas.study import RunRole
 
 PLAN_FILE = "plan.json"
+
+
+class _Version(BaseModel):
+    """Version of a file whose other fields may be those of another version."""
+
+    schema_version: int
 
 
 class PlanFile(Schema):
@@ -37,15 +43,13 @@ def read_plan_file(folder: Path) -> PlanFile:
     """Read plan.json in a run folder. Raises DataError if it is missing, damaged, or of another schema version."""
     content = read_json(folder / PLAN_FILE)
     try:
-        version = content["schema_version"]
+        version = _Version.model_validate(content).schema_version
         plan_file = PlanFile.model_validate(content) if version == SCHEMA_VERSION else None
-    except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
-        faults = error.errors() if isinstance(error, ValidationError) else []
-        reason = "; ".join(fault["msg"] for fault in faults) or str(error)
+    except ValidationError as error:
         hint = "Restore plan.json from a copy."
-        if any(fault["type"] == UNKNOWN_NAME for fault in faults):
+        if any(fault["type"] == UNKNOWN_NAME for fault in error.errors()):
             hint = f"Name the plugin that adds it in {VARIABLE}, or restore plan.json from a copy."
-        raise DataError(f"The plan in {folder} is invalid ({reason}).", hint) from None
+        raise DataError(f"The plan in {folder} is invalid ({first_fault(error)}).", hint) from None
     if plan_file is None:
         raise DataError(
             f"The run {folder} has schema {version}, but this version reads {SCHEMA_VERSION}.", "Update headstart."

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
+from headstart.config.presets import Setting
 from headstart.config.start_spec import absolute_source, absolute_start, short_start
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
 from headstart.optim.registry import (
@@ -26,11 +28,13 @@ from headstart.optim.registry import (
     optimizer_defaults,
     optimizers_with,
 )
+from headstart.storage.files import JsonData
 
 Switch = Literal["on", "off"]
+T = TypeVar("T")
 
 
-def split_commas(value: Any) -> Any:
+def split_commas(value: T) -> T | tuple[str, ...]:
     """Split the text `a,b` to ("a", "b"); other values are returned unchanged."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -158,7 +162,7 @@ class RecipeConfig(ConfigSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _optimizer_defaults(cls, values: Any) -> Any:
+    def _optimizer_defaults(cls, values: RecipeConfig | dict[str, Setting]) -> RecipeConfig | dict[str, Setting]:
         if isinstance(values, dict):
             spec = OPTIMIZERS.get(str(values.get("optimizer")), OPTIMIZERS[DEFAULT_OPTIMIZER])
             values = {"lr": spec.lr, "weight_decay": spec.weight_decay, **values}
@@ -245,14 +249,13 @@ class RunConfig(ConfigSection):
         }
         return tuple(name for name, is_unresolved in unresolved.items() if is_unresolved)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, JsonData]:
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
-        value: dict[str, Any] = self.to_json()
-        for path_like in ("source", "skip_bad", "allow_outside"):  # the fingerprint covers the content
-            del value["data"][path_like]
+        arm = self.arm
         if self.facts.weights_sha256:
-            value["arm"]["start"] = self.arm.start.partition(":")[0]
-        return value
+            arm = arm.model_copy(update={"start": arm.start.partition(":")[0]})
+        path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
+        return self.model_copy(update={"arm": arm}).model_dump(mode="json", exclude={"data": path_like})
 
     @property
     def hash(self) -> str:
@@ -298,12 +301,12 @@ SECTIONS: dict[str, type[ConfigSection]] = {
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
 
 
-def plan_fields() -> dict[str, tuple[str, Any]]:
+def plan_fields() -> dict[str, tuple[str, FieldInfo]]:
     """Return (section, pydantic field) of every field that users set, by its unique name."""
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(old: Mapping[str, JsonData], new: Mapping[str, JsonData], prefix: str = "") -> list[str]:
     """Return lines `section.field: old -> new` for two plans as JSON data."""
     lines = []
     for key in sorted({*old, *new}):

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from headstart.config.arm_spec import absolute_arm, arm_name, parse_arm, start_names
 from headstart.config.duration import Duration, parse_seconds
 from headstart.config.one_of import OneOf
+from headstart.config.presets import Setting
 from headstart.config.run_config import (
     ConfigSection,
     RecipeConfig,
@@ -35,7 +36,7 @@ _NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", 
 _FIXED_HINTS = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
 
 
-def _parse_margin(value: Any) -> Any:
+def _parse_margin(value: Setting) -> str:
     """Check and normalize a width in percentage points; `1pt` is 0.01 of accuracy."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
@@ -45,7 +46,7 @@ def _parse_margin(value: Any) -> Any:
     return f"{float(match[1]):g}pt"
 
 
-def _check_time(value: Any) -> Any:
+def _check_time(value: Setting) -> str:
     """Check a time such as `20m`; "" means no time budget."""
     if str(value):
         parse_seconds(str(value))

@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -36,10 +35,16 @@ from headstart.training.setup import resolve_run
 
 STEPS = 3
 CHECKPOINT_TIMEOUT_S = 120  # time for a run to write its first checkpoint
-_SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}
+_SMALL: dict[str, str | float] = {
+    "source": "digits:0-1",
+    "batch_size": 8,
+    "precision": "fp32",
+    "threads": 1,
+    "network": "timm:test_resnet",
+}
 
 
-def plan(seed: int, steps: int = STEPS, **settings: Any) -> RunConfig:
+def plan(seed: int, steps: int = STEPS, **settings: str | float) -> RunConfig:
     """Return a complete plan of a small run."""
     draft = calibration.resolve_machine(
         resolve_settings({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan

@@ -19,7 +19,9 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.plugins import load_plugins
@@ -31,6 +33,9 @@ from headstart.runs import execute, job_protocol
 from headstart.runs.job_protocol import Answer, Job, decode_job
 from headstart.signals import SignalGuard
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
 TASK_POLL_S = 0.2  # interval at which a stop request is checked
 CANCEL_POLL_S = 0.5
 COPY_MAX_AGE_S = 7 * 24 * 3600  # age at which a node deletes run folders that were not returned
@@ -39,6 +44,20 @@ COPY_MAX_AGE_S = 7 * 24 * 3600  # age at which a node deletes run folders that w
 TaskAnswer = tuple[str, bytes]
 _NO_ACCESS = json.dumps({"no_access": True})  # the node has no access to the study's folder
 _HINT = "Continue with `headstart resume`; `ray status` shows the nodes of the cluster."
+
+
+class _Resources(BaseModel):
+    """Resources of a node, as Ray names them."""
+
+    cpus: float = Field(0, alias="CPU")
+    gpus: float = Field(0, alias="GPU")
+
+
+class _Node(BaseModel):
+    """A node of the cluster; Ray gives more fields than these."""
+
+    alive: bool = Field(alias="Alive")
+    resources: _Resources = Field(_Resources(), alias="Resources")
 
 
 class RayEngine:
@@ -107,14 +126,14 @@ class RayEngine:
 
     def _require_node(self, threads: int, gpus: int) -> None:
         """Raise ResourceError if no node has the resources of one task."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= threads and node.get("GPU", 0) >= gpus for node in nodes):
+        nodes = [_Node.model_validate(node) for node in self._ray.nodes()]
+        if not any(n.alive and n.resources.cpus >= threads and n.resources.gpus >= gpus for n in nodes):
             self.close()
             message = f"No node of the cluster has {threads} CPUs{' and a GPU' if gpus else ''} for one run."
             raise ResourceError(message, "Add such a node, or start the study with fewer --threads.")
 
     def _finished_tasks(
-        self, running: dict[Any, int], jobs: Sequence[str], timeout: float
+        self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str], timeout: float
     ) -> Generator[tuple[int, TaskAnswer]]:
         """Remove tasks that end within `timeout` seconds from `running`, and yield their answers.
 
@@ -140,7 +159,7 @@ class RayEngine:
                 yield index, (job_protocol.error_answer(loss), b"")
 
     def _answers_after_stop(
-        self, number: signal.Signals, running: dict[Any, int], jobs: Sequence[str]
+        self, number: signal.Signals, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]
     ) -> Generator[tuple[int, str]]:
         """Yield the answers that still come after a signal: finished runs, then one interrupted run."""
         interrupted = -1
@@ -157,7 +176,7 @@ class RayEngine:
             raise InterruptedRunError(number, "Continue with `headstart resume`.")
         yield interrupted, job_protocol.interruption_answer(number)
 
-    def _cancel(self, running: dict[Any, int], jobs: Sequence[str]) -> list[tuple[int, TaskAnswer]]:
+    def _cancel(self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]) -> list[tuple[int, TaskAnswer]]:
         """Stop the running tasks as Ctrl-C does, wait for checkpoints, and return the answers that come meanwhile."""
         for ref in running:
             with suppress(self._ray.exceptions.RayError):

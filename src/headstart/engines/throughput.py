@@ -6,8 +6,6 @@ use one thread only. The workers are timed at the same time, as they run in a st
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
 from contextlib import suppress
@@ -19,11 +17,12 @@ from torch import nn
 from headstart.config.run_config import NetworkConfig, RunConfig
 from headstart.engines.processes import WorkerProcess
 from headstart.engines.worker_protocol import TimingAnswer, TimingRequest, WorkerMessage
-from headstart.errors import ResourceError
+from headstart.errors import DataError, ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
+from headstart.storage.schemas.cache import MeasurementKey, WorkerRates
 from headstart.text import pluralize
 from headstart.training.setup import make_network
 from headstart.weights import starts
@@ -75,20 +74,19 @@ def _rates(plan: RunConfig, cores: int, reporter: Reporter) -> dict[int, float]:
         plan = plan.changed("network", network=name)
     shape = list(calibration.batch_shape(plan))
     precisions: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
-    key = {
-        "machine": [platform.machine(), environment.processor(), cores, torch.__version__, precision.NUMERICS],
-        "network": [plan.network.model_dump_json(), shape, precisions],
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_root() / "machine" / f"processes-{digest}.json"
-    with suppress(OSError, ValueError, KeyError):
-        return {int(threads): float(rate) for threads, rate in json.loads(path.read_text())["rates"].items()}
+    key = MeasurementKey(
+        machine=(platform.machine(), environment.processor(), cores, torch.__version__, precision.NUMERICS),
+        network=(plan.network.model_dump_json(), tuple(shape), tuple(precisions)),
+    )
+    path = cache_root() / "machine" / f"processes-{key.digest}.json"
+    with suppress(DataError):
+        return WorkerRates.read(path).rates
     reporter.say("Measuring the speed of runs side by side, once for this network and image size (about a minute).")
     rates = measure_rates(plan.network, shape, precisions, candidates(cores), cores)
     if len(rates) < 2:  # a measurement failed: the next study tries again
         return rates
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**key, "rates": {str(threads): rate for threads, rate in rates.items()}})
+    write_json(path, WorkerRates(key=key, rates=rates).to_json())
     return rates
 
 

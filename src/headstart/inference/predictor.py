@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
+from headstart.storage.files import JsonData
 
 INFERENCE_BATCH_SIZE = 32
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     error: str = ""
 
-    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, classes: Sequence[str]) -> dict[str, JsonData]:
         """Return the prediction as JSON: image and error, or image, label, confidence and each class's probability."""
         if self.error:
             return {"image": self.image, "error": self.error}

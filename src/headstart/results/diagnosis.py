@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, groupby
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_at
 from headstart.analysis.wording import arm_words, length_words, network_words
@@ -15,6 +14,7 @@ from headstart.config.duration import Duration
 from headstart.diagnostics.checks import describe_healthy, findings
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read_history
+from headstart.storage.files import JsonData
 from headstart.storage.journal import read_lines
 from headstart.text import capitalize, join_list, printable
 
@@ -36,7 +36,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     healthy: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonData]:
         """Return the diagnosis as the command prints it; `healthy` is null if something is wrong."""
         return {
             "run": self.run,

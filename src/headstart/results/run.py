@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
@@ -15,6 +15,7 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError
 from headstart.metrics.values import counts_value
 from headstart.results.summary import result_sentences
+from headstart.storage.files import JsonData
 from headstart.storage.folders import require_model
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine, Evaluation
@@ -50,7 +51,7 @@ class Run:
         rows = []
         for line in read_lines(self.folder / "metrics.jsonl"):
             if isinstance(line, EpochLine):
-                row: dict[str, Any] = {"epoch": line.epoch, "step": line.step, "best": line.best}
+                row: dict[str, JsonData] = {"epoch": line.epoch, "step": line.step, "best": line.best}
                 for split, score in (("train", line.train), ("val", line.val)):
                     row |= {f"{split}_loss": score.loss, f"{split}_accuracy": score.accuracy}
                 row |= {f"lr_{group}": rate for group, rate in line.lr.items()}
@@ -62,7 +63,7 @@ class Run:
         """Result on test; None for a run without a test split."""
         return self.result.test if self.result else None
 
-    def model(self) -> Any:
+    def model(self) -> nn.Module:
         """Return the best model as a torch module in eval mode.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -65,7 +64,7 @@ class Study:
             if record.stage is Stage.MAIN:
                 table = Run(record.folder).history
                 budget, fraction = record.condition
-                columns: dict[str, Any] = {"arm": record.arm, "seed": record.seed}
+                columns: dict[str, str | float | None] = {"arm": record.arm, "seed": record.seed}
                 columns |= {"budget": budget, "fraction": fraction, "lr": record.rate}
                 for position, (name, value) in enumerate(columns.items()):
                     table.insert(position, name, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from headstart.config.start_spec import SCHEMES
 from headstart.models.resnet import ResNet
 from headstart.models.structure import WEIGHT_LAYERS, block_names, head_name, in_part
+from headstart.models.timm_config import TimmConfig
 from headstart.rng import torch_stream
 
 NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -79,9 +79,8 @@ def _construct_again(network: nn.Module, seed: int) -> None:
     """Set the backbone of a timm network to the values of a newly constructed one."""
     import timm
 
-    config = cast(Any, network).pretrained_cfg
     head = head_name(network)
     with torch_stream(seed, "init"):
-        constructed = timm.create_model(config["architecture"], pretrained=False)
+        constructed = timm.create_model(TimmConfig.of(network).architecture, pretrained=False)
     values = {k: v for k, v in constructed.state_dict().items() if not in_part(k, [head])}
     network.load_state_dict(values, strict=False)

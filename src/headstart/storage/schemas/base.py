@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from headstart.errors import DataError
+from headstart.storage.files import JsonData
 
 
 class Schema(BaseModel):
@@ -15,7 +16,7 @@ class Schema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def to_json(self) -> Any:
+    def to_json(self) -> dict[str, JsonData]:
         """Return the value as JSON data: dictionaries, lists, text, numbers and None."""
         return self.model_dump(mode="json")
 
