@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from headstart.config.run_config import RunConfig
-from headstart.errors import DataError
-from headstart.storage.files import SCHEMA_VERSION, read_json, write_json
-from headstart.storage.schemas.base import Schema
+from headstart.storage.files import write_json
+from headstart.storage.schemas.base import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
 PLAN_FILE = "plan.json"
 
 
-class PlanFile(Schema):
+class PlanFile(VersionedSchema):
     """Content of plan.json."""
 
-    schema_version: int = SCHEMA_VERSION
-    hash: str = Field(description="hash of the plan")
-    plan: RunConfig
+    hash: str = Field(description="sha256 of the plan, with content in place of paths")
+    plan: RunConfig = Field(description="the plan")
     environment: dict[str, str | int] = Field(description="versions and machine, by name")
     study: RunRole | None = Field(None, description="role of the run in its study; null outside a study")
-    reused_from: str | None = Field(None, description="folder of the run that it was copied from")
+    reused_from: str | None = Field(
+        None, description="folder of the run that it was copied from; null if it was trained"
+    )
 
 
 def write_plan_file(folder: Path, content: PlanFile) -> None:
@@ -33,15 +33,4 @@ def write_plan_file(folder: Path, content: PlanFile) -> None:
 
 def read_plan_file(folder: Path) -> PlanFile:
     """Read plan.json in a run folder. Raises DataError if it is missing, damaged, or of another schema version."""
-    content = read_json(folder / PLAN_FILE)
-    try:
-        version = content["schema_version"]
-        plan_file = PlanFile.model_validate(content) if version == SCHEMA_VERSION else None
-    except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
-        reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"The plan in {folder} is invalid ({reason}).", "Restore plan.json from a copy.") from None
-    if plan_file is None:
-        raise DataError(
-            f"The run {folder} has schema {version}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
-        )
-    return plan_file
+    return PlanFile.read(folder / PLAN_FILE)
