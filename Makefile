@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo two-starts test lint bench slow messages clean
+.PHONY: demo two-starts test lint docs bench slow messages clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -27,11 +27,14 @@ test: lint ## lint and the default tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check --quiet src tests benchmarks examples
-	$(BIN)/ruff format --quiet --check src tests benchmarks examples
+	$(BIN)/ruff check --quiet src tests benchmarks docs examples
+	$(BIN)/ruff format --quiet --check src tests benchmarks docs examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/deptry . --no-ansi >/dev/null 2>&1 || $(BIN)/deptry . --no-ansi
+
+docs: $(VENV)/.core ## rewrite the field tables of docs/formats.md and verdict.schema.json from the schemas
+	$(BIN)/python -m docs.schemas
 
 slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder
 	$(BIN)/python -m pytest -m slow

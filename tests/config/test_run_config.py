@@ -164,9 +164,9 @@ def test_paths_become_absolute_and_names_contain_no_folder(tmp_path, monkeypatch
 
 def test_invalid_plan_files_are_reported(tmp_path) -> None:
     for content, match in [
-        ("{}", "is invalid"),
+        ("{}", "schema_version: field required"),
         ('{"schema_version": 2, "plan": {"new": 1}}', "schema 2"),
-        ("[", "cannot be read"),
+        ("[", "is damaged"),
     ]:
         (tmp_path / "plan.json").write_text(content)
         with pytest.raises(DataError, match=match):

@@ -4,12 +4,17 @@ import dataclasses
 import json
 import shutil
 import signal
+import tomllib
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
+from docs.schemas import FILES, json_schema
 from headstart.analysis.run_records import RunRecord, runs_in, value_tables
 from headstart.analysis.statistics import crossed_interval
 from headstart.analysis.status import read_verdict
@@ -170,10 +175,7 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert read_study(folder).protocol == spec.protocol
     verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert verdict == read_verdict(folder)
-    documented = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
-    content = json.loads((folder / "verdict.json").read_text())
-    for part in (content, content["arms"][0], content["arms"][0]["seeds"][0], content["contrasts"][0]):
-        assert [name for name in part if f"`{name}`" not in documented] == []
+    assert {name: _schema_faults(folder, name) for name in FILES} == {name: [] for name in FILES}
     runs = [run for run in runs_in(folder) if run.stage == "main"]
     assert len(runs) == 4 and (folder / "model" / "model.safetensors").is_file()
     right, _ = value_tables(runs, "test", "accuracy")
@@ -205,6 +207,29 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert {run.hash for run in runs_in(second / "search")} == {run.hash for run in runs_in(folder / "search")}
     files = [path.stat().st_ino for run in runs for path in run.folder.glob("*")]
     assert not {path.stat().st_ino for run in copies for path in run.folder.glob("*.tfevents.*")} & set(files)
+
+
+def _schema_faults(folder: Path, name: str) -> list[str]:
+    """Return what is wrong with the files `name` of a study and of its runs, by the JSON Schema in the docs."""
+    contents: list[Any] = []
+    for path in folder.rglob(name):
+        match name:
+            case "gallery.zip":
+                with zipfile.ZipFile(path) as archive:
+                    contents.append(json.loads(archive.read("index.json")))
+            case "metrics.jsonl":
+                contents += map(json.loads, path.read_text().splitlines())
+            case "study.toml":
+                contents.append(tomllib.loads(path.read_text())["protocol"])
+            case "variants.json":
+                contents += json.loads(path.read_text()).values()
+            case _:
+                contents.append(json.loads(path.read_text()))
+    validator = jsonschema.Draft202012Validator(json_schema(FILES[name]))
+    faults = [
+        f"{name}: {error.json_path}: {error.message}" for value in contents for error in validator.iter_errors(value)
+    ]
+    return faults if contents else [f"there is no {name}"]
 
 
 def test_hint_of_a_stopped_study_names_its_folder(tmp_path: Path) -> None:

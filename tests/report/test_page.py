@@ -758,7 +758,7 @@ def test_plan_that_flags_cannot_express_has_no_command(study_folder: Path, tmp_p
     assert f">headstart report {run}</pre>" in page.write_page(run).read_text(encoding="utf-8")
     content["plan"]["data"]["later"] = 1  # of a later version
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match=r"The plan in .* is invalid"):
+    with pytest.raises(DataError, match=r"plan\.json is damaged"):
         page.write_page(run)
 
 

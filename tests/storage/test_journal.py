@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -109,6 +111,27 @@ def test_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
     with locks.locked(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
     assert not (tmp_path / "lock").exists()
+
+
+def test_lock_that_is_deleted_on_release_has_one_holder_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+
+    def increment(_: int) -> None:
+        with locks.locked(tmp_path, timeout_s=60):
+            count = int((tmp_path / "count").read_text())
+            time.sleep(0.001)  # another holder would read the same number
+            (tmp_path / "count").write_text(str(count + 1))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(increment, range(64)))
+    assert (tmp_path / "count").read_text() == "64"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
+
+
+def test_lock_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError), locks.locked(tmp_path / "file"):
+        pass
 
 
 def test_insufficient_disk_space_is_reported(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from headstart.analysis.run_records import main_runs
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
-from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.verdict import Verdict
 
 
@@ -22,9 +21,9 @@ def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
     """
     try:
         verdict = read_verdict(folder)
-    except DataError:  # missing or damaged
+    except DataError:  # missing, damaged, or of another schema version
         return None
-    if (verdict.schema_version, verdict.study) != (SCHEMA_VERSION, spec.hash):
+    if verdict.study != spec.hash:
         return None
     named_runs = {run.run for condition in verdict.all_conditions for arm in condition.arms for run in arm.seeds}
     model = folder / verdict.exported.run / "model"
@@ -37,7 +36,7 @@ def read_verdict(folder: Path) -> Verdict:
     """Read verdict.json of the study in `folder`.
 
     Raises:
-        DataError: The study is not finished, or the file is missing or damaged.
+        DataError: The study is not finished, or the file is missing, damaged, or of another schema version.
     """
     if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
         raise DataError(f"{folder} has no verdict yet.", f"Run `headstart resume {folder}`.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, app
-from headstart.cli.options import switch, with_study_flags
+from headstart.cli.options import StudyFlags, switch
 from headstart.cli.render import print_study
 from headstart.config.start_spec import START_FORMS, require_start
 from headstart.console import ConsoleReporter
@@ -28,7 +28,6 @@ _ARM_HELP = (
 
 
 @app.command(sort_key=0)
-@with_study_flags
 def compare(
     source: Annotated[str | None, Parameter(help=f"{DATA_FORMS} [default: digits].")] = None,
     *,
@@ -51,7 +50,7 @@ def compare(
     dry_run: Annotated[bool, switch("Check everything and print what would be done; train nothing.")] = False,
     require_winner: Annotated[bool, switch("Exit code 2 unless the exported model's arm is the winner.")] = False,
     json: Json = False,
-    **settings: Any,
+    settings: StudyFlags = None,
 ) -> None:
     """Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."""
     from headstart.config.study_file import read_study
@@ -59,13 +58,13 @@ def compare(
 
     validate_engine_name(engine, address)
     varied = dict(_parse_vary(text) for text in vary or ())
-    flags = {name: value for name, value in settings.items() if value is not None}
+    flags = settings or {}
     spec = verdict = None
     if study is not None and study.is_dir() and not dry_run:
         reject_extra_options(study, source, arm, varied, config, preset, flags)
         folder, verdict = study, _finished_verdict(study)
     else:
-        spec = build_study_spec(source, arm or (), varied, study, config, preset, settings)
+        spec = build_study_spec(source, arm or (), varied, study, config, preset, flags)
         _require_inputs(spec)
     if verdict is None:
         require_listener(address)

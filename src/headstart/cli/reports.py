@@ -9,9 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
-from headstart.cli.options import with_ablation_flags
+from headstart.cli.options import AblationFlags
 from headstart.cli.render import print_json
-from headstart.config.presets import Setting
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import validate_engine_name
 from headstart.errors import UsageError
@@ -45,7 +44,6 @@ def report(folder: Annotated[Path, Parameter(help="Folder of a study, of a run, 
 
 
 @app.command(sort_key=5)
-@with_ablation_flags
 def diagnose(
     folder: Annotated[Path | None, Parameter(help="Folder of a run or of a study.")] = None,
     /,
@@ -58,10 +56,10 @@ def diagnose(
     runs: Annotated[Path, Parameter(help="ablation: parent of its folder.")] = RUNS,
     engine: EngineName = "auto",
     json: Json = False,
-    **settings: Setting,
+    settings: AblationFlags = None,
 ) -> None:
     """Report whether the training of a run or a study is healthy, or run an ablation of the network."""
-    flags = {name: value for name, value in settings.items() if value is not None}
+    flags = settings or {}
     validate_engine_name(engine)
     if (folder is None) == (ablation is None):
         raise UsageError("diagnose needs either a folder or --ablation DATA.", "Try `headstart diagnose runs/NAME`.")

@@ -211,25 +211,27 @@ class SeedConfig(ConfigSection):
 class ResolvedFacts(ConfigSection):
     """Facts about data and weights, determined before the first step; empty in a draft."""
 
-    fingerprint: str = ""
-    class_names: tuple[str, ...] = ()
-    split_counts: dict[str, int] = Field(default_factory=dict)  # number of images per split
-    class_counts: dict[str, int] = Field(default_factory=dict)  # number of images per class, over all splits
-    weights_sha256: str = ""
-    mean: tuple[float, ...] = ()  # preprocessing of the start, which files beside the weights may set
-    std: tuple[float, ...] = ()
+    fingerprint: str = Field(
+        "", description="sha256 over the class names and each image's name, label, split, group and content"
+    )
+    class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
+    split_counts: dict[str, int] = Field(default_factory=dict, description="number of images by split")
+    class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
+    weights_sha256: str = Field("", description="sha256 of the weights file; empty without one")
+    mean: tuple[float, ...] = Field((), description="mean of the input channels, which the weights may set")
+    std: tuple[float, ...] = Field((), description="standard deviation of the input channels, likewise")
 
 
 class RunConfig(ConfigSection):
     """Configuration of one run: data, network, arm, recipe, machine, seeds, and the resolved facts."""
 
-    data: DataConfig = Field(default_factory=DataConfig)
-    network: NetworkConfig = Field(default_factory=NetworkConfig)
-    arm: ArmConfig = Field(default_factory=ArmConfig)
-    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig.model_validate({}))
-    machine: MachineConfig = Field(default_factory=MachineConfig)
-    seeding: SeedConfig = Field(default_factory=SeedConfig)
-    facts: ResolvedFacts = Field(default_factory=ResolvedFacts)
+    data: DataConfig = Field(default_factory=DataConfig, description="data set")
+    network: NetworkConfig = Field(default_factory=NetworkConfig, description="network architecture")
+    arm: ArmConfig = Field(default_factory=ArmConfig, description="initial weights, fine-tuning mode and head")
+    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig.model_validate({}), description="training recipe")
+    machine: MachineConfig = Field(default_factory=MachineConfig, description="device, precision and threads")
+    seeding: SeedConfig = Field(default_factory=SeedConfig, description="seeds")
+    facts: ResolvedFacts = Field(default_factory=ResolvedFacts, description="facts about data and weights")
 
     def changed(self, section: str, **values: Any) -> RunConfig:
         """Return a validated copy with other values in one section."""

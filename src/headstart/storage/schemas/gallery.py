@@ -19,16 +19,18 @@ class GalleryPhoto(Schema):
 class GalleryLists(Schema):
     """Lists of photos, as indices into `photos`."""
 
-    mistakes: list[int] = Field(description="the lowest probability of the true class")
-    least_confident: list[int] = Field(description="the smallest margin between the two most probable classes")
+    mistakes: list[int] = Field(description="photos with the lowest probability of the true class")
+    least_confident: list[int] = Field(
+        description="photos with the smallest margin between the two most probable classes"
+    )
 
 
 class GalleryIndex(Schema):
     """Photos of the evaluation images of one model, and its confusion matrix."""
 
     split: str = Field(description="split that the model was evaluated on")
-    classes: list[str]
-    lists: GalleryLists
+    classes: list[str] = Field(description="class names")
+    lists: GalleryLists = Field(description="lists of photos")
     cells: dict[str, list[int]] = Field(description="photos of each cell `TRUE-PREDICTED`, as indices into `photos`")
     counts: list[list[int]] = Field(description="confusion counts [true][predicted]")
-    photos: list[GalleryPhoto]
+    photos: list[GalleryPhoto] = Field(description="the photos")

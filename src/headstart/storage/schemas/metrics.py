@@ -15,7 +15,7 @@ class BeginLine(Schema):
     """The run begins."""
 
     kind: Literal["begin"] = "begin"
-    step: int = 0
+    step: int = Field(0, description="number of updates done")
     time: float = Field(description="seconds since 1970")
 
 
@@ -23,7 +23,7 @@ class ImageLine(Schema):
     """An image inside the run folder."""
 
     kind: Literal["image"] = "image"
-    step: int = 0
+    step: int = Field(0, description="number of updates done")
     tag: str = Field(description="TensorBoard tag")
     file: str = Field(description="path of a PNG or JPEG, relative to the run folder")
 
@@ -32,8 +32,8 @@ class StepLine(Schema):
     """One update of the weights."""
 
     kind: Literal["step"] = "step"
-    step: int
-    epoch: int
+    step: int = Field(description="number of updates done")
+    epoch: int = Field(description="epoch of the step, from 1")
     loss: float = Field(description="loss of the batch")
     lr: dict[str, float] = Field(description="learning rate by part (`backbone`, `head`), read back from the optimizer")
     time: float = Field(description="seconds since 1970")
@@ -55,11 +55,11 @@ class SnapshotLine(Schema):
     """Weights and gradients of every layer after one step."""
 
     kind: Literal["snapshot"] = "snapshot"
-    step: int
-    epoch: int
-    weights: dict[str, Histogram] = Field(description="by layer, after the update")
-    gradients: dict[str, Histogram] = Field(description="by layer that is not frozen, before clipping")
-    gradient_norm: LayerValues = Field(description="by layer, before clipping")
+    step: int = Field(description="number of updates done")
+    epoch: int = Field(description="epoch of the step, from 1")
+    weights: dict[str, Histogram] = Field(description="by layer, the weights after the update")
+    gradients: dict[str, Histogram] = Field(description="by layer that is not frozen, the gradients before clipping")
+    gradient_norm: LayerValues = Field(description="by layer, norm of the gradients before clipping")
     update_ratio: LayerValues = Field(description="by layer, norm of the update over norm of the weights")
 
 
@@ -67,8 +67,8 @@ class ProbeLine(Schema):
     """The gradient probe: signals and gradients on 8 fixed training images."""
 
     kind: Literal["probe"] = "probe"
-    step: int
-    epoch: int = Field(description="0 before the first step")
+    step: int = Field(description="number of updates done")
+    epoch: int = Field(description="epoch of the step; 0 before the first step")
     loss: float | None = Field(description="mean cross-entropy L of the images; null if not finite")
     block_gradient_norm: LayerValues = Field(description="by block, norm of ∂L/∂h at its output h")
     zero_activations: dict[str, float] = Field(description="by layer before a ReLU, share of zeros after it")
@@ -84,79 +84,79 @@ class FindingLine(Schema):
     """A finding, when `diagnose` would first report it."""
 
     kind: Literal["finding"] = "finding"
-    step: int
-    name: str
-    layer: str
-    epoch: int
-    value: float | None = Field(description="null if not finite or not measured")
-    threshold: float
-    evidence: str
-    meaning: str
-    advice: str
+    step: int = Field(description="number of updates done")
+    name: str = Field(description="name of the finding")
+    layer: str = Field(description="name of the layer or block; empty if it is about none")
+    epoch: int = Field(description="epoch of the value; 0 before the first step")
+    value: float | None = Field(description="the measured value; null if not finite or not measured")
+    threshold: float = Field(description="limit of the value")
+    evidence: str = Field(description="what was measured")
+    meaning: str = Field(description="what it means")
+    advice: str = Field(description="what to do")
     unhealthy: bool = Field(description="false for a note on what the user asked for, such as frozen layers")
-    sentence: str
+    sentence: str = Field(description="`evidence`, `meaning` and `advice`")
 
 
 class WithdrawnLine(Schema):
     """A finding that no longer holds at the end of the run."""
 
     kind: Literal["withdrawn"] = "withdrawn"
-    step: int
-    name: str
-    sentence: str
+    step: int = Field(description="number of updates done")
+    name: str = Field(description="name of the finding")
+    sentence: str = Field(description="the withdrawal in words")
 
 
 class FreezeCheckLine(Schema):
     """Hashes that show that frozen tensors did not change in a phase."""
 
     kind: Literal["freeze_check"] = "freeze_check"
-    step: int
-    phase: str
+    step: int = Field(description="number of updates done")
+    phase: str = Field(description="name of the training phase")
     before: str = Field(description="sha256 of all frozen tensors at the begin of the phase")
     after: str = Field(description="the same at its end")
     trained_tensors: int = Field(description="number of tensors that were not frozen")
-    sentence: str
+    sentence: str = Field(description="the result in words")
 
 
 class SplitScore(Schema):
     """Mean loss and accuracy over n images."""
 
-    loss: float
-    accuracy: float
-    n: int
+    loss: float = Field(description="mean loss")
+    accuracy: float = Field(description="share of correct predictions")
+    n: int = Field(description="number of images")
 
 
 class Speed(Schema):
     """Speed of an epoch."""
 
-    images_per_second: float
+    images_per_second: float = Field(description="training images per second")
     mfu: float = Field(description="model FLOP/s over the peak of the device")
-    train_seconds: float
-    val_seconds: float
+    train_seconds: float = Field(description="duration of the training")
+    val_seconds: float = Field(description="duration of the validation")
 
 
 class EpochLine(Schema):
     """The end of an epoch."""
 
     kind: Literal["epoch"] = "epoch"
-    step: int
-    epoch: int
-    train: SplitScore
-    val: SplitScore
+    step: int = Field(description="number of updates done")
+    epoch: int = Field(description="number of the epoch, from 1")
+    train: SplitScore = Field(description="scores on the training images")
+    val: SplitScore = Field(description="scores on val")
     lr: dict[str, float] = Field(description="learning rate by part at the last step")
     best: bool = Field(description="whether it is the best epoch so far")
     confusion: list[list[int]] = Field(description="val counts [true][predicted]")
-    speed: Speed
+    speed: Speed = Field(description="speed of the epoch")
     time: float = Field(description="seconds since 1970")
 
 
 class Evaluation(Schema):
     """Evaluation of the best model on one split, in fp32."""
 
-    loss: float
-    accuracy: float
-    n: int
-    correct: int
+    loss: float = Field(description="mean cross-entropy")
+    accuracy: float = Field(description="share of correct predictions")
+    n: int = Field(description="number of images")
+    correct: int = Field(description="number of correct predictions")
     interval: tuple[float, float] = Field(description="95 % interval of the accuracy (Wilson 1927)")
     confusion: list[list[int]] = Field(description="counts [true][predicted]")
 
@@ -165,17 +165,17 @@ class EndLine(Schema):
     """The evaluation of the best model."""
 
     kind: Literal["end"] = "end"
-    step: int
-    epoch: int
-    val: Evaluation
-    test: Evaluation | None = Field(None, description="null if the run was not evaluated on test")
+    step: int = Field(description="number of updates done")
+    epoch: int = Field(description="last epoch")
+    val: Evaluation = Field(description="evaluation on val")
+    test: Evaluation | None = Field(None, description="evaluation on test; null if the run was not evaluated on it")
 
 
 class StoppedLine(Schema):
     """A signal stopped the run; the line is removed when the run continues."""
 
     kind: Literal["stopped"] = "stopped"
-    step: int
+    step: int = Field(description="number of updates done")
     signal: str = Field(description="name of the signal")
 
 

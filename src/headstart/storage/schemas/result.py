@@ -6,8 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.metrics import Evaluation
 
 RESULT_FILE = "result.json"
@@ -24,25 +23,26 @@ class RunState(StrEnum):
 class RunSeconds(Schema):
     """Duration of a run."""
 
-    training: float
-    logging: float
+    training: float = Field(description="seconds of training and validation")
+    logging: float = Field(description="seconds of logging")
 
 
-class RunResult(Schema):
+class RunResult(VersionedSchema):
     """Result of a run that has ended."""
 
-    schema_version: int = SCHEMA_VERSION
-    arm: str
-    seed: int
+    arm: str = Field(description="name of the arm")
+    seed: int = Field(description="seed of the run")
     plan: str = Field(description="hash of the plan")
-    state: RunState
-    reason: str | None = Field(None, description="why the run diverged")
-    best_epoch: int = Field(description="0 if no epoch was validated")
-    epochs: int
-    val: Evaluation
-    test: Evaluation | None = Field(None, description="null if the run was not evaluated on test")
-    evaluation_split: str = Field(description="`test`, or `val` if there are no unseen images")
-    seconds: RunSeconds
+    state: RunState = Field(description="`finished` or `diverged`")
+    reason: str | None = Field(None, description="why the run diverged; null if it did not")
+    best_epoch: int = Field(description="epoch of the best model; 0 if no epoch was validated")
+    epochs: int = Field(description="last epoch")
+    val: Evaluation = Field(description="evaluation on val")
+    test: Evaluation | None = Field(None, description="evaluation on test; null if the run was not evaluated on it")
+    evaluation_split: str = Field(
+        description="split of the final evaluation: `test`, or `val` if there are no unseen images"
+    )
+    seconds: RunSeconds = Field(description="duration of the run")
 
     @property
     def final(self) -> Evaluation:

@@ -21,19 +21,23 @@ class Stage(StrEnum):
 class RunRole(Schema):
     """Role of a run in its study, written beside the plan."""
 
-    variant: str
-    stage: Stage
-    budget: str
-    fraction: float
-    rung: int | None = Field(None, description="epochs after which a trial of the search may pause")
-    blind: bool = Field(False, description="the run serves model selection only and is not evaluated on test")
+    variant: str = Field(description="name of the variant")
+    stage: Stage = Field(description="stage that the run belongs to")
+    budget: str = Field(description="training length, such as `10ep`")
+    fraction: float = Field(description="share of the training images")
+    rung: int | None = Field(
+        None, description="epochs after which a trial of the search may pause; null outside a search"
+    )
+    blind: bool = Field(False, description="whether the run serves model selection only and is not evaluated on test")
 
 
 class TrialScores(Schema):
     """Scores of one learning rate of a variant on val."""
 
-    rung: float
-    full_runs: list[float] = Field(description="one per seed; empty if the rate did not survive")
+    rung: float = Field(description="score after the first rung")
+    full_runs: list[float] = Field(
+        description="scores of the whole runs, one per seed; empty if the rate did not survive"
+    )
 
 
 class SearchResults(Schema):
@@ -59,6 +63,6 @@ class VariantInputs(InputFingerprints):
     """Inputs of a variant when the study began."""
 
     declared: str = Field(description="splits that the data has declared")
-    overlaps: list[str]
+    overlaps: list[str] = Field(description="sentences on images that are in two splits")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")
     known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")

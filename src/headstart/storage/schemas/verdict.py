@@ -7,8 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import SearchResults
 
@@ -25,9 +24,9 @@ class Outcome(StrEnum):
 class RunLength(Schema):
     """Length of a run, or of its part up to the target."""
 
-    epochs: int
+    epochs: int = Field(description="number of epochs")
     images: int = Field(description="training images, each counted as often as used")
-    seconds: float = Field(description="of training and validation")
+    seconds: float = Field(description="seconds of training and validation")
 
     def by_unit(self) -> dict[str, float]:
         """Return the length by unit."""
@@ -37,7 +36,7 @@ class RunLength(Schema):
 class TimeToTarget(Schema):
     """Median time of n runs to the target; runs that did not reach it count."""
 
-    median: float | None = Field(description="null if fewer than half of the runs reached the target")
+    median: float | None = Field(description="median time; null if fewer than half of the runs reached the target")
     reached: int = Field(description="number of runs that reached the target")
     n: int = Field(description="number of runs")
 
@@ -45,9 +44,9 @@ class TimeToTarget(Schema):
 class TimesToTarget(Schema):
     """Time to the target in three units."""
 
-    epochs: TimeToTarget
-    images: TimeToTarget
-    seconds: TimeToTarget
+    epochs: TimeToTarget = Field(description="time in epochs")
+    images: TimeToTarget = Field(description="time in training images")
+    seconds: TimeToTarget = Field(description="time in seconds of training and validation")
 
     def by_unit(self) -> dict[str, TimeToTarget]:
         """Return the times by unit."""
@@ -57,60 +56,62 @@ class TimesToTarget(Schema):
 class SeedResult(RunLength):
     """One run of an arm."""
 
-    seed: int
+    seed: int = Field(description="seed of the run")
     run: str = Field(description="folder of the run")
-    state: RunState
-    lr: float
-    best_epoch: int = Field(description="0 if no epoch was validated")
-    val: float
-    test: float
-    to_target: RunLength | None = Field(description="null if the run did not reach the target, or there is none")
+    state: RunState = Field(description="state of the run")
+    lr: float = Field(description="peak learning rate")
+    best_epoch: int = Field(description="epoch of the best model; 0 if no epoch was validated")
+    val: float = Field(description="score of the best epoch on val")
+    test: float = Field(description="score on the evaluation images")
+    to_target: RunLength | None = Field(description="length up to the target; null if it was not reached")
 
 
 class ArmResult(Schema):
     """One arm over all seeds."""
 
-    name: str
-    val: float = Field(description="mean over seeds")
-    test: float = Field(description="mean over seeds")
-    test_sd: float | None = Field(description="standard deviation over seeds; null with one seed")
-    optimism: float = Field(description="val minus test")
-    diverged: list[int] = Field(description="seeds")
-    to_target: TimesToTarget | None = Field(description="null without a target")
+    name: str = Field(description="name of the arm")
+    val: float = Field(description="mean score on val over seeds")
+    test: float = Field(description="mean score on the evaluation images over seeds")
+    test_sd: float | None = Field(description="standard deviation of `test` over seeds; null with one seed")
+    optimism: float = Field(description="`val` minus `test`")
+    diverged: list[int] = Field(description="seeds of the runs that diverged")
+    to_target: TimesToTarget | None = Field(description="time to the target; null without a target")
     rates: dict[str, float] = Field(description="learning rate by group of seeds, if they were searched")
-    seeds: list[SeedResult]
+    seeds: list[SeedResult] = Field(description="one item for each run")
 
 
 class SampleSizeEstimate(Schema):
     """Seeds or images for an interval of ± half_width, from low to high; null where no number is enough."""
 
-    half_width: float
-    seeds: tuple[int, int | None] | None
-    images: tuple[int, int | None] | None
+    half_width: float = Field(description="half-width of the interval")
+    seeds: tuple[int, int | None] | None = Field(description="number of seeds, from and to")
+    images: tuple[int, int | None] | None = Field(description="number of evaluation images, from and to")
 
 
 class Contrast(Schema):
     """Difference of two arms, first minus second."""
 
-    first: str
-    second: str
-    primary: bool
-    outcome: Outcome
-    by_less_than_margin: bool = Field(description="better or worse, but possibly by less than the margin")
-    mean: float
-    low: float = Field(description="at least -1")
-    high: float = Field(description="at most 1")
+    first: str = Field(description="name of the first arm")
+    second: str = Field(description="name of the second arm")
+    primary: bool = Field(description="whether it is the primary contrast")
+    outcome: Outcome = Field(description="the decision")
+    by_less_than_margin: bool = Field(description="whether it is better or worse, but possibly by less than the margin")
+    mean: float = Field(description="mean difference over seeds and images")
+    low: float = Field(description="lower end of the interval, at least -1")
+    high: float = Field(description="upper end of the interval, at most 1")
     level: float = Field(description="confidence level of the interval")
-    p: float
-    p_adjusted: float = Field(description="Holm 1979")
-    p_sign_flip: float | None = Field(description="null above 20 seeds")
+    p: float = Field(description="p-value of a mean difference of 0")
+    p_adjusted: float = Field(description="p-value adjusted for all contrasts (Holm 1979)")
+    p_sign_flip: float | None = Field(description="p-value of the sign-flip test; null above 20 seeds")
     half_width_infinite_seeds: float = Field(description="half-width with infinitely many seeds, at most 1")
-    degrees_of_freedom: float
+    degrees_of_freedom: float = Field(description="degrees of freedom of the t distribution of the interval")
     wins: int = Field(description="number of seeds on which first was better")
     losses: int = Field(description="number of seeds on which second was better")
     n: int = Field(description="number of paired seeds")
     m: int = Field(description="number of evaluation images")
-    sample_size: SampleSizeEstimate | None = Field(description="null if decided, or with too few seeds")
+    sample_size: SampleSizeEstimate | None = Field(
+        description="what would decide it; null if decided, or with too few seeds"
+    )
 
     @property
     def pair(self) -> frozenset[str]:
@@ -122,9 +123,9 @@ class InterimAnalysis(Schema):
     """One interim analysis of the primary contrast."""
 
     n: int = Field(description="number of seeds of each arm")
-    p: float
+    p: float = Field(description="p-value of the primary contrast")
     boundary: float = Field(description="p at or below which the study stops")
-    stopped: bool
+    stopped: bool = Field(description="whether it ended the study")
 
 
 Edge = Literal["low", "high"]
@@ -133,16 +134,16 @@ Edge = Literal["low", "high"]
 class GridRow(Schema):
     """Best learning rate on val among variants that differ in nothing else."""
 
-    variant: str
-    lr: float
+    variant: str = Field(description="name of the variant")
+    lr: float = Field(description="its learning rate")
     edge: Edge | None = Field(description="edge of the row where the rate lies")
 
 
 class EvaluationImages(Schema):
     """The images of the final evaluation."""
 
-    split: str
-    images: int
+    split: str = Field(description="name of the split")
+    images: int = Field(description="number of images")
     declared: str = Field(description="splits that the data has declared; with `train+val` its val is the runs' test")
 
 
@@ -150,26 +151,26 @@ class ExportedRun(Schema):
     """The run whose model is exported."""
 
     run: str = Field(description="folder of the run")
-    seed: int
+    seed: int = Field(description="seed of the run")
 
 
 class Condition(Schema):
     """One budget and one fraction of the training images."""
 
-    budget: str
-    fraction: float
+    budget: str = Field(description="training length, such as `10ep`")
+    fraction: float = Field(description="share of the training images")
     counts: dict[str, int] = Field(description="images of each split, of the first seed")
-    evaluation: EvaluationImages
+    evaluation: EvaluationImages = Field(description="images of the final evaluation")
     n: int = Field(description="number of paired seeds")
     one_split: bool = Field(description="whether all seeds have the same split")
-    arms: list[ArmResult]
+    arms: list[ArmResult] = Field(description="one item for each arm")
     primary: tuple[str, str] = Field(description="arms of the primary contrast, first minus second")
     selected: str = Field(description="arm with the best mean on val, whatever its result on test")
     comparator: str = Field(description="arm that the headline compares `selected` with")
-    grid_rows: list[GridRow] = Field(description="empty unless learning rates are compared")
-    exported: ExportedRun = Field(description="best run of `selected` on val")
-    contrasts: list[Contrast]
-    interim: list[InterimAnalysis]
+    grid_rows: list[GridRow] = Field(description="rows of a grid of learning rates; empty unless they are compared")
+    exported: ExportedRun = Field(description="run whose model is exported: the best run of `selected` on val")
+    contrasts: list[Contrast] = Field(description="one item for each pair of arms that is compared")
+    interim: list[InterimAnalysis] = Field(description="one item for each interim analysis that was done")
     winner: str | None = Field(
         description="the better of `selected` and `comparator` on test, if worse than no other arm"
     )
@@ -185,32 +186,32 @@ class Condition(Schema):
 class LabelEquivalence(Schema):
     """Labels that the reference needs for the accuracy of the first arm at `fraction`, as a factor of that fraction."""
 
-    fraction: float
-    factor: float | None = Field(description="null outside the reference's curve")
-    low: float | None = Field(description="null where the interval is open because the curve ends")
-    high: float | None = Field(description="null where the interval is open because the curve ends")
+    fraction: float = Field(description="share of the training images of the first arm")
+    factor: float | None = Field(description="the factor; null outside the reference's curve")
+    low: float | None = Field(description="lower end of the interval; null where the curve ends before it")
+    high: float | None = Field(description="upper end of the interval; null where the curve ends before it")
     min_factor: float = Field(description="factor at the lower end of the reference's curve")
     max_factor: float = Field(description="factor at its upper end")
-    more: bool = Field(description="the factor is above `max_factor`")
+    more: bool = Field(description="whether the factor is above `max_factor`")
 
 
 class Crossover(Schema):
     """Share of the labels at which the two arms are equal."""
 
-    fraction: float
-    low: float | None
-    high: float | None
+    fraction: float = Field(description="share of the training images")
+    low: float | None = Field(description="lower end of the interval; null outside the fractions of the study")
+    high: float | None = Field(description="upper end of the interval; null outside the fractions of the study")
 
 
 class DataEfficiency(Schema):
     """Labels and learning curves of the primary pair."""
 
-    first: str
-    reference: str
+    first: str = Field(description="name of the first arm")
+    reference: str = Field(description="name of the arm that it is compared with")
     level: float = Field(description="confidence level of the intervals")
     n: int = Field(description="number of seeds")
-    equivalences: list[LabelEquivalence]
-    crossover: Crossover | None
+    equivalences: list[LabelEquivalence] = Field(description="one item for each fraction")
+    crossover: Crossover | None = Field(description="where the two curves cross; null if they do not")
 
 
 class Exposure(Schema):
@@ -223,17 +224,17 @@ class Exposure(Schema):
 class StageCost(Schema):
     """Cost of a stage of the study."""
 
-    runs: int
-    images: int
-    seconds: float = Field(description="of training and validation")
+    runs: int = Field(description="number of runs")
+    images: int = Field(description="number of training images, each counted as often as used")
+    seconds: float = Field(description="seconds of training and validation")
 
 
 class StudyCost(Schema):
     """Cost of the study by stage."""
 
-    search: StageCost
-    main: StageCost
-    source: StageCost
+    search: StageCost = Field(description="learning-rate search")
+    main: StageCost = Field(description="runs of the comparison")
+    source: StageCost = Field(description="training of `source:` starts")
 
     @property
     def stages(self) -> tuple[StageCost, StageCost, StageCost]:
@@ -244,18 +245,18 @@ class StudyCost(Schema):
 class Sentences(Schema):
     """The verdict in words; a key that does not apply is null."""
 
-    headline: str
-    evidence: str
-    time: str | None = None
-    interim: str | None = None
-    labels: str | None = None
-    rows: str | None = None
-    budgets: str | None = None
-    width: str | None = None
-    next_steps: str | None = None
+    headline: str = Field(description="the decision")
+    evidence: str = Field(description="the numbers of the decision")
+    time: str | None = Field(None, description="time to the target")
+    interim: str | None = Field(None, description="interim analyses")
+    labels: str | None = Field(None, description="label equivalence")
+    rows: str | None = Field(None, description="rows of a grid of learning rates")
+    budgets: str | None = Field(None, description="other budgets")
+    width: str | None = Field(None, description="half-width of the interval")
+    next_steps: str | None = Field(None, description="what would decide the contrast")
     others: list[str] = Field(default_factory=list, description="one sentence for each other contrast")
-    notes: list[str] = Field(default_factory=list)
-    limits: str
+    notes: list[str] = Field(default_factory=list, description="further remarks")
+    limits: str = Field(description="what the verdict does not cover")
 
     @property
     def details(self) -> list[str]:
@@ -264,24 +265,25 @@ class Sentences(Schema):
         return [text for text in texts if text is not None]
 
 
-class VerdictNumbers(Condition):
+class VerdictNumbers(VersionedSchema, Condition):
     """What the sentences of a verdict word: the last budget with the largest fraction, and what concerns all."""
 
-    schema_version: int = SCHEMA_VERSION
     study: str = Field(description="sha256 of what was declared")
-    metric: str
-    margin: float
-    target: float
-    source: str
-    fingerprint: str
-    network: str
-    classes: list[str]
+    metric: str = Field(description="metric that is compared: `accuracy` or `balanced`")
+    margin: float = Field(description="equivalence margin as a difference of accuracies")
+    target: float = Field(description="accuracy on val used for time-to-target; 0 without a target")
+    source: str = Field(description="the data set")
+    fingerprint: str = Field(description="fingerprint of the images of the first run")
+    network: str = Field(description="network architecture")
+    classes: list[str] = Field(description="class names")
     conditions: list[Condition] = Field(description="every other budget and fraction")
-    labels: DataEfficiency | None = Field(description="null with one fraction")
+    labels: DataEfficiency | None = Field(
+        description="label equivalence of the primary pair; null with one fraction or fewer than two seeds"
+    )
     search: SearchResults | None = Field(description="content of search.json; null if nothing was searched")
-    exposure: dict[str, Exposure] = Field(description="by variant")
+    exposure: dict[str, Exposure] = Field(description="by variant, what its weights were trained on")
     overlaps: list[str] = Field(description="sentences on images in two splits, or under two labels")
-    cost: StudyCost
+    cost: StudyCost = Field(description="cost of the study")
 
     @property
     def all_conditions(self) -> list[Condition]:
@@ -292,4 +294,4 @@ class VerdictNumbers(Condition):
 class Verdict(VerdictNumbers):
     """The verdict of a study."""
 
-    sentences: Sentences
+    sentences: Sentences = Field(description="the verdict in words")
