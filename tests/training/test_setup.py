@@ -99,7 +99,7 @@ def test_phases_share_the_budget() -> None:
         ("frozen", 0, 10, 3),
         ("full", 10, 40, 0),
     ]
-    assert [p.schedule(0) for p in training_setup.context.phases] == pytest.approx(
+    assert [p.schedule(0, ()) for p in training_setup.context.phases] == pytest.approx(
         [1 / 2, 1 / 4]
     )  # a warm-up of 1 and of 3 steps
 
