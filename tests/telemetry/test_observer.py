@@ -208,13 +208,7 @@ def test_probes_are_taken_at_ends_of_epochs_after_at_least_2000_images(per_epoch
 
 
 def make_observer(setup) -> Observer:
-    return Observer(
-        structure.layer_names(setup.network),
-        steps_per_epoch=setup.context.batches.steps_per_epoch,
-        total=setup.context.steps,
-        flops=setup.flops,
-        peak=setup.peak,
-    )
+    return Observer(setup, structure.layer_names(setup.network))
 
 
 def train(setup, *, observe: bool) -> tuple[State, list[Line]]:

@@ -16,7 +16,7 @@ from headstart.inference.predictor import Predictor
 from headstart.report import health, series
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
-from headstart.runs import execute, heads_runner, job_protocol, runner
+from headstart.runs import execute, heads_runner, job_protocol, lifecycle, runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
@@ -154,7 +154,7 @@ def test_resume_keeps_finished_heads_and_trains_the_rest_bit_identically(
     heads = [plan(start=start, seed=seed) for seed in (1, 2, 3)]
     uninterrupted = train_batched(heads, tmp_path / "whole")
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # no finished run to reuse
-    monkeypatch.setattr(heads_runner, "write_result", _interrupt_after(heads_runner.write_result, 1))
+    monkeypatch.setattr(lifecycle, "write_result", _interrupt_after(lifecycle.write_result, 1))
     with pytest.raises(KeyboardInterrupt):
         train_batched(heads, tmp_path / "killed")
     monkeypatch.undo()

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from headstart.artifacts import predictions
-from headstart.config.run_config import RunConfig
+from headstart.runs.session import RunSession
 from headstart.storage.files import write_json
-from headstart.storage.schemas.metrics import EndLine, Evaluation
-from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunSeconds, RunState
-from headstart.telemetry.run_logger import RunLogger
+from headstart.storage.schemas.metrics import EndLine
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.training import scoring
 from headstart.training.setup import TrainingSetup
-
-
-@dataclass(frozen=True)
-class RunEvaluation:
-    """Evaluation of the best model of a run.
-
-    Args:
-        val: The evaluation on val.
-        test: The evaluation on test, if there is one.
-        evaluation_split: Name of the split of the final evaluation.
-        best_epoch: The epoch of the best model; 0 if there is none.
-        epochs: The last epoch.
-    """
-
-    val: Evaluation
-    test: Evaluation | None
-    evaluation_split: str
-    best_epoch: int
-    epochs: int
 
 
 def zero_logit_scores(setup: TrainingSetup) -> dict[str, scoring.Score]:
@@ -44,47 +22,35 @@ def zero_logit_scores(setup: TrainingSetup) -> dict[str, scoring.Score]:
     return scores
 
 
-def evaluation_result(
-    run_logger: RunLogger,
-    setup: TrainingSetup,
-    scores: dict[str, scoring.Score],
-    step: int,
-    epoch: int,
-    best_epoch: int,
-) -> RunEvaluation:
-    """Write the evaluation of the best model to the record and to predictions.npz, and return it.
+def write_evaluation(session: RunSession, scores: dict[str, scoring.Score]) -> EndLine:
+    """Write the evaluation of the best model to predictions.npz and to the record, and return its line.
 
     Args:
-        run_logger: The logger of the run.
-        setup: The setup of the run.
+        session: The run, which is open.
         scores: Scores of the best model by split.
-        step: The last step.
-        epoch: The last epoch.
-        best_epoch: The epoch of the best model; 0 if there is none.
     """
-    predictions.write_predictions(run_logger.folder, setup, scores)
+    predictions.write_predictions(session.run_logger.folder, session.setup, scores)
     by_split = {name: predictions.evaluation(score) for name, score in scores.items()}
-    val, test = by_split["val"], by_split.get("test")
-    run_logger.write(EndLine(step=step, epoch=epoch, val=val, test=test))
-    return RunEvaluation(val, test, setup.split.evaluation, best_epoch, epoch)
+    line = EndLine(step=session.step, epoch=session.epoch, val=by_split["val"], test=by_split.get("test"))
+    session.write(line)
+    return line
 
 
-def write_result(
-    run_logger: RunLogger, plan: RunConfig, evaluation: RunEvaluation, seconds: RunSeconds, diverged: str | None = None
-) -> None:
-    """Write result.json after the record is durable; `diverged` is the reason why a run diverged."""
-    run_logger.sync()
+def write_result(session: RunSession, evaluation: EndLine) -> None:
+    """Write result.json after the record is durable."""
+    session.run_logger.sync()
+    plan, diverged = session.setup.plan, session.diverged
     result = RunResult(
         arm=plan.arm_name,
         seed=plan.seeding.seed,
         plan=plan.hash,
         state=RunState.FINISHED if diverged is None else RunState.DIVERGED,
-        reason=diverged,
-        best_epoch=evaluation.best_epoch,
-        epochs=evaluation.epochs,
+        reason=None if diverged is None else diverged.message,
+        best_epoch=session.best_epoch,
+        epochs=session.epoch,
         val=evaluation.val,
         test=evaluation.test,
-        evaluation_split=evaluation.evaluation_split,
-        seconds=seconds,
+        evaluation_split=session.setup.split.evaluation,
+        seconds=session.seconds,
     )
-    write_json(run_logger.folder / RESULT_FILE, result.to_json())
+    write_json(session.run_logger.folder / RESULT_FILE, result.to_json())

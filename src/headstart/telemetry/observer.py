@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, Line, ProbeLine, Speed, StepLine
 from headstart.telemetry.cadence import probe_is_due, snapshot_is_due
 from headstart.telemetry.tensor_stats import TensorSnapshot
 from headstart.training.events import Backward, Epoch, Event, FreezeCheck, Step
 from headstart.training.scoring import split_score
+from headstart.training.setup import TrainingSetup
 
 
 class Observer:
     """Converts the events of one run to lines for `metrics.jsonl`."""
 
     def __init__(
-        self,
-        layers: list[str],
-        *,
-        steps_per_epoch: int,
-        total: int,
-        flops: tuple[float, ...],
-        peak: float,
-        batch_size: int = 1,
-        probe: Callable[[int, int], ProbeLine] | None = None,
+        self, setup: TrainingSetup, layers: Sequence[str] = (), probe: Callable[[int, int], ProbeLine] | None = None
     ) -> None:
         """Create an observer of one run.
 
         Args:
+            setup: The setup of the run.
             layers: Module names of the layers whose tensors are measured.
-            steps_per_epoch: Steps in one epoch.
-            total: Steps in the whole run.
-            flops: FLOPs per training image, by phase.
-            peak: Peak throughput of the device in FLOP/s.
-            batch_size: Images per step.
             probe: Returns a line for (step, epoch); called when `cadence.probe_is_due`.
         """
+        context = setup.context
+        per_epoch, total, batch_size = context.batches.steps_per_epoch, context.steps, context.batches.batch_size
         self._layers = layers
-        self._snapshot_due = lambda step: snapshot_is_due(step, steps_per_epoch, total)
-        self._probe_due = lambda step: probe_is_due(step, steps_per_epoch, total, batch_size)
-        self._flops, self._peak, self._probe = flops, peak, probe
+        self._snapshot_due: Callable[[int], bool] = lambda step: snapshot_is_due(step, per_epoch, total)
+        self._probe_due: Callable[[int], bool] = lambda step: probe_is_due(step, per_epoch, total, batch_size)
+        self._flops, self._peak, self._probe = setup.flops, setup.peak, probe
         self._snapshot: TensorSnapshot | None = None
 
     def lines(self, event: Event) -> Iterator[Line]:
@@ -58,7 +49,7 @@ class Observer:
             if self._probe is not None and self._probe_due(event.step):
                 yield self._probe(event.step, event.epoch)
         elif isinstance(event, FreezeCheck):
-            yield freeze_check_line(event)
+            yield _freeze_check_line(event)
         elif isinstance(event, Epoch):
             yield self._epoch(event)
 
@@ -89,7 +80,7 @@ def _now() -> float:
     return round(time.time(), 3)
 
 
-def freeze_check_line(event: FreezeCheck) -> FreezeCheckLine:
+def _freeze_check_line(event: FreezeCheck) -> FreezeCheckLine:
     """Return the line of the record which shows that frozen tensors did not change."""
     return FreezeCheckLine(
         step=event.step,
@@ -97,11 +88,11 @@ def freeze_check_line(event: FreezeCheck) -> FreezeCheckLine:
         before=event.before,
         after=event.after,
         trained_tensors=event.trained_tensors,
-        sentence=freeze_check_sentence(event),
+        sentence=_freeze_check_sentence(event),
     )
 
 
-def freeze_check_sentence(event: FreezeCheck) -> str:
+def _freeze_check_sentence(event: FreezeCheck) -> str:
     """Return the message at the end of a phase with frozen tensors."""
     return (
         f"Freeze check passed: all tensors but {event.trained_tensors} kept their sha256 ({event.after[:12]}…) in "
