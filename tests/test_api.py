@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import headstart
-from headstart import api
+from headstart.experiment import planning
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
 from tests.trained import SETTINGS, trained
@@ -102,17 +102,42 @@ def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
 
 
 def test_settings_that_are_none_are_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    explicit: list[set[str]] = []
+    explicit: list[set[str] | None] = []
 
-    def begin(spec: object, names: dict[str, object], *_: object) -> None:
-        explicit.append(set(names))
+    def begin(spec: object, names: dict[str, object] | None, *_: object) -> None:
+        explicit.append(None if names is None else set(names))
         raise headstart.DataError("Stopped.", "Go on.")
 
-    monkeypatch.setattr(api, "check_inputs_and_choose_threads", lambda spec, *_: spec)
-    monkeypatch.setattr(api, "begin_within_time_budget", begin)
+    monkeypatch.setattr(planning, "check_inputs_and_choose_threads", lambda spec, *_: spec)
+    monkeypatch.setattr(planning, "begin_within_time_budget", begin)
     with pytest.raises(headstart.DataError, match="Stopped"):
         headstart.compare("digits:0-3", runs=tmp_path, seeds=3, epochs=None, time_budget=None, quiet=True)
-    assert explicit == [{"seeds"}]
+    declared = tmp_path / "declared.toml"
+    declared.write_text('[protocol]\narms = ["scratch", "scratch@adam"]\n[plan.data]\nsource = "digits:0-3"\n')
+    with pytest.raises(headstart.DataError, match="Stopped"):
+        headstart.run_study(declared, runs=tmp_path, quiet=True)
+    assert explicit == [{"seeds"}, None]
+
+
+def test_declared_study_is_run_once_and_its_folder_opens_the_verdict(tmp_path: Path, capsys) -> None:
+    declared = tmp_path / "declared.toml"
+    plan = 'batch_size = 64\nepochs = "1st"\n[plan.data]\nsource = "digits:0-1"\ncache_resolution = 1\n'
+    machine = '[plan.network]\nnetwork = "timm:test_resnet"\n[plan.machine]\nthreads = 1\nprecision = "fp32"\n'
+    rules = '[protocol]\narms = ["scratch", "scratch@adam"]\nseeds = 1\nsearch = "off"\n'
+    declared.write_text(f"{rules}[plan.recipe]\nimage_size = 16\n{plan}{machine}")
+    study = headstart.run_study(declared, runs=tmp_path / "runs", engine="local", quiet=True)
+    assert study.folder.parent == tmp_path / "runs" and study.spec.protocol.seeds == 1
+    stamps = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*") if path.is_file()}
+    again = headstart.run_study(study.folder, engine="local", quiet=True)
+    assert again.verdict == study.verdict and {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert capsys.readouterr() == ("", "")
+
+
+def test_engine_and_its_address_are_checked_before_anything_is_read() -> None:
+    with pytest.raises(headstart.UsageError, match="address"):
+        headstart.compare("nowhere", engine=headstart.EngineChoice("processes", "somewhere:6379"))
+    with pytest.raises(headstart.UsageError, match="engine"):
+        headstart.run_study("nowhere", engine="rey")
 
 
 def test_resume_is_bit_identical(run: headstart.Run, tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ def diagnose(
         with ConsoleReporter() as reporter:
             result = run_ablation(ablation, flags, runs, reporter, engine_name=engine, seeds=seeds)
         if json:
-            print_json(result)
+            print_json(result.to_json())
         else:
-            print("\n".join(map(printable, result["sentences"])))
+            print("\n".join(map(printable, result.sentences)))
         return
     defaults = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
     if invalid := [*flags, *(name for name, (value, default) in defaults.items() if value != default)]:

@@ -54,6 +54,27 @@ def validate_engine_name(name: str, address: str = "") -> str:
     return name
 
 
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine by name, and the cluster that it connects to.
+
+    Args:
+        name: `local`: one run after the other; `processes`: as many processes as are faster on this machine; `ray`: a
+            Ray cluster; `auto`: the faster of `local` and `processes`.
+        address: Address of the Ray cluster; "" starts a cluster on this machine.
+
+    Raises:
+        UsageError: The engine is unknown, or an address is given for an engine other than Ray.
+    """
+
+    name: str = AUTO
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        """Check name and address."""
+        validate_engine_name(self.name, self.address)
+
+
 def require_listener(address: str) -> None:
     """Raise ResourceError if nothing listens at `address`, since Ray itself waits for minutes.
 

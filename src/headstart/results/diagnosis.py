@@ -78,7 +78,7 @@ def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
     lines = []
     for title, group in _groups(diagnoses):
         lines.append(f"{capitalize(title)}:")
-        which = partial(_which, group) if len(diagnoses) > 1 else lambda _: ""
+        which = partial(_which, group if len(diagnoses) > 1 else ())
         by_name: dict[str, list[tuple[Diagnosis, Finding]]] = {}
         for diagnosis in group:
             for finding in diagnosis.findings:
@@ -115,7 +115,9 @@ def _conditions(diagnosis: Diagnosis) -> tuple[str, str, str, str]:
 
 
 def _which(group: Sequence[Diagnosis], runs: Sequence[Diagnosis]) -> str:
-    """Identify `runs` within their group: by seed, or by folder if two runs of the group share a seed."""
+    """Identify `runs` within their group: by seed, or by folder if two runs of the group share a seed; "" in no group."""
+    if not group:
+        return ""
     if len({diagnosis.seed for diagnosis in group}) < len(group):
         return f", in {join_list(diagnosis.run for diagnosis in runs)}"
     return f", seed{'s' if len(runs) > 1 else ''} {', '.join(str(diagnosis.seed) for diagnosis in runs)}"

@@ -87,7 +87,7 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
 
 def max_checkpoint_bytes(state: State) -> int:
     """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
-    network = sum(tensor.nbytes for tensor in state.network.state_dict().values())
+    network: int = sum(tensor.nbytes for tensor in state.network.state_dict().values())
     return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
 
 
