@@ -90,7 +90,7 @@ def test_each_head_equals_the_head_trained_alone(
             elif line.kind == "freeze_check":
                 assert line == other
             elif line.kind == "finding":
-                assert (line.name, line.step, line.epoch) == (other.name, other.step, other.epoch)
+                assert (line.code, line.step, line.epoch) == (other.code, other.step, other.epoch)
         with (
             np.load(folder / "artifacts" / "predictions.npz") as actual_file,
             np.load(alone / "artifacts" / "predictions.npz") as expected_file,
@@ -107,10 +107,10 @@ def test_batched_heads_have_the_findings_of_diagnose(start: str, tmp_path: Path)
     folders = train_batched(heads, tmp_path)
     records = [read_lines(folder / "metrics.jsonl") for folder in folders]
     findings = [[line for line in lines if isinstance(line, FindingLine)] for lines in records]
-    assert [[line.name for line in lines] for lines in findings] == [
+    assert [[line.code for line in lines] for lines in findings] == [
         [],
-        ["learning rate too low"],
-        ["learning rate too high"],
+        ["learning-rate-too-low"],
+        ["learning-rate-too-high"],
     ]
     # the end of the second epoch, the first with a check of the rate
     assert [line.step for line in findings[1]] == [32]
@@ -119,7 +119,7 @@ def test_batched_heads_have_the_findings_of_diagnose(start: str, tmp_path: Path)
         expected = [finding.to_json() for finding in diagnosed.findings if finding.unhealthy]
         assert [{name: getattr(line, name) for name in expected[0]} for line in lines if expected] == expected
         texts = [(tag, step) for tag, step, _, plugin, _ in points(folder) if plugin == "text" and "finding" in tag]
-        assert texts == [(f"finding/{line.name}/text_summary", line.step) for line in lines]
+        assert texts == [(f"finding/{line.code}/text_summary", line.step) for line in lines]
 
 
 def test_diagnosis_of_a_head_explains_missing_block_gradients(start: str, tmp_path: Path) -> None:

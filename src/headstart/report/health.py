@@ -53,11 +53,11 @@ def health_section(runs: Sequence[PlottedRun]) -> Section:
     """Return the unhealthy findings of all runs, and the gradient norm of each block by epoch."""
     unhealthy = [(run, finding) for run in runs for finding in findings(run.history) if finding.unhealthy]
     sentences = []
-    for name in dict.fromkeys(finding.name for _, finding in unhealthy):
-        affected = [(run, finding) for run, finding in unhealthy if finding.name == name]
+    for code in dict.fromkeys(finding.code for _, finding in unhealthy):
+        affected = [(run, finding) for run, finding in unhealthy if finding.code == code]
         run, finding = affected[0]
         more = f" and {pluralize(len(affected) - 1, 'more run')}" if len(affected) > 1 else ""
-        sentences.append(f"{capitalize(name)}: {run.name}{more}. {finding.sentence}")
+        sentences.append(f"{capitalize(finding.name)}: {run.name}{more}. {finding.sentence}")
     title = _no_findings_words(runs)
     if unhealthy:
         count = len({run.name for run, _ in unhealthy})

@@ -209,9 +209,9 @@ class RunSession:
         for line in journal.read_lines(self.folder / "metrics.jsonl"):
             self.history.add(line)
             if isinstance(line, FindingLine):
-                self.reported.add(line.name)
+                self.reported.add(line.code)
             elif isinstance(line, WithdrawnLine):
-                self.reported.discard(line.name)
+                self.reported.discard(line.code)
 
     def report_findings(self, state: RunState = RunState.UNFINISHED) -> None:
         """Report new findings in the terminal and in the record, and so in TensorBoard.
