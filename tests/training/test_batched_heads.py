@@ -14,6 +14,7 @@ from headstart.config.run_config import RunConfig
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
 from headstart.report import health, series
+from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, runner
@@ -131,7 +132,7 @@ def test_diagnosis_of_a_head_explains_missing_block_gradients(start: str, tmp_pa
         f"and {last:.2g} at step {snapshots[-1].step}"
     )
     assert sentence in "\n".join(diagnosis.describe_diagnoses(diagnosis.diagnose(folder)))
-    section = health.health_section([series.load_run(read_run(folder))])
+    section = health.health_section(PageInputs(folder, [series.load_run(read_run(folder))], {}))
     assert not section.figures and [note.partition(", seed 0: ")[2] for note in section.notes] == [f"{sentence}."]
 
 
