@@ -183,7 +183,7 @@ def test_study_reports_the_findings_of_its_arms(
     summary = f"Learning rate too low in 2 of 2 runs of {unhealthy[0].arm}. Run `headstart diagnose {folder}`"
     assert reported[1].startswith(summary)
     tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]
-    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning rate too low/text_summary"]
+    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning-rate-too-low/text_summary"]
 
     again = Listener()
     study.run_study(folder, LocalEngine(NullReporter()), again)  # everything is done

@@ -29,7 +29,9 @@ def rates_section(inputs: PageInputs) -> Section:
     runs, series = inputs.runs, []
     named: set[str] = set()
     for run in runs:
-        distinct = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
+        distinct: list[list[tuple[int, float]]] = []  # parts of a network often have the same rates
+        for path in run.rates.values():
+            distinct += [path] if path not in distinct else []
         min_rate = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
         paths = [[point for point in path if point[1] >= min_rate] for path in distinct]
         series.append(charts.Series("" if run.arm in named else arm_words(run.arm), inputs.color[run.arm], paths))
