@@ -46,8 +46,8 @@ def run_in(place: Path, **settings: Any) -> Path:
         return next(place.glob("*/plan.json")).parent
 
 
-def finding_names(folder: Path) -> list[str]:
-    return [finding.name for run in diagnosis.diagnose(folder) for finding in run.findings]
+def finding_codes(folder: Path) -> list[str]:
+    return [finding.code for run in diagnosis.diagnose(folder) for finding in run.findings]
 
 
 @pytest.fixture(scope="module")
@@ -85,25 +85,25 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_planted_faults_get_their_finding_and_no_other(planted: dict[str, str], tmp_path: Path) -> None:
     faults = {
-        "learning rate too high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
-        "learning rate too low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
-        "dead filters": [
+        "learning-rate-too-high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
+        "learning-rate-too-low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
+        "dead-filters": [
             {"start": planted["dead"]},
             {"start": planted["closed"]},
             {"start": planted["closed plain"], "shortcut": "off"},
         ],
-        "exploding gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "very large")],
-        "vanishing gradients": [
+        "exploding-gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "very large")],
+        "vanishing-gradients": [
             {"start": start, "network": "resnet50", "norm": "none", "shortcut": "off"}
             for start in (planted["plain"], "scratch:torch")
         ],
     }
-    for name, cases in faults.items():
+    for code, cases in faults.items():
         for number, settings in enumerate(cases):
-            folder = run_in(tmp_path / f"{name}-{number}", **settings)
-            assert finding_names(folder) == [name], settings
+            folder = run_in(tmp_path / f"{code}-{number}", **settings)
+            assert finding_codes(folder) == [code], settings
             lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)]
-            assert [line.name for line in lines] == [name]  # during training, and once
+            assert [line.code for line in lines] == [code]  # during training, and once
 
 
 def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> No
     second = run_in(tmp_path / "b", optimizer="adam", lr=0.001)
     frozen = run_in(tmp_path / "c", start=f"run:{second}", tuning="frozen", lr=0.01)
     late = run_in(tmp_path / "d", start=f"run:{second}", tuning="lp-ft")
-    assert finding_names(first) == finding_names(second) == []
-    assert finding_names(frozen) == finding_names(late) == ["frozen by design"]
+    assert finding_codes(first) == finding_codes(second) == []
+    assert finding_codes(frozen) == finding_codes(late) == ["frozen-by-design"]
     assert all(run.healthy for folder in (first, second, frozen, late) for run in diagnosis.diagnose(folder))
     probes = [line for line in read_lines(late / "metrics.jsonl") if isinstance(line, ProbeLine)]
     assert probes[0].step == 0 and len(probes) == 2  # and one at the end, because epochs are short
@@ -122,7 +122,7 @@ def assert_healthy(folder: Path) -> None:
     """Assert that a run is long enough and has no finding during training or at its end."""
     (run,) = diagnosis.diagnose(folder)
     print(run.arm, run.healthy)
-    assert [finding.name for finding in run.findings if finding.unhealthy] == [] and run.healthy.startswith("Healthy")
+    assert [finding.code for finding in run.findings if finding.unhealthy] == [] and run.healthy.startswith("Healthy")
     assert [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)] == []
 
 
@@ -242,7 +242,8 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
     code, out, err = finish(command("diagnose", folder))
     assert code == 0 and "Learning rate too low" in out and "Try --lr" in out, err
     diagnoses = json.loads(finish(command("diagnose", folder, "--json"))[1])
-    assert diagnoses[0]["findings"][0]["name"] == "learning rate too low"
+    finding = diagnoses[0]["findings"][0]
+    assert (finding["code"], finding["name"]) == ("learning-rate-too-low", "learning rate too low")
     for words in (
         ["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
         ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"],
@@ -296,7 +297,7 @@ def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, 
         history.add(snapshot_line(30 * epoch, epoch, update_ratio={"conv1": ratio, "fc": ratio}))
         history.add(epoch_with(30 * epoch, epoch, 1.1))
     (finding,) = checks.findings(history)
-    assert finding.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
+    assert finding.code == ("learning-rate-too-high" if ratio == 0.5 else "learning-rate-too-low")
     advised = re.search(r"Try --lr (\S+)[.]$", finding.advice)
     if advised is None:
         assert ratio < 0.5 and rate >= highest and "--lr" not in finding.advice
@@ -337,8 +338,8 @@ def with_classes(counts: Mapping[str, int]) -> RunConfig:
     return PLAN.changed("facts", class_names=tuple(counts), class_counts=dict(counts))
 
 
-def names_of(history: History) -> list[str]:
-    return [finding.name for finding in checks.findings(history)]
+def codes_of(history: History) -> list[str]:
+    return [finding.code for finding in checks.findings(history)]
 
 
 UNEQUAL = with_classes({"a": 254, "b": 504, "c": 271, "d": 822})
@@ -350,18 +351,18 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
     for losses in ([1.297, 1.235, 1.219], [1.309, 1.243, 1.239], [1.293, 1.232, 1.212]):
         history = epochs_of(losses, UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.002)
         (finding,) = checks.findings(history)
-        assert finding.name == "degradation without vanishing"
+        assert finding.code == "degradation-without-vanishing"
         assert "all val images get the same prediction" in finding.evidence and "is 0.002 of that" in finding.evidence
     late = epochs_of(
         [3.53, 2.21, 1.48], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert names_of(late) == [] and "Too early" in checks.describe_healthy(late)  # it is still improving
+    assert codes_of(late) == [] and "Too early" in checks.describe_healthy(late)  # it is still improving
     stays = epochs_of(
         [1.31, 1.243, 1.239], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert names_of(stays) == ["degradation without vanishing"]
+    assert codes_of(stays) == ["degradation-without-vanishing"]
     blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
-    assert names_of(blind) == [] and "Too early" in checks.describe_healthy(blind)
+    assert codes_of(blind) == [] and "Too early" in checks.describe_healthy(blind)
     single = epochs_of(
         [1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
     )
@@ -369,34 +370,34 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
     learns = epochs_of(
         [1.35, 1.2, 1.0], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert names_of(learns) == [] and "Healthy" in checks.describe_healthy(learns)
+    assert codes_of(learns) == [] and "Healthy" in checks.describe_healthy(learns)
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
     plan = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
     history = epochs_of(losses, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
-    assert names_of(history) == [] and checks.describe_healthy(history).startswith("Too early to say")
+    assert codes_of(history) == [] and checks.describe_healthy(history).startswith("Too early to say")
     stuck = epochs_of([4.65] * 30, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
-    assert names_of(stuck) == ["degradation without vanishing"]
+    assert codes_of(stuck) == ["degradation-without-vanishing"]
 
 
 def test_large_updates_of_a_slowly_improving_run_are_no_finding() -> None:
     many = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
-    assert names_of(epochs_of([4.7, 4.3, 3.9], many, RunState.FINISHED, ratio=0.18)) == []
+    assert codes_of(epochs_of([4.7, 4.3, 3.9], many, RunState.FINISHED, ratio=0.18)) == []
     rare = with_classes({"a": 95, "b": 5})
-    assert names_of(epochs_of([0.25, 0.18, 0.13], rare, RunState.FINISHED, ratio=0.18)) == []
-    assert names_of(epochs_of([1.5, 0.22, 0.19], rare, RunState.FINISHED, ratio=0.18)) == ["learning rate too high"]
+    assert codes_of(epochs_of([0.25, 0.18, 0.13], rare, RunState.FINISHED, ratio=0.18)) == []
+    assert codes_of(epochs_of([1.5, 0.22, 0.19], rare, RunState.FINISHED, ratio=0.18)) == ["learning-rate-too-high"]
 
 
 def test_loss_far_above_the_uniform_loss_is_found_after_one_epoch() -> None:
     """Large updates and a high loss on train and on val are enough; on one of the two alone they are not."""
-    assert names_of(epochs_of([2.25], PLAN)) == ["learning rate too high"]
-    assert names_of(epochs_of([2.15], PLAN)) == names_of(epochs_of([2.25], PLAN, ratio=0.02)) == []
+    assert codes_of(epochs_of([2.25], PLAN)) == ["learning-rate-too-high"]
+    assert codes_of(epochs_of([2.15], PLAN)) == codes_of(epochs_of([2.25], PLAN, ratio=0.02)) == []
     bad_on_val = epochs_of([2.15], PLAN)
     bad_on_val.epochs = [bad_on_val.epochs[0].model_copy(update={"val": split_score(1e9)})]
-    assert names_of(bad_on_val) == []
-    assert names_of(epochs_of([2.25, 2.0, 0.3], PLAN, RunState.FINISHED)) == []
+    assert codes_of(bad_on_val) == []
+    assert codes_of(epochs_of([2.25, 2.0, 0.3], PLAN, RunState.FINISHED)) == []
 
 
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
@@ -412,7 +413,7 @@ def test_learning_rate_in_warmup_is_not_too_low() -> None:
         history.add(step_line(50 * epoch, 1.1, epoch=epoch, lr={"head": 0.002}))
         history.add(snapshot_line(50 * epoch, epoch, update_ratio={"conv1": 2e-5, "fc": 2e-5}))
         history.add(epoch_with(50 * epoch, epoch, 1.1))
-    assert names_of(history) == []
+    assert codes_of(history) == []
     assert [update for *_, update in history.updates()] == pytest.approx([1e-4, 1e-4])
 
 
@@ -421,45 +422,45 @@ def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
     history, noticed = History(plan), set[str]()
     history.add(probe_line(loss=6.2))
     (line,) = checks.finding_lines(history, noticed, 0)
-    assert isinstance(line, FindingLine) and line.name == "exploding gradients" and noticed == {"exploding gradients"}
+    assert isinstance(line, FindingLine) and line.code == "exploding-gradients" and noticed == {"exploding-gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
         history.add(epoch_with(50 * epoch, epoch, loss))
     history.add(probe_line(150, 3, loss=0.5))
     assert checks.finding_lines(history, noticed, 150) == []  # it may come back
     history.state = RunState.FINISHED
     (withdrawn,) = checks.finding_lines(history, noticed, 150)
-    assert isinstance(withdrawn, WithdrawnLine) and (withdrawn.name, withdrawn.step) == ("exploding gradients", 150)
+    assert isinstance(withdrawn, WithdrawnLine) and (withdrawn.code, withdrawn.step) == ("exploding-gradients", 150)
     assert checks.unhealthy_findings(history) == []
     history.state = RunState.DIVERGED  # a finding that another cause hides is checked all the same
-    lines = checks.finding_lines(history, {"exploding gradients"}, 150)
-    assert [(line.name, line.kind) for line in lines] == [
-        ("learning rate too high", "finding"), ("exploding gradients", "withdrawn"),
+    lines = checks.finding_lines(history, {"exploding-gradients"}, 150)
+    assert [(line.code, line.kind) for line in lines] == [
+        ("learning-rate-too-high", "finding"), ("exploding-gradients", "withdrawn"),
     ]  # fmt: skip
     still = History(plan, state=RunState.FINISHED, probes=[history.probes[0], probe_line(150, 3, loss=50.0)])
     still.epochs = history.epochs
-    assert names_of(still) == ["exploding gradients"]
+    assert codes_of(still) == ["exploding-gradients"]
 
 
 def test_hidden_findings_are_not_withdrawn() -> None:
     unstable = epochs_of([9.0, 9.0, 9.0], PLAN.changed("network", norm="none"), RunState.FINISHED)
     unstable.probes = [probe_line(loss=6.2), probe_line(150, 3, loss=50.0)]
-    lines = checks.finding_lines(unstable, {"learning rate too high", "dead filters"}, 150)
-    assert [(line.name, line.kind) for line in lines] == [
-        ("exploding gradients", "finding"), ("dead filters", "withdrawn"),
+    lines = checks.finding_lines(unstable, {"learning-rate-too-high", "dead-filters"}, 150)
+    assert [(line.code, line.kind) for line in lines] == [
+        ("exploding-gradients", "finding"), ("dead-filters", "withdrawn"),
     ]  # fmt: skip
     stuck = epochs_of([1.1, 1.1, 1.1], PLAN, RunState.FINISHED, ratio=1e-3)
     faded = partial(probe_line, loss=1.1, block_gradient_norm={"layer1.0": 1e-7, "layer4.1": 0.1})
-    for share, name in ((0.0, "vanishing gradients"), (0.95, "dead filters")):
+    for share, code in ((0.0, "vanishing-gradients"), (0.95, "dead-filters")):
         stuck.probes = [faded(0, 0, dead_channels={"layer2": share}), faded(150, 3, dead_channels={"layer2": share})]
-        assert names_of(stuck) == [name]
-        lines = checks.finding_lines(stuck, {"vanishing gradients"}, 150)
+        assert codes_of(stuck) == [code]
+        lines = checks.finding_lines(stuck, {"vanishing-gradients"}, 150)
         assert not any(isinstance(line, WithdrawnLine) for line in lines)
 
 
 def test_improving_run_has_no_finding() -> None:
-    assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
+    assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning-rate-too-high"]
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
-    assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, RunState.FINISHED))] != []
+    assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, RunState.FINISHED))] != []
     assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, RunState.FINISHED)) == []
     assert checks.describe_healthy(epochs_of([2.0], PLAN)).startswith("Too early to say")
     assert checks.describe_healthy(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
@@ -471,11 +472,11 @@ def test_prior_entropy_is_that_of_the_class_frequencies() -> None:
     assert History(PLAN).prior_entropy == pytest.approx(math.log(3))
 
 
-@pytest.mark.parametrize(("ratio", "name"), [(1e-2, None), (1e-4, "vanishing gradients"), (1e5, "exploding gradients")])
-def test_gradient_ratio_compares_the_first_with_the_last_block(ratio: float, name: str | None) -> None:
+@pytest.mark.parametrize(("ratio", "code"), [(1e-2, None), (1e-4, "vanishing-gradients"), (1e5, "exploding-gradients")])
+def test_gradient_ratio_compares_the_first_with_the_last_block(ratio: float, code: str | None) -> None:
     history = History(PLAN)
     flow = {"layer1.0": 0.1 * ratio, "layer2.0": 0.05, "layer4.1": 0.1}
     history.add(probe_line(loss=1.1, block_gradient_norm=flow))
     findings = checks.findings(history)
-    assert [finding.name for finding in findings] == ([name] if name else [])
+    assert [finding.code for finding in findings] == ([code] if code else [])
     assert not findings or (findings[0].layer == "layer1.0" and findings[0].value == pytest.approx(ratio))

@@ -64,7 +64,7 @@ def test_sentences_agree_with_the_table() -> None:
     assert "by a factor of 10^-1.4 before training and a factor of 10^2.2 after it" in after
     assert "vanishes with and without shortcuts" in shortcut_sentence((1e-9, 1e-9), (1e-9, 1e-9))
     assert "With shortcuts the gradient vanishes before" in shortcut_sentence((1e-9, 1e-9), (0.1, 0.1))
-    exploding = shortcut_sentence((1.0, 1.0), (0.1, 0.1), "exploding gradients")
+    exploding = shortcut_sentence((1.0, 1.0), (0.1, 0.1), "exploding-gradients")
     assert "The network with shortcuts has exploding gradients" in exploding
     assert "The network with shortcuts did not finish training" in shortcut_sentence((1.0, math.nan), (0.1, 0.1))
 
@@ -149,8 +149,9 @@ def test_health_of_a_cell_is_that_of_its_run(
     runs = {(run.plan.network.shortcut, run.plan.network.norm): run.folder for run in runs_in(Path(summary.folder))}
     for cell in summary.cells:
         (run,) = diagnosis.diagnose(runs[cell.shortcut, cell.norm])
-        assert cell.findings == [finding.name for finding in run.findings]
-        assert cell.health == (", ".join(cell.findings) or run.healthy.partition(":")[0].lower())
+        assert cell.findings == [finding.code for finding in run.findings]
+        names = ", ".join(finding.name for finding in run.findings)
+        assert cell.health == (names or run.healthy.partition(":")[0].lower())
     assert health in {cell.health for cell in summary.cells}
     assert sum(line.endswith(health) for line in summary.sentences) >= 1
 

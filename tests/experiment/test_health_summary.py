@@ -36,9 +36,16 @@ class Listener(NullReporter):
         self.sentences.append(sentence)
 
 
+def make_finding(code: str) -> Finding:
+    return Finding(
+        code=code, name=code, layer="", epoch=1, value=None, threshold=0.0, evidence=f"It is {code}.", meaning="",
+        advice="", unhealthy=True,
+    )  # fmt: skip
+
+
 def make_record(seed: int, *names: str) -> RunRecord:
     run = RunRecord(Path("run"), RunConfig().changed("seeding", seed=seed), f"hash {seed}")
-    vars(run)["unhealthy_findings"] = [Finding(name, "", 1, None, 0.0, f"It is {name}.", "", "") for name in names]
+    vars(run)["unhealthy_findings"] = [make_finding(name) for name in names]
     return run
 
 
@@ -64,7 +71,7 @@ def test_finding_that_no_longer_holds_at_the_end_is_not_reported(tmp_path: Path)
     runner.run_new(resolve_settings({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, NullReporter())
     (folder,) = tmp_path.iterdir()
     with Journal(folder / "metrics.jsonl") as journal:
-        journal.append(Finding("learning rate too high", "", 1, 1.0, 0.5, "It was.", "", "").line(3))
+        journal.append(make_finding("learning-rate-too-high").line(3))
     (run,) = runs_in(tmp_path)
     assert run.unhealthy_findings == [] and diagnose(folder)[0].healthy
     assert HealthSummary().new_finding_sentences(run_role("a"), run) == []
@@ -163,8 +170,8 @@ def test_study_reports_the_findings_of_its_arms(
         engine.close()
     runs = list(runs_in(folder))
     unhealthy = [run for run in runs if run.unhealthy_findings]
-    assert {(run.arm, run.unhealthy_findings[0].name) for run in unhealthy} == {
-        ("scratch,lr=1e-7", "learning rate too low")
+    assert {(run.arm, run.unhealthy_findings[0].code) for run in unhealthy} == {
+        ("scratch,lr=1e-7", "learning-rate-too-low")
     }
     assert len(unhealthy) == 2 and len(runs) == 4
     reported = [sentence for sentence in reporter.sentences if "earning rate too low" in sentence]
@@ -176,7 +183,7 @@ def test_study_reports_the_findings_of_its_arms(
     summary = f"Learning rate too low in 2 of 2 runs of {unhealthy[0].arm}. Run `headstart diagnose {folder}`"
     assert reported[1].startswith(summary)
     tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]
-    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning rate too low/text_summary"]
+    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning-rate-too-low/text_summary"]
 
     again = Listener()
     study.run_study(folder, LocalEngine(NullReporter()), again)  # everything is done

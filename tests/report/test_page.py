@@ -33,7 +33,8 @@ from headstart.diagnostics.history import History
 from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
-from headstart.report import cost, curves, health, heatmaps, histograms, page, sections
+from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page
+from headstart.report.inputs import COLOR_COUNT, PageInputs, StudyInputs, arm_colors
 from headstart.report.photos import Gallery, Photo
 from headstart.report.series import PlottedRun, load_run, mean_and_band, with_unique_names
 from headstart.report.svg import charts, labels
@@ -223,9 +224,9 @@ def test_names_in_wide_characters_stay_in_the_chart(name: str) -> None:
 @needs_browser
 def test_right_to_left_name_does_not_reorder_its_sentence() -> None:
     names = "\u05d7\u05d5\u05dc\u05e6\u05d4", "\u0642\u0645\u064a\u0635"
-    gallery = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
-                      [Photo(key="", true=0, predicted=1, confidence=0.5, src="")], {})  # fmt: skip
-    sentences = [page._pair_words(gallery.pairs[0]), gallery.tile(0).text]
+    shown = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
+                    [Photo(key="", true=0, predicted=1, confidence=0.5, src="")], {})  # fmt: skip
+    sentences = [gallery._pair_words(shown.pairs[0]), shown.tile(0).text]
     script = """words => [...document.querySelectorAll("p")].map((p, at) => words[at].map(word => {
         const range = document.createRange(), from = p.textContent.indexOf(word);
         range.setStart(p.firstChild, from); range.setEnd(p.firstChild, from + word.length);
@@ -317,10 +318,18 @@ def verdict_on(runs: list[PlottedRun], chosen: str) -> Verdict:
     return verdict(results, selected=chosen, n=max(map(len, arms.values())), budget="10ep")
 
 
-def learning_section(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> sections.Section:
+def runs_inputs(runs: list[PlottedRun]) -> PageInputs:
+    return PageInputs(Path(), runs, dict.fromkeys((run.arm for run in runs), 0))
+
+
+def study_inputs(of: Verdict, runs: list[PlottedRun] | None = None) -> StudyInputs:
+    return StudyInputs(Path(), runs or [], arm_colors([arm.name for arm in of.arms], of.selected), of)
+
+
+def learning_section(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> layout.Section:
     runs = [plotted_run(arm, seed, accuracies) for arm, curves_of_arm in (("imagenet", fast), ("scratch", slow))
             for seed, accuracies in enumerate(curves_of_arm)]  # fmt: skip
-    return curves.learning_section(runs, verdict_on(runs, chosen), {"imagenet": 1, "scratch": 0})
+    return curves.learning_section(study_inputs(verdict_on(runs, chosen), runs))
 
 
 def test_mean_and_title_use_all_epochs_if_one_run_ends_early() -> None:
@@ -357,7 +366,7 @@ def test_title_of_the_curves_states_the_lead_of_the_selected_arm(
 def test_title_of_the_curves_names_the_epoch_with_fewer_arms() -> None:
     means = {"imagenet": [0.6] * 10, "scratch": [0.9] * 5, "imagenet+frozen": [0.5] * 10}
     runs = [plotted_run(arm, 0, mean) for arm, mean in means.items()]
-    title = curves.learning_section(runs, verdict_on(runs, "imagenet"), dict.fromkeys(means, 0)).finding
+    title = curves.learning_section(study_inputs(verdict_on(runs, "imagenet"), runs)).finding
     assert title.endswith("is ahead on val in 5 of 10 epochs (from epoch 6 on against fewer arms)")
 
 
@@ -393,19 +402,16 @@ def test_health_title_counts_the_runs_that_are_long_enough(long: int, short: int
     runs = [plotted_run("a", seed, [0.9] * (5 if seed < long else 1)) for seed in range(long + short)]
     for run in runs[long:]:
         run.history.epochs[0] = run.history.epochs[0].model_copy(update={"step": 10})
-    assert health.health_section(runs).finding == words
+    assert health.health_section(runs_inputs(runs)).finding == words
 
 
 def test_layer_distances_use_the_runs_of_the_verdict() -> None:
     conditions = [("10ep", 1.0, 0.5), ("1ep", 1.0, 0.1), ("10ep", 0.1, 0.2)]
     runs = [with_probes(plotted_run("scratch", seed, [0.5] * 2, budget=budget, fraction=share), [{}, {}], distance)
             for seed in range(2) for budget, share, distance in conditions]  # fmt: skip
-    verdict_runs = [
-        run for arm_runs in sections.group_by_arm(runs, verdict_on(runs, "scratch")).values() for run in arm_runs
-    ]
-    section = health.distance_section(verdict_runs, {"scratch": 0})
+    section = health.distance_section(study_inputs(verdict_on(runs, "scratch"), runs))
     assert section is not None and [row[2] for row in section.figures[0].rows] == ["50", "100"]
-    standalone = health.distance_section(runs, {"scratch": 0})  # without a verdict each condition has its own line
+    standalone = health.distance_section(runs_inputs(runs))  # without a verdict each condition has its own line
     assert standalone is not None
     assert {(row[0], row[2]) for row in standalone.figures[0].rows if row[1] == "conv1"} == {
         (f"scratch, {length}, {share} % of the labels", distance)
@@ -416,22 +422,23 @@ def test_layer_distances_use_the_runs_of_the_verdict() -> None:
 def test_layers_of_two_networks_have_no_common_mean() -> None:
     runs = [with_probes(plotted_run("scratch", 0, [0.5] * 2, network=network), [{}, {}], distance)
             for network, distance in (("resnet18", 0.5), ("resnet34", 0.1))]  # fmt: skip
-    section = health.distance_section(runs, {"scratch": 0})
+    section = health.distance_section(runs_inputs(runs))
     assert section is not None
     assert {(row[0], row[2]) for row in section.figures[0].rows if row[1] == "conv1"} == {
         ("scratch, resnet18", "50"), ("scratch, resnet34", "10"),
     }  # fmt: skip
     runs = [with_probes(plotted_run("scratch", 0, [0.5] * 2), [{}, {}], distance) for distance in (0.5, 0.1)]
     runs[1].history.probes[-1].distance_from_init["layer9"] = 0.1  # the same name of the network, but other layers
-    assert health.distance_section(runs, {"scratch": 0}) is None
+    assert health.distance_section(runs_inputs(runs)) is None
 
 
 def shades(chart: object) -> list[str]:
     return re.findall(r'class="cell (\w+)"', str(chart))
 
 
-def gradient_figure(*flows: dict[str, float | None]) -> sections.Figure:
-    (figure,) = health.health_section([with_probes(plotted_run("a", 0, [0.9] * 2), list(flows))]).figures
+def gradient_figure(*flows: dict[str, float | None]) -> layout.Figure:
+    run = with_probes(plotted_run("a", 0, [0.9] * 2), list(flows))
+    (figure,) = health.health_section(runs_inputs([run])).figures
     return figure
 
 
@@ -489,9 +496,9 @@ def test_ridges_have_one_scale_and_all_snapshots() -> None:
 
 
 def test_selected_arm_is_blue_and_scratch_gray() -> None:
-    color = sections.arm_colors(["scratch", "a", "b", "scratch@adam"], "b")
+    color = arm_colors(["scratch", "a", "b", "scratch@adam"], "b")
     assert color == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
-    assert max(sections.arm_colors([f"arm{i}" for i in range(20)], "arm3").values()) < sections.COLOR_COUNT
+    assert max(arm_colors([f"arm{i}" for i in range(20)], "arm3").values()) < COLOR_COUNT
 
 
 @pytest.fixture(scope="module")
@@ -593,8 +600,7 @@ def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -
     verdict = read_verdict(study_folder)
     first, *others = verdict.arms
     diverged = changed(first, seeds=[changed(run, seconds=0.0) for run in first.seeds])
-    color = sections.arm_colors([arm.name for arm in verdict.arms], verdict.selected)
-    section = cost.cost_section([], changed(verdict, arms=[diverged, *others]), color)
+    section = cost.cost_section(study_inputs(changed(verdict, arms=[diverged, *others])))
     assert section.finding.startswith("A run of scratch, with adam is the cheapest")
 
 
@@ -636,9 +642,8 @@ def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> 
 
 def test_cost_has_minutes_images_and_utilization(study_folder: Path) -> None:
     verdict = read_verdict(study_folder)
-    color = sections.arm_colors([arm.name for arm in verdict.arms], verdict.selected)
     runs = [load_run(read_run(plan.parent)) for plan in sorted(study_folder.glob("*/plan.json"))]
-    section = cost.cost_section(runs, verdict, color)
+    section = cost.cost_section(study_inputs(verdict, runs))
     assert [figure.choice for figure in section.figures] == ["minutes", "images", "MFU"]
     for row, arm in zip(section.figures[0].rows, verdict.arms, strict=True):
         arm_runs = [run for run in runs if run.arm == arm.name]
@@ -676,7 +681,7 @@ def verdict_with_two_searches(groups: tuple[str, ...]) -> Verdict:
 @pytest.mark.parametrize("groups", [("shared",), ("seed 0", "seed 1")])
 def test_every_search_has_a_heat_map(groups: tuple[str, ...]) -> None:
     verdict = verdict_with_two_searches(groups)
-    section = heatmaps.searched_rates_section(verdict)
+    section = heatmaps.searched_rates_section(study_inputs(verdict))
     assert section is not None and section.finding == "The best rate of scratch is at the edge of the grid"
     expected = [f"{budget}{'' if group == 'shared' else f', {group}'}" for budget in ("2 epochs", "1 epoch")
               for group in groups]  # fmt: skip
@@ -702,17 +707,18 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_page_has_every_variant_budget_and_share(grid: Path) -> None:
     verdict = read_verdict(grid)
+    inputs = study_inputs(verdict)
     text = (grid / "report.html").read_text(encoding="utf-8")
     runs = [path.parent.name for path in grid.glob("*/plan.json")]
     assert len(runs) == 8 and all(run in text for run in runs)
     loaded = with_unique_names([load_run(read_run(grid / run)) for run in runs])
     assert len({run.name for run in loaded}) == 8 and any("50 % of the labels" in run.name for run in loaded)
-    section = heatmaps.compared_rates_section(verdict)
+    section = heatmaps.compared_rates_section(inputs)
     assert section is not None and section.figures[0].header[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm.test:.1f}" for arm in verdict.arms] == list(section.figures[0].rows[0][1:])
-    color = sections.arm_colors([arm.name for arm in verdict.arms], verdict.selected)
-    assert [section.anchor for section in sections.condition_sections(verdict, color)] == ["labels", "budgets"]
-    assert curves.target_section([], verdict, color) is None and heatmaps.searched_rates_section(verdict) is None
+    shown = re.findall(r'<section id="([a-z]+)"', text)
+    assert [name for name in shown if name in ("labels", "budgets", "grid", "target")] == ["labels", "budgets", "grid"]
+    assert curves.target_section(inputs) is None and heatmaps.searched_rates_section(inputs) is None
     assert "balanced accuracy" in text and "Undecided." in text
     assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
@@ -814,7 +820,7 @@ def test_median_time_has_the_number_of_seeds_that_reached_the_target() -> None:
     for name, reached, median in (("scratch", 5, 9.0), ("imagenet", 3, 7.0)):
         times = times_to_target(TimeToTarget(median=median, reached=reached, n=5))
         arms.append(arm_result(name, to_target=times))
-    section = curves.target_section([], verdict(arms, target=0.9, n=5), {"scratch": 0, "imagenet": 1})
+    section = curves.target_section(study_inputs(verdict(arms, target=0.9, n=5)))
     assert section is not None
     words = "Imagenet, fine-tuned reaches 90 % first, after 7 epochs (median; reached on 3 of 5 seeds)"
     assert section.finding == words
@@ -848,7 +854,7 @@ def test_standalone_runs_have_a_heat_map_of_optimizers_and_rates(study_folder: P
         expected.setdefault((recipe["optimizer"], f"{recipe['lr']:g}"), []).append(100 * best)
     assert {"sgd", "adam"} == {optimizer for optimizer, _ in expected} and len({rate for _, rate in expected}) > 1
     runs = [load_run(run) for run in runs_at(tmp_path)]
-    section = heatmaps.standalone_rates_section(runs)
+    section = heatmaps.standalone_rates_section(runs_inputs(runs))
     assert section is not None
     cells = {(row, rate): (value, count) for row, rate, value, count in section.figures[0].rows}
     assert cells == {
@@ -860,7 +866,7 @@ def test_standalone_runs_have_a_heat_map_of_optimizers_and_rates(study_folder: P
     assert section.finding.endswith(f" the highest val accuracy, {highest:.1f} %")
     text = page.write_page(tmp_path).read_text(encoding="utf-8")
     assert section.finding in text.replace("\u00a0", " ") and f"<summary>All runs ({len(runs)})" in text
-    assert heatmaps.standalone_rates_section(runs[:1]) is None
+    assert heatmaps.standalone_rates_section(runs_inputs(runs[:1])) is None
 
 
 @pytest.mark.parametrize(

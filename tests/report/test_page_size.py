@@ -187,7 +187,7 @@ def test_histograms_fit_the_size_limit(limit: int, name: str) -> None:
     runs = [series.PlottedRun(RunStub(run), run, str(index // 4), HISTORY, snapshots=snapshots)
             for index, run in enumerate(names)]  # fmt: skip
     shown = histograms.fit_histograms(runs, max_bytes=limit)
-    assert len(htmlsafe_json_dumps(shown.to_json())) <= max(limit, 2)
+    assert len(htmlsafe_json_dumps(shown.data["snapshots"])) <= max(limit, 2)
     counts = {len(layer.steps) for run in shown.runs for layer in (*run.weights.values(), *run.gradients.values())}
     assert len(counts) <= 1 and all(histograms.MIN_SNAPSHOTS <= count <= histograms.MAX_SNAPSHOTS for count in counts)
     assert len(shown.runs) == 8 or (len(shown.runs) <= 2 and shown.omitted)

@@ -14,6 +14,7 @@ from headstart.config.run_config import RunConfig
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
 from headstart.report import health, series
+from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, lifecycle, runner
@@ -90,7 +91,7 @@ def test_each_head_equals_the_head_trained_alone(
             elif line.kind == "freeze_check":
                 assert line == other
             elif line.kind == "finding":
-                assert (line.name, line.step, line.epoch) == (other.name, other.step, other.epoch)
+                assert (line.code, line.step, line.epoch) == (other.code, other.step, other.epoch)
         with (
             np.load(folder / "artifacts" / "predictions.npz") as actual_file,
             np.load(alone / "artifacts" / "predictions.npz") as expected_file,
@@ -107,10 +108,10 @@ def test_batched_heads_have_the_findings_of_diagnose(start: str, tmp_path: Path)
     folders = train_batched(heads, tmp_path)
     records = [read_lines(folder / "metrics.jsonl") for folder in folders]
     findings = [[line for line in lines if isinstance(line, FindingLine)] for lines in records]
-    assert [[line.name for line in lines] for lines in findings] == [
+    assert [[line.code for line in lines] for lines in findings] == [
         [],
-        ["learning rate too low"],
-        ["learning rate too high"],
+        ["learning-rate-too-low"],
+        ["learning-rate-too-high"],
     ]
     # the end of the second epoch, the first with a check of the rate
     assert [line.step for line in findings[1]] == [32]
@@ -119,7 +120,7 @@ def test_batched_heads_have_the_findings_of_diagnose(start: str, tmp_path: Path)
         expected = [finding.to_json() for finding in diagnosed.findings if finding.unhealthy]
         assert [{name: getattr(line, name) for name in expected[0]} for line in lines if expected] == expected
         texts = [(tag, step) for tag, step, _, plugin, _ in points(folder) if plugin == "text" and "finding" in tag]
-        assert texts == [(f"finding/{line.name}/text_summary", line.step) for line in lines]
+        assert texts == [(f"finding/{line.code}/text_summary", line.step) for line in lines]
 
 
 def test_diagnosis_of_a_head_explains_missing_block_gradients(start: str, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_diagnosis_of_a_head_explains_missing_block_gradients(start: str, tmp_pa
         f"and {last:.2g} at step {snapshots[-1].step}"
     )
     assert sentence in "\n".join(diagnosis.describe_diagnoses(diagnosis.diagnose(folder)))
-    section = health.health_section([series.load_run(read_run(folder))])
+    section = health.health_section(PageInputs(folder, [series.load_run(read_run(folder))], {}))
     assert not section.figures and [note.partition(", seed 0: ")[2] for note in section.notes] == [f"{sentence}."]
 
 

@@ -1,22 +1,24 @@
-"""A finding on a run's health."""
+"""Results of health checks: what a check returns, and the finding that is reported."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from pydantic import Field, computed_field
 
 from headstart.diagnostics.history import History
-from headstart.storage.schemas.metrics import FindingLine, ProbeLine
+from headstart.diagnostics.registry import HealthCheck
+from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.metrics import FindingCode, FindingLine, ProbeLine
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One finding: `value` against `threshold`, at `layer` in `epoch`.
+class CheckResult:
+    """What a check found: `value` against `threshold`, at `layer` in `epoch`.
 
     `value` is None where it is not finite, or nothing was measured.
     """
 
-    name: str
     layer: str
     epoch: int
     value: float | None
@@ -25,24 +27,32 @@ class Finding:
     meaning: str
     advice: str
 
-    @property
-    def unhealthy(self) -> bool:
-        """False for a note on what the user asked for, such as frozen layers."""
-        return self.name != "frozen by design"
 
+class Finding(Schema):
+    """One finding: the result of a check, with the check's identity."""
+
+    code: FindingCode
+    name: str = Field(description="name in texts")
+    layer: str
+    epoch: int
+    value: float | None = Field(description="null if not finite or not measured")
+    threshold: float
+    evidence: str
+    meaning: str
+    advice: str
+    unhealthy: bool = Field(description="false for a note on what the user asked for, such as frozen layers")
+
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def sentence(self) -> str:
         """Evidence, meaning and advice in one paragraph."""
         return " ".join(part for part in (self.evidence, self.meaning, self.advice) if part)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the finding as `headstart diagnose --json` prints it."""
-        return {**asdict(self), "unhealthy": self.unhealthy, "sentence": self.sentence}
-
     def line(self, step: int) -> FindingLine:
         """Return the finding as a line of the record after `step` updates."""
         return FindingLine(
             step=step,
+            code=self.code,
             name=self.name,
             layer=self.layer,
             epoch=self.epoch,
@@ -54,6 +64,22 @@ class Finding:
             unhealthy=self.unhealthy,
             sentence=self.sentence,
         )
+
+
+def make_finding(code: str, check: HealthCheck, result: CheckResult) -> Finding:
+    """Return the finding of a check from its result."""
+    return Finding(
+        code=code,
+        name=check.name,
+        layer=result.layer,
+        epoch=result.epoch,
+        value=result.value,
+        threshold=result.threshold,
+        evidence=result.evidence,
+        meaning=result.meaning,
+        advice=result.advice,
+        unhealthy=check.unhealthy,
+    )
 
 
 def restoring_flags(history: History) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from statistics import median
 
 from headstart.config.run_config import RecipeConfig
-from headstart.diagnostics.finding import Finding, restoring_flags
+from headstart.diagnostics.finding import CheckResult, restoring_flags
 from headstart.diagnostics.gradients import dead, first_to_last_ratio
 from headstart.diagnostics.history import History
 from headstart.optim.registry import OPTIMIZERS
@@ -25,7 +25,7 @@ MIN_GRADIENT_RATIO = 0.1  # first block over last: below it, small updates are n
 LR_STEP_TOLERANCE_DECADES = 0.25  # excess that is not corrected: a tenth of the rate is tried before a hundredth
 
 
-def too_high(history: History) -> Finding | None:
+def too_high(history: History) -> CheckResult | None:
     """Return a finding if steps make the loss infinite, or are large and make little progress."""
     diverged = history.state is RunState.DIVERGED
     updates = history.updates()
@@ -54,8 +54,8 @@ def too_high(history: History) -> Finding | None:
             f"after {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f} (predicting the "
             f"class frequencies gives {history.prior_entropy:.2f})."
         )
-    return Finding(
-        "learning rate too high", layer, epoch, largest if updates else None, MAX_UPDATE_RATIO, " ".join(evidence),
+    return CheckResult(
+        layer, epoch, largest if updates else None, MAX_UPDATE_RATIO, " ".join(evidence),
         "Steps are so large that they undo what earlier steps have learned.",
         f"Try --lr {min(recipe.lr / divisor, _max_advised_lr(recipe)):g}.",
     )  # fmt: skip
@@ -79,10 +79,10 @@ def _does_harm(history: History, *, large: bool) -> bool:
     return bad_first_epoch or dead_filters or stuck
 
 
-def too_low(history: History) -> Finding | None:
+def too_low(history: History) -> CheckResult | None:
     """Return a finding if updates are too small to learn, unless vanishing gradients are the cause."""
     updates = history.updates()
-    if not updates or not history.has_had_time or history.last_loss < MAX_STUCK_LOSS_RATIO * history.prior_entropy:
+    if not updates or history.last_loss < MAX_STUCK_LOSS_RATIO * history.prior_entropy:
         return None
     usual = median(update for _, _, update in updates)
     ratio = first_to_last_ratio(history.probes[-1]) if history.probes else None
@@ -97,8 +97,8 @@ def too_low(history: History) -> Finding | None:
         f"{format_share(TYPICAL_UPDATE_RATIO)}; the loss was {history.first_loss:.2f} at the first step and is "
         f"{history.last_loss:.2f} after {pluralize(len(history.epochs), 'epoch')}."
     )
-    return Finding(
-        "learning rate too low", layer, epoch, usual, MIN_UPDATE_RATIO, evidence,
+    return CheckResult(
+        layer, epoch, usual, MIN_UPDATE_RATIO, evidence,
         "The weights hardly change.", _raise_advice(recipe, min(factor, 1000)),
     )  # fmt: skip
 
@@ -121,7 +121,3 @@ def _raise_advice(recipe: RecipeConfig, factor: float) -> str:
 def _one_digit(value: float) -> str:
     """Return a large number rounded to one digit."""
     return f"{float(f'{value:.1g}'):,.0f}"
-
-
-def _optimizer_label(recipe: RecipeConfig) -> str:
-    return OPTIMIZERS[recipe.optimizer].label

@@ -22,6 +22,7 @@ from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
 from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
+from headstart.diagnostics.registry import HEALTH_CHECKS, finding_name
 from headstart.experiment.ablation_grid import DEPTHS, NORMS, SHORTCUTS
 from headstart.storage import journal
 from headstart.storage.schemas.ablation import AblationCell, AblationEffect, AblationResult
@@ -46,7 +47,7 @@ class FactorialCell:
         norm: `batch` or `none`.
         correct: [seeds, images] of 0 and 1.
         gradient_ratios: |∂L/∂h| behind the first block over that behind the last, before and after training.
-        findings: Names of the findings in any of its runs.
+        findings: Codes of the findings in any of its runs.
         no_finding: Health of runs without findings: healthy, or too early to say.
     """
 
@@ -61,7 +62,7 @@ class FactorialCell:
     @property
     def health(self) -> str:
         """Findings in any of its runs, or the health of runs without findings."""
-        return ", ".join(self.findings) or self.no_finding
+        return ", ".join(map(finding_name, self.findings)) or self.no_finding
 
     @property
     def accuracy(self) -> float:
@@ -71,8 +72,8 @@ class FactorialCell:
     @property
     def failure(self) -> str:
         """Why there are no gradients after training to compare, as a predicate; "" if there are."""
-        if "exploding gradients" in self.findings:
-            return "has exploding gradients"
+        if not_comparable := [code for code in self.findings if not HEALTH_CHECKS[code].gradients_comparable]:
+            return f"has {finding_name(not_comparable[0])}"
         return "" if all(map(math.isfinite, self.gradient_ratios)) else "did not finish training"
 
     @property
@@ -90,11 +91,11 @@ def read_cell(runs: Sequence[RunRecord]) -> FactorialCell:
     ended = [history for history in histories if history.state is RunState.FINISHED and len(history.probes) > 1]
     ratios = [first_to_last_ratio(history.probes[-1]) for history in ended]
     after = _geometric_mean(ratios) if len(ratios) == len(runs) else math.nan
-    names = [finding.name for history in histories for finding in findings(history)]
+    codes = [finding.code for history in histories for finding in findings(history)]
     correct = np.array([run.predictions(run.evaluation_split).correct for run in runs])
     no_finding = TOO_EARLY if TOO_EARLY in [history.status for history in histories] else HEALTHY
     return FactorialCell(network.network, network.shortcut, network.norm, correct, (before, after),
-                         tuple(dict.fromkeys(names)), no_finding)  # fmt: skip
+                         tuple(dict.fromkeys(codes)), no_finding)  # fmt: skip
 
 
 def _geometric_mean(values: Sequence[float | None]) -> float:

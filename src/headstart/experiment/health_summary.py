@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
+from headstart.diagnostics.registry import finding_name
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import capitalize, pluralize
 
@@ -19,7 +20,7 @@ class HealthSummary:
     def __init__(self) -> None:
         """Start without runs."""
         self._runs: dict[str, set[str]] = defaultdict(set)  # variant -> hashes
-        self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's name) -> hashes
+        self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's code) -> hashes
         self._reported: set[tuple[str, str]] = set()
 
     def add(self, role: RunRole, run: RunRecord) -> None:
@@ -27,14 +28,14 @@ class HealthSummary:
         if role.stage is not Stage.SEARCH:
             self._runs[role.variant].add(run.hash)
             for finding in run.unhealthy_findings:
-                self._unhealthy[role.variant, finding.name].add(run.hash)
+                self._unhealthy[role.variant, finding.code].add(run.hash)
 
     def new_finding_sentences(self, role: RunRole, run: RunRecord) -> list[str]:
         """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
         self.add(role, run)
         sentences = []
         for finding in run.unhealthy_findings if role.stage is not Stage.SEARCH else ():
-            key = (role.variant, finding.name)
+            key = (role.variant, finding.code)
             if key not in self._reported:
                 self._reported.add(key)
                 sentences.append(f"{capitalize(finding.name)} in {role.variant}, seed {run.seed}: {finding.sentence}")
@@ -47,8 +48,8 @@ class HealthSummary:
             folder: Folder of the study, named in the sentences.
         """
         return [
-            f"{capitalize(name)} in {len(hashes)} of {pluralize(len(self._runs[variant]), 'run')} of {variant}. "
-            f"Run `headstart diagnose {folder}` for details."
-            for (variant, name), hashes in self._unhealthy.items()
-            if len(hashes) > 1 or (variant, name) not in self._reported
+            f"{capitalize(finding_name(code))} in {len(hashes)} of {pluralize(len(self._runs[variant]), 'run')} of "
+            f"{variant}. Run `headstart diagnose {folder}` for details."
+            for (variant, code), hashes in self._unhealthy.items()
+            if len(hashes) > 1 or (variant, code) not in self._reported
         ]

@@ -1,29 +1,17 @@
-"""What the page of a study, or of runs outside a study, says."""
+"""The head of the page of a study, or of runs outside a study: its title, main result and key figures."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from headstart.analysis.headline import headline_contrast
-from headstart.analysis.wording import arm_words, length_words, splits
-from headstart.report.cost import cost_section, time_span
-from headstart.report.curves import learning_section, standalone_section, target_section
-from headstart.report.health import distance_section, health_section, rates_section
-from headstart.report.heatmaps import compared_rates_section, searched_rates_section, standalone_rates_section
-from headstart.report.provenance import train_command
-from headstart.report.sections import (
-    Figure,
-    Section,
-    arm_colors,
-    arms_section,
-    condition_sections,
-    difference_figure,
-    group_by_arm,
-)
+from headstart.analysis.wording import arm_words, splits
+from headstart.report.cost import time_span
+from headstart.report.inputs import PageInputs, StudyInputs
+from headstart.report.layout import Figure
+from headstart.report.sections import difference_figure
 from headstart.report.series import PlottedRun
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.verdict import Verdict
@@ -40,8 +28,8 @@ class KeyFigure:
 
 
 @dataclass(frozen=True)
-class PageContent:
-    """What a page says.
+class PageHead:
+    """Head of a page.
 
     Args:
         title: Title of the document.
@@ -49,17 +37,9 @@ class PageContent:
         subject: Name of the data, or of the folder.
         headline: Recommendation, or what the page shows.
         lead: Sentence after the headline, or "".
-        how: Question of the section on the protocol.
-        protocol: Its answer.
-        command_title: What `command` does.
-        command: Command that repeats or continues the study or the runs.
-        sections: Sections on the results.
-        training: Sections on the health of the training.
         difference: Figure of the headline's contrast.
         details: Sentences after `difference`.
         key_figures: Numbers at the top.
-        notes: Sentences on the protocol.
-        limits: Sentences on what the result is limited to.
     """
 
     title: str
@@ -67,89 +47,41 @@ class PageContent:
     subject: str
     headline: str
     lead: str
-    how: str
-    protocol: str
-    command_title: str
-    command: str
-    sections: Sequence[Section]
-    training: Sequence[Section]
     difference: Figure | None = None
     details: Sequence[str] = field(default_factory=tuple)
     key_figures: Sequence[KeyFigure] = field(default_factory=tuple)
-    notes: Sequence[str] = field(default_factory=tuple)
-    limits: Sequence[str] = field(default_factory=tuple)
 
 
-def study_content(folder: Path, verdict: Verdict, runs: Sequence[PlottedRun]) -> PageContent:
-    """Return the content of the page of a study with a verdict."""
-    sentences = verdict.sentences
-    color = arm_colors([arm.name for arm in verdict.arms], verdict.selected)
-    sections = [
-        arms_section(verdict, color),
-        learning_section(runs, verdict, color),
-        target_section(runs, verdict, color),
-        *condition_sections(verdict, color),
-        compared_rates_section(verdict),
-        searched_rates_section(verdict),
-        cost_section(runs, verdict, color),
-        rates_section(runs, color),
-    ]
-    verdict_runs = list(chain(*group_by_arm(runs, verdict).values()))
-    seeds = f"{verdict.n} paired seeds" if verdict.n > 1 else "one seed"
-    return PageContent(
+def page_head(inputs: PageInputs) -> PageHead:
+    """Return the head of the page of a study with a verdict, or of runs without one."""
+    return _study_head(inputs) if isinstance(inputs, StudyInputs) else _runs_head(inputs)
+
+
+def _study_head(inputs: StudyInputs) -> PageHead:
+    verdict, sentences = inputs.verdict, inputs.verdict.sentences
+    return PageHead(
         title=f"{sentences.headline} | headstart report",
         kind="Study of",
         subject=Path(verdict.source).name,
         headline=sentences.headline,
         lead=sentences.evidence,
-        how="How was the study done?",
-        protocol=f"{len(verdict.arms)} arms, {seeds}, {length_words(verdict.budget)}",
-        command_title="Repeat the study",
-        command=f"headstart compare --study {shlex.quote(str(folder / 'study.toml'))}",
-        sections=_drop_missing(sections),
-        training=_drop_missing([health_section(runs), distance_section(verdict_runs, color)]),
-        difference=difference_figure(verdict, color),
+        difference=difference_figure(verdict, inputs.color),
         details=sentences.details,
         key_figures=_key_figures(verdict),
-        notes=sentences.notes,
-        limits=[sentences.limits],
     )
 
 
-def standalone_content(folder: Path, runs: Sequence[PlottedRun]) -> PageContent:
-    """Return the content of the page of runs without a verdict."""
-    color = arm_colors(list(dict.fromkeys(run.arm for run in runs)), "")
+def _runs_head(inputs: PageInputs) -> PageHead:
+    folder, runs = inputs.folder, inputs.runs
     headline, lead = f"{len(runs)} runs outside a study, without a verdict", ""
-    if unfinished := (folder / "study.toml").exists():
+    if inputs.is_study:
         headline = f"{pluralize(len(runs), 'run')} of a study without a verdict yet"
         lead = "The verdict follows when all runs have ended. The command below continues the study."
     elif len(runs) == 1:
         headline, lead = _outcome_words(runs[0]), "One run."
     if studies := len(list(folder.glob("*/study.toml"))):
         lead += f" Not on this page: {studies} {'study' if studies == 1 else 'studies'} in the same folder."
-    command_title, command = "Repeat this page", f"headstart report {shlex.quote(str(folder))}"
-    if unfinished:
-        command_title, command = "Continue the study", f"headstart resume {shlex.quote(str(folder))}"
-    elif len(runs) == 1 and (train := train_command(runs[0].run.folder)):
-        command_title, command = "Repeat the run", train
-    sections = [standalone_section(runs, color), standalone_rates_section(runs), rates_section(runs, color)]
-    return PageContent(
-        title=f"{folder.name} | headstart report",
-        kind="Runs in",
-        subject=folder.name,
-        headline=f"{headline}.",
-        lead=lead,
-        how="How was the study done?" if unfinished else "How were these runs made?",
-        protocol="As declared in study.toml" if unfinished else "The settings are in plan.json of each run",
-        command_title=command_title,
-        command=command,
-        sections=_drop_missing(sections),
-        training=_drop_missing([health_section(runs), distance_section(runs, color)]),
-    )
-
-
-def _drop_missing(sections: Sequence[Section | None]) -> list[Section]:
-    return [section for section in sections if section is not None]
+    return PageHead(f"{folder.name} | headstart report", "Runs in", folder.name, f"{headline}.", lead)
 
 
 def _outcome_words(run: PlottedRun) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from headstart.analysis.wording import arm_words, evaluation_images, metric_words
-from headstart.report.sections import Figure, Section, group_by_arm
+from headstart.report.inputs import StudyInputs
+from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
-from headstart.storage.schemas.verdict import ArmResult, StudyCost, Verdict
+from headstart.storage.schemas.verdict import ArmResult, StudyCost
 from headstart.text import capitalize, pluralize
 
 COSTS = {
@@ -41,9 +42,10 @@ class MeanCost:
         return {"minutes": self.minutes, "images": self.images, "MFU": self.mfu}
 
 
-def cost_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[str, int]) -> Section:
+def cost_section(inputs: StudyInputs) -> Section:
     """Return the cost of a run of each arm in minutes, images and utilization, against its accuracy."""
-    runs_of, metric = group_by_arm(runs, verdict), metric_words(verdict)
+    verdict, runs_of = inputs.verdict, inputs.runs_by_arm
+    metric = metric_words(verdict)
     costs = {arm.name: _mean_cost(arm, runs_of[arm.name]) for arm in verdict.arms}
     accuracy = {arm.name: 100 * arm.test for arm in verdict.arms}
     # an arm that diverged immediately took no time and does not count as cheap
@@ -60,7 +62,7 @@ def cost_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[st
     figures = []
     for unit, (words, definition) in COSTS.items():
         values = {name: arm_cost.by_unit()[unit] for name, arm_cost in costs.items()}
-        dots = [(arm_words(name), color[name], max(value, 1e-4), accuracy[name])
+        dots = [(arm_words(name), inputs.color[name], max(value, 1e-4), accuracy[name])
                 for name, value in values.items() if not math.isnan(value)]  # fmt: skip
         if dots:
             label = f"{capitalize(metric)} over {words}"
@@ -70,9 +72,9 @@ def cost_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[st
             caption += " The search is not included." if verdict.cost.search.runs else ""
             figures.append(Figure(chart, caption, header, table, unit))
     notes = _stage_notes(verdict.cost)
-    if any(run.run.plan.arm.tuning == "frozen" for run in runs):
+    if any(run.run.plan.arm.tuning == "frozen" for run in inputs.runs):
         notes.append(CACHED_FEATURES_NOTE)
-    return Section("cost", "What does it cost?", finding, figures, notes)
+    return Section(finding, figures, notes)
 
 
 def _mean_cost(arm: ArmResult, runs: Sequence[PlottedRun]) -> MeanCost:

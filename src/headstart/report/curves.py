@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from headstart.analysis.sentences import median_words
 from headstart.analysis.wording import arm_words, metric_words, splits
 from headstart.metrics.registry import DEFAULT_METRIC
-from headstart.report.sections import Figure, Section, group_by_arm, legend_entries
+from headstart.report.inputs import PageInputs, StudyInputs
+from headstart.report.layout import Figure, Section, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.storage.schemas.verdict import TimesToTarget, Verdict
+from headstart.storage.schemas.verdict import TimesToTarget
 from headstart.text import capitalize, join_list, pluralize
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
@@ -18,15 +19,17 @@ MAX_NAMED_LINES = 12  # standalone runs whose lines all have a name
 MAX_TABLE_ROWS = 1000  # epochs in the table of standalone runs
 
 
-def learning_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[str, int]) -> Section:
+def learning_section(inputs: StudyInputs) -> Section:
     """Return the accuracy on the selection split during training, over epochs, images and seconds."""
-    runs_of = group_by_arm(runs, verdict)
+    verdict, runs_of = inputs.verdict, inputs.runs_by_arm
     (selection, evaluation), metric = splits(verdict), metric_words(verdict)
     figures = []
     target = 100 * verdict.target if verdict.target else None
     lines = f"Thin: each seed. Thick: the mean of {verdict.n}, with its pointwise 95 % t interval."
     lines = "Thick: the only seed." if verdict.n == 1 else lines + _early_end_words(runs_of)
-    caption = f"{lines} The epoch is selected on {_selection_images(runs, selection)}; the verdict uses {evaluation}."
+    caption = (
+        f"{lines} The epoch is selected on {_selection_images(inputs.runs, selection)}; the verdict uses {evaluation}."
+    )
     means: dict[str, list[float]] = {}
     for unit, words in UNITS.items():
         series, table = [], []
@@ -34,7 +37,7 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mappin
             paths = [run.curve(unit, verdict.metric) for run in arm_runs]
             mean, band = mean_and_band(paths)
             means[arm] = [y for _, y in mean]
-            series.append(charts.Series(arm_words(arm), color[arm], paths, mean, band))
+            series.append(charts.Series(arm_words(arm), inputs.color[arm], paths, mean, band))
             table += [[arm_words(arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > index for path in paths))]
                       for index, (x, y) in enumerate(mean)]  # fmt: skip
         chart = charts.curves(
@@ -44,7 +47,7 @@ def learning_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mappin
         header = ["arm", words, f"{selection}, %", "runs"]
         figures.append(Figure(chart, caption, header, table, words, legend_entries(series)))
     finding = f"{capitalize(arm_words(verdict.selected))} {_lead_words(means, verdict.selected, selection)}"
-    return Section("curves", "How does accuracy develop during training?", finding, figures)
+    return Section(finding, figures)
 
 
 def _selection_images(runs: Sequence[PlottedRun], selection: str) -> str:
@@ -91,8 +94,9 @@ def _lead_words(means: Mapping[str, Sequence[float]], selected: str, selection: 
     return f"is ahead on {selection}{share}{until}"
 
 
-def standalone_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Section:
+def standalone_section(inputs: PageInputs) -> Section:
     """Return the val accuracy of runs outside a study, one line per run."""
+    runs, color = inputs.runs, inputs.color
     figures = []
     all_named = len(runs) <= MAX_NAMED_LINES
     all_epochs = sum(len(run.epochs) for run in runs) <= MAX_TABLE_ROWS
@@ -120,7 +124,7 @@ def standalone_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> 
         finding = best_epoch_words(runs[0])
     if not any(run.epochs for run in runs):
         finding, figures = "No run has finished an epoch", []
-    return Section("curves", "How does accuracy develop during training?", finding, figures)
+    return Section(finding, figures)
 
 
 def best_epoch_words(run: PlottedRun) -> str:
@@ -129,24 +133,25 @@ def best_epoch_words(run: PlottedRun) -> str:
     return f"Epoch {epoch:g} of {len(run.epochs)} has the highest val accuracy, {best:.1f} %"
 
 
-def target_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[str, int]) -> Section | None:
+def target_section(inputs: StudyInputs) -> Section | None:
     """Return when runs reached the target on the selection split; None without a target.
 
     Runs that never reached it are shown where they ended.
     """
+    verdict = inputs.verdict
     times = {arm.name: arm.to_target for arm in verdict.arms if arm.to_target is not None}
     if not times:
         return None
     figures = []
     percent = f"{100 * verdict.target:.3g} %"
-    images = _selection_images(runs, splits(verdict)[0])
+    images = _selection_images(inputs.runs, splits(verdict)[0])
     for unit, words in UNITS.items():
         rows, table = [], []
         for arm in verdict.arms:
             reached = [run.to_target.by_unit()[unit] for run in arm.seeds if run.to_target]
             censored = [run.by_unit()[unit] for run in arm.seeds if not run.to_target]
             median = times[arm.name].by_unit()[unit].median
-            rows.append(charts.EventRow(arm_words(arm.name), color[arm.name], reached, censored, median))
+            rows.append(charts.EventRow(arm_words(arm.name), inputs.color[arm.name], reached, censored, median))
             table.append([arm_words(arm.name), "not reached" if median is None else f"{median:g}",
                           f"{len(reached)} of {len(arm.seeds)}"])  # fmt: skip
         chart = charts.events(rows, x=words, label=f"{words} to {percent} on {splits(verdict)[0]}")
@@ -155,7 +160,7 @@ def target_section(runs: Sequence[PlottedRun], verdict: Verdict, color: Mapping[
             "reached the target. Open: ended before it. Bar: the median of all."
         )
         figures.append(Figure(chart, caption, ["arm", f"median {words}", "reached"], table, words))
-    return Section("target", "How soon is the target reached?", _target_words(times, percent), figures)
+    return Section(_target_words(times, percent), figures)
 
 
 def _target_words(times_of: Mapping[str, TimesToTarget], percent: str) -> str:

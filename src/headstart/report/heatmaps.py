@@ -14,7 +14,8 @@ from headstart.analysis.wording import (
     words_of_arm,
 )
 from headstart.config.arm_spec import parse_arm_name
-from headstart.report.sections import Figure, Section
+from headstart.report.inputs import PageInputs, StudyInputs
+from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.storage.schemas.study import TrialScores
@@ -22,9 +23,9 @@ from headstart.storage.schemas.verdict import ArmResult, Verdict
 from headstart.text import capitalize, join_list, pluralize
 
 
-def searched_rates_section(verdict: Verdict) -> Section | None:
+def searched_rates_section(inputs: StudyInputs) -> Section | None:
     """Return a heat map for each budget and seed group of the learning-rate search; None without a search."""
-    search = verdict.search
+    verdict, search = inputs.verdict, inputs.verdict.search
     if search is None:
         return None
     figures = []
@@ -43,7 +44,7 @@ def searched_rates_section(verdict: Verdict) -> Section | None:
         best, where = ("best rate of", "is at the edge") if len(names) == 1 else ("best rates of", "are at an edge")
         finding = f"The {best} {join_list(map(arm_words, names))} {where} of the grid"
         finding += f" in {len(at_edge)} searches" if len(at_edge) > len(names) else ""
-    return Section("grid", "Were the learning rates comparable?", finding, figures)
+    return Section(finding, figures)
 
 
 def _search_figure(
@@ -87,8 +88,9 @@ def _search_text(mean: float | None, result: TrialScores | None) -> str:
     return f"({100 * result.rung:.0f})" if result and result.rung >= 0 else "×"
 
 
-def compared_rates_section(verdict: Verdict) -> Section | None:
+def compared_rates_section(inputs: StudyInputs) -> Section | None:
     """Return all variants of a study that compares learning rates; None for other studies."""
+    verdict = inputs.verdict
     if not verdict.grid_rows:
         return None
     split, metric = splits(verdict)[0], metric_words(verdict)
@@ -115,14 +117,15 @@ def compared_rates_section(verdict: Verdict) -> Section | None:
     )
     chart = charts.heat_map(grid, label=finding, columns="learning rate")
     table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]
-    return Section("grid", "Which learning rate?", finding, [Figure(chart, caption, ["", *grid.columns], table)])
+    return Section(finding, [Figure(chart, caption, ["", *grid.columns], table)])
 
 
-def standalone_rates_section(runs: Sequence[PlottedRun]) -> Section | None:
+def standalone_rates_section(inputs: PageInputs) -> Section | None:
     """Return the best val accuracy of standalone runs by optimizer and learning rate.
 
     Rows also have the arm if it varies. None if optimizer and learning rate are the same in all runs.
     """
+    runs = inputs.runs
     arms = {_start_words(run) for run in runs}
     cells: dict[str, dict[float, list[float]]] = {}
     for run in runs:
@@ -155,7 +158,7 @@ def standalone_rates_section(runs: Sequence[PlottedRun]) -> Section | None:
              for row, by_rate in cells.items()
              for rate, accuracies in sorted(by_rate.items(), reverse=True)]  # fmt: skip
     figure = Figure(chart, caption, ["", "learning rate", "val, %", "runs"], table)
-    return Section("grid", "Which optimizer and learning rate?", finding, [figure])
+    return Section(finding, [figure])
 
 
 def _start_words(run: PlottedRun) -> str:

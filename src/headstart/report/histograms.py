@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from headstart.report.inputs import PageInputs
+from headstart.report.layout import SectionContent
 from headstart.report.series import PlottedRun
 from headstart.report.svg.charts import subsample
+from headstart.storage.files import JsonData
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.metrics import Histogram, SnapshotLine
 
@@ -47,7 +50,7 @@ class RunHistograms(Schema):
 
 
 @dataclass(frozen=True)
-class HistogramPanel:
+class HistogramPanel(SectionContent):
     """Histograms on the page.
 
     Args:
@@ -55,12 +58,21 @@ class HistogramPanel:
         omitted: Sentence on the runs without histograms, or "".
     """
 
+    template = "histograms.html"
+
     runs: Sequence[RunHistograms]
     omitted: str = ""
 
-    def to_json(self) -> list[Any]:
-        """Return the histograms as JSON data for the page."""
-        return [run.to_json() for run in self.runs]
+    @property
+    def data(self) -> Mapping[str, JsonData]:
+        """The histograms, for the script that draws them."""
+        return {"snapshots": [run.to_json() for run in self.runs]}
+
+
+def histograms_section(inputs: PageInputs, max_bytes: int) -> HistogramPanel | None:
+    """Return the histograms that fit in `max_bytes`; None if no run has histograms."""
+    panel = fit_histograms(inputs.runs, inputs.preferred_runs, min(MAX_HISTOGRAM_BYTES, max_bytes))
+    return panel if panel.runs or panel.omitted else None
 
 
 def fit_histograms(
@@ -81,7 +93,9 @@ def fit_histograms(
     runs = sorted((run for run in runs if run.snapshots), key=lambda run: run.run.folder.name != preferred)
     count = _fitting_snapshots(runs, max_bytes)
     if count >= min(ENOUGH_SNAPSHOTS, max((len(run.snapshots) for run in runs), default=0)):
-        return HistogramPanel([_histograms(run, count) for run in runs])
+        return HistogramPanel(
+            "Each layer of each run, from the first step to the last", [_histograms(run, count) for run in runs]
+        )
     selected = _one_per_arm(runs, first)
     while selected and not (count := _fitting_snapshots(selected, max_bytes)):
         selected.pop()
@@ -91,7 +105,8 @@ def fit_histograms(
     omitted = (
         f"This page has the histograms of {shown}. Those of all {len(runs)} runs are in their records, for TensorBoard."
     )
-    return HistogramPanel([_histograms(run, count) for run in selected], omitted)
+    finding = "Each layer of some runs, from the first step to the last"
+    return HistogramPanel(finding, [_histograms(run, count) for run in selected], omitted)
 
 
 def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:

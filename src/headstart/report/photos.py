@@ -137,7 +137,9 @@ def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
         texts = 6 * (2 * len(tile.text) + len(tile.key))
         return len(tile.src) + with_map * len(tile.map) + texts + PHOTO_MARKUP_BYTES
 
-    selected: dict[str, list[int]] = {name: [] for name in ("mistakes", "least_confident", *gallery.cells)}
+    mistakes, least_confident = list[int](), list[int]()
+    in_cells: dict[str, list[int]] = {cell: [] for cell in gallery.cells}
+    selected = {"mistakes": mistakes, "least_confident": least_confident, **in_cells}
     shown = [f"{true}-{predicted}" for true, predicted in shown_cells(gallery.counts)]
     cells = {cell: gallery.cells[cell] for cell in shown if cell in gallery.cells}
     candidates = [
@@ -151,8 +153,7 @@ def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
             break
         free, max_bytes = free - needed, max_bytes - needed
         selected[name].append(number)
-    cells = {cell: selected[cell] for cell in gallery.cells}
-    fitting = replace(gallery, mistakes=selected["mistakes"], least_confident=selected["least_confident"], cells=cells)
+    fitting = replace(gallery, mistakes=mistakes, least_confident=least_confident, cells=in_cells)
     return _with_paths(fitting, shown, min(max_bytes, MAX_PATH_BYTES))
 
 

@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words, split_names, words_of_arm
 from headstart.config.arm_spec import parse_arm_name
+from headstart.config.duration import Duration
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
@@ -19,17 +21,16 @@ from headstart.errors import HeadstartError
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.files import read_json
 from headstart.storage.schemas.study import VariantInputs
 from headstart.text import join_list
 
+SettingValue = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of a plan
 RUN_HEADER = ("run", "state", "learning rate", "best epoch", "best epoch: val, %", "test, %", "folder")
 SEARCH_HEADER = ("arm", "seed", "learning rate", "length", "state", "best val, %", "folder")
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
 SEARCH_WORDS = {
     "shared": "one rate for each arm, searched on separate seeds before the comparison",
     "per-seed": "one rate for each arm and seed, searched on {selection} of the seed",
-    "off": "none: the rates are those of the plan",
 }
 
 
@@ -119,15 +120,16 @@ def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
     if "lr" in protocol.vary:
         return {"learning-rate search": "none: the study compares learning rates"}
     if not spec.searches_lr:
-        return {"learning-rate search": SEARCH_WORDS["off"]}
+        return {"learning-rate search": "none: the rates are those of the plan"}
     rows = {
         "learning-rate search": SEARCH_WORDS[protocol.search].format(selection=selection),
         "learning-rate grid": f"{join_list(f'{rate:g}' for rate in protocol.grid)}; the best "
         f"{protocol.survivors} of an arm after the rung are trained in full",
     }
-    if protocol.search == "shared":
-        rows["seeds of the search"] = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seed_range)}"
-    return rows
+    if protocol.search != "shared":
+        return rows
+    seeds = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seed_range)}"
+    return rows | {"seeds of the search": seeds}
 
 
 def _names_optimizer(spec: StudySpec) -> bool:
@@ -184,7 +186,7 @@ def train_command(folder: Path) -> str:
     """
     try:
         plan = read_plan_file(folder).plan.model_copy(update={"facts": ResolvedFacts()})
-        settings: dict[str, Any] = {}
+        settings: dict[str, SettingValue] = {}
         for names in (SETS_DEFAULTS, plan_fields()):
             defaults = resolve_settings({"source": plan.data.source, **settings}).plan
             settings |= {name: value for name in names if (value := _value(plan, name)) != _value(defaults, name)}
@@ -198,11 +200,12 @@ def train_command(folder: Path) -> str:
     return " ".join(["headstart train", shlex.quote(plan.data.source), *flags])
 
 
-def _value(plan: RunConfig, name: str) -> Any:
-    return getattr(getattr(plan, plan_fields()[name][0]), name)
+def _value(plan: RunConfig, name: str) -> SettingValue:
+    value: SettingValue = getattr(getattr(plan, plan_fields()[name][0]), name)
+    return value
 
 
-def _flag_words(value: Any) -> str:
+def _flag_words(value: SettingValue) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -230,7 +233,17 @@ def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
     }
 
 
+class _PretrainedConfig(BaseModel):
+    license: str | None = None
+
+
+class _ModelConfig(BaseModel):
+    """The part of config.json, in timm's layout, that is shown here."""
+
+    pretrained_cfg: _PretrainedConfig
+
+
 def _license(run: PlottedRun) -> str:
     """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
     config = run.run.folder / "model" / "config.json"
-    return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""
+    return _ModelConfig.model_validate_json(config.read_bytes()).pretrained_cfg.license or "" if config.exists() else ""

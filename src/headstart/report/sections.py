@@ -1,91 +1,18 @@
-"""Sections of the page about the result: difference, accuracy of the arms, and conditions.
-
-A section answers one question; its title is the answer. It holds plain values and charts, which `page.html` lays out.
-"""
+"""Sections of the page about the result: difference, accuracy of the arms, and conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-from markupsafe import Markup
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.statistics import t_interval
 from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, splits
-from headstart.report.series import PlottedRun, mean_and_band
+from headstart.report.inputs import StudyInputs
+from headstart.report.layout import Figure, Section, legend_entries
+from headstart.report.series import mean_and_band
 from headstart.report.svg import charts
 from headstart.storage.schemas.verdict import Condition, Verdict
 from headstart.text import capitalize, format_level, format_points, join_list
-
-COLOR_COUNT = 6
-GRAY, BLUE = 0, 1  # the first arm from scratch, and the selected arm
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its caption and its numbers.
-
-    Args:
-        chart: SVG markup.
-        caption: How to read the chart, and on how many runs and images it rests.
-        header: Column names of the table of numbers.
-        rows: Rows of this table.
-        choice: Name of the figure if the section has several, of which the reader selects one.
-        legend: Names and colors of the lines, for screens on which they have no names at their ends.
-    """
-
-    chart: Markup
-    caption: str
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    choice: str = ""
-    legend: Sequence[tuple[str, int]] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """One question and its answer.
-
-    Args:
-        anchor: Identifier in the page.
-        question: Question in the table of contents.
-        finding: Answer, the title of the section.
-        figures: Figures; the reader selects one by its `choice` if there are several.
-        notes: Sentences after the figures.
-        lead: Sentences before the figures.
-    """
-
-    anchor: str
-    question: str
-    finding: str
-    figures: Sequence[Figure] = field(default_factory=tuple)
-    notes: Sequence[str] = field(default_factory=tuple)
-    lead: Sequence[str] = field(default_factory=tuple)
-
-
-def legend_entries(series: Sequence[charts.Series]) -> list[tuple[str, int]]:
-    """Return the names and colors of the named lines."""
-    return [(line.name, line.color) for line in series if line.name]
-
-
-def arm_colors(arms: Sequence[str], selected: str) -> dict[str, int]:
-    """Return the color of each arm.
-
-    The first arm from scratch is gray, the arm `selected` on val is blue. The others take the remaining colors, which
-    repeat after the last of `COLOR_COUNT`.
-    """
-    color: dict[str, int] = {}
-    free = 2
-    for arm in arms:
-        if arm == selected:
-            color[arm] = BLUE
-        elif arm.startswith("scratch") and GRAY not in color.values():
-            color[arm] = GRAY
-        else:
-            color[arm] = free
-            free = free + 1 if free + 1 < COLOR_COUNT else 2
-    return color
 
 
 def difference_figure(verdict: Verdict, color: Mapping[str, int]) -> Figure | None:
@@ -112,8 +39,9 @@ def difference_figure(verdict: Verdict, color: Mapping[str, int]) -> Figure | No
     return Figure(chart, caption, ["seed", "difference in percentage points"], rows)
 
 
-def arms_section(verdict: Verdict, color: Mapping[str, int]) -> Section:
+def arms_section(inputs: StudyInputs) -> Section:
     """Return the accuracy of each arm, with all seeds."""
+    verdict, color = inputs.verdict, inputs.color
     rows, table = [], []
     for arm in sorted(verdict.arms, key=lambda arm: -arm.test):
         values = [100 * run.test for run in arm.seeds]
@@ -144,46 +72,42 @@ def arms_section(verdict: Verdict, color: Mapping[str, int]) -> Section:
         caption = "Dot: the only seed. One seed gives no interval."
     header = ["arm", "mean, %", "95 % over seeds", "seeds, %", f"{splits(verdict)[0]}, %"]
     others = [f"{text[0].upper()}{text[1:]}." for text in verdict.sentences.others]
-    return Section("arms", "How accurate is each arm?", finding, [Figure(chart, caption, header, table)], others)
+    return Section(finding, [Figure(chart, caption, header, table)], others)
 
 
-def condition_sections(verdict: Verdict, color: Mapping[str, int]) -> list[Section]:
-    """Return a section over shares of the labels and one over budgets, each if the study has several of them."""
-    conditions = verdict.all_conditions
-    metric = metric_words(verdict)
+def labels_section(inputs: StudyInputs) -> Section | None:
+    """Return the accuracy over shares of the labels; None if the study has only one share."""
+    verdict = inputs.verdict
+    by_share = [condition for condition in verdict.all_conditions if condition.budget == verdict.budget]
+    if len(by_share) < 2:
+        return None
+    xs = [float(condition.counts["train"]) for condition in by_share]
+    finding = verdict.sentences.labels or f"From {xs[0]:.0f} to {xs[-1]:.0f} training images"
+    return Section(finding, [_condition_figure(xs, by_share, inputs, "training images")])
+
+
+def budgets_section(inputs: StudyInputs) -> Section | None:
+    """Return the accuracy over budgets; None if the study has only one budget."""
+    verdict = inputs.verdict
+    by_budget = [condition for condition in verdict.all_conditions if condition.fraction == verdict.fraction]
+    if len(by_budget) < 2:
+        return None
+    images = [sum(run.images for arm in condition.arms for run in arm.seeds) for condition in by_budget]
+    runs = [sum(len(arm.seeds) for arm in condition.arms) for condition in by_budget]
+    means = [total / count for total, count in zip(images, runs, strict=True)]
+    leaders = [f"{arm_words(condition.selected)} after {length_words(condition.budget)}" for condition in by_budget]
+    finding = f"Best on {splits(verdict)[0]}: {join_list(leaders)}"
+    return Section(finding, [_condition_figure(means, by_budget, inputs, "training images of a run")])
+
+
+def _condition_figure(xs: Sequence[float], conditions: Sequence[Condition], inputs: StudyInputs, x: str) -> Figure:
+    """Return the accuracy of each arm over conditions, at `xs` on a logarithmic axis."""
+    verdict, metric = inputs.verdict, metric_words(inputs.verdict)
     caption = (
         "Thin: each seed. Thick: the mean with its pointwise 95 % t interval over seeds."
         if verdict.n > 1
         else "The only seed of each arm."
     ) + f" {capitalize(metric)} on {verdict.evaluation.images} {evaluation_images(verdict)}."
-    sections = []
-    by_share = [condition for condition in conditions if condition.budget == verdict.budget]
-    if len(by_share) > 1:
-        xs = [float(condition.counts["train"]) for condition in by_share]
-        figure = _condition_figure(xs, by_share, color, metric, "training images", caption)
-        finding = verdict.sentences.labels or f"From {xs[0]:.0f} to {xs[-1]:.0f} training images"
-        sections.append(Section("labels", "How many labels are needed?", finding, [figure]))
-    by_budget = [condition for condition in conditions if condition.fraction == verdict.fraction]
-    if len(by_budget) > 1:
-        images = [sum(run.images for arm in condition.arms for run in arm.seeds) for condition in by_budget]
-        runs = [sum(len(arm.seeds) for arm in condition.arms) for condition in by_budget]
-        means = [total / count for total, count in zip(images, runs, strict=True)]
-        figure = _condition_figure(means, by_budget, color, metric, "training images of a run", caption)
-        leaders = [f"{arm_words(condition.selected)} after {length_words(condition.budget)}" for condition in by_budget]
-        finding = f"Best on {splits(verdict)[0]}: {join_list(leaders)}"
-        sections.append(Section("budgets", "Does the result depend on the training length?", finding, [figure]))
-    return sections
-
-
-def _condition_figure(
-    xs: Sequence[float],
-    conditions: Sequence[Condition],
-    color: Mapping[str, int],
-    metric: str,
-    x: str,
-    caption: str,
-) -> Figure:
-    """Return the accuracy of each arm over conditions, at `xs` on a logarithmic axis."""
     series, table = [], []
     for name in (arm.name for arm in conditions[-1].arms):
         by_seed: dict[int, list[tuple[float, float]]] = {}
@@ -192,19 +116,9 @@ def _condition_figure(
                 by_seed.setdefault(run.seed, []).append((value, 100 * run.test))
         paths = [path for path in by_seed.values() if len(path) == len(xs)]
         mean, band = mean_and_band(paths)
-        series.append(charts.Series(arm_words(name), color[name], paths, mean, band))
+        series.append(charts.Series(arm_words(name), inputs.color[name], paths, mean, band))
         table += [[arm_words(name), f"{value:,.0f}", f"{accuracy:.1f}"] for value, accuracy in mean]
     chart = charts.curves(
         series, x=x, y=f"{metric}, %", label=f"{capitalize(metric)} over {x}", log_x=True, shares=True
     )
     return Figure(chart, caption, ["arm", x, f"{metric}, %"], table, legend=legend_entries(series))
-
-
-def group_by_arm(runs: Sequence[PlottedRun], verdict: Verdict) -> dict[str, list[PlottedRun]]:
-    """Return the runs of the verdict's condition by arm, in the declared order."""
-    of_verdict = {run.run for arm in verdict.arms for run in arm.seeds}
-    groups: dict[str, list[PlottedRun]] = {arm.name: [] for arm in verdict.arms}
-    for run in runs:
-        if run.run.folder.name in of_verdict:
-            groups[run.arm].append(run)
-    return groups

@@ -79,13 +79,13 @@ def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
     for title, group in _groups(diagnoses):
         lines.append(f"{capitalize(title)}:")
         which = partial(_which, group if len(diagnoses) > 1 else ())
-        by_name: dict[str, list[tuple[Diagnosis, Finding]]] = {}
+        by_code: dict[str, list[tuple[Diagnosis, Finding]]] = {}
         for diagnosis in group:
             for finding in diagnosis.findings:
-                by_name.setdefault(finding.name, []).append((diagnosis, finding))
-        for name, cases in by_name.items():
-            runs = [diagnosis for diagnosis, _ in cases]
-            lines.append(f"  {capitalize(name)}{which(runs)}. {cases[0][1].sentence}")
+                by_code.setdefault(finding.code, []).append((diagnosis, finding))
+        for cases in by_code.values():
+            runs, finding = [diagnosis for diagnosis, _ in cases], cases[0][1]
+            lines.append(f"  {capitalize(finding.name)}{which(runs)}. {finding.sentence}")
         if healthy := [diagnosis for diagnosis in group if diagnosis.healthy]:
             lines.append(f"  {healthy[0].healthy.removesuffix('.')}{which(healthy)}.")
     return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in lines]
@@ -115,7 +115,7 @@ def _conditions(diagnosis: Diagnosis) -> tuple[str, str, str, str]:
 
 
 def _which(group: Sequence[Diagnosis], runs: Sequence[Diagnosis]) -> str:
-    """Identify `runs` within their group: by seed, or by folder if two runs of the group share a seed; "" in no group."""
+    """Identify `runs` within their group: by seed, or by folder if two of its runs share a seed; "" in no group."""
     if not group:
         return ""
     if len({diagnosis.seed for diagnosis in group}) < len(group):

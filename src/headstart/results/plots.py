@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ from headstart.analysis import confusion
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import arm_words, splits
 from headstart.errors import UsageError
-from headstart.report import curves, heatmaps, photos, sections, series
+from headstart.report import curves, heatmaps, photos, series
 from headstart.report.health import health_section
-from headstart.report.sections import Section
+from headstart.report.inputs import StudyInputs, arm_colors
+from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.storage.schemas.result import RunResult
@@ -64,12 +65,13 @@ class Plots:
         """
         if over not in curves.UNITS:
             raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(curves.UNITS)}.")
-        section = curves.learning_section(self._runs, self._verdict, self._colors)
+        section = curves.learning_section(self._inputs(self._runs))
         return _chart(section, list(curves.UNITS).index(over))
 
     def grid(self) -> Chart:
         """Draw accuracy by arm and learning rate: the rates that were compared, or those of each search."""
-        section = heatmaps.compared_rates_section(self._verdict) or heatmaps.searched_rates_section(self._verdict)
+        inputs = self._inputs([])
+        section = heatmaps.compared_rates_section(inputs) or heatmaps.searched_rates_section(inputs)
         if section is None:
             raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
         figures = [
@@ -80,7 +82,7 @@ class Plots:
 
     def health(self) -> Chart:
         """Draw findings on the training of all runs, and the gradient norm at each block for one run of each arm."""
-        section = health_section(self._runs)
+        section = health_section(self._inputs(self._runs))
         lead, notes = (
             Markup("").join(map(Markup("<p>{}</p>").format, texts)) for texts in (section.lead, section.notes)
         )
@@ -105,7 +107,7 @@ class Plots:
             explanation += f" Shown: the most confused classes; {len(counts) - len(shown)} others are left out."
         chart = charts.heat_map(grid, label=title, columns="predicted")
         table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-        return Chart(title, _figure(sections.Figure(chart, explanation, ["", *names], table)))
+        return Chart(title, _figure(Figure(chart, explanation, ["", *names], table)))
 
     def mistakes(self) -> Chart:
         """Show the worst mistakes of the exported model, with the regions that supported its predictions (Grad-CAM).
@@ -129,9 +131,9 @@ class Plots:
         main = [run for run in runs_in(self._folder) if run.stage is Stage.MAIN]
         return series.with_unique_names([series.load_run(run) for run in main])
 
-    @property
-    def _colors(self) -> Mapping[str, int]:
-        return sections.arm_colors([arm.name for arm in self._verdict.arms], self._verdict.selected)
+    def _inputs(self, runs: Sequence[PlottedRun]) -> StudyInputs:
+        color = arm_colors([arm.name for arm in self._verdict.arms], self._verdict.selected)
+        return StudyInputs(self._folder, runs, color, self._verdict)
 
     @property
     def _exported(self) -> Path:
@@ -142,7 +144,7 @@ def _chart(section: Section, index: int) -> Chart:
     return Chart(section.finding, _figure(section.figures[index]))
 
 
-def _figure(figure: sections.Figure) -> Markup:
+def _figure(figure: Figure) -> Markup:
     return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
         figure.chart, figure.caption, _numbers(figure.header, figure.rows) if figure.rows else ""
     )

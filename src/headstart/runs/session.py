@@ -97,9 +97,9 @@ class RunSession:
         for line in journal.read_lines(self.run_logger.folder / "metrics.jsonl"):
             self._follow(line)
             if isinstance(line, FindingLine):
-                self._reported.add(line.name)
+                self._reported.add(line.code)
             elif isinstance(line, WithdrawnLine):
-                self._reported.discard(line.name)
+                self._reported.discard(line.code)
 
     def write(self, line: Line) -> None:
         """Write a line to the record, and follow it for the position and the health checks."""

@@ -90,7 +90,7 @@ class TensorBoard:
         if isinstance(line, FreezeCheckLine):
             self._add_summary(text("freeze check", line.sentence), line.step)
         elif isinstance(line, FindingLine | WithdrawnLine):
-            self._add_summary(text(f"finding/{line.name}", line.sentence), line.step)
+            self._add_summary(text(f"finding/{line.code}", line.sentence), line.step)
         elif isinstance(line, EndLine):
             self._add_summary(self._success)  # until then the status in TensorBoard's table of runs is unknown
 

@@ -9,6 +9,9 @@ from pydantic import Field, TypeAdapter
 from headstart.storage.schemas.base import Schema
 
 LayerValues = dict[str, float | None]  # by layer; None is a value that is not finite
+FindingCode = Annotated[
+    str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", description="identifier, which does not change")
+]  # a key of `headstart.diagnostics.registry.HEALTH_CHECKS`
 
 
 class BeginLine(Schema):
@@ -85,7 +88,8 @@ class FindingLine(Schema):
 
     kind: Literal["finding"] = "finding"
     step: int = Field(description="number of updates done")
-    name: str = Field(description="name of the finding")
+    code: FindingCode
+    name: str = Field(description="name in texts")
     layer: str = Field(description="name of the layer or block; empty if it is about none")
     epoch: int = Field(description="epoch of the value; 0 before the first step")
     value: float | None = Field(description="the measured value; null if not finite or not measured")
@@ -102,7 +106,8 @@ class WithdrawnLine(Schema):
 
     kind: Literal["withdrawn"] = "withdrawn"
     step: int = Field(description="number of updates done")
-    name: str = Field(description="name of the finding")
+    code: FindingCode
+    name: str = Field(description="name in texts")
     sentence: str = Field(description="the withdrawal in words")
 
 
