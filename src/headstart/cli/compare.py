@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, app
 from headstart.cli.options import switch, with_study_flags
 from headstart.cli.render import print_study
-from headstart.config.start_spec import START_FORMS, require_start
+from headstart.config.registry.starts import SOURCE_START, STARTS
+from headstart.config.start_spec import require_start, start_form, start_forms
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import require_listener, validate_engine_name
 from headstart.errors import UsageError
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 _ARM_HELP = (
     "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. "
-    f"START: {', '.join(START_FORMS)}, source:DATA (trained on DATA first). "
+    f"START: {', '.join(start_forms())}. "
+    f"The weights of {start_form(SOURCE_START)} are trained on {STARTS[SOURCE_START].argument} first. "
     "TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH."
 )
 
@@ -108,10 +110,7 @@ def _require_inputs(spec: StudySpec) -> None:
     require_source(spec.plan.data.source)
     for variant in spec.variants:
         start = variant.plan(spec.plan).arm.start
-        if start.startswith("source:"):
-            require_source(start.removeprefix("source:"))
-        else:
-            require_start(start)
+        require_start(start, in_study=True)
 
 
 def _parse_vary(text: str) -> tuple[str, list[str]]:

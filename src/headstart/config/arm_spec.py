@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from headstart.config.run_config import ArmConfig
-from headstart.config.start_spec import absolute_start, short_start, start_path, start_problem
+from headstart.config.start_spec import absolute_start, inner_start, short_start, start_path, start_problem, start_row
 from headstart.optim.registry import OPTIMIZERS
 from headstart.text import suggestion
 
@@ -38,7 +38,7 @@ def parse_arm(text: str) -> dict[str, str]:
             settings["tuning"] = last
         elif _HEAD.fullmatch(last) and "head" not in settings:
             settings["head"] = last
-        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest) and not _exists_without_part(rest, before):
+        elif start_row(inner_start(rest)).argument.is_path and not _exists_without_part(rest, before):
             break  # part of a path
         else:
             hint = suggestion(last, ("full", "frozen", "lp-ft", "linear"))

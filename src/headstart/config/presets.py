@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from headstart.config.registry.starts import DEFAULT_START
+from headstart.config.start_spec import inner_start, start_row
 from headstart.errors import UsageError
 from headstart.text import suggestion
 
@@ -15,14 +17,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# Kinds of starts whose stem follows the settings or the user's own network; published weights have their own.
-_OWN_STEM = ("", "scratch", "file", "run", "source")
-
-
 def digits_preset(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the preset of the built-in digits, without the stem when the network or start has a stem of its own."""
-    kind = str(settings.get("start", "")).removeprefix("stats:").partition(":")[0]
-    if kind not in _OWN_STEM or str(settings.get("network", "")).startswith("timm:"):
+    start = inner_start(str(settings.get("start", DEFAULT_START)))
+    if start_row(start).published or str(settings.get("network", "")).startswith("timm:"):
         return {name: value for name, value in PRESETS["digits"].items() if name != "stem"}
     return PRESETS["digits"]
 

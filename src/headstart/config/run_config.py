@@ -16,7 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
-from headstart.config.start_spec import absolute_source, absolute_start, short_start
+from headstart.config.registry.starts import DEFAULT_START
+from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
 from headstart.optim.registry import (
     DEFAULT_OPTIMIZER,
     DEFAULT_SCHEDULE,
@@ -86,9 +87,8 @@ class ArmConfig(ConfigSection):
     """The arm: initial weights, fine-tuning mode and head."""
 
     start: str = Field(
-        "scratch",
-        description="initial weights: scratch[:kaiming|xavier|orthogonal|zero-gamma|torch], imagenet, timm:NAME, "
-        "file:PATH, run:DIR, stats:START",
+        DEFAULT_START,
+        description=f"initial weights: {describe_forms()}",
     )
     tuning: str = Field(
         "full",
@@ -250,7 +250,7 @@ class RunConfig(ConfigSection):
         for path_like in ("source", "skip_bad", "allow_outside"):  # the fingerprint covers the content
             del value["data"][path_like]
         if self.facts.weights_sha256:
-            value["arm"]["start"] = self.arm.start.partition(":")[0]
+            value["arm"]["start"] = split_start(self.arm.start)[0]
         return value
 
     @property

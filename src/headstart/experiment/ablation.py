@@ -20,9 +20,10 @@ import numpy as np
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed_interval, paired_t_interval
 from headstart.analysis.wording import length_words
+from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import FACTORIAL_FIELDS, RunConfig
-from headstart.config.start_spec import START_FORMS
+from headstart.config.start_spec import random_starts
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
@@ -46,7 +47,6 @@ NORMS, SHORTCUTS = ("batch", "none"), ("on", "off")
 EFFECT_COUNT = len(DEPTHS) * (len(NORMS) + len(SHORTCUTS))  # reported together
 EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals together hold with 95 %
 MIN_RATIO_DECADES = 1.0  # powers of ten between two gradient ratios on either side of the limit for vanishing
-RANDOM_STARTS = START_FORMS[: START_FORMS.index("imagenet")]  # random ones
 DEFAULT_EPOCHS = "3ep"
 RESUME_HINT = "Run the same command again to resume."
 ALWAYS, NEVER = "before and after training", "neither before nor after training"
@@ -115,7 +115,7 @@ def run_ablation(
 
     Args:
         source: The images.
-        settings: Settings of the runs. `start` may be one of `RANDOM_STARTS`.
+        settings: Settings of the runs. `start` may be one of `random_starts()`.
         runs: Folder in which the ablation's folder is made.
         reporter: Receives progress.
         engine_name: Name of the engine.
@@ -129,7 +129,7 @@ def run_ablation(
         DataError: The evaluation split has fewer than two images, or the images changed during the ablation.
         InterruptedRunError: A signal stopped a run, or the ablation between two runs.
     """
-    start = settings.get("start", "scratch")
+    start = settings.get("start", DEFAULT_START)
     _check_settings(settings, start, seeds)
     validate_engine_name(engine_name)
     draft = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
@@ -162,10 +162,10 @@ def _check_settings(settings: Mapping[str, Any], start: str, seeds: int) -> None
         raise UsageError(f"--seeds must be at least 1 (now {seeds}).", "Use --seeds 1 or more.")
     if fixed := [name for name in settings if name in FACTORIAL_FIELDS]:
         raise UsageError(f"--{fixed[0]} is set by the ablation for each of its networks.", "Leave it out.")
-    if start not in RANDOM_STARTS:
+    if start not in random_starts():
         raise UsageError(
             f"An ablation starts from random weights, not from {start}: pretrained weights fit only one network.",
-            f"Use --start with one of {', '.join(RANDOM_STARTS)}, or leave it out.",
+            f"Use --start with one of {', '.join(random_starts())}, or leave it out.",
         )
 
 

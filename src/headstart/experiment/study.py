@@ -19,6 +19,7 @@ from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import compute_verdict, stops_early
 from headstart.artifacts import gallery
 from headstart.config.run_config import RunConfig
+from headstart.config.start_spec import run_start
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.data.dataset import Dataset
@@ -146,7 +147,7 @@ def _resolve_variants(study: _Study) -> None:
         if source := source_of(plan):
             if source not in sources:
                 sources[source] = _train_source(study, variant.name, source)
-            plan = plan.changed("arm", start=f"run:{sources[source]}")
+            plan = plan.changed("arm", start=run_start(sources[source]))
         run = setup.resolve_run(plan, NullReporter())
         require_unchanged(study.folder, variant.name, input_fingerprints(draft, run.plan))
         study.plans[variant.name], study.datasets[variant.name] = run.plan, run.dataset
