@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from headstart.config.plan_file import PlanFile
 from headstart.errors import DataError
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.metrics import LINE, EndLine, Line
 from headstart.storage.schemas.result import RunResult
@@ -57,7 +58,8 @@ def test_docs_name_every_field_of_a_line(line: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "heading"), [(PlanFile, "plan.json"), (RunRole, "plan.json"), (RunResult, "result.json")]
+    ("schema", "heading"),
+    [(PlanFile, "plan.json"), (RunRole, "plan.json"), (ArmSpec, "plan.json"), (RunResult, "result.json")],
 )
 def test_docs_name_every_field_of_a_file(schema: type[Schema], heading: str) -> None:
     section = FORMATS.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]

@@ -26,6 +26,7 @@ from headstart.optim.registry import (
     optimizer_defaults,
     optimizers_with,
 )
+from headstart.storage.schemas.arm import ArmSpec
 
 Switch = Literal["on", "off"]
 
@@ -271,10 +272,19 @@ class RunConfig(ConfigSection):
     @property
     def arm_name(self) -> str:
         """Name of the arm, `START[+TUNING][+HEAD]@OPTIMIZER`."""
-        parts = [short_start(self.arm.start)]
-        parts += [self.arm.tuning] if self.arm.tuning != "full" else []
-        parts += [self.arm.head] if self.arm.head != "linear" else []
-        return "+".join(parts) + f"@{self.recipe.optimizer}"
+        return self.arm_spec.name
+
+    @property
+    def arm_spec(self) -> ArmSpec:
+        """The arm of a run outside a study."""
+        arm = self.arm
+        return ArmSpec(
+            start=arm.start,
+            label=short_start(arm.start),
+            tuning=arm.tuning,
+            head=arm.head,
+            optimizer=self.recipe.optimizer,
+        )
 
 
 def with_absolute_paths(plan: RunConfig) -> RunConfig:

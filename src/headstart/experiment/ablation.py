@@ -37,6 +37,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import job_protocol
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import folders, journal, locks
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import capitalize, format_points, pluralize
@@ -135,19 +136,19 @@ def run_ablation(
     draft = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
     folders.require_writable(runs)
     draft = calibration.resolve_machine(draft)
-    resolved: list[tuple[str, setup.ResolvedRun]] = []
+    resolved: list[tuple[ArmSpec, setup.ResolvedRun]] = []
     for network, norm, shortcut in product(DEPTHS, NORMS, SHORTCUTS):
-        variant = f"{start},network={network},norm={norm},shortcut={shortcut}"
-        plan = draft.changed("network", network=network, norm=norm, shortcut=shortcut)
-        resolved.append((variant, setup.resolve_run(plan, NullReporter())))
+        varied = {"network": network, "norm": norm, "shortcut": shortcut}
+        run = setup.resolve_run(draft.changed("network", **varied), NullReporter())
+        resolved.append((ArmSpec(start=start, label=start, varied=varied), run))
     _require_two_images(resolved[0][1].plan)
     folder, precision = _folder_and_precision(runs, draft, [run for _, run in resolved])
     requests: list[RunRequest] = []
-    for variant, run in resolved:
+    for arm, run in resolved:
         for seed in range(draft.seeding.seed, draft.seeding.seed + seeds):
-            plan = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
-            plan = run.dataset.with_split_counts(plan)
-            role = RunRole(variant=variant, stage=Stage.ABLATION, budget=str(plan.recipe.epochs), fraction=1.0)
+            seeded = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
+            plan = run.dataset.with_split_counts(seeded)
+            role = RunRole(arm=arm, stage=Stage.ABLATION, budget=str(plan.recipe.epochs), fraction=1.0)
             requests.append((plan, role))
     reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
     _run(folder, requests, engine_name, reporter)

@@ -24,6 +24,7 @@ from headstart.errors import DataError, HeadstartError, MissingWeightsError, Usa
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import InputFingerprints, VariantInputs
 from headstart.text import pluralize
 from headstart.training import setup
@@ -118,6 +119,11 @@ def source_of(plan: RunConfig) -> str:
     return split_start(start)[1] if start_row(start).needs_training else ""
 
 
+def source_arm(source: str) -> ArmSpec:
+    """Return what the run on a source is called: it belongs to no arm of the study."""
+    return ArmSpec(start=f"{SOURCE_START}:{source}", label=f"{SOURCE_START}:{Path(source).stem}")
+
+
 def source_plan(spec: StudySpec, source: str) -> RunConfig:
     """Return the configuration of the run on a source: from scratch, with the study's recipe."""
     plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start=DEFAULT_START)
@@ -139,6 +145,7 @@ def write_arm_inputs(
         count = sum(arm.dataset.content_hashes[i] in seen for i in arm.split.test)
         fingerprints = input_fingerprints(plan, arm.plan)
         inputs[variant.name] = VariantInputs(
+            arm=variant.arm,
             images=fingerprints.images,
             weights=fingerprints.weights,
             source_images=source_fingerprint(source.plan).source_images if source else None,

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from headstart.analysis.headline import headline_contrast
-from headstart.analysis.wording import arm_words, length_words, splits
+from headstart.analysis.wording import arm_words, length_words, named_words, splits
 from headstart.report.cost import cost_section, time_span
 from headstart.report.curves import learning_section, standalone_section, target_section
 from headstart.report.health import distance_section, health_section, rates_section
@@ -83,7 +83,7 @@ class PageContent:
 def study_content(folder: Path, verdict: Verdict, runs: Sequence[PlottedRun]) -> PageContent:
     """Return the content of the page of a study with a verdict."""
     sentences = verdict.sentences
-    color = arm_colors([arm.name for arm in verdict.arms], verdict.selected)
+    color = arm_colors([arm.spec for arm in verdict.arms], verdict.selected)
     sections = [
         arms_section(verdict, color),
         learning_section(runs, verdict, color),
@@ -118,7 +118,7 @@ def study_content(folder: Path, verdict: Verdict, runs: Sequence[PlottedRun]) ->
 
 def standalone_content(folder: Path, runs: Sequence[PlottedRun]) -> PageContent:
     """Return the content of the page of runs without a verdict."""
-    color = arm_colors(list(dict.fromkeys(run.arm for run in runs)), "")
+    color = arm_colors(list({run.arm: run.spec for run in runs}.values()), "")
     headline, lead = f"{len(runs)} runs outside a study, without a verdict", ""
     if unfinished := (folder / "study.toml").exists():
         headline = f"{pluralize(len(runs), 'run')} of a study without a verdict yet"
@@ -167,7 +167,7 @@ def _key_figures(verdict: Verdict) -> list[KeyFigure]:
     """Return the figures at the top: difference, epochs to the target, cost."""
     figures = []
     if (contrast := headline_contrast(verdict)) is not None:
-        arms = f"{arm_words(contrast.first)} against {arm_words(contrast.second)}"
+        arms = f"{named_words(verdict, contrast.first)} against {named_words(verdict, contrast.second)}"
         conditions = f"percentage points, {arms}, on {contrast.m} images"
         figures.append(KeyFigure("Difference", format_points(contrast.mean, signed=True), conditions))
     selected = verdict.arm(verdict.selected)
@@ -175,7 +175,7 @@ def _key_figures(verdict: Verdict) -> list[KeyFigure]:
         epochs = selected.to_target.epochs
         not_defined = f"{epochs.reached} of {verdict.n} runs reached it"
         value = not_defined if epochs.median is None else f"{epochs.median:g}"
-        target = f"{arm_words(selected.name)}: {100 * verdict.target:.3g} % on {splits(verdict)[0]}"
+        target = f"{arm_words(selected.spec)}: {100 * verdict.target:.3g} % on {splits(verdict)[0]}"
         runs_words = f"median of {verdict.n} seeds" if verdict.n > 1 else "one seed"
         if epochs.median is not None and epochs.reached < epochs.n:
             runs_words = f"median; reached on {epochs.reached} of {pluralize(epochs.n, 'seed')}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.wording import arm_words, length_words, split_names, words_of_arm
-from headstart.config.arm_spec import parse_arm_name
+from headstart.analysis.wording import arm_words, length_words, split_names
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
+from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
 from headstart.report.series import PlottedRun
@@ -79,12 +79,12 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
     """Return the names and values of the protocol that are set."""
     selection, evaluation = names
     protocol, recipe = spec.protocol, spec.plan.recipe
-    first, second = protocol.contrast([variant.name for variant in spec.variants])
+    first, second = protocol.contrast([variant.arm for variant in spec.variants])
     seeds = list(spec.seed_range)
     rows = {
-        "arms": join_list(dict.fromkeys(_start_words(variant.name) for variant in spec.variants)),
+        "arms": join_list(dict.fromkeys(arm_words(variant.arm.without(*protocol.vary)) for variant in spec.variants)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
-        "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
+        "primary contrast": f"{arm_words(spec.arm(first))} against {arm_words(spec.arm(second))}",
         "metric": {"balanced": "balanced accuracy: the mean accuracy of the classes"}.get(
             protocol.metric, protocol.metric
         )
@@ -97,7 +97,7 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
         "share of the training images": join_list(f"{100 * share:g} %" for share in protocol.fractions),
         **_search_rows(spec, selection),
         "length of source training": length_words(str(spec.source_epochs))
-        if any("source:" in arm for arm in protocol.arms)
+        if any(start_row(variant.arm.start).needs_training for variant in spec.variants)
         else "",
         "network": spec.plan.network.network.replace("auto", "that of the initial weights, else resnet18"),
         "recipe": f"{recipe.optimizer}{' unless the arm names another' if _names_optimizer(spec) else ''}, "
@@ -106,11 +106,6 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
         "sha256 of the declaration": spec.hash,
     }
     return [(name, value) for name, value in rows.items() if value]
-
-
-def _start_words(variant: str) -> str:
-    """Return the arm of a variant in words, without what the study varies."""
-    return words_of_arm(replace(parse_arm_name(variant), varied=()))
 
 
 def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
@@ -131,7 +126,7 @@ def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
 
 
 def _names_optimizer(spec: StudySpec) -> bool:
-    return any("optimizer" in variant.changes for variant in spec.variants)
+    return any("optimizer" in variant.arm.settings for variant in spec.variants)
 
 
 def _range_words(values: Sequence[int]) -> str:
@@ -166,7 +161,7 @@ def _search_row(run: RunRecord, place: str) -> list[str]:
     rung = "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
     accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
-        arm_words(run.arm),
+        arm_words(run.spec),
         str(run.seed),
         f"{run.rate:g}",
         length_words(str(run.plan.recipe.epochs)),

@@ -12,9 +12,11 @@ from markupsafe import Markup
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.statistics import t_interval
-from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, splits
+from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, named_words, splits
+from headstart.config.start_spec import start_row
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Condition, Verdict
 from headstart.text import capitalize, format_level, format_points, join_list
 
@@ -69,8 +71,8 @@ def legend_entries(series: Sequence[charts.Series]) -> list[tuple[str, int]]:
     return [(line.name, line.color) for line in series if line.name]
 
 
-def arm_colors(arms: Sequence[str], selected: str) -> dict[str, int]:
-    """Return the color of each arm.
+def arm_colors(arms: Sequence[ArmSpec], selected: str) -> dict[str, int]:
+    """Return the color of each arm, by name.
 
     The first arm from scratch is gray, the arm `selected` on val is blue. The others take the remaining colors, which
     repeat after the last of `COLOR_COUNT`.
@@ -78,12 +80,12 @@ def arm_colors(arms: Sequence[str], selected: str) -> dict[str, int]:
     color: dict[str, int] = {}
     free = 2
     for arm in arms:
-        if arm == selected:
-            color[arm] = BLUE
-        elif arm.startswith("scratch") and GRAY not in color.values():
-            color[arm] = GRAY
+        if arm.name == selected:
+            color[arm.name] = BLUE
+        elif start_row(arm.start).from_scratch and GRAY not in color.values():
+            color[arm.name] = GRAY
         else:
-            color[arm] = free
+            color[arm.name] = free
             free = free + 1 if free + 1 < COLOR_COUNT else 2
     return color
 
@@ -98,7 +100,7 @@ def difference_figure(verdict: Verdict, color: Mapping[str, int]) -> Figure | No
     differences = [100 * (first[seed] - second[seed]) for seed in sorted(first)]
     mean, low, high = (100 * value for value in (contrast.mean, contrast.low, contrast.high))
     row = charts.IntervalRow("", color[contrast.first], mean, low, high, differences)
-    words = f"{arm_words(contrast.first)} minus {arm_words(contrast.second)}"
+    words = f"{named_words(verdict, contrast.first)} minus {named_words(verdict, contrast.second)}"
     limits = f"from {format_points(contrast.low)} to {format_points(contrast.high)}"
     label = f"{words}: {format_points(contrast.mean, signed=True)} percentage points, {limits}"
     margin = 100 * verdict.margin
@@ -123,10 +125,10 @@ def arms_section(verdict: Verdict, color: Mapping[str, int]) -> Section:
         low, high = max(low, 0.0), min(high, 100.0)  # accuracies are within 0 to 100 %
         interval = f"{low:.1f} to {high:.1f}" if several else "–"
         rows.append(
-            charts.IntervalRow(arm_words(arm.name), color[arm.name], mean, low, high, values,
+            charts.IntervalRow(arm_words(arm.spec), color[arm.name], mean, low, high, values,
                                arm.name == verdict.selected)
         )  # fmt: skip
-        table.append([arm_words(arm.name), f"{mean:.1f}", interval,
+        table.append([arm_words(arm.spec), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm.val:.1f}"])  # fmt: skip
     best, worst = rows[0], rows[-1]
     images, metric = f"{verdict.evaluation.images} {evaluation_images(verdict)}", metric_words(verdict)
@@ -169,7 +171,10 @@ def condition_sections(verdict: Verdict, color: Mapping[str, int]) -> list[Secti
         runs = [sum(len(arm.seeds) for arm in condition.arms) for condition in by_budget]
         means = [total / count for total, count in zip(images, runs, strict=True)]
         figure = _condition_figure(means, by_budget, color, metric, "training images of a run", caption)
-        leaders = [f"{arm_words(condition.selected)} after {length_words(condition.budget)}" for condition in by_budget]
+        leaders = [
+            f"{named_words(condition, condition.selected)} after {length_words(condition.budget)}"
+            for condition in by_budget
+        ]
         finding = f"Best on {splits(verdict)[0]}: {join_list(leaders)}"
         sections.append(Section("budgets", "Does the result depend on the training length?", finding, [figure]))
     return sections
@@ -192,8 +197,8 @@ def _condition_figure(
                 by_seed.setdefault(run.seed, []).append((value, 100 * run.test))
         paths = [path for path in by_seed.values() if len(path) == len(xs)]
         mean, band = mean_and_band(paths)
-        series.append(charts.Series(arm_words(name), color[name], paths, mean, band))
-        table += [[arm_words(name), f"{value:,.0f}", f"{accuracy:.1f}"] for value, accuracy in mean]
+        series.append(charts.Series(named_words(conditions[-1], name), color[name], paths, mean, band))
+        table += [[named_words(conditions[-1], name), f"{value:,.0f}", f"{accuracy:.1f}"] for value, accuracy in mean]
     chart = charts.curves(
         series, x=x, y=f"{metric}, %", label=f"{capitalize(metric)} over {x}", log_x=True, shares=True
     )

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.base import Schema
 
 
@@ -21,12 +22,17 @@ class Stage(StrEnum):
 class RunRole(Schema):
     """Role of a run in its study, written beside the plan."""
 
-    variant: str
+    arm: ArmSpec
     stage: Stage
     budget: str
     fraction: float
     rung: int | None = Field(None, description="epochs after which a trial of the search may pause")
     blind: bool = Field(False, description="the run serves model selection only and is not evaluated on test")
+
+    @property
+    def variant(self) -> str:
+        """Name of the arm."""
+        return self.arm.name
 
 
 class TrialScores(Schema):
@@ -51,13 +57,14 @@ class InputFingerprints(Schema):
     """Fingerprints of what a variant reads."""
 
     images: str | None = Field(None, description="fingerprint of the images")
-    weights: str | None = Field(None, description="sha256 of the weights; null with a `source:` start")
-    source_images: str | None = Field(None, description="fingerprint of the images of a `source:` start")
+    weights: str | None = Field(None, description="sha256 of the weights; null if the study trains them")
+    source_images: str | None = Field(None, description="fingerprint of the images that the study trains them on")
 
 
 class VariantInputs(InputFingerprints):
     """Inputs of a variant when the study began."""
 
+    arm: ArmSpec
     declared: str = Field(description="splits that the data has declared")
     overlaps: list[str]
     known_classes: list[str] = Field(description="class names that the weights were trained on too")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from headstart.storage.files import SCHEMA_VERSION
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import SearchResults
@@ -70,7 +71,8 @@ class SeedResult(RunLength):
 class ArmResult(Schema):
     """One arm over all seeds."""
 
-    name: str
+    name: str = Field(description="rendered from `spec`; other parts of the verdict refer to the arm by it")
+    spec: ArmSpec
     val: float = Field(description="mean over seeds")
     test: float = Field(description="mean over seeds")
     test_sd: float | None = Field(description="standard deviation over seeds; null with one seed")
@@ -180,6 +182,10 @@ class Condition(Schema):
             if arm.name == name:
                 return arm
         raise KeyError(name)
+
+    def spec(self, name: str) -> ArmSpec:
+        """Return the arm of that name. Raises KeyError for an unknown name."""
+        return self.arm(name).spec
 
 
 class LabelEquivalence(Schema):
