@@ -62,7 +62,7 @@ def _rungs(rates: int) -> float:
 
 def _arm_seconds(arm: str, epochs: float, whole: float, frozen: float) -> float:
     """Return the seconds of `epochs` of an arm; frozen arms, and the head's share of LP-FT, cost frozen epochs."""
-    tuning = parse_arm(arm).get("tuning", "full")
+    tuning = parse_arm(arm).tuning or ""
     share = {"frozen": 1.0, "lp-ft": HEAD_SHARE}.get(tuning, 0.0)
     return epochs * (share * frozen + (1 - share) * whole)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from headstart.config.plan_file import PlanFile, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.storage.files import write_json
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import (
     EpochLine,
     Evaluation,
@@ -131,8 +132,24 @@ def run_result(
     )
 
 
+def arm_spec(name: str) -> ArmSpec:
+    """Return the arm of a name, `START[+TUNING][+HEAD][@OPTIMIZER][,FIELD=VALUE…]`."""
+    arm, *varied = name.split(",")
+    values = dict(value.split("=") for value in varied)
+    start, *parts = arm.partition("@")[0].split("+")
+    heads = [part for part in parts if part.partition(":")[0] in ("linear", "mlp")]
+    return ArmSpec(
+        start=start,
+        label=start,
+        tuning=next((part for part in parts if part not in heads), None),
+        head=next(iter(heads), None),
+        optimizer=arm.partition("@")[2] or None,
+        varied={field.replace("-", "_"): value for field, value in values.items()},
+    )
+
+
 def run_role(variant: str = "scratch", stage: Stage = Stage.MAIN, *, budget: str = "10ep") -> RunRole:
-    return RunRole(variant=variant, stage=stage, budget=budget, fraction=1.0)
+    return RunRole(arm=arm_spec(variant), stage=stage, budget=budget, fraction=1.0)
 
 
 def write_run_files(

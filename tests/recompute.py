@@ -62,12 +62,19 @@ def runs_of(place: Path) -> list[Run]:
         lines = map(json.loads, (path.parent / "metrics.jsonl").read_text().splitlines())
         role, plan = content["study"], content["plan"]
         runs.append(
-            Run(role["variant"], role["stage"], (role["budget"], role["fraction"]), plan["seeding"]["seed"],
+            Run(name_of(role["arm"]), role["stage"], (role["budget"], role["fraction"]), plan["seeding"]["seed"],
                 plan["recipe"]["lr"], state in ("finished", "diverged"), state,
                 [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], rung_of(plan),
                 path.parent)
         )  # fmt: skip
     return runs
+
+
+def name_of(arm: dict[str, Any]) -> str:
+    """Return the name of the arm of a run's role: its parts that are not the defaults, and what the study varies."""
+    parts = [arm["label"], *(arm[key] for key in ("tuning", "head") if arm[key] not in (None, "full", "linear"))]
+    optimizer = f"@{arm['optimizer']}" if arm["optimizer"] else ""
+    return ",".join(["+".join(parts) + optimizer, *(f"{k.replace('_', '-')}={v}" for k, v in arm["varied"].items())])
 
 
 def score(line: dict[str, Any], metric: str) -> float:

@@ -20,6 +20,7 @@ from headstart.storage.schemas.verdict import (
     TimeToTarget,
     Verdict,
 )
+from tests.handmade import arm_spec
 
 Value = TypeVar("Value", bound=Schema)
 
@@ -46,7 +47,7 @@ def arm_result(name: str, seeds: Sequence[SeedResult] = (), **changes: Any) -> A
     val, test = fmean(run.val for run in runs), fmean(run.test for run in runs)
     fields = {"val": val, "test": test, "test_sd": None, "optimism": val - test, "diverged": [], "to_target": None,
               "rates": {}, "seeds": runs}  # fmt: skip
-    return ArmResult(**{**fields, "name": name, **changes})
+    return ArmResult(**{**fields, "name": name, "spec": arm_spec(name), **changes})
 
 
 def contrast(first: str = "imagenet", second: str = "scratch", **changes: Any) -> Contrast:

@@ -25,6 +25,7 @@ from headstart.analysis.verdict import comparator_of, comparators_of, with_compa
 from headstart.config.study_config import ArmVariant
 from headstart.storage.schemas.verdict import Contrast
 from tests import simulated
+from tests.handmade import arm_spec
 
 COUNT = 2_000
 PAIR_COUNT = 5_000  # studies of two arms are quick
@@ -95,7 +96,7 @@ def test_three_equal_arms_rarely_have_a_winner_or_a_headline(interaction: float)
 def test_grid_of_equal_rates_rarely_has_a_headline(rows: int, rates: int) -> None:
     """Select an arm and its comparator on val among all variants, and compare them on test in the family of all."""
     variants = [
-        ArmVariant(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)
+        ArmVariant(arm_spec(f"scratch,optimizer={row},lr={rate}")) for row in range(rows) for rate in range(rates)
     ]
     names = [variant.name for variant in variants]
     false = 0

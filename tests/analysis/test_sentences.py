@@ -288,7 +288,7 @@ def test_unknown_training_images_are_reported_as_unknown() -> None:
         "file:a+frozen": Exposure(classes=[], images=None), "run:b": Exposure(classes=[], images=4),
     }  # fmt: skip
     evaluation = EvaluationImages(split="test", images=9, declared="none")
-    verdict = make_verdict(exposure=exposure, evaluation=evaluation)
+    verdict = make_verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation)
     assert exposure_notes(verdict) == [
         "B was trained on 4 of the 9 test images: its accuracy is biased upwards.",
         "It is unknown whether a was trained on any of the test images: the training images are not available.",

@@ -24,7 +24,7 @@ from scipy import stats
 import headstart
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
 from headstart.analysis.status import read_verdict
-from headstart.analysis.wording import arm_words
+from headstart.analysis.wording import named_words
 from headstart.cli.main import main
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import ResolvedFacts, RunConfig
@@ -49,7 +49,7 @@ from headstart.storage.schemas.study import RunRole, SearchResults, Stage, Trial
 from headstart.storage.schemas.verdict import SeedResult, TimeToTarget, Verdict
 from tests import browser
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
-from tests.handmade import SPEED, epoch_line, histogram, probe_line, run_result, snapshot_line, split_score
+from tests.handmade import SPEED, arm_spec, epoch_line, histogram, probe_line, run_result, snapshot_line, split_score
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -302,7 +302,7 @@ def plotted_run(
         val = split_score(0.1, accuracy)
         history.add(epoch_line(40 * epoch, epoch, train=split_score(0.1), val=val, speed=speed))
     folder = Path("-".join(map(str, (arm, seed, budget, fraction))))
-    role = RunRole(variant=arm, stage=Stage.MAIN, budget=budget, fraction=fraction)
+    role = RunRole(arm=arm_spec(arm), stage=Stage.MAIN, budget=budget, fraction=fraction)
     run = RunRecord(folder, plan, "hash", role, run_result())
     return PlottedRun(run, f"{arm}, seed {seed}", arm, history)
 
@@ -496,9 +496,9 @@ def test_ridges_have_one_scale_and_all_snapshots() -> None:
 
 
 def test_selected_arm_is_blue_and_scratch_gray() -> None:
-    color = arm_colors(["scratch", "a", "b", "scratch@adam"], "b")
+    color = arm_colors(list(map(arm_spec, ("scratch", "a", "b", "scratch@adam"))), "b")
     assert color == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
-    assert max(arm_colors([f"arm{i}" for i in range(20)], "arm3").values()) < COLOR_COUNT
+    assert max(arm_colors([arm_spec(f"arm{i}") for i in range(20)], "arm3").values()) < COLOR_COUNT
 
 
 @pytest.fixture(scope="module")
@@ -629,7 +629,7 @@ def test_study_without_runs_or_verdict_is_an_error(study_folder: Path, tmp_path:
 def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> None:
     study = headstart.Study(study_folder)
     first, second = study.verdict.primary
-    names = [arm_words(first).capitalize(), arm_words(second)]
+    names = [named_words(study.verdict, first).capitalize(), named_words(study.verdict, second)]
     assert study.contrast(*names) == study.contrast(first, second)
     with pytest.raises(UsageError, match="no contrast of 'x' and"):
         study.contrast("x", second)
@@ -675,7 +675,7 @@ def verdict_with_two_searches(groups: tuple[str, ...]) -> Verdict:
         edges={"1ep": {**no_edges, groups[0]: {"scratch": 0.1}}, "2ep": no_edges},
         grid={budget: {group: [0.01, 0.1] for group in groups} for budget in budgets},
     )
-    return verdict(search=search, budget="2ep")
+    return verdict(list(map(arm_result, cells)), search=search, budget="2ep")
 
 
 @pytest.mark.parametrize("groups", [("shared",), ("seed 0", "seed 1")])

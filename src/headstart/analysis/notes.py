@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from headstart.analysis.headline import headline_contrast
-from headstart.analysis.wording import arm_words, bare_start, evaluation_images, splits
-from headstart.config.arm_spec import parse_arm_name
+from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.storage.schemas.verdict import VerdictNumbers
 from headstart.text import capitalize, format_percent, format_points, join_list
@@ -20,14 +19,14 @@ def notes(verdict: VerdictNumbers) -> list[str]:
     side = "above" if selected.optimism > 0 else "below"
     gap = f"{apart} percentage points {side}" if apart != "0.0" else "about the same as"
     texts = [
-        f"{capitalize(selection)} selected the epochs and the arm, {arm_words(selected.name)}: its mean on "
+        f"{capitalize(selection)} selected the epochs and the arm, {arm_words(selected.spec)}: its mean on "
         f"{selection}, {format_percent(selected.val)}, is {gap} its mean on {evaluation}, "
         f"{format_percent(selected.test)}."
     ]
     if verdict.n > 1 and verdict.one_split:
         texts.append("All seeds use the same split: they vary initialization, order and augmentation only.")
     texts += [
-        f"{capitalize(arm_words(arm.name))} diverged on seed{'s' if len(arm.diverged) > 1 else ''} "
+        f"{capitalize(arm_words(arm.spec))} diverged on seed{'s' if len(arm.diverged) > 1 else ''} "
         f"{join_list(map(str, arm.diverged))}. Diverged runs count with their best model before the divergence, or "
         "as always predicting the first class if no epoch was validated."
         for arm in verdict.arms
@@ -36,11 +35,11 @@ def notes(verdict: VerdictNumbers) -> list[str]:
     for group, edges in (verdict.search.edges[verdict.budget] if verdict.search else {}).items():
         where = "" if group == "shared" else f" on {group}"
         texts += [
-            f"The best learning rate of {arm_words(name)}{where}, {edge:g}, is at the edge of the grid."
+            f"The best learning rate of {named_words(verdict, name)}{where}, {edge:g}, is at the edge of the grid."
             for name, edge in edges.items()
         ]
     texts += [
-        f"The best learning rate of {arm_words(row.variant)} is the "
+        f"The best learning rate of {named_words(verdict, row.variant)} is the "
         f"{'lowest' if row.edge == 'low' else 'highest'} one tested with these settings. "
         "A better rate may be outside the grid."
         for row in verdict.grid_rows
@@ -48,7 +47,7 @@ def notes(verdict: VerdictNumbers) -> list[str]:
     ]
     contrast = headline_contrast(verdict)
     if contrast is not None and contrast.n >= MIN_DECISIVE_SEEDS and contrast.p_sign_flip is not None:
-        pair = f"{arm_words(contrast.first)} against {arm_words(contrast.second)}"
+        pair = f"{named_words(verdict, contrast.first)} against {named_words(verdict, contrast.second)}"
         texts.append(
             f"The exact sign-flip test over the seeds gives p {contrast.p_sign_flip:.2g} for {pair}; "
             f"with {contrast.n} seeds it cannot be below {2 / 2**contrast.n:.2g}."
@@ -62,7 +61,7 @@ def exposure_notes(verdict: VerdictNumbers) -> list[str]:
     unknown = []
     images = evaluation_images(verdict)
     for name, exposure in verdict.exposure.items():
-        start = bare_start(parse_arm_name(name).start)
+        start = start_words(verdict.spec(name))
         title = capitalize(start)
         if exposure.classes:
             classes, more = exposure.classes[:MAX_CLASS_NAMES], len(exposure.classes) - MAX_CLASS_NAMES

@@ -18,6 +18,7 @@ from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
 from headstart.metrics.values import counts_value, image_values
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import EpochLine
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole, Stage
@@ -72,7 +73,12 @@ class RunRecord:
     @property
     def arm(self) -> str:
         """Name of its variant in a study, else of its arm."""
-        return self.role.variant if self.role else self.plan.arm_name
+        return self.spec.name
+
+    @property
+    def spec(self) -> ArmSpec:
+        """Its variant in a study, else its arm."""
+        return self.role.arm if self.role else self.plan.arm_spec
 
     @property
     def condition(self) -> tuple[str, float]:

@@ -10,6 +10,7 @@ from headstart.analysis.wording import (
     interval,
     length_words,
     metric_words,
+    named_words,
     splits,
 )
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
@@ -41,7 +42,7 @@ def verdict_sentences(verdict: VerdictNumbers) -> Sentences:
         budgets=budgets_words(verdict, contrast),
         width=width_words(verdict, contrast),
         next_steps=sample_size_words(verdict, contrast),
-        others=[contrast_words(flip_contrast(other, _leader(other))) for other in others],
+        others=[contrast_words(verdict, flip_contrast(other, _leader(other))) for other in others],
         notes=notes(verdict),
         limits=limits(verdict),
     )
@@ -50,7 +51,7 @@ def verdict_sentences(verdict: VerdictNumbers) -> Sentences:
 def best_on_val(verdict: VerdictNumbers) -> str:
     """Return which arms have the highest mean on val; the evidence of a verdict with one seed."""
     best = max(arm.val for arm in verdict.arms)
-    names = [arm_words(arm.name) for arm in verdict.arms if arm.val == best]
+    names = [arm_words(arm.spec) for arm in verdict.arms if arm.val == best]
     metric, selection = metric_words(verdict), splits(verdict)[0]
     if len(names) > 1:
         return f"{capitalize(join_list(names))} had the same {metric} on {selection}."
@@ -64,7 +65,9 @@ def headline(verdict: VerdictNumbers, contrast: Contrast) -> str:
         verdict: The verdict.
         contrast: The headline's contrast, with the better arm first.
     """
-    first, second, selected = (arm_words(name) for name in (contrast.first, contrast.second, verdict.selected))
+    first, second, selected = (
+        named_words(verdict, name) for name in (contrast.first, contrast.second, verdict.selected)
+    )
     selection, evaluation = splits(verdict)
     if losses := _losses(verdict, contrast):
         disagree = f"Selection on {selection} and evaluation on {evaluation} give different arms"
@@ -84,15 +87,17 @@ def _losses(verdict: VerdictNumbers, contrast: Contrast) -> list[str]:
     """Return which arms were worse than which, if the headline's arm was worse than a third one; else nothing."""
     named = contrast.first if contrast.outcome is Outcome.BETTER else verdict.selected
     better = beaten_by(verdict.contrasts, named)
-    texts = [f"{arm_words(named)} was worse than {join_list(map(arm_words, better))}"] if better else []
-    if texts and named != verdict.selected:
-        texts.insert(0, f"{arm_words(contrast.second)} was worse than {arm_words(named)}")
+    if not better:
+        return []
+    texts = [f"{named_words(verdict, named)} was worse than {join_list(named_words(verdict, name) for name in better)}"]
+    if named != verdict.selected:
+        texts.insert(0, f"{named_words(verdict, contrast.second)} was worse than {named_words(verdict, named)}")
     return texts
 
 
 def evidence(verdict: VerdictNumbers, contrast: Contrast) -> str:
     """Return the difference with its interval, n and m, and on how many paired seeds it had that sign."""
-    first, second = arm_words(contrast.first), arm_words(contrast.second)
+    first, second = named_words(verdict, contrast.first), named_words(verdict, contrast.second)
     images = evaluation_images(verdict)
     mean = f"{format_points(contrast.mean, signed=True)} percentage points"
     difference = f"{mean} ({interval(contrast)}) on {contrast.m} {images}"
@@ -122,13 +127,13 @@ def _selected_another(verdict: VerdictNumbers, contrast: Contrast) -> str:
     ahead, selected = verdict.arm(contrast.first), verdict.arm(verdict.selected)
     if contrast.outcome is not Outcome.UNDECIDED or ahead.val >= selected.val or _losses(verdict, contrast):
         return ""
-    return f" {capitalize(splits(verdict)[0])} selected {arm_words(selected.name)}."
+    return f" {capitalize(splits(verdict)[0])} selected {arm_words(selected.spec)}."
 
 
 def rows_words(verdict: VerdictNumbers) -> str:
     """Return the best learning rate for each combination of the other settings."""
     val = {arm.name: arm.val for arm in verdict.arms}
-    best = [f"{arm_words(row.variant)} ({format_percent(val[row.variant])})" for row in verdict.grid_rows]
+    best = [f"{named_words(verdict, row.variant)} ({format_percent(val[row.variant])})" for row in verdict.grid_rows]
     settings = "for each combination of the other settings"
     return f"Best learning rate on {splits(verdict)[0]} {settings}: {'; '.join(best)}."
 
@@ -144,7 +149,7 @@ def time_words(verdict: VerdictNumbers, contrast: Contrast) -> str | None:
         times[name] = to_target.epochs
     target = f"{100 * verdict.target:.3g} % on {splits(verdict)[0]}"
     if not any(time.reached for time in times.values()):
-        arms = " nor ".join(map(arm_words, names))
+        arms = " nor ".join(named_words(verdict, name) for name in names)
         return f"Neither {arms} reached {target} on any of {times[names[0]].n} seeds."
     censored = any(time.median is not None and time.reached < time.n for time in times.values())
     texts = {}
@@ -153,7 +158,7 @@ def time_words(verdict: VerdictNumbers, contrast: Contrast) -> str | None:
         if time.median is not None:
             texts[name] = median_words(time, every_run=not censored)
     names.sort(key=lambda name: not times[name].reached)  # an arm that reached the target comes first
-    first, second = map(arm_words, names)
+    first, second = (named_words(verdict, name) for name in names)
     text = f"{capitalize(first)} reached {target} {texts[names[0]]}, {second} {texts[names[1]]}"
     medians = 0 if censored else sum(time.median is not None for time in times.values())
     return text + {0: ".", 1: " (median over seeds).", 2: " (medians over seeds)."}[medians]
@@ -176,7 +181,7 @@ def labels_words(verdict: VerdictNumbers) -> str | None:
     if efficiency is None:
         return None
     smallest = efficiency.equivalences[0]
-    first, reference = arm_words(efficiency.first), arm_words(efficiency.reference)
+    first, reference = named_words(verdict, efficiency.first), named_words(verdict, efficiency.reference)
     low = f"{smallest.low:.2g}" if smallest.low is not None else f"less than {smallest.min_factor:.2g}"
     high = f"{smallest.high:.2g}" if smallest.high is not None else f"more than {smallest.max_factor:.2g}"
     level = f"{format_level(efficiency.level)} interval over {pluralize(efficiency.n, 'seed')}"
@@ -208,7 +213,7 @@ def budgets_words(verdict: VerdictNumbers, contrast: Contrast) -> str | None:
         if condition.fraction == verdict.fraction and same:
             shown = flip_contrast(same[0], _leader(same[0]))
             difference = f"{format_points(shown.mean, signed=True)} percentage points ({interval(shown)})"
-            texts.append(f"After {length_words(condition.budget)} {_outcome(shown)}: {difference}.")
+            texts.append(f"After {length_words(condition.budget)} {_outcome(verdict, shown)}: {difference}.")
     return " ".join(texts) or None
 
 
@@ -220,7 +225,7 @@ def interim_words(verdict: VerdictNumbers) -> str | None:
     seeds = join_list(str(analysis.n) for analysis in analyses)
     text = f"As declared, the {evaluation_images(verdict)} were analyzed after {seeds} seeds"
     last = analyses[-1]
-    primary = " against ".join(arm_words(name) for name in verdict.primary)
+    primary = " against ".join(named_words(verdict, name) for name in verdict.primary)
     p = f"p {last.p:.2g}, boundary {last.boundary:.2g}"
     if last.stopped:
         return f"{text}: {primary} crossed the stopping boundary ({p}), and the study ended."
@@ -268,14 +273,14 @@ def _more_seeds(n: int) -> str:
     return f"A decision needs at least {MIN_DECISIVE_SEEDS} seeds: run at least {MIN_DECISIVE_SEEDS - n} more."
 
 
-def contrast_words(contrast: Contrast) -> str:
+def contrast_words(verdict: VerdictNumbers, contrast: Contrast) -> str:
     """Return a contrast in one line."""
     p = f"primary, p {contrast.p:.2g}" if contrast.primary else f"Holm p {contrast.p_adjusted:.2g}"
     mean = f"{format_points(contrast.mean, signed=True)} percentage points"
-    return f"{_outcome(contrast)}: {mean} ({interval(contrast)}, {p})"
+    return f"{_outcome(verdict, contrast)}: {mean} ({interval(contrast)}, {p})"
 
 
-def _outcome(contrast: Contrast) -> str:
+def _outcome(verdict: VerdictNumbers, contrast: Contrast) -> str:
     """Return the decision in words: "a is better than b"."""
     words = {
         Outcome.BETTER: "better than",
@@ -283,7 +288,9 @@ def _outcome(contrast: Contrast) -> str:
         Outcome.EQUIVALENT: "equivalent to",
         Outcome.UNDECIDED: "undecided against",
     }
-    return f"{arm_words(contrast.first)} is {words[contrast.outcome]} {arm_words(contrast.second)}"
+    return (
+        f"{named_words(verdict, contrast.first)} is {words[contrast.outcome]} {named_words(verdict, contrast.second)}"
+    )
 
 
 def limits(verdict: VerdictNumbers) -> str:

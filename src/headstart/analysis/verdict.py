@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
 from headstart.metrics.values import image_weights, metric_value
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import SearchResults, VariantInputs
 from headstart.storage.schemas.verdict import (
@@ -93,7 +93,7 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
     runs = [run for run in main_runs(folder) if run.condition == _main_condition(spec)]
     metric = spec.protocol.metric
     tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
-    primary = spec.protocol.contrast([variant.name for variant in spec.variants])
+    primary = spec.protocol.contrast([variant.arm for variant in spec.variants])
     weights = image_weights(metric, images.labels)
     analyses = interim_analyses(tables, primary, spec.protocol.interim, weights=weights)
     return any(analysis.stopped for analysis in analyses)
@@ -112,19 +112,19 @@ def _condition(
     `splits` are those that the data declares.
     """
     protocol = spec.protocol
-    order = [variant.name for variant in spec.variants]
-    primary = protocol.contrast(order)
+    specs = [variant.arm for variant in spec.variants]
+    order, primary = [arm.name for arm in specs], protocol.contrast(specs)
     tables, images = value_tables(runs, EVALUATION_SPLIT, protocol.metric)
     seeds = common_seeds(runs)
     rates = search.selected[budget] if search else {}
     arms = [
         _arm(
-            name,
-            [run for run in runs if run.arm == name and run.seed in seeds],
+            arm,
+            [run for run in runs if run.arm == arm.name and run.seed in seeds],
             spec,
-            {group: by_arm[name] for group, by_arm in rates.items()},
+            {group: by_arm[arm.name] for group, by_arm in rates.items()},
         )
-        for name in order
+        for arm in specs
     ]
     val = {arm.name: arm.val for arm in arms}
     selected = max(arms, key=lambda arm: arm.val)  # on val only; of equal arms the first declared
@@ -159,7 +159,7 @@ def _condition(
     )
 
 
-def _arm(name: str, runs: Sequence[RunRecord], spec: StudySpec, rates: dict[str, float]) -> ArmResult:
+def _arm(arm: ArmSpec, runs: Sequence[RunRecord], spec: StudySpec, rates: dict[str, float]) -> ArmResult:
     """Return the results of one arm: each seed, the means, and the time to the target.
 
     `rates` are the searched learning rates by group of seeds.
@@ -169,7 +169,8 @@ def _arm(name: str, runs: Sequence[RunRecord], spec: StudySpec, rates: dict[str,
     test = np.array([run.test for run in seeds])
     val = np.array([run.val for run in seeds])
     return ArmResult(
-        name=name,
+        name=arm.name,
+        spec=arm,
         val=float(val.mean()),
         test=float(test.mean()),
         test_sd=float(test.std(ddof=1)) if len(test) > 1 else None,
@@ -260,9 +261,8 @@ def _rows(variants: Sequence[ArmVariant]) -> list[dict[str, float]]:
     """Return learning rates by variant name, for each group of variants that differ in nothing else."""
     rows: dict[str, dict[str, float]] = {}
     for variant in variants:
-        if "lr" in variant.changes:
-            rest = {name: value for name, value in variant.changes.items() if name != "lr"}
-            rows.setdefault(json.dumps(rest, sort_keys=True), {})[variant.name] = float(variant.changes["lr"])
+        if (rate := variant.arm.varied.get("lr")) is not None:
+            rows.setdefault(variant.arm.without("lr").name, {})[variant.name] = float(rate)
     return list(rows.values())
 
 

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import re
-
-from headstart.config.arm_spec import ArmName, parse_arm_name
+from headstart.config.registry.starts import Argument
 from headstart.config.run_config import NetworkConfig
+from headstart.config.start_spec import split_start, start_row
 from headstart.metrics.registry import METRICS
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Condition, Contrast, Sentences, VerdictNumbers
 from headstart.text import format_level, format_points
 
 
-def arm_words(name: str) -> str:
-    """Return an arm's name in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
-    return words_of_arm(parse_arm_name(name))
-
-
-def words_of_arm(arm: ArmName) -> str:
-    """Return an arm in words."""
-    start = bare_start(arm.start)
-    words = [start]
-    if arm.tuning:
+def arm_words(arm: ArmSpec) -> str:
+    """Return an arm in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
+    words = [start_words(arm)]
+    if arm.tuning is not None and arm.tuning in arm.parts:
         words.append(_tuning_words(arm.tuning))
-    elif not start.startswith("scratch"):
+    elif not start_row(arm.start).from_scratch:
         words.append("fine-tuned")
-    words += [f"with the head {arm.head}"] if arm.head else []
+    words += [f"with the head {arm.head}"] if arm.head in arm.parts else []
     words += [f"with {arm.optimizer}"] if arm.optimizer else []
-    return ", ".join([*words, *arm.varied])
+    return ", ".join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())])
 
 
-def bare_start(start: str) -> str:
-    """Return the name of initial weights without the prefix `file:` or `run:`."""
-    return re.sub(r"^(file|run):", "", start)
+def named_words(condition: Condition, name: str) -> str:
+    """Return the arm of that name in words."""
+    return arm_words(condition.spec(name))
+
+
+def start_words(arm: ArmSpec) -> str:
+    """Return the short name of an arm's initial weights, without the kind if it is the name of a file or folder."""
+    is_file = start_row(arm.start).argument in (Argument.PATH, Argument.RUN)
+    return split_start(arm.label)[1] if is_file else arm.label
 
 
 def _tuning_words(tuning: str) -> str:

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, app
 from headstart.cli.options import StudyFlags, switch
 from headstart.cli.render import print_study
-from headstart.config.start_spec import START_FORMS
+from headstart.config.registry.starts import SOURCE_START, STARTS
+from headstart.config.start_spec import start_form, start_forms
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _ARM_HELP = (
     "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. "
-    f"START: {', '.join(START_FORMS)}, source:DATA (trained on DATA first). "
+    f"START: {', '.join(start_forms())}. "
+    f"The weights of {start_form(SOURCE_START)} are trained on {STARTS[SOURCE_START].argument} first. "
     "TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH."
 )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from headstart.config.duration import Duration
+from headstart.config.registry.starts import DEFAULT_START
+from headstart.config.start_spec import inner_start, start_row
 from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
 from headstart.text import suggestion
@@ -29,14 +31,10 @@ PRESETS: dict[str, dict[str, Setting]] = {
 }
 
 
-# Kinds of starts whose stem follows the settings or the user's own network; published weights have their own.
-_OWN_STEM = ("", "scratch", "file", "run", "source")
-
-
 def digits_preset(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Return the preset of the built-in digits, without the stem when the network or start has a stem of its own."""
-    kind = str(settings.get("start", "")).removeprefix("stats:").partition(":")[0]
-    if kind not in _OWN_STEM or str(settings.get("network", "")).startswith("timm:"):
+    start = inner_start(str(settings.get("start", DEFAULT_START)))
+    if start_row(start).published or str(settings.get("network", "")).startswith("timm:"):
         return {name: value for name, value in DIGITS_PRESET.items() if name != "stem"}
     return DIGITS_PRESET
 

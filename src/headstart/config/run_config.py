@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
 from headstart.config.presets import Setting
-from headstart.config.start_spec import absolute_source, absolute_start, short_start
+from headstart.config.registry.starts import DEFAULT_START
+from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
 from headstart.optim.registry import (
     DEFAULT_OPTIMIZER,
@@ -29,6 +30,7 @@ from headstart.optim.registry import (
     optimizers_with,
 )
 from headstart.storage.files import JsonData
+from headstart.storage.schemas.arm import ArmSpec
 
 Switch = Literal["on", "off"]
 T = TypeVar("T")
@@ -91,9 +93,8 @@ class ArmConfig(ConfigSection):
     """The arm: initial weights, fine-tuning mode and head."""
 
     start: str = Field(
-        "scratch",
-        description="initial weights: scratch[:kaiming|xavier|orthogonal|zero-gamma|torch], imagenet, timm:NAME, "
-        "file:PATH, run:DIR, stats:START",
+        DEFAULT_START,
+        description=f"initial weights: {describe_forms()}",
     )
     tuning: str = Field(
         "full",
@@ -255,7 +256,7 @@ class RunConfig(ConfigSection):
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
         arm = self.arm
         if self.facts.weights_sha256:
-            arm = arm.model_copy(update={"start": arm.start.partition(":")[0]})
+            arm = arm.model_copy(update={"start": split_start(arm.start)[0]})
         path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
         return self.model_copy(update={"arm": arm}).model_dump(mode="json", exclude={"data": path_like})
 
@@ -277,10 +278,19 @@ class RunConfig(ConfigSection):
     @property
     def arm_name(self) -> str:
         """Name of the arm, `START[+TUNING][+HEAD]@OPTIMIZER`."""
-        parts = [short_start(self.arm.start)]
-        parts += [self.arm.tuning] if self.arm.tuning != "full" else []
-        parts += [self.arm.head] if self.arm.head != "linear" else []
-        return "+".join(parts) + f"@{self.recipe.optimizer}"
+        return self.arm_spec.name
+
+    @property
+    def arm_spec(self) -> ArmSpec:
+        """The arm of a run outside a study."""
+        arm = self.arm
+        return ArmSpec(
+            start=arm.start,
+            label=short_start(arm.start),
+            tuning=arm.tuning,
+            head=arm.head,
+            optimizer=self.recipe.optimizer,
+        )
 
 
 def with_absolute_paths(plan: RunConfig) -> RunConfig:

@@ -20,6 +20,7 @@ from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import DataError, UsageError
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
@@ -51,6 +52,10 @@ class StudySpec:
     def variants(self) -> tuple[ArmVariant, ...]:
         """Variants of the arms, in order."""
         return arm_variants(self.protocol)
+
+    def arm(self, name: str) -> ArmSpec:
+        """Return the arm of a variant. Raises KeyError for an unknown name."""
+        return {variant.name: variant.arm for variant in self.variants}[name]
 
     @property
     def budgets(self) -> tuple[Duration, ...]:

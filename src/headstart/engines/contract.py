@@ -20,6 +20,7 @@ import torch
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.plan_file import read_plan_file
+from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.engines.engine import Engine
@@ -29,6 +30,7 @@ from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.storage import locks
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import StepLine
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.training.setup import resolve_run
@@ -55,7 +57,7 @@ def plan(seed: int, steps: int = STEPS, **settings: str | float) -> RunConfig:
 
 def job(parent: Path, *plans: RunConfig) -> str:
     """Return a job with these plans, as a study would request it."""
-    role = RunRole(variant="small", stage=Stage.MAIN, budget="", fraction=1.0)
+    role = RunRole(arm=ArmSpec(start=DEFAULT_START, label="small"), stage=Stage.MAIN, budget="", fraction=1.0)
     return job_protocol.encode_job(parent, [(plan, role) for plan in plans])
 
 

@@ -44,7 +44,7 @@ def run_ablation(
 
     Args:
         source: The images.
-        settings: Settings of the runs. `start` may be one of `RANDOM_STARTS`.
+        settings: Settings of the runs. `start` may be one of `random_starts()`.
         runs: Folder in which the ablation's folder is made.
         reporter: Receives progress.
         engine_name: Name of the engine.
@@ -68,7 +68,7 @@ def run_ablation(
             plan = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
             plan = run.dataset.with_split_counts(plan)
             epochs = str(plan.recipe.epochs)
-            role = RunRole(variant=variant.name, stage=Stage.ABLATION, budget=epochs, fraction=plan.data.fraction)
+            role = RunRole(arm=variant.arm, stage=Stage.ABLATION, budget=epochs, fraction=plan.data.fraction)
             requests.append((plan, role))
     reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
     _run(folder, requests, engine_name, reporter)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import FACTORIAL_FIELDS
-from headstart.config.start_spec import START_FORMS
+from headstart.config.start_spec import random_starts
 from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import UsageError
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS, SHORTCUTS = ("batch", "none"), ("on", "off")
-RANDOM_STARTS = START_FORMS[: START_FORMS.index("imagenet")]  # random ones
 DEFAULT_EPOCHS = "3ep"
 
 
@@ -34,7 +33,7 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
 
     Args:
         source: The images.
-        settings: Settings of the runs by name. `start` may be one of `RANDOM_STARTS`.
+        settings: Settings of the runs by name. `start` must be random.
         seeds: Seeds of each network.
 
     Raises:
@@ -42,11 +41,11 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
     """
     _check_settings(settings, seeds)
     plan = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
-    if plan.arm.start not in RANDOM_STARTS:
+    if plan.arm.start not in random_starts():
         raise UsageError(
             f"An ablation starts from random weights, not from {plan.arm.start}: pretrained weights fit only one "
             "network.",
-            f"Use --start with one of {', '.join(RANDOM_STARTS)}, or leave it out.",
+            f"Use --start with one of {', '.join(random_starts())}, or leave it out.",
         )
     rules: dict[str, Setting] = {
         "arms": (plan.arm.start,),

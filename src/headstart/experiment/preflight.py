@@ -13,8 +13,9 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
 from headstart.config.plan_file import read_plan_file
+from headstart.config.registry.starts import DEFAULT_START, FILE_START, SOURCE_START, Argument
 from headstart.config.run_config import RunConfig, differences
-from headstart.config.start_spec import start_path
+from headstart.config.start_spec import split_start, start_form, start_path, start_row
 from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources
 from headstart.data.dataset import Dataset, load_dataset
@@ -23,13 +24,14 @@ from headstart.errors import DataError, HeadstartError, MissingWeightsError, Usa
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import InputFingerprints, VariantInputs
 from headstart.text import pluralize
 from headstart.training import setup
 
 ARMS_WITHOUT_DOWNLOAD = (
-    "name arms that need no download: `--arm scratch --arm file:PATH` uses local weights, "
-    "`--arm scratch --arm source:DATA` trains on another labeled set first"
+    f"name arms that need no download: `--arm {DEFAULT_START} --arm {start_form(FILE_START)}` uses local weights, "
+    f"`--arm {DEFAULT_START} --arm {start_form(SOURCE_START)}` trains on another labeled set first"
 )
 
 
@@ -39,7 +41,7 @@ def check_inputs(spec: StudySpec) -> None:
         plan = variant.plan(spec.plan)
         if source := source_of(plan):
             setup.load_inputs(source_plan(spec, source))
-            plan = plan.changed("arm", start="scratch")
+            plan = plan.changed("arm", start=DEFAULT_START)
         with _suggest_other_arms():
             setup.load_inputs(plan)
 
@@ -67,7 +69,7 @@ def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.Resolv
         if source := source_of(plan):
             if source not in sources:
                 sources[source] = setup.resolve_run(source_plan(spec, source), NullReporter())
-            plan = plan.changed("arm", start="scratch")
+            plan = plan.changed("arm", start=DEFAULT_START)
         with _suggest_other_arms():
             arm = setup.resolve_run(with_evaluation_on_val(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
@@ -112,14 +114,19 @@ def with_evaluation_on_val(plan: RunConfig) -> RunConfig:
 
 
 def source_of(plan: RunConfig) -> str:
-    """Return the labeled set that an arm is trained on first, or "" if its start is no `source:`."""
-    kind, _, source = plan.arm.start.partition(":")
-    return source if kind == "source" else ""
+    """Return the labeled set that an arm is trained on first, or "" if its start needs no training."""
+    start = plan.arm.start
+    return split_start(start)[1] if start_row(start).needs_training else ""
+
+
+def source_arm(source: str) -> ArmSpec:
+    """Return what the run on a source is called: it belongs to no arm of the study."""
+    return ArmSpec(start=f"{SOURCE_START}:{source}", label=f"{SOURCE_START}:{Path(source).stem}")
 
 
 def source_plan(spec: StudySpec, source: str) -> RunConfig:
     """Return the configuration of the run on a source: from scratch, with the study's recipe."""
-    plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
+    plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start=DEFAULT_START)
     return plan.changed("recipe", epochs=spec.source_epochs)
 
 
@@ -138,6 +145,7 @@ def write_arm_inputs(
         count = sum(arm.dataset.content_hashes[i] in seen for i in arm.split.test)
         fingerprints = input_fingerprints(plan, arm.plan)
         inputs[variant.name] = VariantInputs(
+            arm=variant.arm,
             images=fingerprints.images,
             weights=fingerprints.weights,
             source_images=source_fingerprint(source.plan).source_images if source else None,
@@ -152,12 +160,12 @@ def write_arm_inputs(
 def _start_digests(start: str) -> tuple[set[str], bool]:
     """Return the digests of the images that a start is known to be trained on, and whether these are all.
 
-    For a `run:` start the images are read again, and those of the start of that run, if they have not changed.
+    For a finished run the images are read again, and those of the start of that run, if they have not changed.
     """
-    kind, path = start.partition(":")[0], start_path(start)
-    if kind in ("scratch", "stats"):  # random weights
+    spec, path = start_row(start), start_path(start)
+    if spec.random:
         return set(), True
-    if kind != "run" or path is None:
+    if spec.argument is not Argument.RUN or path is None:
         return set(), False
     try:
         plan = read_plan_file(path).plan

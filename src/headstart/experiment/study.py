@@ -19,6 +19,7 @@ from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.verdict import compute_verdict, stops_early
 from headstart.artifacts import gallery
 from headstart.config.run_config import RunConfig
+from headstart.config.start_spec import run_start
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.data.dataset import Dataset
@@ -33,6 +34,7 @@ from headstart.experiment.preflight import (
     requested_records,
     require_unchanged,
     resolve_arms,
+    source_arm,
     source_fingerprint,
     source_of,
     source_plan,
@@ -146,7 +148,7 @@ def _resolve_variants(study: _Study) -> None:
         if source := source_of(plan):
             if source not in sources:
                 sources[source] = _train_source(study, variant.name, source)
-            plan = plan.changed("arm", start=f"run:{sources[source]}")
+            plan = plan.changed("arm", start=run_start(sources[source]))
         run = setup.resolve_run(plan, NullReporter())
         require_unchanged(study.folder, variant.name, input_fingerprints(draft, run.plan))
         study.plans[variant.name], study.datasets[variant.name] = run.plan, run.dataset
@@ -160,9 +162,8 @@ def _train_source(study: _Study, variant: str, source: str) -> Path:
     """
     plan = setup.resolve_run(source_plan(study.spec, source), NullReporter()).plan
     require_unchanged(study.folder, variant, source_fingerprint(plan))
-    role = RunRole(variant=f"source:{Path(source).stem}", stage=Stage.SOURCE, budget="", fraction=1.0)
-    phase = f"source of {plan.recipe.epochs}"
-    run = _run(study, phase, study.folder / "sources", [(plan, role)])[0]
+    role = RunRole(arm=source_arm(source), stage=Stage.SOURCE, budget="", fraction=1.0)
+    run = _run(study, f"source of {plan.recipe.epochs}", study.folder / "sources", [(plan, role)])[0]
     if run.state is RunState.DIVERGED:
         raise DivergedError(
             f"The source {source} diverged at a learning rate of {run.rate:g}.",
@@ -214,8 +215,8 @@ def _run_trials(study: _Study, budget: str, trials: Sequence[Trial]) -> Mapping[
         blind = study.spec.protocol.search == "shared"  # per-seed trials are also runs of the comparison
         share = study.spec.largest_fraction
         plan = _plan(study, trial.variant, budget, share, trial.seed, trial.rate)
-        rung = rung_epochs(plan)
-        role = RunRole(variant=trial.variant, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
+        arm, rung = study.spec.arm(trial.variant), rung_epochs(plan)
+        role = RunRole(arm=arm, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
         requests.append((plan, role))
     first = trials[0]
     epochs = max(role.rung or 0 for _, role in requests) if first.rung else 0
@@ -244,7 +245,7 @@ def _compare_seeds(study: _Study, results: SearchResults | None, count: int) -> 
             for seed in spec.seed_range[:count]:
                 for variant in spec.variants:
                     rate = results.selected[budget][_group(spec.protocol, seed)][variant.name] if results else None
-                    role = RunRole(variant=variant.name, stage=Stage.MAIN, budget=budget, fraction=fraction)
+                    role = RunRole(arm=variant.arm, stage=Stage.MAIN, budget=budget, fraction=fraction)
                     requests.append((_plan(study, variant.name, budget, fraction, seed, rate), role))
     _run(study, comparison_phase(spec.protocol, count), study.folder, requests)
 

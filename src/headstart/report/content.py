@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.analysis.headline import headline_contrast
-from headstart.analysis.wording import arm_words, splits
+from headstart.analysis.wording import arm_words, named_words, splits
 from headstart.report.cost import time_span
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure
@@ -99,7 +99,7 @@ def _key_figures(verdict: Verdict) -> list[KeyFigure]:
     """Return the figures at the top: difference, epochs to the target, cost."""
     figures = []
     if (contrast := headline_contrast(verdict)) is not None:
-        arms = f"{arm_words(contrast.first)} against {arm_words(contrast.second)}"
+        arms = f"{named_words(verdict, contrast.first)} against {named_words(verdict, contrast.second)}"
         conditions = f"percentage points, {arms}, on {contrast.m} images"
         figures.append(KeyFigure("Difference", format_points(contrast.mean, signed=True), conditions))
     selected = verdict.arm(verdict.selected)
@@ -107,7 +107,7 @@ def _key_figures(verdict: Verdict) -> list[KeyFigure]:
         epochs = selected.to_target.epochs
         not_defined = f"{epochs.reached} of {verdict.n} runs reached it"
         value = not_defined if epochs.median is None else f"{epochs.median:g}"
-        target = f"{arm_words(selected.name)}: {100 * verdict.target:.3g} % on {splits(verdict)[0]}"
+        target = f"{arm_words(selected.spec)}: {100 * verdict.target:.3g} % on {splits(verdict)[0]}"
         runs_words = f"median of {verdict.n} seeds" if verdict.n > 1 else "one seed"
         if epochs.median is not None and epochs.reached < epochs.n:
             runs_words = f"median; reached on {epochs.reached} of {pluralize(epochs.n, 'seed')}"

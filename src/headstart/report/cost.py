@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from headstart.analysis.wording import arm_words, evaluation_images, metric_words
+from headstart.analysis.wording import evaluation_images, metric_words, named_words
 from headstart.report.inputs import StudyInputs
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
@@ -52,17 +52,17 @@ def cost_section(inputs: StudyInputs) -> Section:
     trained = [name for name, arm_cost in costs.items() if arm_cost.minutes] or list(costs)
     cheapest = min(trained, key=lambda name: costs[name].minutes)
     span = time_span(60 * costs[cheapest].minutes)
-    finding = f"A run of {arm_words(cheapest)} is the cheapest: {span} of training"
+    finding = f"A run of {named_words(verdict, cheapest)} is the cheapest: {span} of training"
     header = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
     table = [
-        [arm_words(name), f"{arm_cost.minutes:.2g}", f"{arm_cost.images:,.0f}",
+        [named_words(verdict, name), f"{arm_cost.minutes:.2g}", f"{arm_cost.images:,.0f}",
          "–" if math.isnan(arm_cost.mfu) else f"{arm_cost.mfu:.2g}", f"{accuracy[name]:.1f}"]
         for name, arm_cost in costs.items()
     ]  # fmt: skip
     figures = []
     for unit, (words, definition) in COSTS.items():
         values = {name: arm_cost.by_unit()[unit] for name, arm_cost in costs.items()}
-        dots = [(arm_words(name), inputs.color[name], max(value, 1e-4), accuracy[name])
+        dots = [(named_words(verdict, name), inputs.color[name], max(value, 1e-4), accuracy[name])
                 for name, value in values.items() if not math.isnan(value)]  # fmt: skip
         if dots:
             label = f"{capitalize(metric)} over {words}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headstart.analysis.sentences import median_words
-from headstart.analysis.wording import arm_words, metric_words, splits
+from headstart.analysis.wording import arm_words, metric_words, named_words, splits
 from headstart.metrics.registry import DEFAULT_METRIC
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure, Section, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.storage.schemas.verdict import TimesToTarget
+from headstart.storage.schemas.verdict import TimesToTarget, Verdict
 from headstart.text import capitalize, join_list, pluralize
 
 UNITS = {"epochs": "epochs", "images": "training images", "seconds": "seconds of training"}
@@ -37,8 +37,8 @@ def learning_section(inputs: StudyInputs) -> Section:
             paths = [run.curve(unit, verdict.metric) for run in arm_runs]
             mean, band = mean_and_band(paths)
             means[arm] = [y for _, y in mean]
-            series.append(charts.Series(arm_words(arm), inputs.color[arm], paths, mean, band))
-            table += [[arm_words(arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > index for path in paths))]
+            series.append(charts.Series(named_words(verdict, arm), inputs.color[arm], paths, mean, band))
+            table += [[named_words(verdict, arm), f"{x:g}", f"{y:.1f}", str(sum(len(path) > index for path in paths))]
                       for index, (x, y) in enumerate(mean)]  # fmt: skip
         chart = charts.curves(
             series, x=words, y=f"{metric} on {selection}, %", target=target, shares=True,
@@ -46,7 +46,7 @@ def learning_section(inputs: StudyInputs) -> Section:
         )  # fmt: skip
         header = ["arm", words, f"{selection}, %", "runs"]
         figures.append(Figure(chart, caption, header, table, words, legend_entries(series)))
-    finding = f"{capitalize(arm_words(verdict.selected))} {_lead_words(means, verdict.selected, selection)}"
+    finding = f"{capitalize(named_words(verdict, verdict.selected))} {_lead_words(means, verdict.selected, selection)}"
     return Section(finding, figures)
 
 
@@ -60,7 +60,7 @@ def _selection_images(runs: Sequence[PlottedRun], selection: str) -> str:
 def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
     """Return a sentence on arms whose mean rests on fewer runs from some epoch on; "" if there are none."""
     shrinking = []
-    for arm, runs in runs_of.items():
+    for runs in runs_of.values():
         ends = sorted(len(run.epochs) for run in runs)
         steps = [
             (len(ends) - count, end + 1)
@@ -69,7 +69,7 @@ def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> str:
         ]  # fmt: skip
         if steps:
             since = (f"{pluralize(remaining, 'run')} from epoch {epoch}" for remaining, epoch in steps)
-            shrinking.append(f"{arm_words(arm)} has {join_list(since)}")
+            shrinking.append(f"{arm_words(runs[0].spec)} has {join_list(since)}")
     return f" The mean excludes runs that ended early: {'; '.join(shrinking)}." if shrinking else ""
 
 
@@ -111,7 +111,7 @@ def standalone_section(inputs: PageInputs) -> Section:
         curves = [(run, run.curve(unit, DEFAULT_METRIC)) for run in runs]
         series = [
             charts.Series(run.name, color[run.arm], [], curve) if all_named
-            else charts.Series(arm_words(run.arm) if first[run.arm] is run else "", color[run.arm], [curve])
+            else charts.Series(arm_words(run.spec) if first[run.arm] is run else "", color[run.arm], [curve])
             for run, curve in curves
         ]  # fmt: skip
         chart = charts.curves(series, x=words, y="val accuracy, %", label=f"Val accuracy over {words}", shares=True)
@@ -151,8 +151,8 @@ def target_section(inputs: StudyInputs) -> Section | None:
             reached = [run.to_target.by_unit()[unit] for run in arm.seeds if run.to_target]
             censored = [run.by_unit()[unit] for run in arm.seeds if not run.to_target]
             median = times[arm.name].by_unit()[unit].median
-            rows.append(charts.EventRow(arm_words(arm.name), inputs.color[arm.name], reached, censored, median))
-            table.append([arm_words(arm.name), "not reached" if median is None else f"{median:g}",
+            rows.append(charts.EventRow(arm_words(arm.spec), inputs.color[arm.name], reached, censored, median))
+            table.append([arm_words(arm.spec), "not reached" if median is None else f"{median:g}",
                           f"{len(reached)} of {len(arm.seeds)}"])  # fmt: skip
         chart = charts.events(rows, x=words, label=f"{words} to {percent} on {splits(verdict)[0]}")
         caption = (
@@ -160,10 +160,10 @@ def target_section(inputs: StudyInputs) -> Section | None:
             "reached the target. Open: ended before it. Bar: the median of all."
         )
         figures.append(Figure(chart, caption, ["arm", f"median {words}", "reached"], table, words))
-    return Section(_target_words(times, percent), figures)
+    return Section(_target_words(verdict, times, percent), figures)
 
 
-def _target_words(times_of: Mapping[str, TimesToTarget], percent: str) -> str:
+def _target_words(verdict: Verdict, times_of: Mapping[str, TimesToTarget], percent: str) -> str:
     """Return a sentence on the arms whose median run reaches the target first."""
     times = {name: of_arm.epochs for name, of_arm in times_of.items()}
     medians = {name: time.median for name, time in times.items() if time.median is not None}
@@ -173,7 +173,7 @@ def _target_words(times_of: Mapping[str, TimesToTarget], percent: str) -> str:
     first_times = [times[name] for name, median in medians.items() if median == earliest]
     fewest = min(first_times, key=lambda time: time.reached)
     when = median_words(fewest, every_run=len(first_times) > 1 or fewest.reached == fewest.n)
-    first = [arm_words(name) for name, median in medians.items() if median == earliest]
+    first = [named_words(verdict, name) for name, median in medians.items() if median == earliest]
     if len(first) == len(times):
         return f"The median run of every arm reaches {percent} {when}"
     return f"{capitalize(join_list(first))} reach{'es' if len(first) == 1 else ''} {percent} first, {when}"

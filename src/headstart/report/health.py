@@ -34,7 +34,7 @@ def rates_section(inputs: PageInputs) -> Section:
             distinct += [path] if path not in distinct else []
         min_rate = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
         paths = [[point for point in path if point[1] >= min_rate] for path in distinct]
-        series.append(charts.Series("" if run.arm in named else arm_words(run.arm), inputs.color[run.arm], paths))
+        series.append(charts.Series("" if run.arm in named else arm_words(run.spec), inputs.color[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     base_rates = sorted({run.run.rate for run in runs})
@@ -209,7 +209,7 @@ def _group_by_recipe(runs: Sequence[PlottedRun]) -> dict[str, list[PlottedRun]]:
     for run in runs:
         varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
         suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
-        groups.setdefault(", ".join([arm_words(run.arm), *suffixes]), []).append(run)
+        groups.setdefault(", ".join([arm_words(run.spec), *suffixes]), []).append(run)
     return groups
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from headstart.analysis.wording import (
     arm_words,
     evaluation_images,
     length_words,
     metric_words,
+    named_words,
     splits,
-    words_of_arm,
 )
-from headstart.config.arm_spec import parse_arm_name
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
@@ -42,7 +40,7 @@ def searched_rates_section(inputs: StudyInputs) -> Section | None:
     if at_edge:
         names = list(dict.fromkeys(at_edge))
         best, where = ("best rate of", "is at the edge") if len(names) == 1 else ("best rates of", "are at an edge")
-        finding = f"The {best} {join_list(map(arm_words, names))} {where} of the grid"
+        finding = f"The {best} {join_list(named_words(verdict, name) for name in names)} {where} of the grid"
         finding += f" in {len(at_edge)} searches" if len(at_edge) > len(names) else ""
     return Section(finding, figures)
 
@@ -67,7 +65,7 @@ def _search_figure(
         values.append(means)
         texts.append([_search_text(mean, result) for mean, result in zip(means, row, strict=True)])
     places = {name: (row, columns.index(f"{selected[name]:g}")) for row, name in enumerate(names)}
-    grid = charts.Grid([arm_words(name) for name in names], columns, values, texts,
+    grid = charts.Grid([named_words(verdict, name) for name in names], columns, values, texts,
                        frozenset(places.values()), frozenset(places[name] for name in edges))  # fmt: skip
     split, metric = splits(verdict)[0], metric_words(verdict)
     label = f"{capitalize(metric)} on {split} by arm and learning rate" + (f", {choice}" if choice else "")
@@ -96,7 +94,7 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
     split, metric = splits(verdict)[0], metric_words(verdict)
     by_row: dict[str, dict[float, ArmResult]] = {}
     for arm in verdict.arms:
-        by_row.setdefault(_row_words(arm.name), {})[arm.seeds[0].lr] = arm
+        by_row.setdefault(arm_words(arm.spec.without("lr")), {})[arm.seeds[0].lr] = arm
     rates = sorted({rate for row in by_row.values() for rate in row}, reverse=True)
     values = [[100 * row[rate].test if rate in row else None for rate in rates] for row in by_row.values()]
     place = {
@@ -105,8 +103,10 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
     best = frozenset(place[row.variant] for row in verdict.grid_rows)
     edges = frozenset(place[row.variant] for row in verdict.grid_rows if row.edge)
     grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _value_texts(values), best, edges)
-    at_edge = [arm_words(row.variant) for row in verdict.grid_rows if row.edge]
-    finding = f"{capitalize(arm_words(verdict.selected))} is the best of {len(verdict.arms)} variants on {split}"
+    at_edge = [named_words(verdict, row.variant) for row in verdict.grid_rows if row.edge]
+    finding = (
+        f"{capitalize(named_words(verdict, verdict.selected))} is the best of {len(verdict.arms)} variants on {split}"
+    )
     if at_edge:
         where = "is at the edge" if len(at_edge) == 1 else "are at an edge"
         finding += f"; {join_list(at_edge)} {where} of the grid"
@@ -163,8 +163,7 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
 
 def _start_words(run: PlottedRun) -> str:
     """Return the name of a run's arm without its optimizer and learning rate."""
-    arm = parse_arm_name(run.arm).without_varied("lr", "optimizer")
-    return words_of_arm(replace(arm, optimizer=""))
+    return arm_words(run.spec.without("lr", "optimizer"))
 
 
 def best_of_rows(
@@ -192,8 +191,3 @@ def best_of_rows(
 
 def _value_texts(values: Sequence[Sequence[float | None]]) -> list[list[str]]:
     return [["" if value is None else f"{value:.1f}" for value in row] for row in values]
-
-
-def _row_words(name: str) -> str:
-    """Return the name of a variant without its learning rate."""
-    return words_of_arm(parse_arm_name(name).without_varied("lr"))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from headstart.config.start_spec import start_row
 from headstart.report.series import PlottedRun
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Verdict
 
 COLOR_COUNT = 6
@@ -81,8 +83,8 @@ class StudyInputs(PageInputs):
         return [self.verdict.exported.run, *(run.run for arm in self.verdict.arms for run in arm.seeds)]
 
 
-def arm_colors(arms: Sequence[str], selected: str) -> dict[str, int]:
-    """Return the color of each arm.
+def arm_colors(arms: Sequence[ArmSpec], selected: str) -> dict[str, int]:
+    """Return the color of each arm, by name.
 
     The first arm from scratch is gray, the arm `selected` on val is blue. The others take the remaining colors, which
     repeat after the last of `COLOR_COUNT`.
@@ -90,11 +92,11 @@ def arm_colors(arms: Sequence[str], selected: str) -> dict[str, int]:
     color: dict[str, int] = {}
     free = 2
     for arm in arms:
-        if arm == selected:
-            color[arm] = BLUE
-        elif arm.startswith("scratch") and GRAY not in color.values():
-            color[arm] = GRAY
+        if arm.name == selected:
+            color[arm.name] = BLUE
+        elif start_row(arm.start).from_scratch and GRAY not in color.values():
+            color[arm.name] = GRAY
         else:
-            color[arm] = free
+            color[arm.name] = free
             free = free + 1 if free + 1 < COLOR_COUNT else 2
     return color

@@ -65,9 +65,9 @@ def read_inputs(folder: Path) -> PageInputs:
     records = main if main and (folder / "study.toml").exists() else records
     runs = with_unique_names([load_run(run) for run in records])
     if not (folder / "verdict.json").exists():
-        return PageInputs(folder, runs, arm_colors(list(dict.fromkeys(run.arm for run in runs)), ""))
+        return PageInputs(folder, runs, arm_colors(list({run.arm: run.spec for run in runs}.values()), ""))
     verdict = read_verdict(folder)
-    return StudyInputs(folder, runs, arm_colors([arm.name for arm in verdict.arms], verdict.selected), verdict)
+    return StudyInputs(folder, runs, arm_colors([arm.spec for arm in verdict.arms], verdict.selected), verdict)
 
 
 def _render_within_limit(inputs: PageInputs) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.wording import arm_words, length_words, split_names, words_of_arm
-from headstart.config.arm_spec import parse_arm_name
+from headstart.analysis.wording import arm_words, length_words, split_names
 from headstart.config.duration import Duration
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
+from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
 from headstart.metrics.registry import METRICS
@@ -82,12 +82,12 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
     selection, evaluation = names
     protocol, recipe = spec.protocol, spec.plan.recipe
     metric = METRICS[protocol.metric]
-    first, second = protocol.contrast([variant.name for variant in spec.variants])
+    first, second = protocol.contrast([variant.arm for variant in spec.variants])
     seeds = list(spec.seed_range)
     rows = {
-        "arms": join_list(dict.fromkeys(_start_words(variant.name) for variant in spec.variants)),
+        "arms": join_list(dict.fromkeys(arm_words(variant.arm.without(*protocol.vary)) for variant in spec.variants)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
-        "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
+        "primary contrast": f"{arm_words(spec.arm(first))} against {arm_words(spec.arm(second))}",
         "metric": f"{metric.label}: {metric.description}; model selection on {selection}, "
         f"final evaluation on {evaluation}",
         "equivalence margin": f"±{100 * protocol.margin_width:g} percentage points",
@@ -98,7 +98,7 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
         "share of the training images": join_list(f"{100 * share:g} %" for share in protocol.fractions),
         **_search_rows(spec, selection),
         "length of source training": length_words(str(spec.source_epochs))
-        if any("source:" in arm for arm in protocol.arms)
+        if any(start_row(variant.arm.start).needs_training for variant in spec.variants)
         else "",
         "network": spec.plan.network.network.replace("auto", "that of the initial weights, else resnet18"),
         "recipe": f"{recipe.optimizer}{' unless the arm names another' if _names_optimizer(spec) else ''}, "
@@ -107,11 +107,6 @@ def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, s
         "sha256 of the declaration": spec.hash,
     }
     return [(name, value) for name, value in rows.items() if value]
-
-
-def _start_words(variant: str) -> str:
-    """Return the arm of a variant in words, without what the study varies."""
-    return words_of_arm(replace(parse_arm_name(variant), varied=()))
 
 
 def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
@@ -133,7 +128,7 @@ def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
 
 
 def _names_optimizer(spec: StudySpec) -> bool:
-    return any("optimizer" in variant.changes for variant in spec.variants)
+    return any("optimizer" in variant.arm.settings for variant in spec.variants)
 
 
 def _range_words(values: Sequence[int]) -> str:
@@ -168,7 +163,7 @@ def _search_row(run: RunRecord, place: str) -> list[str]:
     rung = "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
     accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
-        arm_words(run.arm),
+        arm_words(run.spec),
         str(run.seed),
         f"{run.rate:g}",
         length_words(str(run.plan.recipe.epochs)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.statistics import t_interval
-from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, splits
+from headstart.analysis.wording import arm_words, evaluation_images, length_words, metric_words, named_words, splits
 from headstart.report.inputs import StudyInputs
 from headstart.report.layout import Figure, Section, legend_entries
 from headstart.report.series import mean_and_band
@@ -25,7 +25,7 @@ def difference_figure(verdict: Verdict, color: Mapping[str, int]) -> Figure | No
     differences = [100 * (first[seed] - second[seed]) for seed in sorted(first)]
     mean, low, high = (100 * value for value in (contrast.mean, contrast.low, contrast.high))
     row = charts.IntervalRow("", color[contrast.first], mean, low, high, differences)
-    words = f"{arm_words(contrast.first)} minus {arm_words(contrast.second)}"
+    words = f"{named_words(verdict, contrast.first)} minus {named_words(verdict, contrast.second)}"
     limits = f"from {format_points(contrast.low)} to {format_points(contrast.high)}"
     label = f"{words}: {format_points(contrast.mean, signed=True)} percentage points, {limits}"
     margin = 100 * verdict.margin
@@ -51,10 +51,10 @@ def arms_section(inputs: StudyInputs) -> Section:
         low, high = max(low, 0.0), min(high, 100.0)  # accuracies are within 0 to 100 %
         interval = f"{low:.1f} to {high:.1f}" if several else "–"
         rows.append(
-            charts.IntervalRow(arm_words(arm.name), color[arm.name], mean, low, high, values,
+            charts.IntervalRow(arm_words(arm.spec), color[arm.name], mean, low, high, values,
                                arm.name == verdict.selected)
         )  # fmt: skip
-        table.append([arm_words(arm.name), f"{mean:.1f}", interval,
+        table.append([arm_words(arm.spec), f"{mean:.1f}", interval,
                       ", ".join(f"{value:.1f}" for value in values), f"{100 * arm.val:.1f}"])  # fmt: skip
     best, worst = rows[0], rows[-1]
     images, metric = f"{verdict.evaluation.images} {evaluation_images(verdict)}", metric_words(verdict)
@@ -95,7 +95,10 @@ def budgets_section(inputs: StudyInputs) -> Section | None:
     images = [sum(run.images for arm in condition.arms for run in arm.seeds) for condition in by_budget]
     runs = [sum(len(arm.seeds) for arm in condition.arms) for condition in by_budget]
     means = [total / count for total, count in zip(images, runs, strict=True)]
-    leaders = [f"{arm_words(condition.selected)} after {length_words(condition.budget)}" for condition in by_budget]
+    leaders = [
+        f"{named_words(condition, condition.selected)} after {length_words(condition.budget)}"
+        for condition in by_budget
+    ]
     finding = f"Best on {splits(verdict)[0]}: {join_list(leaders)}"
     return Section(finding, [_condition_figure(means, by_budget, inputs, "training images of a run")])
 
@@ -116,8 +119,8 @@ def _condition_figure(xs: Sequence[float], conditions: Sequence[Condition], inpu
                 by_seed.setdefault(run.seed, []).append((value, 100 * run.test))
         paths = [path for path in by_seed.values() if len(path) == len(xs)]
         mean, band = mean_and_band(paths)
-        series.append(charts.Series(arm_words(name), inputs.color[name], paths, mean, band))
-        table += [[arm_words(name), f"{value:,.0f}", f"{accuracy:.1f}"] for value, accuracy in mean]
+        series.append(charts.Series(named_words(conditions[-1], name), inputs.color[name], paths, mean, band))
+        table += [[named_words(conditions[-1], name), f"{value:,.0f}", f"{accuracy:.1f}"] for value, accuracy in mean]
     chart = charts.curves(
         series, x=x, y=f"{metric}, %", label=f"{capitalize(metric)} over {x}", log_x=True, shares=True
     )

@@ -12,6 +12,7 @@ from headstart.analysis.statistics import t_interval
 from headstart.analysis.wording import arm_words, length_words
 from headstart.diagnostics.history import History
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import EpochLine, SnapshotLine, StepLine
 
 
@@ -36,6 +37,11 @@ class PlottedRun:
     snapshots: list[SnapshotLine] = field(default_factory=list)
 
     @property
+    def spec(self) -> ArmSpec:
+        """Variant in its study, else arm."""
+        return self.run.spec
+
+    @property
     def epochs(self) -> Sequence[EpochLine]:
         """Epoch lines of the record."""
         return self.history.epochs
@@ -57,7 +63,7 @@ class PlottedRun:
 def load_run(run: RunRecord) -> PlottedRun:
     """Return the run with its record, read in one pass."""
     history = History(run.plan, state=run.state)
-    plotted = PlottedRun(run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history)
+    plotted = PlottedRun(run, f"{arm_words(run.spec)}, seed {run.seed}", run.arm, history)
     for line in read_lines(run.folder / "metrics.jsonl"):
         history.add(line)
         if isinstance(line, StepLine):

@@ -16,6 +16,7 @@ from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read_history
 from headstart.storage.files import JsonData
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import capitalize, join_list, printable
 
 
@@ -27,7 +28,7 @@ class Diagnosis:
     """
 
     run: str
-    arm: str
+    arm: ArmSpec
     seed: int
     network: str
     epochs: str
@@ -40,7 +41,7 @@ class Diagnosis:
         """Return the diagnosis as the command prints it; `healthy` is null if something is wrong."""
         return {
             "run": self.run,
-            "arm": self.arm,
+            "arm": self.arm.name,
             "seed": self.seed,
             "network": self.network,
             "epochs": self.epochs,
@@ -66,7 +67,7 @@ def _diagnose_run(run: RunRecord) -> Diagnosis:
     healthy = "" if any(finding.unhealthy for finding in run_findings) else describe_healthy(history)
     epochs, fraction = str(run.plan.recipe.epochs), run.plan.data.fraction
     network = network_words(run.plan.network)
-    return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
+    return Diagnosis(run.folder.name, run.spec, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
 
 
 def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -93,7 +94,7 @@ def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
 
 def _groups(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis]]]:
     """Yield groups of runs that differ at most in their seeds, with a title: the arm and what its groups differ in."""
-    for arm in dict.fromkeys(diagnosis.arm for diagnosis in diagnoses):
+    for arm in {diagnosis.arm.name: diagnosis.arm for diagnosis in diagnoses}.values():
         of_arm = sorted((diagnosis for diagnosis in diagnoses if diagnosis.arm == arm), key=_sort_key)
         differ = [len(set(values)) > 1 for values in zip(*map(_conditions, of_arm), strict=True)]
         for conditions, group in groupby(of_arm, _conditions):

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from headstart.analysis import confusion
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.wording import arm_words, splits
+from headstart.analysis.wording import named_words, splits
 from headstart.errors import UsageError
 from headstart.report import curves, heatmaps, photos, series
 from headstart.report.health import health_section
@@ -100,7 +100,7 @@ class Plots:
         shares = [[count / total for count in row] for row, total in rows]
         grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
         correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
-        arm = arm_words(self._verdict.selected)
+        arm = named_words(self._verdict, self._verdict.selected)
         title = f"{correct} of {total} {splits(self._verdict)[1]} images are correct ({arm})"
         explanation = "Rows: true class; columns: predicted class. Darker: a larger share of the row."
         if len(shown) < len(counts):
@@ -132,7 +132,7 @@ class Plots:
         return series.with_unique_names([series.load_run(run) for run in main])
 
     def _inputs(self, runs: Sequence[PlottedRun]) -> StudyInputs:
-        color = arm_colors([arm.name for arm in self._verdict.arms], self._verdict.selected)
+        color = arm_colors([arm.spec for arm in self._verdict.arms], self._verdict.selected)
         return StudyInputs(self._folder, runs, color, self._verdict)
 
     @property

@@ -106,7 +106,7 @@ class Study:
     def _arm(self, name: str) -> str:
         """Return the arm with that name, else the only arm with that name in sentences, else `name` itself."""
         arms = [arm.name for arm in self.verdict.arms]
-        matches = [arm for arm in arms if arm_words(arm).lower() == name.lower()]
+        matches = [arm.name for arm in self.verdict.arms if arm_words(arm.spec).lower() == name.lower()]
         return matches[0] if name not in arms and len(matches) == 1 else name
 
     def learning_curve(self) -> pd.DataFrame:

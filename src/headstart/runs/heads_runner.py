@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from headstart.artifacts.model_folder import write_model
 from headstart.config.run_config import RunConfig
+from headstart.config.start_spec import start_row
 from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
 from headstart.models import freezing, structure
@@ -58,7 +59,7 @@ def stack_key(plan: RunConfig) -> str | None:
     content["recipe"] = {name: value for name, value in content["recipe"].items() if name not in HEAD_FIELDS}
     content["seeding"].pop("seed")
     counts = content["facts"].pop("split_counts")
-    is_random = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random backbone depends on the seed
+    is_random = start_row(plan.arm.start).random  # a random backbone depends on the seed
     return json.dumps([content, counts["train"], plan.seeding.seed if is_random else None], sort_keys=True)
 
 

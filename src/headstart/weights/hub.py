@@ -10,6 +10,8 @@ from typing import cast
 
 import torch
 
+from headstart.config.registry.starts import DEFAULT_START, FILE_START
+from headstart.config.start_spec import start_form
 from headstart.errors import ModelFileError, UsageError
 from headstart.models.factory import timm_config
 from headstart.storage.cache import cache_root
@@ -89,7 +91,9 @@ def fetch_timm(name: str) -> PretrainedWeights:
     if not config.hf_hub_id:
         raise UsageError(
             f"timm publishes no safetensors weights for {full_name}.",
-            f"Get {config.url} and use --start file:PATH." if config.url else "Use another timm:NAME, or scratch.",
+            f"Get {config.url} and use --start {start_form(FILE_START)}."
+            if config.url
+            else f"Use another timm:NAME, or {DEFAULT_START}.",
         )
     repository, _, revision = config.hf_hub_id.partition("@")
     file = config.hf_hub_filename or "model.safetensors"

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.base import Schema
 
 
@@ -21,7 +22,7 @@ class Stage(StrEnum):
 class RunRole(Schema):
     """Role of a run in its study, written beside the plan."""
 
-    variant: str = Field(description="name of the variant")
+    arm: ArmSpec = Field(description="the arm, with the values of varied fields")
     stage: Stage = Field(description="stage that the run belongs to")
     budget: str = Field(description="training length, such as `10ep`")
     fraction: float = Field(description="share of the training images")
@@ -29,6 +30,11 @@ class RunRole(Schema):
         None, description="epochs after which a trial of the search may pause; null outside a search"
     )
     blind: bool = Field(False, description="whether the run serves model selection only and is not evaluated on test")
+
+    @property
+    def variant(self) -> str:
+        """Name of the arm."""
+        return self.arm.name
 
 
 class TrialScores(Schema):
@@ -55,13 +61,14 @@ class InputFingerprints(Schema):
     """Fingerprints of what a variant reads."""
 
     images: str | None = Field(None, description="fingerprint of the images")
-    weights: str | None = Field(None, description="sha256 of the weights; null with a `source:` start")
-    source_images: str | None = Field(None, description="fingerprint of the images of a `source:` start")
+    weights: str | None = Field(None, description="sha256 of the weights; null if the study trains them")
+    source_images: str | None = Field(None, description="fingerprint of the images that the study trains them on")
 
 
 class VariantInputs(InputFingerprints):
     """Inputs of a variant when the study began."""
 
+    arm: ArmSpec = Field(description="the arm of the variant")
     declared: str = Field(description="splits that the data has declared")
     overlaps: list[str] = Field(description="sentences on images that are in two splits")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import SearchResults
@@ -69,7 +70,8 @@ class SeedResult(RunLength):
 class ArmResult(Schema):
     """One arm over all seeds."""
 
-    name: str = Field(description="name of the arm")
+    name: str = Field(description="rendered from `spec`; other parts of the verdict refer to the arm by it")
+    spec: ArmSpec = Field(description="the arm")
     val: float = Field(description="mean score on val over seeds")
     test: float = Field(description="mean score on the evaluation images over seeds")
     test_sd: float | None = Field(description="standard deviation of `test` over seeds; null with one seed")
@@ -181,6 +183,10 @@ class Condition(Schema):
             if arm.name == name:
                 return arm
         raise KeyError(name)
+
+    def spec(self, name: str) -> ArmSpec:
+        """Return the arm of that name. Raises KeyError for an unknown name."""
+        return self.arm(name).spec
 
 
 class LabelEquivalence(Schema):
