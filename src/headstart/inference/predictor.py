@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.data import transforms
@@ -123,7 +124,7 @@ class Predictor:
                     except HeadstartError as error:
                         predictions[index] = _failed(file, error)
         if images:
-            rows = softmax(self.logits(list(images.values())))
+            rows = softmax(self.logits(list(images.values())).astype(np.float64), axis=1)
             predictions |= {index: self._prediction(files[index], row) for index, row in zip(images, rows, strict=True)}
         return [predictions[index] for index in range(len(files))]
 
@@ -142,12 +143,6 @@ def _images(path: Path) -> list[Path | Prediction]:
 
 def _failed(path: Path, error: HeadstartError) -> Prediction:
     return Prediction(str(path), "", 0.0, (), error.message)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of logits [n, classes], in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def require_predictions(predictions: Sequence[Prediction]) -> None:
