@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 from headstart.storage.schemas.verdict import SampleSizeEstimate, TimeToTarget
 
@@ -87,7 +87,7 @@ class MeanSquares:
 
     def half_width(self, level: float) -> float:
         """Return the half-width of the interval of the mean."""
-        return float(stats.t.ppf((1 + level) / 2, self.degrees_of_freedom())) * math.sqrt(self.variance())
+        return t_quantile(self.degrees_of_freedom(), level) * math.sqrt(self.variance())
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     low, high = clip_interval(mean, squares.half_width(level))
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
     of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.min_variance())
-    endless = min(1.0, float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images))
+    endless = min(1.0, t_quantile(squares.m - 1, level) * math.sqrt(of_images))
     return CrossedInterval(
         mean, low, high, level, p, degrees, endless, squares.max_undetected_difference(level), squares
     )
@@ -179,7 +179,7 @@ def paired_t_interval(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[
     min_variance = MeanSquares(0, 0, 0, 1, len(d)).min_variance()
     error = math.sqrt(max(float(d.var(ddof=1)) / len(d), min_variance))
     mean = float(d.mean())
-    return mean, *clip_interval(mean, float(stats.t.ppf((1 + level) / 2, len(d) - 1)) * error)
+    return mean, *clip_interval(mean, t_quantile(len(d) - 1, level) * error)
 
 
 def clip_interval(mean: float, half: float) -> tuple[float, float]:
@@ -292,11 +292,8 @@ def obrien_fleming(shares: Sequence[float], level: float = LEVEL) -> list[float]
         shares: Shares of the data at each analysis, increasing, the last one 1.
         level: One minus the total error.
     """
-    low, high = 1.5, 4.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _crossing(middle, shares) > 1 - level else (low, middle)
-    return [float(2 * stats.norm.sf(high / math.sqrt(share))) for share in shares]
+    c = optimize.brentq(lambda c: _crossing(c, shares) - (1 - level), 1.5, 4.0, xtol=1e-12)
+    return [float(2 * stats.norm.sf(c / math.sqrt(share))) for share in shares]
 
 
 def _crossing(c: float, shares: Sequence[float]) -> float:
