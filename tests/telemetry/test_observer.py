@@ -282,12 +282,12 @@ END = [EndLine(step=12, epoch=2, val=evaluation(0.75, 4), test=evaluation(0.7))]
 
 def test_equal_lines_give_equal_points(tmp_path: Path, run_lines: list[Line]) -> None:
     folder = run_folder(tmp_path / "run", [*BEGIN, *run_lines, *END])
-    with tensorboard.TensorBoard(folder, {"lr": 0.1, "flip": True, "start": "scratch"}) as live:
+    with tensorboard.TensorBoard(folder, {"lr": 0.1, "flip": "on", "start": "scratch"}) as live:
         for line in [*BEGIN, *run_lines, *END]:
             live.write(line)
     first = points(folder)
     for _ in range(2):
-        tensorboard.rebuild_event_file(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
+        tensorboard.rebuild_event_file(folder, {"lr": 0.1, "flip": "on", "start": "scratch"}).close()
         assert points(folder) == first
     plain = [(tag, step) for tag, step, _, plugin, _ in first if plugin not in CONFIGURATION_PLUGINS]
     assert len(plain) == len(set(plain)) > 200

@@ -14,7 +14,7 @@ from headstart.errors import ModelFileError, ResourceError
 from headstart.storage.schemas.result import RunSeconds
 from headstart.training import checkpoint, loop
 from headstart.training.events import BatchDone, Epoch, FreezeCheck, Step
-from headstart.training.state import Progress, State, TrainingContext
+from headstart.training.state import State, TrainingContext
 from tests.short_runs import prepared
 
 POSITION = checkpoint.RunPosition(
@@ -112,7 +112,7 @@ def small():
 
 
 def at(state: State, step: int) -> State:
-    progress = Progress.from_json({**state.progress.to_json(), "step": step})
+    progress = state.progress.model_copy(update={"step": step})
     return State(state.network, state.optimizer, state.ema, progress)
 
 
@@ -246,4 +246,4 @@ def test_checkpoint_contains_no_pickle(tmp_path: Path, small) -> None:
     path = checkpoint.save_state(tmp_path / "c", state, POSITION)
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
     manifest = json.loads((path / "MANIFEST.json").read_text())
-    assert set(manifest) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}
+    assert set(manifest["files"]) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}

@@ -55,12 +55,12 @@ def stack_key(plan: RunConfig) -> str | None:
         return None
     if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
         return None
-    content = plan.to_json()
-    content["recipe"] = {name: value for name, value in content["recipe"].items() if name not in HEAD_FIELDS}
-    content["seeding"].pop("seed")
-    counts = content["facts"].pop("split_counts")
+    differing = {"recipe": HEAD_FIELDS, "seeding": {"seed"}, "facts": {"split_counts"}}
+    content = plan.model_dump(mode="json", exclude=differing)
     is_random = start_row(plan.arm.start).random  # a random backbone depends on the seed
-    return json.dumps([content, counts["train"], plan.seeding.seed if is_random else None], sort_keys=True)
+    return json.dumps(
+        [content, plan.facts.split_counts["train"], plan.seeding.seed if is_random else None], sort_keys=True
+    )
 
 
 def run_heads(

@@ -19,11 +19,18 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_cache_file
+from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
 
 RUN_LOCK_TIMEOUT_S = 60.0  # time to wait for a run that another process holds
+
+
+class _RegisteredRun(Schema):
+    """An entry of the cache for a run that can be reused."""
+
+    folder: Path
 
 
 def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
@@ -59,7 +66,7 @@ def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -
     if done or until is not None:
         with contextlib.suppress(OSError):
             path = _registry_path(plan, None if done else until)
-            write_cache_file(path, json.dumps({"folder": str(folder.absolute())}).encode())
+            write_cache_file(path, _RegisteredRun(folder=folder.absolute()).model_dump_json().encode())
 
 
 def copy_finished(parent: Path, plan: RunConfig, role: RunRole, until: int | None = None) -> Path | None:
@@ -141,7 +148,7 @@ def _rung(plan: RunConfig, until: int) -> Path | None:
 
 
 def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
-    return Path(json.loads(_registry_path(plan, until).read_bytes())["folder"])
+    return _RegisteredRun.read(_registry_path(plan, until)).folder
 
 
 def _copy_files(source: Path, folder: Path) -> None:

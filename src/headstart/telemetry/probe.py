@@ -8,9 +8,8 @@ leaves the network's weights, statistics and gradients, and every random number 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from headstart.telemetry.tensor_stats import relative_change
 from headstart.training.objective import Objective
 from headstart.training.state import TrainingContext
 
+ForwardHook = Callable[[nn.Module, tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], None]
 PROBE_IMAGES = 8
 SHORTCUT_MODULE = "downsample"  # ResNets' name of the convolution on a shortcut; a ReLU after it belongs to the block
 
@@ -90,14 +90,16 @@ class Probe:
         """Record block outputs and shares of zeros during a forward pass into the three dictionaries."""
         last = [""]  # the last layer that ran: a block may use one ReLU module several times
 
-        def make_hook(name: str) -> Any:
+        def make_hook(name: str) -> ForwardHook:
             """Return the forward hook of the module called `name`."""
 
-            def hook(module: nn.Module, _: Any, output: Any) -> None:
+            def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
                 """Record the output of a block or the zeros after a ReLU."""
                 if name in self._layers and SHORTCUT_MODULE not in name:
                     last[0] = name
-                if name in self._blocks and isinstance(output, Tensor):
+                if not isinstance(output, Tensor):
+                    return
+                if name in self._blocks:
                     outputs[name] = output
                 if isinstance(module, nn.ReLU) and last[0] not in zeros:
                     values = output.detach()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from headstart.config.duration import Duration
 from headstart.config.run_config import RunConfig, plan_fields
 from headstart.storage import journal
 from headstart.storage.schemas.metrics import Line
@@ -45,9 +45,18 @@ class RunLogger:
         self.tensorboard.close()
 
 
-def hyperparameters(plan: RunConfig) -> dict[str, Any]:
+def hyperparameters(plan: RunConfig) -> dict[str, tensorboard.Hyperparameter]:
     """Return every field of the plan, so that all runs have the same hyperparameter keys in TensorBoard."""
-    return {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
+    values = {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
+    # TensorBoard has numbers and text, and would show a bool as a number
+    return {
+        name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
+        for name, value in values.items()
+    }
+
+
+def _text(value: bool | str | Duration | tuple[str | Duration, ...]) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
 
 
 def run_name(plan: RunConfig, role: RunRole | None) -> str:

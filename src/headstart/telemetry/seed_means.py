@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -130,7 +129,7 @@ def pool_records(records: Iterable[Iterable[Line]], *, with_test: bool = True) -
         if kind in KINDS_WITH_BAND:
             point.values |= dict(_bands(point.values))
         if kind == "epoch":
-            point.values["seeds"] = [point.runs]
+            point.values |= {"seeds": [point.runs]}
     return sorted(pooled.values(), key=lambda point: point.step)
 
 
@@ -173,7 +172,7 @@ def write_mean_run(folder: Path, points: Sequence[PooledPoint]) -> None:
     retire_event_files(old_files)
 
 
-def _events(points: Sequence[PooledPoint]) -> Iterator[Any]:
+def _events(points: Sequence[PooledPoint]) -> Iterator[Event]:
     start_time = points[0].time if points else 0.0
     yield Event(wall_time=start_time, step=0, file_version="brain.Event:2")
     yield Event(wall_time=start_time, step=0, session_log=SessionLog(status=SessionLog.START))

@@ -12,10 +12,9 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -48,6 +47,7 @@ RUN_LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/backbone"]]},
 }
+Hyperparameter = int | float | str
 _file_numbers = itertools.count()
 HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # columns beside hyperparameters
 
@@ -55,7 +55,7 @@ HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val") 
 class TensorBoard:
     """Writes lines of a record as TensorBoard events to a run folder."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Hyperparameter]) -> None:
         """Create the event file and write its header.
 
         Args:
@@ -71,8 +71,7 @@ class TensorBoard:
         # makes a running TensorBoard drop the points it has read of this run
         self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
         self._add_summary(custom_scalars(RUN_LAYOUT))
-        values = {name: _hparam(value) for name, value in settings.items()}
-        experiment, begin, self._success = hparams(values, dict.fromkeys(HPARAM_METRICS))
+        experiment, begin, self._success = hparams(dict(settings), dict.fromkeys(HPARAM_METRICS))
         self._add_summary(experiment)
         self._add_summary(begin)
 
@@ -94,7 +93,7 @@ class TensorBoard:
         elif isinstance(line, EndLine):
             self._add_summary(self._success)  # until then the status in TensorBoard's table of runs is unknown
 
-    def _pictures_and_histograms(self, line: Line) -> Iterator[Any]:
+    def _pictures_and_histograms(self, line: Line) -> Iterator[Summary.Value]:
         if isinstance(line, EpochLine):
             yield self._confusion("confusion/val", line.confusion)
         elif isinstance(line, EndLine) and line.test is not None:
@@ -109,16 +108,16 @@ class TensorBoard:
                     if histogram.counts:
                         yield Summary.Value(tag=f"{name}/{layer}", histo=_histogram(histogram))
 
-    def _confusion(self, tag: str, counts: list[list[int]]) -> Any:
+    def _confusion(self, tag: str, counts: list[list[int]]) -> Summary.Value:
         buffer = io.BytesIO()
         picture = confusion_picture(np.array(counts), self._classes)
         picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colors: run lengths suffice
         return _picture(tag, buffer.getvalue())
 
-    def _add_summary(self, summary: Any, step: int = 0) -> None:
+    def _add_summary(self, summary: Summary, step: int = 0) -> None:
         self._add(Event(step=step, summary=summary))
 
-    def _add(self, event: Any) -> None:
+    def _add(self, event: Event) -> None:
         event.wall_time = time.time() if self._time is None else self._time
         self._file.write(event.SerializeToString())
 
@@ -139,7 +138,7 @@ class TensorBoard:
         self.close()
 
 
-def _picture(tag: str, encoded: bytes) -> Any:
+def _picture(tag: str, encoded: bytes) -> Summary.Value:
     """Return the summary value of an encoded image."""
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
         width, height = image.size
@@ -147,7 +146,7 @@ def _picture(tag: str, encoded: bytes) -> Any:
     return Summary.Value(tag=tag, image=image_value)
 
 
-def _histogram(value: Histogram) -> Any:
+def _histogram(value: Histogram) -> HistogramProto:
     low, high = value.low, value.high
     if low == high:  # one value: use the narrowest bin that contains it
         high = float(np.nextafter(np.float32(low), np.float32(np.inf)))
@@ -162,19 +161,14 @@ def _histogram(value: Histogram) -> Any:
     )
 
 
-def _hparam(value: Any) -> int | float | str:
-    """Convert a setting for TensorBoard's hyperparameter table, which would show a bool as a number."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(part) for part in value)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-
-
 def _class_names(folder: Path) -> list[str]:
     """Return the class names of the run's plan, or an empty list without a plan."""
     return list(read_plan_file(folder).plan.facts.class_names) if (folder / PLAN_FILE).exists() else []
 
 
-def rebuild_event_file(folder: Path, settings: dict[str, Any], lines: Iterable[Line] | None = None) -> TensorBoard:
+def rebuild_event_file(
+    folder: Path, settings: Mapping[str, Hyperparameter], lines: Iterable[Line] | None = None
+) -> TensorBoard:
     """Replace a run's event files by one that is written from its record.
 
     Args:

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -20,13 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from headstart.config.run_config import RunConfig
-from headstart.errors import ModelFileError, ResourceError
-from headstart.storage.files import fsync_folder
+from headstart.errors import DataError, ModelFileError, ResourceError
+from headstart.storage.files import SCHEMA_VERSION, fsync_folder
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, Progress
 from headstart.storage.schemas.result import RunSeconds
 from headstart.training.loop import enter_phase
-from headstart.training.state import Progress, State, TrainingContext
+from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
@@ -40,6 +40,15 @@ class RunPosition(Schema):
     seconds: RunSeconds = Field(description="duration of the run so far")
     plan: RunConfig
     best_epoch: int = Field(description="epoch of the best model; 0 before the first")
+
+
+class CheckpointState(Schema):
+    """The content of state.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    progress: Progress
+    optimizer: OptimizerNumbers
+    position: RunPosition
 
 
 def save_state(folder: Path, state: State, position: RunPosition) -> Path:
@@ -68,8 +77,8 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
         temporary.mkdir()
         for name, content in files.items():
             _write(temporary / name, content)
-        manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        _write(temporary / "MANIFEST.json", json.dumps(manifest, indent=1).encode())
+        manifest = Manifest(files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+        _write(temporary / MANIFEST_FILE, _json_bytes(manifest))
         fsync_folder(temporary)
         if final.exists():  # damaged, see above
             shutil.rmtree(final)
@@ -121,19 +130,18 @@ def newest_position(folder: Path) -> RunPosition | None:
     """Return the position in the newest intact checkpoint, or None if there is none."""
     for path in _newest_first(folder):
         if not find_damage(path):
-            return RunPosition.model_validate(json.loads((path / "state.json").read_text())["position"])
+            return CheckpointState.read(path / STATE_FILE).position
     return None
 
 
 def find_damage(path: Path) -> list[str]:
     """Return what is wrong with a checkpoint directory; an intact one has all files of its manifest, unchanged."""
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_text())
-        entries = dict(manifest)
-    except (OSError, ValueError, TypeError):
+        manifest = Manifest.read(path / MANIFEST_FILE)
+    except DataError:
         return ["no manifest"]
     damage = []
-    for name, digest in entries.items():
+    for name, digest in manifest.files.items():
         file = path / name
         if not file.is_file():
             damage.append(f"{name} is missing")
@@ -151,50 +159,54 @@ def _files(state: State, position: RunPosition) -> dict[str, bytes]:
     """Return the content of each file of a checkpoint by name."""
     assert state.optimizer is not None  # noqa: S101
     tensors, numbers = _flatten(state.optimizer)
-    content = {"progress": state.progress.to_json(), "optimizer": numbers, "position": position.to_json()}
+    content = CheckpointState(progress=state.progress, optimizer=numbers, position=position)
     files = {
         "model.safetensors": tensor_bytes(state.network.state_dict()),
         "optimizer.safetensors": tensor_bytes(tensors),
-        "state.json": json.dumps(content, indent=1, allow_nan=False).encode(),
+        STATE_FILE: _json_bytes(content),
     }
     if state.ema is not None:
-        files["ema.safetensors"] = tensor_bytes(state.ema.state_dict())
+        files |= {"ema.safetensors": tensor_bytes(state.ema.state_dict())}
     return files
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an optimizer's slots: tensors named `3.exp_avg`, other values under `slots`, learning rates under `lr`."""
+def _json_bytes(value: Schema) -> bytes:
+    return json.dumps(value.to_json(), indent=1, allow_nan=False).encode()
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], OptimizerNumbers]:
+    """Return an optimizer's slots that are tensors, named `3.exp_avg`, and its numbers."""
     tensors: dict[str, Tensor] = {}
-    slots: dict[str, Any] = {}
+    slots: dict[str, bool | int | float] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{name}"] = value
             else:
                 slots[f"{index}.{name}"] = value
-    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups]}
+    return tensors, OptimizerNumbers(slots=slots, lr=[group["lr"] for group in optimizer.param_groups])
 
 
 def _fill(path: Path, context: TrainingContext, state: State) -> RunPosition:
     """Load the checkpoint `path` into `state` and return its position."""
-    content = json.loads((path / "state.json").read_text())
+    content = CheckpointState.read(path / STATE_FILE)
     state.network.load_state_dict(load_file(path / "model.safetensors"))
-    state.progress = Progress.from_json(content["progress"])
+    state.progress = content.progress
     if state.ema is not None:
         state.ema.load_state_dict(load_file(path / "ema.safetensors"))
     if state.progress.phase >= 0:
         enter_phase(context, state, state.progress.phase)
         assert state.optimizer is not None  # noqa: S101
-        _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
-    return RunPosition.model_validate(content["position"])
+        _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content.optimizer)
+    return content.position
 
 
-def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: OptimizerNumbers) -> None:
     """Restore the slots on their parameter's device; step counts stay on the CPU except for fused kernels."""
-    for group, rate in zip(optimizer.param_groups, numbers["lr"], strict=True):
+    for group, rate in zip(optimizer.param_groups, numbers.lr, strict=True):
         group["lr"] = rate
     parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
-    for key, value in {**tensors, **numbers["slots"]}.items():
+    for key, value in {**tensors, **numbers.slots}.items():
         index, _, name = key.partition(".")
         parameter, group = parameters[int(index)]
         if isinstance(value, Tensor) and (value.ndim or group.get("fused")):

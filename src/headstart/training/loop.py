@@ -26,11 +26,12 @@ from headstart.hardware.precision import autocast
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
+from headstart.storage.schemas.checkpoint import Progress
 from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
 from headstart.training.feature_cache import PLAIN_VIEW
 from headstart.training.objective import count_correct, require_finite
 from headstart.training.scoring import Score, score
-from headstart.training.state import Progress, State, TrainingContext
+from headstart.training.state import State, TrainingContext
 
 
 def initial_state(context: TrainingContext) -> State:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -79,10 +78,12 @@ def _phase(
     return Phase(tuning, begin, end, recipe.lr, schedule, make_optimizer, augmented_views)
 
 
-def _in_steps(value: Any, per_epoch: int, length: int) -> Any:
+def _in_steps(
+    value: Duration | tuple[Duration, ...] | float, per_epoch: int, length: int
+) -> int | tuple[int, ...] | float:
     """Return an option of a schedule with its durations in steps of a phase of `length` steps."""
     if isinstance(value, tuple):
-        return tuple(_in_steps(part, per_epoch, length) for part in value)
+        return tuple(part.steps(per_epoch, whole=length) for part in value)
     return value.steps(per_epoch, whole=length) if isinstance(value, Duration) else value
 
 

@@ -31,7 +31,7 @@ from headstart.models import factory, freezing, heads, structure
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
 from headstart.training.batched_heads import HeadSpec
-from headstart.training.feature_cache import FeatureCache
+from headstart.training.feature_cache import FeatureCache, FeatureSettings
 from headstart.training.objective import Objective
 from headstart.training.phases import make_phases
 from headstart.training.state import TrainingContext
@@ -274,9 +274,7 @@ def _make_context(
 
 def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> FeatureCache:
     device = torch.device(plan.machine.device)
-    return FeatureCache(
-        network,
-        batches,
+    settings = FeatureSettings(
         contents=plan.facts.fingerprint,
         precision=plan.machine.precision,
         device=device,
@@ -284,6 +282,7 @@ def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, s
         std=start.std,
         machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.cache_resolution)),
     )
+    return FeatureCache(network, batches, settings)
 
 
 _flops_of: dict[tuple[str, ...], float] = {}  # FLOPs of an image, counted once in a process
