@@ -2,8 +2,10 @@
 
 import math
 import signal
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +13,24 @@ from scipy import stats
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import resolve_settings
+from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation, ablation_grid, ablation_summary
-from headstart.reporter import NullReporter, Reporter
+from headstart.experiment.compare import compare
+from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
+from headstart.storage.schemas.ablation import AblationResult
 from tests.diagnostics.test_checks import FAST
 from tests.training.test_setup import write_images
 
 GRID = list(product(ablation_grid.DEPTHS, ablation_grid.NORMS, ablation_grid.SHORTCUTS))
+
+
+def run_ablation(source: str, settings: Mapping[str, Any], runs: Path, seeds: int = 1) -> AblationResult:
+    spec = ablation_grid.ablation_spec(source, settings, seeds)
+    return compare(spec, runs, EngineChoice("local"), NullReporter())
 
 
 def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: str) -> ablation_summary.FactorialCell:
@@ -82,7 +92,28 @@ def test_intervals_of_equal_predictions_allow_for_images_that_were_not_drawn() -
 def test_starts_are_random_weights_only(tmp_path: Path) -> None:
     assert "scratch:torch" in ablation_grid.RANDOM_STARTS and "imagenet" not in ablation_grid.RANDOM_STARTS
     with pytest.raises(UsageError, match="random weights"):
-        ablation.run_ablation("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", NullReporter())
+        run_ablation("digits:0-3", {"start": "imagenet"}, tmp_path / "runs")
+
+
+def test_networks_are_the_variants_of_a_study_with_the_same_recipe() -> None:
+    spec = ablation_grid.ablation_spec("digits:0-3", {"start": "scratch:torch", "fraction": 0.5, "seed": 3}, seeds=2)
+    plans = [variant.plan(spec.study.plan) for variant in spec.study.variants]
+    assert [(plan.network.network, plan.network.norm, plan.network.shortcut) for plan in plans] == GRID
+    assert spec.study.variants[-1].name == "scratch:torch,network=resnet50,norm=none,shortcut=off"
+    assert all(plan.changed("network", **plans[0].network.model_dump()) == plans[0] for plan in plans)
+    assert plans[0].arm.start == "scratch:torch" and str(plans[0].recipe.epochs) == ablation_grid.DEFAULT_EPOCHS
+    assert list(spec.study.seed_range) == [3, 4] and spec.study.protocol.fractions == (0.5,)
+    assert not spec.study.searches_lr and spec.study.protocol.target == 0
+
+
+class Listener(NullReporter):
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def study_status(self, status: StudyStatus) -> None:
+        done = sum(row.done for row in status.rows)
+        assert status.title == f"comparison {done}/{sum(row.total for row in status.rows)}: 1ep"
+        self.titles.append(status.title)
 
 
 def test_networks_are_trained_once_and_their_results_are_reported(
@@ -91,11 +122,14 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
     source = settings.pop("source")
-    first = ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local")
+    reporter = Listener()
+    spec = ablation_grid.ablation_spec(source, settings)
+    first = compare(spec, tmp_path, EngineChoice("local"), reporter)
+    assert reporter.titles == [f"comparison {done}/4: 1ep" for done in range(5)]
     folders = sorted(path.parent for path in Path(first.folder).glob("*/plan.json"))
     assert len(folders) == 4 and all((folder / "result.json").exists() for folder in folders)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
-    assert ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local") == first
+    assert run_ablation(source, settings, tmp_path) == first
     assert [(folder / "result.json").stat().st_mtime_ns for folder in folders] == stamps
     accuracies = {(cell.shortcut, cell.norm): cell.accuracy for cell in first.cells}
     results = [read_json(folder / "result.json") for folder in folders]
@@ -125,12 +159,12 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
     for precision in ("fp32", "bf16"):  # another measurement may give another precision
         monkeypatch.setattr(ablation, "common_precision", lambda runs, precision=precision: precision)
         with pytest.raises(InterruptedRunError) as stop:
-            ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local")
+            run_ablation(source, settings, tmp_path)
         assert stop.value.hint == ablation.RESUME_HINT and stop.value.exit_code == 130
     monkeypatch.setattr(execute, "answer_job", work)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ablation-*/*/result.json")}
     assert len(started) == 4 and len(results) == 2
-    summary = ablation.run_ablation(source, settings, tmp_path, NullReporter(), engine_name="local")
+    summary = run_ablation(source, settings, tmp_path)
     (folder,) = tmp_path.glob("ablation-*")
     assert summary.folder == str(folder)
     runs = list(runs_in(folder))
@@ -145,7 +179,7 @@ def test_health_of_a_cell_is_that_of_its_run(
 ) -> None:
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
-    summary = ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter(), engine_name="local")
+    summary = run_ablation(settings.pop("source"), settings, tmp_path)
     runs = {(run.plan.network.shortcut, run.plan.network.norm): run.folder for run in runs_in(Path(summary.folder))}
     for cell in summary.cells:
         (run,) = diagnosis.diagnose(runs[cell.shortcut, cell.norm])
@@ -162,24 +196,25 @@ def test_evaluation_is_on_val_without_a_test_split(tmp_path: Path, monkeypatch: 
     del plan["source"]
     counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
     source = write_images(tmp_path / "photos", counts)
-    summary = ablation.run_ablation(str(source), plan, tmp_path / "runs", NullReporter(), engine_name="local")
+    summary = run_ablation(str(source), plan, tmp_path / "runs")
     assert "evaluated on 8 images of val, which also selected each network's epoch" in summary.sentences[0]
     source = write_images(tmp_path / "one", counts | {"test/dark": 1})
     with pytest.raises(DataError, match="The test split has 1 image, and an ablation needs at least 2"):
-        ablation.run_ablation(str(source), plan, tmp_path / "runs", NullReporter(), engine_name="local")
+        run_ablation(str(source), plan, tmp_path / "runs")
 
 
 def test_changed_images_are_an_error_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
-    monkeypatch.setattr(ablation, "_run", lambda *_: None)  # as if the runs had other hashes
+    answer = job_protocol.Answer().model_dump_json()  # as if the runs had other hashes
+    monkeypatch.setattr(execute, "answer_job", lambda *_: answer)
     settings = {**FAST, "epochs": "1ep"}
     with pytest.raises(DataError, match="changed during the ablation") as error:
-        ablation.run_ablation(settings.pop("source"), settings, tmp_path, NullReporter())
+        run_ablation(settings.pop("source"), settings, tmp_path)
     assert "Restore them" in error.value.hint
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_fewer_than_one_seed_is_an_error(seeds: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Use --seeds 1 or more"):
-        ablation.run_ablation("digits:0-3", {}, tmp_path / "runs", NullReporter(), seeds=seeds)
+        run_ablation("digits:0-3", {}, tmp_path / "runs", seeds)
     assert not (tmp_path / "runs").exists()

@@ -11,6 +11,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import validate_study
 from headstart.experiment import preflight
+from headstart.experiment.study_kind import COMPARISON
 from headstart.hardware import calibration
 from headstart.reporter import NullReporter
 from headstart.runs import runner
@@ -98,7 +99,7 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
     learned = {contents[int(i)] for i in run.split.train}
     other = first.changed("seeding", test_seed=5)
     evaluated = setup.resolve_run(
-        preflight.with_evaluation_on_val(calibration.resolve_machine(other)), NullReporter()
+        COMPARISON.with_evaluation_split(calibration.resolve_machine(other)), NullReporter()
     ).split.test
     expected = sum(contents[int(i)] in learned for i in evaluated)
     assert known_images(other) == [0, expected] and expected > 0

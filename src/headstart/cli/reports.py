@@ -12,7 +12,7 @@ from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
 from headstart.cli.options import AblationFlags
 from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
-from headstart.engines.registry import validate_engine_name
+from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.text import printable
 
@@ -60,14 +60,16 @@ def diagnose(
 ) -> None:
     """Report whether the training of a run or a study is healthy, or run an ablation of the network."""
     flags = settings or {}
-    validate_engine_name(engine)
+    chosen = EngineChoice(engine)
     if (folder is None) == (ablation is None):
         raise UsageError("diagnose needs either a folder or --ablation DATA.", "Try `headstart diagnose runs/NAME`.")
     if ablation is not None:
-        from headstart.experiment.ablation import run_ablation
+        from headstart.experiment.ablation_grid import ablation_spec
+        from headstart.experiment.compare import compare
 
+        spec = ablation_spec(ablation, flags, seeds)
         with ConsoleReporter() as reporter:
-            result = run_ablation(ablation, flags, runs, reporter, engine_name=engine, seeds=seeds)
+            result = compare(spec, runs, chosen, reporter)
         if json:
             print_json(result.to_json())
         else:

@@ -1,4 +1,4 @@
-"""Carry out a study from its specification to its verdict, for the command line and the Python API.
+"""Carry out a study or an ablation from its specification to its result, for the command line and the Python API.
 
 Modules that import torch are imported after the checks that do not need it: a missing folder is reported at once, and
 the verdict of a finished study is read without torch.
@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from headstart.analysis.status import complete_verdict
 from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
+from headstart.experiment.ablation_grid import AblationSpec
 from headstart.reporter import Reporter
+from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.verdict import Verdict
 
 
@@ -32,7 +35,15 @@ class FinishedStudy:
     verdict: Verdict
 
 
-def compare(
+@overload
+def compare(  # noqa: D418  (editors show the docstring of the overload)
+    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
+) -> AblationResult:
+    """Run or resume an ablation."""
+
+
+@overload
+def compare(  # noqa: D418
     study: StudySpec | Path,
     runs: Path,
     engine: EngineChoice,
@@ -40,15 +51,29 @@ def compare(
     *,
     explicit: Container[str] | None = None,
 ) -> FinishedStudy:
-    """Run a new study, or resume the study in a folder, and return it with its verdict.
+    """Run or resume a study."""
+
+
+def compare(
+    study: StudySpec | AblationSpec | Path,
+    runs: Path,
+    engine: EngineChoice,
+    reporter: Reporter,
+    *,
+    explicit: Container[str] | None = None,
+) -> FinishedStudy | AblationResult:
+    """Run a new study, resume the study in a folder, or run or resume an ablation.
 
     Args:
-        study: Specification of a new study, or the folder of a study that has begun.
-        runs: Folder in which a new study's folder is made.
+        study: Specification of a new study, the folder of a study that has begun, or an ablation.
+        runs: Folder in which the folder of a new study or of an ablation is made.
         engine: Where its runs execute.
         reporter: Receives progress.
         explicit: Names of the settings set by the user, which a time budget does not change. None if the specification
             is complete, as that of a study.toml.
+
+    Returns:
+        The study with its verdict, or the result of the ablation.
 
     Raises:
         HeadstartError: Every error about the arms, their weights, the data, the machine or a run.
@@ -59,12 +84,16 @@ def compare(
             reporter.say(f"The study {study} is finished; this is its verdict.")
             return FinishedStudy(study, verdict)
     else:
-        require_inputs(study)
+        require_inputs(study.study if isinstance(study, AblationSpec) else study)
     require_listener(engine.address)
     from headstart.engines import factory
-    from headstart.experiment import planning
+    from headstart.experiment import ablation, planning
     from headstart.experiment.study import run_study
 
+    if isinstance(study, AblationSpec):
+        begun = ablation.begin(study, runs)
+        with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
+            return ablation.run_ablation(begun, run_engine, reporter)
     if isinstance(study, Path):
         folder = study
     else:

@@ -10,11 +10,14 @@ from headstart.diagnostics.registry import finding_name
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import capitalize, pluralize
 
+_LEFT_OUT = (Stage.SEARCH, Stage.ABLATION)
+
 
 class HealthSummary:
     """Count the findings of each arm's runs, and report each finding when it first appears.
 
     Trials of the learning-rate search are left out: rates at the ends of a grid are expected to be too high or too low.
+    So are networks of an ablation, some of which are expected to be unhealthy: its result names their findings.
     """
 
     def __init__(self) -> None:
@@ -25,7 +28,7 @@ class HealthSummary:
 
     def add(self, role: RunRole, run: RunRecord) -> None:
         """Count the findings of a run without reporting them."""
-        if role.stage is not Stage.SEARCH:
+        if role.stage not in _LEFT_OUT:
             self._runs[role.variant].add(run.hash)
             for finding in run.unhealthy_findings:
                 self._unhealthy[role.variant, finding.code].add(run.hash)
@@ -34,7 +37,7 @@ class HealthSummary:
         """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
         self.add(role, run)
         sentences = []
-        for finding in run.unhealthy_findings if role.stage is not Stage.SEARCH else ():
+        for finding in run.unhealthy_findings if role.stage not in _LEFT_OUT else ():
             key = (role.variant, finding.code)
             if key not in self._reported:
                 self._reported.add(key)

@@ -21,12 +21,12 @@ from headstart.data import hashing, sources
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
+from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import InputFingerprints, VariantInputs
-from headstart.text import pluralize
 from headstart.training import setup
 
 ARMS_WITHOUT_DOWNLOAD = (
@@ -46,19 +46,22 @@ def check_inputs(spec: StudySpec) -> None:
             setup.load_inputs(plan)
 
 
-def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.ResolvedRun], dict[str, setup.ResolvedRun]]:
+def resolve_arms(
+    spec: StudySpec, reporter: Reporter, kind: StudyKind = COMPARISON
+) -> tuple[list[setup.ResolvedRun], dict[str, setup.ResolvedRun]]:
     """Resolve the configuration of every arm variant and source, which raises every error that a run can start with.
 
     Args:
         spec: The study, with its machine resolved.
         reporter: Receives notes on the images and on each start, each once.
+        kind: Kind of the study.
 
     Returns:
         The resolved variants, in order, and the resolved sources by name.
 
     Raises:
         UsageError: Two arms are the same.
-        DataError: The test split has fewer images than classes, or images or weights are missing.
+        DataError: The evaluation split has too few images, or images or weights are missing.
     """
     arms: list[setup.ResolvedRun] = []
     sources: dict[str, setup.ResolvedRun] = {}
@@ -71,12 +74,12 @@ def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.Resolv
                 sources[source] = setup.resolve_run(source_plan(spec, source), NullReporter())
             plan = plan.changed("arm", start=DEFAULT_START)
         with _suggest_other_arms():
-            arm = setup.resolve_run(with_evaluation_on_val(plan), reporter if not arms else NullReporter())
+            arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
         for _, note in sorted(notes - reported) if arms else ():
             reporter.say(f"{variant.name}: {note}")
         reported |= notes
-        _require_enough_test_images(arm.dataset, arm.plan)
+        kind.require_images(arm.plan)
         if not arms:  # all arms have the same images
             for seed in (*spec.seed_range, *spec.search_seed_range):
                 seeded = arm.plan.changed("seeding", seed=seed)
@@ -96,21 +99,6 @@ def _suggest_other_arms() -> Iterator[None]:
         yield
     except MissingWeightsError as error:
         raise DataError(error.message, f"{error.instructions}; or {ARMS_WITHOUT_DOWNLOAD}.") from error
-
-
-def _require_enough_test_images(dataset: Dataset, plan: RunConfig) -> None:
-    """Raise DataError if the test split has fewer images than classes."""
-    count, classes = len(dataset.split(plan).test), len(dataset.images.classes)
-    if count < classes:
-        raise DataError(
-            f"The test split has {pluralize(count, 'image')} for {classes} classes.",
-            "Add test images, or leave the split to headstart.",
-        )
-
-
-def with_evaluation_on_val(plan: RunConfig) -> RunConfig:
-    """Return the configuration with final evaluation on val if only train and val are declared; a study needs one."""
-    return plan.changed("data", evaluate_on_val=True)
 
 
 def source_of(plan: RunConfig) -> str:

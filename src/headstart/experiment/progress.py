@@ -56,9 +56,11 @@ class Progress:
     be requested.
     """
 
-    def __init__(self, spec: StudySpec, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start without runs; `clock` returns seconds."""
-        self.spec, self._clock = spec, clock
+    def __init__(
+        self, spec: StudySpec, clock: Callable[[], float] = time.monotonic, compared: Stage = Stage.MAIN
+    ) -> None:
+        """Start without runs; `clock` returns seconds, and `compared` is the stage of the runs that are compared."""
+        self.spec, self._clock, self._compared_stage = spec, clock, compared
         self._started = self._last_answer = clock()
         self._spent: dict[str, CostSoFar] = {}
         self._pending: dict[str, dict[str, int]] = defaultdict(dict)  # variant -> hash -> images
@@ -78,7 +80,7 @@ class Progress:
             load = workload(self.spec, plan.facts.split_counts["train"], plan.recipe.batch_size, rung_length(plan))
             self._expected[variant] = {
                 Stage.SEARCH: load.rung_images + load.full_run_images,
-                Stage.MAIN: load.comparison_images,
+                self._compared_stage: load.comparison_images,
             }
 
     def request(
@@ -119,12 +121,12 @@ class Progress:
         """Reduce the expected work by a requested run; once arms are compared, no more trials are expected."""
         expected = self._expected.get(role.variant, {})  # a source is no arm
         expected[role.stage] = max(0, expected.get(role.stage, 0) - images)
-        if role.stage is Stage.MAIN:
+        if role.stage is self._compared_stage:
             protocol = self.spec.protocol
             self._main_runs[role.variant] += 1
             expected[Stage.SEARCH] = 0
             if self._main_runs[role.variant] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
-                expected[Stage.MAIN] = 0
+                expected[self._compared_stage] = 0
 
     def finish(self, role: RunRole, record: RunRecord) -> StudyStatus:
         """Add the result of a requested run that has ended."""
@@ -146,7 +148,7 @@ class Progress:
     def _add(self, role: RunRole, record: RunRecord) -> None:
         if role.stage is Stage.SEARCH:
             self._trials[role.variant] += 1
-        elif role.stage is Stage.MAIN:
+        elif role.stage is self._compared_stage:
             self._condition = (role.budget, role.fraction)
             self._compared[self._condition][role.variant][record.seed] = record
 
