@@ -20,11 +20,14 @@ from pydantic import TypeAdapter
 from headstart.config.plan_file import PlanFile
 from headstart.config.study_config import StudyConfig
 from headstart.storage.files import write_atomic
+from headstart.storage.schemas.ablation import AblationResult
+from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.gallery import GalleryIndex
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.study import SearchResults, VariantInputs
 from headstart.storage.schemas.verdict import Verdict
+from headstart.training.checkpoint import CheckpointState
 
 ROOT = Path(__file__).parents[1]
 FORMATS = ROOT / "docs" / "formats.md"
@@ -34,12 +37,15 @@ VERDICT_SCHEMA = ROOT / "src" / "headstart" / "storage" / "schemas" / "verdict.s
 FILES: dict[str, TypeAdapter[Any]] = {
     "plan.json": TypeAdapter(PlanFile),
     "metrics.jsonl": LINE,
+    "state.json": TypeAdapter(CheckpointState),
+    "MANIFEST.json": TypeAdapter(Manifest),
     "gallery.zip": TypeAdapter(GalleryIndex),
     "result.json": TypeAdapter(RunResult),
     "study.toml": TypeAdapter(StudyConfig),
     "variants.json": TypeAdapter(VariantInputs),
     "search.json": TypeAdapter(SearchResults),
     "verdict.json": TypeAdapter(Verdict),
+    "ablation": TypeAdapter(AblationResult),  # not a file: the output of `diagnose --ablation --json`
 }
 
 JsonSchema = dict[str, Any]  # JSON Schema is defined elsewhere, and has no schema here

@@ -9,21 +9,43 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import cohen_kappa_score
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.plan_file import PlanFile, read_plan_file, write_plan_file
 from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
-from headstart.storage.journal import read_lines
-from headstart.storage.schemas.metrics import StepLine
+from headstart.models import factory
+from headstart.storage.journal import Journal, read_lines
+from headstart.storage.schemas.metrics import EpochLine, FindingLine, StepLine
 from tests.conftest import environment_for_processes
+from tests.handmade import epoch_line, split_score, write_run_files
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 RECIPE = re.compile(r"^## (An? .+?)$(.+?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 RECIPES = dict(RECIPE.findall(PAGE.read_text()))
 SHORT = ["--epochs", "3st", "--batch-size", "8", "--precision", "fp32", "--threads", "1"]
 SHORT_STUDY = [*SHORT, "--seeds", "2", "--search", "off"]
+
+
+def run_headstart(words: list[str], folder: Path, plugins: str) -> subprocess.CompletedProcess[str]:
+    """Run `headstart WORDS...` in a folder that contains the modules of plugins."""
+    environment = {**environment_for_processes(), "HEADSTART_PLUGINS": plugins}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), environment.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "headstart", *words]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def refused_recipe(folder: Path, plugin: str, words: list[str]) -> str:
+    """Run a command that is refused, and return its error."""
+    result = run_headstart(words, folder, plugin)
+    assert result.returncode == 2, result.stderr
+    return result.stderr
 
 
 def run_recipe(title: str, folder: Path, extra: list[str]) -> tuple[Path, str]:
@@ -35,13 +57,11 @@ def run_recipe(title: str, folder: Path, extra: list[str]) -> tuple[Path, str]:
     (folder / name).write_text(code)
     variable, program, *words = shlex.split(line)
     assert program == "headstart"
-    key, _, value = variable.partition("=")
-    environment = {**environment_for_processes(), key: value}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), environment.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "headstart", *words, *extra]
+    key, _, plugins = variable.partition("=")
+    assert key == "HEADSTART_PLUGINS"
     if words[0] in ("train", "compare"):
-        command += ["--runs", str(folder / "runs")]
-    result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+        extra = [*extra, "--runs", str(folder / "runs")]
+    result = run_headstart([*words, *extra], folder, plugins)
     assert result.returncode == 0, result.stderr
     return folder / "runs", result.stdout
 
@@ -64,6 +84,49 @@ def check_schedule(folder: Path) -> None:
     assert [line.lr["head"] for line in steps] == pytest.approx([0.01 * (1 + step) ** -0.5 for step in range(3)])
 
 
+def check_start(folder: Path) -> None:
+    weights = factory.build("resnet18", 10, shortcut=True, norm="batch", stem="small").state_dict()
+    torch.save(weights, folder / "weights.pth")
+    runs, _ = run_recipe("An initialization", folder, [*SHORT, "--network", "resnet18", "--lr", "1e-12"])
+    trained = load_file(only_run(runs) / "model" / "model.safetensors")
+    assert torch.allclose(trained["layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"] / 2, atol=1e-9)
+    assert torch.allclose(trained["layer4.1.bn2.bias"], weights["layer4.1.bn2.bias"], atol=1e-9)
+
+
+def check_metric(folder: Path) -> None:
+    short = ["--epochs", "4ep", "--fraction", "0.02", *SHORT[2:]]
+    runs, _ = run_recipe("A metric", folder, short)
+    epochs = [line for line in read_lines(only_run(runs) / "metrics.jsonl") if isinstance(line, EpochLine)]
+    kappas = []
+    for line in epochs:
+        true, predicted = (
+            axis.repeat(np.ravel(line.confusion)) for axis in (np.repeat(range(10), 10), np.tile(range(10), 10))
+        )
+        kappas.append(cohen_kappa_score(true, predicted))
+    best = [index for index, line in enumerate(epochs) if line.best]
+    assert len(epochs) == 4 and kappas[best[-1]] == pytest.approx(max(kappas))
+    out = refused_recipe(folder, "kappa", ["compare", "digits", "--metric", "kappa"])
+    assert "mean over images" in out
+
+
+def check_health(folder: Path) -> None:
+    runs, _ = run_recipe("A health check", folder, SHORT)
+    findings = [line for line in read_lines(only_run(runs) / "metrics.jsonl") if isinstance(line, FindingLine)]
+    (finding,) = [line for line in findings if line.code == "few-val-images"]
+    assert finding.threshold == 900 and finding.value is not None and 0 < finding.value < 900
+
+
+def check_chart(folder: Path) -> None:
+    run = folder / "runs" / "Jan01_00-00-00_host-scratch-s0"
+    write_run_files(run, RunConfig().changed("facts", class_names=("a", "b")), hash="0" * 64)
+    with Journal(run / "metrics.jsonl") as journal:
+        for epoch in (1, 2):
+            journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch)))
+    run_recipe("A chart", folder, [])
+    page = (folder / "runs" / "report.html").read_text(encoding="utf-8")
+    assert '<section id="losses"' in page and "How does the training loss fall?" in page
+
+
 def check_engine(folder: Path) -> None:
     runs, out = run_recipe("An engine", folder, SHORT_STUDY)
     assert len(re.findall(r"job \d of 4 has ended", out)) == 4
@@ -74,6 +137,10 @@ def check_engine(folder: Path) -> None:
 CHECKS: dict[str, Callable[[Path], None]] = {
     "An optimizer": check_optimizer,
     "A schedule": check_schedule,
+    "An initialization": check_start,
+    "A metric": check_metric,
+    "A health check": check_health,
+    "A chart": check_chart,
     "An engine": check_engine,
 }
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
-from headstart.storage.files import SCHEMA_VERSION, fsync_folder
+from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, Progress
 from headstart.storage.schemas.result import RunSeconds
 from headstart.training.loop import enter_phase
@@ -38,17 +38,16 @@ class RunPosition(Schema):
 
     bytes: int = Field(description="length of the record")
     seconds: RunSeconds = Field(description="duration of the run so far")
-    plan: RunConfig
+    plan: RunConfig = Field(description="the plan")
     best_epoch: int = Field(description="epoch of the best model; 0 before the first")
 
 
-class CheckpointState(Schema):
+class CheckpointState(VersionedSchema):
     """The content of state.json."""
 
-    schema_version: int = SCHEMA_VERSION
-    progress: Progress
-    optimizer: OptimizerNumbers
-    position: RunPosition
+    progress: Progress = Field(description="progress of the training")
+    optimizer: OptimizerNumbers = Field(description="numbers of the optimizer that are no tensors")
+    position: RunPosition = Field(description="what the run needs to continue")
 
 
 def save_state(folder: Path, state: State, position: RunPosition) -> Path:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.base import Schema, VersionedSchema
 
 MANIFEST_FILE = "MANIFEST.json"
 STATE_FILE = "state.json"
 
 
-class Manifest(Schema):
+class Manifest(VersionedSchema):
     """The files of a complete checkpoint."""
 
-    schema_version: int = SCHEMA_VERSION
     files: dict[str, str] = Field(description="sha256 by file name")
 
 
@@ -31,7 +29,7 @@ class Progress(Schema):
     seen: int = Field(0, description="of the current epoch")
     best_score: float = Field(-1.0, description="metric of the best epoch; -1, below any metric, before the first")
     best_loss: float = Field(0.0, description="val loss of the best epoch")
-    best_epoch: int = 0
+    best_epoch: int = Field(0, description="epoch of the best model; 0 before the first")
     stale: int = Field(0, description="epochs since the best")
     val_losses: list[float] = Field(default_factory=list, description="of the epochs of the phase")
     frozen_digest: str = Field("", description="of the frozen tensors at the start of the phase")
