@@ -10,6 +10,7 @@ from scipy import stats
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import resolve_settings
+from headstart.config.start_spec import random_starts
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation
 from headstart.reporter import NullReporter, Reporter
@@ -78,7 +79,7 @@ def test_intervals_of_equal_predictions_allow_for_images_that_were_not_drawn() -
 
 
 def test_starts_are_random_weights_only(tmp_path: Path) -> None:
-    assert "scratch:torch" in ablation.RANDOM_STARTS and "imagenet" not in ablation.RANDOM_STARTS
+    assert "scratch:torch" in random_starts() and "imagenet" not in random_starts()
     with pytest.raises(UsageError, match="random weights"):
         ablation.run_ablation("digits:0-3", {"start": "imagenet"}, tmp_path / "runs", NullReporter())
 

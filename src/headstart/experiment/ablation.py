@@ -130,8 +130,7 @@ def run_ablation(
         DataError: The evaluation split has fewer than two images, or the images changed during the ablation.
         InterruptedRunError: A signal stopped a run, or the ablation between two runs.
     """
-    start = settings.get("start", DEFAULT_START)
-    _check_settings(settings, start, seeds)
+    _check_settings(settings, start := settings.get("start", DEFAULT_START), seeds)
     validate_engine_name(engine_name)
     draft = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
     folders.require_writable(runs)
@@ -146,10 +145,9 @@ def run_ablation(
     requests: list[RunRequest] = []
     for arm, run in resolved:
         for seed in range(draft.seeding.seed, draft.seeding.seed + seeds):
-            seeded = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
-            plan = run.dataset.with_split_counts(seeded)
+            plan = run.plan.changed("seeding", seed=seed).changed("machine", precision=precision)
             role = RunRole(arm=arm, stage=Stage.ABLATION, budget=str(plan.recipe.epochs), fraction=1.0)
-            requests.append((plan, role))
+            requests.append((run.dataset.with_split_counts(plan), role))
     reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
     _run(folder, requests, engine_name, reporter)
     records = requested_records(requests, {run.hash: run for run in runs_in(folder)}, "ablation")

@@ -265,8 +265,7 @@ def _run(
     `phase` describes the phase of the study in progress lines. With `rung`, only the rungs are run.
     """
     parent.mkdir(exist_ok=True)
-    records: dict[str, RunRecord] = {}
-    started: dict[str, int] = {}
+    records, started = dict[str, RunRecord](), dict[str, int]()
     for run in runs_in(parent):
         if run.done or (rung and len(run.epochs) >= run.rung):
             records[run.hash] = run
