@@ -20,7 +20,7 @@ from headstart.storage.schemas.verdict import EvaluationImages, Exposure
 from headstart.training import setup
 from headstart.weights import starts
 from tests.cli.test_train_errors import write_images
-from tests.verdicts import verdict
+from tests.verdicts import arm_result, verdict
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
 PLAN = {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}
@@ -117,6 +117,6 @@ def test_known_classes_and_images_are_reported_once_for_all_arms_with_the_same_w
     known_data, none = Exposure(classes=["cat", "dog"], images=1200), Exposure(classes=[], images=0)
     exposure = {"scratch": none, "file:w+lp-ft@adam": known_data, "file:w,lr=0.1": known_data}
     evaluation = EvaluationImages(split="test", images=2000, declared="none")
-    lines = notes.exposure_notes(verdict(exposure=exposure, evaluation=evaluation))
+    lines = notes.exposure_notes(verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation))
     assert len(lines) == 2 and "W was trained on classes with these names: cat, dog." in lines[0]
     assert lines[1].startswith("W was trained on 1,200 of the 2,000 test images")

@@ -40,11 +40,12 @@ def keep_constructed(network: nn.Module) -> None:
 def kaiming(network: nn.Module) -> None:
     """Draw normal weights with variance 2 / fan-out, as torchvision (He et al. 2015)."""
 
-    def draw(layer: WeightLayer) -> None:
+    def draw(_: str, layer: WeightLayer) -> None:
+        """Draw the weights of one layer."""
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         layer.weight.mul_(math.sqrt(_groups(layer)))  # torch computes fan-out over the channels of all groups
 
-    _draw_weights(network, lambda _, layer: draw(layer))
+    _draw_weights(network, draw)
 
 
 def xavier(network: nn.Module) -> None:
@@ -79,6 +80,7 @@ def draw_from_statistics(network: nn.Module, *, model: dict[str, Tensor]) -> Non
     """
 
     def draw(name: str, layer: WeightLayer) -> None:
+        """Draw the weights of the layer of that name."""
         std, mean = torch.std_mean(model[f"{name}.weight"].double(), correction=0)
         nn.init.normal_(layer.weight, mean.item(), std.item())
 
