@@ -13,6 +13,7 @@ from scipy import stats
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import resolve_settings
+from headstart.config.start_spec import random_starts
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation, ablation_grid, ablation_summary
@@ -90,7 +91,7 @@ def test_intervals_of_equal_predictions_allow_for_images_that_were_not_drawn() -
 
 
 def test_starts_are_random_weights_only(tmp_path: Path) -> None:
-    assert "scratch:torch" in ablation_grid.RANDOM_STARTS and "imagenet" not in ablation_grid.RANDOM_STARTS
+    assert "scratch:torch" in random_starts() and "imagenet" not in random_starts()
     with pytest.raises(UsageError, match="random weights"):
         run_ablation("digits:0-3", {"start": "imagenet"}, tmp_path / "runs")
 
