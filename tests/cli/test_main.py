@@ -22,6 +22,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig, plan_fields
 from headstart.console import ConsoleReporter
 from headstart.errors import ResourceError, UsageError
+from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
 from headstart.runs import runner
 from tests.conftest import environment_for_processes
 from tests.trained import SETTINGS
@@ -139,7 +140,7 @@ def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_defa
         assert section.capitalize() in text
         if name != "source":
             assert " ".join(field.description.split()) in text
-    assert "optimizer: sgd, adam, adamw, rmsprop [default: sgd]" in text
+    assert f"optimizer: {', '.join(OPTIMIZERS)} [default: {DEFAULT_OPTIMIZER}]" in text
     assert "[default: 50%,75%]" in text
     order = [text.index(f" {section.capitalize()} ") for section in dict.fromkeys(s for s, _ in plan_fields().values())]
     assert order == sorted(order)
@@ -149,7 +150,7 @@ VALUES = {
     "classes": "1,2", "skip_bad": True, "allow_outside": True, "cache_resolution": 2.0, "network": "resnet34",
     "fraction": 0.5, "evaluate_on_val": True,
     "shortcut": "off", "norm": "none", "stem": "imagenet", "start": "scratch:xavier", "tuning": "stages:2", "head":
-    "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "backbone_lr":
+    "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "plateau_epochs": 3, "cutmix": 0.5, "nesterov": True, "weight_decay": 0.25, "backbone_lr":
     0.5, "schedule": "multistep", "warmup": "2ep", "step_every": "10%", "milestones": "10%,20%", "gamma": 0.5,
     "epochs": "3ep", "head_epochs": "20%", "batch_size": 7, "image_size": 24, "crop": 0.5, "flip": "on", "jitter":
     0.5, "mixup": 0.5, "augmented_views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5,
@@ -196,7 +197,7 @@ INVALID_COMMANDS = {
     "no images": (["predict", "model"], "IMAGES is missing."),
     "no value": (["train", "--lr"], "--lr needs a value."),
     "not a number": (["train", "--lr", "abc", "--seed", "1.5"], "lr = abc: "),
-    "no such choice": (["train", "--optimizer", "adm"], "one of sgd, adam, adamw, rmsprop; did you mean 'adam'?"),
+    "no such choice": (["train", "--optimizer", "adm"], "rmsprop, lion; did you mean 'adam'?"),
     "two formats": (["predict", "m", "i", "--json", "--csv"], "--json and --csv exclude each other."),
     "bad port": (["board", "--port", "x"], "--port"),
 }

@@ -1,5 +1,6 @@
 """What a run does at its end, when it is saved and when it stops is independent of how it is trained."""
 
+import dataclasses
 import math
 import os
 import signal
@@ -60,7 +61,7 @@ class StubTrainer:
             yield name, None
             logits = np.zeros((len(images), len(session.setup.index.classes)), dtype=np.float32)
             logits[np.arange(len(images)), images.labels] = 9  # all are right
-            yield name, scoring.Score(self.loss, 1.0, len(images), logits)
+            yield name, dataclasses.replace(scoring.score(logits, images.labels), loss=self.loss)
 
     def write_model(self, session: RunSession) -> None:
         self.models += 1
