@@ -100,7 +100,7 @@ def check_metric(folder: Path) -> None:
     kappas = []
     for line in epochs:
         true, predicted = (
-            axis.repeat(np.ravel(line.confusion)) for axis in (np.repeat(range(10), 10), np.tile(range(10), 10))
+            axis.ravel().repeat(np.ravel(line.confusion)) for axis in np.indices(np.shape(line.confusion))
         )
         kappas.append(cohen_kappa_score(true, predicted))
     best = [index for index, line in enumerate(epochs) if line.best]
@@ -121,7 +121,7 @@ def check_chart(folder: Path) -> None:
     write_run_files(run, RunConfig().changed("facts", class_names=("a", "b")), hash="0" * 64)
     with Journal(run / "metrics.jsonl") as journal:
         for epoch in (1, 2):
-            journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch)))
+            journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch), confusion=[[5, 5], [0, 0]]))
     run_recipe("A chart", folder, [])
     page = (folder / "runs" / "report.html").read_text(encoding="utf-8")
     assert '<section id="losses"' in page and "How does the training loss fall?" in page
