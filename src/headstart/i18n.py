@@ -78,6 +78,11 @@ def ngettext(singular: str, plural: str, count: int, **values: Value) -> Message
     return Message(singular, {"count": count, **values}, plural, count)
 
 
+def verbatim(text: str) -> Message:
+    """Return a text that is in no catalog as a message, such as the message of an error from another program."""
+    return Message("{text}", {"text": text})
+
+
 def join(parts: Iterable[str], separator: str = " ") -> Message:
     """Return one message of several: the sentences of a paragraph, or the items of a list. Empty parts are left out."""
     values = {f"part{number}": part for number, part in enumerate(part for part in parts if part)}
