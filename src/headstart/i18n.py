@@ -18,7 +18,7 @@ from typing import SupportsFloat, TypeAlias
 DOMAIN = "headstart"
 LOCALE_FOLDER = Path(__file__).parent / "locale"
 
-Value: TypeAlias = str | SupportsFloat | Path | None
+Value: TypeAlias = str | SupportsFloat | Path | Exception | None
 
 
 class _Formatter(string.Formatter):
