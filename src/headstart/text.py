@@ -7,13 +7,17 @@ import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from headstart.i18n import Message, _, join
 
-def join_list(names: Iterable[str]) -> str:
+
+def join_list(names: Iterable[str]) -> Message:
     """Join one name or more as `a, b and c`; names that contain commas as `a, b; c; and d`."""
     *first, last = names
+    if not first:
+        return join([last])
     if any("," in name for name in (*first, last)):
-        return "; ".join([*first, f"and {last}" if first else last])
-    return " and ".join([", ".join(first), last] if first else [last])
+        return _("{first}; and {last}", first=join(first, "; "), last=last)
+    return _("{first} and {last}", first=join(first, ", "), last=last)
 
 
 def format_points(value: float, *, signed: bool = False) -> str:
@@ -50,22 +54,24 @@ def format_share(value: float) -> str:
     return f"{100 * value:.2g} %"
 
 
-def format_remaining(seconds: float | None, now: datetime) -> str:
-    """Format the remaining time as `about 12 min left (until 14:32)`, "" if nothing is left or it is unknown."""
+def format_remaining(seconds: float | None, now: datetime) -> Message:
+    """Format the remaining time as `about 12 min left (until 14:32)`, empty if nothing is left or it is unknown."""
     if not seconds:
-        return ""
+        return join([])
     if seconds < 60:
-        return "less than a minute left"
+        return _("less than a minute left")
     end = (now + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 12 * 3600 else "%b %d %H:%M")
-    return f"about {format_duration(seconds)} left (until {end})"
+    return _("about {duration} left (until {end})", duration=format_duration(seconds), end=end)
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> Message:
     """Format a rounded duration as `45 s`, `12 min` or `2 h 05 min`."""
     if seconds < 99.5:
-        return f"{seconds:.0f} s"
+        return _("{seconds:.0f} s", seconds=seconds)
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 100:
+        return _("{minutes} min", minutes=minutes)
+    return _("{hours} h {minutes:02d} min", hours=minutes // 60, minutes=minutes % 60)
 
 
 def capitalize(text: str) -> str:
@@ -98,13 +104,13 @@ def _fold(name: str) -> str:
     return name.casefold().replace("-", "_")
 
 
-def suggestion(name: str, choices: Iterable[str]) -> str:
+def suggestion(name: str, choices: Iterable[str]) -> Message:
     """Return `; did you mean 'optimizer'?` if a choice is similar to the name, else an empty string."""
     choice = closest(name, choices)
-    return f"; did you mean {choice!r}?" if choice else ""
+    return _("; did you mean {choice!r}?", choice=choice) if choice else join([])
 
 
-def replacement_hint(name: str, choices: Iterable[str]) -> str:
+def replacement_hint(name: str, choices: Iterable[str]) -> Message:
     """Return the hint `Use 'optimizer'.` if a choice is similar to the name, else an empty string."""
     choice = closest(name, choices)
-    return f"Use {choice!r}." if choice else ""
+    return _("Use {choice!r}.", choice=choice) if choice else join([])
