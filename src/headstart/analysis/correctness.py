@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
+from headstart.i18n import _
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,7 @@ def read_predictions(run: Path, split: str) -> Predictions:
             images, labels, logits = (arrays[name][rows] for name in ("image", "label", "logits"))
             return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits.astype(np.float32))
     except Exception as error:  # numpy's error type depends on the damaged byte: a TokenError, a zlib.error
-        raise DataError(f"{path} cannot be read ({error}).", "Delete the run's folder and resume the study.") from None
+        raise DataError(
+            _("{path} cannot be read ({error}).", path=path, error=error),
+            _("Delete the run's folder and resume the study."),
+        ) from None

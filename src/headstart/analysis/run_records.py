@@ -16,6 +16,7 @@ from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.metrics.values import counts_value, image_values
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
@@ -135,7 +136,7 @@ class RunRecord:
 
     def length(self) -> RunLength:
         """Return the length of the whole run."""
-        totals = [(images, seconds) for _, images, seconds in elapsed(self.epochs, self.plan.recipe.batch_size)]
+        totals = [(images, seconds) for _unused, images, seconds in elapsed(self.epochs, self.plan.recipe.batch_size)]
         images, seconds = totals[-1] if totals else (0, 0.0)
         return RunLength(epochs=len(self.epochs), images=images, seconds=round(seconds, 3))
 
@@ -172,8 +173,15 @@ def main_runs(folder: Path) -> list[RunRecord]:
         if other is not run:
             reason = "; ".join(differences(other.plan.to_json(), run.plan.to_json())) or "their plans are equal"
             raise DataError(
-                f"{other.folder} and {run.folder.name} are both {run.arm} with seed {run.seed} ({reason}).",
-                "Delete the one that does not belong to the study, then resume it.",
+                _(
+                    "{folder} and {folder2} are both {arm} with seed {seed} ({reason}).",
+                    folder=other.folder,
+                    folder2=run.folder.name,
+                    arm=run.arm,
+                    seed=run.seed,
+                    reason=reason,
+                ),
+                _("Delete the one that does not belong to the study, then resume it."),
             )
     return runs
 
@@ -185,7 +193,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
         DataError: The folder does not exist or has no runs.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} does not exist.", "Check the path.")
+        raise DataError(_("{folder} does not exist.", folder=folder), _("Check the path."))
     runs = [read_run(folder)] if (folder / PLAN_FILE).exists() else list(runs_in(folder))
     if runs:
         return runs
@@ -193,13 +201,16 @@ def runs_at(folder: Path) -> list[RunRecord]:
         stage = next((stage for stage in ("search", "sources") if next(runs_in(folder / stage), None)), "")
         where = f"; its runs so far are in {folder / stage}" if stage else ""
         raise DataError(
-            f"{folder} is a study without main runs yet{where}.",
-            f"Run `headstart resume {folder}` if it is not in progress.",
+            _("{folder} is a study without main runs yet{where}.", folder=folder, where=where),
+            _("Run `headstart resume {folder}` if it is not in progress.", folder=folder),
         )
-    hint = "Name the folder of a run, of a study, or of several runs"
+    hint = _("Name the folder of a run, of a study, or of several runs")
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
-        raise DataError(f"{folder} contains studies, but no runs.", f"{hint}, for example {studies[-1].parent}.")
-    raise DataError(f"There are no runs in {folder}.", f"{hint}.")
+        raise DataError(
+            _("{folder} contains studies, but no runs.", folder=folder),
+            _("{hint}, for example {parent}.", hint=hint, parent=studies[-1].parent),
+        )
+    raise DataError(_("There are no runs in {folder}.", folder=folder), _("{hint}.", hint=hint))
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -255,11 +266,11 @@ def value_tables(
             first = first or predictions
             if predictions.images != first.images:
                 raise DataError(
-                    f"{by_seed[seed].folder} was evaluated on other images than the other runs.",
-                    "Delete that run's folder and resume the study.",
+                    _("{folder} was evaluated on other images than the other runs.", folder=by_seed[seed].folder),
+                    _("Delete that run's folder and resume the study."),
                 )
             rows.append(image_values(metric, predictions.labels, predictions.logits))
         tables[variant] = np.array(rows)
     if first is None:
-        raise DataError("No seed is finished in every arm.", "Resume the study.")
+        raise DataError(_("No seed is finished in every arm."), _("Resume the study."))
     return tables, first

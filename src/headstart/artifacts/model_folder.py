@@ -28,6 +28,7 @@ from headstart.config.model_file import (
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
+from headstart.i18n import _
 from headstart.models import structure
 from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.storage.schemas.base import Schema, first_fault
@@ -150,7 +151,8 @@ def _read(path: Path, schema: type[_File]) -> _File:
 
 def _unusable(folder: Path, reason: str) -> ModelFileError:
     return ModelFileError(
-        f"The model in {folder} cannot be used ({reason.rstrip('.')}).", "Restore it from a backup, or train it again."
+        _("The model in {folder} cannot be used ({rstrip}).", folder=folder, rstrip=reason.rstrip(".")),
+        _("Restore it from a backup, or train it again."),
     )
 
 

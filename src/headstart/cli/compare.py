@@ -15,6 +15,7 @@ from headstart.config.start_spec import start_form, start_forms
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
+from headstart.i18n import _
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
@@ -83,5 +84,5 @@ def _parse_vary(text: str) -> tuple[str, list[str]]:
     """Parse `lr=0.1,0.01` to ("lr", ["0.1", "0.01"])."""
     name, sign, values = text.partition("=")
     if not sign or not values.strip(","):
-        raise UsageError(f"--vary {text!r} has no values.", "Write it as --vary lr=0.1,0.01.")
+        raise UsageError(_("--vary {text!r} has no values.", text=text), _("Write it as --vary lr=0.1,0.01."))
     return name.strip(), [value.strip() for value in values.split(",") if value.strip()]

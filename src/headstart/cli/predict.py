@@ -12,8 +12,8 @@ from headstart.cli.options import switch
 from headstart.cli.render import as_csv, as_table, print_json
 from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _, ngettext
 from headstart.storage.folders import require_model
-from headstart.text import pluralize
 
 
 @app.command(sort_key=3)
@@ -27,7 +27,7 @@ def predict(
 ) -> None:
     """Classify images with a trained model."""
     if json and csv:
-        raise UsageError("--json and --csv exclude each other.", "Choose one.")
+        raise UsageError(_("--json and --csv exclude each other."), _("Choose one."))
     from headstart.data.sources import require_image_paths
 
     require_model(model)  # a wrong path is reported before the slow import of torch
@@ -45,8 +45,12 @@ def predict(
     else:
         print(as_csv(predictions, predictor.classes) if csv else as_table(predictions), end="")
     if unread := [p for p in predictions if p.error]:
-        message = f"{len(unread)} of the {pluralize(len(predictions), 'image')} could not be read."
-        raise DataError(message, "Check the rows without a class.")
+        message = _(
+            "{count} of the {counted_images} could not be read.",
+            count=len(unread),
+            counted_images=ngettext("{count:,} image", "{count:,} images", len(predictions)),
+        )
+        raise DataError(message, _("Check the rows without a class."))
 
 
 @app.command(sort_key=4)

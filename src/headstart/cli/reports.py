@@ -14,6 +14,7 @@ from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.text import printable
 
 
@@ -62,7 +63,9 @@ def diagnose(
     flags = settings or {}
     chosen = EngineChoice(engine)
     if (folder is None) == (ablation is None):
-        raise UsageError("diagnose needs either a folder or --ablation DATA.", "Try `headstart diagnose runs/NAME`.")
+        raise UsageError(
+            _("diagnose needs either a folder or --ablation DATA."), _("Try `headstart diagnose runs/NAME`.")
+        )
     if ablation is not None:
         from headstart.experiment.ablation_grid import ablation_spec
         from headstart.experiment.compare import compare
@@ -77,7 +80,9 @@ def diagnose(
         return
     defaults = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
     if invalid := [*flags, *(name for name, (value, default) in defaults.items() if value != default)]:
-        raise UsageError(f"--{invalid[0].replace('_', '-')} belongs to --ablation.", "Remove the flag.")
+        raise UsageError(
+            _("--{invalid} belongs to --ablation.", invalid=invalid[0].replace("_", "-")), _("Remove the flag.")
+        )
     from headstart.results import diagnosis
 
     assert folder is not None  # noqa: S101  (checked above)

@@ -11,6 +11,7 @@ from tensorboard import program
 from tensorboard.program import TensorBoardServerException
 
 from headstart.errors import DataError, ResourceError, UsageError
+from headstart.i18n import _
 
 # TensorBoard subsamples longer series: its default limits of 1000 points and 10 images would hide most of a run.
 SAMPLES_PER_PLUGIN = "scalars=100000,histograms=2000,images=1000"
@@ -36,9 +37,12 @@ def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
         ResourceError: the port is in use.
     """
     if not 0 <= port <= 65535:
-        raise UsageError(f"{port} is not a port.", "Choose 1 to 65535, or 0 for any free port.")
+        raise UsageError(_("{port} is not a port.", port=port), _("Choose 1 to 65535, or 0 for any free port."))
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.", "Use the folder of your runs, e.g. `headstart board runs`.")
+        raise DataError(
+            _("There is no folder {folder}.", folder=folder),
+            _("Use the folder of your runs, e.g. `headstart board runs`."),
+        )
     board = program.TensorBoard()
     address = ["--port", str(port), "--host", "127.0.0.1"]
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
@@ -46,7 +50,8 @@ def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
         show_url(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
-            f"TensorBoard cannot use port {port} ({error.msg.strip()}).", "Choose another port with --port."
+            _("TensorBoard cannot use port {port} ({msg}).", port=port, msg=error.msg.strip()),
+            _("Choose another port with --port."),
         ) from None
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

@@ -15,6 +15,7 @@ from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
 from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _
 
 
 @app.command(sort_key=1)
@@ -45,7 +46,7 @@ def train(
 
     with ConsoleReporter() as reporter:
         for name, value, origin in draft.table():
-            reporter.say(f"  {name} = {value} ({origin})")
+            reporter.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
         folder = runner.run_new(draft.plan, runs, reporter, save_every=interval)
     print_run(folder, json)
 
@@ -63,17 +64,22 @@ def resume(
 ) -> None:
     """Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."""
     if not folder.exists():
-        raise DataError(f"{folder} does not exist.", "Use the folder of a run or of a study.")
+        raise DataError(_("{folder} does not exist.", folder=folder), _("Use the folder of a run or of a study."))
     if (folder / "study.toml").is_file():
         flags = (("force-new", force_new), ("save-every", save_every))
         if invalid := [name for name, value in flags if value]:
-            raise UsageError(f"--{invalid[0]} belongs to a run, and {folder} is a study.", "Remove the flag.")
+            raise UsageError(
+                _("--{invalid} belongs to a run, and {folder} is a study.", invalid=invalid[0], folder=folder),
+                _("Remove the flag."),
+            )
         compare(study=folder, engine=engine, address=address, json=json)
         return
     if not (folder / "plan.json").exists():
-        raise DataError(f"{folder} is neither a run nor a study.", "Use the folder of a run or of a study.")
+        raise DataError(
+            _("{folder} is neither a run nor a study.", folder=folder), _("Use the folder of a run or of a study.")
+        )
     if engine != "auto" or address:
-        raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Remove the flag.")
+        raise UsageError(_("--engine belongs to a study, and {folder} is a run.", folder=folder), _("Remove the flag."))
     interval = checkpoint_interval(save_every)
     from headstart.runs import runner
 

@@ -17,6 +17,7 @@ from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.config.toml import read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.text import suggestion
 
 
@@ -30,7 +31,7 @@ class ResolvedSettings:
     def table(self) -> list[tuple[str, str, str]]:
         """Return rows (field, value, origin) of the values that are not defaults."""
         rows = []
-        for name, (section, _) in plan_fields().items():
+        for name, (section, _unused) in plan_fields().items():
             if self.origins[name] != "default":
                 rows.append((name, str(getattr(getattr(self.plan, section), name)), self.origins[name]))
         return rows
@@ -97,7 +98,8 @@ def _read_file(path: Path) -> dict[str, Setting]:
 def _usage_error(faults: list[str]) -> UsageError:
     message = "; ".join(faults).rstrip(".")
     return UsageError(
-        message if message.endswith("?") else f"{message}.", "See `headstart train --help` for settings and values."
+        message if message.endswith("?") else _("{message}.", message=message),
+        _("See `headstart train --help` for settings and values."),
     )
 
 
@@ -105,11 +107,11 @@ def checkpoint_interval(save_every: str | None) -> Duration | None:
     """Parse the interval between checkpoints. Raises UsageError when it is not a duration above 0."""
     if save_every is None:
         return None
-    hint = "Write for example 1ep or 50st."
+    hint = _("Write for example 1ep or 50st.")
     try:
         interval = Duration.parse(save_every)
     except ValueError as error:
-        raise UsageError(f"save-every = {error}.", hint) from None
+        raise UsageError(_("save-every = {error}.", error=error), hint) from None
     if interval.value <= 0:
-        raise UsageError(f"save-every = {save_every!r} must be above 0.", hint)
+        raise UsageError(_("save-every = {save_every!r} must be above 0.", save_every=save_every), hint)
     return interval

@@ -16,7 +16,8 @@ from headstart.config.registry.starts import (
 )
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
-from headstart.text import capitalize, suggestion
+from headstart.i18n import _
+from headstart.text import suggestion
 
 # The row of a kind that is not registered here: reports may show the runs of another process.
 _UNREGISTERED = StartSpec("", Argument.NAME)
@@ -24,7 +25,7 @@ _UNREGISTERED = StartSpec("", Argument.NAME)
 
 def split_start(start: str) -> tuple[str, str]:
     """Return the kind of a start and its argument, "" if it has none."""
-    kind, _, argument = start.partition(":")
+    kind, _unused, argument = start.partition(":")
     return kind, argument
 
 
@@ -128,7 +129,7 @@ def require_weights_file(path: str) -> None:
 def require_run_folder(path: str) -> None:
     """Raise DataError if there is no folder at `path`."""
     if not Path(path).expanduser().is_dir():
-        raise DataError(f"There is no folder {path}.", "Use the folder of a finished run.")
+        raise DataError(_("There is no folder {path}.", path=path), _("Use the folder of a finished run."))
 
 
 def unknown_start_error(fault: str) -> UsageError:
@@ -136,14 +137,16 @@ def unknown_start_error(fault: str) -> UsageError:
     forms = start_forms(in_study=False)
     trained = ", ".join(form for form in start_forms() if form not in forms)
     return UsageError(
-        f"{capitalize(fault)}{'' if fault.endswith('?') else '.'}",
-        f"Use one of {', '.join(forms)}; in a comparison also {trained}.",
+        _("{fault:cap}{value}", fault=fault, value="" if fault.endswith("?") else "."),
+        _("Use one of {forms}; in a comparison also {trained}.", forms=", ".join(forms), trained=trained),
     )
 
 
 def unreadable_weights_error(path: Path, reason: str) -> DataError:
     """Return the error of a weights file that cannot be opened."""
-    return DataError(f"{path} cannot be opened ({reason}).", "Use an existing weights file.")
+    return DataError(
+        _("{path} cannot be opened ({reason}).", path=path, reason=reason), _("Use an existing weights file.")
+    )
 
 
 _BUILTIN = re.compile(r"digits(?::.*)?")

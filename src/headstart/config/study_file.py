@@ -19,6 +19,7 @@ from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyCon
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
@@ -108,21 +109,29 @@ def read_study(path: Path) -> StudySpec:
     path = path / "study.toml" if has_begun else path
     file = _parse(path, read_toml(path, "study", DataError))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
-        message = f"{path} has schema {file.schema_version}, but this version reads {SCHEMA_VERSION}."
-        raise DataError(message, "Update headstart.")
+        message = _(
+            "{path} has schema {schema_version}, but this version reads {schema_version2}.",
+            path=path,
+            schema_version=file.schema_version,
+            schema_version2=SCHEMA_VERSION,
+        )
+        raise DataError(message, _("Update headstart."))
     protocol, plan = file.protocol, file.plan
     if has_begun and file.hash != _digest(protocol, plan):
         problem = "was changed after the study began" if file.hash else "has no hash, so changes cannot be detected"
         undo = "Undo the change, or start" if file.hash else "Start"
-        raise UsageError(f"{path} {problem}.", f"{undo} a new study with `headstart compare --study {path}`.")
+        raise UsageError(
+            _("{path} {problem}.", path=path, problem=problem),
+            _("{undo} a new study with `headstart compare --study {path}`.", undo=undo, path=path),
+        )
     recipe = plan.get("recipe", {})
     if "lr" in recipe:  # as with --lr; a file written by a study contains its search
         protocol = {"search": "off", **protocol}
     if not file.hash:
         if protocol.get("time_budget"):
             raise UsageError(
-                f"{path} has a time_budget, but a study.toml has to contain seeds and epochs.",
-                "Remove it, or use --time-budget with flags instead of the file.",
+                _("{path} has a time_budget, but a study.toml has to contain seeds and epochs.", path=path),
+                _("Remove it, or use --time-budget with flags instead of the file."),
             )
         protocol = {"fixed_fields": [name for name in OPTIMIZER_FIELDS if name in recipe], **protocol}
     return validate_study(protocol, plan)
@@ -144,14 +153,17 @@ def _parse(path: Path, content: TomlTable) -> _StudyFile:
     if unknown := sorted(set(content) - set(sections)):
         hint = suggestion(unknown[0], sections)
         raise UsageError(
-            f"{path} has an unknown section {unknown[0]!r}{hint or '.'}", "Use the sections protocol and plan."
+            _("{path} has an unknown section {unknown!r}{value}", path=path, unknown=unknown[0], value=hint or "."),
+            _("Use the sections protocol and plan."),
         )
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
     tables = {"protocol": protocol, "plan": plan}
     tables |= {f"plan.{name}": plan.get(name, {}) for name in SECTIONS} if isinstance(plan, dict) else {}
     for name, value in tables.items():
         if not isinstance(value, dict):
-            raise UsageError(f"{path}: {name} must be a table.", f"Write it as [{name}].")
+            raise UsageError(
+                _("{path}: {name} must be a table.", path=path, name=name), _("Write it as [{name}].", name=name)
+            )
     version, digest = content.get("schema_version"), content.get("hash")
     return _StudyFile(version, digest, cast(TomlTable, protocol), cast(dict[str, TomlTable], plan))
 
@@ -176,17 +188,25 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
             faults += [describe_error(e, names) for e in error.errors()]
     if faults:
         message = "; ".join(dict.fromkeys(faults)).rstrip(".")
-        raise UsageError(message if message.endswith("?") else f"{message}.", "See `headstart compare --help`.")
+        raise UsageError(
+            message if message.endswith("?") else _("{message}.", message=message), _("See `headstart compare --help`.")
+        )
     rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
     if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
-        message = f"seed = {shared.seeding.seed}: seeds from {FIRST_SEARCH_SEED:,} on are reserved for searches."
-        raise UsageError(message, "Choose a smaller --seed.")
+        message = _(
+            "seed = {seed}: seeds from {first_search_seed:,} on are reserved for searches.",
+            seed=shared.seeding.seed,
+            first_search_seed=FIRST_SEARCH_SEED,
+        )
+        raise UsageError(message, _("Choose a smaller --seed."))
     spec = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
     for variant in spec.variants:
         try:
             variant.plan(spec.plan)
         except ValidationError as error:
             message = "; ".join(describe_error(e, plan_names) for e in error.errors())
-            raise UsageError(f"{variant.name}: {message}.", "See `headstart train --help`.") from None
+            raise UsageError(
+                _("{variant}: {message}.", variant=variant.name, message=message), _("See `headstart train --help`.")
+            ) from None
     return spec

@@ -12,6 +12,7 @@ from headstart.config.study_config import OPTIMIZER_FIELDS, StudyConfig
 from headstart.config.study_file import StudySpec, read_study, validate_study
 from headstart.config.toml import read_toml
 from headstart.errors import UsageError
+from headstart.i18n import _
 
 
 def _default_arms(pretrained: str) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ def build_study_spec(
     for section, (names, hint) in _STUDY_FIELDS.items():
         defaults = type(getattr(plan, section))()
         if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(defaults, name)]:
-            raise UsageError(f"{changed[0]} cannot be set for a whole study.", hint)
+            raise UsageError(_("{changed} cannot be set for a whole study.", changed=changed[0]), hint)
     return validate_study(rules, plan)
 
 
@@ -81,8 +82,8 @@ def _require_settings(file: Path) -> None:
     if rules := [name for name in read_toml(file, "settings file", UsageError) if name in StudyConfig.model_fields]:
         flag = {"arms": "arm", "fixed_fields": "lr"}.get(rules[0], rules[0].replace("_", "-"))
         raise UsageError(
-            f"{rules[0]} is a rule of a study, and {file} may contain only settings of runs.",
-            f"Use --{flag}, or --study with a study.toml (each study's folder contains one).",
+            _("{rules} is a rule of a study, and {file} may contain only settings of runs.", rules=rules[0], file=file),
+            _("Use --{flag}, or --study with a study.toml (each study's folder contains one).", flag=flag),
         )
 
 
@@ -90,6 +91,6 @@ def reject_extra_options(study: str | Path, *others: Any) -> None:
     """Raise UsageError when other options accompany --study, whose file contains all of them."""
     if any(others):
         raise UsageError(
-            f"Options cannot be combined with the declared study {study}.",
-            "Remove the other options, or write them into a new study.toml.",
+            _("Options cannot be combined with the declared study {study}.", study=study),
+            _("Remove the other options, or write them into a new study.toml."),
         )

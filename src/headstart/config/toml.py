@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from headstart.errors import HeadstartError, UsageError
+from headstart.i18n import _
 
 TomlValue: TypeAlias = "str | float | bool | datetime | date | time | list[TomlValue] | TomlTable"
 TomlTable: TypeAlias = "dict[str, TomlValue]"
@@ -30,6 +31,11 @@ def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> TomlTa
     except OSError as error:
         raise unreadable(f"The {kind} {path} cannot be read ({error.strerror}).", "Check the path.") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"The {kind} {path} is not UTF-8 ({error}).", "Save the file as UTF-8.") from None
+        raise UsageError(
+            _("The {kind} {path} is not UTF-8 ({error}).", kind=kind, path=path, error=error),
+            _("Save the file as UTF-8."),
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"The {kind} {path} is not TOML ({error}).", "Fix the TOML syntax.") from None
+        raise UsageError(
+            _("The {kind} {path} is not TOML ({error}).", kind=kind, path=path, error=error), _("Fix the TOML syntax.")
+        ) from None

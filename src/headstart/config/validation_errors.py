@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, plan_fields
+from headstart.i18n import _
 from headstart.text import capitalize, suggestion
 
 
@@ -27,10 +28,14 @@ def describe_error(error: ErrorDetails, names: Iterable[str]) -> str:
     if error["type"] == "missing":
         return f"{name} is missing"
     if error["type"] == "string_pattern_mismatch" and name in plan_fields():
-        message = f"expected {plan_fields()[name][1].description}"
+        message = _("expected {description}", description=plan_fields()[name][1].description)
     if error["type"] == "literal_error":
         choices = re.findall(r"'([^']+)'", message)
-        message = f"choose one of {', '.join(choices)}{suggestion(str(error['input']), choices)}"
+        message = _(
+            "choose one of {choices}{suggestion}",
+            choices=", ".join(choices),
+            suggestion=suggestion(str(error["input"]), choices),
+        )
     if name in ("", *SECTIONS):  # a rule that concerns several fields
         return capitalize(message)
     return f"{name.replace('_', '-')} = {_input_text(error['input'])}: {message[0].lower()}{message[1:]}"

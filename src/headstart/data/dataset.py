@@ -11,8 +11,8 @@ from headstart.config.run_config import RunConfig
 from headstart.data import hashing, pixel_store, splits
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
+from headstart.i18n import _, ngettext
 from headstart.reporter import Reporter
-from headstart.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,14 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
     if store.bad:
         names = ", ".join(images.keys[i] for i in store.bad[:5])
         more = ", …" if len(store.bad) > 5 else ""
-        reporter.say(f"Left out {pluralize(len(store.bad), 'image')} that cannot be decoded: {names}{more}.")
+        reporter.say(
+            _(
+                "Left out {counted_images} that cannot be decoded: {names}{more}.",
+                counted_images=ngettext("{count:,} image", "{count:,} images", len(store.bad)),
+                names=names,
+                more=more,
+            )
+        )
         bad = set(store.bad)
         content_hashes = tuple(content for i, content in enumerate(content_hashes) if i not in bad)
         images = validate_index(images.without(store.bad))
@@ -75,12 +82,15 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         split = _divide(plan, images, content_hashes)
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
-            raise DataError(f"There are no {name} images.", f"Add {name} images, or let headstart make the split.")
+            raise DataError(
+                _("There are no {name} images.", name=name),
+                _("Add {name} images, or let headstart make the split.", name=name),
+            )
     sizes = ", ".join(f"{count} {name}" for name, count in split_counts(split).items())
     origin = "drawn" if split.declared == "none" else f"declared: {split.declared}"
-    reporter.say(f"Split: {sizes} ({origin}).")
+    reporter.say(_("Split: {sizes} ({origin}).", sizes=sizes, origin=origin))
     if split.evaluation == "val":
-        reporter.say("There is no test split: this run is evaluated on val, which also selects the epoch.")
+        reporter.say(_("There is no test split: this run is evaluated on val, which also selects the epoch."))
     return Dataset(images, content_hashes, store), split
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from headstart.errors import DataError
+from headstart.i18n import _
 
 DECODER_VERSION = 1  # of this module's output: increase it when the same bytes give other pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -72,10 +73,13 @@ def open_regular_file(path: Path) -> Iterator[io.BufferedReader]:
     """Open the regular file at `path` for reading. Raises DataError if it is missing, special or not readable."""
     try:
         if not S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path} is not a file.", "Name an image file.")
+            raise DataError(_("{path} is not a file.", path=path), _("Name an image file."))
         file = path.open("rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).", "Check the file and its permissions.") from error
+        raise DataError(
+            _("{path} cannot be read ({reason}).", path=path, reason=error.strerror),
+            _("Check the file and its permissions."),
+        ) from error
     with file:
         yield file
 
@@ -104,13 +108,24 @@ def decode_file(file: BinaryIO, side: int, name: str) -> tuple[Pixels, bool]:
         raise _too_large(name) from None
     except UnidentifiedImageError:
         empty = file.seek(0, io.SEEK_END) == 0
-        message = f"{name} is empty." if empty else f"{name} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image."
+        message = (
+            _("{name} is empty.", name=name)
+            if empty
+            else _(
+                "{name} is not a {formats} or {formats2} image.",
+                name=name,
+                formats=", ".join(FORMATS[:-1]),
+                formats2=FORMATS[-1],
+            )
+        )
         raise UndecodableError(message, "Replace or remove it.") from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"{name} cannot be read ({error.strerror}).", "Check the disk.") from error
+            raise DataError(
+                _("{name} cannot be read ({reason}).", name=name, reason=error.strerror), _("Check the disk.")
+            ) from error
         raise UndecodableError(f"{name} is damaged ({error}).", "Replace or remove it.") from error
 
 

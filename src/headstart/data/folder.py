@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headstart.data.image_index import IMAGE_SUFFIXES, SPLIT_NAMES, ImageIndex, build_index, natural_key
 from headstart.errors import DataError
+from headstart.i18n import _, ngettext
 from headstart.text import pluralize
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
@@ -66,7 +67,8 @@ class _Walk:
                 entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(
-                f"The folder {folder} cannot be read ({error.strerror}).", "Grant read permission."
+                _("The folder {folder} cannot be read ({reason}).", folder=folder, reason=error.strerror),
+                _("Grant read permission."),
             ) from error
         folders: dict[str, str] = {}
         images: list[str] = []
@@ -74,7 +76,10 @@ class _Walk:
             if entry.name.startswith(".") or entry.name.casefold() in _CLUTTER:
                 continue
             if not _is_utf8(entry.name):
-                raise DataError(f"The name {entry.name!r} in {folder!r} is not UTF-8.", "Rename it.")
+                raise DataError(
+                    _("The name {entry!r} in {folder!r} is not UTF-8.", entry=entry.name, folder=folder),
+                    _("Rename it."),
+                )
             if entry.is_symlink() and not self._follows(entry):
                 continue
             if entry.is_dir():
@@ -141,16 +146,28 @@ def _split_folders(walk: _Walk, notes: list[str]) -> dict[str, str]:
     `train` may also be a class (of vehicles). It is a split if it contains folders and no images, and if there are only
     splits beside it or a `val` or `test` exists.
     """
-    folders, _ = walk.entries(walk.root)
+    folders, _unused = walk.entries(walk.root)
     splits: dict[str, str] = {}
     for name, path in folders.items():
         if split := SPLIT_NAMES.get(name.casefold()):
             if split in splits:
-                raise DataError(f"{walk.root} has two folders for {split}: {splits[split]} and {path}.", "Merge them.")
+                raise DataError(
+                    _(
+                        "{root} has two folders for {split}: {splits} and {path}.",
+                        root=walk.root,
+                        split=split,
+                        splits=splits[split],
+                        path=path,
+                    ),
+                    _("Merge them."),
+                )
             splits[split] = path
     others = [name for name in folders if name.casefold() not in SPLIT_NAMES]
     if splits and not others and "train" not in splits:
-        raise DataError(f"{walk.root} has {' and '.join(splits)}, but no train.", "Add a folder train.")
+        raise DataError(
+            _("{root} has {splits}, but no train.", root=walk.root, splits=" and ".join(splits)),
+            _("Add a folder train."),
+        )
     if "train" not in splits:
         return {"": walk.root}
     subfolders, images = walk.entries(splits["train"])
@@ -167,11 +184,16 @@ def _class_images(walk: _Walk, folder: str) -> dict[str, list[str]]:
     if strays:
         example = os.path.basename(strays[0])  # noqa: PTH119
         raise DataError(
-            f"{folder} has {pluralize(len(strays), 'image')} outside of class folders, such as {example}.",
+            _(
+                "{folder} has {counted_images} outside of class folders, such as {example}.",
+                folder=folder,
+                counted_images=ngettext("{count:,} image", "{count:,} images", len(strays)),
+                example=example,
+            ),
             _LAYOUT.format(root=folder),
         )
     if not folders:
-        raise DataError(f"{folder} has no class folders.", _LAYOUT.format(root=folder))
+        raise DataError(_("{folder} has no class folders.", folder=folder), _LAYOUT.format(root=folder))
     return {name: walk.images(path) for name, path in folders.items()}
 
 
@@ -184,5 +206,5 @@ def list_images(path: Path) -> list[Path]:
         images = _Walk(path.absolute(), allow_outside=True).images(str(path))
         return [Path(image) for image in sorted(images, key=natural_key)]
     if not path.exists():
-        raise DataError(f"There is no image {path}.", "Check the path.")
+        raise DataError(_("There is no image {path}.", path=path), _("Check the path."))
     return [path]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _
 from headstart.text import replacement_hint
 
 SPLITS = ("train", "val", "test")
@@ -65,11 +66,15 @@ class ImageIndex:
             if name not in self.classes:
                 available = f"The data has {', '.join(self.classes[:10])}{', …' if len(self.classes) > 10 else ''}."
                 raise UsageError(
-                    f"There is no class {name!r} in {self.source}.", replacement_hint(name, self.classes) or available
+                    _("There is no class {name!r} in {source}.", name=name, source=self.source),
+                    replacement_hint(name, self.classes) or available,
                 )
         names = tuple(sorted(set(classes), key=natural_key))
         if len(names) < 2:
-            raise UsageError(f"--classes names only {names[0]!r}.", "Name two classes or more, as in --classes a,b.")
+            raise UsageError(
+                _("--classes names only {names!r}.", names=names[0]),
+                _("Name two classes or more, as in --classes a,b."),
+            )
         number = np.full(len(self.classes), -1)
         number[[self.classes.index(name) for name in names]] = np.arange(len(names))
         picked = self._take(np.flatnonzero(number[self.labels] >= 0).tolist())
@@ -179,8 +184,8 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
         content = f"only one class, {images.classes[0]!r}" if images.classes else "no images"
         notes_text = f" {' '.join(images.notes)}" if images.notes else ""
         raise DataError(
-            f"{images.source} has {content}.{notes_text}",
-            "Add images of at least two classes.",
+            _("{source} has {content}.{notes_text}", source=images.source, content=content, notes_text=notes_text),
+            _("Add images of at least two classes."),
         )
     notes = [*images.notes, *_clashes(images.classes)]
     splits = np.asarray(images.splits)
@@ -191,7 +196,7 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
         if absent and split == "train" and to_train:
             present = [name for name in images.classes if name not in absent]
             raise DataError(
-                f"Class {absent[0]!r} of {images.source} has no images in train.",
+                _("Class {absent!r} of {source} has no images in train.", absent=absent[0], source=images.source),
                 replacement_hint(absent[0], present) or "Add training images of it, or leave it out with --classes.",
             )
         if absent:

@@ -16,6 +16,7 @@ import pandas as pd
 from headstart.data.folder import is_inside
 from headstart.data.image_index import SPLIT_NAMES, ImageIndex, build_index
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _, ngettext
 from headstart.text import pluralize, replacement_hint, suggestion
 
 _REQUIRED, _COLUMNS = ("path", "label"), ("path", "label", "split", "group")
@@ -52,8 +53,14 @@ def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> Im
         first = table[conflicting].iloc[0]["path"]
         rows = (table.index[table["path"] == first] + 1).tolist()
         raise DataError(
-            f"{path.name} has {first} twice, with different labels, splits or groups (rows {rows[0]} and {rows[1]}).",
-            "Keep one of the rows.",
+            _(
+                "{path} has {first} twice, with different labels, splits or groups (rows {rows} and {rows2}).",
+                path=path.name,
+                first=first,
+                rows=rows[0],
+                rows2=rows[1],
+            ),
+            _("Keep one of the rows."),
         )
     keys = table["path"].tolist()
     _check_files(path, keys, allow_outside)
@@ -69,19 +76,24 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
         table = reader(path)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and a bad encoding are ValueErrors
         reason = str(error).strip().splitlines()[-1]
-        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct the file."
-        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", hint) from error
+        hint = _("Save it as UTF-8.") if isinstance(error, UnicodeDecodeError) else _("Correct the file.")
+        raise DataError(
+            _("{path} cannot be read as {suffix}: {reason}.", path=path.name, suffix=suffix[1:], reason=reason), hint
+        ) from error
     table.columns = table.columns.str.strip()
     if (repeated := table.columns.duplicated()).any():
-        raise DataError(f"{path.name} has the column {table.columns[repeated][0]!r} twice.", "Keep one of the two.")
+        raise DataError(
+            _("{path} has the column {columns!r} twice.", path=path.name, columns=table.columns[repeated][0]),
+            _("Keep one of the two."),
+        )
     extra = [str(column) for column in table if column not in _COLUMNS]
     for name in _REQUIRED:
         if name not in table:
             present = ", ".join(map(str, table)) or "none"
             hint = replacement_hint(name, extra) or f"Its columns are {present}; name one of them {name}."
-            raise DataError(f"{path.name} has no column {name!r}.", hint)
+            raise DataError(_("{path} has no column {name!r}.", path=path.name, name=name), hint)
     if table.empty:
-        raise DataError(f"{path.name} has no rows.", "Give each image a row with its path and label.")
+        raise DataError(_("{path} has no rows.", path=path.name), _("Give each image a row with its path and label."))
     notes = [f"Column {column!r} of {path.name} is not used{suggestion(column, _COLUMNS) or '.'}" for column in extra]
     return table.reindex(columns=list(_COLUMNS), fill_value=""), notes
 
@@ -90,7 +102,7 @@ def _csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
     if not header.strip():
-        raise DataError(f"{path.name} is empty.", "Add a header, path,label, and a row for each image.")
+        raise DataError(_("{path} is empty.", path=path.name), _("Add a header, path,label, and a row for each image."))
     separator = "," if "," in header else next((s for s in "\t;" if s in header), ",")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with too many fields
@@ -129,7 +141,7 @@ def _parquet(path: Path) -> pd.DataFrame:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(
-            "Parquet manifests need pyarrow.", "Install it with `pip install 'headstart[parquet]'`."
+            _("Parquet manifests need pyarrow."), _("Install it with `pip install 'headstart[parquet]'`.")
         ) from error
     try:
         names = pyarrow.parquet.read_schema(path).names
@@ -158,15 +170,20 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
         table[name] = table[name].fillna("").str.strip()
     for name in _REQUIRED:
         if (empty := table[name].isna() | (table[name] == "")).any():
-            raise DataError(f"{_row(path, empty)} has no {name}.", f"Fill in its {name} or remove the row.")
+            raise DataError(
+                _("{row} has no {name}.", row=_row(path, empty), name=name),
+                _("Fill in its {name} or remove the row.", name=name),
+            )
     if (invalid := table["path"].str.contains("\0", regex=False)).any():
-        raise DataError(f"{_row(path, invalid)} has a zero byte in its path.", "Correct the path.")
+        raise DataError(_("{row} has a zero byte in its path.", row=_row(path, invalid)), _("Correct the path."))
 
 
 def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[str]) -> pd.Series[str]:
     if not allow_outside and (outside := column.str.contains(_OUTSIDE, regex=True)).any():
-        message = f"{_row(path, outside)} leads out of the manifest's folder: {column[outside].iloc[0]!r}."
-        raise DataError(message, "Use relative paths without '..', or --allow-outside if you trust the manifest.")
+        message = _(
+            "{row} leads out of the manifest's folder: {iloc!r}.", row=_row(path, outside), iloc=column[outside].iloc[0]
+        )
+        raise DataError(message, _("Use relative paths without '..', or --allow-outside if you trust the manifest."))
     column = _as_local_paths(path, column, notes)
     to_normalize = column.str.contains(_NOT_NORMALIZED, regex=True)
     if to_normalize.any():
@@ -203,7 +220,7 @@ def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:
     if (unknown := mapped.isna()).any():
         value = column[unknown].iloc[0]
         raise DataError(
-            f"{_row(path, unknown)} has the split {value!r}.",
+            _("{row} has the split {value!r}.", row=_row(path, unknown), value=value),
             replacement_hint(value, names) or "Use train, val or test.",
         )
     return mapped
@@ -214,23 +231,30 @@ def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
     root, folders = os.path.realpath(path.parent), dict[str, dict[str, bool]]()
     missing: list[str] = []
     for key in keys:
-        parent, _, name = key.rpartition("/")
+        parent, _unused, name = key.rpartition("/")
         if parent not in folders:
             folders[parent] = dict(_files(path.parent / parent, root, allow_outside))
         allowed = folders[parent].get(name)
         if allowed is False:
             raise DataError(
-                f"{key} in {path.name} is a link that leads out of its folder.",
-                "Copy the file, or use --allow-outside.",
+                _("{key} in {path} is a link that leads out of its folder.", key=key, path=path.name),
+                _("Copy the file, or use --allow-outside."),
             )
         if allowed is None:
             missing.append(key)
     if missing:
         examples = f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
         raise DataError(
-            f"{len(missing):,} of the {pluralize(len(keys), 'file')} in {path.name} "
-            f"{'is' if len(missing) == 1 else 'are'} not in {path.parent}: {examples}.",
-            "Correct these paths.",
+            _(
+                "{count:,} of the {counted_files} in {path} {value} not in {parent}: {examples}.",
+                count=len(missing),
+                counted_files=ngettext("{count:,} file", "{count:,} files", len(keys)),
+                path=path.name,
+                value=_("is") if len(missing) == 1 else _("are"),
+                parent=path.parent,
+                examples=examples,
+            ),
+            _("Correct these paths."),
         )
 
 
@@ -248,4 +272,7 @@ def _files(folder: Path, root: str, allow_outside: bool) -> Iterator[tuple[str, 
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise DataError(f"The folder {folder} cannot be read ({error.strerror}).", "Grant read permission.") from error
+        raise DataError(
+            _("The folder {folder} cannot be read ({reason}).", folder=folder, reason=error.strerror),
+            _("Grant read permission."),
+        ) from error

@@ -39,6 +39,7 @@ from headstart.data.hashing import UNREADABLE_PREFIX, hash_file
 from headstart.data.image_index import ImageIndex
 from headstart.data.parallel import ordered_map
 from headstart.errors import DataError, ResourceError
+from headstart.i18n import _
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_cache_file
 from headstart.storage.folders import format_bytes
 from headstart.storage.schemas.cache import StoreManifest
@@ -99,12 +100,19 @@ class PixelStore:
 
     def _check(self, index: int, flat: Pixels) -> None:
         if zlib.crc32(flat.data) != self._checks[index]:
-            hint = "Run the command again: the images will be decoded again."
+            hint = _("Run the command again: the images will be decoded again.")
             try:
                 (self._folder / "MANIFEST.json").unlink(missing_ok=True)  # without it the store is built again
             except OSError:
-                hint = f"Delete {self._folder} and run the command again."
-            raise DataError(f"The cached pixels in {self._folder} have changed on the disk (image {index}).", hint)
+                hint = _("Delete {folder} and run the command again.", folder=self._folder)
+            raise DataError(
+                _(
+                    "The cached pixels in {folder} have changed on the disk (image {index}).",
+                    folder=self._folder,
+                    index=index,
+                ),
+                hint,
+            )
         self._checked[index] = True
 
 
@@ -213,12 +221,15 @@ def _undecodable_error(
     failed = [i for i, content in enumerate(content_hashes) if content in failures]
     images_text = f"{pluralize(len(content_hashes), 'image')} of {images.source}"
     summary = f"{len(failed):,} of the {images_text} cannot be decoded"
-    hint = "Leave them out with --skip-bad, or replace them."
+    hint = _("Leave them out with --skip-bad, or replace them.")
     if len(failed) == len(content_hashes):
         summary = f"None of the {images_text} can be decoded"
-        hint = f"Check that these are image files ({', '.join(FORMATS)})."
+        hint = _("Check that these are image files ({formats}).", formats=", ".join(FORMATS))
     reasons = "; ".join(f"{images.keys[i]} {failures[content_hashes[i]].reason}" for i in failed[:5])
-    return DataError(f"{summary}: {reasons}{'; …' if len(failed) > 5 else ''}.", hint)
+    return DataError(
+        _("{summary}: {reasons}{value}.", summary=summary, reasons=reasons, value="; …" if len(failed) > 5 else ""),
+        hint,
+    )
 
 
 def _root() -> Path:
@@ -299,6 +310,11 @@ def _check_disk(root: Path, paths: Sequence[Path], side: int) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise ResourceError(
-            f"The pixel store needs about {format_bytes(needed)}, and {root} has {format_bytes(free)} free.",
-            "Free some space, point HEADSTART_CACHE at a larger disk, or use smaller images.",
+            _(
+                "The pixel store needs about {format_bytes}, and {root} has {format_bytes2} free.",
+                format_bytes=format_bytes(needed),
+                root=root,
+                format_bytes2=format_bytes(free),
+            ),
+            _("Free some space, point HEADSTART_CACHE at a larger disk, or use smaller images."),
         )

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.rng import stream
 from headstart.text import pluralize
 
@@ -105,8 +106,13 @@ def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int
         if members.size and not count:
             available = pluralize(len(members), "training image")
             raise DataError(
-                f"A fraction of {fraction:g} leaves none of the {available} of class {name!r}.",
-                f"Use {0.5 / len(members):.2g} or more, or leave the class out with --classes.",
+                _(
+                    "A fraction of {fraction:g} leaves none of the {available} of class {name!r}.",
+                    fraction=fraction,
+                    available=available,
+                    name=name,
+                ),
+                _("Use {value:.2g} or more, or leave the class out with --classes.", value=0.5 / len(members)),
             )
         chosen.append(members[np.argsort(draws[members], kind="stable")[:count]])
     return np.sort(np.concatenate(chosen))
@@ -164,12 +170,15 @@ def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:
         count = int(np.count_nonzero(names == ""))
         without = f"{pluralize(count, 'image')} {'has' if count == 1 else 'have'} no split"
         raise DataError(
-            f"{without} (such as {key}), but others have one.",
-            "Declare a split for every image, or for none.",
+            _("{without} (such as {key}), but others have one.", without=without, key=key),
+            _("Declare a split for every image, or for none."),
         )
     declared = "+".join(name for name in SPLITS if (names == name).any())
     if "train" not in declared:
-        raise DataError(f"{images.source} declares {declared}, but no image for train.", "Declare some as train.")
+        raise DataError(
+            _("{source} declares {declared}, but no image for train.", source=images.source, declared=declared),
+            _("Declare some as train."),
+        )
     return declared
 
 
@@ -185,7 +194,7 @@ def _unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> I
         nodes += len(number)
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(nodes, nodes))
-    _, unit = connected_components(graph, directed=False)
+    _unused, unit = connected_components(graph, directed=False)
     return np.asarray(unit[:n], dtype=np.int64)
 
 
@@ -197,7 +206,7 @@ def _split_off(
     Each class gets at least one unit in the held-out part and at least `remaining` units in the rest, which will be
     `remaining` splits.
     """
-    _, unit = np.unique(units[pool], return_inverse=True)
+    _unused, unit = np.unique(units[pool], return_inverse=True)
     for attempt in range(_MAX_ATTEMPTS):
         order = stream(seed, purpose, 0, attempt).permutation(int(unit.max()) + 1)
         selection = _Selection(order[unit], images.labels[pool], len(images.classes), share, remaining)
@@ -205,15 +214,20 @@ def _split_off(
             name, count = images.classes[selection.short_class], int(selection.total[selection.short_class])
             units_text = f"{pluralize(count, 'independent image')} or {'group' if count == 1 else 'groups'}"
             raise DataError(
-                f"Class {name!r} has {units_text}, too few for {remaining + 1} splits.",
-                "Add images of it, or name the other classes with --classes a,b,c.",
+                _(
+                    "Class {name!r} has {units_text}, too few for {value} splits.",
+                    name=name,
+                    units_text=units_text,
+                    value=remaining + 1,
+                ),
+                _("Add images of it, or name the other classes with --classes a,b,c."),
             )
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]
             return pool[~held_out], pool[held_out]
     raise DataError(
-        f"The groups of {images.source} cannot be divided so that each split has every class.",
-        "Use smaller groups, or declare the splits yourself.",
+        _("The groups of {source} cannot be divided so that each split has every class.", source=images.source),
+        _("Use smaller groups, or declare the splits yourself."),
     )
 
 
@@ -264,7 +278,7 @@ class _Selection:
                 if np.isinf(change[best]):
                     return False
                 self._toggle(best)
-        for _ in range(_MAX_REPAIRS):
+        for _unused in range(_MAX_REPAIRS):
             change = self._error_change()
             best = int(change.argmin())
             if change[best] > -_MIN_GAIN:

@@ -19,6 +19,7 @@ from headstart.diagnostics.finding import CheckResult, Finding, make_finding
 from headstart.diagnostics.history import HEALTHY, History
 from headstart.diagnostics.registry import HEALTH_CHECKS, HealthCheck, Moment, finding_name
 from headstart.factories import load_factory
+from headstart.i18n import _
 from headstart.storage.schemas.metrics import FindingLine, ProbeLine, WithdrawnLine
 from headstart.text import capitalize, format_number, format_share, pluralize
 
@@ -85,7 +86,7 @@ def finding_lines(history: History, noticed: set[str], step: int) -> list[Findin
     if history.ended:
         persistent = {finding.code for finding in _findings(history, unhealthy=True)}
         persistent |= {code for code in noticed if _may_hold(code, history)}
-        sentence = "It was found during training, but not at the end of the run."
+        sentence = _("It was found during training, but not at the end of the run.")
         lines += [
             WithdrawnLine(step=step, code=code, name=finding_name(code), sentence=sentence)
             for code in sorted(noticed - persistent)
@@ -107,9 +108,9 @@ def describe_healthy(history: History) -> str:
     """Return what was checked, for a run without unhealthy findings."""
     facts = [f"{pluralize(len(history.snapshots), 'snapshot')} in {pluralize(len(history.epochs), 'epoch')}"]
     if updates := history.updates():
-        facts.append(f"an update is {format_share(median(u for _, _, u in updates))} of the weights")
+        facts.append(f"an update is {format_share(median(u for _unused, _unused, u in updates))} of the weights")
     if history.probes and (ends := gradients.end_gradients(history.probes[-1])) is not None:
-        (first, _), (last, _), ratio = ends
+        (first, _unused), (last, _unused), ratio = ends
         facts.append(f"|∂L/∂h| at {first} is {ratio:.2g} of that at {last}")
     if history.has_barely_learned:
         facts.append(
@@ -130,9 +131,9 @@ def missing_probe_reason(history: History) -> str:
     if history.plan.arm.tuning != "frozen":
         return "gradients at the blocks were not probed: the record has no probe lines"
     reason = "gradients at the blocks were not probed, since all blocks are frozen"
-    by_step = [(line.step, line.gradient_norm) for line, _ in history.snapshots]
+    by_step = [(line.step, line.gradient_norm) for line, _unused in history.snapshots]
     if norms := [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]:
-        (first, name, start), (last, _, end) = norms[0], norms[-1]
+        (first, name, start), (last, _unused, end) = norms[0], norms[-1]
         reason += f"; |∂L/∂w| of {name} is {_norm(start)} at step {first} and {_norm(end)} at step {last}"
     return reason
 

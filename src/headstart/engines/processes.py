@@ -22,10 +22,10 @@ from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSet
 from headstart.engines.scheduling import schedule_jobs
 from headstart.engines.worker_protocol import WorkerMessage
 from headstart.errors import InterruptedRunError, ResourceError
+from headstart.i18n import _, ngettext
 from headstart.reporter import Reporter
 from headstart.runs import job_protocol
 from headstart.signals import SIGNALS, SignalGuard
-from headstart.text import pluralize
 
 CLOSE_TIMEOUT_S = 2  # time for a worker to end by itself before it is killed
 ANSWER_POLL_S = 0.2  # interval at which a stop request is checked
@@ -114,11 +114,18 @@ class ProcessEngine:
                     losses[index] += 1
                     ending = f"The process of {job_protocol.job_title(jobs[index])} ended {worker.close()}"
                     if losses[index] < MAX_LOST_WORKERS:
-                        self._reporter.say(f"{ending}; the run continues in another process.")
+                        self._reporter.say(_("{ending}; the run continues in another process.", ending=ending))
                         waiting.appendleft(index)
                     else:
-                        hint = "Check that the memory suffices, then continue with `headstart resume`."
-                        error = ResourceError(f"{ending}, {MAX_LOST_WORKERS} times in a row.", hint)
+                        hint = _("Check that the memory suffices, then continue with `headstart resume`.")
+                        error = ResourceError(
+                            _(
+                                "{ending}, {max_lost_workers} times in a row.",
+                                ending=ending,
+                                max_lost_workers=MAX_LOST_WORKERS,
+                            ),
+                            hint,
+                        )
                         yield index, job_protocol.error_answer(error)
             finally:
                 self._stop(signal.SIGTERM)
@@ -170,7 +177,7 @@ class ProcessEngine:
         if interrupted:
             yield interrupted[-1], job_protocol.interruption_answer(number)
         else:  # all runs finished, but the stop request is still pending
-            raise InterruptedRunError(number, "Continue with `headstart resume`.")
+            raise InterruptedRunError(number, _("Continue with `headstart resume`."))
 
     def _stop(self, number: signal.Signals) -> list[tuple[int, str | None]]:
         """Ask the busy workers to stop, and return their answers.
@@ -197,5 +204,11 @@ class ProcessEngine:
 def create(settings: EngineSettings) -> ProcessEngine:
     """Return the engine that runs jobs in worker processes, and report how many."""
     count, threads = settings.parallel_runs, settings.machine.threads
-    settings.reporter.say(f"{pluralize(count, 'run')} at a time, each with {pluralize(threads, 'thread')}.")
+    settings.reporter.say(
+        _(
+            "{counted_runs} at a time, each with {counted_threads}.",
+            counted_runs=ngettext("{count:,} run", "{count:,} runs", count),
+            counted_threads=ngettext("{count:,} thread", "{count:,} threads", threads),
+        )
+    )
     return ProcessEngine(count, settings.reporter)

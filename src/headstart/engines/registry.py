@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from headstart.errors import ResourceError, UsageError
+from headstart.i18n import _
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ ENGINES = {
     "ray": EngineSpec("on a cluster", "headstart.engines.ray:create", has_address=True),
 }
 AUTO = "auto"
-AUTO_SERIAL, AUTO_PARALLEL, *_ = ENGINES  # the two engines from which `auto` selects
+AUTO_SERIAL, AUTO_PARALLEL, *_unused = ENGINES  # the two engines from which `auto` selects
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
 
 
@@ -48,9 +49,11 @@ def validate_engine_name(name: str, address: str = "") -> str:
         UsageError: The engine is unknown, or an address is given for an engine other than Ray.
     """
     if name not in (choices := engine_choices()):
-        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(choices)}.")
+        raise UsageError(
+            _("There is no engine {name!r}.", name=name), _("Choose one of {choices}.", choices=", ".join(choices))
+        )
     if address and not (name in ENGINES and ENGINES[name].has_address):
-        raise UsageError("An address is valid only for a Ray cluster.", "Add --engine ray, or remove --address.")
+        raise UsageError(_("An address is valid only for a Ray cluster."), _("Add --engine ray, or remove --address."))
     return name
 
 
@@ -81,12 +84,13 @@ def require_listener(address: str) -> None:
     Args:
         address: `host:port` or `ray://host:port`. Other addresses ("", `auto`) are resolved by Ray and not checked.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    host, _unused, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
-            f"Nothing listens at {address} ({error}).", "Start a cluster with `ray start --head`, or check the address."
+            _("Nothing listens at {address} ({error}).", address=address, error=error),
+            _("Start a cluster with `ray start --head`, or check the address."),
         ) from None

@@ -23,14 +23,14 @@ from headstart.experiment.progress import Progress, comparison_phase
 from headstart.experiment.study_kind import StudyKind
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
+from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import folders
 from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.study import Stage
-from headstart.text import pluralize
 from headstart.training import setup
 
-RESUME_HINT = "Run the same command again to resume."
+RESUME_HINT = _("Run the same command again to resume.")
 
 
 def require_two_images(plan: RunConfig) -> None:
@@ -38,8 +38,12 @@ def require_two_images(plan: RunConfig) -> None:
     split = "test" if plan.facts.split_counts["test"] else "val"
     if (count := plan.facts.split_counts[split]) < 2:
         raise DataError(
-            f"The {split} split has {pluralize(count, 'image')}, and an ablation needs at least 2.",
-            f"Add images to {split}.",
+            _(
+                "The {split} split has {counted_images}, and an ablation needs at least 2.",
+                split=split,
+                counted_images=ngettext("{count:,} image", "{count:,} images", count),
+            ),
+            _("Add images to {split}.", split=split),
         )
 
 
@@ -80,7 +84,7 @@ def begin(spec: AblationSpec, runs: Path) -> BegunAblation:
     """
     folders.require_writable(runs)
     study = StudySpec(spec.study.protocol, calibration.resolve_machine(spec.study.plan))
-    resolved, _ = resolve_arms(study, NullReporter(), ABLATION)
+    resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
     folder, precision = _folder_and_precision(runs, study.plan, resolved)
     folder.mkdir(parents=True, exist_ok=True)
     networks = tuple(replace(run, plan=run.plan.changed("machine", precision=precision)) for run in resolved)
@@ -115,10 +119,16 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
         study.add_variant(variant.name, network)
     study.progress.expect(study.plans)
     requests = study.comparison_requests(spec.protocol.seeds)
-    reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
+    reporter.say(
+        _(
+            "{count} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
+            count=len(requests),
+            folder=folder,
+        )
+    )
     with in_progress(study):
         records = study.run(comparison_phase(spec.protocol, spec.protocol.seeds), folder, requests)
     by_variant: dict[str, list[RunRecord]] = defaultdict(list)
-    for (_, role), record in zip(requests, records, strict=True):
+    for (_unused, role), record in zip(requests, records, strict=True):
         by_variant[role.variant].append(record)
     return summarize([read_cell(runs) for runs in by_variant.values()], requests[0][0], folder)

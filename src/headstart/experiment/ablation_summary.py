@@ -24,6 +24,7 @@ from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ra
 from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
 from headstart.diagnostics.registry import HEALTH_CHECKS, finding_name
 from headstart.experiment.ablation_grid import DEPTHS, NORMS, SHORTCUTS
+from headstart.i18n import _
 from headstart.storage import journal
 from headstart.storage.schemas.ablation import AblationCell, AblationEffect, AblationResult
 from headstart.storage.schemas.result import RunState
@@ -192,10 +193,16 @@ def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> AblationEffec
     adds = low > 0 and len(on.correct) >= MIN_DECISIVE_SEEDS
     meaning = _meaning(on, off, factor, decades=min(before, after), adds=adds)
     interval = f"{100 * EFFECT_CONFIDENCE_LEVEL:.3g} % interval {format_points(low)} to {format_points(high)}"
-    sentence = (
-        f"{context}: with {factor} accuracy differs by {format_points(accuracy, signed=True)} percentage points "
-        f"({interval}), and the gradient ratio by {_factor_words(before)} before training and {_factor_words(after)} "
-        f"after it. {meaning}"
+    sentence = _(
+        "{context}: with {factor} accuracy differs by {format_points} percentage points ({interval}), "
+        "and the gradient ratio by {factor_words} before training and {factor_words2} after it. {meaning}",
+        context=context,
+        factor=factor,
+        format_points=format_points(accuracy, signed=True),
+        interval=interval,
+        factor_words=_factor_words(before),
+        factor_words2=_factor_words(after),
+        meaning=meaning,
     )
     return AblationEffect(
         switch=switch,

@@ -8,6 +8,7 @@ from pathlib import Path
 from headstart.analysis.wording import evaluation_images, paragraph, splits
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.storage import files
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import pluralize
@@ -54,10 +55,16 @@ def require_winner(verdict: Verdict) -> None:
         UsageError: There is no winner, or the winner is not the arm selected on val.
     """
     if verdict.winner is None:
-        raise UsageError("The study has no winner.", "Read the verdict for how many seeds or images would decide it.")
+        raise UsageError(
+            _("The study has no winner."), _("Read the verdict for how many seeds or images would decide it.")
+        )
     if verdict.winner != verdict.selected:
         selection, evaluation = splits(verdict)
         raise UsageError(
-            f"The study's model was selected on {selection}, and its arm lost on {evaluation}.",
-            "Read the verdict, and use a model of the winning arm.",
+            _(
+                "The study's model was selected on {selection}, and its arm lost on {evaluation}.",
+                selection=selection,
+                evaluation=evaluation,
+            ),
+            _("Read the verdict, and use a model of the winning arm."),
         )

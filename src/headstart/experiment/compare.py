@@ -17,6 +17,7 @@ from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import AblationSpec
+from headstart.i18n import _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.verdict import Verdict
@@ -81,7 +82,7 @@ def compare(
     """
     if isinstance(study, Path):
         if verdict := complete_verdict(study, read_study(study)):
-            reporter.say(f"The study {study} is finished; this is its verdict.")
+            reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             return FinishedStudy(study, verdict)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)

@@ -24,6 +24,7 @@ from headstart.experiment.workload import (
     trial_counts,
 )
 from headstart.hardware import calibration
+from headstart.i18n import _
 from headstart.reporter import NullReporter, Reporter
 from headstart.text import format_duration, join_list, pluralize
 from headstart.training import setup
@@ -151,8 +152,14 @@ def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Report
         seeds = pluralize(spec.protocol.seeds, "seed")
         more = ", and more for each rate added at an edge of the grid" if spec.searches_lr else ""
         reporter.say(
-            f"A time budget of {format_duration(limit)} allows {seeds} of {lengths}: about "
-            f"{format_duration(duration(spec))}{more}."
+            _(
+                "A time budget of {format_duration} allows {seeds} of {lengths}: about {format_duration2}{more}.",
+                format_duration=format_duration(limit),
+                seeds=seeds,
+                lengths=lengths,
+                format_duration2=format_duration(duration(spec)),
+                more=more,
+            )
         )
     counts = arms[0].plan.facts.split_counts
     images = training_images(spec, arm_costs, source_costs)

@@ -22,6 +22,7 @@ from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
+from headstart.i18n import _
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
@@ -76,8 +77,8 @@ def resolve_arms(
         with _suggest_other_arms():
             arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
-        for _, note in sorted(notes - reported) if arms else ():
-            reporter.say(f"{variant.name}: {note}")
+        for _unused, note in sorted(notes - reported) if arms else ():
+            reporter.say(_("{variant}: {note}", variant=variant.name, note=note))
         reported |= notes
         kind.require_images(arm.plan)
         if not arms:  # all arms have the same images
@@ -87,7 +88,10 @@ def resolve_arms(
                     arm.dataset.split(seeded.changed("data", fraction=fraction))
         first = names.setdefault((arm.plan.hash, variant.plan(spec.plan).arm.start), variant.name)
         if first != variant.name:
-            raise UsageError(f"{first} and {variant.name} are the same arm.", "Leave one of them out.")
+            raise UsageError(
+                _("{first} and {variant} are the same arm.", first=first, variant=variant.name),
+                _("Leave one of them out."),
+            )
         arms.append(arm)
     return arms, sources
 
@@ -98,7 +102,14 @@ def _suggest_other_arms() -> Iterator[None]:
     try:
         yield
     except MissingWeightsError as error:
-        raise DataError(error.message, f"{error.instructions}; or {ARMS_WITHOUT_DOWNLOAD}.") from error
+        raise DataError(
+            error.message,
+            _(
+                "{instructions}; or {arms_without_download}.",
+                instructions=error.instructions,
+                arms_without_download=ARMS_WITHOUT_DOWNLOAD,
+            ),
+        ) from error
 
 
 def source_of(plan: RunConfig) -> str:
@@ -205,11 +216,18 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
     first = {} if inputs is None else inputs.model_dump(exclude_none=True)
     present = current.model_dump(exclude_none=True)
     if missing := [name for name in present if name not in first]:
-        raise DataError(f"{path} has no {missing[0]} of {variant}.", "Restore the file, or begin a new study.")
+        raise DataError(
+            _("{path} has no {missing} of {variant}.", path=path, missing=missing[0], variant=variant),
+            _("Restore the file, or begin a new study."),
+        )
     if changes := differences({name: first[name] for name in present}, present):
         raise DataError(
-            f"The data or the weights of {variant} have changed since the study began: {'; '.join(changes)}.",
-            "Restore them, or begin a new study.",
+            _(
+                "The data or the weights of {variant} have changed since the study began: {changes}.",
+                variant=variant,
+                changes="; ".join(changes),
+            ),
+            _("Restore them, or begin a new study."),
         )
 
 
@@ -224,11 +242,12 @@ def requested_records(requests: Sequence[RunRequest], records: Mapping[str, RunR
     Raises:
         DataError: A run has no record, because its hash, and so its images or weights, changed.
     """
-    if any(plan.hash not in records for plan, _ in requests):
+    if any(plan.hash not in records for plan, _unused in requests):
         raise DataError(
-            f"The images or the weights changed during the {work}.", f"Restore them, then resume the {work}."
+            _("The images or the weights changed during the {work}.", work=work),
+            _("Restore them, then resume the {work}.", work=work),
         )
-    return [records[plan.hash] for plan, _ in requests]
+    return [records[plan.hash] for plan, _unused in requests]
 
 
 def common_precision(runs: Iterable[setup.ResolvedRun]) -> str:

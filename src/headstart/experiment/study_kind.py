@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
+from headstart.i18n import _, ngettext
 from headstart.storage.schemas.study import Stage
-from headstart.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,12 @@ def require_test_image_per_class(plan: RunConfig) -> None:
     count, classes = plan.facts.split_counts["test"], len(plan.facts.class_names)
     if count < classes:
         raise DataError(
-            f"The test split has {pluralize(count, 'image')} for {classes} classes.",
-            "Add test images, or leave the split to headstart.",
+            _(
+                "The test split has {counted_images} for {classes} classes.",
+                counted_images=ngettext("{count:,} image", "{count:,} images", count),
+                classes=classes,
+            ),
+            _("Add test images, or leave the split to headstart."),
         )
 
 

@@ -26,13 +26,13 @@ from headstart.experiment.preflight import requested_records
 from headstart.experiment.progress import Progress
 from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.experiment.workload import backbone_images, requested_images
+from headstart.i18n import _
 from headstart.reporter import Reporter
 from headstart.runs import execute, job_protocol, reuse
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import locks
 from headstart.storage.schemas.study import RunRole, SearchResults, Stage
 from headstart.telemetry import seed_means
-from headstart.text import capitalize
 from headstart.training import setup
 
 
@@ -100,7 +100,7 @@ class StudyRuns:
             if plan.hash in records:
                 self.health.add(role, records[plan.hash])
         groups = execute.group_into_jobs(requests)
-        bundles = [group for group in groups if any(plan.hash not in records for plan, _ in group)]
+        bundles = [group for group in groups if any(plan.hash not in records for plan, _unused in group)]
         missing = {plan.hash: role for bundle in bundles for plan, role in bundle if plan.hash not in records}
         jobs = [
             job_protocol.encode_job(
@@ -112,7 +112,7 @@ class StudyRuns:
             for bundle in bundles
         ]
         with closing(self.engine.run(jobs)) as answers:
-            for _, answer in answers:
+            for _unused, answer in answers:
                 self._add_results([read_run(folder) for folder in job_protocol.decode_answer(answer)], missing, records)
         return requested_records(requests, records, self.kind.name)
 
@@ -130,13 +130,13 @@ class StudyRuns:
         records |= {run.hash: run for run in reused}
         if not reused:
             return
-        hashes = {plan.hash for plan, _ in requests}
+        hashes = {plan.hash for plan, _unused in requests}
         made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
         from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
         for count, origin in ((len(made_in) - from_search, "earlier studies"), (from_search, "the search")):
             if count:
                 runs = f"{count} of {len(hashes)} runs are" if len(hashes) > 1 else "the run is"
-                self.reporter.say(f"{capitalize(phase)}: {runs} reused from {origin}.")
+                self.reporter.say(_("{phase:cap}: {runs} reused from {origin}.", phase=phase, runs=runs, origin=origin))
 
     def _seconds(self, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
         """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""

@@ -15,6 +15,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.text import format_duration, pluralize
 
 EPOCH = Duration(1, "ep")
@@ -228,10 +229,16 @@ def fit_time_budget(
     shortest = ", ".join(map(str, protocol.budgets)) or str(epochs)
     study = f"{pluralize(count, 'seed')} of {shortest}"
     raise UsageError(
-        f"The time budget of {format_duration(limit)} is too short: {study} take about {format_duration(enough)} on "
-        "this machine.",
-        "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the images "
-        "(--fractions).",
+        _(
+            "The time budget of {format_duration} is too short: {study} take about {format_duration2} on this machine.",
+            format_duration=format_duration(limit),
+            study=study,
+            format_duration2=format_duration(enough),
+        ),
+        _(
+            "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the "
+            "images (--fractions)."
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from headstart.data.image_index import ImageIndex
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
+from headstart.i18n import _
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
@@ -85,7 +86,9 @@ def evaluate(
         UsageError: A split or a class does not exist.
     """
     if split not in SPLITS:
-        raise UsageError(f"There is no split {split!r}.", f"Choose one of {', '.join(SPLITS)}.")
+        raise UsageError(
+            _("There is no split {split!r}.", split=split), _("Choose one of {splits}.", splits=", ".join(SPLITS))
+        )
     predictor = Predictor(model)
     open_store = partial(
         pixel_store.open_store,
@@ -111,7 +114,7 @@ def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarra
     logits = []
     for begin in range(0, len(rows), INFERENCE_BATCH_SIZE):
         logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + INFERENCE_BATCH_SIZE]]))
-        reporter.progress("evaluating", min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
+        reporter.progress(_("evaluating"), min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
     return np.concatenate(logits)
 
 
@@ -143,7 +146,10 @@ def _evaluation_set(
     if classes:
         rows = rows[np.isin(index.labels[rows], [index.classes.index(name) for name in classes])]
     if not len(rows):
-        raise DataError(f"There are no {name} images in {index.source}.", "Choose another --split, for example all.")
+        raise DataError(
+            _("There are no {name} images in {source}.", name=name, source=index.source),
+            _("Choose another --split, for example all."),
+        )
     if own:
         return _EvaluationSet(index, content_hashes, rows, name, own, bad)
     subset = index.without(set(range(len(index))) - set(rows.tolist()))
@@ -185,7 +191,7 @@ def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[
         for available, place in ((index.classes, index.source), (predictor.classes, "the model")):
             if name not in available:
                 raise UsageError(
-                    f"There is no class {name!r} in {place}.",
+                    _("There is no class {name!r} in {place}.", name=name, place=place),
                     replacement_hint(name, available) or f"Choose from {_first_names(available)}.",
                 )
 
@@ -196,9 +202,12 @@ def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Se
     shared = [name for name in index.classes if name in predictor.classes]
     if unknown and not classes:
         raise DataError(
-            f"The data has classes that the model does not have: {_first_names(unknown)}. "
-            f"The model has {_first_names(predictor.classes)}.",
-            f"Use --classes {','.join(shared)}." if shared else "Name other data.",
+            _(
+                "The data has classes that the model does not have: {first_names}. The model has {first_names2}.",
+                first_names=_first_names(unknown),
+                first_names2=_first_names(predictor.classes),
+            ),
+            _("Use --classes {shared}.", shared=",".join(shared)) if shared else _("Name other data."),
         )
 
 
@@ -209,8 +218,11 @@ def _declared_split(index: ImageIndex, split: str) -> tuple[str, np.ndarray]:
         return "all", np.arange(len(index))
     if (splits == "").all():
         raise UsageError(
-            f"{index.source} declares no splits, and it is not the data that the model was trained on.",
-            "Leave --split out to evaluate on all images.",
+            _(
+                "{source} declares no splits, and it is not the data that the model was trained on.",
+                source=index.source,
+            ),
+            _("Leave --split out to evaluate on all images."),
         )
     return (name := "test" if split == "auto" else split), np.flatnonzero(splits == name)
 

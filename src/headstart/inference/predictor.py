@@ -16,6 +16,7 @@ from headstart.data.decode import decode, suppress_pillow_warnings
 from headstart.data.folder import list_images
 from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
+from headstart.i18n import _
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
 from headstart.storage.files import JsonData
@@ -111,7 +112,7 @@ class Predictor:
         files = [file for path in paths for file in _images(path)]
         for begin in range(0, len(files), INFERENCE_BATCH_SIZE):
             yield from self._predict_batch(files[begin : begin + INFERENCE_BATCH_SIZE])
-            reporter.progress("predicting", min(begin + INFERENCE_BATCH_SIZE, len(files)), len(files))
+            reporter.progress(_("predicting"), min(begin + INFERENCE_BATCH_SIZE, len(files)), len(files))
 
     def _predict_batch(self, files: Sequence[Path | Prediction]) -> list[Prediction]:
         images: dict[int, np.ndarray] = {}
@@ -148,7 +149,7 @@ def _failed(path: Path, error: HeadstartError) -> Prediction:
 def require_predictions(predictions: Sequence[Prediction]) -> None:
     """Raise DataError if there are no images or none could be read."""
     if not predictions:
-        raise DataError("There are no images to predict.", "Name image files, or folders that contain images.")
+        raise DataError(_("There are no images to predict."), _("Name image files, or folders that contain images."))
     if all(p.error for p in predictions):
         count = f"None of the {len(predictions)} images could be read: " if len(predictions) > 1 else ""
-        raise DataError(f"{count}{predictions[0].error}", "Check the path and the file.")
+        raise DataError(_("{count}{error}", count=count, error=predictions[0].error), _("Check the path and the file."))

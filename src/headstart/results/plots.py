@@ -13,6 +13,7 @@ from headstart.analysis import confusion
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.wording import named_words, splits
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.report import curves, heatmaps, photos, series
 from headstart.report.health import health_section
 from headstart.report.inputs import StudyInputs, arm_colors
@@ -64,7 +65,10 @@ class Plots:
             over: Unit of the x axis: epochs, images or seconds.
         """
         if over not in curves.UNITS:
-            raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(curves.UNITS)}.")
+            raise UsageError(
+                _("There are no curves over {over!r}.", over=over),
+                _("Choose one of {units}.", units=", ".join(curves.UNITS)),
+            )
         section = curves.learning_section(self._inputs(self._runs))
         return _chart(section, list(curves.UNITS).index(over))
 
@@ -73,7 +77,9 @@ class Plots:
         inputs = self._inputs([])
         section = heatmaps.compared_rates_section(inputs) or heatmaps.searched_rates_section(inputs)
         if section is None:
-            raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
+            raise UsageError(
+                _("No learning rates were searched or compared."), _("Leave --lr out, or use --vary lr=….")
+            )
         figures = [
             FIGURE_HEADING.format(figure.choice) + _figure(figure) if figure.choice else _figure(figure)
             for figure in section.figures
@@ -92,13 +98,16 @@ class Plots:
         """Draw the confusion matrix of the exported model on the evaluation images."""
         evaluation = RunResult.read(self._exported / "result.json").test
         if evaluation is None:
-            raise UsageError("The exported model was not evaluated.", f"Resume it: headstart resume {self._folder}.")
+            raise UsageError(
+                _("The exported model was not evaluated."),
+                _("Resume it: headstart resume {folder}.", folder=self._folder),
+            )
         counts = evaluation.confusion
         shown = confusion.shown_classes(counts)
         names = [self._verdict.classes[index] for index in shown]
         rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
         shares = [[count / total for count in row] for row, total in rows]
-        grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
+        grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _unused in rows])
         correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
         arm = named_words(self._verdict, self._verdict.selected)
         title = f"{correct} of {total} {splits(self._verdict)[1]} images are correct ({arm})"
@@ -116,7 +125,10 @@ class Plots:
         """
         gallery = photos.load_gallery(self._exported)
         if gallery is None:
-            raise UsageError("The study has no images of mistakes.", f"Resume it: headstart resume {self._folder}.")
+            raise UsageError(
+                _("The study has no images of mistakes."),
+                _("Resume it: headstart resume {folder}.", folder=self._folder),
+            )
         images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
         items = [
             PHOTO.format(src=image.src, text=image.text, map=HEAT_MAP.format(image.map) if image.map else "")

@@ -13,6 +13,7 @@ from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError
+from headstart.i18n import _
 from headstart.metrics.values import counts_value
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
@@ -110,12 +111,12 @@ def find_model(path: Path) -> Path:
     folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
     runs = [Run(folder) for folder in folders if (folder / "model" / "config.json").is_file()]
     finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
-    if len({run.plan.facts.class_names for run, _ in finished}) > 1:
-        raise ModelFileError(f"The runs in {path} have different classes.", "Name one of these runs.")
+    if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
+        raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
     if finished:  # model selection is on val, never on test
-        best, _ = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
+        best, _unused = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
         return best.folder / "model"
     raise ModelFileError(
-        f"There is no model and no finished run in {path}.",
-        "Name a run, its model folder, or a folder of finished runs.",
+        _("There is no model and no finished run in {path}.", path=path),
+        _("Name a run, its model folder, or a folder of finished runs."),
     )

@@ -14,6 +14,7 @@ from headstart.analysis.status import read_verdict
 from headstart.analysis.wording import after_headline, arm_words, paragraph
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.results.plots import Plots
 from headstart.results.run import Run
 from headstart.storage.schemas.study import Stage
@@ -98,9 +99,15 @@ class Study:
             f"budget {condition.budget!r} with fraction {condition.fraction:g}" for condition in conditions
         )
         raise UsageError(
-            f"The study has no contrast of {first!r} and {second!r} for budget {requested[0]!r} "
-            f"and fraction {requested[1]:g}.",
-            f"Choose two of the arms {arms}, and {choice}.",
+            _(
+                "The study has no contrast of {first!r} and {second!r} for budget {requested!r} and fraction "
+                "{requested2:g}.",
+                first=first,
+                second=second,
+                requested=requested[0],
+                requested2=requested[1],
+            ),
+            _("Choose two of the arms {arms}, and {choice}.", arms=arms, choice=choice),
         )
 
     def _arm(self, name: str) -> str:

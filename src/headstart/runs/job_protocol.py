@@ -11,6 +11,7 @@ from pydantic import Field
 from headstart import errors
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
+from headstart.i18n import _
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.study import RunRole
 
@@ -78,7 +79,7 @@ def error_answer(error: HeadstartError, trace: str = "") -> str:
 
 def interruption_answer(number: signal.Signals) -> str:
     """Return the answer of a job that was not started, or not finished, because of a signal."""
-    return error_answer(InterruptedRunError(number, "Continue with `headstart resume`."))
+    return error_answer(InterruptedRunError(number, _("Continue with `headstart resume`.")))
 
 
 def is_interruption(text: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
+from headstart.i18n import _
 from headstart.reporter import Reporter
 from headstart.runs.run_folder import begin_record, is_blind
 from headstart.storage import journal
@@ -148,7 +149,7 @@ class RunSession:
         self._history.state = state
         for line in checks.finding_lines(self._history, self._reported, self.step):
             self.write(line)
-            self._reporter.say(f"{line.name.capitalize()}: {line.sentence}")
+            self._reporter.say(_("{line}: {sentence}", line=line.name.capitalize(), sentence=line.sentence))
 
     def record_stop(self, number: signal.Signals) -> None:
         """Write durably that a signal stopped the run."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headstart.errors import ModelFileError, ResourceError
+from headstart.i18n import _
 
 RUN_NAME_GLOB = "[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"  # of the names that `create_run` gives
 
@@ -44,23 +45,31 @@ def make_folder(parent: Path, stem: str) -> Path:
             continue
         except OSError as error:
             raise ResourceError(
-                f"The folder {folder} cannot be created ({error.strerror}).", "Choose another folder with --runs DIR."
+                _("The folder {folder} cannot be created ({reason}).", folder=folder, reason=error.strerror),
+                _("Choose another folder with --runs DIR."),
             ) from None
         return folder
-    raise ResourceError(f"{parent} has a thousand folders named {stem}.", "Choose another folder with --runs DIR.")
+    raise ResourceError(
+        _("{parent} has a thousand folders named {stem}.", parent=parent, stem=stem),
+        _("Choose another folder with --runs DIR."),
+    )
 
 
 def require_model(path: Path) -> None:
     """Raise ModelFileError when `path` does not exist."""
     if not path.exists():
-        raise ModelFileError(f"{path} does not exist.", "Use a run, its model folder, or a folder of runs.")
+        raise ModelFileError(
+            _("{path} does not exist.", path=path), _("Use a run, its model folder, or a folder of runs.")
+        )
 
 
 def require_writable(folder: Path) -> None:
     """Raise ResourceError when runs cannot be created in `folder`, which may not exist yet; creates nothing."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ResourceError(f"Runs cannot be written into {folder}.", "Choose another folder with --runs DIR.")
+        raise ResourceError(
+            _("Runs cannot be written into {folder}.", folder=folder), _("Choose another folder with --runs DIR.")
+        )
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -68,8 +77,13 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
-            f"The disk of {folder} has {format_bytes(free)} free, but {format_bytes(needed)} are needed.",
-            "Free disk space.",
+            _(
+                "The disk of {folder} has {format_bytes} free, but {format_bytes2} are needed.",
+                folder=folder,
+                format_bytes=format_bytes(free),
+                format_bytes2=format_bytes(needed),
+            ),
+            _("Free disk space."),
         )
 
 

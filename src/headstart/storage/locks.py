@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from headstart.errors import ResourceError, UsageError
+from headstart.i18n import _
 
 _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
@@ -58,9 +59,11 @@ def _acquire(path: Path, timeout_s: float) -> AbstractContextManager[object]:
     except Timeout:
         pid, host = holder(path.parent, path.name) or (None, "")
         user = "another process" if pid is None else f"process {pid} on {host}"
-        raise UsageError(f"{path.parent} is in use by {user}.", "Wait for it, or stop it first.") from None
+        raise UsageError(
+            _("{parent} is in use by {user}.", parent=path.parent, user=user), _("Wait for it, or stop it first.")
+        ) from None
     except OSError as error:
         raise ResourceError(
-            f"The folder {path.parent} cannot be written or locked ({error.strerror}).",
-            "Grant write permission, or copy the run to another folder.",
+            _("The folder {parent} cannot be written or locked ({reason}).", parent=path.parent, reason=error.strerror),
+            _("Grant write permission, or copy the run to another folder."),
         ) from None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
+from headstart.i18n import _
 from headstart.storage.files import SCHEMA_VERSION, fsync_folder
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.base import Schema
@@ -87,8 +88,12 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ResourceError(
-            f"The checkpoint {final} could not be written ({error.strerror}). The previous checkpoint is intact.",
-            "Free disk space, then resume.",
+            _(
+                "The checkpoint {final} could not be written ({reason}). The previous checkpoint is intact.",
+                final=final,
+                reason=error.strerror,
+            ),
+            _("Free disk space, then resume."),
         ) from error
     _prune(folder, final)
     return final
@@ -122,7 +127,7 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[Ru
             return _fill(path, context, state), warnings
         warnings.append(f"The checkpoint {path.name} is damaged ({'; '.join(damage)}).")
     if checkpoints:
-        raise ModelFileError(" ".join(warnings), "Start the run again; nothing was deleted.")
+        raise ModelFileError(" ".join(warnings), _("Start the run again; nothing was deleted."))
     return None, warnings
 
 
@@ -207,7 +212,7 @@ def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbe
         group["lr"] = rate
     parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for key, value in {**tensors, **numbers.slots}.items():
-        index, _, name = key.partition(".")
+        index, _unused, name = key.partition(".")
         parameter, group = parameters[int(index)]
         if isinstance(value, Tensor) and (value.ndim or group.get("fused")):
             value = value.to(parameter.device)

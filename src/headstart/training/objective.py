@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.errors import DivergedError
+from headstart.i18n import _
 from headstart.metrics.registry import DEFAULT_METRIC
 from headstart.metrics.values import counts_value
 from headstart.training.scoring import Score
@@ -102,7 +103,10 @@ def require_finite(kind: str, loss: float, step: int) -> None:
         step: The step, from 1.
     """
     if not math.isfinite(loss):
-        raise DivergedError(f"The {kind} loss became {loss} at step {step}.", "Use a ten times lower --lr.")
+        raise DivergedError(
+            _("The {kind} loss became {loss} at step {step}.", kind=kind, loss=loss, step=step),
+            _("Use a ten times lower --lr."),
+        )
 
 
 @torch.no_grad()

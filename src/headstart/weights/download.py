@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
+from headstart.i18n import _
 from headstart.storage.files import temp_suffix
 
 OFFLINE_TIMEOUT_S = 5.0  # without an answer, or without a byte, until the machine counts as offline
@@ -28,8 +29,13 @@ def check_hash(path: Path, expected: str, url: str) -> str:
     actual = sha256_of(path)
     if not actual.startswith(expected):
         raise ModelFileError(
-            f"{path} has the wrong sha256: {actual[:16]}…, expected {expected[:16]}….",
-            f"Delete it and run again, or download it again from {url}.",
+            _(
+                "{path} has the wrong sha256: {actual}…, expected {expected}….",
+                path=path,
+                actual=actual[:16],
+                expected=expected[:16],
+            ),
+            _("Delete it and run again, or download it again from {url}.", url=url),
         )
     return actual
 
@@ -78,8 +84,13 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
             expected = sha256 or sent
             if not actual.startswith(expected):
                 raise ModelFileError(
-                    f"The file from {url} has the wrong sha256: {actual[:16]}…, expected {expected[:16]}….",
-                    "Try again later or from another network.",
+                    _(
+                        "The file from {url} has the wrong sha256: {actual}…, expected {expected}….",
+                        url=url,
+                        actual=actual[:16],
+                        expected=expected[:16],
+                    ),
+                    _("Try again later or from another network."),
                 )
             partial.replace(path)
         finally:
@@ -87,15 +98,17 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
     except _DownloadError as error:
         hash_text = f"its sha256 begins with {sha256}" if sha256 else f"its sha256 is on {_page(url)}"
         by_hand = f"Download it on a machine with a network ({hash_text}), copy it to {path} and run again"
-        hint = f"{by_hand}; or use local weights with --start file:PATH."
+        hint = _("{by_hand}; or use local weights with --start file:PATH.", by_hand=by_hand)
         if error.rejected:
             by_hand = f"Open {_page(url)} and check that the file exists"
-            hint = f"{by_hand}."
-        raise MissingWeightsError(f"{url} could not be downloaded ({error}).", hint, by_hand) from error
+            hint = _("{by_hand}.", by_hand=by_hand)
+        raise MissingWeightsError(
+            _("{url} could not be downloaded ({error}).", url=url, error=error), hint, by_hand
+        ) from error
     except OSError as error:
         raise ResourceError(
-            f"{path} could not be written ({error.strerror}).",
-            "Free some space, or set HEADSTART_CACHE to another folder.",
+            _("{path} could not be written ({reason}).", path=path, reason=error.strerror),
+            _("Free some space, or set HEADSTART_CACHE to another folder."),
         ) from error
     return actual
 

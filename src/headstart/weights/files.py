@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from headstart.config.start_spec import unreadable_weights_error
 from headstart.errors import DataError, HeadstartError, ModelFileError
+from headstart.i18n import _
 from headstart.models.structure import head_name
 from headstart.text import pluralize
 from headstart.weights.download import sha256_of
@@ -61,7 +62,9 @@ def read_weights(path: Path) -> WeightsFile:
         with path.open("rb") as file:
             start, size = file.read(9), path.stat().st_size
     except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder.", f"Name a weights file, or write run:{path} for a model.") from error
+        raise DataError(
+            _("{path} is a folder.", path=path), _("Name a weights file, or write run:{path} for a model.", path=path)
+        ) from error
     except OSError as error:
         raise unreadable_weights_error(path, str(error.strerror)) from error
     metadata: dict[str, str] = {}
@@ -70,22 +73,30 @@ def read_weights(path: Path) -> WeightsFile:
         state, metadata = _read_safetensors(path, int.from_bytes(start[:8], "little"), size)
     elif start[:2] != b"PK" and start[:1] != b"\x80":
         raise ModelFileError(
-            f"{path} is neither a safetensors nor a PyTorch weights file.", "Download or copy the file again."
+            _("{path} is neither a safetensors nor a PyTorch weights file.", path=path),
+            _("Download or copy the file again."),
         )
     elif path.suffix == ".safetensors":
         raise ModelFileError(
-            f"{path} is named safetensors but is a pickle, which can contain a program; nothing in it was run.",
-            "Download it again, or rename it to .pth if torch.save wrote it and you trust its source.",
+            _(
+                "{path} is named safetensors but is a pickle, which can contain a program; nothing in it was run.",
+                path=path,
+            ),
+            _("Download it again, or rename it to .pth if torch.save wrote it and you trust its source."),
         )
     else:
         state = _read_torch(path)
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise ModelFileError(
-                f"{name} in {path} is not a dense array of real numbers.", "Save dense, unquantized weights."
+                _("{name} in {path} is not a dense array of real numbers.", name=name, path=path),
+                _("Save dense, unquantized weights."),
             )
         if tensor.numel() * tensor.element_size() > size:
-            raise ModelFileError(f"{name} in {path} claims to be larger than the file.", "Do not use this file.")
+            raise ModelFileError(
+                _("{name} in {path} claims to be larger than the file.", name=name, path=path),
+                _("Do not use this file."),
+            )
     return WeightsFile(path, state, metadata, sha256_of(path))
 
 
@@ -106,21 +117,28 @@ def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Ten
 
     if header > min(MAX_HEADER_BYTES, size - 8):
         raise ModelFileError(
-            f"{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.",
-            "Download or copy the file again.",
+            _(
+                "{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.",
+                path=path,
+                header=header,
+                size=size,
+            ),
+            _("Download or copy the file again."),
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path} is damaged ({error}).", "Download or copy the file again.") from error
+        raise ModelFileError(
+            _("{path} is damaged ({error}).", path=path, error=error), _("Download or copy the file again.")
+        ) from error
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     if _is_torchscript(path):
         raise ModelFileError(
-            f"{path} is a TorchScript program, not weights.",
-            f'Convert it in Python: torch.save(torch.jit.load({str(path)!r}).state_dict(), "weights.pth")',
+            _("{path} is a TorchScript program, not weights.", path=path),
+            _('Convert it in Python: torch.save(torch.jit.load({path!r}).state_dict(), "weights.pth")', path=str(path)),
         )
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
@@ -130,12 +148,17 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
-        raise ModelFileError(f"{path} contains no named tensors.", "Save the network's state_dict() with torch.save.")
+        raise ModelFileError(
+            _("{path} contains no named tensors.", path=path), _("Save the network's state_dict() with torch.save.")
+        )
     others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
     if others:
         raise ModelFileError(
-            f"{path} contains more than tensors ({_first_names(others)}).",
-            f"Save only the state_dict, or put it under one of {', '.join(STATE_DICT_KEYS)}.",
+            _("{path} contains more than tensors ({first_names}).", path=path, first_names=_first_names(others)),
+            _(
+                "Save only the state_dict, or put it under one of {state_dict_keys}.",
+                state_dict_keys=", ".join(STATE_DICT_KEYS),
+            ),
         )
     return {name: tensor.detach() for name, tensor in content.items()}
 
@@ -143,29 +166,41 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 def _load_error(path: Path, error: Exception) -> HeadstartError:
     """Return the error to raise for a file that torch's safe unpickler does not read."""
     if isinstance(error, OSError) and error.errno:
-        return DataError(f"{path} cannot be read ({error.strerror}).", "Check the file and its disk.")
+        return DataError(
+            _("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _("Check the file and its disk.")
+        )
     names = _foreign_names(path)
     if not names and "Unsupported" not in str(error):
         return ModelFileError(
-            f"{path} is damaged or was not written by torch.save ({type(error).__name__}).",
-            "Download or copy the file again.",
+            _("{path} is damaged or was not written by torch.save ({kind}).", path=path, kind=type(error).__name__),
+            _("Download or copy the file again."),
         )
     has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
     if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
         if _is_dict(path):
             return ModelFileError(
-                f"{path} is a dict that contains a whole model; opening it could run code from the file.",
-                "If you made it yourself, convert it in Python, with the key that the model has there: "
-                f'torch.save(torch.load({str(path)!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
+                _("{path} is a dict that contains a whole model; opening it could run code from the file.", path=path),
+                _(
+                    "If you made it yourself, convert it in Python, with the key that the model has there: "
+                    'torch.save(torch.load({path!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
+                    path=str(path),
+                ),
             )
         return ModelFileError(
-            f"{path} contains a whole model; opening it could run code from the file.",
-            "If you made it yourself, convert it in Python and name the new file: "
-            f'torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), "weights.pth")',
+            _("{path} contains a whole model; opening it could run code from the file.", path=path),
+            _(
+                "If you made it yourself, convert it in Python and name the new file: "
+                'torch.save(torch.load({path!r}, weights_only=False).state_dict(), "weights.pth")',
+                path=str(path),
+            ),
         )
     return ModelFileError(
-        f"{path} contains more than tensors ({_first_names(names) or 'code'}) and was refused; nothing in it was run.",
-        "Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH).",
+        _(
+            "{path} contains more than tensors ({value}) and was refused; nothing in it was run.",
+            path=path,
+            value=_first_names(names) or "code",
+        ),
+        _("Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH)."),
     )
 
 
@@ -176,7 +211,7 @@ def _foreign_names(path: Path) -> list[str]:
         if zipfile.is_zipfile(path):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
         with path.open("rb") as file:
-            for _ in range(4):  # the old format: magic number, protocol, system, content
+            for _unused in range(4):  # the old format: magic number, protocol, system, content
                 for code, value, _position in pickletools.genops(file):
                     if code.name == "GLOBAL":
                         names.add(str(value).replace(" ", "."))
@@ -187,7 +222,7 @@ def _is_dict(path: Path) -> bool:
     """Return True if the pickle's top-level object is a dict, without running it."""
     with suppress(Exception), zipfile.ZipFile(path) as archive:
         inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        codes = (code.name for code, _, _ in pickletools.genops(archive.read(inner)))
+        codes = (code.name for code, _unused, _unused in pickletools.genops(archive.read(inner)))
         return next(name for name in codes if name not in {"PROTO", "FRAME"}) == "EMPTY_DICT"
     return False
 
@@ -235,14 +270,25 @@ def adapt_weights(
             if keys
         ]
         raise ModelFileError(
-            f"{file.path} does not fit {label}: {' and '.join(parts)} of {len(expected)} tensors.",
-            "Set --network, --shortcut, --norm and --stem as for the network in the file.",
+            _(
+                "{path} does not fit {label}: {parts} of {count} tensors.",
+                path=file.path,
+                label=label,
+                parts=" and ".join(parts),
+                count=len(expected),
+            ),
+            _("Set --network, --shortcut, --norm and --stem as for the network in the file."),
         )
     shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
     if different := [f"{k}: {shape}, not {required}" for k, (shape, required) in shapes.items() if shape != required]:
         raise ModelFileError(
-            f"{file.path} does not fit {label}: {_first_names(different)}.",
-            "Set --network, --shortcut, --norm and --stem as for the network in the file.",
+            _(
+                "{path} does not fit {label}: {first_names}.",
+                path=file.path,
+                label=label,
+                first_names=_first_names(different),
+            ),
+            _("Set --network, --shortcut, --norm and --stem as for the network in the file."),
         )
     if widths := [v.shape[0] for v in head_state.values() if v.ndim >= 2]:
         notes.append(f"The head with {pluralize(widths[-1], 'output')} was replaced by a new one with {num_classes}.")
@@ -263,7 +309,8 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
             name = re.sub(r"(^|\.)shortcut\.", r"\1downsample.", name)
         if name in renamed:
             raise ModelFileError(
-                f"{file.path} contains {name} twice, once as {key}.", "Keep one of the two networks in the file."
+                _("{path} contains {name} twice, once as {key}.", path=file.path, name=name, key=key),
+                _("Keep one of the two networks in the file."),
             )
         renamed[name] = tensor
     changed = sum(name not in renamed for name in file.state)
@@ -282,12 +329,20 @@ def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tenso
         tensor = torch.zeros_like(expected)  # a counter cast to floating point is not exact: treat it as missing
     if tensor.is_floating_point() != expected.is_floating_point():
         raise ModelFileError(
-            f"{name} in {path} is {tensor.dtype}, but {expected.dtype} is required.", "Save unquantized weights."
+            _(
+                "{name} in {path} is {dtype}, but {dtype2} is required.",
+                name=name,
+                path=path,
+                dtype=tensor.dtype,
+                dtype2=expected.dtype,
+            ),
+            _("Save unquantized weights."),
         )
     copied = tensor.to(expected.dtype, copy=True).contiguous()  # the file is memory-mapped and may change
     if copied.is_floating_point() and not torch.isfinite(copied).all():
         raise ModelFileError(
-            f"{name} in {path} contains NaN or infinite numbers.", "Use an earlier file: this training had diverged."
+            _("{name} in {path} contains NaN or infinite numbers.", name=name, path=path),
+            _("Use an earlier file: this training had diverged."),
         )
     return copied
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from headstart.config.start_spec import run_start
 from headstart.errors import DataError, ModelFileError
+from headstart.i18n import _
 from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
 from headstart.weights.hub import Triple
 from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD, NetworkTarget, Start, network_of_architecture
@@ -31,13 +32,19 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
     model = _model_folder(Path(folder).expanduser())
     if model is None:
         raise DataError(
-            f"{folder} contains no trained model (model/model.safetensors).", "Name the folder of a finished run."
+            _("{folder} contains no trained model (model/model.safetensors).", folder=folder),
+            _("Name the folder of a finished run."),
         )
     architecture = str(_read_json(model / "config.json").get("architecture", ""))
     if architecture != target.network.removeprefix("timm:").partition(".")[0]:
         raise ModelFileError(
-            f"The model in {folder} is {architecture or 'of an unknown network'}, but the network is {target.network}.",
-            f"Use --network {network_of_run(folder) or 'NAME'}, or another start.",
+            _(
+                "The model in {folder} is {value}, but the network is {network}.",
+                folder=folder,
+                value=architecture or "of an unknown network",
+                network=target.network,
+            ),
+            _("Use --network {value}, or another start.", value=network_of_run(folder) or "NAME"),
         )
     return _from_weights_file(run_start(folder), model_weights(model), target, license="yours")
 
@@ -83,9 +90,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} cannot be read ({error}).", "Repair it or move it away.") from error
+        raise ModelFileError(
+            _("{path} cannot be read ({error}).", path=path, error=error), _("Repair it or move it away.")
+        ) from error
     if not isinstance(content, dict):
-        raise ModelFileError(f"{path} is not a JSON object.", "Repair it or move it away.")
+        raise ModelFileError(_("{path} is not a JSON object.", path=path), _("Repair it or move it away."))
     return cast(dict[str, Any], content)
 
 

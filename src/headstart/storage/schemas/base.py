@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.storage.files import SCHEMA_VERSION, JsonData
 
 
@@ -41,7 +42,9 @@ class Schema(BaseModel):
         try:
             return TypeAdapter(dict[str, cls]).validate_json(_read(path))  # type: ignore[valid-type]
         except ValidationError as error:
-            raise DataError(f"{path} is damaged ({first_fault(error)}).", hint) from None
+            raise DataError(
+                _("{path} is damaged ({first_fault}).", path=path, first_fault=first_fault(error)), hint
+            ) from None
 
     @classmethod
     def parse(cls, text: str | bytes, name: str, hint: str = "Restore it from a copy.") -> Self:
@@ -58,7 +61,9 @@ class Schema(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise DataError(f"{name} is damaged ({first_fault(error)}).", hint) from None
+            raise DataError(
+                _("{name} is damaged ({first_fault}).", name=name, first_fault=first_fault(error)), hint
+            ) from None
 
 
 class VersionedSchema(Schema):
@@ -74,10 +79,18 @@ class VersionedSchema(Schema):
         try:
             version = _Version.model_validate_json(text).schema_version
         except ValidationError as error:
-            raise DataError(f"{name} is damaged ({first_fault(error)}).", hint) from None
+            raise DataError(
+                _("{name} is damaged ({first_fault}).", name=name, first_fault=first_fault(error)), hint
+            ) from None
         if version != SCHEMA_VERSION:
             raise DataError(
-                f"{name} has schema {version}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
+                _(
+                    "{name} has schema {version}, but this version reads {schema_version}.",
+                    name=name,
+                    version=version,
+                    schema_version=SCHEMA_VERSION,
+                ),
+                _("Update headstart."),
             )
         return super().parse(text, name, hint)
 
@@ -92,9 +105,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", "Check the path.") from None
+        raise DataError(_("{path} does not exist.", path=path), _("Check the path.")) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).", "Grant read permission.") from None
+        raise DataError(
+            _("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _("Grant read permission.")
+        ) from None
 
 
 def first_fault(error: ValidationError) -> str:
