@@ -46,7 +46,7 @@ class DataError(HeadstartError):
 class MissingWeightsError(DataError):
     """Published weights are not on disk and cannot be downloaded; `instructions` describes the manual download."""
 
-    def __init__(self, message: Message, hint: Message, instructions: str = "") -> None:
+    def __init__(self, message: Message, hint: Message, instructions: Message) -> None:
         super().__init__(message, hint)
         self.instructions = instructions
 
@@ -103,11 +103,13 @@ def as_headstart_error(error: Exception) -> HeadstartError:
     if isinstance(error, HeadstartError):
         return error
     if isinstance(error, OSError) and error.errno in _OS_ERROR_HINTS:
-        reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        message = _("The operating system reported an error ({reason}).", reason=reason)
+        message = _("The operating system reported an error ({reason}).", reason=error.strerror)
+        if error.filename:
+            file = str(error.filename)
+            message = _("The operating system reported an error ({reason}: {file}).", reason=error.strerror, file=file)
         return ResourceError(message, _OS_ERROR_HINTS[error.errno])
     if isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS):
         return ResourceError(_("Out of memory."), _("Reduce --batch-size or --image-size."))
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    message = _("Unexpected error ({reason}).", reason=reason)
+    text = " ".join(str(error).split())
+    message = _("Unexpected error ({kind}: {text}).", kind=type(error).__name__, text=text)
     return HeadstartError(message, _("Run the command again with --debug and report the output."))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from headstart.i18n import Message, _, join
+from headstart.i18n import Message, _, join, verbatim
 
 
 def join_list(names: Iterable[str]) -> Message:
@@ -18,6 +18,22 @@ def join_list(names: Iterable[str]) -> Message:
     if any("," in name for name in (*first, last)):
         return _("{first}; and {last}", first=join(first, "; "), last=last)
     return _("{first} and {last}", first=join(first, ", "), last=last)
+
+
+def join_first(names: Sequence[str], count: int) -> Message:
+    """Join the first `count` names as `a, b, …`; the ellipsis stands for the others, if any."""
+    return join([*names[:count], *(["…"] if len(names) > count else [])], ", ")
+
+
+def end_sentence(clause: Message) -> Message:
+    """Return a clause with a full stop, or unchanged if it already ends as a sentence or question."""
+    return clause if clause.endswith((".", "?")) else _("{clause}.", clause=clause)
+
+
+def message_of(error: Exception) -> Message:
+    """Return the message that an error was raised with; the text of another program's error is not translated."""
+    content = error.args[0] if error.args else ""
+    return content if isinstance(content, Message) else verbatim(str(error))
 
 
 def format_points(value: float, *, signed: bool = False) -> str:
@@ -31,27 +47,28 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def format_level(level: float) -> str:
+def format_level(level: float) -> Message:
     """Format a confidence level: 0.95 as `95 %`, with as many digits as needed to stay below 100."""
     digits = 3
     while float(f"{100 * level:.{digits}g}") >= 100 and digits < 12:
         digits += 1
-    return f"{100 * level:.{digits}g} %"
+    percent = f"{100 * level:.{digits}g}"
+    return _("{percent} %", percent=percent)
 
 
-def format_percent(value: float) -> str:
+def format_percent(value: float) -> Message:
     """Format an accuracy (0 to 1) in per cent with one decimal."""
-    return f"{100 * value:.1f} %"
+    return _("{percent:.1f} %", percent=100 * value)
 
 
-def format_number(value: float) -> str:
+def format_number(value: float) -> Message:
     """Format a number with two digits."""
-    return "not finite" if not math.isfinite(value) else f"{value:.2g}"
+    return verbatim(f"{value:.2g}") if math.isfinite(value) else _("not finite")
 
 
-def format_share(value: float) -> str:
+def format_share(value: float) -> Message:
     """Format a share (0 to 1) in per cent with two digits."""
-    return f"{100 * value:.2g} %"
+    return _("{percent:.2g} %", percent=100 * value)
 
 
 def format_remaining(seconds: float | None, now: datetime) -> Message:

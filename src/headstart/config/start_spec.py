@@ -16,8 +16,8 @@ from headstart.config.registry.starts import (
 )
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
-from headstart.i18n import _
-from headstart.text import suggestion
+from headstart.i18n import Message, _
+from headstart.text import end_sentence, suggestion
 
 # The row of a kind that is not registered here: reports may show the runs of another process.
 _UNREGISTERED = StartSpec("", Argument.NAME)
@@ -79,22 +79,26 @@ def run_start(folder: Path | str) -> str:
     return f"{RUN_START}:{folder}"
 
 
-def start_problem(name: str) -> str:
-    """Return what is wrong with the name of a start, with the most similar valid name; "" for a valid name."""
+def start_problem(name: str) -> Message | None:
+    """Return what is wrong with the name of a start, with the most similar valid name; None for a valid name."""
     kind, colon, argument = name.partition(":")
-    noun, invalid, choices = "start", name, start_forms(in_study=False)
     if spec := STARTS.get(kind):
         if spec.argument is Argument.START and argument:
             return start_problem(argument)
         if not colon and spec.argument in (Argument.NONE, Argument.SCHEME):
-            return ""
+            return None
         if colon and spec.argument is Argument.SCHEME:
-            if argument in SCHEMES:
-                return ""
-            noun, invalid, choices = "initialization", argument, tuple(SCHEMES)
-        elif argument and spec.argument is not Argument.NONE:
-            return ""
-    return f"there is no {noun} {invalid!r}{suggestion(invalid, choices)}"
+            similar = suggestion(argument, SCHEMES)
+            text = _("there is no initialization {name!r}{suggestion}", name=argument, suggestion=similar)
+            return None if argument in SCHEMES else text
+        if argument and spec.argument is not Argument.NONE:
+            return None
+    return no_start(name, suggestion(name, start_forms(in_study=False)))
+
+
+def no_start(name: str, similar: str = "") -> Message:
+    """Return that there is no such start; `similar` suggests another one."""
+    return _("there is no start {name!r}{suggestion}", name=name, suggestion=similar)
 
 
 def require_start(name: str, *, in_study: bool = False) -> None:
@@ -112,7 +116,7 @@ def require_start(name: str, *, in_study: bool = False) -> None:
     if fault := start_problem(name):
         raise unknown_start_error(fault)
     if spec.needs_training and not in_study:
-        raise unknown_start_error(f"there is no start {name!r}")
+        raise unknown_start_error(no_start(name))
     argument = split_start(name)[1]
     if spec.argument is Argument.START:
         require_start(argument)
@@ -132,12 +136,12 @@ def require_run_folder(path: str) -> None:
         raise DataError(_("There is no folder {path}.", path=path), _("Use the folder of a finished run."))
 
 
-def unknown_start_error(fault: str) -> UsageError:
+def unknown_start_error(fault: Message) -> UsageError:
     """Return the error of an invalid start; `fault` says what is wrong with it."""
     forms = start_forms(in_study=False)
     trained = ", ".join(form for form in start_forms() if form not in forms)
     return UsageError(
-        _("{fault:cap}{value}", fault=fault, value="" if fault.endswith("?") else "."),
+        end_sentence(_("{fault:cap}", fault=fault)),
         _("Use one of {forms}; in a comparison also {trained}.", forms=", ".join(forms), trained=trained),
     )
 

@@ -19,10 +19,10 @@ from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyCon
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import DataError, UsageError
-from headstart.i18n import _
+from headstart.i18n import Message, _, join
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.text import suggestion
+from headstart.text import end_sentence, suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
 
@@ -107,22 +107,25 @@ def read_study(path: Path) -> StudySpec:
     """
     has_begun = path.is_dir()
     path = path / "study.toml" if has_begun else path
-    file = _parse(path, read_toml(path, "study", DataError))
+    file = _parse(path, read_toml(path, _("study"), DataError))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
         message = _(
-            "{path} has schema {schema_version}, but this version reads {schema_version2}.",
+            "{path} has schema {schema}, but this version reads {supported}.",
             path=path,
-            schema_version=file.schema_version,
-            schema_version2=SCHEMA_VERSION,
+            schema=str(file.schema_version),
+            supported=SCHEMA_VERSION,
         )
         raise DataError(message, _("Update headstart."))
     protocol, plan = file.protocol, file.plan
     if has_begun and file.hash != _digest(protocol, plan):
-        problem = "was changed after the study began" if file.hash else "has no hash, so changes cannot be detected"
-        undo = "Undo the change, or start" if file.hash else "Start"
+        if not file.hash:
+            raise UsageError(
+                _("{path} has no hash, so changes cannot be detected.", path=path),
+                _("Start a new study with `headstart compare --study {path}`.", path=path),
+            )
         raise UsageError(
-            _("{path} {problem}.", path=path, problem=problem),
-            _("{undo} a new study with `headstart compare --study {path}`.", undo=undo, path=path),
+            _("{path} was changed after the study began.", path=path),
+            _("Undo the change, or start a new study with `headstart compare --study {path}`.", path=path),
         )
     recipe = plan.get("recipe", {})
     if "lr" in recipe:  # as with --lr; a file written by a study contains its search
@@ -151,11 +154,13 @@ def _parse(path: Path, content: TomlTable) -> _StudyFile:
     """Return the sections of study.toml. Raises UsageError for one that is unknown, or that is no table."""
     sections = [section.name for section in fields(_StudyFile)]
     if unknown := sorted(set(content) - set(sections)):
-        hint = suggestion(unknown[0], sections)
-        raise UsageError(
-            _("{path} has an unknown section {unknown!r}{value}", path=path, unknown=unknown[0], value=hint or "."),
-            _("Use the sections protocol and plan."),
+        fault = _(
+            "{path} has an unknown section {name!r}{suggestion}",
+            path=path,
+            name=unknown[0],
+            suggestion=suggestion(unknown[0], sections),
         )
+        raise UsageError(end_sentence(fault), _("Use the sections protocol and plan."))
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
     tables = {"protocol": protocol, "plan": plan}
     tables |= {f"plan.{name}": plan.get(name, {}) for name in SECTIONS} if isinstance(plan, dict) else {}
@@ -179,7 +184,8 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
     Raises:
         UsageError: protocol or plan are invalid; the message lists all faults.
     """
-    faults, models = [], []
+    faults: list[Message] = []
+    models = []
     plan_names = [*SECTIONS, *plan_fields()]
     for model, value, names in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
         try:
@@ -187,17 +193,14 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         except ValidationError as error:
             faults += [describe_error(e, names) for e in error.errors()]
     if faults:
-        message = "; ".join(dict.fromkeys(faults)).rstrip(".")
-        raise UsageError(
-            message if message.endswith("?") else _("{message}.", message=message), _("See `headstart compare --help`.")
-        )
+        raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help`."))
     rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
     if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
         message = _(
-            "seed = {seed}: seeds from {first_search_seed:,} on are reserved for searches.",
+            "seed = {seed}: seeds from {first_reserved:,} on are reserved for searches.",
             seed=shared.seeding.seed,
-            first_search_seed=FIRST_SEARCH_SEED,
+            first_reserved=FIRST_SEARCH_SEED,
         )
         raise UsageError(message, _("Choose a smaller --seed."))
     spec = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
@@ -205,8 +208,8 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         try:
             variant.plan(spec.plan)
         except ValidationError as error:
-            message = "; ".join(describe_error(e, plan_names) for e in error.errors())
+            fault = join((describe_error(e, plan_names) for e in error.errors()), "; ")
             raise UsageError(
-                _("{variant}: {message}.", variant=variant.name, message=message), _("See `headstart train --help`.")
+                _("{variant}: {fault}.", variant=variant.name, fault=fault), _("See `headstart train --help`.")
             ) from None
     return spec

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from headstart.errors import HeadstartError, UsageError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 
 TomlValue: TypeAlias = "str | float | bool | datetime | date | time | list[TomlValue] | TomlTable"
 TomlTable: TypeAlias = "dict[str, TomlValue]"
 
 
-def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> TomlTable:
+def read_toml(path: Path, kind: Message, unreadable: type[HeadstartError]) -> TomlTable:
     """Return the content of a TOML file.
 
     Args:
@@ -29,7 +29,10 @@ def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> TomlTa
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise unreadable(f"The {kind} {path} cannot be read ({error.strerror}).", "Check the path.") from None
+        raise unreadable(
+            _("The {kind} {path} cannot be read ({reason}).", kind=kind, path=path, reason=error.strerror),
+            _("Check the path."),
+        ) from None
     except UnicodeDecodeError as error:
         raise UsageError(
             _("The {kind} {path} is not UTF-8 ({error}).", kind=kind, path=path, error=error),

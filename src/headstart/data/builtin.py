@@ -42,7 +42,7 @@ def read_digits(source: str) -> ImageIndex:
     images = folder.read_folder(source, _write_images())
     images = replace(images, source=source, flip=False, notes=()).pick(classes)
     if source == "digits" and Path("digits").is_dir():
-        note = "Read the built-in digits. To read the folder named digits, write ./digits."
+        note = _("Read the built-in digits. To read the folder named digits, write ./digits.")
         images = replace(images, notes=(note,))
     return images
 

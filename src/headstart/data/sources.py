@@ -70,7 +70,7 @@ def require_image_paths(paths: Sequence[Path]) -> None:
     """
     if paths and not any(path.exists() for path in paths):
         raise DataError(
-            _("There is no image {paths}.", paths=paths[0]), _("Name image files, or folders that contain images.")
+            _("There is no image {path}.", path=paths[0]), _("Name image files, or folders that contain images.")
         )
 
 
@@ -85,12 +85,12 @@ def _not_data(source: str, path: Path) -> DataError:
         return DataError(
             _("{source} is neither a folder nor a manifest.", source=source),
             _(
-                "Name a folder, or a manifest that ends in {manifest_suffixes}.",
-                manifest_suffixes=", ".join(sorted(MANIFEST_SUFFIXES)),
+                "Name a folder, or a manifest that ends in {suffixes}.",
+                suffixes=", ".join(sorted(MANIFEST_SUFFIXES)),
             ),
         )
     siblings = [p.name for p in path.parent.iterdir() if p.name[0] != "."] if path.parent.is_dir() else []
     return DataError(
         _("{source} does not exist.", source=source),
-        replacement_hint(path.name, ["digits", *siblings]) or "Name a folder, a manifest, or the built-in digits.",
+        replacement_hint(path.name, ["digits", *siblings]) or _("Name a folder, a manifest, or the built-in digits."),
     )

@@ -12,7 +12,7 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import device_name, processor
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
@@ -27,8 +27,11 @@ def resolve_machine(draft: RunConfig) -> RunConfig:
     """
     try:
         device = devices.pick_device(draft.machine.device)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(_("There is {error}.", error=error), _("Use --device cpu, or omit the flag.")) from None
+    except (ValueError, RuntimeError):
+        raise UsageError(
+            _("There is no device {device} on this machine.", device=draft.machine.device),
+            _("Use --device cpu, or omit the flag."),
+        ) from None
     threads = draft.machine.threads or devices.usable_cores()
     return draft.changed("machine", device=str(device), threads=threads)
 
@@ -109,18 +112,18 @@ def measure_machine(
     _trusted.add(digest)
     if (selected := _fastest(speed, candidates)) is None:
         raise UsageError(
-            _("{device} does not support {candidates}.", device=device, candidates=candidates[0]),
+            _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
             _("Use --precision fp32."),
         )
     measured = [p for p in candidates if p not in speed.unsupported]
     rates = ", ".join(f"{p} {shape[0] / speed.seconds[p]:.0f}" for p in measured)
-    threads = "1 thread" if plan.machine.threads == 1 else f"{plan.machine.threads} threads"
     reporter.say(
-        _(
-            "Precision {selected} on {device} with {threads} (measured images/s: {rates}).",
-            selected=selected,
-            device=device,
-            threads=threads,
+        ngettext(
+            "Precision {precision} on {device} with {count} thread (measured images/s: {rates}).",
+            "Precision {precision} on {device} with {count} threads (measured images/s: {rates}).",
+            plan.machine.threads,
+            precision=selected,
+            device=str(device),
             rates=rates,
         )
     )

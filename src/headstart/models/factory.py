@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from headstart.errors import UsageError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 from headstart.models.resnet import FAMILY, NORMS, STEMS, ResNet
 from headstart.rng import torch_stream
 from headstart.text import closest, replacement_hint
@@ -43,7 +43,7 @@ def build(
         if not (shortcut and norm == "batch" and stem == "imagenet"):
             raise UsageError(
                 _("{name} does not support the switches shortcut, norm and stem.", name=name),
-                _("Omit the switches, or use one of {family}.", family=", ".join(FAMILY)),
+                _("Omit the switches, or use one of {networks}.", networks=", ".join(FAMILY)),
             )
         return _build_timm(name, num_classes)
     if name not in FAMILY:
@@ -60,8 +60,8 @@ def _check_switch(switch: str, value: str, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    return replacement_hint(name, names) or f"Use one of {', '.join(names)}."
+def _nearest(name: str, names: list[str]) -> Message:
+    return replacement_hint(name, names) or _("Use one of {names}.", names=", ".join(names))
 
 
 def timm_config(name: str) -> PretrainedCfg:
@@ -82,7 +82,7 @@ def timm_config(name: str) -> PretrainedCfg:
         names = timm.list_models()
         similar = closest(architecture, names, cutoff=0.5)
         raise UsageError(
-            _("timm {version__} has no network {bare!r}.", version__=timm.__version__, bare=bare),
+            _("timm {version} has no network {name!r}.", version=timm.__version__, name=bare),
             _("Use timm:{similar}.", similar=similar)
             if similar
             else _("`timm.list_models()` lists its {count} networks.", count=len(names)),
@@ -95,12 +95,12 @@ def timm_config(name: str) -> PretrainedCfg:
         tagged = sorted(timm.list_models(f"{architecture}.*", pretrained=True))
         raise UsageError(
             _(
-                "timm {version__} has no weights {tag!r} for {architecture}.",
-                version__=timm.__version__,
+                "timm {version} has no weights {tag!r} for {architecture}.",
+                version=timm.__version__,
                 tag=tag,
                 architecture=architecture,
             ),
-            _("It has {tagged}.", tagged=", ".join("timm:" + t for t in tagged))
+            _("It has {names}.", names=", ".join("timm:" + t for t in tagged))
             if tagged
             else _("Omit .{tag}.", tag=tag),
         )

@@ -40,12 +40,16 @@ def trainable(network: nn.Module, tuning: str) -> list[str]:
         trained = parts[-1 - int(match[1]) :]
     else:
         message = (
-            _("There is no fine-tuning mode {tuning!r}", tuning=tuning)
+            _("There is no fine-tuning mode {tuning!r}.", tuning=tuning)
             if match is None
-            else _("This network has no {tuning}", tuning=tuning)
+            else _("This network has no {tuning}.", tuning=tuning)
         )
-        modes = f"full, frozen, lp-ft or stages:N with N from 1 to {last}" if last > 0 else "full, frozen or lp-ft"
-        raise UsageError(_("{message}.", message=message), _("Use {modes}.", modes=modes))
+        hint = (
+            _("Use full, frozen, lp-ft or stages:N with N from 1 to {last}.", last=last)
+            if last > 0
+            else _("Use full, frozen or lp-ft.")
+        )
+        raise UsageError(message, hint)
     return [n for n in names if any(in_part(n, prefixes) for _unused, prefixes in trained)]
 
 

@@ -73,8 +73,8 @@ def _width(head: str) -> int | None:
         raise UsageError(
             _("There is no head {head!r}.", head=head),
             _(
-                "Use linear, or mlp:WIDTH with 1 to {max_hidden_width}, as in mlp:256.",
-                max_hidden_width=MAX_HIDDEN_WIDTH,
+                "Use linear, or mlp:WIDTH with 1 to {max_width}, as in mlp:256.",
+                max_width=MAX_HIDDEN_WIDTH,
             ),
         )
     return int(match[1])

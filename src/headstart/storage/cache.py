@@ -48,7 +48,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             yield scratch
         except OSError as error:
             raise ResourceError(
-                _("The cache folder {parent} cannot be written ({error}).", parent=parent, error=error), _HINT
+                _("The cache folder {folder} cannot be written ({error}).", folder=parent, error=error), _HINT
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headstart.errors import ModelFileError, ResourceError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 
 RUN_NAME_GLOB = "[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"  # of the names that `create_run` gives
 
@@ -50,7 +50,7 @@ def make_folder(parent: Path, stem: str) -> Path:
             ) from None
         return folder
     raise ResourceError(
-        _("{parent} has a thousand folders named {stem}.", parent=parent, stem=stem),
+        _("{folder} has a thousand folders named {name}.", folder=parent, name=stem),
         _("Choose another folder with --runs DIR."),
     )
 
@@ -78,18 +78,19 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise ResourceError(
             _(
-                "The disk of {folder} has {format_bytes} free, but {format_bytes2} are needed.",
+                "The disk of {folder} has {free} free, but {needed} are needed.",
                 folder=folder,
-                format_bytes=format_bytes(free),
-                format_bytes2=format_bytes(needed),
+                free=format_bytes(free),
+                needed=format_bytes(needed),
             ),
             _("Free disk space."),
         )
 
 
-def format_bytes(count: int) -> str:
+def format_bytes(count: int) -> Message:
     """Format a number of bytes in kB, MB or GB: `12 MB`, `3.4 GB`."""
-    for unit, size, digits in (("GB", 1e9, 1), ("MB", 1e6, 0)):
-        if count >= size:
-            return f"{count / size:.{digits}f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    if count >= 1e9:
+        return _("{size:.1f} GB", size=count / 1e9)
+    if count >= 1e6:
+        return _("{size:.0f} MB", size=count / 1e6)
+    return _("{size:.0f} kB", size=count / 1e3)

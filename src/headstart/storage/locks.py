@@ -58,12 +58,12 @@ def _acquire(path: Path, timeout_s: float) -> AbstractContextManager[object]:
         return FileLock(path, timeout=timeout_s, fallback_to_soft=False).acquire()
     except Timeout:
         pid, host = holder(path.parent, path.name) or (None, "")
-        user = "another process" if pid is None else f"process {pid} on {host}"
-        raise UsageError(
-            _("{parent} is in use by {user}.", parent=path.parent, user=user), _("Wait for it, or stop it first.")
-        ) from None
+        message = _("{folder} is in use by another process.", folder=path.parent)
+        if pid is not None:
+            message = _("{folder} is in use by process {pid} on {host}.", folder=path.parent, pid=pid, host=host)
+        raise UsageError(message, _("Wait for it, or stop it first.")) from None
     except OSError as error:
         raise ResourceError(
-            _("The folder {parent} cannot be written or locked ({reason}).", parent=path.parent, reason=error.strerror),
+            _("The folder {folder} cannot be written or locked ({reason}).", folder=path.parent, reason=error.strerror),
             _("Grant write permission, or copy the run to another folder."),
         ) from None

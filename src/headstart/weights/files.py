@@ -8,11 +8,8 @@ checked before memory is allocated.
 from __future__ import annotations
 
 import hashlib
-import pickletools
 import re
-import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +18,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from headstart.config.start_spec import unreadable_weights_error
-from headstart.errors import DataError, HeadstartError, ModelFileError
-from headstart.i18n import _
+from headstart.errors import DataError, ModelFileError
+from headstart.i18n import Message, _, ngettext
 from headstart.models.structure import head_name
-from headstart.text import pluralize
 from headstart.weights.download import sha256_of
+from headstart.weights.torch_file import first_names, read_torch
 
 # Files of a model folder.
 MODEL_FILE = "model.safetensors"
@@ -33,12 +30,9 @@ HEAD_FILE = "head.safetensors"
 BACKBONE_FILE = "backbone.safetensors"
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
-STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 REMOVED_KEY_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
 HEAD_NAMES = ("fc", "classifier", "head", "last_linear", "linear")
-SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
-SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
-MAX_NAMES_SHOWN = 4
+_MATCH_NETWORK = _("Set --network, --shortcut, --norm and --stem as for the network in the file.")
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ def read_weights(path: Path) -> WeightsFile:
             _("Download it again, or rename it to .pth if torch.save wrote it and you trust its source."),
         )
     else:
-        state = _read_torch(path)
+        state = read_torch(path)
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise ModelFileError(
@@ -134,113 +128,9 @@ def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Ten
         ) from error
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    if _is_torchscript(path):
-        raise ModelFileError(
-            _("{path} is a TorchScript program, not weights.", path=path),
-            _('Convert it in Python: torch.save(torch.jit.load({path!r}).state_dict(), "weights.pth")', path=str(path)),
-        )
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # damaged and hostile files raise many kinds of errors
-        raise _load_error(path, error) from error
-    for wrapper in STATE_DICT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
-        raise ModelFileError(
-            _("{path} contains no named tensors.", path=path), _("Save the network's state_dict() with torch.save.")
-        )
-    others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-    if others:
-        raise ModelFileError(
-            _("{path} contains more than tensors ({first_names}).", path=path, first_names=_first_names(others)),
-            _(
-                "Save only the state_dict, or put it under one of {state_dict_keys}.",
-                state_dict_keys=", ".join(STATE_DICT_KEYS),
-            ),
-        )
-    return {name: tensor.detach() for name, tensor in content.items()}
-
-
-def _load_error(path: Path, error: Exception) -> HeadstartError:
-    """Return the error to raise for a file that torch's safe unpickler does not read."""
-    if isinstance(error, OSError) and error.errno:
-        return DataError(
-            _("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _("Check the file and its disk.")
-        )
-    names = _foreign_names(path)
-    if not names and "Unsupported" not in str(error):
-        return ModelFileError(
-            _("{path} is damaged or was not written by torch.save ({kind}).", path=path, kind=type(error).__name__),
-            _("Download or copy the file again."),
-        )
-    has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
-    if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
-        if _is_dict(path):
-            return ModelFileError(
-                _("{path} is a dict that contains a whole model; opening it could run code from the file.", path=path),
-                _(
-                    "If you made it yourself, convert it in Python, with the key that the model has there: "
-                    'torch.save(torch.load({path!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
-                    path=str(path),
-                ),
-            )
-        return ModelFileError(
-            _("{path} contains a whole model; opening it could run code from the file.", path=path),
-            _(
-                "If you made it yourself, convert it in Python and name the new file: "
-                'torch.save(torch.load({path!r}, weights_only=False).state_dict(), "weights.pth")',
-                path=str(path),
-            ),
-        )
-    return ModelFileError(
-        _(
-            "{path} contains more than tensors ({value}) and was refused; nothing in it was run.",
-            path=path,
-            value=_first_names(names) or "code",
-        ),
-        _("Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH)."),
-    )
-
-
-def _foreign_names(path: Path) -> list[str]:
-    """Return the classes and functions that the pickle needs beyond torch's allowed ones, without running it."""
-    names: set[str] = set()
-    with suppress(Exception):  # a damaged pickle is read up to the damage
-        if zipfile.is_zipfile(path):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-        with path.open("rb") as file:
-            for _unused in range(4):  # the old format: magic number, protocol, system, content
-                for code, value, _position in pickletools.genops(file):
-                    if code.name == "GLOBAL":
-                        names.add(str(value).replace(" ", "."))
-    return sorted(names - {"__builtin__.set", "builtins.set"})
-
-
-def _is_dict(path: Path) -> bool:
-    """Return True if the pickle's top-level object is a dict, without running it."""
-    with suppress(Exception), zipfile.ZipFile(path) as archive:
-        inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        codes = (code.name for code, _unused, _unused in pickletools.genops(archive.read(inner)))
-        return next(name for name in codes if name not in {"PROTO", "FRAME"}) == "EMPTY_DICT"
-    return False
-
-
-def _is_torchscript(path: Path) -> bool:
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    return False
-
-
-def _first_names(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + more
-
-
 def adapt_weights(
     file: WeightsFile, network: nn.Module, *, label: str, num_classes: int
-) -> tuple[dict[str, Tensor], list[str]]:
+) -> tuple[dict[str, Tensor], list[Message]]:
     """Return the backbone's tensors in float32 under the network's own keys, and notes on what was changed.
 
     Prefixes of wrappers (`module.`, `_orig_mod.`, …) are removed, `shortcut.` is read as `downsample.`, and the file's
@@ -264,40 +154,56 @@ def adapt_weights(
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in expected]
     if missing or unexpected:
-        parts = [
-            f"{len(keys)} {kind} ({_first_names(keys)})"
-            for kind, keys in (("missing", missing), ("unexpected", unexpected))
-            if keys
-        ]
         raise ModelFileError(
             _(
-                "{path} does not fit {label}: {parts} of {count} tensors.",
+                "{path} does not fit {network}: {mismatch} of {count} tensors.",
                 path=file.path,
-                label=label,
-                parts=" and ".join(parts),
+                network=label,
+                mismatch=_mismatch(missing, unexpected),
                 count=len(expected),
             ),
-            _("Set --network, --shortcut, --norm and --stem as for the network in the file."),
+            _MATCH_NETWORK,
         )
     shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
-    if different := [f"{k}: {shape}, not {required}" for k, (shape, required) in shapes.items() if shape != required]:
+    different = [
+        _("{tensor}: {shape}, not {expected}", tensor=k, shape=str(shape), expected=str(required))
+        for k, (shape, required) in shapes.items()
+        if shape != required
+    ]
+    if different:
         raise ModelFileError(
             _(
-                "{path} does not fit {label}: {first_names}.",
+                "{path} does not fit {network}: {mismatches}.",
                 path=file.path,
-                label=label,
-                first_names=_first_names(different),
+                network=label,
+                mismatches=first_names(different),
             ),
-            _("Set --network, --shortcut, --norm and --stem as for the network in the file."),
+            _MATCH_NETWORK,
         )
     if widths := [v.shape[0] for v in head_state.values() if v.ndim >= 2]:
-        notes.append(f"The head with {pluralize(widths[-1], 'output')} was replaced by a new one with {num_classes}.")
+        notes.append(
+            ngettext(
+                "The head with {count:,} output was replaced by a new one with {outputs}.",
+                "The head with {count:,} outputs was replaced by a new one with {outputs}.",
+                widths[-1],
+                outputs=num_classes,
+            )
+        )
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
     backbone = {k: _as_finite(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
     return backbone, notes
 
 
-def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[str]]:
+def _mismatch(missing: Sequence[str], unexpected: Sequence[str]) -> Message:
+    """Return how many tensors are missing and unexpected, with examples."""
+    first = _("{count} missing ({names})", count=len(missing), names=first_names(missing))
+    second = _("{count} unexpected ({names})", count=len(unexpected), names=first_names(unexpected))
+    if missing and unexpected:
+        return _("{first} and {second}", first=first, second=second)
+    return first if missing else second
+
+
+def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[Message]]:
     """Return the file's tensors under the network's names; a prefix that the network itself has stays."""
     prefixes = tuple(p for p in REMOVED_KEY_PREFIXES if not any(k.startswith(p) for k in expected))
     renamed: dict[str, Tensor] = {}
@@ -314,12 +220,14 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
             )
         renamed[name] = tensor
     changed = sum(name not in renamed for name in file.state)
-    notes = []
-    if changed:
-        notes = [f"{pluralize(changed, 'key')} of {file.path.name} {'was' if changed == 1 else 'were'} renamed."]
+    renaming = ngettext(
+        "{count:,} key of {file} was renamed.", "{count:,} keys of {file} were renamed.", changed, file=file.path.name
+    )
+    notes = [renaming] if changed else []
     dtypes = {str(t.dtype).removeprefix("torch.") for t in renamed.values() if t.is_floating_point()} - {"float32"}
     return renamed, notes + [
-        f"Tensors of {file.path.name} were converted from {name} to float32." for name in sorted(dtypes)
+        _("Tensors of {file} were converted from {dtype} to float32.", file=file.path.name, dtype=name)
+        for name in sorted(dtypes)
     ]
 
 
@@ -330,11 +238,11 @@ def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tenso
     if tensor.is_floating_point() != expected.is_floating_point():
         raise ModelFileError(
             _(
-                "{name} in {path} is {dtype}, but {dtype2} is required.",
+                "{name} in {path} is {dtype}, but {expected} is required.",
                 name=name,
                 path=path,
-                dtype=tensor.dtype,
-                dtype2=expected.dtype,
+                dtype=str(tensor.dtype),
+                expected=str(expected.dtype),
             ),
             _("Save unquantized weights."),
         )

@@ -91,10 +91,10 @@ def fetch_timm(name: str) -> PretrainedWeights:
     full_name = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
     if not config.hf_hub_id:
         raise UsageError(
-            _("timm publishes no safetensors weights for {full_name}.", full_name=full_name),
-            _("Get {url} and use --start {start_form}.", url=config.url, start_form=start_form(FILE_START))
+            _("timm publishes no safetensors weights for {name}.", name=full_name),
+            _("Get {url} and use --start {start}.", url=str(config.url), start=start_form(FILE_START))
             if config.url
-            else _("Use another timm:NAME, or {default_start}.", default_start=DEFAULT_START),
+            else _("Use another timm:NAME, or {start}.", start=DEFAULT_START),
         )
     repository, _unused, revision = config.hf_hub_id.partition("@")
     file = config.hf_hub_filename or "model.safetensors"
@@ -147,10 +147,10 @@ def convert_timm_keys(name: str, file: WeightsFile) -> WeightsFile:
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelFileError(
             _(
-                "{path} does not fit timm:{name} ({splitlines}).",
+                "{path} does not fit timm:{name} ({reason}).",
                 path=file.path,
                 name=name,
-                splitlines=str(error).splitlines()[0],
+                reason=str(error).splitlines()[0],
             ),
             _("Delete it and run again."),
         ) from error

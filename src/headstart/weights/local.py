@@ -11,6 +11,7 @@ from typing import Any, cast
 from headstart.config.start_spec import run_start
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import _
+from headstart.text import join_list
 from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
 from headstart.weights.hub import Triple
 from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD, NetworkTarget, Start, network_of_architecture
@@ -39,12 +40,12 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
     if architecture != target.network.removeprefix("timm:").partition(".")[0]:
         raise ModelFileError(
             _(
-                "The model in {folder} is {value}, but the network is {network}.",
+                "The model in {folder} is {architecture}, but the network is {network}.",
                 folder=folder,
-                value=architecture or "of an unknown network",
+                architecture=architecture or _("of an unknown network"),
                 network=target.network,
             ),
-            _("Use --network {value}, or another start.", value=network_of_run(folder) or "NAME"),
+            _("Use --network {network}, or another start.", network=network_of_run(folder) or "NAME"),
         )
     return _from_weights_file(run_start(folder), model_weights(model), target, license="yours")
 
@@ -65,11 +66,21 @@ def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, l
     settings |= {key: folder_settings[key] for key in invalid if key in folder_settings}
     mean, std = _triple(settings.get("mean")), _triple(settings.get("std"))
     if invalid:
-        notes.append(f"The {' and '.join(invalid)} of {file.path.name} ({invalid_value!r}) is not three numbers.")
+        notes.append(
+            _(
+                "The {fields} of {file} ({value}) is not three numbers.",
+                fields=join_list(invalid),
+                file=file.path.name,
+                value=repr(invalid_value),
+            )
+        )
     if mean is None or std is None or min(std) <= 0:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
         notes.append(
-            f"{file.path.name} and its folder give no mean and std, for example in config.json: ImageNet's are used."
+            _(
+                "{file} and its folder give no mean and std, for example in config.json: ImageNet's are used.",
+                file=file.path.name,
+            )
         )
     license = str(settings.get("license") or settings.get("licence") or license)  # files in use have both spellings
     trained_on = settings.get("trained_on")

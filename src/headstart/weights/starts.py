@@ -20,7 +20,7 @@ from headstart.config import start_spec
 from headstart.config.registry.starts import DEFAULT_SCHEME, PRETRAINED_START, SCHEMES, STARTS
 from headstart.errors import ModelFileError, UsageError
 from headstart.factories import load_factory
-from headstart.i18n import _
+from headstart.i18n import Message, _
 from headstart.models.factory import build, timm_config
 from headstart.models.heads import reset_head
 from headstart.models.resnet import FAMILY
@@ -59,7 +59,7 @@ class Start:
     license: str
     provenance: str
     sha256: str
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
     classes: tuple[str, ...] = ()
 
 
@@ -137,7 +137,7 @@ def resolve_start(name: str, *, network: str, shortcut: bool, norm: str, stem: s
     kind, argument = start_spec.split_start(name)
     fault = start_spec.start_problem(name)
     if fault or STARTS[kind].needs_training:  # a study trains these weights, and then has a finished run
-        raise start_spec.unknown_start_error(fault or f"there is no start {name!r}")
+        raise start_spec.unknown_start_error(fault or start_spec.no_start(name))
     target = NetworkTarget(network, shortcut, norm, stem, num_classes)
     start: Start = load_factory(STARTS[kind].factory)(argument, target)
     return start
@@ -179,7 +179,7 @@ def from_scheme(scheme: str, target: NetworkTarget) -> Start:
     spec = SCHEMES[scheme or DEFAULT_SCHEME]
     if spec.needs_residual_norms and (timm or not target.shortcut or target.norm == "none"):
         raise UsageError(
-            _("{name} needs a ResNet with shortcut and norm on, not {label}.", name=name, label=target.label),
+            _("{start} needs a ResNet with shortcut and norm on, not {network}.", start=name, network=target.label),
             _("Use scratch, or switch shortcut and norm on."),
         )
     provenance = f"random weights, {scheme or DEFAULT_SCHEME}: {spec.description}"
@@ -196,10 +196,10 @@ def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
     if target.network not in FAMILY or not target.is_standard:
         raise UsageError(
             _(
-                "The start {pretrained_start} has weights for {family} as published, not for {label}.",
-                pretrained_start=PRETRAINED_START,
-                family=", ".join(FAMILY),
-                label=target.label,
+                "The start {start} has weights for {networks} as published, not for {network}.",
+                start=PRETRAINED_START,
+                networks=", ".join(FAMILY),
+                network=target.label,
             ),
             _("Use --shortcut on --norm batch --stem imagenet with one of these networks, or a timm:NAME start."),
         )
@@ -222,11 +222,15 @@ def from_timm(name: str, target: NetworkTarget) -> Start:
                 architecture=config.architecture,
                 network=target.network,
             ),
-            _("Use --network {network_of_timm_weights}.", network_of_timm_weights=network_of_timm_weights(name)),
+            _("Use --network {network}.", network=network_of_timm_weights(name)),
         )
     if not target.is_standard:
         raise UsageError(
-            _("timm:{name} has weights for the network as published, not for {label}.", name=name, label=target.label),
+            _(
+                "timm:{name} has weights for the network as published, not for {network}.",
+                name=name,
+                network=target.label,
+            ),
             _("Leave shortcut, norm and stem as they are."),
         )
     weights = fetch_timm(name)
@@ -263,7 +267,7 @@ def from_statistics(name: str, target: NetworkTarget) -> Start:
     if model.state is None or model.init is not None:
         raise UsageError(
             _("stats:{name} needs a start with weights from a file, but {name} is drawn at random.", name=name),
-            _("Use for example stats:{pretrained_start}.", pretrained_start=PRETRAINED_START),
+            _("Use for example stats:{start}.", start=PRETRAINED_START),
         )
     provenance = f"random weights, normal with the mean and standard deviation of each tensor of {model.provenance}"
     init = partial(draw_from_statistics, model=model.state)
