@@ -42,11 +42,6 @@ def format_points(value: float, *, signed: bool = False) -> str:
     return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
-def pluralize(number: int, noun: str) -> str:
-    """Format a count with its noun: `1 seed`, `3 seeds`, `1,200 images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def format_level(level: float) -> Message:
     """Format a confidence level: 0.95 as `95 %`, with as many digits as needed to stay below 100."""
     digits = 3
@@ -89,11 +84,6 @@ def format_duration(seconds: float) -> Message:
     if minutes < 100:
         return _("{minutes} min", minutes=minutes)
     return _("{hours} h {minutes:02d} min", hours=minutes // 60, minutes=minutes % 60)
-
-
-def capitalize(text: str) -> str:
-    """Capitalize the first letter and keep the rest."""
-    return text[:1].upper() + text[1:]
 
 
 def printable(text: str) -> str:
