@@ -300,7 +300,9 @@ def plotted_run(
     speed = SPEED.model_copy(update={"train_seconds": 1.0, "val_seconds": 0.1})
     for epoch, accuracy in enumerate(accuracies, 1):
         val = split_score(0.1, accuracy)
-        history.add(epoch_line(40 * epoch, epoch, train=split_score(0.1), val=val, speed=speed))
+        correct = round(1000 * accuracy)
+        confusion = [[correct, 1000 - correct], [0, 0]]
+        history.add(epoch_line(40 * epoch, epoch, train=split_score(0.1), val=val, confusion=confusion, speed=speed))
     folder = Path("-".join(map(str, (arm, seed, budget, fraction))))
     role = RunRole(arm=arm_spec(arm), stage=Stage.MAIN, budget=budget, fraction=fraction)
     run = RunRecord(folder, plan, "hash", role, run_result())
@@ -323,7 +325,7 @@ def runs_inputs(runs: list[PlottedRun]) -> PageInputs:
 
 
 def study_inputs(of: Verdict, runs: list[PlottedRun] | None = None) -> StudyInputs:
-    return StudyInputs(Path(), runs or [], arm_colors([arm.name for arm in of.arms], of.selected), of)
+    return StudyInputs(Path(), runs or [], arm_colors([arm.spec for arm in of.arms], of.selected), of)
 
 
 def learning_section(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> layout.Section:
@@ -539,7 +541,7 @@ def test_page_has_the_protocol_and_the_runs_of_the_search(study_folder: Path) ->
     declared = dict(rows_of(text, "<h3>Declared before the first step</h3>"))
     assert declared["arms"] == "scratch; and scratch, with adam"
     assert declared["primary contrast"] == "scratch, with adam against scratch"
-    assert declared["metric"].startswith("accuracy;") and declared["target"].startswith("75 %")
+    assert declared["metric"].startswith("accuracy:") and declared["target"].startswith("75 %")
     assert (
         declared["equivalence margin"].startswith("±1 percentage points") and declared["seeds"] == "2, paired: 0 to 1"
     )

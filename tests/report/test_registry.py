@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
             for epoch in (1, 2):
                 journal.append(step_line(epoch, epoch=epoch))
                 journal.append(snapshot_line(epoch, epoch, weights={"fc": histogram(-1.0, 1.0, [1, 2, 1])}))
-                journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch)))
+                journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch), confusion=[[5, 5], [0, 0]]))
     return tmp_path / "runs"
 
 
