@@ -28,7 +28,7 @@ from headstart.config.plugins import load_plugins
 from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
 from headstart.runs.job_protocol import Answer, Job, decode_job
@@ -92,12 +92,13 @@ class RayEngine:
                 handler = signal.getsignal(signal.SIGTERM)
                 ray.init(address=address or None, log_to_driver=False, configure_logging=False)
             except (OSError, ValueError, RuntimeError) as error:
-                problem = f"Ray cannot be reached at {address}" if address else "Ray cannot be started"
                 reason = " ".join(str(error).split())
-                raise ResourceError(
-                    _("{problem} ({reason}).", problem=problem, reason=reason),
-                    _("Start a cluster with `ray start --head`."),
-                ) from None
+                message = (
+                    _("Ray cannot be reached at {address} ({reason}).", address=address, reason=reason)
+                    if address
+                    else _("Ray cannot be started ({reason}).", reason=reason)
+                )
+                raise ResourceError(message, _("Start a cluster with `ray start --head`.")) from None
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's handler ends the process immediately
         self._require_node(threads, gpus)
@@ -133,10 +134,18 @@ class RayEngine:
         nodes = [_Node.model_validate(node) for node in self._ray.nodes()]
         if not any(n.alive and n.resources.cpus >= threads and n.resources.gpus >= gpus for n in nodes):
             self.close()
-            message = _(
-                "No node of the cluster has {threads} CPUs{value} for one run.",
-                threads=threads,
-                value=_(" and a GPU") if gpus else "",
+            message = (
+                ngettext(
+                    "No node of the cluster has {count} CPU and a GPU for one run.",
+                    "No node of the cluster has {count} CPUs and a GPU for one run.",
+                    threads,
+                )
+                if gpus
+                else ngettext(
+                    "No node of the cluster has {count} CPU for one run.",
+                    "No node of the cluster has {count} CPUs for one run.",
+                    threads,
+                )
             )
             raise ResourceError(message, _("Add such a node, or start the study with fewer --threads."))
 
@@ -159,7 +168,7 @@ class RayEngine:
                 kind, title = type(error.cause).__name__, job_protocol.job_title(jobs[index])
                 hint = _("Check that every node has this version of headstart.")
                 failure = HeadstartError(
-                    _("The task of {title} failed ({kind}: {reason}).", title=title, kind=kind, reason=reason), hint
+                    _("The task of {job} failed ({kind}: {reason}).", job=title, kind=kind, reason=reason), hint
                 )
                 yield index, (job_protocol.error_answer(failure, str(error)), b"")
             except self._ray.exceptions.RayError as error:
@@ -167,9 +176,9 @@ class RayEngine:
                 title = job_protocol.job_title(jobs[index])
                 loss = ResourceError(
                     _(
-                        "The worker of {title} was lost {max_lost_workers} times ({reason}).",
-                        title=title,
-                        max_lost_workers=MAX_LOST_WORKERS,
+                        "The worker of {job} was lost {number} times ({reason}).",
+                        job=title,
+                        number=MAX_LOST_WORKERS,
                         reason=reason,
                     ),
                     _HINT,

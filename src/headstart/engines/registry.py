@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from headstart.errors import ResourceError, UsageError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 
 
 @dataclass(frozen=True)
@@ -20,25 +20,29 @@ class EngineSpec:
         has_address: It connects to a cluster at an address.
     """
 
-    place: str
+    place: Message
     factory: str
     parallel: bool = True
     has_address: bool = False
 
 
 ENGINES = {
-    "local": EngineSpec("one after the other", "headstart.engines.local:create", parallel=False),
-    "processes": EngineSpec("in parallel", "headstart.engines.processes:create"),
-    "ray": EngineSpec("on a cluster", "headstart.engines.ray:create", has_address=True),
+    "local": EngineSpec(_("one after the other"), "headstart.engines.local:create", parallel=False),
+    "processes": EngineSpec(_("in parallel"), "headstart.engines.processes:create"),
+    "ray": EngineSpec(_("on a cluster"), "headstart.engines.ray:create", has_address=True),
 }
 AUTO = "auto"
 AUTO_SERIAL, AUTO_PARALLEL, *_unused = ENGINES  # the two engines from which `auto` selects
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
 
 
-def engine_choices() -> dict[str, str]:
+def engine_choices() -> dict[str, Message]:
     """Return where the runs of each engine execute, in words; `auto` included."""
-    automatic = f"{AUTO_PARALLEL} if measured to be at least as fast as {AUTO_SERIAL}, else {AUTO_SERIAL}"
+    automatic = _(
+        "{parallel} if measured to be at least as fast as {serial}, else {serial}",
+        parallel=AUTO_PARALLEL,
+        serial=AUTO_SERIAL,
+    )
     return {name: spec.place for name, spec in ENGINES.items()} | {AUTO: automatic}
 
 
@@ -91,6 +95,6 @@ def require_listener(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
-            _("Nothing listens at {address} ({error}).", address=address, error=error),
+            _("Nothing listens at {address} ({reason}).", address=address, reason=error),
             _("Start a cluster with `ray start --head`, or check the address."),
         ) from None

@@ -24,7 +24,6 @@ from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
 from headstart.storage.schemas.cache import MeasurementKey, WorkerRates
-from headstart.text import pluralize
 from headstart.training.setup import make_network
 from headstart.weights import starts
 
@@ -53,15 +52,15 @@ def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool =
     if not parallel:
         return cores
     best = max(parallel, key=lambda threads: parallel[threads])
-    workers = f"{cores // best} runs side by side, each with {pluralize(best, 'thread')},"
-    together, alone = f"{parallel[best]:.0f} images/s together", f"{single:.0f} images/s"
     reporter.say(
         _(
-            "Measured: {workers} train {together}; one run with {counted_threads} trains {alone}.",
-            workers=workers,
-            together=together,
-            counted_threads=ngettext("{count:,} thread", "{count:,} threads", cores),
-            alone=alone,
+            "Measured: {runs} side by side, each with {threads}, train {speed:.0f} images/s together; one run with "
+            "{all_threads} trains {single_speed:.0f} images/s.",
+            runs=ngettext("{count} run", "{count} runs", cores // best),
+            threads=ngettext("{count:,} thread", "{count:,} threads", best),
+            speed=parallel[best],
+            all_threads=ngettext("{count:,} thread", "{count:,} threads", cores),
+            single_speed=single,
         )
     )
     # at equal rates, prefer workers: the work of a run besides its steps uses one thread and then runs in parallel

@@ -48,7 +48,7 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
                 "An ablation starts from random weights, not from {start}: pretrained weights fit only one network.",
                 start=plan.arm.start,
             ),
-            _("Use --start with one of {random_starts}, or leave it out.", random_starts=", ".join(random_starts())),
+            _("Use --start with one of {starts}, or leave it out.", starts=", ".join(random_starts())),
         )
     rules: dict[str, Setting] = {
         "arms": (plan.arm.start,),
@@ -68,5 +68,5 @@ def _check_settings(settings: Mapping[str, Setting], seeds: int) -> None:
         raise UsageError(_("--seeds must be at least 1 (now {seeds}).", seeds=seeds), _("Use --seeds 1 or more."))
     if fixed := [name for name in settings if name in FACTORIAL_FIELDS]:
         raise UsageError(
-            _("--{fixed} is set by the ablation for each of its networks.", fixed=fixed[0]), _("Leave it out.")
+            _("{flag} is set by the ablation for each of its networks.", flag=f"--{fixed[0]}"), _("Leave it out.")
         )

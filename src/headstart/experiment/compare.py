@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from headstart.analysis.status import complete_verdict
 from headstart.config.start_spec import require_start
@@ -17,10 +17,12 @@ from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import AblationSpec
-from headstart.i18n import _
+from headstart.i18n import Message, _
 from headstart.reporter import Reporter
-from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.verdict import Verdict
+
+if TYPE_CHECKING:
+    from headstart.experiment.ablation_summary import AblationSummary
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class FinishedStudy:
 @overload
 def compare(  # noqa: D418  (editors show the docstring of the overload)
     study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
-) -> AblationResult:
+) -> AblationSummary:
     """Run or resume an ablation."""
 
 
@@ -62,7 +64,7 @@ def compare(
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
-) -> FinishedStudy | AblationResult:
+) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
     Args:
@@ -74,7 +76,7 @@ def compare(
             is complete, as that of a study.toml.
 
     Returns:
-        The study with its verdict, or the result of the ablation.
+        The study with its verdict, or the summary of the ablation.
 
     Raises:
         HeadstartError: Every error about the arms, their weights, the data, the machine or a run.
@@ -106,7 +108,7 @@ def compare(
 
 def describe(
     spec: StudySpec, engine: EngineChoice, reporter: Reporter, *, explicit: Container[str] | None = None
-) -> list[str]:
+) -> list[Message]:
     """Check everything that `compare` checks, and return lines that describe what it would do. Write nothing."""
     require_inputs(spec)
     require_listener(engine.address)

@@ -22,18 +22,13 @@ from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
-from headstart.i18n import _
+from headstart.i18n import Message, _
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import InputFingerprints, VariantInputs
 from headstart.training import setup
-
-ARMS_WITHOUT_DOWNLOAD = (
-    f"name arms that need no download: `--arm {DEFAULT_START} --arm {start_form(FILE_START)}` uses local weights, "
-    f"`--arm {DEFAULT_START} --arm {start_form(SOURCE_START)}` trains on another labeled set first"
-)
 
 
 def check_inputs(spec: StudySpec) -> None:
@@ -78,7 +73,7 @@ def resolve_arms(
             arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
         for _unused, note in sorted(notes - reported) if arms else ():
-            reporter.say(_("{variant}: {note}", variant=variant.name, note=note))
+            reporter.say(_("{arm}: {note}", arm=variant.name, note=note))
         reported |= notes
         kind.require_images(arm.plan)
         if not arms:  # all arms have the same images
@@ -89,7 +84,7 @@ def resolve_arms(
         first = names.setdefault((arm.plan.hash, variant.plan(spec.plan).arm.start), variant.name)
         if first != variant.name:
             raise UsageError(
-                _("{first} and {variant} are the same arm.", first=first, variant=variant.name),
+                _("{first} and {second} are the same arm.", first=first, second=variant.name),
                 _("Leave one of them out."),
             )
         arms.append(arm)
@@ -105,9 +100,12 @@ def _suggest_other_arms() -> Iterator[None]:
         raise DataError(
             error.message,
             _(
-                "{instructions}; or {arms_without_download}.",
+                "{instructions}; or name arms that need no download: `--arm {start} --arm {file_form}` uses local "
+                "weights, `--arm {start} --arm {source_form}` trains on another labeled set first.",
                 instructions=error.instructions,
-                arms_without_download=ARMS_WITHOUT_DOWNLOAD,
+                start=DEFAULT_START,
+                file_form=start_form(FILE_START),
+                source_form=start_form(SOURCE_START),
             ),
         ) from error
 
@@ -217,27 +215,29 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
     present = current.model_dump(exclude_none=True)
     if missing := [name for name in present if name not in first]:
         raise DataError(
-            _("{path} has no {missing} of {variant}.", path=path, missing=missing[0], variant=variant),
+            _("{path} has no {field} of {arm}.", path=path, field=missing[0], arm=variant),
             _("Restore the file, or begin a new study."),
         )
     if changes := differences({name: first[name] for name in present}, present):
         raise DataError(
             _(
-                "The data or the weights of {variant} have changed since the study began: {changes}.",
-                variant=variant,
+                "The data or the weights of {arm} have changed since the study began: {changes}.",
+                arm=variant,
                 changes="; ".join(changes),
             ),
             _("Restore them, or begin a new study."),
         )
 
 
-def requested_records(requests: Sequence[RunRequest], records: Mapping[str, RunRecord], work: str) -> list[RunRecord]:
+def requested_records(
+    requests: Sequence[RunRequest], records: Mapping[str, RunRecord], work: Message
+) -> list[RunRecord]:
     """Return the records of requested runs, in order.
 
     Args:
         requests: The requests.
         records: Records by hash.
-        work: What requested the runs, such as `study`, for the message.
+        work: What requested the runs, such as "study".
 
     Raises:
         DataError: A run has no record, because its hash, and so its images or weights, changed.

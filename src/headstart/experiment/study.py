@@ -119,11 +119,15 @@ def _train_source(study: StudyRuns, variant: str, source: str) -> Path:
     plan = setup.resolve_run(source_plan(study.spec, source), NullReporter()).plan
     require_unchanged(study.folder, variant, source_fingerprint(plan))
     role = RunRole(arm=source_arm(source), stage=Stage.SOURCE, budget="", fraction=1.0)
-    phase = f"source of {plan.recipe.epochs}"
+    phase = _("source of {length}", length=str(plan.recipe.epochs))
     run = study.run(phase, study.folder / "sources", [(plan, role)])[0]
     if run.state is RunState.DIVERGED:
         raise DivergedError(
-            _("The source {source} diverged at a learning rate of {rate:g}.", source=source, rate=run.rate),
+            _(
+                "The source {source} diverged at a learning rate of {learning_rate:g}.",
+                source=source,
+                learning_rate=run.rate,
+            ),
             _(
                 "Begin a new study with a lower --lr: it is the rate of the source, and the search sets those of "
                 "the arms."

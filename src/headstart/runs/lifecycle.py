@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from headstart.artifacts import gallery, predictions
 from headstart.errors import DivergedError, InterruptedRunError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.runs.checkpoints import RunCheckpoints
 from headstart.runs.result import write_evaluation, write_result, zero_logit_scores
@@ -41,7 +41,7 @@ class Trainer(Protocol[S]):
         """The checkpoints of the only run; without them nothing is written before the end of the training."""
 
     @property
-    def resume_hint(self) -> str:
+    def resume_hint(self) -> Message:
         """How to continue after a signal."""
 
     def folder(self, session: S) -> Path:
@@ -180,7 +180,7 @@ class _Lifecycle(Generic[S]):
                 self._raise_if_stop_requested()
             elif not math.isfinite(score.loss):
                 raise DivergedError(
-                    _("The best model's {name} loss is {loss}.", name=name, loss=score.loss),
+                    _("The best model's {split} loss is {loss}.", split=name, loss=score.loss),
                     _("Use a ten times lower --lr."),
                 )
             else:

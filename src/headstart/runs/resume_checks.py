@@ -27,14 +27,12 @@ def unchanged_plan(folder: Path) -> PlanFile:
     except DataError:
         if original is None:
             raise
-    changes = "there is no checkpoint to compare with"
+    message = _("The plan in {folder} was changed by hand (there is no checkpoint to compare with).", folder=folder)
     if original is not None:
         changed_plan = files.read_json(folder / PLAN_FILE).get("plan", {})  # it may not be a valid plan
         changes = "; ".join(differences(original.plan.to_json(), changed_plan))
-    raise UsageError(
-        _("The plan in {folder} was changed by hand ({changes}).", folder=folder, changes=changes),
-        _("Undo the change, or start a new run with --force-new."),
-    )
+        message = _("The plan in {folder} was changed by hand ({changes}).", folder=folder, changes=changes)
+    raise UsageError(message, _("Undo the change, or start a new run with --force-new."))
 
 
 def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:

@@ -15,7 +15,7 @@ from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import ResolvedFacts, RunConfig, differences, with_absolute_paths
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.models import freezing, structure
 from headstart.reporter import Reporter
 from headstart.runs import lifecycle
@@ -82,9 +82,10 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
     plan = content.plan
     if (folder / RESULT_FILE).exists():
         is_finished = RunResult.read(folder / RESULT_FILE).state is RunState.FINISHED
-        state = "is finished" if is_finished else "has diverged"
         raise UsageError(
-            _("The run {folder} {state}.", folder=folder, state=state),
+            _("The run {folder} is finished.", folder=folder)
+            if is_finished
+            else _("The run {folder} has diverged.", folder=folder),
             _("View it with `headstart board`, or start a new run."),
         )
     calibration.resolve_machine(plan)  # raises if the device is no longer available
@@ -148,7 +149,7 @@ class _NetworkTrainer:
         self.session = RunSession(setup, role, observer, reporter)
         self.sessions = (self.session,)
         self.checkpoints = RunCheckpoints(folder, context, self._state, save_every)
-        self.resume_hint = f"Continue with `headstart resume {folder}`."
+        self.resume_hint = _("Continue with `headstart resume {folder}`.", folder=folder)
 
     def folder(self, session: RunSession) -> Path:
         """Return the folder of the run."""
@@ -157,15 +158,24 @@ class _NetworkTrainer:
     def train(self) -> Iterator[events.Event]:
         """Train the network; see `Trainer`."""
         session, steps = self.session, self._context.steps
-        position = f"at step {session.step} of {steps}" if session.is_resumed else f"{steps} steps"
-        self._reporter.say(
-            _(
-                "Run {folder}, {position}. Ctrl-C is safe: resume with `headstart resume {folder}`.",
-                folder=self._folder,
-                position=position,
+        if session.is_resumed:
+            self._reporter.say(
+                _(
+                    "Run {folder}, at step {step} of {steps}. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    folder=self._folder,
+                    step=session.step,
+                    steps=steps,
+                )
             )
-        )
-        if not session.is_resumed:
+        else:
+            self._reporter.say(
+                ngettext(
+                    "Run {folder}, {count} step. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    "Run {folder}, {count} steps. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    steps,
+                    folder=self._folder,
+                )
+            )
             self._initial_probe()
         try:
             for event in loop.train(self._context, self._state):

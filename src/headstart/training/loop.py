@@ -153,11 +153,11 @@ def verify_rates(optimizer: torch.optim.Optimizer, rate: float, step: int) -> di
         if group["lr"] != rate * group["factor"]:
             raise HeadstartError(
                 _(
-                    "Step {step} used the learning rate {group} for {group2}, but the plan has {value}.",
+                    "Step {step} used the learning rate {learning_rate} for {part}, but the plan has {planned_rate}.",
                     step=step,
-                    group=group["lr"],
-                    group2=group["name"],
-                    value=rate * group["factor"],
+                    learning_rate=group["lr"],
+                    part=group["name"],
+                    planned_rate=rate * group["factor"],
                 ),
                 _("Do not change the optimizer from outside."),
             )
@@ -199,7 +199,7 @@ def _finish_phase(context: TrainingContext, state: State) -> Iterator[Event]:
     before, after = progress.frozen_digest, freezing.frozen_digest(state.network, names)
     if after != before:
         raise HeadstartError(
-            _("A frozen tensor changed in the phase {tuning}.", tuning=phase.tuning), _("Report this bug in headstart.")
+            _("A frozen tensor changed in the phase {phase}.", phase=phase.tuning), _("Report this bug in headstart.")
         )
     progress.frozen_digest = ""
     yield FreezeCheck(phase.tuning, progress.step, len(names), before, after)

@@ -12,7 +12,7 @@ from headstart.config.duration import Duration
 from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.errors import UsageError
 from headstart.factories import load_factory
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
 from headstart.optim.registry import SCHEDULES
@@ -36,9 +36,9 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
     if total < 1:
         raise UsageError(
             _(
-                "--epochs {epochs} is less than one step; an epoch has {per_epoch}.",
-                epochs=recipe.epochs,
-                per_epoch=per_epoch,
+                "--epochs {epochs} is less than one step; an epoch has {steps}.",
+                epochs=str(recipe.epochs),
+                steps=per_epoch,
             ),
             _("Use more, e.g. --epochs 1ep."),
         )
@@ -52,8 +52,8 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
             _(
                 "--head-epochs {head_epochs} leaves no step for the head or for the fine-tuning that follows it "
                 "(--epochs {epochs}).",
-                head_epochs=recipe.head_epochs,
-                epochs=recipe.epochs,
+                head_epochs=str(recipe.head_epochs),
+                epochs=str(recipe.epochs),
             ),
             _("Use a share between 0 and 100%, e.g. --head-epochs 30%."),
         )
@@ -77,10 +77,11 @@ def _phase(
     length = end - begin
     if recipe.warmup.steps(per_epoch, whole=length) >= length and not shorten_warmup:
         raise UsageError(
-            _(
-                "--warmup {warmup} leaves none of the {length} steps for the schedule.",
-                warmup=recipe.warmup,
-                length=length,
+            ngettext(
+                "--warmup {warmup} leaves none of the {count} step for the schedule.",
+                "--warmup {warmup} leaves none of the {count} steps for the schedule.",
+                length,
+                warmup=str(recipe.warmup),
             ),
             _("Use a shorter one, e.g. --warmup 10%."),
         )

@@ -109,7 +109,7 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
         HeadstartError: If anything in the plan is wrong.
     """
     plan, index, start = load_inputs(draft)
-    for sentence in (*index.describe().splitlines(), *index.notes):
+    for sentence in (*index.summary(), *index.notes):
         reporter.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
     plan = _check_image_size_and_precision(plan, network, reporter)
@@ -180,8 +180,8 @@ def _check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporte
     if structure.fixed_size(network) not in (None, size):
         fixed_size = structure.fixed_size(network)
         message = _(
-            "{name} takes images of {fixed_size} px only, but the plan has {size} px.",
-            name=name,
+            "{network} takes images of {fixed_size} px only, but the plan has {size} px.",
+            network=name,
             fixed_size=fixed_size,
             size=size,
         )
@@ -191,18 +191,29 @@ def _check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporte
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(
-            _("{name} cannot take images of {size} px ({reason}).", name=name, size=size, reason=reason),
+            _("{network} cannot take images of {size} px ({reason}).", network=name, size=size, reason=reason),
             _("Use a larger --image-size, or another network."),
         ) from error
     if not layer or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
         return plan
-    reason = f"bf16 gives wrong gradients there: {layer} has a stride over a single pixel"
     if machine.precision == "bf16":
-        raise UsageError(
-            _("{name} cannot be trained in bf16 at {size} px; {reason}.", name=name, size=size, reason=reason),
-            _("Use --precision fp32, or a larger --image-size."),
+        message = _(
+            "{network} cannot be trained in bf16 at {size} px; bf16 gives wrong gradients there: {layer} has a stride "
+            "over a single pixel.",
+            network=name,
+            size=size,
+            layer=layer,
         )
-    reporter.say(_("{name} is trained in fp32 at {size} px; {reason}.", name=name, size=size, reason=reason))
+        raise UsageError(message, _("Use --precision fp32, or a larger --image-size."))
+    reporter.say(
+        _(
+            "{network} is trained in fp32 at {size} px; bf16 gives wrong gradients there: {layer} has a stride over a "
+            "single pixel.",
+            network=name,
+            size=size,
+            layer=layer,
+        )
+    )
     return plan.changed("machine", precision="fp32")
 
 
