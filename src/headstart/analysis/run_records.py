@@ -16,7 +16,7 @@ from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
-from headstart.i18n import _
+from headstart.i18n import Message, _, join
 from headstart.metrics.values import counts_value, image_values
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
@@ -171,12 +171,12 @@ def main_runs(folder: Path) -> list[RunRecord]:
     for run in runs:
         other = by_role.setdefault((run.arm, run.condition, run.seed), run)
         if other is not run:
-            reason = "; ".join(differences(other.plan.to_json(), run.plan.to_json())) or "their plans are equal"
+            reason = join(differences(other.plan.to_json(), run.plan.to_json()), "; ") or _("their plans are equal")
             raise DataError(
                 _(
-                    "{folder} and {folder2} are both {arm} with seed {seed} ({reason}).",
+                    "{folder} and {other} are both {arm} with seed {seed} ({reason}).",
                     folder=other.folder,
-                    folder2=run.folder.name,
+                    other=run.folder.name,
                     arm=run.arm,
                     seed=run.seed,
                     reason=reason,
@@ -198,19 +198,33 @@ def runs_at(folder: Path) -> list[RunRecord]:
     if runs:
         return runs
     if (folder / "study.toml").exists():
-        stage = next((stage for stage in ("search", "sources") if next(runs_in(folder / stage), None)), "")
-        where = f"; its runs so far are in {folder / stage}" if stage else ""
         raise DataError(
-            _("{folder} is a study without main runs yet{where}.", folder=folder, where=where),
-            _("Run `headstart resume {folder}` if it is not in progress.", folder=folder),
+            _no_main_runs(folder), _("Run `headstart resume {folder}` if it is not in progress.", folder=folder)
         )
-    hint = _("Name the folder of a run, of a study, or of several runs")
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
         raise DataError(
             _("{folder} contains studies, but no runs.", folder=folder),
-            _("{hint}, for example {parent}.", hint=hint, parent=studies[-1].parent),
+            _(
+                "Name the folder of a run, of a study, or of several runs, for example {example}.",
+                example=studies[-1].parent,
+            ),
         )
-    raise DataError(_("There are no runs in {folder}.", folder=folder), _("{hint}.", hint=hint))
+    raise DataError(
+        _("There are no runs in {folder}.", folder=folder),
+        _("Name the folder of a run, of a study, or of several runs."),
+    )
+
+
+def _no_main_runs(study: Path) -> Message:
+    """Return that a study has no runs of its comparison yet, and where its other runs are."""
+    for stage in ("search", "sources"):
+        if next(runs_in(study / stage), None):
+            return _(
+                "{folder} is a study without main runs yet; its runs so far are in {runs}.",
+                folder=study,
+                runs=study / stage,
+            )
+    return _("{folder} is a study without main runs yet.", folder=study)
 
 
 def read_run(folder: Path) -> RunRecord:

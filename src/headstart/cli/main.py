@@ -13,7 +13,7 @@ from headstart.cli.app import app
 from headstart.cli.options import usage
 from headstart.config.plugins import load_plugins
 from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
-from headstart.i18n import _
+from headstart.i18n import _, translated
 from headstart.text import printable
 
 
@@ -68,5 +68,5 @@ def _converted(error: Exception) -> HeadstartError:
 
 
 def _exit_with(error: HeadstartError, code: int) -> NoReturn:
-    print(f"{printable(error.message)}\n{printable(error.hint)}", file=sys.stderr)
+    print(*(printable(translated(text)) for text in (error.message, error.hint)), sep="\n", file=sys.stderr)
     sys.exit(code)

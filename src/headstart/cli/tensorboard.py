@@ -11,20 +11,22 @@ from tensorboard import program
 from tensorboard.program import TensorBoardServerException
 
 from headstart.errors import DataError, ResourceError, UsageError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 
 # TensorBoard subsamples longer series: its default limits of 1000 points and 10 images would hide most of a run.
 SAMPLES_PER_PLUGIN = "scalars=100000,histograms=2000,images=1000"
 
 
-def legend(folder: Path) -> list[str]:
+def legend(folder: Path) -> list[Message]:
     """Return lines that explain the names of a study's extra runs in TensorBoard; empty for a folder without them."""
     if not any(next(folder.glob(pattern), None) for pattern in ("search/*", "*/search/*")):
         return []
     return [
-        "Runs named search/… are trials of one learning rate on seeds of their own; mean-… is the mean over an arm's "
-        "seeds.",
-        "To see the comparison alone, filter the runs by ^(?!.*search/).",
+        _(
+            "Runs named search/… are trials of one learning rate on seeds of their own; mean-… is the mean over an "
+            "arm's seeds."
+        ),
+        _("To see the comparison alone, filter the runs by ^(?!.*search/)."),
     ]
 
 
@@ -50,7 +52,7 @@ def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
         show_url(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
-            _("TensorBoard cannot use port {port} ({msg}).", port=port, msg=error.msg.strip()),
+            _("TensorBoard cannot use port {port} ({reason}).", port=port, reason=error.msg.strip()),
             _("Choose another port with --port."),
         ) from None
     with contextlib.suppress(KeyboardInterrupt):
