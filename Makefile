@@ -44,7 +44,8 @@ bench: $(VENV)/.dev ## speed, memory and quality next to a stock loop: make benc
 
 messages: $(VENV)/.dev ## extract the messages for translators to build/headstart.pot
 	mkdir -p build
-	$(BIN)/pybabel --quiet extract --no-location --sort-output --project headstart --output build/headstart.pot src/headstart
+	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --no-location --sort-output \
+		--project headstart --output build/headstart.pot src/headstart
 
 clean:
 	rm -rf $(VENV)

@@ -1,16 +1,31 @@
-"""Messages: English text, rendering from a catalog, plural forms, copies."""
+"""Messages: English text, rendering from a catalog, plural forms, copies; what the command line prints is rendered."""
 
+import ast
 import copy
 import gettext
 import io
 import pickle
+import re
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headstart import i18n
+from headstart.analysis.sentences import verdict_messages
+from headstart.analysis.wording import paragraph
+from headstart.cli.main import main
+from headstart.cli.render import print_study
+from headstart.console import ConsoleReporter
 from headstart.i18n import Message, _, join, ngettext, translated
+from headstart.reporter import ArmStatus, StudyStatus
+from headstart.results.study import StudyVerdict
+from headstart.storage.schemas.verdict import Verdict
+from tests.pseudo_catalog import CLOSE, OPEN, PACKAGE, PseudoCatalog, extracted_templates, has_words, words_left
+from tests.varied_verdicts import ARMS, CLASS_NAME, NETWORK, OVERLAP, varied_verdicts
 
+TEMPLATES = {"_": 1, "ngettext": 2}  # number of templates by the function that makes a message
 babel_pofile = pytest.importorskip("babel.messages.pofile")
 babel_mofile = pytest.importorskip("babel.messages.mofile")
 
@@ -82,3 +97,101 @@ def test_copies_keep_template_and_values(german: gettext.GNUTranslations) -> Non
     for other in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message))):
         assert isinstance(other, Message) and other == message
         assert translated(other, german) == "3 Läufe"
+
+
+def test_templates_are_literals() -> None:
+    """Babel reads the source: it finds no template that is computed."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TEMPLATES:
+                for template in node.args[: TEMPLATES[node.func.id]]:
+                    assert isinstance(template, ast.Constant) and template.value, f"{path}:{template.lineno}"
+
+
+@pytest.fixture
+def catalog(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> PseudoCatalog:
+    """Return the catalog of the reader's language, which marks what it translates."""
+    main(["--version"])  # imports the commands, whose help is rendered at import
+    capsys.readouterr()
+    marking = PseudoCatalog()
+    monkeypatch.setattr(i18n, "_reader_catalog", lambda: marking)
+    return marking
+
+
+@pytest.mark.filterwarnings("ignore:html5lib:DeprecationWarning")  # imported by TensorBoard
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "nowhere"],
+        ["train", "--nowhere"],
+        ["train", "--lr"],
+        ["train", "--lr", "nowhere"],
+        ["train", "digits", "--start", "file:nowhere"],
+        ["train", "digits", "--epochs", "nowhere"],
+        ["compare", "digits", "--vary", "nowhere"],
+        ["compare", "digits", "--arm", "scratch"],
+        ["compare", "digits", "--arm", "scratch", "--arm", "file:nowhere"],
+        ["compare", "--study", "nowhere"],
+        ["compare", "--engine", "nowhere"],
+        ["resume"],
+        ["resume", "nowhere"],
+        ["resume", "."],
+        ["predict", "nowhere", "."],
+        ["evaluate", "nowhere", "digits"],
+        ["board", "nowhere"],
+        ["board", "nowhere", "nowhere"],
+        ["board", "--port", "70000"],
+        ["diagnose"],
+        ["diagnose", "nowhere"],
+        ["diagnose", "nowhere", "--seeds", "3"],
+        ["report", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_errors_of_the_command_line_are_rendered_from_the_catalog(
+    words: list[str],
+    catalog: PseudoCatalog,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_info:
+        main(words)
+    assert exit_info.value.code in (2, 3, 6)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2, lines
+    for line in lines:
+        assert line.startswith(OPEN) and line.endswith(CLOSE), line
+    assert {template for template in catalog.templates if has_words(template)} <= extracted_templates()
+
+
+def test_report_of_progress_is_rendered_from_the_catalog(
+    catalog: PseudoCatalog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.console.PROGRESS_INTERVAL_S", 0.0)
+    text = _("There is no folder {path}.", path="X")
+    status = StudyStatus(text, 0.9, (ArmStatus("scratch", text, 1, 2, 0.5, 3.0),), text, text)
+    with ConsoleReporter() as reporter:
+        reporter.say(text)
+        reporter.progress(text, 1, 2)
+        reporter.study_status(status)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and all(line.startswith(OPEN) and words_left(line) == {"X"} for line in lines), lines
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(varied_verdicts())
+def test_verdict_is_printed_from_the_catalog(
+    catalog: PseudoCatalog, capsys: pytest.CaptureFixture[str], verdict: Verdict
+) -> None:
+    print_study(Path("/study"), verdict, as_json=False)
+    shown = capsys.readouterr().out
+    names = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, OVERLAP, "val test /study/report.html")))
+    assert words_left(shown) <= names | {name.capitalize() for name in names}, shown
+    assert translated(paragraph(verdict_messages(verdict)), catalog) in shown
+    html = StudyVerdict(**dict(verdict))._repr_html_()
+    assert words_left(re.sub(r"</?(h4|p|ul|li)>|&#x27;|&quot;|&gt;", "", html)) <= names | {
+        name.capitalize() for name in names
+    }
+    assert {template for template in catalog.templates if has_words(template)} <= extracted_templates()

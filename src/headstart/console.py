@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from headstart.i18n import Message, _, translated
 from headstart.reporter import StudyStatus
 from headstart.text import printable
 
@@ -34,17 +35,17 @@ class ConsoleReporter:
     def __enter__(self) -> ConsoleReporter:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stop_bar()
         if self._live is not None:
             self._live.stop()
         self._live = None
 
-    def say(self, sentence: str) -> None:
+    def say(self, sentence: Message) -> None:
         """Print one line, above the bar or table; control sequences in it are escaped."""
-        self._console.print(printable(sentence), markup=False)
+        self._console.print(printable(translated(sentence)), markup=False)
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: Message, done: int, total: int) -> None:
         """Update the bar of `task` and remove it when all is done; ignored while a study's table is shown."""
         if self._live is not None:
             return
@@ -62,7 +63,7 @@ class ConsoleReporter:
                 transient=True,
             )
             self._bar.start()
-            self._task_id, self._task = self._bar.add_task(task, total=total), task
+            self._task_id, self._task = self._bar.add_task(translated(task), total=total), task
         assert self._task_id is not None  # noqa: S101
         self._bar.update(self._task_id, completed=done)
         if done >= total:
@@ -83,11 +84,12 @@ class ConsoleReporter:
             self._last_line = time.monotonic()
             self.say(status.remaining)
 
-    def _print_progress(self, task: str, done: int, total: int) -> None:
+    def _print_progress(self, task: Message, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._last_line >= PROGRESS_INTERVAL_S and done < total:
             self._last_line = now
-            print(f"{task}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+            line = _("{task}: {done} of {total}", task=task, done=done, total=total)
+            print(translated(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
@@ -97,15 +99,17 @@ class ConsoleReporter:
 
 def _render_status(status: StudyStatus) -> Group:
     """Return a study's table, with the latest run and the remaining time below it."""
-    grid = Table(title=printable(status.title), title_justify="left", title_style="bold")
-    headings = ["arm", "state", "seeds", "mean val %"]
-    headings += [f"epochs to {100 * status.target:.3g} %"] if status.target else []
+    grid = Table(title=printable(translated(status.title)), title_justify="left", title_style="bold")
+    for heading in (_("arm"), _("state")):
+        grid.add_column(translated(heading), justify="left")
+    headings = [_("seeds"), _("mean val %")]
+    headings += [_("epochs to {target:.3g} %", target=100 * status.target)] if status.target else []
     for heading in headings:
-        grid.add_column(heading, justify="left" if heading in ("arm", "state") else "right")
+        grid.add_column(translated(heading), justify="right")
     for row in status.rows:
-        cells = [printable(row.arm), printable(row.state), f"{row.done}/{row.total}"]
+        cells = [printable(row.arm), printable(translated(row.state)), f"{row.done}/{row.total}"]
         cells += ["" if row.val is None else f"{100 * row.val:.1f}"]
         cells += ["" if row.to_target is None else f"{row.to_target:g}"] if status.target else []
         grid.add_row(*map(Text, cells))
     lines = [line for line in (status.latest, status.remaining) if line]
-    return Group(grid, *(Text(printable(line)) for line in lines))
+    return Group(grid, *(Text(printable(translated(line))) for line in lines))

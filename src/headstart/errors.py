@@ -10,6 +10,8 @@ import errno
 import signal
 import sys
 
+from headstart.i18n import Message, _
+
 
 class HeadstartError(Exception):
     """Base class of errors that the user can act on.
@@ -23,7 +25,7 @@ class HeadstartError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: Message, hint: Message) -> None:
         super().__init__(f"{message} {hint}")
         self.message = message
         self.hint = hint
@@ -44,7 +46,7 @@ class DataError(HeadstartError):
 class MissingWeightsError(DataError):
     """Published weights are not on disk and cannot be downloaded; `instructions` describes the manual download."""
 
-    def __init__(self, message: str, hint: str, instructions: str = "") -> None:
+    def __init__(self, message: Message, hint: Message, instructions: Message) -> None:
         super().__init__(message, hint)
         self.instructions = instructions
 
@@ -70,13 +72,13 @@ class ModelFileError(HeadstartError):
 class InterruptedRunError(HeadstartError):
     """The user or the system stopped the run; it can be resumed."""
 
-    def __init__(self, number: signal.Signals, hint: str) -> None:
-        super().__init__(f"Stopped by {number.name}.", hint)
+    def __init__(self, number: signal.Signals, hint: Message) -> None:
+        super().__init__(_("Stopped by {signal}.", signal=number.name), hint)
         self.exit_code = 128 + number
 
 
-_FREE_SPACE = "Free disk space, then resume the run or run the command again."
-_GRANT_ACCESS = "Grant access, or choose another folder (--runs, HEADSTART_CACHE)."
+_FREE_SPACE = _("Free disk space, then resume the run or run the command again.")
+_GRANT_ACCESS = _("Grant access, or choose another folder (--runs, HEADSTART_CACHE).")
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "not enough memory", "allocate memory", "Storage size calculation overflowed")
 _OS_ERROR_HINTS = {
     errno.ENOSPC: _FREE_SPACE,
@@ -91,7 +93,8 @@ def require_supported_platform() -> None:
     """Raise UsageError on Windows, which lacks the file locks and signals that runs rely on."""
     if sys.platform == "win32":
         raise UsageError(
-            "headstart runs on Linux and macOS.", "On Windows use WSL: https://learn.microsoft.com/windows/wsl"
+            _("headstart runs on Linux and macOS."),
+            _("On Windows use WSL: {address}", address="https://learn.microsoft.com/windows/wsl"),
         )
 
 
@@ -100,11 +103,13 @@ def as_headstart_error(error: Exception) -> HeadstartError:
     if isinstance(error, HeadstartError):
         return error
     if isinstance(error, OSError) and error.errno in _OS_ERROR_HINTS:
-        location = f": {error.filename}" if error.filename else ""
-        return ResourceError(
-            f"The operating system reported an error ({error.strerror}{location}).", _OS_ERROR_HINTS[error.errno]
-        )
+        message = _("The operating system reported an error ({reason}).", reason=error.strerror)
+        if error.filename:
+            file = str(error.filename)
+            message = _("The operating system reported an error ({reason}: {file}).", reason=error.strerror, file=file)
+        return ResourceError(message, _OS_ERROR_HINTS[error.errno])
     if isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS):
-        return ResourceError("Out of memory.", "Reduce --batch-size or --image-size.")
-    message = f"Unexpected error ({type(error).__name__}: {' '.join(str(error).split())})."
-    return HeadstartError(message, "Run the command again with --debug and report the output.")
+        return ResourceError(_("Out of memory."), _("Reduce --batch-size or --image-size."))
+    text = " ".join(str(error).split())
+    message = _("Unexpected error ({kind}: {text}).", kind=type(error).__name__, text=text)
+    return HeadstartError(message, _("Run the command again with --debug and report the output."))

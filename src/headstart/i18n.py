@@ -18,7 +18,7 @@ from typing import SupportsFloat, TypeAlias
 DOMAIN = "headstart"
 LOCALE_FOLDER = Path(__file__).parent / "locale"
 
-Value: TypeAlias = str | SupportsFloat | Path | None
+Value: TypeAlias = str | SupportsFloat | Path | Exception | None
 
 
 class _Formatter(string.Formatter):
@@ -76,6 +76,11 @@ def ngettext(singular: str, plural: str, count: int, **values: Value) -> Message
         values: Values of the other fields.
     """
     return Message(singular, {"count": count, **values}, plural, count)
+
+
+def verbatim(text: str) -> Message:
+    """Return a text that is in no catalog as a message, such as the message of an error from another program."""
+    return Message("{text}", {"text": text})
 
 
 def join(parts: Iterable[str], separator: str = " ") -> Message:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from headstart.i18n import Message
+
 
 @dataclass(frozen=True)
 class ArmStatus:
@@ -21,7 +23,7 @@ class ArmStatus:
     """
 
     arm: str
-    state: str
+    state: Message
     done: int
     total: int
     val: float | None
@@ -40,20 +42,20 @@ class StudyStatus:
         remaining: one line with the estimated remaining time.
     """
 
-    title: str
+    title: Message
     target: float
     rows: tuple[ArmStatus, ...]
-    latest: str
-    remaining: str
+    latest: Message
+    remaining: Message
 
 
 class Reporter(Protocol):
     """Receiver of messages and progress."""
 
-    def say(self, sentence: str) -> None:
+    def say(self, sentence: Message) -> None:
         """Report one plain sentence."""
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: Message, done: int, total: int) -> None:
         """Report that `done` of `total` items of `task` are finished."""
 
     def study_status(self, status: StudyStatus) -> None:
@@ -63,10 +65,10 @@ class Reporter(Protocol):
 class NullReporter:
     """A reporter that discards everything."""
 
-    def say(self, sentence: str) -> None:
+    def say(self, sentence: Message) -> None:
         """Discard the sentence."""
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: Message, done: int, total: int) -> None:
         """Discard the progress."""
 
     def study_status(self, status: StudyStatus) -> None:

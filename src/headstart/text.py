@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from headstart.i18n import Message, _, join, verbatim
 
-def join_list(names: Iterable[str]) -> str:
+
+def join_list(names: Iterable[str]) -> Message:
     """Join one name or more as `a, b and c`; names that contain commas as `a, b; c; and d`."""
     *first, last = names
+    if not first:
+        return join([last])
     if any("," in name for name in (*first, last)):
-        return "; ".join([*first, f"and {last}" if first else last])
-    return " and ".join([", ".join(first), last] if first else [last])
+        return _("{first}; and {last}", first=join(first, "; "), last=last)
+    return _("{first} and {last}", first=join(first, ", "), last=last)
+
+
+def join_first(names: Sequence[str], count: int) -> Message:
+    """Join the first `count` names as `a, b, …`; the ellipsis stands for the others, if any."""
+    return join([*names[:count], *(["…"] if len(names) > count else [])], ", ")
+
+
+def end_sentence(clause: Message) -> Message:
+    """Return a clause with a full stop, or unchanged if it already ends as a sentence or question."""
+    return clause if clause.endswith((".", "?")) else _("{clause}.", clause=clause)
+
+
+def message_of(error: Exception) -> Message:
+    """Return the message that an error was raised with; the text of another program's error is not translated."""
+    content = error.args[0] if error.args else ""
+    return content if isinstance(content, Message) else verbatim(str(error))
 
 
 def format_points(value: float, *, signed: bool = False) -> str:
@@ -22,55 +42,48 @@ def format_points(value: float, *, signed: bool = False) -> str:
     return text.replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
-def pluralize(number: int, noun: str) -> str:
-    """Format a count with its noun: `1 seed`, `3 seeds`, `1,200 images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def format_level(level: float) -> str:
+def format_level(level: float) -> Message:
     """Format a confidence level: 0.95 as `95 %`, with as many digits as needed to stay below 100."""
     digits = 3
     while float(f"{100 * level:.{digits}g}") >= 100 and digits < 12:
         digits += 1
-    return f"{100 * level:.{digits}g} %"
+    percent = f"{100 * level:.{digits}g}"
+    return _("{percent} %", percent=percent)
 
 
-def format_percent(value: float) -> str:
+def format_percent(value: float) -> Message:
     """Format an accuracy (0 to 1) in per cent with one decimal."""
-    return f"{100 * value:.1f} %"
+    return _("{percent:.1f} %", percent=100 * value)
 
 
-def format_number(value: float) -> str:
+def format_number(value: float) -> Message:
     """Format a number with two digits."""
-    return "not finite" if not math.isfinite(value) else f"{value:.2g}"
+    return verbatim(f"{value:.2g}") if math.isfinite(value) else _("not finite")
 
 
-def format_share(value: float) -> str:
+def format_share(value: float) -> Message:
     """Format a share (0 to 1) in per cent with two digits."""
-    return f"{100 * value:.2g} %"
+    return _("{percent:.2g} %", percent=100 * value)
 
 
-def format_remaining(seconds: float | None, now: datetime) -> str:
-    """Format the remaining time as `about 12 min left (until 14:32)`, "" if nothing is left or it is unknown."""
+def format_remaining(seconds: float | None, now: datetime) -> Message:
+    """Format the remaining time as `about 12 min left (until 14:32)`, empty if nothing is left or it is unknown."""
     if not seconds:
-        return ""
+        return join([])
     if seconds < 60:
-        return "less than a minute left"
+        return _("less than a minute left")
     end = (now + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 12 * 3600 else "%b %d %H:%M")
-    return f"about {format_duration(seconds)} left (until {end})"
+    return _("about {duration} left (until {end})", duration=format_duration(seconds), end=end)
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> Message:
     """Format a rounded duration as `45 s`, `12 min` or `2 h 05 min`."""
     if seconds < 99.5:
-        return f"{seconds:.0f} s"
+        return _("{seconds:.0f} s", seconds=seconds)
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def capitalize(text: str) -> str:
-    """Capitalize the first letter and keep the rest."""
-    return text[:1].upper() + text[1:]
+    if minutes < 100:
+        return _("{minutes} min", minutes=minutes)
+    return _("{hours} h {minutes:02d} min", hours=minutes // 60, minutes=minutes % 60)
 
 
 def printable(text: str) -> str:
@@ -98,13 +111,13 @@ def _fold(name: str) -> str:
     return name.casefold().replace("-", "_")
 
 
-def suggestion(name: str, choices: Iterable[str]) -> str:
+def suggestion(name: str, choices: Iterable[str]) -> Message:
     """Return `; did you mean 'optimizer'?` if a choice is similar to the name, else an empty string."""
     choice = closest(name, choices)
-    return f"; did you mean {choice!r}?" if choice else ""
+    return _("; did you mean {choice!r}?", choice=choice) if choice else join([])
 
 
-def replacement_hint(name: str, choices: Iterable[str]) -> str:
+def replacement_hint(name: str, choices: Iterable[str]) -> Message:
     """Return the hint `Use 'optimizer'.` if a choice is similar to the name, else an empty string."""
     choice = closest(name, choices)
-    return f"Use {choice!r}." if choice else ""
+    return _("Use {choice!r}.", choice=choice) if choice else join([])

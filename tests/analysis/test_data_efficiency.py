@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.analysis.data_efficiency import crossover, data_efficiency, label_equivalence
-from headstart.analysis.sentences import labels_words
+from headstart.analysis.details import labels_words
 from headstart.storage.schemas.verdict import Condition
 from tests.verdicts import arm_result, changed, seed_result, verdict
 

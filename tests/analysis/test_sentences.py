@@ -1,22 +1,28 @@
 """Sentences of a verdict in normal and special cases, from tables of correct classifications."""
 
+import gettext
 import math
 import re
 
 import numpy as np
 import pytest
+from hypothesis import given
 from scipy import stats
 
 from headstart.analysis import contrasts
+from headstart.analysis.details import sample_size_words
 from headstart.analysis.headline import headline_contrast, winner_of
 from headstart.analysis.notes import exposure_notes
-from headstart.analysis.sentences import sample_size_words, verdict_sentences
+from headstart.analysis.sentences import verdict_messages, verdict_sentences
 from headstart.analysis.verdict import comparator_of
-from headstart.analysis.wording import paragraph
+from headstart.analysis.wording import length_words, paragraph
 from headstart.errors import UsageError
 from headstart.experiment import best_model
+from headstart.i18n import Message, translated
 from headstart.storage.schemas.verdict import EvaluationImages, Exposure, SampleSizeEstimate, TimeToTarget, Verdict
-from headstart.text import format_level, pluralize
+from headstart.text import format_level
+from tests.pseudo_catalog import CLOSE, OPEN, PseudoCatalog, words_left
+from tests.varied_verdicts import ARMS, CLASS_NAME, NETWORK, OVERLAP, varied_verdicts
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target
 from tests.verdicts import verdict as make_verdict
 
@@ -24,6 +30,9 @@ DIVERGED = (
     "Diverged runs count with their best model before the divergence, or as always predicting the first class if no "
     "epoch was validated."
 )
+
+NAMES = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, OVERLAP, "val test")))
+NAMES |= {name.capitalize() for name in NAMES}  # at the start of a sentence
 
 
 def verdict_of(
@@ -295,5 +304,22 @@ def test_unknown_training_images_are_reported_as_unknown() -> None:
     ]
 
 
-def test_pluralize() -> None:
-    assert [pluralize(k, "test image") for k in (0, 1, 1200)] == ["0 test images", "1 test image", "1,200 test images"]
+def test_length_in_words_has_its_plural() -> None:
+    assert [length_words(length) for length in ("1ep", "8ep", "0.5ep", "1.5ep", "1st", "500st", "20%")] == [
+        "1 epoch", "8 epochs", "0.5 epochs", "1.5 epochs", "1 step", "500 steps", "20%",
+    ]  # fmt: skip
+
+
+@given(varied_verdicts())
+def test_sentences_of_a_verdict_are_translated_and_stored_in_english(verdict: Verdict) -> None:
+    messages, stored = verdict_messages(verdict), verdict_sentences(verdict)
+    assert stored.to_json() == vars(messages)
+    assert not isinstance(stored.headline, Message)  # a record does not depend on the reader
+    assert paragraph(messages) == paragraph(stored) == translated(paragraph(messages), gettext.NullTranslations())
+
+    catalog = PseudoCatalog()
+    texts = [messages.headline, messages.evidence, *messages.details, *messages.others, *messages.notes]
+    for text in (*texts, messages.limits):
+        shown = translated(text, catalog)
+        assert shown.startswith(OPEN) and shown.endswith(CLOSE), text
+        assert words_left(shown) <= NAMES, (text, shown)

@@ -46,6 +46,11 @@ def run_in(place: Path, **settings: Any) -> Path:
         return next(place.glob("*/plan.json")).parent
 
 
+def finding_lines(history: History, noticed: set[str], step: int) -> list[FindingLine | WithdrawnLine]:
+    """Return the lines of new and withdrawn findings."""
+    return [notice.line for notice in checks.new_notices(history, noticed, step)]
+
+
 def finding_codes(folder: Path) -> list[str]:
     return [finding.code for run in diagnosis.diagnose(folder) for finding in run.findings]
 
@@ -284,7 +289,7 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
         assert finding.sentence.endswith(".") and "nan" not in finding.sentence and "None" not in finding.sentence
         json.dumps(finding.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
-    assert checks.describe_healthy(history).startswith("Healthy" if learning else "Too early to say")
+    assert checks.healthy_words(history).startswith("Healthy" if learning else "Too early to say")
 
 
 @pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
@@ -356,28 +361,28 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
     late = epochs_of(
         [3.53, 2.21, 1.48], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(late) == [] and "Too early" in checks.describe_healthy(late)  # it is still improving
+    assert codes_of(late) == [] and "Too early" in checks.healthy_words(late)  # it is still improving
     stays = epochs_of(
         [1.31, 1.243, 1.239], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
     assert codes_of(stays) == ["degradation-without-vanishing"]
     blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
-    assert codes_of(blind) == [] and "Too early" in checks.describe_healthy(blind)
+    assert codes_of(blind) == [] and "Too early" in checks.healthy_words(blind)
     single = epochs_of(
         [1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
     )
-    assert "Healthy" in checks.describe_healthy(single)  # all val images are of one class
+    assert "Healthy" in checks.healthy_words(single)  # all val images are of one class
     learns = epochs_of(
         [1.35, 1.2, 1.0], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(learns) == [] and "Healthy" in checks.describe_healthy(learns)
+    assert codes_of(learns) == [] and "Healthy" in checks.healthy_words(learns)
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
     plan = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
     history = epochs_of(losses, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
-    assert codes_of(history) == [] and checks.describe_healthy(history).startswith("Too early to say")
+    assert codes_of(history) == [] and checks.healthy_words(history).startswith("Too early to say")
     stuck = epochs_of([4.65] * 30, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
     assert codes_of(stuck) == ["degradation-without-vanishing"]
 
@@ -421,18 +426,18 @@ def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
     plan = PLAN.changed("network", norm="none")
     history, noticed = History(plan), set[str]()
     history.add(probe_line(loss=6.2))
-    (line,) = checks.finding_lines(history, noticed, 0)
+    (line,) = finding_lines(history, noticed, 0)
     assert isinstance(line, FindingLine) and line.code == "exploding-gradients" and noticed == {"exploding-gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
         history.add(epoch_with(50 * epoch, epoch, loss))
     history.add(probe_line(150, 3, loss=0.5))
-    assert checks.finding_lines(history, noticed, 150) == []  # it may come back
+    assert finding_lines(history, noticed, 150) == []  # it may come back
     history.state = RunState.FINISHED
-    (withdrawn,) = checks.finding_lines(history, noticed, 150)
+    (withdrawn,) = finding_lines(history, noticed, 150)
     assert isinstance(withdrawn, WithdrawnLine) and (withdrawn.code, withdrawn.step) == ("exploding-gradients", 150)
     assert checks.unhealthy_findings(history) == []
     history.state = RunState.DIVERGED  # a finding that another cause hides is checked all the same
-    lines = checks.finding_lines(history, {"exploding-gradients"}, 150)
+    lines = finding_lines(history, {"exploding-gradients"}, 150)
     assert [(line.code, line.kind) for line in lines] == [
         ("learning-rate-too-high", "finding"), ("exploding-gradients", "withdrawn"),
     ]  # fmt: skip
@@ -444,7 +449,7 @@ def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
 def test_hidden_findings_are_not_withdrawn() -> None:
     unstable = epochs_of([9.0, 9.0, 9.0], PLAN.changed("network", norm="none"), RunState.FINISHED)
     unstable.probes = [probe_line(loss=6.2), probe_line(150, 3, loss=50.0)]
-    lines = checks.finding_lines(unstable, {"learning-rate-too-high", "dead-filters"}, 150)
+    lines = finding_lines(unstable, {"learning-rate-too-high", "dead-filters"}, 150)
     assert [(line.code, line.kind) for line in lines] == [
         ("exploding-gradients", "finding"), ("dead-filters", "withdrawn"),
     ]  # fmt: skip
@@ -453,7 +458,7 @@ def test_hidden_findings_are_not_withdrawn() -> None:
     for share, code in ((0.0, "vanishing-gradients"), (0.95, "dead-filters")):
         stuck.probes = [faded(0, 0, dead_channels={"layer2": share}), faded(150, 3, dead_channels={"layer2": share})]
         assert codes_of(stuck) == [code]
-        lines = checks.finding_lines(stuck, {"vanishing-gradients"}, 150)
+        lines = finding_lines(stuck, {"vanishing-gradients"}, 150)
         assert not any(isinstance(line, WithdrawnLine) for line in lines)
 
 
@@ -462,8 +467,8 @@ def test_improving_run_has_no_finding() -> None:
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
     assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, RunState.FINISHED))] != []
     assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, RunState.FINISHED)) == []
-    assert checks.describe_healthy(epochs_of([2.0], PLAN)).startswith("Too early to say")
-    assert checks.describe_healthy(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
+    assert checks.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
+    assert checks.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
 
 
 def test_prior_entropy_is_that_of_the_class_frequencies() -> None:

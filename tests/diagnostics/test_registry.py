@@ -15,7 +15,7 @@ from headstart.results import diagnosis
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, WithdrawnLine
 from headstart.storage.schemas.result import RunState
-from tests.diagnostics.test_checks import PLAN, epochs_of, run_in
+from tests.diagnostics.test_checks import PLAN, epochs_of, finding_lines, run_in
 from tests.tensorboard_server import points
 
 PLUGIN = """
@@ -79,7 +79,7 @@ def test_finding_of_a_plugin_is_in_the_record_and_in_diagnose(tmp_path: Path) ->
 def test_cause_is_reported_before_the_finding_of_a_plugin() -> None:
     history = epochs_of([2.0, 1.9, 1.9], PLAN, RunState.FINISHED)
     assert [finding.code for finding in checks.findings(history)] == ["learning-rate-too-high"]
-    (line,) = checks.finding_lines(history, {"learning-rate-too-high", "few-epochs", "no-such-check"}, 150)
+    (line,) = finding_lines(history, {"learning-rate-too-high", "few-epochs", "no-such-check"}, 150)
     assert isinstance(line, WithdrawnLine) and (line.code, line.name) == ("no-such-check", "no such check")
 
 

@@ -17,33 +17,34 @@ from headstart.config.start_spec import random_starts
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, InterruptedRunError, UsageError
 from headstart.experiment import ablation, ablation_grid, ablation_summary
+from headstart.experiment.ablation_cell import FactorialCell
+from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
 from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
-from headstart.storage.schemas.ablation import AblationResult
 from tests.diagnostics.test_checks import FAST
 from tests.training.test_setup import write_images
 
 GRID = list(product(ablation_grid.DEPTHS, ablation_grid.NORMS, ablation_grid.SHORTCUTS))
 
 
-def run_ablation(source: str, settings: Mapping[str, Any], runs: Path, seeds: int = 1) -> AblationResult:
+def run_ablation(source: str, settings: Mapping[str, Any], runs: Path, seeds: int = 1) -> AblationSummary:
     spec = ablation_grid.ablation_spec(source, settings, seeds)
     return compare(spec, runs, EngineChoice("local"), NullReporter())
 
 
-def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: str) -> ablation_summary.FactorialCell:
+def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: str) -> FactorialCell:
     correct = (np.arange(200) < 200 * accuracy).astype(int)[None]
-    return ablation_summary.FactorialCell(network, shortcut, norm, correct, (ratio, ratio), ())
+    return FactorialCell(network, shortcut, norm, correct, (ratio, ratio), ())
 
 
 def test_factor_prevents_vanishing_only_where_the_numbers_show_it() -> None:
     plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": 200})
     cells = [make_cell(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
              for depth, n, s in GRID]  # fmt: skip
-    summary = ablation_summary.summarize(cells, plan, Path("runs"))
+    summary = ablation_summary.summarize(cells, plan, Path("runs")).result
     effects = {(e.network, e.norm): e for e in summary.effects if e.switch == "shortcut"}
     sentences = {key: effect.sentence for key, effect in effects.items()}
     assert effects["resnet18", "batch"].ratio_decades_after == 0
@@ -56,11 +57,11 @@ def test_factor_prevents_vanishing_only_where_the_numbers_show_it() -> None:
 
 def shortcut_sentence(on: tuple[float, float], off: tuple[float, float], *findings: str) -> str:
     """Return the sentence on shortcuts for these gradient ratios, before and after training, with and without them."""
-    cells = [ablation_summary.FactorialCell(depth, s, n, np.ones((1, 200), int), on if s == "on" else off,
+    cells = [FactorialCell(depth, s, n, np.ones((1, 200), int), on if s == "on" else off,
                                     findings if s == "on" else ())
              for depth, n, s in GRID]  # fmt: skip
     plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": 200})
-    return str(ablation_summary.summarize(cells, plan, Path("runs")).effects[0].sentence)
+    return str(ablation_summary.summarize(cells, plan, Path("runs")).result.effects[0].sentence)
 
 
 def test_sentences_agree_with_the_table() -> None:
@@ -126,16 +127,17 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     reporter = Listener()
     spec = ablation_grid.ablation_spec(source, settings)
     first = compare(spec, tmp_path, EngineChoice("local"), reporter)
+    result = first.result
     assert reporter.titles == [f"comparison {done}/4: 1ep" for done in range(5)]
-    folders = sorted(path.parent for path in Path(first.folder).glob("*/plan.json"))
+    folders = sorted(path.parent for path in Path(result.folder).glob("*/plan.json"))
     assert len(folders) == 4 and all((folder / "result.json").exists() for folder in folders)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
     assert run_ablation(source, settings, tmp_path) == first
     assert [(folder / "result.json").stat().st_mtime_ns for folder in folders] == stamps
-    accuracies = {(cell.shortcut, cell.norm): cell.accuracy for cell in first.cells}
+    accuracies = {(cell.shortcut, cell.norm): cell.accuracy for cell in result.cells}
     results = [read_json(folder / "result.json") for folder in folders]
     assert sorted(accuracies.values()) == pytest.approx(sorted(result["test"]["accuracy"] for result in results))
-    effect = next(e for e in first.effects if e.switch == "shortcut" and e.norm == "batch")
+    effect = next(e for e in result.effects if e.switch == "shortcut" and e.norm == "batch")
     assert effect.accuracy == pytest.approx(accuracies["on", "batch"] - accuracies["off", "batch"])
     assert effect.low <= effect.accuracy <= effect.high and effect.ratio_decades_after is not None
 
@@ -161,13 +163,13 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
         monkeypatch.setattr(ablation, "common_precision", lambda runs, precision=precision: precision)
         with pytest.raises(InterruptedRunError) as stop:
             run_ablation(source, settings, tmp_path)
-        assert stop.value.hint == ablation.RESUME_HINT and stop.value.exit_code == 130
+        assert stop.value.hint == ablation.ABLATION.resume_hint(Path()) and stop.value.exit_code == 130
     monkeypatch.setattr(execute, "answer_job", work)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ablation-*/*/result.json")}
     assert len(started) == 4 and len(results) == 2
     summary = run_ablation(source, settings, tmp_path)
     (folder,) = tmp_path.glob("ablation-*")
-    assert summary.folder == str(folder)
+    assert summary.result.folder == str(folder)
     runs = list(runs_in(folder))
     assert len(runs) == len({run.plan.network.norm + run.plan.network.shortcut for run in runs}) == 4
     assert {run.plan.machine.precision for run in runs} == {"fp32"}  # that of the first runs
@@ -181,13 +183,15 @@ def test_health_of_a_cell_is_that_of_its_run(
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
     summary = run_ablation(settings.pop("source"), settings, tmp_path)
-    runs = {(run.plan.network.shortcut, run.plan.network.norm): run.folder for run in runs_in(Path(summary.folder))}
-    for cell in summary.cells:
+    runs = {
+        (run.plan.network.shortcut, run.plan.network.norm): run.folder for run in runs_in(Path(summary.result.folder))
+    }
+    for cell in summary.result.cells:
         (run,) = diagnosis.diagnose(runs[cell.shortcut, cell.norm])
         assert cell.findings == [finding.code for finding in run.findings]
         names = ", ".join(finding.name for finding in run.findings)
         assert cell.health == (names or run.healthy.partition(":")[0].lower())
-    assert health in {cell.health for cell in summary.cells}
+    assert health in {cell.health for cell in summary.result.cells}
     assert sum(line.endswith(health) for line in summary.sentences) >= 1
 
 

@@ -37,7 +37,7 @@ from headstart.report import cost, curves, gallery, health, heatmaps, histograms
 from headstart.report.inputs import COLOR_COUNT, PageInputs, StudyInputs, arm_colors
 from headstart.report.photos import Gallery, Photo
 from headstart.report.series import PlottedRun, load_run, mean_and_band, with_unique_names
-from headstart.report.svg import charts, labels
+from headstart.report.svg import charts, labels, sampling
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.results.plots import Plots
@@ -476,7 +476,7 @@ def test_layer_that_was_never_finite_is_not_frozen() -> None:
 @given(st.integers(2, 2000), st.integers(2, 300))
 def test_subsample_keeps_first_and_last_point(count: int, most: int) -> None:
     points = [(float(i), float(-i)) for i in range(count)]
-    sample = charts.subsample(points, most)
+    sample = sampling.subsample(points, most)
     assert sample[0] == points[0] and sample[-1] == points[-1]
     assert len(sample) == min(count, most) and sample == sorted(sample)
 

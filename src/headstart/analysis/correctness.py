@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
+from headstart.i18n import _
+from headstart.text import message_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Predictions:
     def __post_init__(self) -> None:
         same_length = len(self.images) == len(self.labels) == len(self.logits)
         if not same_length or self.logits.ndim != 2 or not self.logits.shape[1]:
-            raise ValueError("the shapes of its arrays do not match")
+            raise ValueError(_("the shapes of its arrays do not match"))
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
@@ -53,4 +55,7 @@ def read_predictions(run: Path, split: str) -> Predictions:
             images, labels, logits = (arrays[name][rows] for name in ("image", "label", "logits"))
             return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits.astype(np.float32))
     except Exception as error:  # numpy's error type depends on the damaged byte: a TokenError, a zlib.error
-        raise DataError(f"{path} cannot be read ({error}).", "Delete the run's folder and resume the study.") from None
+        raise DataError(
+            _("{path} cannot be read ({reason}).", path=path, reason=message_of(error)),
+            _("Delete the run's folder and resume the study."),
+        ) from None

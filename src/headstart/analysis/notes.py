@@ -2,84 +2,163 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
-from headstart.storage.schemas.verdict import VerdictNumbers
-from headstart.text import capitalize, format_percent, format_points, join_list
+from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.storage.schemas.verdict import ArmResult, GridRow, VerdictNumbers
+from headstart.text import format_percent, format_points, join_list
 
 MAX_CLASS_NAMES = 5  # in a sentence
 
 
-def notes(verdict: VerdictNumbers) -> list[str]:
+def notes(verdict: VerdictNumbers) -> list[Message]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
-    selected = verdict.arm(verdict.selected)
-    selection, evaluation = splits(verdict)
-    apart = format_points(abs(selected.optimism))
-    side = "above" if selected.optimism > 0 else "below"
-    gap = f"{apart} percentage points {side}" if apart != "0.0" else "about the same as"
-    texts = [
-        f"{capitalize(selection)} selected the epochs and the arm, {arm_words(selected.spec)}: its mean on "
-        f"{selection}, {format_percent(selected.val)}, is {gap} its mean on {evaluation}, "
-        f"{format_percent(selected.test)}."
-    ]
+    texts = [_optimism(verdict)]
     if verdict.n > 1 and verdict.one_split:
-        texts.append("All seeds use the same split: they vary initialization, order and augmentation only.")
-    texts += [
-        f"{capitalize(arm_words(arm.spec))} diverged on seed{'s' if len(arm.diverged) > 1 else ''} "
-        f"{join_list(map(str, arm.diverged))}. Diverged runs count with their best model before the divergence, or "
-        "as always predicting the first class if no epoch was validated."
-        for arm in verdict.arms
-        if arm.diverged
-    ]
-    for group, edges in (verdict.search.edges[verdict.budget] if verdict.search else {}).items():
-        where = "" if group == "shared" else f" on {group}"
-        texts += [
-            f"The best learning rate of {named_words(verdict, name)}{where}, {edge:g}, is at the edge of the grid."
-            for name, edge in edges.items()
-        ]
-    texts += [
-        f"The best learning rate of {named_words(verdict, row.variant)} is the "
-        f"{'lowest' if row.edge == 'low' else 'highest'} one tested with these settings. "
-        "A better rate may be outside the grid."
-        for row in verdict.grid_rows
-        if row.edge
-    ]
+        texts.append(_("All seeds use the same split: they vary initialization, order and augmentation only."))
+    texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
+    texts += _search_edges(verdict)
+    texts += [_row_edge(verdict, row) for row in verdict.grid_rows if row.edge]
     contrast = headline_contrast(verdict)
     if contrast is not None and contrast.n >= MIN_DECISIVE_SEEDS and contrast.p_sign_flip is not None:
-        pair = f"{named_words(verdict, contrast.first)} against {named_words(verdict, contrast.second)}"
         texts.append(
-            f"The exact sign-flip test over the seeds gives p {contrast.p_sign_flip:.2g} for {pair}; "
-            f"with {contrast.n} seeds it cannot be below {2 / 2**contrast.n:.2g}."
+            ngettext(
+                "The exact sign-flip test over the seeds gives p {p:.2g} for {first} against {second}; "
+                "with {count} seed it cannot be below {smallest:.2g}.",
+                "The exact sign-flip test over the seeds gives p {p:.2g} for {first} against {second}; "
+                "with {count} seeds it cannot be below {smallest:.2g}.",
+                contrast.n,
+                p=contrast.p_sign_flip,
+                first=named_words(verdict, contrast.first),
+                second=named_words(verdict, contrast.second),
+                smallest=2 / 2**contrast.n,
+            )
         )
-    return [*texts, *verdict.overlaps, *exposure_notes(verdict)]
+    return [*texts, *map(verbatim, verdict.overlaps), *exposure_notes(verdict)]
 
 
-def exposure_notes(verdict: VerdictNumbers) -> list[str]:
+def _optimism(verdict: VerdictNumbers) -> Message:
+    """Return how the selected arm's mean on the selection split compares with that on the evaluation split."""
+    arm = verdict.arm(verdict.selected)
+    selection, evaluation = splits(verdict)
+    points = format_points(abs(arm.optimism))
+    means = {
+        "selection": selection,
+        "evaluation": evaluation,
+        "arm": arm_words(arm.spec),
+        "selection_mean": format_percent(arm.val),
+        "evaluation_mean": format_percent(arm.test),
+    }
+    if points == "0.0":
+        return _(
+            "{selection:cap} selected the epochs and the arm, {arm}: its mean on {selection}, {selection_mean}, is "
+            "about the same as its mean on {evaluation}, {evaluation_mean}.",
+            **means,
+        )
+    if arm.optimism > 0:
+        return _(
+            "{selection:cap} selected the epochs and the arm, {arm}: its mean on {selection}, {selection_mean}, is "
+            "{points} percentage points above its mean on {evaluation}, {evaluation_mean}.",
+            points=points,
+            **means,
+        )
+    return _(
+        "{selection:cap} selected the epochs and the arm, {arm}: its mean on {selection}, {selection_mean}, is "
+        "{points} percentage points below its mean on {evaluation}, {evaluation_mean}.",
+        points=points,
+        **means,
+    )
+
+
+def _diverged(arm: ArmResult) -> Message:
+    """Return on which seeds an arm diverged."""
+    return join(
+        [
+            ngettext(
+                "{arm:cap} diverged on seed {seeds}.",
+                "{arm:cap} diverged on seeds {seeds}.",
+                len(arm.diverged),
+                arm=arm_words(arm.spec),
+                seeds=join_list(map(str, arm.diverged)),
+            ),
+            _(
+                "Diverged runs count with their best model before the divergence, or as always predicting the first "
+                "class if no epoch was validated."
+            ),
+        ]
+    )
+
+
+def _search_edges(verdict: VerdictNumbers) -> Iterator[Message]:
+    """Yield the arms whose searched learning rate is at the edge of the grid."""
+    for group, edges in (verdict.search.edges[verdict.budget] if verdict.search else {}).items():
+        for name, edge in edges.items():
+            arm = named_words(verdict, name)
+            if group == "shared":
+                yield _("The best learning rate of {arm}, {rate:g}, is at the edge of the grid.", arm=arm, rate=edge)
+            else:
+                yield _(
+                    "The best learning rate of {arm} on seed {seed}, {rate:g}, is at the edge of the grid.",
+                    arm=arm,
+                    seed=group.rpartition(" ")[2],
+                    rate=edge,
+                )
+
+
+def _row_edge(verdict: VerdictNumbers, row: GridRow) -> Message:
+    """Return that the best learning rate of a row of the grid is at an end of the row."""
+    arm = named_words(verdict, row.variant)
+    if row.edge == "low":
+        text = _("The best learning rate of {arm} is the lowest one tested with these settings.", arm=arm)
+    else:
+        text = _("The best learning rate of {arm} is the highest one tested with these settings.", arm=arm)
+    return join([text, _("A better rate may be outside the grid.")])
+
+
+def exposure_notes(verdict: VerdictNumbers) -> list[Message]:
     """Return which initial weights were trained on these classes, or on some of the evaluation images."""
-    texts: dict[str, str] = {}
+    texts: dict[tuple[str, str], Message] = {}
     unknown = []
-    images = evaluation_images(verdict)
     for name, exposure in verdict.exposure.items():
         start = start_words(verdict.spec(name))
-        title = capitalize(start)
         if exposure.classes:
-            classes, more = exposure.classes[:MAX_CLASS_NAMES], len(exposure.classes) - MAX_CLASS_NAMES
-            shown = ", ".join(classes) + (f" and {more} more" if more > 0 else "")
-            texts[f"{title} classes"] = (
-                f"{title} was trained on classes with these names: {shown}. It may be worse on classes that are new to "
-                "it."
+            texts[start, "classes"] = _(
+                "{start:cap} was trained on classes with these names: {classes}. It may be worse on classes that are "
+                "new to it.",
+                start=start,
+                classes=_class_names(exposure.classes),
             )
         if exposure.images:
-            texts[f"{title} images"] = (
-                f"{title} was trained on {exposure.images:,} of the {verdict.evaluation.images:,} {images}: "
-                "its accuracy is biased upwards."
+            texts[start, "images"] = ngettext(
+                "{start:cap} was trained on {trained:,} of the {count:,} {split} image: its accuracy is biased "
+                "upwards.",
+                "{start:cap} was trained on {trained:,} of the {count:,} {split} images: its accuracy is biased "
+                "upwards.",
+                verdict.evaluation.images,
+                start=start,
+                trained=exposure.images,
+                split=splits(verdict)[1],
             )
         if exposure.images is None and start not in unknown:
             unknown.append(start)
-    if unknown:
-        texts["unknown"] = (
-            f"It is unknown whether {join_list(unknown)} {'was' if len(unknown) == 1 else 'were'} trained on any of "
-            f"the {images}: the training images are not available."
-        )
-    return list(texts.values())
+    return [*texts.values(), *([_unknown_exposure(verdict, unknown)] if unknown else [])]
+
+
+def _class_names(classes: list[str]) -> Message:
+    """Return the first names of classes, and how many more there are."""
+    names, more = join(classes[:MAX_CLASS_NAMES], ", "), len(classes) - MAX_CLASS_NAMES
+    return ngettext("{names} and {count} more", "{names} and {count} more", more, names=names) if more > 0 else names
+
+
+def _unknown_exposure(verdict: VerdictNumbers, starts: list[str]) -> Message:
+    """Return that it is unknown what some initial weights were trained on."""
+    return ngettext(
+        "It is unknown whether {starts} was trained on any of the {images}: the training images are not available.",
+        "It is unknown whether {starts} were trained on any of the {images}: the training images are not available.",
+        len(starts),
+        starts=join_list(starts),
+        images=evaluation_images(verdict),
+    )

@@ -16,6 +16,7 @@ from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
+from headstart.i18n import Message, _, join
 from headstart.metrics.values import counts_value, image_values
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
@@ -135,7 +136,7 @@ class RunRecord:
 
     def length(self) -> RunLength:
         """Return the length of the whole run."""
-        totals = [(images, seconds) for _, images, seconds in elapsed(self.epochs, self.plan.recipe.batch_size)]
+        totals = [(images, seconds) for _unused, images, seconds in elapsed(self.epochs, self.plan.recipe.batch_size)]
         images, seconds = totals[-1] if totals else (0, 0.0)
         return RunLength(epochs=len(self.epochs), images=images, seconds=round(seconds, 3))
 
@@ -170,10 +171,17 @@ def main_runs(folder: Path) -> list[RunRecord]:
     for run in runs:
         other = by_role.setdefault((run.arm, run.condition, run.seed), run)
         if other is not run:
-            reason = "; ".join(differences(other.plan.to_json(), run.plan.to_json())) or "their plans are equal"
+            reason = join(differences(other.plan.to_json(), run.plan.to_json()), "; ") or _("their plans are equal")
             raise DataError(
-                f"{other.folder} and {run.folder.name} are both {run.arm} with seed {run.seed} ({reason}).",
-                "Delete the one that does not belong to the study, then resume it.",
+                _(
+                    "{folder} and {other} are both {arm} with seed {seed} ({reason}).",
+                    folder=other.folder,
+                    other=run.folder.name,
+                    arm=run.arm,
+                    seed=run.seed,
+                    reason=reason,
+                ),
+                _("Delete the one that does not belong to the study, then resume it."),
             )
     return runs
 
@@ -185,21 +193,38 @@ def runs_at(folder: Path) -> list[RunRecord]:
         DataError: The folder does not exist or has no runs.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} does not exist.", "Check the path.")
+        raise DataError(_("{folder} does not exist.", folder=folder), _("Check the path."))
     runs = [read_run(folder)] if (folder / PLAN_FILE).exists() else list(runs_in(folder))
     if runs:
         return runs
     if (folder / "study.toml").exists():
-        stage = next((stage for stage in ("search", "sources") if next(runs_in(folder / stage), None)), "")
-        where = f"; its runs so far are in {folder / stage}" if stage else ""
         raise DataError(
-            f"{folder} is a study without main runs yet{where}.",
-            f"Run `headstart resume {folder}` if it is not in progress.",
+            _no_main_runs(folder), _("Run `headstart resume {folder}` if it is not in progress.", folder=folder)
         )
-    hint = "Name the folder of a run, of a study, or of several runs"
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
-        raise DataError(f"{folder} contains studies, but no runs.", f"{hint}, for example {studies[-1].parent}.")
-    raise DataError(f"There are no runs in {folder}.", f"{hint}.")
+        raise DataError(
+            _("{folder} contains studies, but no runs.", folder=folder),
+            _(
+                "Name the folder of a run, of a study, or of several runs, for example {example}.",
+                example=studies[-1].parent,
+            ),
+        )
+    raise DataError(
+        _("There are no runs in {folder}.", folder=folder),
+        _("Name the folder of a run, of a study, or of several runs."),
+    )
+
+
+def _no_main_runs(study: Path) -> Message:
+    """Return that a study has no runs of its comparison yet, and where its other runs are."""
+    for stage in ("search", "sources"):
+        if next(runs_in(study / stage), None):
+            return _(
+                "{folder} is a study without main runs yet; its runs so far are in {runs}.",
+                folder=study,
+                runs=study / stage,
+            )
+    return _("{folder} is a study without main runs yet.", folder=study)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -255,11 +280,11 @@ def value_tables(
             first = first or predictions
             if predictions.images != first.images:
                 raise DataError(
-                    f"{by_seed[seed].folder} was evaluated on other images than the other runs.",
-                    "Delete that run's folder and resume the study.",
+                    _("{folder} was evaluated on other images than the other runs.", folder=by_seed[seed].folder),
+                    _("Delete that run's folder and resume the study."),
                 )
             rows.append(image_values(metric, predictions.labels, predictions.logits))
         tables[variant] = np.array(rows)
     if first is None:
-        raise DataError("No seed is finished in every arm.", "Resume the study.")
+        raise DataError(_("No seed is finished in every arm."), _("Resume the study."))
     return tables, first

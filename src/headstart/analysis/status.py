@@ -7,6 +7,7 @@ from pathlib import Path
 from headstart.analysis.run_records import main_runs
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.storage.schemas.verdict import Verdict
 
 
@@ -39,5 +40,7 @@ def read_verdict(folder: Path) -> Verdict:
         DataError: The study is not finished, or the file is missing, damaged, or of another schema version.
     """
     if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
-        raise DataError(f"{folder} has no verdict yet.", f"Run `headstart resume {folder}`.")
+        raise DataError(
+            _("{folder} has no verdict yet.", folder=folder), _("Run `headstart resume {folder}`.", folder=folder)
+        )
     return Verdict.read(folder / "verdict.json")

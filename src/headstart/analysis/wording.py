@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
+from headstart.config.duration import Duration
 from headstart.config.registry.starts import Argument
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import split_start, start_row
+from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.verdict import Condition, Contrast, Sentences, VerdictNumbers
+from headstart.storage.schemas.verdict import Condition, Contrast, VerdictNumbers
 from headstart.text import format_level, format_points
 
 
-def arm_words(arm: ArmSpec) -> str:
+class VerdictTexts(Protocol):
+    """Sentences of a verdict: those that verdict.json stores, or messages."""
+
+    @property
+    def headline(self) -> str:
+        """The decision."""
+
+    @property
+    def evidence(self) -> str:
+        """The numbers of the decision."""
+
+    @property
+    def details(self) -> Sequence[str]:
+        """Sentences between evidence and limits."""
+
+    @property
+    def limits(self) -> str:
+        """What the verdict does not cover."""
+
+
+def arm_words(arm: ArmSpec) -> Message:
     """Return an arm in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
     words = [start_words(arm)]
     if arm.tuning is not None and arm.tuning in arm.parts:
         words.append(_tuning_words(arm.tuning))
     elif not start_row(arm.start).from_scratch:
-        words.append("fine-tuned")
-    words += [f"with the head {arm.head}"] if arm.head in arm.parts else []
-    words += [f"with {arm.optimizer}"] if arm.optimizer else []
-    return ", ".join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())])
+        words.append(_("fine-tuned"))
+    words += [_("with the head {head}", head=arm.head)] if arm.head in arm.parts else []
+    words += [_("with {optimizer}", optimizer=arm.optimizer)] if arm.optimizer else []
+    return join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())], ", ")
 
 
-def named_words(condition: Condition, name: str) -> str:
+def named_words(condition: Condition, name: str) -> Message:
     """Return the arm of that name in words."""
     return arm_words(condition.spec(name))
 
@@ -34,20 +59,21 @@ def start_words(arm: ArmSpec) -> str:
     return split_start(arm.label)[1] if is_file else arm.label
 
 
-def _tuning_words(tuning: str) -> str:
+def _tuning_words(tuning: str) -> Message:
     """Return a fine-tuning mode in words."""
-    kind, _, number = tuning.partition(":")
+    kind, _colon, number = tuning.partition(":")
     if kind == "stages":
-        return f"last {number} stages fine-tuned"
-    return {"lp-ft": "head first, then fine-tuned"}.get(tuning, tuning)
+        return ngettext("last {count} stage fine-tuned", "last {count} stages fine-tuned", int(number))
+    words = {"frozen": _("frozen"), "lp-ft": _("head first, then fine-tuned")}
+    return words.get(tuning, verbatim(tuning))
 
 
-def splits(condition: Condition) -> tuple[str, str]:
+def splits(condition: Condition) -> tuple[Message, Message]:
     """Return the data's names of the selection split and the evaluation split, which runs call val and test."""
     return split_names(condition.evaluation.declared)
 
 
-def split_names(declared: str) -> tuple[str, str]:
+def split_names(declared: str) -> tuple[Message, Message]:
     """Return the data's names of the selection split and the evaluation split.
 
     If the data declares only train and val, val is the evaluation split, and a part of train is the selection split.
@@ -55,44 +81,65 @@ def split_names(declared: str) -> tuple[str, str]:
     Args:
         declared: Splits that the data has declared.
     """
-    return ("a part of train", "val") if declared == "train+val" else ("val", "test")
+    if declared == "train+val":
+        return _("a part of train"), verbatim("val")
+    return verbatim("val"), verbatim("test")
 
 
-def metric_words(verdict: VerdictNumbers) -> str:
+def metric_words(verdict: VerdictNumbers) -> Message:
     """Return the name of the metric of the verdict."""
     return METRICS[verdict.metric].label
 
 
-def evaluation_images(condition: Condition) -> str:
+def evaluation_images(condition: Condition) -> Message:
     """Return what the images of the evaluation split are called: "test images"."""
-    return f"{splits(condition)[1]} images"
+    return _("{split} images", split=splits(condition)[1])
 
 
-def interval(contrast: Contrast) -> str:
+def labels_share(fraction: float) -> Message:
+    """Return a fraction of the training images in words: "10 % of the labels"."""
+    return _("{share:.3g} % of the labels", share=100 * fraction)
+
+
+def interval(contrast: Contrast) -> Message:
     """Return a contrast's interval in words: "95 % interval 4.0 to 8.2"."""
-    low, high = format_points(contrast.low), format_points(contrast.high)
-    return f"{format_level(contrast.level)} interval {low} to {high}"
+    return _(
+        "{level} interval {low} to {high}",
+        level=format_level(contrast.level),
+        low=format_points(contrast.low),
+        high=format_points(contrast.high),
+    )
 
 
-def length_words(length: str) -> str:
+def length_words(length: str | Duration) -> Message:
     """Return a duration in words: `8ep` is "8 epochs", `1ep` "1 epoch"."""
-    words = length.replace("ep", " epochs").replace("st", " steps")
-    return words.removesuffix("s") if words.startswith("1 ") else words
+    duration = Duration.parse(length)
+    value, number = duration.value, plural_number(duration.value)
+    if duration.unit == "ep":
+        return ngettext("{length:.15g} epoch", "{length:.15g} epochs", number, length=value)
+    if duration.unit == "st":
+        return ngettext("{length:.15g} step", "{length:.15g} steps", number, length=value)
+    return verbatim(str(duration))
 
 
-def paragraph(sentences: Sentences) -> str:
+def plural_number(value: float) -> int:
+    """Return the whole number that selects the plural form of a value; a fraction has that of 2."""
+    return int(value) if value == int(value) else 2
+
+
+def paragraph(sentences: VerdictTexts) -> Message:
     """Return the verdict's sentences as one paragraph, for the terminal."""
-    return f"{sentences.headline} {after_headline(sentences)}"
+    return join([sentences.headline, after_headline(sentences)])
 
 
-def after_headline(sentences: Sentences) -> str:
+def after_headline(sentences: VerdictTexts) -> Message:
     """Return the sentences after the headline as one paragraph."""
-    return " ".join([sentences.evidence, *sentences.details, sentences.limits])
+    return join([sentences.evidence, *sentences.details, sentences.limits])
 
 
-def network_words(network: NetworkConfig) -> str:
+def network_words(network: NetworkConfig) -> Message:
     """Return a plan's network in words, with its stem if that is small, and the components that are switched off."""
-    stem = ["with a small stem"] if network.stem == "small" else []
-    off = ["without shortcut"] if network.shortcut == "off" else []
-    off += ["without norm"] if network.norm == "none" else []
-    return " ".join([network.network, *stem, *off])
+    stem = [_("with a small stem")] if network.stem == "small" else []
+    off = [_("without shortcut")] if network.shortcut == "off" else []
+    off += [_("without norm")] if network.norm == "none" else []
+    return join([network.network, *stem, *off])

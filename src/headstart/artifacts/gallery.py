@@ -30,6 +30,7 @@ from headstart.data import transforms
 from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
 from headstart.hardware.precision import deterministic
+from headstart.i18n import _
 from headstart.metrics.confusion import confusion_counts
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
@@ -58,9 +59,15 @@ def write_if_possible(run: Path, reporter: Reporter) -> None:
     try:
         write_gallery(run)
     except KeyboardInterrupt:
-        reporter.say(f"Interrupted. {run} is finished; its report has no images.")
+        reporter.say(_("Interrupted. {run} is finished; its report has no images.", run=run))
     except Exception as error:  # timm networks and damaged files may raise anything
-        reporter.say(f"Cannot write images for the report of {run}: {as_headstart_error(error).message}")
+        reporter.say(
+            _(
+                "Cannot write images for the report of {run}: {message}",
+                run=run,
+                message=as_headstart_error(error).message,
+            )
+        )
 
 
 def write_gallery(run: Path) -> None:
@@ -147,7 +154,7 @@ def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> SelectedImag
         cells[true, guess] = rows[np.argsort(-confidence[rows], kind="stable")][:MAX_PER_CELL]
     in_turn = confusion.round_robin({cell: rows.tolist() for cell, rows in cells.items()})
     wrong_cells = sum(true != guess for true, guess in cells)
-    limits = Counter(cell for cell, _ in islice(in_turn, max(MAX_CELL_IMAGES, wrong_cells)))
+    limits = Counter(cell for cell, _unused in islice(in_turn, max(MAX_CELL_IMAGES, wrong_cells)))
     wrong = np.flatnonzero(predicted != labels)
     true_probability = probabilities[np.arange(len(predicted)), labels]
     return SelectedImages(

@@ -28,6 +28,7 @@ from headstart.config.model_file import (
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
+from headstart.i18n import Message, _, verbatim
 from headstart.models import structure
 from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.storage.schemas.base import Schema, first_fault
@@ -117,19 +118,21 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
     try:
         state = model_weights(folder).state
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            raise _unusable(folder, "some weights are not finite")
+            raise _unusable(folder, _("some weights are not finite"))
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
         if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
-            raise _unusable(folder, f"its weights do not match {num_classes} classes and the head {head}")
+            reason = _("its weights do not match {classes} classes and the head {head}", classes=num_classes, head=head)
+            raise _unusable(folder, reason)
         network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
     except DataError as error:
         raise _unusable(folder, _first_line(error.message)) from None
     except UsageError as error:
-        raise _unusable(folder, f"its settings are invalid: {_first_line(error.message)}") from None
+        reason = _("its settings are invalid: {reason}", reason=_first_line(error.message))
+        raise _unusable(folder, reason) from None
     except RuntimeError as error:  # load_state_dict lists the keys and shapes that do not match
         mismatches = [line.strip() for line in str(error).splitlines()[1:]]
-        raise _unusable(folder, mismatches[0].rstrip(".") if mismatches else _first_line(error)) from None
+        raise _unusable(folder, _first_line(mismatches[0] if mismatches else error)) from None
     return network
 
 
@@ -137,26 +140,30 @@ def _read(path: Path, schema: type[_File]) -> _File:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _unusable(path.parent, f"{path.name} is missing") from None
+        raise _unusable(path.parent, _("{file} is missing", file=path.name)) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise _unusable(path.parent, f"{path.name} is damaged: {_first_line(error)}") from None
+        reason = _("{file} is damaged: {reason}", file=path.name, reason=_first_line(error))
+        raise _unusable(path.parent, reason) from None
     if not isinstance(content, dict):
-        raise _unusable(path.parent, f"{path.name} is not a JSON object")
+        raise _unusable(path.parent, _("{file} is not a JSON object", file=path.name))
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        raise _unusable(path.parent, f"its settings are invalid: {_first_line(first_fault(error))}") from None
+        reason = _("its settings are invalid: {reason}", reason=first_fault(error))
+        raise _unusable(path.parent, reason) from None
 
 
-def _unusable(folder: Path, reason: str) -> ModelFileError:
+def _unusable(folder: Path, reason: Message) -> ModelFileError:
     return ModelFileError(
-        f"The model in {folder} cannot be used ({reason.rstrip('.')}).", "Restore it from a backup, or train it again."
+        _("The model in {folder} cannot be used ({reason}).", folder=folder, reason=reason),
+        _("Restore it from a backup, or train it again."),
     )
 
 
-def _first_line(error: object) -> str:
+def _first_line(error: object) -> Message:
+    """Return the first line of an error's text, which may be another program's; it is not translated."""
     text = str(error).strip()
-    return text.splitlines()[0].rstrip(":.") if text else type(error).__name__
+    return verbatim(text.splitlines()[0].rstrip(":.") if text else type(error).__name__)
 
 
 def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group
 
-from headstart.cli.options import switch
+from headstart.cli.options import parameter, switch
 from headstart.config.run_config import DataConfig
 from headstart.engines.registry import engine_choices
-from headstart.text import capitalize
+from headstart.i18n import Message, _, join, translated
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = Path("runs")
-DATA_FORMS = capitalize(str(DataConfig.model_fields["source"].description))
+DATA_FORMS = join([DataConfig.model_fields["source"].description or ""])
+_ENGINES = join((_("{name}, {place}", name=name, place=place) for name, place in engine_choices().items()), "; ")
 
-Data = Annotated[str, Parameter(help=f"{DATA_FORMS}.")]
-Model = Annotated[Path, Parameter(help="Run, its model folder, or a folder of runs (the best by val).")]
-Json = Annotated[bool, switch("JSON output.")]
-EngineName = Annotated[
-    str,
-    Parameter(help=f"Where runs execute: {'; '.join(f'{name}, {place}' for name, place in engine_choices().items())}."),
-]
+Data = Annotated[str, parameter(_("{forms:cap}.", forms=DATA_FORMS))]
+Model = Annotated[Path, parameter(_("Run, its model folder, or a folder of runs (the best by val)."))]
+Json = Annotated[bool, switch(_("JSON output."))]
+EngineName = Annotated[str, parameter(_("Where runs execute: {engines}.", engines=_ENGINES))]
 Address = Annotated[
-    str, Parameter(help="ray: address of the cluster [default: a cluster on this machine].", show_default=False)
+    str, parameter(_("ray: address of the cluster [default: a cluster on this machine]."), show_default=False)
 ]
 SaveEvery = Annotated[
     str | None,
-    Parameter(help="Checkpoint interval, e.g. 1ep or 50st [default: as often as costs 1 % of the time]."),
+    parameter(_("Checkpoint interval, e.g. 1ep or 50st [default: as often as costs 1 % of the time].")),
 ]
 
 app = App(
     name="headstart",
-    help="Compare pretrained weights with training from scratch in an experiment.",
-    help_epilogue="Start with `headstart compare PHOTOS`, where PHOTOS has one folder per class, and watch it with "
-    "`headstart board`. With --debug every command prints the traceback of an error.",
+    help=translated(_("Compare pretrained weights with training from scratch in an experiment.")),
+    help_epilogue=translated(
+        _(
+            "Start with `headstart compare PHOTOS`, where PHOTOS has one folder per class, and watch it with "
+            "`headstart board`. With --debug every command prints the traceback of an error."
+        )
+    ),
     help_format="plaintext",
     version_flags=["--version"],
-    group_parameters=Group("Parameters", sort_key=0),
+    group_parameters=Group(translated(_("Parameters")), sort_key=0),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+
+
+def command(text: Message, *, sort_key: int) -> Callable[[Command], Command]:
+    """Return a decorator that makes a function a command of the application.
+
+    Args:
+        text: Help of the command.
+        sort_key: Place of the command in the help.
+    """
+    return app.command(sort_key=sort_key, help=translated(text))

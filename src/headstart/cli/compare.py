@@ -5,50 +5,53 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, app
-from headstart.cli.options import StudyFlags, switch
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, command
+from headstart.cli.options import StudyFlags, parameter, switch
 from headstart.cli.render import print_study
 from headstart.config.registry.starts import SOURCE_START, STARTS
 from headstart.config.start_spec import start_form, start_forms
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
+from headstart.i18n import _, translated
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
 
-_ARM_HELP = (
-    "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. "
-    f"START: {', '.join(start_forms())}. "
-    f"The weights of {start_form(SOURCE_START)} are trained on {STARTS[SOURCE_START].argument} first. "
-    "TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH."
+_ARM_HELP = _(
+    "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. START: {starts}. The weights of "
+    "{source} are trained on {data} first. TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH.",
+    starts=", ".join(start_forms()),
+    source=start_form(SOURCE_START),
+    data=STARTS[SOURCE_START].argument,
 )
 
 
-@app.command(sort_key=0)
+@command(
+    _("Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."),
+    sort_key=0,
+)
 def compare(
-    source: Annotated[str | None, Parameter(help=f"{DATA_FORMS} [default: digits].")] = None,
+    source: Annotated[str | None, parameter(_("{forms:cap} [default: digits].", forms=DATA_FORMS))] = None,
     *,
     arm: Annotated[
         list[str] | None,
-        Parameter(help=_ARM_HELP, negative=""),
+        parameter(_ARM_HELP, negative=""),
     ] = None,
     vary: Annotated[
         list[str] | None,
-        Parameter(help="Field and values as FIELD=a,b,c, with which the arms are crossed; repeatable.", negative=""),
+        parameter(_("Field and values as FIELD=a,b,c, with which the arms are crossed; repeatable."), negative=""),
     ] = None,
-    study: Annotated[Path | None, Parameter(help="study.toml to run, or folder of a study to resume.")] = None,
-    config: Annotated[Path | None, Parameter(help="TOML file with settings of the plan; flags override it.")] = None,
+    study: Annotated[Path | None, parameter(_("study.toml to run, or folder of a study to resume."))] = None,
+    config: Annotated[Path | None, parameter(_("TOML file with settings of the plan; flags override it."))] = None,
     preset: Annotated[
-        str | None, Parameter(help="Preset: demo, digits, quick or lab; a settings file and flags override it.")
+        str | None, parameter(_("Preset: demo, digits, quick or lab; a settings file and flags override it."))
     ] = None,
-    runs: Annotated[Path, Parameter(help="Parent of the study's folder.")] = RUNS,
+    runs: Annotated[Path, parameter(_("Parent of the study's folder."))] = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
-    dry_run: Annotated[bool, switch("Check everything and print what would be done; train nothing.")] = False,
-    require_winner: Annotated[bool, switch("Exit code 2 unless the exported model's arm is the winner.")] = False,
+    dry_run: Annotated[bool, switch(_("Check everything and print what would be done; train nothing."))] = False,
+    require_winner: Annotated[bool, switch(_("Exit code 2 unless the exported model's arm is the winner."))] = False,
     json: Json = False,
     settings: StudyFlags = None,
 ) -> None:
@@ -69,7 +72,7 @@ def compare(
 
     with ConsoleReporter() as reporter:
         if dry_run and not isinstance(target, Path):
-            print("\n".join(orchestrator.describe(target, chosen, reporter, explicit=explicit)))
+            print("\n".join(map(translated, orchestrator.describe(target, chosen, reporter, explicit=explicit))))
             return
         finished = orchestrator.compare(target, runs, chosen, reporter, explicit=explicit)
     print_study(finished.folder, finished.verdict, json)
@@ -83,5 +86,5 @@ def _parse_vary(text: str) -> tuple[str, list[str]]:
     """Parse `lr=0.1,0.01` to ("lr", ["0.1", "0.01"])."""
     name, sign, values = text.partition("=")
     if not sign or not values.strip(","):
-        raise UsageError(f"--vary {text!r} has no values.", "Write it as --vary lr=0.1,0.01.")
+        raise UsageError(_("--vary {text!r} has no values.", text=text), _("Write it as --vary lr=0.1,0.01."))
     return name.strip(), [value.strip() for value in values.split(",") if value.strip()]

@@ -13,6 +13,7 @@ from headstart.cli.app import app
 from headstart.cli.options import usage
 from headstart.config.plugins import load_plugins
 from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
+from headstart.i18n import _, translated
 from headstart.text import printable
 
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     for stream in (sys.stdout, sys.stderr):  # escape characters that the terminal's encoding lacks
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+        getattr(stream, "reconfigure", lambda **_unused: None)(errors="backslashreplace")
     try:
         require_supported_platform()
         load_plugins()
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except KeyboardInterrupt:
         _ignore_interrupts(arguments)
-        _exit_with(HeadstartError("Stopped by Ctrl-C.", "Run the command again."), 130)
+        _exit_with(HeadstartError(_("Stopped by Ctrl-C."), _("Run the command again.")), 130)
     except BrokenPipeError:  # the reader of the output closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
@@ -62,10 +63,10 @@ def _ignore_interrupts(arguments: list[str] | None) -> None:
 def _converted(error: Exception) -> HeadstartError:
     if isinstance(error, CycloptsError):
         command = " ".join(["headstart", *(error.command_chain or ())])
-        return UsageError(usage(error), f"See `{command} --help`.")
+        return UsageError(usage(error), _("See `{command} --help`.", command=command))
     return as_headstart_error(error)
 
 
 def _exit_with(error: HeadstartError, code: int) -> NoReturn:
-    print(f"{printable(error.message)}\n{printable(error.hint)}", file=sys.stderr)
+    print(*(printable(translated(text)) for text in (error.message, error.hint)), sep="\n", file=sys.stderr)
     sys.exit(code)

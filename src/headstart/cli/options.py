@@ -18,10 +18,21 @@ from pydantic_core import PydanticUndefined
 from headstart.config.one_of import OneOf
 from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, plan_fields
 from headstart.config.study_config import StudyConfig
+from headstart.i18n import Message, _, join, translated, verbatim
 from headstart.text import closest
 
-_PROTOCOL_GROUP = Group("Protocol", sort_key=0.5)
+_PROTOCOL_GROUP = Group(translated(_("Protocol")), sort_key=0.5)
 _SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
+
+
+def switch(text: Message) -> Any:
+    """Return the parameter of a flag without a value; `text` is its help."""
+    return parameter(text, negative="", show_default=False)
+
+
+def parameter(text: Message, **options: Any) -> Any:
+    """Return a parameter of the command line with its help, and with other options of `cyclopts.Parameter`."""
+    return Parameter(help=translated(text), **options)
 
 
 def _flags(name: str, fields: dict[str, tuple[Group, Any]]) -> Any:
@@ -47,21 +58,27 @@ def _protocol_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]
 def _flag(field: Any, group: Group) -> Any:
     """Return the annotation of a flag: a switch, or text, so that the plan reports all invalid values at once."""
     if field.annotation is bool:
-        return Annotated[bool, Parameter(help=field.description, group=group, negative="")]
+        return Annotated[bool, parameter(_description(field), group=group, negative="")]
     metavar = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
-    return Annotated[str, Parameter(help=_flag_help(field), group=group, metavar=metavar)]
+    return Annotated[str, parameter(_flag_help(field), group=group, metavar=metavar)]
 
 
-def _flag_help(field: Any) -> str:
+def _description(field: Any) -> Message:
+    """Return the description of a field."""
+    return join([field.description])
+
+
+def _flag_help(field: Any) -> Message:
     """Return description, choices and default of a field."""
-    text, default = str(field.description), field.default
+    text, default = _description(field), field.default
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     choices = choices or tuple(chain.from_iterable(m.names for m in field.metadata if isinstance(m, OneOf)))
     if choices:
-        text += f": {', '.join(map(str, choices))}"
+        text = _("{description}: {choices}", description=text, choices=", ".join(map(str, choices)))
     if default is PydanticUndefined or default in ((), "", None):
         return text
-    return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
+    value = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return _("{help} [default: {default}]", help=text, default=value)
 
 
 if TYPE_CHECKING:
@@ -82,23 +99,24 @@ else:
     )
 
 
-def switch(text: str) -> Any:
-    """Return the parameter of a flag without a value; `text` is its help."""
-    return Parameter(help=text, negative="", show_default=False)
-
-
-def usage(error: CycloptsError) -> str:
+def usage(error: CycloptsError) -> Message:
     """Return one sentence that says what is wrong with a command line."""
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), error.argument.name)
-        return f"{name} needs a value." if name.startswith("-") else f"{name} is missing."
+        return (
+            _("{flag} needs a value.", flag=name)
+            if name.startswith("-")
+            else _("{argument} is missing.", argument=name)
+        )
     if isinstance(error, UnusedCliTokensError):
-        return f"Unexpected argument {', '.join(map(repr, error.unused_tokens or ()))}."
+        return _("Unexpected argument {words}.", words=", ".join(map(repr, error.unused_tokens or ())))
     if isinstance(error, UnknownOptionError):
         flag = (error.token.keyword or error.token.value).partition("=")[0]
         flags = [name for argument in error.argument_collection for name in argument.names]
         by_word = {name.strip("-"): name for name in flags}
         longer = next((name for name in flags if flag.strip("-") and name.startswith(flag)), "")
         similar = longer or by_word.get(closest(flag.strip("-"), by_word, cutoff=0.7), "")
-        return f"There is no flag {flag}.{f' Did you mean {similar}?' if similar else ''}"
-    return " ".join(str(error).split())
+        if similar:
+            return _("There is no flag {flag}. Did you mean {similar}?", flag=flag, similar=similar)
+        return _("There is no flag {flag}.", flag=flag)
+    return verbatim(" ".join(str(error).split()))

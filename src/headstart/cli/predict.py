@@ -5,29 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from headstart.cli.app import Data, Json, Model, app
-from headstart.cli.options import switch
+from headstart.cli.app import Data, Json, Model, command
+from headstart.cli.options import parameter, switch
 from headstart.cli.render import as_csv, as_table, print_json
 from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _, ngettext, translated
 from headstart.storage.folders import require_model
-from headstart.text import pluralize
 
 
-@app.command(sort_key=3)
+@command(_("Classify images with a trained model."), sort_key=3)
 def predict(
     model: Model,
-    images: Annotated[list[Path], Parameter(help="Image files or folders.")],
+    images: Annotated[list[Path], parameter(_("Image files or folders."))],
     /,
     *,
     json: Json = False,
-    csv: Annotated[bool, switch("CSV output, with the probability of every class.")] = False,
+    csv: Annotated[bool, switch(_("CSV output, with the probability of every class."))] = False,
 ) -> None:
     """Classify images with a trained model."""
     if json and csv:
-        raise UsageError("--json and --csv exclude each other.", "Choose one.")
+        raise UsageError(_("--json and --csv exclude each other."), _("Choose one."))
     from headstart.data.sources import require_image_paths
 
     require_model(model)  # a wrong path is reported before the slow import of torch
@@ -45,22 +43,29 @@ def predict(
     else:
         print(as_csv(predictions, predictor.classes) if csv else as_table(predictions), end="")
     if unread := [p for p in predictions if p.error]:
-        message = f"{len(unread)} of the {pluralize(len(predictions), 'image')} could not be read."
-        raise DataError(message, "Check the rows without a class.")
+        message = ngettext(
+            "{unread} of the {count:,} image could not be read.",
+            "{unread} of the {count:,} images could not be read.",
+            len(predictions),
+            unread=len(unread),
+        )
+        raise DataError(message, _("Check the rows without a class."))
 
 
-@app.command(sort_key=4)
+@command(
+    _("Evaluate a model on labeled images: accuracy with its confidence interval, and confusion matrix."), sort_key=4
+)
 def evaluate(
     model: Model,
     data: Data,
     /,
     *,
     split: Annotated[
-        str, Parameter(help="Split: train, val, test, all; auto: the images that the model was not trained on.")
+        str, parameter(_("Split: train, val, test, all; auto: the images that the model was not trained on."))
     ] = "auto",
-    classes: Annotated[str | None, Parameter(help="Subset of the classes: a,b,c.")] = None,
-    skip_bad: Annotated[bool, switch("Leave out images that cannot be decoded.")] = False,
-    allow_outside: Annotated[bool, switch("Allow files outside the data folder in manifests and links.")] = False,
+    classes: Annotated[str | None, parameter(_("Subset of the classes: a,b,c."))] = None,
+    skip_bad: Annotated[bool, switch(_("Leave out images that cannot be decoded."))] = False,
+    allow_outside: Annotated[bool, switch(_("Allow files outside the data folder in manifests and links."))] = False,
     json: Json = False,
 ) -> None:
     """Evaluate a model on labeled images: accuracy with its confidence interval, and confusion matrix."""
@@ -78,4 +83,4 @@ def evaluate(
     if json:
         print_json(result.to_json())
     else:
-        print("\n".join(evaluation.describe_evaluation(result)))
+        print("\n".join(map(translated, evaluation.describe_evaluation(result))))

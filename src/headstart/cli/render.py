@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.analysis.wording import paragraph, splits
+from headstart.i18n import Message, _, translated, verbatim
 from headstart.storage.files import JsonData
 from headstart.text import printable
 
@@ -24,7 +25,7 @@ def as_table(predictions: Sequence[Prediction]) -> str:
     width = max(map(len, names), default=0)
     rows = []
     for name, p in zip(names, predictions, strict=True):
-        result = p.error.removeprefix(p.image).strip() or f"{100 * p.confidence:5.1f} %  {p.label}"
+        result = translated(p.error).removeprefix(p.image).strip() or f"{100 * p.confidence:5.1f} %  {p.label}"
         rows.append(f"{name:<{width}}  {printable(result)}\n")
     return "".join(rows)
 
@@ -46,12 +47,13 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
 def study_table(verdict: Verdict) -> str:
     """Format the arms of a verdict in columns: mean accuracies on the selection and evaluation split, rates, epochs."""
     selection, evaluation = splits(verdict)
-    headings = ["arm", "seeds", f"{selection} %", f"{evaluation} %", "±sd", "lr"]
-    headings += [f"epochs to {100 * verdict.target:.3g} %"] if verdict.target else []
-    rows = [headings]
+    scores = [_("{split} %", split=split) for split in (selection, evaluation)]
+    headings = [_("arm"), _("seeds"), *scores, _("±sd"), _("lr")]
+    headings += [_("epochs to {target:.3g} %", target=100 * verdict.target)] if verdict.target else []
+    rows = [list(map(translated, headings))]
     for arm in verdict.arms:
         rates = sorted({run.lr for run in arm.seeds})
-        epochs = _epochs_to_target(arm.to_target.epochs) if arm.to_target else ""
+        epochs = translated(_epochs_to_target(arm.to_target.epochs)) if arm.to_target else ""
         deviation = "" if arm.test_sd is None else f"{100 * arm.test_sd:.1f}"
         name = arm.name + (" *" if arm.name == verdict.selected else "")
         numbers = [f"{100 * arm.val:.1f}", f"{100 * arm.test:.1f}", deviation]
@@ -64,12 +66,15 @@ def study_table(verdict: Verdict) -> str:
         )
         for row in rows
     ]
-    return "\n".join([*lines, f"* best on {selection}: its model is exported"])
+    note = _("* best on {selection}: its model is exported", selection=selection)
+    return "\n".join([*lines, translated(note)])
 
 
-def _epochs_to_target(time: TimeToTarget) -> str:
+def _epochs_to_target(time: TimeToTarget) -> Message:
     """Return the median epochs to the target, or how many runs reached it if fewer than half did."""
-    return f"{time.median:g}" if time.median is not None else f"{time.reached} of {time.n}"
+    if time.median is not None:
+        return verbatim(f"{time.median:g}")
+    return _("{reached} of {total}", reached=time.reached, total=time.n)
 
 
 def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
@@ -77,11 +82,13 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), **verdict.to_json()})
         return
-    sentences = verdict.sentences
+    from headstart.analysis.sentences import verdict_messages
+
+    messages = verdict_messages(verdict)
     print(study_table(verdict), end="\n\n")
-    print("\n".join(map(printable, [*sentences.others, *sentences.notes])), end="\n\n")
-    print(f"{printable(paragraph(sentences))}\n{folder}")
-    print(f"Report: {folder / 'report.html'}")
+    print("\n".join(printable(translated(text)) for text in (*messages.others, *messages.notes)), end="\n\n")
+    print(f"{printable(translated(paragraph(messages)))}\n{folder}")
+    print(translated(_("Report: {path}", path=folder / "report.html")))
 
 
 def print_run(folder: Path, as_json: bool) -> None:
@@ -93,7 +100,8 @@ def print_run(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), **result.to_json()})
     else:
-        print("\n".join([*result_sentences(result), f"Model: {folder / 'model'}"]))
+        lines = [*result_sentences(result), _("Model: {path}", path=folder / "model")]
+        print("\n".join(map(translated, lines)))
 
 
 def print_json(value: JsonData) -> None:

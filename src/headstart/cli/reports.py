@@ -6,23 +6,22 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
-from headstart.cli.options import AblationFlags
+from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, command
+from headstart.cli.options import AblationFlags, parameter
 from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
+from headstart.i18n import _, translated
 from headstart.text import printable
 
 
-@app.command(sort_key=5)
+@command(_("Open TensorBoard on a folder of runs until Ctrl-C."), sort_key=5)
 def board(
-    folder: Annotated[Path, Parameter(help="Folder of runs.")] = RUNS,
+    folder: Annotated[Path, parameter(_("Folder of runs."))] = RUNS,
     /,
     *,
-    port: Annotated[int, Parameter(help="Port; 0 uses any free port.")] = 6006,
+    port: Annotated[int, parameter(_("Port; 0 uses any free port."))] = 6006,
 ) -> None:
     """Open TensorBoard on a folder of runs until Ctrl-C."""
     from contextlib import suppress
@@ -31,29 +30,33 @@ def board(
 
     with suppress(KeyboardInterrupt):
         for line in legend(folder):
-            print(line, file=sys.stderr)
+            print(translated(line), file=sys.stderr)
         serve(folder, port, lambda url: print(url, flush=True))
 
 
-@app.command(sort_key=5)
-def report(folder: Annotated[Path, Parameter(help="Folder of a study, of a run, or of several runs.")], /) -> None:
+@command(_("Write report.html for a study, a run, or runs that were copied into one folder."), sort_key=5)
+def report(folder: Annotated[Path, parameter(_("Folder of a study, of a run, or of several runs."))], /) -> None:
     """Write report.html for a study, a run, or runs that were copied into one folder."""
     from headstart.report.page import write_page
 
     print(write_page(folder))
 
 
-@app.command(sort_key=5)
+@command(
+    _("Report whether the training of a run or a study is healthy, or run an ablation of the network."), sort_key=5
+)
 def diagnose(
-    folder: Annotated[Path | None, Parameter(help="Folder of a run or of a study.")] = None,
+    folder: Annotated[Path | None, parameter(_("Folder of a run or of a study."))] = None,
     /,
     *,
     ablation: Annotated[
         str | None,
-        Parameter(help=f"Data for an ablation of shortcut x norm x depth, instead of a folder. {DATA_FORMS}."),
+        parameter(
+            _("Data for an ablation of shortcut x norm x depth, instead of a folder. {forms:cap}.", forms=DATA_FORMS)
+        ),
     ] = None,
-    seeds: Annotated[int, Parameter(help="ablation: seeds of each network.")] = 1,
-    runs: Annotated[Path, Parameter(help="ablation: parent of its folder.")] = RUNS,
+    seeds: Annotated[int, parameter(_("ablation: seeds of each network."))] = 1,
+    runs: Annotated[Path, parameter(_("ablation: parent of its folder."))] = RUNS,
     engine: EngineName = "auto",
     json: Json = False,
     settings: AblationFlags = None,
@@ -62,7 +65,9 @@ def diagnose(
     flags = settings or {}
     chosen = EngineChoice(engine)
     if (folder is None) == (ablation is None):
-        raise UsageError("diagnose needs either a folder or --ablation DATA.", "Try `headstart diagnose runs/NAME`.")
+        raise UsageError(
+            _("diagnose needs either a folder or --ablation DATA."), _("Try `headstart diagnose runs/NAME`.")
+        )
     if ablation is not None:
         from headstart.experiment.ablation_grid import ablation_spec
         from headstart.experiment.compare import compare
@@ -73,11 +78,11 @@ def diagnose(
         if json:
             print_json(result.to_json())
         else:
-            print("\n".join(map(printable, result.sentences)))
+            print("\n".join(printable(translated(sentence)) for sentence in result.sentences))
         return
     defaults = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
     if invalid := [*flags, *(name for name, (value, default) in defaults.items() if value != default)]:
-        raise UsageError(f"--{invalid[0].replace('_', '-')} belongs to --ablation.", "Remove the flag.")
+        raise UsageError(_("--{flag} belongs to --ablation.", flag=invalid[0].replace("_", "-")), _("Remove the flag."))
     from headstart.results import diagnosis
 
     assert folder is not None  # noqa: S101  (checked above)
@@ -85,11 +90,13 @@ def diagnose(
     if json:
         print_json([diagnosis_of_run.to_json() for diagnosis_of_run in diagnoses])
     else:
-        print("\n".join(diagnosis.describe_diagnoses(diagnoses)))
+        print("\n".join(printable(translated(line)) for line in diagnosis.describe_diagnoses(diagnoses)))
 
 
-@app.command(sort_key=6)
-def repair(folder: Annotated[Path, Parameter(help="Folder of a run or of a study.")], /) -> None:
+@command(
+    _("Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."), sort_key=6
+)
+def repair(folder: Annotated[Path, parameter(_("Folder of a run or of a study."))], /) -> None:
     """Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."""
     if (folder / "study.toml").is_file():
         from headstart.experiment import study

@@ -11,19 +11,22 @@ from tensorboard import program
 from tensorboard.program import TensorBoardServerException
 
 from headstart.errors import DataError, ResourceError, UsageError
+from headstart.i18n import Message, _
 
 # TensorBoard subsamples longer series: its default limits of 1000 points and 10 images would hide most of a run.
 SAMPLES_PER_PLUGIN = "scalars=100000,histograms=2000,images=1000"
 
 
-def legend(folder: Path) -> list[str]:
+def legend(folder: Path) -> list[Message]:
     """Return lines that explain the names of a study's extra runs in TensorBoard; empty for a folder without them."""
     if not any(next(folder.glob(pattern), None) for pattern in ("search/*", "*/search/*")):
         return []
     return [
-        "Runs named search/… are trials of one learning rate on seeds of their own; mean-… is the mean over an arm's "
-        "seeds.",
-        "To see the comparison alone, filter the runs by ^(?!.*search/).",
+        _(
+            "Runs named search/… are trials of one learning rate on seeds of their own; mean-… is the mean over an "
+            "arm's seeds."
+        ),
+        _("To see the comparison alone, filter the runs by ^(?!.*search/)."),
     ]
 
 
@@ -36,9 +39,12 @@ def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
         ResourceError: the port is in use.
     """
     if not 0 <= port <= 65535:
-        raise UsageError(f"{port} is not a port.", "Choose 1 to 65535, or 0 for any free port.")
+        raise UsageError(_("{port} is not a port.", port=port), _("Choose 1 to 65535, or 0 for any free port."))
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.", "Use the folder of your runs, e.g. `headstart board runs`.")
+        raise DataError(
+            _("There is no folder {folder}.", folder=folder),
+            _("Use the folder of your runs, e.g. `headstart board runs`."),
+        )
     board = program.TensorBoard()
     address = ["--port", str(port), "--host", "127.0.0.1"]
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
@@ -46,7 +52,8 @@ def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
         show_url(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
-            f"TensorBoard cannot use port {port} ({error.msg.strip()}).", "Choose another port with --port."
+            _("TensorBoard cannot use port {port} ({reason}).", port=port, reason=error.msg.strip()),
+            _("Choose another port with --port."),
         ) from None
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

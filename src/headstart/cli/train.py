@@ -5,29 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, app
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, command
 from headstart.cli.compare import compare
-from headstart.cli.options import PlanFlags, switch
+from headstart.cli.options import PlanFlags, parameter, switch
 from headstart.cli.render import print_run
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
 from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _
 
 
-@app.command(sort_key=1)
+@command(
+    _("Train one run, with TensorBoard curves during training and the best model as files at the end."), sort_key=1
+)
 def train(
-    source: Annotated[str | None, Parameter(help=f"{DATA_FORMS} [default: that of --config, or digits].")] = None,
-    *,
-    config: Annotated[Path | None, Parameter(help="TOML file with settings; flags override it.")] = None,
-    preset: Annotated[
-        str | None, Parameter(help="Preset: digits, quick or lab; a settings file and flags override it.")
+    source: Annotated[
+        str | None, parameter(_("{forms:cap} [default: that of --config, or digits].", forms=DATA_FORMS))
     ] = None,
-    runs: Annotated[Path, Parameter(help="Parent of the run's folder.")] = RUNS,
+    *,
+    config: Annotated[Path | None, parameter(_("TOML file with settings; flags override it."))] = None,
+    preset: Annotated[
+        str | None, parameter(_("Preset: digits, quick or lab; a settings file and flags override it."))
+    ] = None,
+    runs: Annotated[Path, parameter(_("Parent of the run's folder."))] = RUNS,
     save_every: SaveEvery = None,
-    dry_run: Annotated[bool, switch("Print the plan as TOML; train nothing.")] = False,
+    dry_run: Annotated[bool, switch(_("Print the plan as TOML; train nothing."))] = False,
     json: Json = False,
     settings: PlanFlags = None,
 ) -> None:
@@ -45,17 +48,19 @@ def train(
 
     with ConsoleReporter() as reporter:
         for name, value, origin in draft.table():
-            reporter.say(f"  {name} = {value} ({origin})")
+            reporter.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
         folder = runner.run_new(draft.plan, runs, reporter, save_every=interval)
     print_run(folder, json)
 
 
-@app.command(sort_key=2)
+@command(
+    _("Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."), sort_key=2
+)
 def resume(
-    folder: Annotated[Path, Parameter(help="Folder of a run or of a study.")],
+    folder: Annotated[Path, parameter(_("Folder of a run or of a study."))],
     /,
     *,
-    force_new: Annotated[bool, switch("New run of the same plan in a folder beside the run.")] = False,
+    force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
     save_every: SaveEvery = None,
     engine: EngineName = "auto",
     address: Address = "",
@@ -63,17 +68,22 @@ def resume(
 ) -> None:
     """Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."""
     if not folder.exists():
-        raise DataError(f"{folder} does not exist.", "Use the folder of a run or of a study.")
+        raise DataError(_("{folder} does not exist.", folder=folder), _("Use the folder of a run or of a study."))
     if (folder / "study.toml").is_file():
         flags = (("force-new", force_new), ("save-every", save_every))
         if invalid := [name for name, value in flags if value]:
-            raise UsageError(f"--{invalid[0]} belongs to a run, and {folder} is a study.", "Remove the flag.")
+            raise UsageError(
+                _("--{flag} belongs to a run, and {folder} is a study.", flag=invalid[0], folder=folder),
+                _("Remove the flag."),
+            )
         compare(study=folder, engine=engine, address=address, json=json)
         return
     if not (folder / "plan.json").exists():
-        raise DataError(f"{folder} is neither a run nor a study.", "Use the folder of a run or of a study.")
+        raise DataError(
+            _("{folder} is neither a run nor a study.", folder=folder), _("Use the folder of a run or of a study.")
+        )
     if engine != "auto" or address:
-        raise UsageError(f"--engine belongs to a study, and {folder} is a run.", "Remove the flag.")
+        raise UsageError(_("--engine belongs to a study, and {folder} is a run.", folder=folder), _("Remove the flag."))
     interval = checkpoint_interval(save_every)
     from headstart.runs import runner
 

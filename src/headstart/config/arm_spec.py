@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from headstart.config.run_config import ArmConfig
 from headstart.config.start_spec import absolute_start, inner_start, short_start, start_path, start_problem, start_row
+from headstart.i18n import _
 from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
@@ -28,12 +29,19 @@ def parse_arm(text: str) -> ArmSpec:
     if at and last in OPTIMIZERS:
         settings["optimizer"] = last
     elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        hint = suggestion(last, OPTIMIZERS) or ": use " + ", ".join(OPTIMIZERS)
-        raise ValueError(f"the arm {text!r} has no valid optimizer after @{hint}")
+        raise ValueError(
+            _("the arm {arm!r} has no valid optimizer after @{suggestion}", arm=text, suggestion=similar)
+            if (similar := suggestion(last, OPTIMIZERS))
+            else _(
+                "the arm {arm!r} has no valid optimizer after @: use {optimizers}",
+                arm=text,
+                optimizers=", ".join(OPTIMIZERS),
+            )
+        )
     else:
         rest = text.strip()
     while "+" in rest:
-        before, _, last = rest.rpartition("+")
+        before, _unused, last = rest.rpartition("+")
         if _TUNING.fullmatch(last) and "tuning" not in settings:
             settings["tuning"] = last
         elif _HEAD.fullmatch(last) and "head" not in settings:
@@ -41,11 +49,17 @@ def parse_arm(text: str) -> ArmSpec:
         elif start_row(inner_start(rest)).argument.is_path and not _exists_without_part(rest, before):
             break  # part of a path
         else:
-            hint = suggestion(last, ("full", "frozen", "lp-ft", "linear"))
-            raise ValueError(f"the arm {text!r} has a part {last!r} that is neither a tuning nor a head{hint}")
+            raise ValueError(
+                _(
+                    "the arm {arm!r} has a part {part!r} that is neither a tuning nor a head{suggestion}",
+                    arm=text,
+                    part=last,
+                    suggestion=suggestion(last, ("full", "frozen", "lp-ft", "linear")),
+                )
+            )
         rest = before
     if not rest:
-        raise ValueError(f"the arm {text!r} has no start")
+        raise ValueError(_("the arm {arm!r} has no start", arm=text))
     if fault := start_problem(rest):
         raise ValueError(fault)
     return ArmSpec(start=rest, label=short_start(rest), **settings)

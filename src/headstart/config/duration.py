@@ -13,6 +13,8 @@ from typing import Literal
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from headstart.i18n import _
+
 Unit = Literal["ep", "st", "%"]
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|st|%)")
 
@@ -37,13 +39,17 @@ class Duration:
         match = _PATTERN.fullmatch(str(text).strip())
         if match is None:
             raise ValueError(
-                f"{text!r} is not a duration: write 10ep (epochs), 500st (steps), or 20% for a share of another length"
+                _(
+                    "{text!r} is not a duration: write 10ep (epochs), 500st (steps), or 20% for a share of another "
+                    "length",
+                    text=text,
+                )
             )
         value, unit = float(match[1]), match[2]
         if unit == "st" and value != int(value):
-            raise ValueError(f"{text!r} is not a whole number of steps")
+            raise ValueError(_("{text!r} is not a whole number of steps", text=text))
         if unit == "%" and value > 100:
-            raise ValueError(f"{text!r} is more than 100%, the whole")
+            raise ValueError(_("{text!r} is more than 100%, the whole", text=text))
         return cls(value, unit)  # type: ignore[arg-type]
 
     def steps(self, steps_per_epoch: int, whole: int | None = None) -> int:
@@ -82,5 +88,5 @@ def parse_seconds(text: str) -> float:
     match = _CLOCK.fullmatch(text.strip())
     total = sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True)) if match else 0
     if total <= 0:
-        raise ValueError(f"{text!r} is not a time: write 90s, 20m, 2h or 1h30m")
+        raise ValueError(_("{text!r} is not a time: write 90s, 20m, 2h or 1h30m", text=text))
     return total

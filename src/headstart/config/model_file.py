@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from headstart.config.run_config import NetworkConfig
+from headstart.i18n import _
 from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.base import Schema
 
@@ -18,26 +19,26 @@ Triple = tuple[float, float, float]
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
-        raise ValueError("is not a list of unique names")
+        raise ValueError(_("is not a list of unique names"))
     return names
 
 
 def _three_values(values: object) -> object:
     """Check the number of channels before their values, so that the message names it."""
     if not isinstance(values, list | tuple) or len(values) != 3:
-        raise ValueError(f"{values!r} is not a list of three values")
+        raise ValueError(_("{values} is not a list of three values", values=repr(values)))
     return values
 
 
 def _positive(values: Triple) -> Triple:
     if min(values) <= 0:
-        raise ValueError(f"{list(values)} is not a valid std of three channels")
+        raise ValueError(_("{values} is not a valid std of three channels", values=str(list(values))))
     return values
 
 
 def _side(value: object) -> object:
     if not isinstance(value, int) or not 1 <= value <= MAX_SIDE_PX:
-        raise ValueError(f"{value!r} px is not a valid image side")
+        raise ValueError(_("{value} px is not a valid image side", value=repr(value)))
     return value
 
 

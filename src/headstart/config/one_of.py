@@ -9,7 +9,10 @@ from typing import Generic, TypeVar
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from headstart.i18n import Message
+
 UNKNOWN_NAME = "literal_error"  # pydantic's type of the error for a value that is not among the choices
+NOT_ACCEPTED = "row_not_accepted"
 R = TypeVar("R")
 
 
@@ -25,7 +28,7 @@ class OneOf(Generic[R]):
 
     registry: Mapping[str, R]
     accepts: Callable[[R], bool] = lambda row: True
-    rejection: str = ""
+    rejection: Message | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,12 +43,13 @@ class OneOf(Generic[R]):
         """Return the value.
 
         Raises:
-            PydanticCustomError: It is not a name in the registry (type `UNKNOWN_NAME`), or its row is not accepted.
+            PydanticCustomError: It is not a name in the registry (`UNKNOWN_NAME`), or its row is not accepted
+                (`NOT_ACCEPTED`).
         """
         if value not in self.registry:
             names = ", ".join(f"'{name}'" for name in self.names)
             raise PydanticCustomError(UNKNOWN_NAME, "Input should be one of {names}", {"names": names})
         if not self.accepts(self.registry[value]):
             context = {"rejection": self.rejection, "names": ", ".join(self.names)}
-            raise PydanticCustomError("row_not_accepted", "{rejection}: choose one of {names}", context)
+            raise PydanticCustomError(NOT_ACCEPTED, "{rejection}: choose one of {names}", context)
         return value

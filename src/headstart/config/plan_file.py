@@ -8,6 +8,7 @@ from pydantic import Field
 
 from headstart.config.plugins import VARIABLE
 from headstart.config.run_config import RunConfig
+from headstart.i18n import _
 from headstart.storage.files import write_json
 from headstart.storage.schemas.base import VersionedSchema
 from headstart.storage.schemas.study import RunRole
@@ -34,5 +35,9 @@ def write_plan_file(folder: Path, content: PlanFile) -> None:
 
 def read_plan_file(folder: Path) -> PlanFile:
     """Read plan.json in a run folder. Raises DataError if it is missing, damaged, or of another schema version."""
-    hint = f"Restore {PLAN_FILE} from a copy, or name the plugin that it needs in {VARIABLE}."
+    hint = _(
+        "Restore {plan_file} from a copy, or name the plugin that it needs in {variable}.",
+        plan_file=PLAN_FILE,
+        variable=VARIABLE,
+    )
     return PlanFile.read(folder / PLAN_FILE, hint)

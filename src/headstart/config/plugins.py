@@ -6,6 +6,7 @@ import importlib
 import os
 
 from headstart.errors import UsageError
+from headstart.i18n import _
 
 VARIABLE = "HEADSTART_PLUGINS"
 
@@ -23,6 +24,12 @@ def load_plugins() -> None:
             importlib.import_module(name)
         except Exception as error:  # any statement of the module may fail
             raise UsageError(
-                f"The plugin {name} in {VARIABLE} cannot be imported ({type(error).__name__}: {error}).",
-                "Install the module or put its folder on PYTHONPATH, or remove it from the variable.",
+                _(
+                    "The plugin {name} in {variable} cannot be imported ({kind}: {error}).",
+                    name=name,
+                    variable=VARIABLE,
+                    kind=type(error).__name__,
+                    error=error,
+                ),
+                _("Install the module or put its folder on PYTHONPATH, or remove it from the variable."),
             ) from error

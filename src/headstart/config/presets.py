@@ -10,7 +10,8 @@ from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.start_spec import inner_start, start_row
 from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
-from headstart.text import suggestion
+from headstart.i18n import _
+from headstart.text import end_sentence, suggestion
 
 # Value of a field of the configuration, as given: text, a number, or a value of Python.
 Setting: TypeAlias = "TomlValue | Duration | tuple[Setting, ...] | None"
@@ -43,7 +44,9 @@ def preset_settings(name: str) -> dict[str, Setting]:
     """Return the settings of a preset. Raises UsageError for an unknown name."""
     if name not in PRESETS:
         raise UsageError(
-            f"There is no preset {name!r}{suggestion(name, list(PRESETS)) or '.'}",
-            f"Choose one of {', '.join(PRESETS)}.",
+            end_sentence(
+                _("There is no preset {name!r}{suggestion}", name=name, suggestion=suggestion(name, list(PRESETS)))
+            ),
+            _("Choose one of {presets}.", presets=", ".join(PRESETS)),
         )
     return PRESETS[name]

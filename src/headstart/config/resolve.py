@@ -17,21 +17,28 @@ from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.config.toml import read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import UsageError
-from headstart.text import suggestion
+from headstart.i18n import Message, _, join
+from headstart.text import end_sentence, message_of, suggestion
+
+_DEFAULT = _("default")
 
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """A draft plan and the origin of each value: `default`, `preset NAME`, `file PATH` or `flag`."""
+    """A draft plan and the origin of each value: `default`, `preset NAME`, `file PATH` or `flag`.
+
+    `explicit` are the fields that the file or the flags set.
+    """
 
     plan: RunConfig
-    origins: dict[str, str]
+    origins: dict[str, Message]
+    explicit: frozenset[str]
 
-    def table(self) -> list[tuple[str, str, str]]:
+    def table(self) -> list[tuple[str, str, Message]]:
         """Return rows (field, value, origin) of the values that are not defaults."""
         rows = []
-        for name, (section, _) in plan_fields().items():
-            if self.origins[name] != "default":
+        for name, (section, _unused) in plan_fields().items():
+            if self.origins[name] is not _DEFAULT:
                 rows.append((name, str(getattr(getattr(self.plan, section), name)), self.origins[name]))
         return rows
 
@@ -56,17 +63,22 @@ def resolve_settings(
     from_file = _read_file(file) if file is not None else {}
     given = {**from_file, **flags}
     source = str(given.get("source", "digits"))
-    layers = [("preset digits", digits_preset(given))] if source.partition(":")[0] == "digits" else []
-    layers += [(f"preset {preset}", preset_settings(preset))] if preset is not None else []
-    layers += [(f"file {file}", from_file), ("flag", flags)]
+    is_digits = source.partition(":")[0] == "digits"
+    layers = [(_("preset {name}", name="digits"), digits_preset(given))] if is_digits else []
+    layers += [(_("preset {name}", name=preset), preset_settings(preset))] if preset is not None else []
+    layers += [(_("file {path}", path=file), from_file), (_("flag"), flags)]
 
-    origins = dict.fromkeys(valid, "default")
+    origins = dict.fromkeys(valid, _DEFAULT)
     values: dict[str, Setting] = {}
     for origin, layer in layers:
         for name, value in layer.items():
             values[name] = value
             origins[name] = origin
-    unknown = [f"{name!r} is not a setting{suggestion(name, list(valid))}" for name in values if name not in valid]
+    unknown = [
+        _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, valid))
+        for name in values
+        if name not in valid
+    ]
     nested: dict[str, dict[str, Setting]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         if name in valid:
@@ -77,12 +89,12 @@ def resolve_settings(
         raise _usage_error(unknown + [describe_error(e, valid) for e in error.errors()]) from None
     if unknown:
         raise _usage_error(unknown)
-    return ResolvedSettings(plan, origins)
+    return ResolvedSettings(plan, origins, frozenset(given))
 
 
 def _read_file(path: Path) -> dict[str, Setting]:
     """Return the fields in a TOML file, which are at its top level or under the plan's section names."""
-    content = read_toml(path, "settings file", UsageError)
+    content = read_toml(path, _("settings file"), UsageError)
     flat: dict[str, Setting] = {}
     for key, value in content.items():
         if key == "facts":  # a plan written by an earlier run: its facts are determined again
@@ -94,22 +106,19 @@ def _read_file(path: Path) -> dict[str, Setting]:
     return flat
 
 
-def _usage_error(faults: list[str]) -> UsageError:
-    message = "; ".join(faults).rstrip(".")
-    return UsageError(
-        message if message.endswith("?") else f"{message}.", "See `headstart train --help` for settings and values."
-    )
+def _usage_error(faults: list[Message]) -> UsageError:
+    return UsageError(end_sentence(join(faults, "; ")), _("See `headstart train --help` for settings and values."))
 
 
 def checkpoint_interval(save_every: str | None) -> Duration | None:
     """Parse the interval between checkpoints. Raises UsageError when it is not a duration above 0."""
     if save_every is None:
         return None
-    hint = "Write for example 1ep or 50st."
+    hint = _("Write for example 1ep or 50st.")
     try:
         interval = Duration.parse(save_every)
     except ValueError as error:
-        raise UsageError(f"save-every = {error}.", hint) from None
+        raise UsageError(_("save-every = {fault}.", fault=message_of(error)), hint) from None
     if interval.value <= 0:
-        raise UsageError(f"save-every = {save_every!r} must be above 0.", hint)
+        raise UsageError(_("save-every = {save_every!r} must be above 0.", save_every=save_every), hint)
     return interval

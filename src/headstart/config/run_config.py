@@ -20,6 +20,7 @@ from headstart.config.one_of import OneOf
 from headstart.config.presets import Setting
 from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
+from headstart.i18n import _
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
 from headstart.optim.registry import (
     DEFAULT_OPTIMIZER,
@@ -52,26 +53,26 @@ class ConfigSection(BaseModel):
 class DataConfig(ConfigSection):
     """The data set and its subset."""
 
-    source: str = Field("digits", description="folder of class folders, manifest, or built-in: digits, digits:0-5")
+    source: str = Field("digits", description=_("folder of class folders, manifest, or built-in: digits, digits:0-5"))
     classes: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
-        (), description="subset of the classes: a,b,c"
+        (), description=_("subset of the classes: a,b,c")
     )
-    skip_bad: bool = Field(False, description="list images that cannot be decoded and leave them out")
-    allow_outside: bool = Field(False, description="allow files outside the data folder in manifests and links")
+    skip_bad: bool = Field(False, description=_("list images that cannot be decoded and leave them out"))
+    allow_outside: bool = Field(False, description=_("allow files outside the data folder in manifests and links"))
     fraction: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the training images, equal in all classes; smaller shares are subsets of larger ones",
+        description=_("share of the training images, equal in all classes; smaller shares are subsets of larger ones"),
     )
     evaluate_on_val: bool = Field(
-        False, description="without a test split: evaluate on the declared val split, and select on a part of train"
+        False, description=_("without a test split: evaluate on the declared val split, and select on a part of train")
     )
     cache_resolution: float = Field(
         1.5,
         ge=1,
         le=8,
-        description="cache resolution: shorter side of the decoded images, as a factor of the image size",
+        description=_("cache resolution: shorter side of the decoded images, as a factor of the image size"),
     )
 
 
@@ -80,12 +81,12 @@ class NetworkConfig(ConfigSection):
 
     network: str = Field(
         "auto",
-        description="architecture: resnet18, resnet34, resnet50 or timm:NAME; auto: that of the start, or resnet18",
+        description=_("architecture: resnet18, resnet34, resnet50 or timm:NAME; auto: that of the start, or resnet18"),
     )
-    shortcut: Switch = Field("on", description="residual shortcuts")
-    norm: Literal["batch", "none"] = Field("batch", description="normalization layers")
+    shortcut: Switch = Field("on", description=_("residual shortcuts"))
+    norm: Literal["batch", "none"] = Field("batch", description=_("normalization layers"))
     stem: Literal["imagenet", "small"] = Field(
-        "imagenet", description="first layer: 7x7 stride 2 and pooling, or 3x3 stride 1 for small images"
+        "imagenet", description=_("first layer: 7x7 stride 2 and pooling, or 3x3 stride 1 for small images")
     )
 
 
@@ -94,72 +95,84 @@ class ArmConfig(ConfigSection):
 
     start: str = Field(
         DEFAULT_START,
-        description=f"initial weights: {describe_forms()}",
+        description=_("initial weights: {forms}", forms=describe_forms()),
     )
     tuning: str = Field(
         "full",
         pattern=r"^(full|frozen|lp-ft|stages:\d+)$",
-        description="fine-tuning mode: full, frozen (linear probe), lp-ft (head first, then all) or stages:N (partial)",
+        description=_(
+            "fine-tuning mode: full, frozen (linear probe), lp-ft (head first, then all) or stages:N (partial)"
+        ),
     )
-    head: str = Field("linear", pattern=r"^(linear|mlp:\d+)$", description="head: linear or mlp:WIDTH")
+    head: str = Field("linear", pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
 
 
 class RecipeConfig(ConfigSection):
     """The training recipe."""
 
-    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description="optimizer")
-    lr: float = Field(gt=0, description=f"peak learning rate of the schedule (default: {optimizer_defaults('lr')})")
-    momentum: float = Field(0.9, ge=0, lt=1, description=f"momentum of {optimizers_with('momentum')}")
-    nesterov: bool = Field(False, description=f"Nesterov momentum ({optimizers_with('nesterov')})")
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description=_("optimizer"))
+    lr: float = Field(
+        gt=0,
+        description=_("peak learning rate of the schedule (default: {defaults})", defaults=optimizer_defaults("lr")),
+    )
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description=_("momentum of {optimizers}", optimizers=optimizers_with("momentum"))
+    )
+    nesterov: bool = Field(
+        False, description=_("Nesterov momentum ({optimizers})", optimizers=optimizers_with("nesterov"))
+    )
     weight_decay: float = Field(
         ge=0,
-        description=f"weight decay, except on norms and biases (default: {optimizer_defaults('weight_decay')})",
+        description=_(
+            "weight decay, except on norms and biases (default: {defaults})",
+            defaults=optimizer_defaults("weight_decay"),
+        ),
     )
-    backbone_lr: float = Field(1.0, ge=0, le=1, description="factor on the learning rate of the pretrained backbone")
-    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description="learning-rate schedule")
-    warmup: Duration = Field(Duration(0, "ep"), description="linear warm-up, e.g. 1ep, 100st, 5%")
+    backbone_lr: float = Field(1.0, ge=0, le=1, description=_("factor on the learning rate of the pretrained backbone"))
+    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description=_("learning-rate schedule"))
+    warmup: Duration = Field(Duration(0, "ep"), description=_("linear warm-up, e.g. 1ep, 100st, 5%"))
     step_every: Duration = Field(
-        Duration(30, "%"), description="step schedule: interval between multiplications by gamma"
+        Duration(30, "%"), description=_("step schedule: interval between multiplications by gamma")
     )
     milestones: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
         (Duration(50, "%"), Duration(75, "%")),
-        description="multistep schedule: positions of the multiplications by gamma",
+        description=_("multistep schedule: positions of the multiplications by gamma"),
     )
     plateau_epochs: int = Field(
-        3, ge=0, description="plateau schedule: epochs without a lower val loss before a multiplication by gamma"
+        3, ge=0, description=_("plateau schedule: epochs without a lower val loss before a multiplication by gamma")
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="factor of the step, multistep and plateau schedules")
-    epochs: Duration = Field(Duration(10, "ep"), description="training length, e.g. 10ep or 500st")
-    head_epochs: Duration = Field(Duration(30, "%"), description="lp-ft: share of the training for the head alone")
-    batch_size: int = Field(32, ge=2, description="images per step")
-    image_size: int = Field(128, ge=8, le=2048, description="side of the network input in px")
+    gamma: float = Field(0.1, gt=0, le=1, description=_("factor of the step, multistep and plateau schedules"))
+    epochs: Duration = Field(Duration(10, "ep"), description=_("training length, e.g. 10ep or 500st"))
+    head_epochs: Duration = Field(Duration(30, "%"), description=_("lp-ft: share of the training for the head alone"))
+    batch_size: int = Field(32, ge=2, description=_("images per step"))
+    image_size: int = Field(128, ge=8, le=2048, description=_("side of the network input in px"))
     crop: float = Field(
         0.08,
         gt=0,
         le=1,
-        description="smallest area of a random resized crop, as a share of the image; 1 keeps the whole image",
+        description=_("smallest area of a random resized crop, as a share of the image; 1 keeps the whole image"),
     )
     flip: Literal["auto", "on", "off"] = Field(
-        "auto", description="random horizontal flip; auto: on, unless left and right differ in the data"
+        "auto", description=_("random horizontal flip; auto: on, unless left and right differ in the data")
     )
     jitter: float = Field(
-        0.0, ge=0, le=1, description="strength of random changes of brightness, contrast and saturation"
+        0.0, ge=0, le=1, description=_("strength of random changes of brightness, contrast and saturation")
     )
-    mixup: float = Field(0.0, ge=0, le=10, description="alpha of mixup; 0 turns it off")
-    cutmix: float = Field(0.0, ge=0, le=10, description="alpha of CutMix; 0 turns it off")
+    mixup: float = Field(0.0, ge=0, le=10, description=_("alpha of mixup; 0 turns it off"))
+    cutmix: float = Field(0.0, ge=0, le=10, description=_("alpha of CutMix; 0 turns it off"))
     augmented_views: int = Field(
-        4, ge=1, le=1000, description="frozen backbone: number of augmented views of each image"
+        4, ge=1, le=1000, description=_("frozen backbone: number of augmented views of each image")
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description=_("label smoothing"))
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="class weights of the loss; balanced: inverse class frequency"
+        "none", description=_("class weights of the loss; balanced: inverse class frequency")
     )
-    clip: float = Field(0.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 turns it off")
+    clip: float = Field(0.0, ge=0, description=_("largest gradient norm; 0 turns clipping off"))
+    ema: float = Field(0.0, ge=0, lt=1, description=_("decay of the moving average of the weights; 0 turns it off"))
     select: Annotated[
-        str, OneOf(METRICS, selects_epochs, "the best epoch needs a metric that the confusion counts determine")
-    ] = Field(DEFAULT_METRIC, description="metric on val that selects the best epoch")
-    patience: int = Field(0, ge=0, description="early stopping: epochs without improvement on val; 0 turns it off")
+        str, OneOf(METRICS, selects_epochs, _("the best epoch needs a metric that the confusion counts determine"))
+    ] = Field(DEFAULT_METRIC, description=_("metric on val that selects the best epoch"))
+    patience: int = Field(0, ge=0, description=_("early stopping: epochs without improvement on val; 0 turns it off"))
 
     @model_validator(mode="before")
     @classmethod
@@ -173,13 +186,15 @@ class RecipeConfig(ConfigSection):
     def _check(self) -> RecipeConfig:
         for name in ("epochs", "head_epochs", "step_every"):
             if getattr(self, name).value <= 0:
-                raise ValueError(f"{name} must be above 0")
+                raise ValueError(_("{name} must be above 0", name=name))
         if self.epochs.unit == "%":
-            raise ValueError("epochs must be a duration such as 10ep or 500st, not a share")
+            raise ValueError(_("epochs must be a duration such as 10ep or 500st, not a share"))
         if self.mixup and self.cutmix:
-            raise ValueError("mixup and cutmix cannot be combined")
+            raise ValueError(_("mixup and cutmix cannot be combined"))
         if self.nesterov and ("nesterov" not in OPTIMIZERS[self.optimizer].options or self.momentum == 0):
-            raise ValueError(f"nesterov needs the optimizer {optimizers_with('nesterov')} with momentum")
+            raise ValueError(
+                _("nesterov needs the optimizer {optimizers} with momentum", optimizers=optimizers_with("nesterov"))
+            )
         return self
 
 
@@ -187,11 +202,13 @@ class MachineConfig(ConfigSection):
     """The machine. `auto` and 0 are resolved by measurement before the plan is hashed."""
 
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="device: cpu, cuda, cuda:N, mps, or auto"
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description=_("device: cpu, cuda, cuda:N, mps, or auto")
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision; auto: the faster one, measured")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description=_("precision; auto: the faster one, measured")
+    )
     threads: int = Field(
-        0, ge=0, le=1024, description="number of compute threads; 0: all cores that this process may use"
+        0, ge=0, le=1024, description=_("number of compute threads; 0: all cores that this process may use")
     )
 
 
@@ -199,13 +216,13 @@ class SeedConfig(ConfigSection):
     """Seeds, from which all random numbers are derived."""
 
     seed: int = Field(
-        0, ge=0, lt=2**31, description="seed of the train/val split, head initialization, order and augmentation"
+        0, ge=0, lt=2**31, description=_("seed of the train/val split, head initialization, order and augmentation")
     )
     test_seed: int = Field(
         0,
         ge=0,
         lt=2**31,
-        description="seed of the test split, of data fractions and of the augmented views of a frozen backbone",
+        description=_("seed of the test split, of data fractions and of the augmented views of a frozen backbone"),
     )
 
 

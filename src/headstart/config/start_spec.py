@@ -16,7 +16,8 @@ from headstart.config.registry.starts import (
 )
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
-from headstart.text import capitalize, suggestion
+from headstart.i18n import Message, _
+from headstart.text import end_sentence, suggestion
 
 # The row of a kind that is not registered here: reports may show the runs of another process.
 _UNREGISTERED = StartSpec("", Argument.NAME)
@@ -24,7 +25,7 @@ _UNREGISTERED = StartSpec("", Argument.NAME)
 
 def split_start(start: str) -> tuple[str, str]:
     """Return the kind of a start and its argument, "" if it has none."""
-    kind, _, argument = start.partition(":")
+    kind, _unused, argument = start.partition(":")
     return kind, argument
 
 
@@ -78,22 +79,26 @@ def run_start(folder: Path | str) -> str:
     return f"{RUN_START}:{folder}"
 
 
-def start_problem(name: str) -> str:
-    """Return what is wrong with the name of a start, with the most similar valid name; "" for a valid name."""
+def start_problem(name: str) -> Message | None:
+    """Return what is wrong with the name of a start, with the most similar valid name; None for a valid name."""
     kind, colon, argument = name.partition(":")
-    noun, invalid, choices = "start", name, start_forms(in_study=False)
     if spec := STARTS.get(kind):
         if spec.argument is Argument.START and argument:
             return start_problem(argument)
         if not colon and spec.argument in (Argument.NONE, Argument.SCHEME):
-            return ""
+            return None
         if colon and spec.argument is Argument.SCHEME:
-            if argument in SCHEMES:
-                return ""
-            noun, invalid, choices = "initialization", argument, tuple(SCHEMES)
-        elif argument and spec.argument is not Argument.NONE:
-            return ""
-    return f"there is no {noun} {invalid!r}{suggestion(invalid, choices)}"
+            similar = suggestion(argument, SCHEMES)
+            text = _("there is no initialization {name!r}{suggestion}", name=argument, suggestion=similar)
+            return None if argument in SCHEMES else text
+        if argument and spec.argument is not Argument.NONE:
+            return None
+    return no_start(name, suggestion(name, start_forms(in_study=False)))
+
+
+def no_start(name: str, similar: str = "") -> Message:
+    """Return that there is no such start; `similar` suggests another one."""
+    return _("there is no start {name!r}{suggestion}", name=name, suggestion=similar)
 
 
 def require_start(name: str, *, in_study: bool = False) -> None:
@@ -111,7 +116,7 @@ def require_start(name: str, *, in_study: bool = False) -> None:
     if fault := start_problem(name):
         raise unknown_start_error(fault)
     if spec.needs_training and not in_study:
-        raise unknown_start_error(f"there is no start {name!r}")
+        raise unknown_start_error(no_start(name))
     argument = split_start(name)[1]
     if spec.argument is Argument.START:
         require_start(argument)
@@ -128,22 +133,24 @@ def require_weights_file(path: str) -> None:
 def require_run_folder(path: str) -> None:
     """Raise DataError if there is no folder at `path`."""
     if not Path(path).expanduser().is_dir():
-        raise DataError(f"There is no folder {path}.", "Use the folder of a finished run.")
+        raise DataError(_("There is no folder {path}.", path=path), _("Use the folder of a finished run."))
 
 
-def unknown_start_error(fault: str) -> UsageError:
+def unknown_start_error(fault: Message) -> UsageError:
     """Return the error of an invalid start; `fault` says what is wrong with it."""
     forms = start_forms(in_study=False)
     trained = ", ".join(form for form in start_forms() if form not in forms)
     return UsageError(
-        f"{capitalize(fault)}{'' if fault.endswith('?') else '.'}",
-        f"Use one of {', '.join(forms)}; in a comparison also {trained}.",
+        end_sentence(_("{fault:cap}", fault=fault)),
+        _("Use one of {forms}; in a comparison also {trained}.", forms=", ".join(forms), trained=trained),
     )
 
 
 def unreadable_weights_error(path: Path, reason: str) -> DataError:
     """Return the error of a weights file that cannot be opened."""
-    return DataError(f"{path} cannot be opened ({reason}).", "Use an existing weights file.")
+    return DataError(
+        _("{path} cannot be opened ({reason}).", path=path, reason=reason), _("Use an existing weights file.")
+    )
 
 
 _BUILTIN = re.compile(r"digits(?::.*)?")

@@ -28,24 +28,30 @@ from headstart.config.run_config import (
     with_absolute_paths,
 )
 from headstart.config.start_spec import start_row
+from headstart.i18n import Message, _, join
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, describe_metrics, is_study_metric
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.text import suggestion
+from headstart.text import message_of, suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 OPTIMIZER_FIELDS = ("lr", "weight_decay")  # fields with a default per optimizer
 _NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
-_FIXED_HINTS = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
+_FLAGS_INSTEAD = {"epochs": "--budgets", "fraction": "--fractions"}
 
 
 def _parse_margin(value: Setting) -> str:
     """Check and normalize a width in percentage points; `1pt` is 0.01 of accuracy."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
-        raise ValueError(f"{value!r} is not a width in percentage points: write 1pt or 0.5pt")
+        raise ValueError(_("{value} is not a width in percentage points: write 1pt or 0.5pt", value=repr(value)))
     if float(match[1]) >= 100:
-        raise ValueError(f"{value!r} is wider than any difference of accuracies: write less than 100pt, such as 1pt")
+        raise ValueError(
+            _(
+                "{value} is wider than any difference of accuracies: write less than 100pt, such as 1pt",
+                value=repr(value),
+            )
+        )
     return f"{float(match[1]):g}pt"
 
 
@@ -59,60 +65,69 @@ def _check_time(value: Setting) -> str:
 class StudyConfig(ConfigSection):
     """The arms and rules of a study."""
 
-    arms: tuple[str, ...] = Field(description="arms as START[+TUNING][+HEAD][@OPTIMIZER]")
+    arms: tuple[str, ...] = Field(description=_("arms as START[+TUNING][+HEAD][@OPTIMIZER]"))
     vary: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="values by field of the plan, with which the arms are crossed"
+        default_factory=dict, description=_("values by field of the plan, with which the arms are crossed")
     )
-    seeds: int = Field(5, ge=1, le=1000, description="number of paired seeds per arm")
+    seeds: int = Field(5, ge=1, le=1000, description=_("number of paired seeds per arm"))
     interim: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
         (),
-        description="interim analyses on the test images, as numbers of seeds, e.g. 3,5,8 with --seeds 8: a clear "
-        "difference in the primary contrast (O'Brien-Fleming bounds) ends the study early",
+        description=_(
+            "interim analyses on the test images, as numbers of seeds, e.g. 3,5,8 with --seeds 8: a clear "
+            "difference in the primary contrast (O'Brien-Fleming bounds) ends the study early"
+        ),
     )
     budgets: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
         (),
-        description="training lengths to report, e.g. 3ep,10ep, as separate runs, each searched [default: epochs]",
+        description=_("training lengths to report, e.g. 3ep,10ep, as separate runs, each searched [default: epochs]"),
     )
     fractions: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
-        (1.0,), description="shares of the training images to report, e.g. 0.1,0.25,0.5,1"
+        (1.0,), description=_("shares of the training images to report, e.g. 0.1,0.25,0.5,1")
     )
     metric: Annotated[
-        str, OneOf(METRICS, is_study_metric, "a study needs a mean over images that the confusion counts determine")
-    ] = Field(DEFAULT_METRIC, description=f"metric by which arms are compared; {describe_metrics(is_study_metric)}")
+        str, OneOf(METRICS, is_study_metric, _("a study needs a mean over images that the confusion counts determine"))
+    ] = Field(
+        DEFAULT_METRIC,
+        description=_("metric by which arms are compared; {metrics}", metrics=describe_metrics(is_study_metric)),
+    )
     target: float = Field(
-        0.75, ge=0, lt=1, description="validation accuracy (0 to 1) used for time-to-target; 0 turns it off"
+        0.75, ge=0, lt=1, description=_("validation accuracy (0 to 1) used for time-to-target; 0 turns it off")
     )
     margin: Annotated[str, BeforeValidator(_parse_margin)] = Field(
-        "1pt", description="equivalence margin in percentage points: smaller differences count as equal"
+        "1pt", description=_("equivalence margin in percentage points: smaller differences count as equal")
     )
     primary: str = Field(
-        "", description="primary contrast: A vs B [default: the first arm that is not scratch vs scratch]"
+        "", description=_("primary contrast: A vs B [default: the first arm that is not scratch vs scratch]")
     )
     search: Literal["shared", "per-seed", "off"] = Field(
         "shared",
-        description="learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: no search, "
-        "the rate is --lr (the default when --lr is given)",
+        description=_(
+            "learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: no search, "
+            "the rate is --lr (the default when --lr is given)"
+        ),
     )
     grid: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
-        DEFAULT_LR_GRID, description="learning rates to search"
+        DEFAULT_LR_GRID, description=_("learning rates to search")
     )
-    search_seeds: int = Field(2, ge=1, le=100, description="number of seeds of the search, used for nothing else")
+    search_seeds: int = Field(2, ge=1, le=100, description=_("number of seeds of the search, used for nothing else"))
     survivors: int = Field(
         2,
         ge=1,
         le=100,
-        description="learning rates per arm that survive the first rung of the search (successive halving)",
+        description=_("learning rates per arm that survive the first rung of the search (successive halving)"),
     )
     fixed_fields: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
-        (), description="fields of the plan that keep their value with every optimizer, because the user set them"
+        (), description=_("fields of the plan that keep their value with every optimizer, because the user set them")
     )
     source_epochs: Duration | None = Field(
-        None, description="training length of source: starts [default: the last budget]"
+        None, description=_("training length of source: starts [default: the last budget]")
     )
 
     time_budget: Annotated[str, BeforeValidator(_check_time)] = Field(
         "",
-        description="time budget, e.g. 20m or 2h: sets seeds (3 to 10), and epochs (at least 2) if 3 seeds take longer",
+        description=_(
+            "time budget, e.g. 20m or 2h: sets seeds (3 to 10), and epochs (at least 2) if 3 seeds take longer"
+        ),
     )
 
     @field_validator("arms")
@@ -125,45 +140,53 @@ class StudyConfig(ConfigSection):
     @classmethod
     def _sort(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if not values or min(values) <= 0:
-            raise ValueError("needs numbers above 0")
+            raise ValueError(_("needs numbers above 0"))
         return tuple(sorted(set(values)))
 
     @model_validator(mode="after")
     def _check(self) -> StudyConfig:
         if max(self.fractions) > 1:
-            raise ValueError("fractions must not be above 1")
+            raise ValueError(_("fractions must not be above 1"))
         for budget in self.budgets:
             if budget.unit == "%" or budget.value <= 0:
-                raise ValueError(f"budgets must be durations such as 10ep or 500st, not {budget}")
+                raise ValueError(_("budgets must be durations such as 10ep or 500st, not {budget}", budget=str(budget)))
         if len(set(self.budgets)) < len(self.budgets):
-            raise ValueError("budgets contains a length twice")
+            raise ValueError(_("budgets contains a length twice"))
         if self.interim and self.search == "per-seed":
             raise ValueError(
-                "interim has no use with search = per-seed, which trains every seed before the first analysis; "
-                "use search = shared"
+                _(
+                    "interim has no use with search = per-seed, which trains every seed before the first analysis; "
+                    "use search = shared"
+                )
             )
         if self.interim and not (
             self.interim[0] >= MIN_DECISIVE_SEEDS and list(self.interim) == sorted(set(self.interim))
             and self.interim[-1] == self.seeds
         ):  # fmt: skip
             raise ValueError(
-                f"interim needs increasing numbers of seeds from {MIN_DECISIVE_SEEDS} to seeds = {self.seeds}, "
-                f"e.g. {MIN_DECISIVE_SEEDS},{max(self.seeds, MIN_DECISIVE_SEEDS + 1)}"
+                _(
+                    "interim needs increasing numbers of seeds from {first} to seeds = {seeds}, e.g. {first},{last}",
+                    first=MIN_DECISIVE_SEEDS,
+                    seeds=self.seeds,
+                    last=max(self.seeds, MIN_DECISIVE_SEEDS + 1),
+                )
             )
         variants, faults = _cross(self)
         arms = [variant.arm for variant in variants]
         names = [arm.name for arm in arms]
         if len(self.arms) * math.prod(map(len, self.vary.values())) < 2:
-            faults.append("a study needs at least two arms: add --arm or --vary")
+            faults.append(_("a study needs at least two arms: add --arm or --vary"))
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError(join(faults, "; "))
         if duplicates := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"the arm {duplicates[0]} is declared twice")
+            raise ValueError(_("the arm {arm} is declared twice", arm=duplicates[0]))
         self.contrast(arms)
         if self.interim and "lr" in self.vary and not self.primary:
             raise ValueError(
-                "interim needs a declared primary contrast: set primary = A vs B, "
-                "because val selects the contrast of a grid of learning rates"
+                _(
+                    "interim needs a declared primary contrast: set primary = A vs B, "
+                    "because val selects the contrast of a grid of learning rates"
+                )
             )
         return self
 
@@ -184,7 +207,13 @@ class StudyConfig(ConfigSection):
         if self.primary:
             pair = tuple(part.strip() for part in self.primary.split(" vs "))
             if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
-                raise ValueError(f"primary = {self.primary!r} must be A vs B with two of {', '.join(names)}")
+                raise ValueError(
+                    _(
+                        "primary = {primary!r} must be A vs B with two of {arms}",
+                        primary=self.primary,
+                        arms=", ".join(names),
+                    )
+                )
             return pair[0], pair[1]
         from_scratch = [arm.name for arm in arms if start_row(arm.start).from_scratch]
         reference = (from_scratch or names)[0]
@@ -236,24 +265,34 @@ def arm_variants(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
     return tuple(_cross(protocol)[0])
 
 
-def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
+def _not_variable(name: str) -> Message:
+    """Return that a field cannot be varied, and what to use instead."""
+    if name in _FLAGS_INSTEAD:
+        flag = _FLAGS_INSTEAD[name]
+        return _("vary: {name!r} is not a field that can be varied: use {flag}", name=name, flag=flag)
+    if name == "start":
+        return _("vary: {name!r} is not a field that can be varied: name each with --arm", name=name)
+    similar = suggestion(name, [field for field in plan_fields() if field not in _NOT_VARIABLE])
+    return _("vary: {name!r} is not a field that can be varied{suggestion}", name=name, suggestion=similar)
+
+
+def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[Message]]:
     """Return the variants of the valid arms, and the faults of the others without duplicates."""
     for name in protocol.vary:
         if name not in plan_fields() or name in _NOT_VARIABLE:
-            hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in plan_fields() if f not in _NOT_VARIABLE])
-            raise ValueError(f"vary: {name!r} is not a field that can be varied{hint}")
+            raise ValueError(_not_variable(name))
     parsed: list[ArmSpec] = []
-    faults: list[str] = []
+    faults: list[Message] = []
     for text in protocol.arms:
         try:
             parsed.append(parse_arm(text))
         except ValueError as error:
-            faults.append(str(error))
+            faults.append(message_of(error))
     variants: list[ArmVariant] = []
     labels = start_names(arm.start for arm in parsed)
     for arm in (spec.model_copy(update={"label": labels[spec.start]}) for spec in parsed):
         if clash := set(arm.settings) & set(protocol.vary):
-            raise ValueError(f"the arm {arm.name!r} sets {sorted(clash)[0]}, which is varied")
+            raise ValueError(_("the arm {arm!r} sets {field}, which is varied", arm=arm.name, field=sorted(clash)[0]))
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
             variants.append(ArmVariant(arm.model_copy(update={"varied": varied}), protocol.fixed_fields))

@@ -19,9 +19,10 @@ from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyCon
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import DataError, UsageError
+from headstart.i18n import Message, _, join
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.text import suggestion
+from headstart.text import end_sentence, suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
 
@@ -106,23 +107,34 @@ def read_study(path: Path) -> StudySpec:
     """
     has_begun = path.is_dir()
     path = path / "study.toml" if has_begun else path
-    file = _parse(path, read_toml(path, "study", DataError))
+    file = _parse(path, read_toml(path, _("study"), DataError))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
-        message = f"{path} has schema {file.schema_version}, but this version reads {SCHEMA_VERSION}."
-        raise DataError(message, "Update headstart.")
+        message = _(
+            "{path} has schema {schema}, but this version reads {supported}.",
+            path=path,
+            schema=str(file.schema_version),
+            supported=SCHEMA_VERSION,
+        )
+        raise DataError(message, _("Update headstart."))
     protocol, plan = file.protocol, file.plan
     if has_begun and file.hash != _digest(protocol, plan):
-        problem = "was changed after the study began" if file.hash else "has no hash, so changes cannot be detected"
-        undo = "Undo the change, or start" if file.hash else "Start"
-        raise UsageError(f"{path} {problem}.", f"{undo} a new study with `headstart compare --study {path}`.")
+        if not file.hash:
+            raise UsageError(
+                _("{path} has no hash, so changes cannot be detected.", path=path),
+                _("Start a new study with `headstart compare --study {path}`.", path=path),
+            )
+        raise UsageError(
+            _("{path} was changed after the study began.", path=path),
+            _("Undo the change, or start a new study with `headstart compare --study {path}`.", path=path),
+        )
     recipe = plan.get("recipe", {})
     if "lr" in recipe:  # as with --lr; a file written by a study contains its search
         protocol = {"search": "off", **protocol}
     if not file.hash:
         if protocol.get("time_budget"):
             raise UsageError(
-                f"{path} has a time_budget, but a study.toml has to contain seeds and epochs.",
-                "Remove it, or use --time-budget with flags instead of the file.",
+                _("{path} has a time_budget, but a study.toml has to contain seeds and epochs.", path=path),
+                _("Remove it, or use --time-budget with flags instead of the file."),
             )
         protocol = {"fixed_fields": [name for name in OPTIMIZER_FIELDS if name in recipe], **protocol}
     return validate_study(protocol, plan)
@@ -142,16 +154,21 @@ def _parse(path: Path, content: TomlTable) -> _StudyFile:
     """Return the sections of study.toml. Raises UsageError for one that is unknown, or that is no table."""
     sections = [section.name for section in fields(_StudyFile)]
     if unknown := sorted(set(content) - set(sections)):
-        hint = suggestion(unknown[0], sections)
-        raise UsageError(
-            f"{path} has an unknown section {unknown[0]!r}{hint or '.'}", "Use the sections protocol and plan."
+        fault = _(
+            "{path} has an unknown section {name!r}{suggestion}",
+            path=path,
+            name=unknown[0],
+            suggestion=suggestion(unknown[0], sections),
         )
+        raise UsageError(end_sentence(fault), _("Use the sections protocol and plan."))
     protocol, plan = content.get("protocol", {}), content.get("plan", {})
     tables = {"protocol": protocol, "plan": plan}
     tables |= {f"plan.{name}": plan.get(name, {}) for name in SECTIONS} if isinstance(plan, dict) else {}
     for name, value in tables.items():
         if not isinstance(value, dict):
-            raise UsageError(f"{path}: {name} must be a table.", f"Write it as [{name}].")
+            raise UsageError(
+                _("{path}: {name} must be a table.", path=path, name=name), _("Write it as [{name}].", name=name)
+            )
     version, digest = content.get("schema_version"), content.get("hash")
     return _StudyFile(version, digest, cast(TomlTable, protocol), cast(dict[str, TomlTable], plan))
 
@@ -167,7 +184,8 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
     Raises:
         UsageError: protocol or plan are invalid; the message lists all faults.
     """
-    faults, models = [], []
+    faults: list[Message] = []
+    models = []
     plan_names = [*SECTIONS, *plan_fields()]
     for model, value, names in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
         try:
@@ -175,18 +193,23 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         except ValidationError as error:
             faults += [describe_error(e, names) for e in error.errors()]
     if faults:
-        message = "; ".join(dict.fromkeys(faults)).rstrip(".")
-        raise UsageError(message if message.endswith("?") else f"{message}.", "See `headstart compare --help`.")
+        raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help`."))
     rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
     if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
-        message = f"seed = {shared.seeding.seed}: seeds from {FIRST_SEARCH_SEED:,} on are reserved for searches."
-        raise UsageError(message, "Choose a smaller --seed.")
+        message = _(
+            "seed = {seed}: seeds from {first_reserved:,} on are reserved for searches.",
+            seed=shared.seeding.seed,
+            first_reserved=FIRST_SEARCH_SEED,
+        )
+        raise UsageError(message, _("Choose a smaller --seed."))
     spec = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
     for variant in spec.variants:
         try:
             variant.plan(spec.plan)
         except ValidationError as error:
-            message = "; ".join(describe_error(e, plan_names) for e in error.errors())
-            raise UsageError(f"{variant.name}: {message}.", "See `headstart train --help`.") from None
+            fault = join((describe_error(e, plan_names) for e in error.errors()), "; ")
+            raise UsageError(
+                _("{variant}: {fault}.", variant=variant.name, fault=fault), _("See `headstart train --help`.")
+            ) from None
     return spec

@@ -12,6 +12,7 @@ from headstart.config.study_config import OPTIMIZER_FIELDS, StudyConfig
 from headstart.config.study_file import StudySpec, read_study, validate_study
 from headstart.config.toml import read_toml
 from headstart.errors import UsageError
+from headstart.i18n import _
 
 
 def _default_arms(pretrained: str) -> tuple[str, ...]:
@@ -22,9 +23,9 @@ def _default_arms(pretrained: str) -> tuple[str, ...]:
 DEFAULT_ARMS = _default_arms(PRETRAINED_START)
 DEMO_ARMS = _default_arms(f"{SOURCE_START}:digits:0-5")
 _STUDY_FIELDS = {  # fields of the plan that a study sets itself, by section; and the hint for users
-    "arm": (("start", "tuning", "head"), "Use --arm or --vary."),
-    "data": (("fraction", "evaluate_on_val"), "Use --fractions for shares of the training images."),
-    "recipe": (("select",), "Use --metric."),
+    "arm": (("start", "tuning", "head"), _("Use --arm or --vary.")),
+    "data": (("fraction", "evaluate_on_val"), _("Use --fractions for shares of the training images.")),
+    "recipe": (("select",), _("Use --metric.")),
 }
 
 
@@ -65,24 +66,24 @@ def build_study_spec(
     source = {"source": None if data is None else str(data)}
     draft = resolve_settings({**source, **fields}, file=Path(config) if config is not None else None, preset=preset)
     plan = draft.plan
-    explicit = [name for name in OPTIMIZER_FIELDS if draft.origins[name].startswith(("flag", "file"))]
+    explicit = [name for name in OPTIMIZER_FIELDS if name in draft.explicit]
     rules.setdefault("fixed_fields", tuple(explicit))
     if "lr" in explicit:  # a learning rate that the user set is not searched
         rules.setdefault("search", "off")
     for section, (names, hint) in _STUDY_FIELDS.items():
         defaults = type(getattr(plan, section))()
         if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(defaults, name)]:
-            raise UsageError(f"{changed[0]} cannot be set for a whole study.", hint)
+            raise UsageError(_("{name} cannot be set for a whole study.", name=changed[0]), hint)
     return validate_study(rules, plan)
 
 
 def _require_settings(file: Path) -> None:
     """Raise UsageError when a settings file, which holds fields of the plan, contains rules of a study."""
-    if rules := [name for name in read_toml(file, "settings file", UsageError) if name in StudyConfig.model_fields]:
+    if rules := [name for name in read_toml(file, _("settings file"), UsageError) if name in StudyConfig.model_fields]:
         flag = {"arms": "arm", "fixed_fields": "lr"}.get(rules[0], rules[0].replace("_", "-"))
         raise UsageError(
-            f"{rules[0]} is a rule of a study, and {file} may contain only settings of runs.",
-            f"Use --{flag}, or --study with a study.toml (each study's folder contains one).",
+            _("{name} is a rule of a study, and {file} may contain only settings of runs.", name=rules[0], file=file),
+            _("Use --{flag}, or --study with a study.toml (each study's folder contains one).", flag=flag),
         )
 
 
@@ -90,6 +91,6 @@ def reject_extra_options(study: str | Path, *others: Any) -> None:
     """Raise UsageError when other options accompany --study, whose file contains all of them."""
     if any(others):
         raise UsageError(
-            f"Options cannot be combined with the declared study {study}.",
-            "Remove the other options, or write them into a new study.toml.",
+            _("Options cannot be combined with the declared study {study}.", study=study),
+            _("Remove the other options, or write them into a new study.toml."),
         )

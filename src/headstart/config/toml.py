@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from headstart.errors import HeadstartError, UsageError
+from headstart.i18n import Message, _
 
 TomlValue: TypeAlias = "str | float | bool | datetime | date | time | list[TomlValue] | TomlTable"
 TomlTable: TypeAlias = "dict[str, TomlValue]"
 
 
-def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> TomlTable:
+def read_toml(path: Path, kind: Message, unreadable: type[HeadstartError]) -> TomlTable:
     """Return the content of a TOML file.
 
     Args:
@@ -28,8 +29,16 @@ def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> TomlTa
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise unreadable(f"The {kind} {path} cannot be read ({error.strerror}).", "Check the path.") from None
+        raise unreadable(
+            _("The {kind} {path} cannot be read ({reason}).", kind=kind, path=path, reason=error.strerror),
+            _("Check the path."),
+        ) from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"The {kind} {path} is not UTF-8 ({error}).", "Save the file as UTF-8.") from None
+        raise UsageError(
+            _("The {kind} {path} is not UTF-8 ({error}).", kind=kind, path=path, error=error),
+            _("Save the file as UTF-8."),
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"The {kind} {path} is not TOML ({error}).", "Fix the TOML syntax.") from None
+        raise UsageError(
+            _("The {kind} {path} is not TOML ({error}).", kind=kind, path=path, error=error), _("Fix the TOML syntax.")
+        ) from None

@@ -16,6 +16,7 @@ import numpy as np
 from headstart.data import folder
 from headstart.data.image_index import ImageIndex
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder
 
 _IMAGE_COUNT = 1797
@@ -41,7 +42,7 @@ def read_digits(source: str) -> ImageIndex:
     images = folder.read_folder(source, _write_images())
     images = replace(images, source=source, flip=False, notes=()).pick(classes)
     if source == "digits" and Path("digits").is_dir():
-        note = "Read the built-in digits. To read the folder named digits, write ./digits."
+        note = _("Read the built-in digits. To read the folder named digits, write ./digits.")
         images = replace(images, notes=(note,))
     return images
 
@@ -51,10 +52,14 @@ def _parse_classes(source: str) -> tuple[str, ...]:
     for part in source.removeprefix("digits:").split(","):
         match = re.fullmatch(r"\s*([0-9])(?:-([0-9]))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"{source!r} is not a selection of digits.", "Write digits:0-5 or digits:1,3.")
+            raise UsageError(
+                _("{source!r} is not a selection of digits.", source=source), _("Write digits:0-5 or digits:1,3.")
+            )
         digits.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     if len(digits) < 2:
-        raise UsageError(f"{source!r} selects only one class.", "Name two digits or more, as in digits:0-5.")
+        raise UsageError(
+            _("{source!r} selects only one class.", source=source), _("Name two digits or more, as in digits:0-5.")
+        )
     return tuple(map(str, sorted(digits)))
 
 
@@ -79,4 +84,4 @@ def _write_images() -> Path:
 
 
 def _is_complete(target: Path) -> bool:
-    return sum(1 for _ in target.glob("*/*.png")) == _IMAGE_COUNT
+    return sum(1 for _unused in target.glob("*/*.png")) == _IMAGE_COUNT

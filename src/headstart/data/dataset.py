@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,8 +12,9 @@ from headstart.config.run_config import RunConfig
 from headstart.data import hashing, pixel_store, splits
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
 from headstart.reporter import Reporter
-from headstart.text import pluralize
+from headstart.text import join_first
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,18 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         DataError: An image cannot be decoded, a class has too few images, or a split is empty.
         ResourceError: The disk is too small or the cache cannot be written.
     """
-    content_hashes = hashing.hash_files(images, progress=partial(reporter.progress, "reading images"))
+    content_hashes = hashing.hash_files(images, progress=partial(reporter.progress, _("reading images")))
     split = _divide(plan, images, content_hashes)
     open_store = partial(
         pixel_store.open_store,
         side=round(plan.recipe.image_size * plan.data.cache_resolution),
         skip_bad=plan.data.skip_bad,
-        progress=partial(reporter.progress, "decoding images"),
+        progress=partial(reporter.progress, _("decoding images")),
         threads=plan.machine.threads,
     )
     store = open_store(images, content_hashes)
     if store.bad:
-        names = ", ".join(images.keys[i] for i in store.bad[:5])
-        more = ", …" if len(store.bad) > 5 else ""
-        reporter.say(f"Left out {pluralize(len(store.bad), 'image')} that cannot be decoded: {names}{more}.")
+        reporter.say(left_out_note([images.keys[i] for i in store.bad], shown=5))
         bad = set(store.bad)
         content_hashes = tuple(content for i, content in enumerate(content_hashes) if i not in bad)
         images = validate_index(images.without(store.bad))
@@ -75,13 +75,29 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         split = _divide(plan, images, content_hashes)
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
-            raise DataError(f"There are no {name} images.", f"Add {name} images, or let headstart make the split.")
+            raise DataError(
+                _("There are no {split} images.", split=name),
+                _("Add {split} images, or let headstart make the split.", split=name),
+            )
     sizes = ", ".join(f"{count} {name}" for name, count in split_counts(split).items())
-    origin = "drawn" if split.declared == "none" else f"declared: {split.declared}"
-    reporter.say(f"Split: {sizes} ({origin}).")
+    reporter.say(
+        _("Split: {sizes} (drawn).", sizes=sizes)
+        if split.declared == "none"
+        else _("Split: {sizes} (declared: {declared}).", sizes=sizes, declared=split.declared)
+    )
     if split.evaluation == "val":
-        reporter.say("There is no test split: this run is evaluated on val, which also selects the epoch.")
+        reporter.say(_("There is no test split: this run is evaluated on val, which also selects the epoch."))
     return Dataset(images, content_hashes, store), split
+
+
+def left_out_note(keys: Sequence[str], shown: int) -> Message:
+    """Return a sentence on images that cannot be decoded, with the names of the first ones."""
+    return ngettext(
+        "Left out {count:,} image that cannot be decoded: {names}.",
+        "Left out {count:,} images that cannot be decoded: {names}.",
+        len(keys),
+        names=join_first(keys, shown),
+    )
 
 
 def _divide(plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...]) -> splits.Split:

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from headstart.errors import DataError
+from headstart.i18n import Message, _
+from headstart.text import end_sentence, message_of
 
 DECODER_VERSION = 1  # of this module's output: increase it when the same bytes give other pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -38,10 +40,24 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_REPLACE = _("Replace or remove it.")
 Pixels = npt.NDArray[np.uint8]
 
 
-class UndecodableError(DataError):
+class ImageFileError(DataError):
+    """An image file that cannot be read or decoded.
+
+    Args:
+        fault: The message without its full stop; its field `name` is the file.
+        hint: As in `DataError`.
+    """
+
+    def __init__(self, fault: Message, hint: Message) -> None:
+        super().__init__(end_sentence(fault), hint)
+        self.fault = fault
+
+
+class UndecodableError(ImageFileError):
     """The bytes were read, but they are not an image that this program can open."""
 
 
@@ -58,24 +74,26 @@ def decode(source: Path | bytes, side: int = 0) -> Pixels:
             resampling from 200 px to 192 costs more time than decoding, and sharpness.
 
     Raises:
-        DataError: The image cannot be read or decoded. The message names the file.
+        ImageFileError: The image cannot be read or decoded. The message names the file.
     """
-    name = "The image" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
-        return decode_file(io.BytesIO(source), side, name)[0].copy()
+        return decode_file(io.BytesIO(source), side, _("The image"))[0].copy()
     with open_regular_file(source) as file:
-        return decode_file(file, side, name)[0].copy()
+        return decode_file(file, side, str(source))[0].copy()
 
 
 @contextmanager
 def open_regular_file(path: Path) -> Iterator[io.BufferedReader]:
-    """Open the regular file at `path` for reading. Raises DataError if it is missing, special or not readable."""
+    """Open the regular file at `path` for reading. Raises ImageFileError if it is missing, special or not readable."""
     try:
         if not S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path} is not a file.", "Name an image file.")
+            raise ImageFileError(_("{name} is not a file", name=path), _("Name an image file."))
         file = path.open("rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).", "Check the file and its permissions.") from error
+        raise ImageFileError(
+            _("{name} cannot be read ({reason})", name=path, reason=error.strerror),
+            _("Check the file and its permissions."),
+        ) from error
     with file:
         yield file
 
@@ -93,7 +111,7 @@ def decode_file(file: BinaryIO, side: int, name: str) -> tuple[Pixels, bool]:
 
     Raises:
         UndecodableError: The bytes are not an image.
-        DataError: The bytes cannot be read.
+        ImageFileError: The bytes cannot be read.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
@@ -104,14 +122,28 @@ def decode_file(file: BinaryIO, side: int, name: str) -> tuple[Pixels, bool]:
         raise _too_large(name) from None
     except UnidentifiedImageError:
         empty = file.seek(0, io.SEEK_END) == 0
-        message = f"{name} is empty." if empty else f"{name} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image."
-        raise UndecodableError(message, "Replace or remove it.") from None
+        *formats, last_format = FORMATS
+        fault = (
+            _("{name} is empty", name=name)
+            if empty
+            else _(
+                "{name} is not a {formats} or {last_format} image",
+                name=name,
+                formats=", ".join(formats),
+                last_format=last_format,
+            )
+        )
+        raise UndecodableError(fault, _REPLACE) from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"{name} cannot be read ({error.strerror}).", "Check the disk.") from error
-        raise UndecodableError(f"{name} is damaged ({error}).", "Replace or remove it.") from error
+            raise ImageFileError(
+                _("{name} cannot be read ({reason})", name=name, reason=error.strerror), _("Check the disk.")
+            ) from error
+        raise UndecodableError(
+            _("{name} is damaged ({reason})", name=name, reason=message_of(error)), _REPLACE
+        ) from error
 
 
 def decoded_bytes(file: BinaryIO, side: int) -> int:
@@ -125,7 +157,8 @@ def decoded_bytes(file: BinaryIO, side: int) -> int:
             width, height = _target(image.size, side) if side else image.size
             return 3 * width * height
     except Exception as error:  # as in decode_file, which gives a better message
-        raise UndecodableError(f"The file has no image header ({error}).", "Replace or remove it.") from error
+        fault = _("The file has no image header ({reason})", reason=message_of(error))
+        raise UndecodableError(fault, _REPLACE) from error
 
 
 @contextmanager
@@ -140,7 +173,10 @@ def suppress_pillow_warnings() -> Iterator[None]:
 
 
 def _too_large(name: str) -> UndecodableError:
-    return UndecodableError(f"{name} has more than {MAX_PIXELS // 10**6} megapixels.", "Reduce or remove it.")
+    megapixels = MAX_PIXELS // 10**6
+    return UndecodableError(
+        _("{name} has more than {megapixels} megapixels", name=name, megapixels=megapixels), _("Reduce or remove it.")
+    )
 
 
 def _pixels(image: Image.Image, side: int, name: str) -> tuple[Pixels, bool]:
@@ -201,7 +237,7 @@ def _scale_to_8_bits(values: npt.NDArray[np.generic]) -> Pixels:
     numbers = values.astype(np.float32)
     low, high = float(numbers.min()), float(numbers.max())
     if not np.isfinite([low, high]).all():
-        raise ValueError("it has values that are not finite")
+        raise ValueError(_("it has values that are not finite"))
     ranges = (65535.0,) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
     top = next((r for r in ranges if low >= 0 and high <= r), None)
     if top is None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from headstart.data.image_index import IMAGE_SUFFIXES, SPLIT_NAMES, ImageIndex, build_index, natural_key
 from headstart.errors import DataError
-from headstart.text import pluralize
+from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.text import join_list
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
-_LAYOUT = "Put the images into one folder per class: {root}/cat/1.jpg, {root}/dog/1.jpg."
 
 
 def read_folder(source: str, root: Path, *, allow_outside: bool = False) -> ImageIndex:
@@ -31,12 +31,16 @@ def read_folder(source: str, root: Path, *, allow_outside: bool = False) -> Imag
     keys: list[str] = []
     names: list[str] = []
     splits: list[str] = []
-    notes: list[str] = []
+    notes: list[Message] = []
     start = len(str(root).rstrip(os.sep)) + 1
     for split, folder in _split_folders(walk, notes).items():
         for name, images in _class_images(walk, folder).items():
             if not images:
-                notes.append(f"Class folder {name!r}{f' of {split}' if split else ''} has no images and is left out.")
+                notes.append(
+                    _("Class folder {name!r} of {split} has no images and is left out.", name=name, split=split)
+                    if split
+                    else _("Class folder {name!r} has no images and is left out.", name=name)
+                )
             keys += [path[start:].replace(os.sep, "/") for path in images]
             names += [name] * len(images)
             splits += [split] * len(images)
@@ -66,7 +70,8 @@ class _Walk:
                 entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(
-                f"The folder {folder} cannot be read ({error.strerror}).", "Grant read permission."
+                _("The folder {folder} cannot be read ({reason}).", folder=folder, reason=error.strerror),
+                _("Grant read permission."),
             ) from error
         folders: dict[str, str] = {}
         images: list[str] = []
@@ -74,7 +79,10 @@ class _Walk:
             if entry.name.startswith(".") or entry.name.casefold() in _CLUTTER:
                 continue
             if not _is_utf8(entry.name):
-                raise DataError(f"The name {entry.name!r} in {folder!r} is not UTF-8.", "Rename it.")
+                raise DataError(
+                    _("The name {name!r} in {folder!r} is not UTF-8.", name=entry.name, folder=folder),
+                    _("Rename it."),
+                )
             if entry.is_symlink() and not self._follows(entry):
                 continue
             if entry.is_dir():
@@ -82,7 +90,7 @@ class _Walk:
             elif entry.is_file() and (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES:  # noqa: PTH122
                 images.append(entry.path)
             else:
-                self._skipped_files[suffix if entry.is_file() and suffix else "other"] += 1
+                self._skipped_files[suffix if entry.is_file() else ""] += 1
         return folders, images
 
     def images(self, folder: str) -> list[str]:
@@ -102,24 +110,47 @@ class _Walk:
         """Return True if a link is followed; count it otherwise."""
         target, parent = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
         if not Path(target).exists():
-            kind = "without a target"
+            reason = "without target"
         elif not self._allow_outside and not is_inside(target, self._real_root):
-            kind = "out of the folder (--allow-outside follows them)"
+            reason = "out of the folder"
         elif is_inside(parent, target):
-            kind = "back to a parent folder"
+            reason = "back to a parent"
         else:
             return True
-        self._skipped_links[kind] += 1
+        self._skipped_links[reason] += 1
         return False
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Message]:
         """Return one sentence for each kind of entry that was skipped."""
-        notes = [f"Skipped {pluralize(count, 'link')} {kind}." for kind, count in sorted(self._skipped_links.items())]
+        notes = [_skipped_links_note(reason, count) for reason, count in sorted(self._skipped_links.items())]
         if self._skipped_files:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._skipped_files.most_common(5))
-            files = pluralize(self._skipped_files.total(), "file")
-            notes.append(f"Skipped {files} without an image suffix: {kinds}.")
+            kinds = (
+                verbatim(f"{count:,} {suffix}") if suffix else _("{count:,} other", count=count)
+                for suffix, count in self._skipped_files.most_common(5)
+            )
+            notes.append(
+                ngettext(
+                    "Skipped {count:,} file without an image suffix: {kinds}.",
+                    "Skipped {count:,} files without an image suffix: {kinds}.",
+                    self._skipped_files.total(),
+                    kinds=join(kinds, ", "),
+                )
+            )
         return notes
+
+
+def _skipped_links_note(reason: str, count: int) -> Message:
+    if reason == "without target":
+        return ngettext("Skipped {count:,} link without a target.", "Skipped {count:,} links without a target.", count)
+    if reason == "back to a parent":
+        return ngettext(
+            "Skipped {count:,} link back to a parent folder.", "Skipped {count:,} links back to a parent folder.", count
+        )
+    return ngettext(
+        "Skipped {count:,} link out of the folder (--allow-outside follows them).",
+        "Skipped {count:,} links out of the folder (--allow-outside follows them).",
+        count,
+    )
 
 
 def is_inside(path: str, root: str) -> bool:
@@ -135,29 +166,41 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _split_folders(walk: _Walk, notes: list[str]) -> dict[str, str]:
+def _split_folders(walk: _Walk, notes: list[Message]) -> dict[str, str]:
     """Return the folder with class folders of each split; the split is "" if the root contains them directly.
 
     `train` may also be a class (of vehicles). It is a split if it contains folders and no images, and if there are only
     splits beside it or a `val` or `test` exists.
     """
-    folders, _ = walk.entries(walk.root)
+    folders, _unused = walk.entries(walk.root)
     splits: dict[str, str] = {}
     for name, path in folders.items():
         if split := SPLIT_NAMES.get(name.casefold()):
             if split in splits:
-                raise DataError(f"{walk.root} has two folders for {split}: {splits[split]} and {path}.", "Merge them.")
+                raise DataError(
+                    _(
+                        "{root} has two folders for {split}: {first} and {second}.",
+                        root=walk.root,
+                        split=split,
+                        first=splits[split],
+                        second=path,
+                    ),
+                    _("Merge them."),
+                )
             splits[split] = path
     others = [name for name in folders if name.casefold() not in SPLIT_NAMES]
     if splits and not others and "train" not in splits:
-        raise DataError(f"{walk.root} has {' and '.join(splits)}, but no train.", "Add a folder train.")
+        raise DataError(
+            _("{root} has {splits}, but no train.", root=walk.root, splits=join_list(splits)),
+            _("Add a folder train."),
+        )
     if "train" not in splits:
         return {"": walk.root}
     subfolders, images = walk.entries(splits["train"])
     if others and (images or not subfolders or len(splits) == 1):
         return {"": walk.root}
     if others:
-        notes.append(f"Skipped {', '.join(map(repr, others[:5]))} beside the splits.")
+        notes.append(_("Skipped {folders} beside the splits.", folders=", ".join(map(repr, others[:5]))))
     return splits
 
 
@@ -167,12 +210,22 @@ def _class_images(walk: _Walk, folder: str) -> dict[str, list[str]]:
     if strays:
         example = os.path.basename(strays[0])  # noqa: PTH119
         raise DataError(
-            f"{folder} has {pluralize(len(strays), 'image')} outside of class folders, such as {example}.",
-            _LAYOUT.format(root=folder),
+            ngettext(
+                "{folder} has {count:,} image outside of class folders, such as {example}.",
+                "{folder} has {count:,} images outside of class folders, such as {example}.",
+                len(strays),
+                folder=folder,
+                example=example,
+            ),
+            _layout_hint(folder),
         )
     if not folders:
-        raise DataError(f"{folder} has no class folders.", _LAYOUT.format(root=folder))
+        raise DataError(_("{folder} has no class folders.", folder=folder), _layout_hint(folder))
     return {name: walk.images(path) for name, path in folders.items()}
+
+
+def _layout_hint(folder: str) -> Message:
+    return _("Put the images into one folder per class: {folder}/cat/1.jpg, {folder}/dog/1.jpg.", folder=folder)
 
 
 def list_images(path: Path) -> list[Path]:
@@ -184,5 +237,5 @@ def list_images(path: Path) -> list[Path]:
         images = _Walk(path.absolute(), allow_outside=True).images(str(path))
         return [Path(image) for image in sorted(images, key=natural_key)]
     if not path.exists():
-        raise DataError(f"There is no image {path}.", "Check the path.")
+        raise DataError(_("There is no image {path}.", path=path), _("Check the path."))
     return [path]

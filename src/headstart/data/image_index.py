@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import defaultdict
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError, UsageError
-from headstart.text import replacement_hint
+from headstart.i18n import Message, _, join, verbatim
+from headstart.text import join_first, replacement_hint
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -49,7 +51,7 @@ class ImageIndex:
     splits: tuple[str, ...]
     groups: tuple[str, ...]
     flip: bool = True
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -63,34 +65,50 @@ class ImageIndex:
         """Return the images of `classes` only. Raises UsageError for an unknown class, or for fewer than two."""
         for name in classes:
             if name not in self.classes:
-                available = f"The data has {', '.join(self.classes[:10])}{', …' if len(self.classes) > 10 else ''}."
+                available = _("The data has {classes}.", classes=join_first(self.classes, 10))
                 raise UsageError(
-                    f"There is no class {name!r} in {self.source}.", replacement_hint(name, self.classes) or available
+                    _("There is no class {name!r} in {source}.", name=name, source=self.source),
+                    replacement_hint(name, self.classes) or available,
                 )
         names = tuple(sorted(set(classes), key=natural_key))
         if len(names) < 2:
-            raise UsageError(f"--classes names only {names[0]!r}.", "Name two classes or more, as in --classes a,b.")
+            raise UsageError(
+                _("--classes names only {name!r}.", name=names[0]),
+                _("Name two classes or more, as in --classes a,b."),
+            )
         number = np.full(len(self.classes), -1)
         number[[self.classes.index(name) for name in names]] = np.arange(len(names))
         picked = self._take(np.flatnonzero(number[self.labels] >= 0).tolist())
         return replace(picked, classes=names, labels=number[picked.labels])
 
-    def describe(self) -> str:
+    def describe(self) -> Message:
+        """Return the lines of `summary` as one text."""
+        return join(self.summary(), "\n")
+
+    def summary(self) -> list[Message]:
         """Return lines with the numbers of images, in all and of each class and declared split."""
         splits = np.asarray(self.splits)
         declared = [name for name in SPLITS if (splits == name).any()]
-        lines = [f"{self.source}: {len(self):,} images in {len(self.classes)} classes"]
+        lines = [
+            _(
+                "{source}: {images:,} images in {classes} classes",
+                source=self.source,
+                images=len(self),
+                classes=len(self.classes),
+            )
+        ]
         if declared:
-            lines[0] += "; " + ", ".join(f"{name} {np.count_nonzero(splits == name):,}" for name in declared)
+            sizes = ", ".join(f"{name} {np.count_nonzero(splits == name):,}" for name in declared)
+            lines = [_("{summary}; {splits}", summary=lines[0], splits=sizes)]
         width = max((len(name) for name in self.classes[:_MAX_CLASSES_SHOWN]), default=0)
         counts = {name: self._counts(splits == name) for name in declared}
         for i, (name, total) in enumerate(zip(self.classes, self._counts(slice(None)), strict=True)):
             if i == _MAX_CLASSES_SHOWN:
-                lines.append(f"  … and {len(self.classes) - _MAX_CLASSES_SHOWN} more classes")
+                lines.append(_("  … and {count} more classes", count=len(self.classes) - _MAX_CLASSES_SHOWN))
                 break
             parts = "".join(f"  {split} {counts[split][i]:,}" for split in declared)
-            lines.append(f"  {name:<{width}}  {total:>6,}{'  =' + parts if parts else ''}")
-        return "\n".join(lines)
+            lines.append(verbatim(f"  {name:<{width}}  {total:>6,}{'  =' + parts if parts else ''}"))
+        return lines
 
     def _counts(self, mask: slice | npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         return np.bincount(self.labels[mask], minlength=len(self.classes))
@@ -143,7 +161,7 @@ def build_index(
     names: Sequence[str],
     splits: Sequence[str],
     groups: Sequence[str],
-    notes: Iterable[str] = (),
+    notes: Iterable[Message] = (),
 ) -> ImageIndex:
     """Return an index, in natural order, from columns of equal length; `names` are the class names."""
     order = sorted(range(len(keys)), key=lambda i: natural_key(keys[i]))
@@ -176,12 +194,12 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
         DataError: There are too few classes, or a class has no images in a declared train.
     """
     if len(images.classes) < (2 if to_train else 1):
-        content = f"only one class, {images.classes[0]!r}" if images.classes else "no images"
-        notes_text = f" {' '.join(images.notes)}" if images.notes else ""
-        raise DataError(
-            f"{images.source} has {content}.{notes_text}",
-            "Add images of at least two classes.",
+        message = (
+            _("{source} has only one class, {name!r}.", source=images.source, name=images.classes[0])
+            if images.classes
+            else _("{source} has no images.", source=images.source)
         )
+        raise DataError(join([message, *images.notes]), _("Add images of at least two classes."))
     notes = [*images.notes, *_clashes(images.classes)]
     splits = np.asarray(images.splits)
     for split in SPLITS if (splits == "train").all() or (splits != "").all() else ():
@@ -191,19 +209,30 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
         if absent and split == "train" and to_train:
             present = [name for name in images.classes if name not in absent]
             raise DataError(
-                f"Class {absent[0]!r} of {images.source} has no images in train.",
-                replacement_hint(absent[0], present) or "Add training images of it, or leave it out with --classes.",
+                _("Class {name!r} of {source} has no images in train.", name=absent[0], source=images.source),
+                replacement_hint(absent[0], present) or _("Add training images of it, or leave it out with --classes."),
             )
         if absent:
             names = ", ".join(map(repr, absent[:5]))
-            notes.append(f"No images in {split} of {names}: results on {split} do not cover them.")
+            notes.append(
+                _(
+                    "No images in {split} of {classes}: results on {split} do not cover them.",
+                    split=split,
+                    classes=names,
+                )
+            )
     return replace(images, notes=tuple(notes))
 
 
-def _clashes(classes: Iterable[str]) -> Iterable[str]:
+def _clashes(classes: Iterable[str]) -> Iterable[Message]:
     same_spelling = defaultdict(list)
     for name in classes:
         same_spelling[unicodedata.normalize("NFC", name).casefold().strip()].append(name)
     for names in same_spelling.values():
         if len(names) > 1:
-            yield f"Classes {' and '.join(map(repr, names))} differ only in spelling and are treated as separate."
+            listed = functools.reduce(_pair, map(repr, names))
+            yield _("Classes {names} differ only in spelling and are treated as separate.", names=listed)
+
+
+def _pair(first: str, second: str) -> Message:
+    return _("{first} and {second}", first=first, second=second)

@@ -16,7 +16,8 @@ import pandas as pd
 from headstart.data.folder import is_inside
 from headstart.data.image_index import SPLIT_NAMES, ImageIndex, build_index
 from headstart.errors import DataError, UsageError
-from headstart.text import pluralize, replacement_hint, suggestion
+from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.text import end_sentence, join_first, replacement_hint, suggestion
 
 _REQUIRED, _COLUMNS = ("path", "label"), ("path", "label", "split", "group")
 _OUTSIDE = r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)"
@@ -44,16 +45,27 @@ def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> Im
     table["split"] = _splits(path, table["split"])
     repeated = table.duplicated()
     if repeated.any():
-        count = int(repeated.sum())
-        verb = "repeats an earlier one and is" if count == 1 else "repeat an earlier one and are"
-        notes.append(f"{pluralize(count, 'row')} of {path.name} {verb} read once.")
+        notes.append(
+            ngettext(
+                "{count:,} row of {manifest} repeats an earlier one and is read once.",
+                "{count:,} rows of {manifest} repeat an earlier one and are read once.",
+                int(repeated.sum()),
+                manifest=path.name,
+            )
+        )
         table = table[~repeated]
     if (conflicting := table["path"].duplicated(keep=False)).any():
         first = table[conflicting].iloc[0]["path"]
         rows = (table.index[table["path"] == first] + 1).tolist()
         raise DataError(
-            f"{path.name} has {first} twice, with different labels, splits or groups (rows {rows[0]} and {rows[1]}).",
-            "Keep one of the rows.",
+            _(
+                "{manifest} has {path} twice, with different labels, splits or groups (rows {first} and {second}).",
+                manifest=path.name,
+                path=first,
+                first=rows[0],
+                second=rows[1],
+            ),
+            _("Keep one of the rows."),
         )
     keys = table["path"].tolist()
     _check_files(path, keys, allow_outside)
@@ -61,36 +73,70 @@ def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> Im
     return build_index(source, path.parent, keys, columns[0], columns[1], columns[2], notes)
 
 
-def _table(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _table(path: Path) -> tuple[pd.DataFrame, list[Message]]:
     """Return the four columns as text ("" if one is absent) and notes on other columns."""
     suffix = path.suffix.lower()
     reader = {".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines}.get(suffix, _csv)
     try:
         table = reader(path)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and a bad encoding are ValueErrors
-        reason = str(error).strip().splitlines()[-1]
-        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Correct the file."
-        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}.", hint) from error
+        hint = _("Save it as UTF-8.") if isinstance(error, UnicodeDecodeError) else _("Correct the file.")
+        raise DataError(
+            _(
+                "{manifest} cannot be read as {suffix}: {reason}.",
+                manifest=path.name,
+                suffix=suffix[1:],
+                reason=_last_line(error),
+            ),
+            hint,
+        ) from error
     table.columns = table.columns.str.strip()
     if (repeated := table.columns.duplicated()).any():
-        raise DataError(f"{path.name} has the column {table.columns[repeated][0]!r} twice.", "Keep one of the two.")
+        raise DataError(
+            _("{manifest} has the column {column!r} twice.", manifest=path.name, column=table.columns[repeated][0]),
+            _("Keep one of the two."),
+        )
     extra = [str(column) for column in table if column not in _COLUMNS]
     for name in _REQUIRED:
         if name not in table:
-            present = ", ".join(map(str, table)) or "none"
-            hint = replacement_hint(name, extra) or f"Its columns are {present}; name one of them {name}."
-            raise DataError(f"{path.name} has no column {name!r}.", hint)
+            columns = ", ".join(map(str, table)) or _("none")
+            hint = replacement_hint(name, extra) or _(
+                "Its columns are {columns}; name one of them {name}.", columns=columns, name=name
+            )
+            raise DataError(_("{manifest} has no column {name!r}.", manifest=path.name, name=name), hint)
     if table.empty:
-        raise DataError(f"{path.name} has no rows.", "Give each image a row with its path and label.")
-    notes = [f"Column {column!r} of {path.name} is not used{suggestion(column, _COLUMNS) or '.'}" for column in extra]
+        raise DataError(
+            _("{manifest} has no rows.", manifest=path.name), _("Give each image a row with its path and label.")
+        )
+    notes = [_unused_column_note(path, column) for column in extra]
     return table.reindex(columns=list(_COLUMNS), fill_value=""), notes
+
+
+def _last_line(error: Exception) -> Message:
+    """Return what is wrong with the file; other libraries say it in the last line of their message."""
+    content = error.args[0] if error.args else ""
+    return content if isinstance(content, Message) else verbatim(str(error).strip().splitlines()[-1])
+
+
+def _unused_column_note(path: Path, column: str) -> Message:
+    similar = suggestion(column, _COLUMNS)
+    return end_sentence(
+        _(
+            "Column {column!r} of {manifest} is not used{suggestion}",
+            column=column,
+            manifest=path.name,
+            suggestion=similar,
+        )
+    )
 
 
 def _csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
     if not header.strip():
-        raise DataError(f"{path.name} is empty.", "Add a header, path,label, and a row for each image.")
+        raise DataError(
+            _("{manifest} is empty.", manifest=path.name), _("Add a header, path,label, and a row for each image.")
+        )
     separator = "," if "," in header else next((s for s in "\t;" if s in header), ",")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with too many fields
@@ -107,14 +153,16 @@ def _json_lines(path: Path) -> pd.DataFrame:
             try:
                 row = json.loads(line, parse_int=str, parse_float=str)  # 1 stays "1", 1.50 stays "1.50"
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {number} is not JSON ({error})") from error
+                raise ValueError(_("line {number} is not JSON ({reason})", number=number, reason=error)) from error
             if not isinstance(row, dict):
-                raise ValueError(f"line {number} is not an object")  # noqa: TRY004
+                raise ValueError(_("line {number} is not an object", number=number))  # noqa: TRY004
             seen.update(dict.fromkeys(row))
             for name, values in columns.items():
                 value = row.get(name)
                 if value is not None and not isinstance(value, str):
-                    raise ValueError(f"{name} in line {number} is neither text nor a number")
+                    raise ValueError(
+                        _("{name} in line {number} is neither text nor a number", name=name, number=number)
+                    )
                 values.append(value or "")
     table = pd.DataFrame({name: values for name, values in columns.items() if name in seen}, dtype=str)
     for name in seen:
@@ -129,7 +177,7 @@ def _parquet(path: Path) -> pd.DataFrame:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(
-            "Parquet manifests need pyarrow.", "Install it with `pip install 'headstart[parquet]'`."
+            _("Parquet manifests need pyarrow."), _("Install it with `pip install 'headstart[parquet]'`.")
         ) from error
     try:
         names = pyarrow.parquet.read_schema(path).names
@@ -149,8 +197,9 @@ def _parquet(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _row(path: Path, mask: pd.Series[bool]) -> str:
-    return f"Row {int(mask.to_numpy().argmax()) + 1} of {path.name}"
+def _row(mask: pd.Series[bool]) -> int:
+    """Return the number of the first row that a mask selects."""
+    return int(mask.to_numpy().argmax()) + 1
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
@@ -158,15 +207,26 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
         table[name] = table[name].fillna("").str.strip()
     for name in _REQUIRED:
         if (empty := table[name].isna() | (table[name] == "")).any():
-            raise DataError(f"{_row(path, empty)} has no {name}.", f"Fill in its {name} or remove the row.")
+            raise DataError(
+                _("Row {row} of {manifest} has no {column}.", row=_row(empty), manifest=path.name, column=name),
+                _("Fill in its {column} or remove the row.", column=name),
+            )
     if (invalid := table["path"].str.contains("\0", regex=False)).any():
-        raise DataError(f"{_row(path, invalid)} has a zero byte in its path.", "Correct the path.")
+        raise DataError(
+            _("Row {row} of {manifest} has a zero byte in its path.", row=_row(invalid), manifest=path.name),
+            _("Correct the path."),
+        )
 
 
-def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[str]) -> pd.Series[str]:
+def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[Message]) -> pd.Series[str]:
     if not allow_outside and (outside := column.str.contains(_OUTSIDE, regex=True)).any():
-        message = f"{_row(path, outside)} leads out of the manifest's folder: {column[outside].iloc[0]!r}."
-        raise DataError(message, "Use relative paths without '..', or --allow-outside if you trust the manifest.")
+        message = _(
+            "Row {row} of {manifest} leads out of the manifest's folder: {path!r}.",
+            row=_row(outside),
+            manifest=path.name,
+            path=column[outside].iloc[0],
+        )
+        raise DataError(message, _("Use relative paths without '..', or --allow-outside if you trust the manifest."))
     column = _as_local_paths(path, column, notes)
     to_normalize = column.str.contains(_NOT_NORMALIZED, regex=True)
     if to_normalize.any():
@@ -176,7 +236,7 @@ def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[s
     return column
 
 
-def _as_local_paths(path: Path, column: pd.Series[str], notes: list[str]) -> pd.Series[str]:
+def _as_local_paths(path: Path, column: pd.Series[str], notes: list[Message]) -> pd.Series[str]:
     """Convert paths from another system, with backslashes or another Unicode form of accents, to existing paths."""
     foreign = column.str.contains(r"\\|[^\x00-\x7f]", regex=True)
     if not foreign.any():
@@ -192,7 +252,12 @@ def _as_local_paths(path: Path, column: pd.Series[str], notes: list[str]) -> pd.
     converted[foreign] = converted[foreign].map(local_path)
     if count := int((converted != column).sum()):
         notes.append(
-            f"Converted {pluralize(count, 'path')} of {path.name} from another system's spelling (\\ or accents)."
+            ngettext(
+                "Converted {count:,} path of {manifest} from another system's spelling (\\ or accents).",
+                "Converted {count:,} paths of {manifest} from another system's spelling (\\ or accents).",
+                count,
+                manifest=path.name,
+            )
         )
     return converted
 
@@ -203,8 +268,8 @@ def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:
     if (unknown := mapped.isna()).any():
         value = column[unknown].iloc[0]
         raise DataError(
-            f"{_row(path, unknown)} has the split {value!r}.",
-            replacement_hint(value, names) or "Use train, val or test.",
+            _("Row {row} of {manifest} has the split {split!r}.", row=_row(unknown), manifest=path.name, split=value),
+            replacement_hint(value, names) or _("Use train, val or test."),
         )
     return mapped
 
@@ -214,23 +279,29 @@ def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
     root, folders = os.path.realpath(path.parent), dict[str, dict[str, bool]]()
     missing: list[str] = []
     for key in keys:
-        parent, _, name = key.rpartition("/")
+        parent, _unused, name = key.rpartition("/")
         if parent not in folders:
             folders[parent] = dict(_files(path.parent / parent, root, allow_outside))
         allowed = folders[parent].get(name)
         if allowed is False:
             raise DataError(
-                f"{key} in {path.name} is a link that leads out of its folder.",
-                "Copy the file, or use --allow-outside.",
+                _("{path} in {manifest} is a link that leads out of its folder.", path=key, manifest=path.name),
+                _("Copy the file, or use --allow-outside."),
             )
         if allowed is None:
             missing.append(key)
     if missing:
-        examples = f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
         raise DataError(
-            f"{len(missing):,} of the {pluralize(len(keys), 'file')} in {path.name} "
-            f"{'is' if len(missing) == 1 else 'are'} not in {path.parent}: {examples}.",
-            "Correct these paths.",
+            ngettext(
+                "{count:,} of the {files} in {manifest} is not in {folder}: {examples}.",
+                "{count:,} of the {files} in {manifest} are not in {folder}: {examples}.",
+                len(missing),
+                files=ngettext("{count:,} file", "{count:,} files", len(keys)),
+                manifest=path.name,
+                folder=path.parent,
+                examples=join_first(missing, 3),
+            ),
+            _("Correct these paths."),
         )
 
 
@@ -248,4 +319,7 @@ def _files(folder: Path, root: str, allow_outside: bool) -> Iterator[tuple[str, 
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise DataError(f"The folder {folder} cannot be read ({error.strerror}).", "Grant read permission.") from error
+        raise DataError(
+            _("The folder {folder} cannot be read ({reason}).", folder=folder, reason=error.strerror),
+            _("Grant read permission."),
+        ) from error

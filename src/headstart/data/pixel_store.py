@@ -28,6 +28,7 @@ from PIL import features
 from headstart.data.decode import (
     DECODER_VERSION,
     FORMATS,
+    ImageFileError,
     Pixels,
     UndecodableError,
     decode_file,
@@ -39,10 +40,10 @@ from headstart.data.hashing import UNREADABLE_PREFIX, hash_file
 from headstart.data.image_index import ImageIndex
 from headstart.data.parallel import ordered_map
 from headstart.errors import DataError, ResourceError
+from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_cache_file
 from headstart.storage.folders import format_bytes
 from headstart.storage.schemas.cache import StoreManifest
-from headstart.text import pluralize
 
 ProgressCallback = Callable[[int, int], None]
 _SCHEMA_VERSION = 2  # of a store
@@ -52,8 +53,12 @@ _SIZE_SAMPLE = 64  # images whose headers give the estimate of the store's size
 
 @dataclass(frozen=True)
 class _DecodeFailure:
-    reason: str  # follows the file's name: "is empty"
+    fault: Message  # a clause whose field `name` is the file
     permanent: bool  # caused by the bytes, not by the state of the disk
+
+    def of(self, key: str) -> Message:
+        """Return the fault of an image with this content."""
+        return Message(self.fault.template, {**self.fault.values, "name": key})
 
 
 class PixelStore:
@@ -82,7 +87,12 @@ class PixelStore:
         with (folder / "pixels.bin").open("rb") as file:
             self._pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         count = int(np.count_nonzero(deep[record] & (record >= 0)))
-        self.notes = (f"Scaled {pluralize(count, 'image')} with more than 8 bits per value to 8.",) if count else ()
+        note = ngettext(
+            "Scaled {count:,} image with more than 8 bits per value to 8.",
+            "Scaled {count:,} images with more than 8 bits per value to 8.",
+            count,
+        )
+        self.notes = (note,) if count else ()
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -99,12 +109,19 @@ class PixelStore:
 
     def _check(self, index: int, flat: Pixels) -> None:
         if zlib.crc32(flat.data) != self._checks[index]:
-            hint = "Run the command again: the images will be decoded again."
+            hint = _("Run the command again: the images will be decoded again.")
             try:
                 (self._folder / "MANIFEST.json").unlink(missing_ok=True)  # without it the store is built again
             except OSError:
-                hint = f"Delete {self._folder} and run the command again."
-            raise DataError(f"The cached pixels in {self._folder} have changed on the disk (image {index}).", hint)
+                hint = _("Delete {folder} and run the command again.", folder=self._folder)
+            raise DataError(
+                _(
+                    "The cached pixels in {folder} have changed on the disk (image {index}).",
+                    folder=self._folder,
+                    index=index,
+                ),
+                hint,
+            )
         self._checked[index] = True
 
 
@@ -146,7 +163,8 @@ def open_store(
             if isinstance(result, _DecodeFailure):
                 failures[content] = result
             elif content.startswith(UNREADABLE_PREFIX):
-                failures[content] = _DecodeFailure("could not be read a moment ago, but can now", permanent=False)
+                fault = _("{name} could not be read a moment ago, but can now", name="")
+                failures[content] = _DecodeFailure(fault, permanent=False)
         good = [content for content in first if content not in failures]
         folder = _store_folder(good, side)
         if good and not _is_complete(folder):
@@ -198,27 +216,38 @@ def _read(path: Path, content: str, side: int) -> tuple[Pixels, bool] | _DecodeF
     try:
         with open_regular_file(path) as file:
             if not content.startswith(UNREADABLE_PREFIX) and hash_file(file) != content:
-                return _DecodeFailure("changed while it was being read", permanent=False)
+                return _DecodeFailure(_("{name} changed while it was being read", name=path), permanent=False)
             file.seek(0)
             return decode_file(file, side, str(path))
-    except DataError as error:
-        reason = error.message.removeprefix(str(path)).strip(" .")
+    except ImageFileError as error:
         permanent = isinstance(error, UndecodableError) and not content.startswith(UNREADABLE_PREFIX)
-        return _DecodeFailure(reason, permanent=permanent)
+        return _DecodeFailure(error.fault, permanent=permanent)
 
 
 def _undecodable_error(
     images: ImageIndex, content_hashes: Sequence[str], failures: dict[str, _DecodeFailure]
 ) -> DataError:
     failed = [i for i, content in enumerate(content_hashes) if content in failures]
-    images_text = f"{pluralize(len(content_hashes), 'image')} of {images.source}"
-    summary = f"{len(failed):,} of the {images_text} cannot be decoded"
-    hint = "Leave them out with --skip-bad, or replace them."
+    examples = [failures[content_hashes[i]].of(images.keys[i]) for i in failed[:5]]
+    faults = join([*examples, *(["…"] if len(failed) > 5 else [])], "; ")
     if len(failed) == len(content_hashes):
-        summary = f"None of the {images_text} can be decoded"
-        hint = f"Check that these are image files ({', '.join(FORMATS)})."
-    reasons = "; ".join(f"{images.keys[i]} {failures[content_hashes[i]].reason}" for i in failed[:5])
-    return DataError(f"{summary}: {reasons}{'; …' if len(failed) > 5 else ''}.", hint)
+        message = ngettext(
+            "None of the {count:,} image of {source} can be decoded: {faults}.",
+            "None of the {count:,} images of {source} can be decoded: {faults}.",
+            len(content_hashes),
+            source=images.source,
+            faults=faults,
+        )
+        return DataError(message, _("Check that these are image files ({formats}).", formats=", ".join(FORMATS)))
+    message = ngettext(
+        "{failed:,} of the {count:,} image of {source} cannot be decoded: {faults}.",
+        "{failed:,} of the {count:,} images of {source} cannot be decoded: {faults}.",
+        len(content_hashes),
+        failed=len(failed),
+        source=images.source,
+        faults=faults,
+    )
+    return DataError(message, _("Leave them out with --skip-bad, or replace them."))
 
 
 def _root() -> Path:
@@ -299,6 +328,11 @@ def _check_disk(root: Path, paths: Sequence[Path], side: int) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise ResourceError(
-            f"The pixel store needs about {format_bytes(needed)}, and {root} has {format_bytes(free)} free.",
-            "Free some space, point HEADSTART_CACHE at a larger disk, or use smaller images.",
+            _(
+                "The pixel store needs about {needed}, and {folder} has {free} free.",
+                needed=format_bytes(needed),
+                folder=root,
+                free=format_bytes(free),
+            ),
+            _("Free some space, point HEADSTART_CACHE at a larger disk, or use smaller images."),
         )

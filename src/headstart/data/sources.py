@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.text import replacement_hint
 
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -68,21 +69,28 @@ def require_image_paths(paths: Sequence[Path]) -> None:
     If at least one exists, the missing ones are reported later, together with the results.
     """
     if paths and not any(path.exists() for path in paths):
-        raise DataError(f"There is no image {paths[0]}.", "Name image files, or folders that contain images.")
+        raise DataError(
+            _("There is no image {path}.", path=paths[0]), _("Name image files, or folders that contain images.")
+        )
 
 
 def _unreadable(source: str, error: OSError) -> DataError:
-    return DataError(f"{source} cannot be read ({error}).", "Check the path and its permissions.")
+    return DataError(
+        _("{source} cannot be read ({error}).", source=source, error=error), _("Check the path and its permissions.")
+    )
 
 
 def _not_data(source: str, path: Path) -> DataError:
     if path.exists():
         return DataError(
-            f"{source} is neither a folder nor a manifest.",
-            f"Name a folder, or a manifest that ends in {', '.join(sorted(MANIFEST_SUFFIXES))}.",
+            _("{source} is neither a folder nor a manifest.", source=source),
+            _(
+                "Name a folder, or a manifest that ends in {suffixes}.",
+                suffixes=", ".join(sorted(MANIFEST_SUFFIXES)),
+            ),
         )
     siblings = [p.name for p in path.parent.iterdir() if p.name[0] != "."] if path.parent.is_dir() else []
     return DataError(
-        f"{source} does not exist.",
-        replacement_hint(path.name, ["digits", *siblings]) or "Name a folder, a manifest, or the built-in digits.",
+        _("{source} does not exist.", source=source),
+        replacement_hint(path.name, ["digits", *siblings]) or _("Name a folder, a manifest, or the built-in digits."),
     )

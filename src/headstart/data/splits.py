@@ -17,15 +17,13 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from headstart.data.image_index import SPLITS, ImageIndex
+from headstart.data.unit_selection import Indices, UnitSelection
 from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
 from headstart.rng import stream
-from headstart.text import pluralize
 
-Indices = npt.NDArray[np.int64]
 HELD_OUT_SHARE = 0.15  # of all images, for val and for test each
 _MAX_ATTEMPTS = 20  # random orders that are tried until every split has every class
-_MAX_REPAIRS = 100  # units that change sides after the first fit
-_MIN_GAIN = 1e-9  # of the squared error; less is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,16 +101,21 @@ def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int
         members = train[images.labels[train] == label]
         count = int(np.floor(fraction * len(members) + 0.5))
         if members.size and not count:
-            available = pluralize(len(members), "training image")
             raise DataError(
-                f"A fraction of {fraction:g} leaves none of the {available} of class {name!r}.",
-                f"Use {0.5 / len(members):.2g} or more, or leave the class out with --classes.",
+                ngettext(
+                    "A fraction of {fraction:g} leaves none of the {count:,} training image of class {name!r}.",
+                    "A fraction of {fraction:g} leaves none of the {count:,} training images of class {name!r}.",
+                    len(members),
+                    fraction=fraction,
+                    name=name,
+                ),
+                _("Use {fraction:.2g} or more, or leave the class out with --classes.", fraction=0.5 / len(members)),
             )
         chosen.append(members[np.argsort(draws[members], kind="stable")[:count]])
     return np.sort(np.concatenate(chosen))
 
 
-def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) -> list[str]:
+def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) -> list[Message]:
     """Return sentences on overlaps between splits.
 
     They name images of equal content in two splits or under two labels, and groups in two splits.
@@ -126,25 +129,49 @@ def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) ->
     for number, part in enumerate((split.train, split.val, split.test)):
         split_of[part] = number
     notes = []
-    for noun, names in (("image", content_hashes), ("group", images.groups)):
+    for names in (content_hashes, images.groups):
         sets = _shared_names(names)
         for a, b in ((0, 1), (0, 2), (1, 2)):
             shared = [members for members in sets if {a, b} <= set(split_of[members].tolist())]
             if shared:
-                pair = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
-                splits = f"both {SPLITS[a]} and {SPLITS[b]}"
-                verb = "is" if len(shared) == 1 else "are"
-                notes.append(f"{pluralize(len(shared), noun)} {verb} in {splits}, such as {' and '.join(pair)}.")
+                key, other_key = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
+                values = {"split": SPLITS[a], "other_split": SPLITS[b], "first": key, "second": other_key}
+                note = _shared_images_note if names is content_hashes else _shared_groups_note
+                notes.append(note(len(shared), values))
     conflicting = [
         members for members in _shared_names(content_hashes) if len(set(images.labels[members].tolist())) > 1
     ]
     if conflicting:
         first = conflicting[0]
         other = next(i for i in first if images.labels[i] != images.labels[first[0]])
-        example = f"{images.keys[first[0]]} and {images.keys[other]}"
-        verb = "has" if len(conflicting) == 1 else "have"
-        notes.append(f"{pluralize(len(conflicting), 'image')} {verb} two labels, such as {example}.")
+        notes.append(
+            ngettext(
+                "{count:,} image has two labels, such as {first} and {second}.",
+                "{count:,} images have two labels, such as {first} and {second}.",
+                len(conflicting),
+                first=images.keys[first[0]],
+                second=images.keys[other],
+            )
+        )
     return notes
+
+
+def _shared_images_note(count: int, values: dict[str, str]) -> Message:
+    return ngettext(
+        "{count:,} image is in both {split} and {other_split}, such as {first} and {second}.",
+        "{count:,} images are in both {split} and {other_split}, such as {first} and {second}.",
+        count,
+        **values,
+    )
+
+
+def _shared_groups_note(count: int, values: dict[str, str]) -> Message:
+    return ngettext(
+        "{count:,} group is in both {split} and {other_split}, such as {first} and {second}.",
+        "{count:,} groups are in both {split} and {other_split}, such as {first} and {second}.",
+        count,
+        **values,
+    )
 
 
 def _shared_names(names: Sequence[str]) -> list[list[int]]:
@@ -161,15 +188,21 @@ def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:
         return "none"
     if (names == "").any():
         key = images.keys[int((names == "").argmax())]
-        count = int(np.count_nonzero(names == ""))
-        without = f"{pluralize(count, 'image')} {'has' if count == 1 else 'have'} no split"
         raise DataError(
-            f"{without} (such as {key}), but others have one.",
-            "Declare a split for every image, or for none.",
+            ngettext(
+                "{count:,} image has no split (such as {example}), but others have one.",
+                "{count:,} images have no split (such as {example}), but others have one.",
+                int(np.count_nonzero(names == "")),
+                example=key,
+            ),
+            _("Declare a split for every image, or for none."),
         )
     declared = "+".join(name for name in SPLITS if (names == name).any())
     if "train" not in declared:
-        raise DataError(f"{images.source} declares {declared}, but no image for train.", "Declare some as train.")
+        raise DataError(
+            _("{source} declares {declared}, but no image for train.", source=images.source, declared=declared),
+            _("Declare some as train."),
+        )
     return declared
 
 
@@ -185,7 +218,7 @@ def _unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> I
         nodes += len(number)
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(nodes, nodes))
-    _, unit = connected_components(graph, directed=False)
+    _unused, unit = connected_components(graph, directed=False)
     return np.asarray(unit[:n], dtype=np.int64)
 
 
@@ -197,118 +230,37 @@ def _split_off(
     Each class gets at least one unit in the held-out part and at least `remaining` units in the rest, which will be
     `remaining` splits.
     """
-    _, unit = np.unique(units[pool], return_inverse=True)
+    _unused, unit = np.unique(units[pool], return_inverse=True)
     for attempt in range(_MAX_ATTEMPTS):
         order = stream(seed, purpose, 0, attempt).permutation(int(unit.max()) + 1)
-        selection = _Selection(order[unit], images.labels[pool], len(images.classes), share, remaining)
+        selection = UnitSelection(order[unit], images.labels[pool], len(images.classes), share, remaining)
         if attempt == 0 and selection.short_class is not None:
             name, count = images.classes[selection.short_class], int(selection.total[selection.short_class])
-            units_text = f"{pluralize(count, 'independent image')} or {'group' if count == 1 else 'groups'}"
             raise DataError(
-                f"Class {name!r} has {units_text}, too few for {remaining + 1} splits.",
-                "Add images of it, or name the other classes with --classes a,b,c.",
+                ngettext(
+                    "Class {name!r} has {count:,} independent image or group, too few for {splits} splits.",
+                    "Class {name!r} has {count:,} independent images or groups, too few for {splits} splits.",
+                    count,
+                    name=name,
+                    splits=remaining + 1,
+                ),
+                _("Add images of it, or name the other classes with --classes a,b,c."),
             )
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]
             return pool[~held_out], pool[held_out]
     raise DataError(
-        f"The groups of {images.source} cannot be divided so that each split has every class.",
-        "Use smaller groups, or declare the splits yourself.",
+        _("The groups of {source} cannot be divided so that each split has every class.", source=images.source),
+        _("Use smaller groups, or declare the splits yourself."),
     )
 
 
-def _can_split_rest(selection: _Selection, seed: int, attempt: int) -> bool:
+def _can_split_rest(selection: UnitSelection, seed: int, attempt: int) -> bool:
     """Return True if the rest can be divided once more. The answer depends on the seed of the test split only."""
     if selection.units_have_one_class:
         return True
     rest = np.flatnonzero(~selection.selected)
     shuffled = stream(seed, "split/trial", 0, attempt).permutation(rest)
-    trial = _Selection.__new__(_Selection)
+    trial = UnitSelection.__new__(UnitSelection)
     trial.prepare(selection.table[shuffled], HELD_OUT_SHARE / (1 - HELD_OUT_SHARE), 1)
     return trial.short_class is None and trial.select()
-
-
-class _Selection:
-    """Selects units until each class has its share: first fit in the given (random) order, then repairs.
-
-    `table` [units, classes] counts images and `contains` says which units have a class. `selected` [units] is the
-    result. `images_inside` [classes] counts selected images; `units_inside` and `total` [classes] count units.
-    """
-
-    def __init__(self, unit: Indices, labels: Indices, classes: int, share: float, remaining: int) -> None:
-        shape = (int(unit.max()) + 1, classes)
-        self.prepare(csr_matrix((np.ones(len(unit)), (unit, labels)), shape=shape), share, remaining)
-
-    def prepare(self, table: csr_matrix, share: float, remaining: int) -> None:
-        """Set up for `table`; `short_class` is a class with too few units, or None."""
-        self.table, self.remaining = table, remaining
-        self.contains = (table > 0).astype(np.float64)
-        counts = np.asarray(table.sum(axis=0)).ravel()
-        self.total = np.asarray(self.contains.sum(axis=0)).ravel()
-        self.target = _apportion(counts, share)
-        self.weight = 1 / np.maximum(counts, 1)
-        self.selected = np.zeros(table.shape[0], dtype=bool)
-        self.units_inside = np.zeros(table.shape[1])
-        self.images_inside = np.zeros(table.shape[1])
-        lacking = np.flatnonzero(self.total < remaining + 1)
-        self.short_class = int(lacking[0]) if len(lacking) else None
-        self.units_have_one_class = bool((np.diff(self.contains.indptr) == 1).all())
-
-    def select(self) -> bool:
-        """Select units; return False if some class ends without a unit."""
-        self._first_fit()
-        for label in np.argsort(self.total, kind="stable"):
-            if self.units_inside[label] == 0:
-                change = np.where(self.contains[:, [label]].toarray().ravel() > 0, self._error_change(), np.inf)
-                best = int(change.argmin())
-                if np.isinf(change[best]):
-                    return False
-                self._toggle(best)
-        for _ in range(_MAX_REPAIRS):
-            change = self._error_change()
-            best = int(change.argmin())
-            if change[best] > -_MIN_GAIN:
-                break
-            self._toggle(best)
-        return True
-
-    def _first_fit(self) -> None:
-        free, spare = self.target.tolist(), (self.total - self.remaining).tolist()
-        starts, labels, sizes = (a.tolist() for a in (self.table.indptr, self.table.indices, self.table.data))
-        for unit in range(len(self.selected)):
-            span = range(starts[unit], starts[unit + 1])
-            if all(sizes[k] <= free[labels[k]] and spare[labels[k]] >= 1 for k in span):
-                self.selected[unit] = True
-                for k in span:
-                    free[labels[k]] -= sizes[k]
-                    spare[labels[k]] -= 1
-        self.images_inside = self.target - np.asarray(free)
-        self.units_inside = self.total - self.remaining - np.asarray(spare)
-
-    def _error_change(self) -> npt.NDArray[np.float64]:
-        """Return the change of Σ (images inside - target)² / count if each unit changed sides; inf if it must not."""
-        sign = np.where(self.selected, -1, 1)
-        change = 2 * sign * (self.table @ (self.weight * (self.images_inside - self.target)))
-        change += self.table.multiply(self.table) @ self.weight
-        last_inside = self.contains @ (self.units_inside <= 1).astype(np.float64)
-        last_outside = self.contains @ (self.total - self.units_inside <= self.remaining).astype(np.float64)
-        change[np.where(self.selected, last_inside, last_outside) > 0] = np.inf
-        return np.asarray(change)
-
-    def _toggle(self, unit: int) -> None:
-        sign = -1 if self.selected[unit] else 1
-        self.selected[unit] = not self.selected[unit]
-        self.images_inside += sign * self.table[[unit]].toarray().ravel()
-        self.units_inside += sign * self.contains[[unit]].toarray().ravel()
-
-
-def _apportion(counts: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
-    """Return whole numbers, at least 1, near `share` of each count.
-
-    They add up to `share` of the sum (method of largest remainders).
-    """
-    quota = counts * share
-    target = np.floor(quota)
-    missing = int(np.floor(quota.sum() + 0.5) - target.sum())
-    target[np.argsort(target - quota, kind="stable")[:missing]] += 1
-    return np.maximum(target, 1)

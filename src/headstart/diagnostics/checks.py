@@ -10,17 +10,17 @@ Measured are |∂L/∂h| at the output of every block, the filters behind every 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from statistics import median
 
 from headstart.diagnostics import gradients
-from headstart.diagnostics.finding import CheckResult, Finding, make_finding
+from headstart.diagnostics.finding import CheckResult, Finding, make_finding, number_words
 from headstart.diagnostics.history import HEALTHY, History
 from headstart.diagnostics.registry import HEALTH_CHECKS, HealthCheck, Moment, finding_name
 from headstart.factories import load_factory
+from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.metrics import FindingLine, ProbeLine, WithdrawnLine
-from headstart.text import capitalize, format_number, format_share, pluralize
 
 ProbeCheck = Callable[[History, ProbeLine], CheckResult | None]
 HistoryCheck = Callable[[History], CheckResult | None]
@@ -67,8 +67,16 @@ def unhealthy_findings(history: History) -> list[Finding]:
     return [finding for finding in findings(history) if finding.unhealthy]
 
 
-def finding_lines(history: History, noticed: set[str], step: int) -> list[FindingLine | WithdrawnLine]:
-    """Return record lines for new findings, and at the end of the run for withdrawn ones.
+@dataclass(frozen=True)
+class Notice:
+    """A new or withdrawn finding, as a line of the record and as a message."""
+
+    line: FindingLine | WithdrawnLine
+    message: Message
+
+
+def new_notices(history: History, noticed: set[str], step: int) -> list[Notice]:
+    """Return notices of new findings, and at the end of the run of withdrawn ones.
 
     A finding during training may pass: a network whose gradients explode at first may learn all the same. A finding
     that is only hidden behind another cause at the end is not withdrawn.
@@ -79,19 +87,24 @@ def finding_lines(history: History, noticed: set[str], step: int) -> list[Findin
         step: Updates done.
     """
     current = {finding.code: finding for finding in unhealthy_findings(history)}
-    lines: list[FindingLine | WithdrawnLine] = [
-        finding.line(step) for code, finding in current.items() if code not in noticed
+    notices = [
+        Notice(finding.line(step), _("{finding:cap}: {sentence}", finding=finding.name, sentence=finding.sentence))
+        for code, finding in current.items()
+        if code not in noticed
     ]
     if history.ended:
         persistent = {finding.code for finding in _findings(history, unhealthy=True)}
         persistent |= {code for code in noticed if _may_hold(code, history)}
-        sentence = "It was found during training, but not at the end of the run."
-        lines += [
-            WithdrawnLine(step=step, code=code, name=finding_name(code), sentence=sentence)
-            for code in sorted(noticed - persistent)
-        ]
+        notices += [_withdrawal(code, step) for code in sorted(noticed - persistent)]
     noticed |= set(current)
-    return lines
+    return notices
+
+
+def _withdrawal(code: str, step: int) -> Notice:
+    """Return the notice of a finding that no longer holds at the end of the run."""
+    name, sentence = finding_name(code), _("It was found during training, but not at the end of the run.")
+    line = WithdrawnLine(step=step, code=code, name=name, sentence=sentence)
+    return Notice(line, _("{finding:cap}: {sentence}", finding=name, sentence=sentence))
 
 
 def _may_hold(code: str, history: History) -> bool:
@@ -103,44 +116,64 @@ def _may_hold(code: str, history: History) -> bool:
     return may_hold(history.probes[-1])
 
 
-def describe_healthy(history: History) -> str:
+def healthy_words(history: History) -> Message:
     """Return what was checked, for a run without unhealthy findings."""
-    facts = [f"{pluralize(len(history.snapshots), 'snapshot')} in {pluralize(len(history.epochs), 'epoch')}"]
+    facts = [
+        _(
+            "{snapshots} in {epochs}",
+            snapshots=ngettext("{count:,} snapshot", "{count:,} snapshots", len(history.snapshots)),
+            epochs=ngettext("{count:,} epoch", "{count:,} epochs", len(history.epochs)),
+        )
+    ]
     if updates := history.updates():
-        facts.append(f"an update is {format_share(median(u for _, _, u in updates))} of the weights")
+        share = 100 * median(ratio for _epoch, _layer, ratio in updates)
+        facts.append(_("an update is {share:.2g} % of the weights", share=share))
     if history.probes and (ends := gradients.end_gradients(history.probes[-1])) is not None:
-        (first, _), (last, _), ratio = ends
-        facts.append(f"|∂L/∂h| at {first} is {ratio:.2g} of that at {last}")
+        (first, _low), (last, _high), ratio = ends
+        facts.append(_("|∂L/∂h| at {first} is {ratio:.2g} of that at {last}", first=first, ratio=ratio, last=last))
     if history.has_barely_learned:
         facts.append(
-            f"the loss is {history.last_loss:.2f} (predicting the class frequencies gives {history.prior_entropy:.2f})"
+            _(
+                "the loss is {loss:.2f} (predicting the class frequencies gives {prior_loss:.2f})",
+                loss=history.last_loss,
+                prior_loss=history.prior_entropy,
+            )
         )
     if history.predicts_one_class:
-        facts.append("all val images get the same prediction")
-    facts += [reason for reason in (missing_probe_reason(history), _unchecked_filters(history)) if reason]
-    facts += [] if history.ended else ["the run has not ended"]
-    yet = "" if history.status == HEALTHY else " yet"
-    return f"{capitalize(history.status)}: no findings{yet} ({'; '.join(facts)})."
+        facts.append(_("all val images get the same prediction"))
+    facts += [missing_probe_reason(history), _unchecked_filters(history)]
+    facts += [] if history.ended else [_("the run has not ended")]
+    if history.status == HEALTHY:
+        return _("Healthy: no findings ({facts})", facts=join(facts, "; "))
+    return _("Too early to say: no findings yet ({facts})", facts=join(facts, "; "))
 
 
-def missing_probe_reason(history: History) -> str:
+def missing_probe_reason(history: History) -> Message:
     """Return why |∂L/∂h| at the blocks is unknown, and what is known instead; "" where it is known."""
     if any(probe.block_gradient_norm for probe in history.probes):
-        return ""
+        return join([])
     if history.plan.arm.tuning != "frozen":
-        return "gradients at the blocks were not probed: the record has no probe lines"
-    reason = "gradients at the blocks were not probed, since all blocks are frozen"
-    by_step = [(line.step, line.gradient_norm) for line, _ in history.snapshots]
-    if norms := [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]:
-        (first, name, start), (last, _, end) = norms[0], norms[-1]
-        reason += f"; |∂L/∂w| of {name} is {_norm(start)} at step {first} and {_norm(end)} at step {last}"
-    return reason
+        return _("gradients at the blocks were not probed: the record has no probe lines")
+    by_step = [(line.step, line.gradient_norm) for line, _rate in history.snapshots]
+    norms = [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]
+    if not norms:
+        return _("gradients at the blocks were not probed, since all blocks are frozen")
+    (first_step, layer, first_norm), (last_step, _layer, last_norm) = norms[0], norms[-1]
+    return _(
+        "gradients at the blocks were not probed, since all blocks are frozen; |∂L/∂w| of {layer} is {first_norm} at "
+        "step {first_step} and {last_norm} at step {last_step}",
+        layer=layer,
+        first_norm=number_words(first_norm),
+        first_step=first_step,
+        last_norm=number_words(last_norm),
+        last_step=last_step,
+    )
 
 
-def _unchecked_filters(history: History) -> str:
+def _unchecked_filters(history: History) -> Message:
     """Return why dead filters were not checked, or "" if they were."""
     without_relu = history.probes and not any(probe.zero_activations for probe in history.probes)
-    return "dead filters were not checked: the network has no nn.ReLU" if without_relu else ""
+    return _("dead filters were not checked: the network has no nn.ReLU") if without_relu else join([])
 
 
 def _persistent(history: History, check: ProbeCheck) -> CheckResult | None:
@@ -151,7 +184,3 @@ def _persistent(history: History, check: ProbeCheck) -> CheckResult | None:
     if result is not None and history.has_had_time and check(history, history.probes[-1]) is None:
         return None
     return result
-
-
-def _norm(value: float | None) -> str:
-    return format_number(math.inf if value is None else value)

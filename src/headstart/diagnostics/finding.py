@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-from pydantic import Field, computed_field
 
 from headstart.diagnostics.history import History
 from headstart.diagnostics.registry import HealthCheck
-from headstart.storage.schemas.base import Schema
+from headstart.i18n import Message, _, join
+from headstart.storage.files import JsonData
 from headstart.storage.schemas.metrics import FindingCode, FindingLine, ProbeLine
+from headstart.text import format_number
 
 
 @dataclass(frozen=True)
@@ -23,30 +24,38 @@ class CheckResult:
     epoch: int
     value: float | None
     threshold: float
-    evidence: str
-    meaning: str
-    advice: str
+    evidence: Message
+    meaning: Message
+    advice: Message
 
 
-class Finding(Schema):
-    """One finding: the result of a check, with the check's identity."""
+@dataclass(frozen=True)
+class Finding:
+    """One finding: the result of a check, with the check's identity.
+
+    `name` is its name in texts. `value` is None if it is not finite or not measured. `unhealthy` is False for a note on
+    what the user asked for, such as frozen layers.
+    """
 
     code: FindingCode
-    name: str = Field(description="name in texts")
+    name: Message
     layer: str
     epoch: int
-    value: float | None = Field(description="null if not finite or not measured")
+    value: float | None
     threshold: float
-    evidence: str
-    meaning: str
-    advice: str
-    unhealthy: bool = Field(description="false for a note on what the user asked for, such as frozen layers")
+    evidence: Message
+    meaning: Message
+    advice: Message
+    unhealthy: bool
 
-    @computed_field  # type: ignore[prop-decorator]
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """Evidence, meaning and advice in one paragraph."""
-        return " ".join(part for part in (self.evidence, self.meaning, self.advice) if part)
+        return join([self.evidence, self.meaning, self.advice])
+
+    def to_json(self) -> dict[str, JsonData]:
+        """Return the finding as JSON data, with its texts in English."""
+        return {**vars(self), "sentence": self.sentence}
 
     def line(self, step: int) -> FindingLine:
         """Return the finding as a line of the record after `step` updates."""
@@ -89,6 +98,11 @@ def restoring_flags(history: History) -> list[str]:
     return flags + (["--shortcut on"] if network.shortcut != "on" else [])
 
 
-def probe_time(probe: ProbeLine) -> str:
-    """Return when the probe was made, for the start of a sentence."""
-    return "Before the first step" if probe.step == 0 else f"After epoch {probe.epoch}"
+def probe_time(probe: ProbeLine) -> Message:
+    """Return when the probe was made."""
+    return _("before the first step") if probe.step == 0 else _("after epoch {epoch}", epoch=probe.epoch)
+
+
+def number_words(value: float | None) -> Message:
+    """Return a number of the record, in which None is a number that is not finite, with two digits."""
+    return format_number(math.inf if value is None else value)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-from headstart.diagnostics.finding import CheckResult, probe_time, restoring_flags
+from headstart.diagnostics.finding import CheckResult, number_words, probe_time, restoring_flags
 from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History
+from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.metrics import ProbeLine
-from headstart.text import format_number, pluralize
 
 MAX_VANISHED_RATIO = 1e-3  # |∂L/∂h| at the first block over that at the last
 MIN_EXPLODED_RATIO = 1e4  # the same
@@ -31,7 +31,7 @@ def end_gradients(probe: ProbeLine) -> tuple[tuple[str, float], tuple[str, float
     norms = {name: math.inf if value is None else value for name, value in probe.block_gradient_norm.items()}
     if len(norms) < 2:
         return None
-    (first, low), *_, (last, high) = norms.items()
+    (first, low), *_between, (last, high) = norms.items()
     if not (high > 0 and math.isfinite(high)):
         return None
     return (first, low), (last, high), min(max(low, 1e-45) / high, 1e38)
@@ -48,34 +48,44 @@ def exploding(history: History, probe: ProbeLine) -> CheckResult | None:
     gradients, loss = end_gradients(probe), probe.loss
     if gradients is not None and gradients[2] >= MIN_EXPLODED_RATIO:
         (first, low), (last, high), ratio = gradients
-        evidence = (
-            f"{probe_time(probe)} the gradient grows towards the input: |∂L/∂h| is {format_number(high)} at {last} and "
-            f"{format_number(low)} at {first}, {format_number(ratio)} times as large (healthy runs stay below "
-            f"{MIN_EXPLODED_RATIO:,.0f})."
+        evidence = _(
+            "{moment:cap} the gradient grows towards the input: |∂L/∂h| is {last_norm} at {last} and {first_norm} at "
+            "{first}, {ratio} times as large (healthy runs stay below {limit:,.0f}).",
+            moment=probe_time(probe),
+            last_norm=number_words(high),
+            last=last,
+            first_norm=number_words(low),
+            first=first,
+            ratio=number_words(ratio),
+            limit=MIN_EXPLODED_RATIO,
         )
         return _exploded(history, first, probe, ratio, MIN_EXPLODED_RATIO, evidence)
     without_norm = history.plan.network.norm == "none"
     max_ratio = MAX_LOSS_RATIO_WITHOUT_NORM if without_norm else MAX_LOSS_RATIO_WITH_NORM
     max_loss = max_ratio * history.prior_entropy
     if loss is None or loss > max_loss:
-        value = "not finite" if loss is None else format_number(loss)
-        evidence = (
-            f"{probe_time(probe)} the loss is {value} (predicting the class frequencies gives "
-            f"{history.prior_entropy:.2f})."
+        evidence = _(
+            "{moment:cap} the loss is {loss} (predicting the class frequencies gives {prior_loss:.2f}).",
+            moment=probe_time(probe),
+            loss=number_words(loss),
+            prior_loss=history.prior_entropy,
         )
         return _exploded(history, "", probe, loss, max_loss, evidence)
     return None
 
 
 def _exploded(
-    history: History, layer: str, probe: ProbeLine, value: float | None, threshold: float, evidence: str
+    history: History, layer: str, probe: ProbeLine, value: float | None, threshold: float, evidence: Message
 ) -> CheckResult:
-    norm_flags = [flag for flag in restoring_flags(history) if flag.startswith("--norm")]
-    ways = [*norm_flags, "initial weights of smaller scale"]
+    norm_flag = next((flag for flag in restoring_flags(history) if flag.startswith("--norm")), "")
+    advice = (
+        _("Try {flag} or initial weights of smaller scale; --clip 1 only hides the symptom.", flag=norm_flag)
+        if norm_flag
+        else _("Try initial weights of smaller scale; --clip 1 only hides the symptom.")
+    )
     return CheckResult(
         layer, probe.epoch, value, threshold, evidence,
-        "Each layer amplifies its input, so that no learning rate suits all of them.",
-        f"Try {' or '.join(ways)}; --clip 1 only hides the symptom.",
+        _("Each layer amplifies its input, so that no learning rate suits all of them."), advice,
     )  # fmt: skip
 
 
@@ -91,15 +101,27 @@ def vanishing(history: History, probe: ProbeLine) -> CheckResult | None:
     if gradients is None or not is_vanishing(probe) or _most_dead_layer(probe)[1] >= MIN_BLOCKING_DEAD_SHARE:
         return None
     (first, low), (last, high), ratio = gradients
-    evidence = (
-        f"{probe_time(probe)} the gradient vanishes towards the input: |∂L/∂h| is {format_number(high)} at {last} and "
-        f"{format_number(low)} at {first}, {-math.log10(ratio):.1f} orders of magnitude less (limit: "
-        f"{-math.log10(MAX_VANISHED_RATIO):.0f})."
+    evidence = _(
+        "{moment:cap} the gradient vanishes towards the input: |∂L/∂h| is {last_norm} at {last} and {first_norm} at "
+        "{first}, {decades:.1f} orders of magnitude less (limit: {limit:.0f}).",
+        moment=probe_time(probe),
+        last_norm=number_words(high),
+        last=last,
+        first_norm=number_words(low),
+        first=first,
+        decades=-math.log10(ratio),
+        limit=-math.log10(MAX_VANISHED_RATIO),
     )
+    match restoring_flags(history):
+        case [first_flag, second_flag]:
+            advice = _("Try {first_flag} or {second_flag}.", first_flag=first_flag, second_flag=second_flag)
+        case [flag]:
+            advice = _("Try {flag}.", flag=flag)
+        case _unused:
+            advice = _("Try a shallower network.")
     return CheckResult(
         first, probe.epoch, ratio, MAX_VANISHED_RATIO, evidence,
-        "The early layers hardly learn at any learning rate.",
-        f"Try {' or '.join(restoring_flags(history)) or 'a shallower network'}.",
+        _("The early layers hardly learn at any learning rate."), advice,
     )  # fmt: skip
 
 
@@ -108,17 +130,37 @@ def dead(history: History, probe: ProbeLine) -> CheckResult | None:
     layer, share = _most_dead_layer(probe)
     if share < MIN_DEAD_SHARE:
         return None
-    more = sum(value >= MIN_DEAD_SHARE for value in probe.dead_channels.values()) - 1
-    also = f" (and {100 * MIN_DEAD_SHARE:.0f} % or more in {pluralize(more, 'more layer')})" if more else ""
-    evidence = (
-        f"{probe_time(probe)} {100 * share:.0f} % of the filters of {layer} are 0 on all probed images{also}; in "
-        f"healthy runs it is less than {100 * MIN_DEAD_SHARE:.0f} %."
-    )
     return CheckResult(
-        layer, probe.epoch, share, MIN_DEAD_SHARE, evidence,
-        "No gradient passes a ReLU whose output is always 0: these filters cannot change.",
-        "Try other initial weights, a lower learning rate or --warmup 1ep, and check for large negative biases.",
+        layer, probe.epoch, share, MIN_DEAD_SHARE, _dead_evidence(probe, layer, share),
+        _("No gradient passes a ReLU whose output is always 0: these filters cannot change."),
+        _("Try other initial weights, a lower learning rate or --warmup 1ep, and check for large negative biases."),
     )  # fmt: skip
+
+
+def _dead_evidence(probe: ProbeLine, layer: str, share: float) -> Message:
+    """Return the share of dead filters of the layer with most of them, and how many other layers have many."""
+    moment, limit = probe_time(probe), 100 * MIN_DEAD_SHARE
+    more = sum(value >= MIN_DEAD_SHARE for value in probe.dead_channels.values()) - 1
+    if not more:
+        return _(
+            "{moment:cap} {share:.0f} % of the filters of {layer} are 0 on all probed images; in healthy runs it is "
+            "less than {limit:.0f} %.",
+            moment=moment,
+            share=100 * share,
+            layer=layer,
+            limit=limit,
+        )
+    return ngettext(
+        "{moment:cap} {share:.0f} % of the filters of {layer} are 0 on all probed images (and {limit:.0f} % or more in "
+        "{count:,} more layer); in healthy runs it is less than {limit:.0f} %.",
+        "{moment:cap} {share:.0f} % of the filters of {layer} are 0 on all probed images (and {limit:.0f} % or more in "
+        "{count:,} more layers); in healthy runs it is less than {limit:.0f} %.",
+        more,
+        moment=moment,
+        share=100 * share,
+        layer=layer,
+        limit=limit,
+    )
 
 
 def _most_dead_layer(probe: ProbeLine) -> tuple[str, float]:
@@ -137,17 +179,31 @@ def not_learning(history: History) -> CheckResult | None:
         return None
     if not history.predicts_one_class and history.is_falling:
         return None  # slow, but it learns
-    ratio = first_to_last_ratio(history.probes[-1])
-    evidence = [
-        f"After {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f} (predicting the class "
-        f"frequencies gives {history.prior_entropy:.2f})",
-        *(["all val images get the same prediction"] if history.predicts_one_class else []),
-        *([f"|∂L/∂h| at the first block is {format_number(ratio)} of that at the last"] if ratio is not None else []),
-    ]
-    flags = restoring_flags(history)
+    match restoring_flags(history):
+        case [first_flag, second_flag]:
+            advice = _("Try {first_flag} and {second_flag}.", first_flag=first_flag, second_flag=second_flag)
+        case [flag]:
+            advice = _("Try {flag}.", flag=flag)
+        case _unused:
+            advice = _("Check the labels, train longer, or try another learning rate.")
     return CheckResult(
         "", history.epochs[-1].epoch, history.last_loss / history.prior_entropy,
-        MAX_UNLEARNED_LOSS_RATIO, "; ".join(evidence) + ".",
-        "The network has not started to learn, although gradients do not vanish and updates are of normal size.",
-        f"Try {' and '.join(flags)}." if flags else "Check the labels, train longer, or try another learning rate.",
+        MAX_UNLEARNED_LOSS_RATIO, _not_learning_evidence(history),
+        _("The network has not started to learn, although gradients do not vanish and updates are of normal size."),
+        advice,
     )  # fmt: skip
+
+
+def _not_learning_evidence(history: History) -> Message:
+    """Return the loss at the end, and what else is known about a network that has not learned."""
+    loss = ngettext(
+        "after {count:,} epoch the loss is {loss:.2f} (predicting the class frequencies gives {prior_loss:.2f})",
+        "after {count:,} epochs the loss is {loss:.2f} (predicting the class frequencies gives {prior_loss:.2f})",
+        len(history.epochs),
+        loss=history.last_loss,
+        prior_loss=history.prior_entropy,
+    )
+    facts = [loss, *([_("all val images get the same prediction")] if history.predicts_one_class else [])]
+    if (ratio := first_to_last_ratio(history.probes[-1])) is not None:
+        facts.append(_("|∂L/∂h| at the first block is {ratio} of that at the last", ratio=number_words(ratio)))
+    return _("{facts:cap}.", facts=join(facts, "; "))

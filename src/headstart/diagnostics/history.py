@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from headstart.config.run_config import RunConfig
+from headstart.i18n import Message, _
 from headstart.storage.schemas.metrics import EpochLine, Line, ProbeLine, SnapshotLine, StepLine
 from headstart.storage.schemas.result import RunState
 
@@ -18,7 +19,7 @@ MAX_UNLEARNED_LOSS_RATIO = 0.95  # of the prior entropy: a run whose loss is not
 MAX_LEARNED_LOSS_RATIO = 0.6  # of the prior entropy: a run whose loss is below it has learned
 MIN_SNAPSHOT_STEP = 4  # earlier snapshots show the optimizer's warm-up rather than the learning rate
 MIN_LR_SHARE = 0.1  # of the highest rate: snapshots at lower rates are ignored
-HEALTHY, TOO_EARLY = "healthy", "too early to say"  # status of a run without unhealthy findings
+HEALTHY, TOO_EARLY = _("healthy"), _("too early to say")  # status of a run without unhealthy findings
 
 
 @dataclass
@@ -86,7 +87,7 @@ class History:
         return len(self.epochs) >= LONG_EPOCHS and self.epochs[-1].step >= steps
 
     @property
-    def status(self) -> str:
+    def status(self) -> Message:
         """Status of the run if it has no unhealthy finding: `HEALTHY` or `TOO_EARLY`."""
         learns = self.has_had_time and not (self.has_barely_learned or self.predicts_one_class)
         return HEALTHY if learns else TOO_EARLY
@@ -132,8 +133,10 @@ class History:
         recipe's own, so that a schedule or a warm-up has no effect. If a head is trained first and then everything,
         only the second part counts.
         """
-        layers = max((sum(r is not None for r in line.update_ratio.values()) for line, _ in self.snapshots), default=0)
-        highest = max([self.plan.recipe.lr, *(rate for _, rate in self.snapshots)])
+        layers = max(
+            (sum(r is not None for r in line.update_ratio.values()) for line, _rate in self.snapshots), default=0
+        )
+        highest = max([self.plan.recipe.lr, *(rate for _line, rate in self.snapshots)])
         updates = []
         for line, rate in self.snapshots:
             ratios = {layer: ratio for layer, ratio in line.update_ratio.items() if ratio is not None}

@@ -9,9 +9,9 @@ from headstart.config.run_config import RecipeConfig
 from headstart.diagnostics.finding import CheckResult, restoring_flags
 from headstart.diagnostics.gradients import dead, first_to_last_ratio
 from headstart.diagnostics.history import History
+from headstart.i18n import Message, _, ngettext
 from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.schemas.result import RunState
-from headstart.text import format_share, pluralize
 
 TYPICAL_UPDATE_RATIO = 1e-3  # |Δw|/|w| per step, median over layers: a rule of thumb for SGD; Adam has more
 MIN_UPDATE_RATIO = 3e-5
@@ -37,28 +37,43 @@ def too_high(history: History) -> CheckResult | None:
     recipe = history.plan.recipe
     decades = math.log10(max(largest, TYPICAL_UPDATE_RATIO) / TYPICAL_UPDATE_RATIO)
     divisor = max(10.0, 10.0 ** round(decades - LR_STEP_TOLERANCE_DECADES))
-    evidence = [f"{OPTIMIZERS[recipe.optimizer].label} at {recipe.lr:g}:"]
+    optimizer, harm = OPTIMIZERS[recipe.optimizer].label, _harm(history)
+    evidence = _("{optimizer} at {learning_rate:g}: {harm}.", optimizer=optimizer, learning_rate=recipe.lr, harm=harm)
     if updates:
-        evidence.append(
-            f"updates are {format_share(largest)} of the weights per step in epoch {epoch} (most in {layer}), "
-            f"{largest / TYPICAL_UPDATE_RATIO:.0f} times the rule of thumb, {format_share(TYPICAL_UPDATE_RATIO)};"
-        )
-    dead_filters = dead(history, history.probes[-1]) if history.probes else None
-    if diverged:
-        evidence.append("the loss is no longer finite.")
-    elif dead_filters is not None:
-        share = 100 * (dead_filters.value or 0)
-        evidence.append(f"{share:.0f} % of the filters of {dead_filters.layer} are dead.")
-    else:
-        evidence.append(
-            f"after {pluralize(len(history.epochs), 'epoch')} the loss is {history.last_loss:.2f} (predicting the "
-            f"class frequencies gives {history.prior_entropy:.2f})."
+        evidence = _(
+            "{optimizer} at {learning_rate:g}: updates are {share:.2g} % of the weights per step in epoch {epoch} "
+            "(most in {layer}), {factor:.0f} times the rule of thumb, {typical_share:.2g} %; {harm}.",
+            optimizer=optimizer,
+            learning_rate=recipe.lr,
+            share=100 * largest,
+            epoch=epoch,
+            layer=layer,
+            factor=largest / TYPICAL_UPDATE_RATIO,
+            typical_share=100 * TYPICAL_UPDATE_RATIO,
+            harm=harm,
         )
     return CheckResult(
-        layer, epoch, largest if updates else None, MAX_UPDATE_RATIO, " ".join(evidence),
-        "Steps are so large that they undo what earlier steps have learned.",
-        f"Try --lr {min(recipe.lr / divisor, _max_advised_lr(recipe)):g}.",
+        layer, epoch, largest if updates else None, MAX_UPDATE_RATIO, evidence,
+        _("Steps are so large that they undo what earlier steps have learned."),
+        _("Try --lr {learning_rate:g}.", learning_rate=min(recipe.lr / divisor, _max_advised_lr(recipe))),
     )  # fmt: skip
+
+
+def _harm(history: History) -> Message:
+    """Return what a learning rate that is too high has done, as a clause."""
+    dead_filters = dead(history, history.probes[-1]) if history.probes else None
+    if history.state is RunState.DIVERGED:
+        return _("the loss is no longer finite")
+    if dead_filters is not None:
+        share = 100 * (dead_filters.value or 0)
+        return _("{share:.0f} % of the filters of {layer} are dead", share=share, layer=dead_filters.layer)
+    return ngettext(
+        "after {count:,} epoch the loss is {loss:.2f} (predicting the class frequencies gives {prior_loss:.2f})",
+        "after {count:,} epochs the loss is {loss:.2f} (predicting the class frequencies gives {prior_loss:.2f})",
+        len(history.epochs),
+        loss=history.last_loss,
+        prior_loss=history.prior_entropy,
+    )
 
 
 def _does_harm(history: History, *, large: bool) -> bool:
@@ -84,22 +99,32 @@ def too_low(history: History) -> CheckResult | None:
     updates = history.updates()
     if not updates or history.last_loss < MAX_STUCK_LOSS_RATIO * history.prior_entropy:
         return None
-    usual = median(update for _, _, update in updates)
+    usual = median(update for _unused, _layer, update in updates)
     ratio = first_to_last_ratio(history.probes[-1]) if history.probes else None
     if usual >= MIN_UPDATE_RATIO or (ratio is not None and ratio < MIN_GRADIENT_RATIO and restoring_flags(history)):
         return None
-    epoch, layer, _ = max(updates, key=lambda update: update[2])
+    epoch, layer, _unused = max(updates, key=lambda update: update[2])
     recipe = history.plan.recipe
     factor = 10.0 ** round(math.log10(TYPICAL_UPDATE_RATIO / max(usual, 1e-9)))
-    evidence = (
-        f"{OPTIMIZERS[recipe.optimizer].label} at {recipe.lr:g}: updates are {format_share(usual)} of the weights per "
-        f"step, 1/{_one_digit(TYPICAL_UPDATE_RATIO / max(usual, 1e-12))} of the rule of thumb, "
-        f"{format_share(TYPICAL_UPDATE_RATIO)}; the loss was {history.first_loss:.2f} at the first step and is "
-        f"{history.last_loss:.2f} after {pluralize(len(history.epochs), 'epoch')}."
+    evidence = ngettext(
+        "{optimizer} at {learning_rate:g}: updates are {share:.2g} % of the weights per step, 1/{divisor:,.0f} of the "
+        "rule of thumb, {typical_share:.2g} %; the loss was {first_loss:.2f} at the first step and is {loss:.2f} after "
+        "{count:,} epoch.",
+        "{optimizer} at {learning_rate:g}: updates are {share:.2g} % of the weights per step, 1/{divisor:,.0f} of the "
+        "rule of thumb, {typical_share:.2g} %; the loss was {first_loss:.2f} at the first step and is {loss:.2f} after "
+        "{count:,} epochs.",
+        len(history.epochs),
+        optimizer=OPTIMIZERS[recipe.optimizer].label,
+        learning_rate=recipe.lr,
+        share=100 * usual,
+        divisor=_one_digit(TYPICAL_UPDATE_RATIO / max(usual, 1e-12)),
+        typical_share=100 * TYPICAL_UPDATE_RATIO,
+        first_loss=history.first_loss,
+        loss=history.last_loss,
     )
     return CheckResult(
         layer, epoch, usual, MIN_UPDATE_RATIO, evidence,
-        "The weights hardly change.", _raise_advice(recipe, min(factor, 1000)),
+        _("The weights hardly change."), _raise_advice(recipe, min(factor, 1000)),
     )  # fmt: skip
 
 
@@ -108,16 +133,16 @@ def _max_advised_lr(recipe: RecipeConfig) -> float:
     return OPTIMIZERS[recipe.optimizer].max_advised_lr
 
 
-def _raise_advice(recipe: RecipeConfig, factor: float) -> str:
+def _raise_advice(recipe: RecipeConfig, factor: float) -> Message:
     """Return the advice to raise the learning rate by `factor`, up to the highest advised rate."""
     if recipe.lr >= _max_advised_lr(recipe):
-        return (
+        return _(
             "The learning rate itself is not low: check whether a schedule, a warm-up or --clip lowers it, or try "
             "other initial weights."
         )
-    return f"Try --lr {min(recipe.lr * factor, _max_advised_lr(recipe)):g}."
+    return _("Try --lr {learning_rate:g}.", learning_rate=min(recipe.lr * factor, _max_advised_lr(recipe)))
 
 
-def _one_digit(value: float) -> str:
-    """Return a large number rounded to one digit."""
-    return f"{float(f'{value:.1g}'):,.0f}"
+def _one_digit(value: float) -> float:
+    """Return a number rounded to one digit."""
+    return float(f"{value:.1g}")

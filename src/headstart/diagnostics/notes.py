@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headstart.diagnostics.finding import CheckResult
 from headstart.diagnostics.history import History
-from headstart.text import pluralize
+from headstart.i18n import Message, _, join, ngettext
 
 
 def frozen(history: History) -> CheckResult | None:
@@ -12,8 +12,18 @@ def frozen(history: History) -> CheckResult | None:
     tuning = history.plan.arm.tuning
     if tuning == "full":
         return None
-    layers = {
-        "frozen": "all layers but the head are frozen",
-        "lp-ft": "all layers but the head are frozen at first",
-    }.get(tuning, f"all but the head and the last {pluralize(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
-    return CheckResult("", 0, 0.0, 0.0, f"By design {layers} ({tuning}).", "They need no gradients.", "")
+    return CheckResult("", 0, 0.0, 0.0, _frozen_layers(tuning), _("They need no gradients."), join([]))
+
+
+def _frozen_layers(tuning: str) -> Message:
+    """Return which layers a fine-tuning mode freezes, as a sentence."""
+    if tuning == "frozen":
+        return _("By design all layers but the head are frozen ({mode}).", mode=tuning)
+    if tuning == "lp-ft":
+        return _("By design all layers but the head are frozen at first ({mode}).", mode=tuning)
+    return ngettext(
+        "By design all but the head and the last {count:,} stage are frozen ({mode}).",
+        "By design all but the head and the last {count:,} stages are frozen ({mode}).",
+        int(tuning.partition(":")[2] or 0),
+        mode=tuning,
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from headstart.i18n import Message, _, verbatim
+
 
 class Moment(Enum):
     """When a check is made. Checks of an earlier moment come first: they find causes."""
@@ -39,7 +41,7 @@ class HealthCheck:
             check attributes it to another cause. Such a finding is not withdrawn.
     """
 
-    name: str
+    name: Message
     factory: str
     moments: tuple[Moment, ...]
     unhealthy: bool = True
@@ -49,30 +51,30 @@ class HealthCheck:
 
 HEALTH_CHECKS = {
     "exploding-gradients": HealthCheck(
-        "exploding gradients", "headstart.diagnostics.gradients:exploding", PROBED, gradients_comparable=False
+        _("exploding gradients"), "headstart.diagnostics.gradients:exploding", PROBED, gradients_comparable=False
     ),
     "vanishing-gradients": HealthCheck(
-        "vanishing gradients",
+        _("vanishing gradients"),
         "headstart.diagnostics.gradients:vanishing",
         PROBED,
         may_hold="headstart.diagnostics.gradients:is_vanishing",  # dead filters may be its cause and hide it
     ),
-    "dead-filters": HealthCheck("dead filters", "headstart.diagnostics.gradients:dead", PROBED),
+    "dead-filters": HealthCheck(_("dead filters"), "headstart.diagnostics.gradients:dead", PROBED),
     "learning-rate-too-high": HealthCheck(
-        "learning rate too high", "headstart.diagnostics.learning_rate:too_high", (Moment.ANY_TIME,)
+        _("learning rate too high"), "headstart.diagnostics.learning_rate:too_high", (Moment.ANY_TIME,)
     ),
     "learning-rate-too-low": HealthCheck(
-        "learning rate too low", "headstart.diagnostics.learning_rate:too_low", (Moment.AFTER_MIN_LENGTH,)
+        _("learning rate too low"), "headstart.diagnostics.learning_rate:too_low", (Moment.AFTER_MIN_LENGTH,)
     ),
     "degradation-without-vanishing": HealthCheck(
-        "degradation without vanishing", "headstart.diagnostics.gradients:not_learning", (Moment.END,)
+        _("degradation without vanishing"), "headstart.diagnostics.gradients:not_learning", (Moment.END,)
     ),
     "frozen-by-design": HealthCheck(
-        "frozen by design", "headstart.diagnostics.notes:frozen", (Moment.ANY_TIME,), unhealthy=False
+        _("frozen by design"), "headstart.diagnostics.notes:frozen", (Moment.ANY_TIME,), unhealthy=False
     ),
 }
 
 
-def finding_name(code: str) -> str:
+def finding_name(code: str) -> Message:
     """Return the name of a finding, in words of its code if no check has this code."""
-    return HEALTH_CHECKS[code].name if code in HEALTH_CHECKS else code.replace("-", " ")
+    return HEALTH_CHECKS[code].name if code in HEALTH_CHECKS else verbatim(code.replace("-", " "))

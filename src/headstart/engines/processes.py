@@ -22,10 +22,10 @@ from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSet
 from headstart.engines.scheduling import schedule_jobs
 from headstart.engines.worker_protocol import WorkerMessage
 from headstart.errors import InterruptedRunError, ResourceError
+from headstart.i18n import Message, _, ngettext
 from headstart.reporter import Reporter
 from headstart.runs import job_protocol
 from headstart.signals import SIGNALS, SignalGuard
-from headstart.text import pluralize
 
 CLOSE_TIMEOUT_S = 2  # time for a worker to end by itself before it is killed
 ANSWER_POLL_S = 0.2  # interval at which a stop request is checked
@@ -63,7 +63,7 @@ class WorkerProcess:
             self._process.stdin.write(message.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
 
-    def close(self) -> str:
+    def close(self) -> Message:
         """End the process if it is running, and return a phrase that says how it ended."""
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101
         with suppress(OSError):
@@ -75,7 +75,9 @@ class WorkerProcess:
             code = self._process.wait()
         self._reader.join()
         self._process.stdout.close()
-        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        if code < 0:
+            return _("by {signal}", signal=signal.Signals(-code).name)
+        return _("with exit code {code}", code=code)
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
@@ -112,14 +114,18 @@ class ProcessEngine:
                         yield index, answer
                         continue
                     losses[index] += 1
-                    ending = f"The process of {job_protocol.job_title(jobs[index])} ended {worker.close()}"
+                    title, ending = job_protocol.job_title(jobs[index]), worker.close()
                     if losses[index] < MAX_LOST_WORKERS:
-                        self._reporter.say(f"{ending}; the run continues in another process.")
+                        self._reporter.say(
+                            _(
+                                "The process of {job} ended {ending}; the run continues in another process.",
+                                job=title,
+                                ending=ending,
+                            )
+                        )
                         waiting.appendleft(index)
                     else:
-                        hint = "Check that the memory suffices, then continue with `headstart resume`."
-                        error = ResourceError(f"{ending}, {MAX_LOST_WORKERS} times in a row.", hint)
-                        yield index, job_protocol.error_answer(error)
+                        yield index, job_protocol.error_answer(_loss(title, ending))
             finally:
                 self._stop(signal.SIGTERM)
 
@@ -170,7 +176,7 @@ class ProcessEngine:
         if interrupted:
             yield interrupted[-1], job_protocol.interruption_answer(number)
         else:  # all runs finished, but the stop request is still pending
-            raise InterruptedRunError(number, "Continue with `headstart resume`.")
+            raise InterruptedRunError(number, _("Continue with `headstart resume`."))
 
     def _stop(self, number: signal.Signals) -> list[tuple[int, str | None]]:
         """Ask the busy workers to stop, and return their answers.
@@ -194,8 +200,25 @@ class ProcessEngine:
         return answers
 
 
+def _loss(title: Message, ending: Message) -> ResourceError:
+    """Return the error of a job whose workers were lost too often."""
+    message = _(
+        "The process of {job} ended {ending}, {number} times in a row.",
+        job=title,
+        ending=ending,
+        number=MAX_LOST_WORKERS,
+    )
+    return ResourceError(message, _("Check that the memory suffices, then continue with `headstart resume`."))
+
+
 def create(settings: EngineSettings) -> ProcessEngine:
     """Return the engine that runs jobs in worker processes, and report how many."""
     count, threads = settings.parallel_runs, settings.machine.threads
-    settings.reporter.say(f"{pluralize(count, 'run')} at a time, each with {pluralize(threads, 'thread')}.")
+    settings.reporter.say(
+        _(
+            "{runs} at a time, each with {threads}.",
+            runs=ngettext("{count:,} run", "{count:,} runs", count),
+            threads=ngettext("{count:,} thread", "{count:,} threads", threads),
+        )
+    )
     return ProcessEngine(count, settings.reporter)

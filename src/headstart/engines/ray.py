@@ -28,6 +28,7 @@ from headstart.config.plugins import load_plugins
 from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
+from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
 from headstart.runs.job_protocol import Answer, Job, decode_job
@@ -43,7 +44,7 @@ COPY_MAX_AGE_S = 7 * 24 * 3600  # age at which a node deletes run folders that w
 # The answer's text, and packed run folders of a node without access to the study's folder.
 TaskAnswer = tuple[str, bytes]
 _NO_ACCESS = json.dumps({"no_access": True})  # the node has no access to the study's folder
-_HINT = "Continue with `headstart resume`; `ray status` shows the nodes of the cluster."
+_HINT = _("Continue with `headstart resume`; `ray status` shows the nodes of the cluster.")
 
 
 class _Resources(BaseModel):
@@ -83,7 +84,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise UsageError("Ray is not installed.", "Install it with `pip install 'headstart[ray]'`.") from None
+            raise UsageError(_("Ray is not installed."), _("Install it with `pip install 'headstart[ray]'`.")) from None
         self._ray, self._reporter, self._shared = ray, reporter, shared
         self._is_owner = not ray.is_initialized()
         if self._is_owner:
@@ -91,9 +92,13 @@ class RayEngine:
                 handler = signal.getsignal(signal.SIGTERM)
                 ray.init(address=address or None, log_to_driver=False, configure_logging=False)
             except (OSError, ValueError, RuntimeError) as error:
-                problem = f"Ray cannot be reached at {address}" if address else "Ray cannot be started"
                 reason = " ".join(str(error).split())
-                raise ResourceError(f"{problem} ({reason}).", "Start a cluster with `ray start --head`.") from None
+                message = (
+                    _("Ray cannot be reached at {address} ({reason}).", address=address, reason=reason)
+                    if address
+                    else _("Ray cannot be started ({reason}).", reason=reason)
+                )
+                raise ResourceError(message, _("Start a cluster with `ray start --head`.")) from None
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's handler ends the process immediately
         self._require_node(threads, gpus)
@@ -129,8 +134,20 @@ class RayEngine:
         nodes = [_Node.model_validate(node) for node in self._ray.nodes()]
         if not any(n.alive and n.resources.cpus >= threads and n.resources.gpus >= gpus for n in nodes):
             self.close()
-            message = f"No node of the cluster has {threads} CPUs{' and a GPU' if gpus else ''} for one run."
-            raise ResourceError(message, "Add such a node, or start the study with fewer --threads.")
+            message = (
+                ngettext(
+                    "No node of the cluster has {count} CPU and a GPU for one run.",
+                    "No node of the cluster has {count} CPUs and a GPU for one run.",
+                    threads,
+                )
+                if gpus
+                else ngettext(
+                    "No node of the cluster has {count} CPU for one run.",
+                    "No node of the cluster has {count} CPUs for one run.",
+                    threads,
+                )
+            )
+            raise ResourceError(message, _("Add such a node, or start the study with fewer --threads."))
 
     def _finished_tasks(
         self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str], timeout: float
@@ -139,7 +156,7 @@ class RayEngine:
 
         Errors of Ray become answers.
         """
-        ready, _ = self._ray.wait(list(running), num_returns=len(running), timeout=timeout)
+        ready, _unused = self._ray.wait(list(running), num_returns=len(running), timeout=timeout)
         for ref in ready:
             index = running.pop(ref)
             try:
@@ -149,13 +166,23 @@ class RayEngine:
             except self._ray.exceptions.RayTaskError as error:
                 reason = " ".join(str(error.cause).split())
                 kind, title = type(error.cause).__name__, job_protocol.job_title(jobs[index])
-                hint = "Check that every node has this version of headstart."
-                failure = HeadstartError(f"The task of {title} failed ({kind}: {reason}).", hint)
+                hint = _("Check that every node has this version of headstart.")
+                failure = HeadstartError(
+                    _("The task of {job} failed ({kind}: {reason}).", job=title, kind=kind, reason=reason), hint
+                )
                 yield index, (job_protocol.error_answer(failure, str(error)), b"")
             except self._ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 title = job_protocol.job_title(jobs[index])
-                loss = ResourceError(f"The worker of {title} was lost {MAX_LOST_WORKERS} times ({reason}).", _HINT)
+                loss = ResourceError(
+                    _(
+                        "The worker of {job} was lost {number} times ({reason}).",
+                        job=title,
+                        number=MAX_LOST_WORKERS,
+                        reason=reason,
+                    ),
+                    _HINT,
+                )
                 yield index, (job_protocol.error_answer(loss), b"")
 
     def _answers_after_stop(
@@ -173,7 +200,7 @@ class RayEngine:
             interrupted = next(iter(running.values()))
         running.clear()
         if interrupted < 0:
-            raise InterruptedRunError(number, "Continue with `headstart resume`.")
+            raise InterruptedRunError(number, _("Continue with `headstart resume`."))
         yield interrupted, job_protocol.interruption_answer(number)
 
     def _cancel(self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]) -> list[tuple[int, TaskAnswer]]:

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from headstart.errors import ResourceError, UsageError
+from headstart.i18n import Message, _
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,29 @@ class EngineSpec:
         has_address: It connects to a cluster at an address.
     """
 
-    place: str
+    place: Message
     factory: str
     parallel: bool = True
     has_address: bool = False
 
 
 ENGINES = {
-    "local": EngineSpec("one after the other", "headstart.engines.local:create", parallel=False),
-    "processes": EngineSpec("in parallel", "headstart.engines.processes:create"),
-    "ray": EngineSpec("on a cluster", "headstart.engines.ray:create", has_address=True),
+    "local": EngineSpec(_("one after the other"), "headstart.engines.local:create", parallel=False),
+    "processes": EngineSpec(_("in parallel"), "headstart.engines.processes:create"),
+    "ray": EngineSpec(_("on a cluster"), "headstart.engines.ray:create", has_address=True),
 }
 AUTO = "auto"
-AUTO_SERIAL, AUTO_PARALLEL, *_ = ENGINES  # the two engines from which `auto` selects
+AUTO_SERIAL, AUTO_PARALLEL, *_unused = ENGINES  # the two engines from which `auto` selects
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
 
 
-def engine_choices() -> dict[str, str]:
+def engine_choices() -> dict[str, Message]:
     """Return where the runs of each engine execute, in words; `auto` included."""
-    automatic = f"{AUTO_PARALLEL} if measured to be at least as fast as {AUTO_SERIAL}, else {AUTO_SERIAL}"
+    automatic = _(
+        "{parallel} if measured to be at least as fast as {serial}, else {serial}",
+        parallel=AUTO_PARALLEL,
+        serial=AUTO_SERIAL,
+    )
     return {name: spec.place for name, spec in ENGINES.items()} | {AUTO: automatic}
 
 
@@ -48,9 +53,11 @@ def validate_engine_name(name: str, address: str = "") -> str:
         UsageError: The engine is unknown, or an address is given for an engine other than Ray.
     """
     if name not in (choices := engine_choices()):
-        raise UsageError(f"There is no engine {name!r}.", f"Choose one of {', '.join(choices)}.")
+        raise UsageError(
+            _("There is no engine {name!r}.", name=name), _("Choose one of {choices}.", choices=", ".join(choices))
+        )
     if address and not (name in ENGINES and ENGINES[name].has_address):
-        raise UsageError("An address is valid only for a Ray cluster.", "Add --engine ray, or remove --address.")
+        raise UsageError(_("An address is valid only for a Ray cluster."), _("Add --engine ray, or remove --address."))
     return name
 
 
@@ -81,12 +88,13 @@ def require_listener(address: str) -> None:
     Args:
         address: `host:port` or `ray://host:port`. Other addresses ("", `auto`) are resolved by Ray and not checked.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    host, _unused, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
-            f"Nothing listens at {address} ({error}).", "Start a cluster with `ray start --head`, or check the address."
+            _("Nothing listens at {address} ({reason}).", address=address, reason=error),
+            _("Start a cluster with `ray start --head`, or check the address."),
         ) from None

@@ -19,11 +19,11 @@ from headstart.engines.processes import WorkerProcess
 from headstart.engines.worker_protocol import TimingAnswer, TimingRequest, WorkerMessage
 from headstart.errors import DataError, ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
+from headstart.i18n import _, ngettext
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
 from headstart.storage.schemas.cache import MeasurementKey, WorkerRates
-from headstart.text import pluralize
 from headstart.training.setup import make_network
 from headstart.weights import starts
 
@@ -52,9 +52,17 @@ def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool =
     if not parallel:
         return cores
     best = max(parallel, key=lambda threads: parallel[threads])
-    workers = f"{cores // best} runs side by side, each with {pluralize(best, 'thread')},"
-    together, alone = f"{parallel[best]:.0f} images/s together", f"{single:.0f} images/s"
-    reporter.say(f"Measured: {workers} train {together}; one run with {pluralize(cores, 'thread')} trains {alone}.")
+    reporter.say(
+        _(
+            "Measured: {runs} side by side, each with {threads}, train {speed:.0f} images/s together; one run with "
+            "{all_threads} trains {single_speed:.0f} images/s.",
+            runs=ngettext("{count} run", "{count} runs", cores // best),
+            threads=ngettext("{count:,} thread", "{count:,} threads", best),
+            speed=parallel[best],
+            all_threads=ngettext("{count:,} thread", "{count:,} threads", cores),
+            single_speed=single,
+        )
+    )
     # at equal rates, prefer workers: the work of a run besides its steps uses one thread and then runs in parallel
     return best if side_by_side or parallel[best] >= single else cores
 
@@ -81,7 +89,7 @@ def _rates(plan: RunConfig, cores: int, reporter: Reporter) -> dict[int, float]:
     path = cache_root() / "machine" / f"processes-{key.digest}.json"
     with suppress(DataError):
         return WorkerRates.read(path).rates
-    reporter.say("Measuring the speed of runs side by side, once for this network and image size (about a minute).")
+    reporter.say(_("Measuring the speed of runs side by side, once for this network and image size (about a minute)."))
     rates = measure_rates(plan.network, shape, precisions, candidates(cores), cores)
     if len(rates) < 2:  # a measurement failed: the next study tries again
         return rates
@@ -149,9 +157,11 @@ def _steps_per_second(
     for timing in (request.warm_up(), request):
         for worker in workers:
             worker.send(WorkerMessage(timing=timing))
-        texts = [answers.get(timeout=ANSWER_TIMEOUT_S)[1] for _ in workers]
+        texts = [answers.get(timeout=ANSWER_TIMEOUT_S)[1] for _unused in workers]
         if None in texts:
-            raise ResourceError("A worker process ended during the measurement.", "Check that the memory suffices.")
+            raise ResourceError(
+                _("A worker process ended during the measurement."), _("Check that the memory suffices.")
+            )
         rates = [TimingAnswer.model_validate_json(text).rate for text in texts if text is not None]
         measured = [rate for rate in rates if rate is not None]
         if len(measured) < len(rates):

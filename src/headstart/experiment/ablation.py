@@ -16,21 +16,19 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine
 from headstart.errors import DataError
+from headstart.experiment.ablation_cell import read_cell
 from headstart.experiment.ablation_grid import AblationSpec
-from headstart.experiment.ablation_summary import read_cell, summarize
+from headstart.experiment.ablation_summary import AblationSummary, summarize
 from headstart.experiment.preflight import common_precision, resolve_arms
 from headstart.experiment.progress import Progress, comparison_phase
 from headstart.experiment.study_kind import StudyKind
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
+from headstart.i18n import Message, _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import folders
-from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.study import Stage
-from headstart.text import pluralize
 from headstart.training import setup
-
-RESUME_HINT = "Run the same command again to resume."
 
 
 def require_two_images(plan: RunConfig) -> None:
@@ -38,17 +36,26 @@ def require_two_images(plan: RunConfig) -> None:
     split = "test" if plan.facts.split_counts["test"] else "val"
     if (count := plan.facts.split_counts[split]) < 2:
         raise DataError(
-            f"The {split} split has {pluralize(count, 'image')}, and an ablation needs at least 2.",
-            f"Add images to {split}.",
+            ngettext(
+                "The {split} split has {count:,} image, and an ablation needs at least 2.",
+                "The {split} split has {count:,} images, and an ablation needs at least 2.",
+                count,
+                split=split,
+            ),
+            _("Add images to {split}.", split=split),
         )
 
 
+def _resume_hint(_folder: Path) -> Message:
+    return _("Run the same command again to resume.")
+
+
 ABLATION = StudyKind(
-    name="ablation",
+    name=_("ablation"),
     stage=Stage.ABLATION,
     evaluates_on_val=False,
     require_images=require_two_images,
-    resume_hint=RESUME_HINT,
+    resume_hint=_resume_hint,
 )
 
 
@@ -80,7 +87,7 @@ def begin(spec: AblationSpec, runs: Path) -> BegunAblation:
     """
     folders.require_writable(runs)
     study = StudySpec(spec.study.protocol, calibration.resolve_machine(spec.study.plan))
-    resolved, _ = resolve_arms(study, NullReporter(), ABLATION)
+    resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
     folder, precision = _folder_and_precision(runs, study.plan, resolved)
     folder.mkdir(parents=True, exist_ok=True)
     networks = tuple(replace(run, plan=run.plan.changed("machine", precision=precision)) for run in resolved)
@@ -102,7 +109,7 @@ def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup
     return folder, existing.plan.machine.precision if existing is not None else precision
 
 
-def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) -> AblationResult:
+def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) -> AblationSummary:
     """Train the networks that are not trained yet, and compare them.
 
     Raises:
@@ -115,10 +122,17 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
         study.add_variant(variant.name, network)
     study.progress.expect(study.plans)
     requests = study.comparison_requests(spec.protocol.seeds)
-    reporter.say(f"{len(requests)} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.")
+    reporter.say(
+        ngettext(
+            "{count} run in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
+            "{count} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
+            len(requests),
+            folder=folder,
+        )
+    )
     with in_progress(study):
         records = study.run(comparison_phase(spec.protocol, spec.protocol.seeds), folder, requests)
     by_variant: dict[str, list[RunRecord]] = defaultdict(list)
-    for (_, role), record in zip(requests, records, strict=True):
+    for (_unused, role), record in zip(requests, records, strict=True):
         by_variant[role.variant].append(record)
     return summarize([read_cell(runs) for runs in by_variant.values()], requests[0][0], folder)

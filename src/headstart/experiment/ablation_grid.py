@@ -11,6 +11,7 @@ from headstart.config.run_config import FACTORIAL_FIELDS
 from headstart.config.start_spec import random_starts
 from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import UsageError
+from headstart.i18n import _
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
 NORMS, SHORTCUTS = ("batch", "none"), ("on", "off")
@@ -43,9 +44,11 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
     plan = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
     if plan.arm.start not in random_starts():
         raise UsageError(
-            f"An ablation starts from random weights, not from {plan.arm.start}: pretrained weights fit only one "
-            "network.",
-            f"Use --start with one of {', '.join(random_starts())}, or leave it out.",
+            _(
+                "An ablation starts from random weights, not from {start}: pretrained weights fit only one network.",
+                start=plan.arm.start,
+            ),
+            _("Use --start with one of {starts}, or leave it out.", starts=", ".join(random_starts())),
         )
     rules: dict[str, Setting] = {
         "arms": (plan.arm.start,),
@@ -62,6 +65,8 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
 def _check_settings(settings: Mapping[str, Setting], seeds: int) -> None:
     """Raise UsageError for settings that an ablation cannot have."""
     if seeds < 1:
-        raise UsageError(f"--seeds must be at least 1 (now {seeds}).", "Use --seeds 1 or more.")
+        raise UsageError(_("--seeds must be at least 1 (now {seeds}).", seeds=seeds), _("Use --seeds 1 or more."))
     if fixed := [name for name in settings if name in FACTORIAL_FIELDS]:
-        raise UsageError(f"--{fixed[0]} is set by the ablation for each of its networks.", "Leave it out.")
+        raise UsageError(
+            _("{flag} is set by the ablation for each of its networks.", flag=f"--{fixed[0]}"), _("Leave it out.")
+        )

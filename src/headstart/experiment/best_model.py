@@ -8,9 +8,9 @@ from pathlib import Path
 from headstart.analysis.wording import evaluation_images, paragraph, splits
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import UsageError
+from headstart.i18n import _, ngettext
 from headstart.storage import files
 from headstart.storage.schemas.verdict import Verdict
-from headstart.text import pluralize
 
 
 def export(folder: Path, verdict: Verdict) -> None:
@@ -31,12 +31,21 @@ def export(folder: Path, verdict: Verdict) -> None:
     merge_weight_files(scratch)
     arm = verdict.arm(verdict.selected)
     card = scratch / "README.md"
+    selection = ngettext(
+        "Selected on {split} among {count:,} seed of the arm {arm}. The arm's mean on {number} {images} is "
+        "{accuracy:.3f}: expect this accuracy, not that of a single seed.",
+        "Selected on {split} among {count:,} seeds of the arm {arm}. The arm's mean on {number} {images} is "
+        "{accuracy:.3f}: expect this accuracy, not that of a single seed.",
+        verdict.n,
+        split=splits(verdict)[0],
+        arm=arm.name,
+        number=verdict.evaluation.images,
+        images=evaluation_images(verdict),
+        accuracy=arm.test,
+    )
     lines = [
         card.read_text(encoding="utf-8"),
-        f"Selected on {splits(verdict)[0]} among {pluralize(verdict.n, 'seed')} of the arm {arm.name}. The arm's "
-        f"mean on {verdict.evaluation.images} {evaluation_images(verdict)} is {arm.test:.3f}: "
-        "expect this accuracy, not "
-        "that of a single seed.\n",
+        f"{selection}\n",
         f"{paragraph(verdict.sentences)}\n",
     ]
     card.write_text("\n".join(lines), encoding="utf-8")
@@ -54,10 +63,16 @@ def require_winner(verdict: Verdict) -> None:
         UsageError: There is no winner, or the winner is not the arm selected on val.
     """
     if verdict.winner is None:
-        raise UsageError("The study has no winner.", "Read the verdict for how many seeds or images would decide it.")
+        raise UsageError(
+            _("The study has no winner."), _("Read the verdict for how many seeds or images would decide it.")
+        )
     if verdict.winner != verdict.selected:
         selection, evaluation = splits(verdict)
         raise UsageError(
-            f"The study's model was selected on {selection}, and its arm lost on {evaluation}.",
-            "Read the verdict, and use a model of the winning arm.",
+            _(
+                "The study's model was selected on {selection}, and its arm lost on {evaluation}.",
+                selection=selection,
+                evaluation=evaluation,
+            ),
+            _("Read the verdict, and use a model of the winning arm."),
         )

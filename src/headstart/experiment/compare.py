@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from headstart.analysis.status import complete_verdict
 from headstart.config.start_spec import require_start
@@ -17,9 +17,12 @@ from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import AblationSpec
+from headstart.i18n import Message, _
 from headstart.reporter import Reporter
-from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.verdict import Verdict
+
+if TYPE_CHECKING:
+    from headstart.experiment.ablation_summary import AblationSummary
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class FinishedStudy:
 @overload
 def compare(  # noqa: D418  (editors show the docstring of the overload)
     study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
-) -> AblationResult:
+) -> AblationSummary:
     """Run or resume an ablation."""
 
 
@@ -61,7 +64,7 @@ def compare(
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
-) -> FinishedStudy | AblationResult:
+) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
     Args:
@@ -73,7 +76,7 @@ def compare(
             is complete, as that of a study.toml.
 
     Returns:
-        The study with its verdict, or the result of the ablation.
+        The study with its verdict, or the summary of the ablation.
 
     Raises:
         HeadstartError: Every error about the arms, their weights, the data, the machine or a run.
@@ -81,7 +84,7 @@ def compare(
     """
     if isinstance(study, Path):
         if verdict := complete_verdict(study, read_study(study)):
-            reporter.say(f"The study {study} is finished; this is its verdict.")
+            reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             return FinishedStudy(study, verdict)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
@@ -105,7 +108,7 @@ def compare(
 
 def describe(
     spec: StudySpec, engine: EngineChoice, reporter: Reporter, *, explicit: Container[str] | None = None
-) -> list[str]:
+) -> list[Message]:
     """Check everything that `compare` checks, and return lines that describe what it would do. Write nothing."""
     require_inputs(spec)
     require_listener(engine.address)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
 from headstart.diagnostics.registry import finding_name
+from headstart.i18n import Message, _, ngettext
 from headstart.storage.schemas.study import RunRole, Stage
-from headstart.text import capitalize, pluralize
 
 _LEFT_OUT = (Stage.SEARCH, Stage.ABLATION)
 
@@ -33,7 +33,7 @@ class HealthSummary:
             for finding in run.unhealthy_findings:
                 self._unhealthy[role.variant, finding.code].add(run.hash)
 
-    def new_finding_sentences(self, role: RunRole, run: RunRecord) -> list[str]:
+    def new_finding_sentences(self, role: RunRole, run: RunRecord) -> list[Message]:
         """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
         self.add(role, run)
         sentences = []
@@ -41,18 +41,34 @@ class HealthSummary:
             key = (role.variant, finding.code)
             if key not in self._reported:
                 self._reported.add(key)
-                sentences.append(f"{capitalize(finding.name)} in {role.variant}, seed {run.seed}: {finding.sentence}")
+                sentences.append(
+                    _(
+                        "{finding:cap} in {arm}, seed {seed}: {sentence}",
+                        finding=finding.name,
+                        arm=role.variant,
+                        seed=run.seed,
+                        sentence=finding.sentence,
+                    )
+                )
         return sentences
 
-    def summary(self, folder: Path) -> list[str]:
+    def summary(self, folder: Path) -> list[Message]:
         """Return how many runs of an arm have a finding, unless the only one has been reported.
 
         Args:
             folder: Folder of the study, named in the sentences.
         """
         return [
-            f"{capitalize(finding_name(code))} in {len(hashes)} of {pluralize(len(self._runs[variant]), 'run')} of "
-            f"{variant}. Run `headstart diagnose {folder}` for details."
+            ngettext(
+                "{finding:cap} in {affected} of {count:,} run of {arm}. Run `headstart diagnose {folder}` for details.",
+                "{finding:cap} in {affected} of {count:,} runs of {arm}. "
+                "Run `headstart diagnose {folder}` for details.",
+                len(self._runs[variant]),
+                finding=finding_name(code),
+                affected=len(hashes),
+                arm=variant,
+                folder=folder,
+            )
             for (variant, code), hashes in self._unhealthy.items()
             if len(hashes) > 1 or (variant, code) not in self._reported
         ]

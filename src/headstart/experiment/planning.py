@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from headstart.analysis.statistics import LEVEL, MeanSquares
@@ -24,8 +25,9 @@ from headstart.experiment.workload import (
     trial_counts,
 )
 from headstart.hardware import calibration
+from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.reporter import NullReporter, Reporter
-from headstart.text import format_duration, join_list, pluralize
+from headstart.text import format_duration, join_list
 from headstart.training import setup
 
 FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two forward passes (Kaplan et al. 2020, 2.1)
@@ -67,35 +69,73 @@ def begin_within_time_budget(
 
 def describe_plan(
     spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str = "auto"
-) -> list[str]:
+) -> list[Message]:
     """Check every arm and describe the study: seeds, runs, images, duration. Write nothing.
 
     The arguments are those of `begin_within_time_budget`.
     """
     forecast = _forecast(spec, explicit, reporter, engine_name)
     spec, protocol, count = forecast.spec, forecast.spec.protocol, len(forecast.spec.variants)
-    arms = join_list(variant.name for variant in spec.variants)
-    lines = [f"{count} arms: {arms}; {pluralize(protocol.seeds, 'seed')}."]
-    for budget in spec.budgets:
-        text = f"{count * protocol.seeds * len(protocol.fractions)} runs of {budget} on fresh seeds"
-        if spec.searches_lr:
-            rungs, whole = trial_counts(protocol)
-            text += f", after a search of {pluralize(len(protocol.grid), 'learning rate')} for each arm"
-            text += f" ({count * rungs} short runs and {count * whole} whole ones)"
-        lines.append(f"{text}.")
+    arms = ngettext(
+        "{count} arm: {arms}; {seeds}.",
+        "{count} arms: {arms}; {seeds}.",
+        count,
+        arms=join_list(variant.name for variant in spec.variants),
+        seeds=ngettext("{count:,} seed", "{count:,} seeds", protocol.seeds),
+    )
+    lines = [arms, *(_planned_runs(spec, str(budget)) for budget in spec.budgets)]
     if len(protocol.interim) > 1:
-        analyses = " or ".join(map(str, protocol.interim[:-1]))
-        lines.append(f"The study may stop at a clear difference after {analyses} seeds.")
-    duration = format_duration(forecast.seconds)
-    return [
-        *lines,
-        *equivalence_warning(protocol, forecast.evaluation_images),
-        f"{forecast.training_images:,} training images in all: about {duration} on this machine"
-        + ("; each rate added at an edge of the grid takes more." if spec.searches_lr else "."),
-    ]
+        analyses = reduce(_either, (verbatim(str(seeds)) for seeds in protocol.interim[:-1]))
+        lines.append(_("The study may stop at a clear difference after {numbers} seeds.", numbers=analyses))
+    return [*lines, *equivalence_warning(protocol, forecast.evaluation_images), _planned_work(forecast)]
 
 
-def equivalence_warning(protocol: StudyConfig, images: int) -> list[str]:
+def _either(first: Message, second: Message) -> Message:
+    return _("{first} or {second}", first=first, second=second)
+
+
+def _planned_runs(spec: StudySpec, budget: str) -> Message:
+    """Return a sentence on the runs of the comparison and the search at one budget."""
+    protocol, arms = spec.protocol, len(spec.variants)
+    runs = ngettext(
+        "{count} run of {budget} on fresh seeds",
+        "{count} runs of {budget} on fresh seeds",
+        arms * protocol.seeds * len(protocol.fractions),
+        budget=budget,
+    )
+    if not spec.searches_lr:
+        return _("{runs}.", runs=runs)
+    rungs, whole = trial_counts(protocol)
+    return _(
+        "{runs}, after a search of {rates} for each arm ({short_runs} and {whole_runs}).",
+        runs=runs,
+        rates=ngettext("{count:,} learning rate", "{count:,} learning rates", len(protocol.grid)),
+        short_runs=ngettext("{count} short run", "{count} short runs", arms * rungs),
+        whole_runs=ngettext("{count} whole one", "{count} whole ones", arms * whole),
+    )
+
+
+def _planned_work(forecast: Forecast) -> Message:
+    """Return a sentence on the training images and the duration of the study."""
+    duration, images = format_duration(forecast.seconds), forecast.training_images
+    if forecast.spec.searches_lr:
+        return ngettext(
+            "{count:,} training image in all: about {duration} on this machine; each rate added at an edge of the grid "
+            "takes more.",
+            "{count:,} training images in all: about {duration} on this machine; each rate added at an edge of the "
+            "grid takes more.",
+            images,
+            duration=duration,
+        )
+    return ngettext(
+        "{count:,} training image in all: about {duration} on this machine.",
+        "{count:,} training images in all: about {duration} on this machine.",
+        images,
+        duration=duration,
+    )
+
+
+def equivalence_warning(protocol: StudyConfig, images: int) -> list[Message]:
     """Return a warning if no two arms can be found equivalent, with so few seeds or evaluation images.
 
     Args:
@@ -103,16 +143,19 @@ def equivalence_warning(protocol: StudyConfig, images: int) -> list[str]:
         images: Number of evaluation images.
     """
     if protocol.seeds < MIN_DECISIVE_SEEDS:
-        return [f"The verdict will be undecided: fewer than {MIN_DECISIVE_SEEDS} seeds."]
+        return [_("The verdict will be undecided: fewer than {seeds} seeds.", seeds=MIN_DECISIVE_SEEDS)]
     no_difference = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, images)  # of arms that never differ
     hidden = max(no_difference.half_width(LEVEL), no_difference.max_undetected_difference(LEVEL))
     if hidden <= protocol.margin_width:
         return []
-    return [
-        f"No two arms can be found equivalent: on {images} images they may differ by {100 * hidden:.1f} percentage "
-        f"points although no image shows it, and the equivalence margin is ±{100 * protocol.margin_width:.3g}. Add "
-        "images, or use a wider --margin."
-    ]
+    warning = _(
+        "No two arms can be found equivalent: on {images} they may differ by {difference:.1f} percentage points "
+        "although no image shows it, and the equivalence margin is ±{margin:.3g}. Add images, or use a wider --margin.",
+        images=ngettext("{count} image", "{count} images", images),
+        difference=100 * hidden,
+        margin=100 * protocol.margin_width,
+    )
+    return [warning]
 
 
 @dataclass(frozen=True)
@@ -147,16 +190,27 @@ def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Report
         limit = parse_seconds(spec.protocol.time_budget)
         keep_seeds = "seeds" in explicit or bool(spec.protocol.interim)  # the last interim analysis is after all seeds
         spec = fit_time_budget(spec, duration, limit, keep_seeds=keep_seeds, keep_epochs="epochs" in explicit)
-        lengths = ", ".join(map(str, spec.budgets))
-        seeds = pluralize(spec.protocol.seeds, "seed")
-        more = ", and more for each rate added at an edge of the grid" if spec.searches_lr else ""
-        reporter.say(
-            f"A time budget of {format_duration(limit)} allows {seeds} of {lengths}: about "
-            f"{format_duration(duration(spec))}{more}."
-        )
+        reporter.say(_time_budget_words(spec, limit, duration(spec)))
     counts = arms[0].plan.facts.split_counts
     images = training_images(spec, arm_costs, source_costs)
     return Forecast(spec, duration(spec), images, counts["test"] or counts["val"])
+
+
+def _time_budget_words(spec: StudySpec, limit: float, duration: float) -> Message:
+    """Return a sentence on the study that fits into a time budget; `limit` and `duration` are in seconds."""
+    values: dict[str, Message] = {
+        "limit": format_duration(limit),
+        "seeds": ngettext("{count:,} seed", "{count:,} seeds", spec.protocol.seeds),
+        "lengths": join(map(str, spec.budgets), ", "),
+        "duration": format_duration(duration),
+    }
+    if spec.searches_lr:
+        return _(
+            "A time budget of {limit} allows {seeds} of {lengths}: about {duration}, and more for each rate added at "
+            "an edge of the grid.",
+            **values,
+        )
+    return _("A time budget of {limit} allows {seeds} of {lengths}: about {duration}.", **values)
 
 
 def run_cost(run: setup.ResolvedRun) -> RunCost:

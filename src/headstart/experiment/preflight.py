@@ -22,17 +22,13 @@ from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
+from headstart.i18n import Message, _
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import InputFingerprints, VariantInputs
 from headstart.training import setup
-
-ARMS_WITHOUT_DOWNLOAD = (
-    f"name arms that need no download: `--arm {DEFAULT_START} --arm {start_form(FILE_START)}` uses local weights, "
-    f"`--arm {DEFAULT_START} --arm {start_form(SOURCE_START)}` trains on another labeled set first"
-)
 
 
 def check_inputs(spec: StudySpec) -> None:
@@ -76,8 +72,8 @@ def resolve_arms(
         with _suggest_other_arms():
             arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
-        for _, note in sorted(notes - reported) if arms else ():
-            reporter.say(f"{variant.name}: {note}")
+        for _unused, note in sorted(notes - reported) if arms else ():
+            reporter.say(_("{arm}: {note}", arm=variant.name, note=note))
         reported |= notes
         kind.require_images(arm.plan)
         if not arms:  # all arms have the same images
@@ -87,7 +83,10 @@ def resolve_arms(
                     arm.dataset.split(seeded.changed("data", fraction=fraction))
         first = names.setdefault((arm.plan.hash, variant.plan(spec.plan).arm.start), variant.name)
         if first != variant.name:
-            raise UsageError(f"{first} and {variant.name} are the same arm.", "Leave one of them out.")
+            raise UsageError(
+                _("{first} and {second} are the same arm.", first=first, second=variant.name),
+                _("Leave one of them out."),
+            )
         arms.append(arm)
     return arms, sources
 
@@ -98,7 +97,17 @@ def _suggest_other_arms() -> Iterator[None]:
     try:
         yield
     except MissingWeightsError as error:
-        raise DataError(error.message, f"{error.instructions}; or {ARMS_WITHOUT_DOWNLOAD}.") from error
+        raise DataError(
+            error.message,
+            _(
+                "{instructions}; or name arms that need no download: `--arm {start} --arm {file_form}` uses local "
+                "weights, `--arm {start} --arm {source_form}` trains on another labeled set first.",
+                instructions=error.instructions,
+                start=DEFAULT_START,
+                file_form=start_form(FILE_START),
+                source_form=start_form(SOURCE_START),
+            ),
+        ) from error
 
 
 def source_of(plan: RunConfig) -> str:
@@ -205,30 +214,40 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
     first = {} if inputs is None else inputs.model_dump(exclude_none=True)
     present = current.model_dump(exclude_none=True)
     if missing := [name for name in present if name not in first]:
-        raise DataError(f"{path} has no {missing[0]} of {variant}.", "Restore the file, or begin a new study.")
+        raise DataError(
+            _("{path} has no {field} of {arm}.", path=path, field=missing[0], arm=variant),
+            _("Restore the file, or begin a new study."),
+        )
     if changes := differences({name: first[name] for name in present}, present):
         raise DataError(
-            f"The data or the weights of {variant} have changed since the study began: {'; '.join(changes)}.",
-            "Restore them, or begin a new study.",
+            _(
+                "The data or the weights of {arm} have changed since the study began: {changes}.",
+                arm=variant,
+                changes="; ".join(changes),
+            ),
+            _("Restore them, or begin a new study."),
         )
 
 
-def requested_records(requests: Sequence[RunRequest], records: Mapping[str, RunRecord], work: str) -> list[RunRecord]:
+def requested_records(
+    requests: Sequence[RunRequest], records: Mapping[str, RunRecord], work: Message
+) -> list[RunRecord]:
     """Return the records of requested runs, in order.
 
     Args:
         requests: The requests.
         records: Records by hash.
-        work: What requested the runs, such as `study`, for the message.
+        work: What requested the runs, such as "study".
 
     Raises:
         DataError: A run has no record, because its hash, and so its images or weights, changed.
     """
-    if any(plan.hash not in records for plan, _ in requests):
+    if any(plan.hash not in records for plan, _unused in requests):
         raise DataError(
-            f"The images or the weights changed during the {work}.", f"Restore them, then resume the {work}."
+            _("The images or the weights changed during the {work}.", work=work),
+            _("Restore them, then resume the {work}.", work=work),
         )
-    return [records[plan.hash] for plan, _ in requests]
+    return [records[plan.hash] for plan, _unused in requests]
 
 
 def common_precision(runs: Iterable[setup.ResolvedRun]) -> str:

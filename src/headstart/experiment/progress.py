@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from headstart.analysis.run_records import RunRecord
@@ -20,16 +20,16 @@ from headstart.experiment.workload import (
     seconds_left,
     workload,
 )
+from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.reporter import ArmStatus, StudyStatus
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole, Stage
-from headstart.text import format_duration, format_remaining, pluralize
+from headstart.text import format_duration, format_remaining
 
 Condition = tuple[str, float]  # budget, fraction
-_EXTENSION_WORDS = ("", ", wider grid", ", still wider grid")  # by the number of extensions
 
 
-def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) -> str:
+def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) -> Message:
     """Describe a phase of the search.
 
     Args:
@@ -38,14 +38,25 @@ def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) ->
         rung: Epochs of the longest rung; 0 for whole runs.
         extension: How often the grid has been extended.
     """
-    group = f" for seed {seed}" if protocol.search == "per-seed" else ""
-    length = ("first epoch" if rung == 1 else "first epochs") if rung else "whole"
-    return f"search{group}{_EXTENSION_WORDS[extension]}, {length}"
+    length = ngettext("first epoch", "first epochs", rung) if rung else _("whole")
+    if protocol.search == "per-seed":
+        if extension == 0:
+            return _("search for seed {seed}, {length}", seed=seed, length=length)
+        if extension == 1:
+            return _("search for seed {seed}, wider grid, {length}", seed=seed, length=length)
+        return _("search for seed {seed}, still wider grid, {length}", seed=seed, length=length)
+    if extension == 0:
+        return _("search, {length}", length=length)
+    if extension == 1:
+        return _("search, wider grid, {length}", length=length)
+    return _("search, still wider grid, {length}", length=length)
 
 
-def comparison_phase(protocol: StudyConfig, seeds: int) -> str:
+def comparison_phase(protocol: StudyConfig, seeds: int) -> Message:
     """Describe the comparison up to an interim analysis after `seeds` seeds."""
-    return f"comparison, up to {seeds} seeds" if protocol.interim else "comparison"
+    if not protocol.interim:
+        return _("comparison")
+    return ngettext("comparison, up to {count} seed", "comparison, up to {count} seeds", seeds)
 
 
 class Progress:
@@ -71,7 +82,7 @@ class Progress:
         self._compared: dict[Condition, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
         self._stage: Stage | None = None  # of the latest request
         self._condition = (str(spec.budgets[0]), spec.protocol.fractions[0])
-        self._phase = ""  # description of the latest request
+        self._phase = join([])  # description of the latest request
         self._done, self._total = 0, 0  # runs of the latest request
 
     def expect(self, plans: Mapping[str, RunConfig]) -> None:
@@ -85,7 +96,7 @@ class Progress:
 
     def request(
         self,
-        phase: str,
+        phase: Message,
         runs: Sequence[tuple[RunConfig, RunRole]],
         done: Mapping[str, RunRecord],
         started: Mapping[str, int],
@@ -101,7 +112,7 @@ class Progress:
             rung: Only the rungs of the runs are requested.
         """
         self._last_answer, self._phase = self._clock(), phase
-        hashes = {plan.hash for plan, _ in runs}
+        hashes = {plan.hash for plan, _role in runs}
         self._done, self._total = len(hashes & done.keys()), len(hashes)
         for plan, role in runs:
             if role.stage is Stage.SEARCH:
@@ -115,7 +126,7 @@ class Progress:
                 self._add(role, done[plan.hash])
             else:
                 self._pending[role.variant][plan.hash] = images
-        return self.table("")
+        return self.table(join([]))
 
     def _reduce_expected(self, role: RunRole, images: int) -> None:
         """Reduce the expected work by a requested run; once arms are compared, no more trials are expected."""
@@ -140,10 +151,21 @@ class Progress:
         self._last_answer = now
         self._done += 1
         self._add(role, record)
-        diverged = ", diverged" if record.state is RunState.DIVERGED else ""
-        condition = f"  {self._condition_words()}" if self._has_conditions() and role.stage is not Stage.SOURCE else ""
-        line = f"{self._count()}  {variant}{condition}  seed {record.seed}  lr {record.rate:g}"
-        return self.table(f"{line}  val {100 * record.val_score(self.spec.protocol.metric):.1f} %{diverged}")
+        return self.table(join(self._columns(role, record), "  "))
+
+    def _columns(self, role: RunRole, record: RunRecord) -> Iterator[Message]:
+        """Yield the columns of the line about a run that has ended."""
+        yield self._count()
+        yield verbatim(role.variant)
+        if self._has_conditions() and role.stage is not Stage.SOURCE:
+            yield self._condition_words()
+        yield _("seed {seed}", seed=record.seed)
+        yield _("lr {learning_rate:g}", learning_rate=record.rate)
+        score = 100 * record.val_score(self.spec.protocol.metric)
+        if record.state is RunState.DIVERGED:
+            yield _("val {score:.1f} %, diverged", score=score)
+        else:
+            yield _("val {score:.1f} %", score=score)
 
     def _add(self, role: RunRole, record: RunRecord) -> None:
         if role.stage is Stage.SEARCH:
@@ -156,20 +178,35 @@ class Progress:
         """Return the hashes of the requested runs that are not done."""
         return {run for runs in self._pending.values() for run in runs}
 
-    def stop_summary(self, started: int) -> str:
-        """Describe where the study was stopped and what is kept; `started` runs are not finished."""
+    def stop_message(self, signal_name: str, started: int) -> Message:
+        """Describe where a signal has stopped the study and what is kept; `started` runs are not finished."""
         if not self._phase:
-            return "before its first run: all finished work is kept"
-        runs = f"{self._done} of {pluralize(self._total, 'run')}"
-        text = f"during its {self._phase}: {runs} {'is' if self._done == 1 else 'are'} done, all finished runs are kept"
+            return _("Stopped by {signal} before its first run: all finished work is kept.", signal=signal_name)
+        done = ngettext(
+            "{count} of {runs} is done",
+            "{count} of {runs} are done",
+            self._done,
+            runs=ngettext("{count:,} run", "{count:,} runs", self._total),
+        )
         if not started:
-            return text
-        unfinished = "1 unfinished run resumes from its last checkpoint"
-        if started > 1:
-            unfinished = f"{started} unfinished runs resume from their last checkpoints"
-        return f"{text}, and {unfinished}"
+            return _(
+                "Stopped by {signal} during its {phase}: {done}, all finished runs are kept.",
+                signal=signal_name,
+                phase=self._phase,
+                done=done,
+            )
+        return ngettext(
+            "Stopped by {signal} during its {phase}: {done}, all finished runs are kept, and {count} unfinished run "
+            "resumes from its last checkpoint.",
+            "Stopped by {signal} during its {phase}: {done}, all finished runs are kept, and {count} unfinished runs "
+            "resume from their last checkpoints.",
+            started,
+            signal=signal_name,
+            phase=self._phase,
+            done=done,
+        )
 
-    def overrun(self, added: int) -> str:
+    def overrun(self, added: int) -> Message:
         """Return a sentence on a study that took longer than its time budget, with the causes, else "".
 
         The time before the study was last resumed is unknown.
@@ -179,14 +216,22 @@ class Progress:
         """
         budget, took = self.spec.protocol.time_budget, self._clock() - self._started
         if not budget or took <= parse_seconds(budget):
-            return ""
-        rates = "a learning rate was" if added == 1 else f"{added} learning rates were"
-        causes = [f"{rates} added at the edges of the grid"] if added else []
-        causes += ["runs may take longer than measured before, for example beside other processes on this machine"]
-        limit = format_duration(parse_seconds(budget))
-        return (
-            f"The study took {format_duration(took)}; --time-budget was {limit}: {'; '.join(causes)}. "
-            "The study was not shortened, since its seeds and epochs are declared before its first run."
+            return join([])
+        rates = ngettext(
+            "a learning rate was added at the edges of the grid",
+            "{count} learning rates were added at the edges of the grid",
+            added,
+        )
+        causes = [
+            *([rates] if added else []),
+            _("runs may take longer than measured before, for example beside other processes on this machine"),
+        ]
+        return _(
+            "The study took {duration}; --time-budget was {limit}: {causes}. The study was not shortened, since its "
+            "seeds and epochs are declared before its first run.",
+            duration=format_duration(took),
+            limit=format_duration(parse_seconds(budget)),
+            causes=join(causes, "; "),
         )
 
     def seconds_left(self) -> float | None:
@@ -196,7 +241,7 @@ class Progress:
             remaining[variant] = remaining.get(variant, 0.0) + sum(stages.values())
         return seconds_left(self._spent, remaining)
 
-    def table(self, latest: str) -> StudyStatus:
+    def table(self, latest: Message) -> StudyStatus:
         """Return the status of all arms under the current budget and fraction.
 
         Args:
@@ -205,28 +250,31 @@ class Progress:
         protocol = self.spec.protocol
         rows = tuple(self._row(variant.name) for variant in self.spec.variants)
         left = format_remaining(self.seconds_left(), datetime.now())
-        return StudyStatus(f"{self._count()}: {self._condition_words()}", protocol.target, rows, latest, left)
+        title = _("{phase}: {condition}", phase=self._count(), condition=self._condition_words())
+        return StudyStatus(title, protocol.target, rows, latest, left)
 
-    def _count(self) -> str:
-        return f"{self._phase} {self._done}/{self._total}"
+    def _count(self) -> Message:
+        return _("{phase} {done}/{total}", phase=self._phase, done=self._done, total=self._total)
 
     def _has_conditions(self) -> bool:
         """Return whether the study has more than one budget or fraction."""
         return len(self.spec.budgets) > 1 or len(self.spec.protocol.fractions) > 1
 
-    def _condition_words(self) -> str:
+    def _condition_words(self) -> Message:
         budget, fraction = self._condition
-        share = f", {100 * fraction:.3g} % of the images" if len(self.spec.protocol.fractions) > 1 else ""
-        return f"{budget}{share}"
+        if len(self.spec.protocol.fractions) > 1:
+            return _("{budget}, {share:.3g} % of the images", budget=budget, share=100 * fraction)
+        return verbatim(budget)
 
     def _row(self, variant: str) -> ArmStatus:
         """Return the status of one variant under the current condition."""
         protocol = self.spec.protocol
         records = self._compared[self._condition][variant].values()
         trials = self._trials[variant]
-        state = pluralize(trials, "trial") if self._stage is Stage.SEARCH else "waiting"
+        is_search = self._stage is Stage.SEARCH
+        state = ngettext("{count:,} trial", "{count:,} trials", trials) if is_search else _("waiting")
         if records:
-            state = "done" if len(records) == protocol.seeds else "comparing"
+            state = _("done") if len(records) == protocol.seeds else _("comparing")
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None
         median = None
         if records and protocol.target:

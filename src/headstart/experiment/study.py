@@ -33,6 +33,7 @@ from headstart.experiment.progress import Progress, comparison_phase, search_pha
 from headstart.experiment.study_runs import StudyRuns, in_progress, seed_group
 from headstart.experiment.workload import rung_epochs
 from headstart.hardware import calibration
+from headstart.i18n import _
 from headstart.report import page
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import runner
@@ -118,12 +119,19 @@ def _train_source(study: StudyRuns, variant: str, source: str) -> Path:
     plan = setup.resolve_run(source_plan(study.spec, source), NullReporter()).plan
     require_unchanged(study.folder, variant, source_fingerprint(plan))
     role = RunRole(arm=source_arm(source), stage=Stage.SOURCE, budget="", fraction=1.0)
-    phase = f"source of {plan.recipe.epochs}"
+    phase = _("source of {length}", length=str(plan.recipe.epochs))
     run = study.run(phase, study.folder / "sources", [(plan, role)])[0]
     if run.state is RunState.DIVERGED:
         raise DivergedError(
-            f"The source {source} diverged at a learning rate of {run.rate:g}.",
-            "Begin a new study with a lower --lr: it is the rate of the source, and the search sets those of the arms.",
+            _(
+                "The source {source} diverged at a learning rate of {learning_rate:g}.",
+                source=source,
+                learning_rate=run.rate,
+            ),
+            _(
+                "Begin a new study with a lower --lr: it is the rate of the source, and the search sets those of "
+                "the arms."
+            ),
         )
     return run.folder.absolute()
 
@@ -170,7 +178,7 @@ def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mappi
         role = RunRole(arm=arm, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
         requests.append((plan, role))
     first = trials[0]
-    epochs = max(role.rung or 0 for _, role in requests) if first.rung else 0
+    epochs = max(role.rung or 0 for _unused, role in requests) if first.rung else 0
     phase = search_phase(study.spec.protocol, first.seed, epochs, first.extension)
     records = study.run(phase, study.folder / "search", requests, rung=first.rung)
     return dict(zip(trials, records, strict=True))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
 from headstart.storage.schemas.study import Stage
-from headstart.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class StudyKind:
         evaluates_on_val: If the data declares only train and val, val is used for the evaluation, and a part of train
             for the selection.
         require_images: Raises DataError if the evaluation split of a resolved configuration has too few images.
-        resume_hint: How to resume a stopped study, with `{folder}` for its folder.
+        resume_hint: Returns how to resume the stopped study in a folder.
     """
 
-    name: str
+    name: Message
     stage: Stage
     evaluates_on_val: bool
     require_images: Callable[[RunConfig], None]
-    resume_hint: str
+    resume_hint: Callable[[Path], Message]
 
     def with_evaluation_split(self, plan: RunConfig) -> RunConfig:
         """Return the configuration with the evaluation split that this kind of study needs."""
@@ -40,15 +41,23 @@ def require_test_image_per_class(plan: RunConfig) -> None:
     count, classes = plan.facts.split_counts["test"], len(plan.facts.class_names)
     if count < classes:
         raise DataError(
-            f"The test split has {pluralize(count, 'image')} for {classes} classes.",
-            "Add test images, or leave the split to headstart.",
+            _(
+                "The test split has {images} for {classes}.",
+                images=ngettext("{count:,} image", "{count:,} images", count),
+                classes=ngettext("{count} class", "{count} classes", classes),
+            ),
+            _("Add test images, or leave the split to headstart."),
         )
 
 
+def _resume_hint(folder: Path) -> Message:
+    return _("Resume with `headstart resume {folder}`.", folder=folder)
+
+
 COMPARISON = StudyKind(
-    name="study",
+    name=_("study"),
     stage=Stage.MAIN,
     evaluates_on_val=True,
     require_images=require_test_image_per_class,
-    resume_hint="Resume with `headstart resume {folder}`.",
+    resume_hint=_resume_hint,
 )

@@ -26,13 +26,13 @@ from headstart.experiment.preflight import requested_records
 from headstart.experiment.progress import Progress
 from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.experiment.workload import backbone_images, requested_images
+from headstart.i18n import Message, ngettext
 from headstart.reporter import Reporter
 from headstart.runs import execute, job_protocol, reuse
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import locks
 from headstart.storage.schemas.study import RunRole, SearchResults, Stage
 from headstart.telemetry import seed_means
-from headstart.text import capitalize
 from headstart.training import setup
 
 
@@ -81,7 +81,9 @@ class StudyRuns:
                         requests.append((self.plan(variant.name, budget, fraction, seed, rate), role))
         return requests
 
-    def run(self, phase: str, parent: Path, requests: Sequence[RunRequest], *, rung: bool = False) -> list[RunRecord]:
+    def run(
+        self, phase: Message, parent: Path, requests: Sequence[RunRequest], *, rung: bool = False
+    ) -> list[RunRecord]:
         """Run what is not done yet below `parent`, and return the records of all requested runs, in order.
 
         `phase` describes the phase of the study in progress lines. With `rung`, only the rungs are run.
@@ -100,7 +102,7 @@ class StudyRuns:
             if plan.hash in records:
                 self.health.add(role, records[plan.hash])
         groups = execute.group_into_jobs(requests)
-        bundles = [group for group in groups if any(plan.hash not in records for plan, _ in group)]
+        bundles = [group for group in groups if any(plan.hash not in records for plan, _unused in group)]
         missing = {plan.hash: role for bundle in bundles for plan, role in bundle if plan.hash not in records}
         jobs = [
             job_protocol.encode_job(
@@ -112,13 +114,13 @@ class StudyRuns:
             for bundle in bundles
         ]
         with closing(self.engine.run(jobs)) as answers:
-            for _, answer in answers:
+            for _unused, answer in answers:
                 self._add_results([read_run(folder) for folder in job_protocol.decode_answer(answer)], missing, records)
         return requested_records(requests, records, self.kind.name)
 
     def _reuse_finished(
         self,
-        phase: str,
+        phase: Message,
         parent: Path,
         requests: Sequence[RunRequest],
         records: dict[str, RunRecord],
@@ -130,13 +132,29 @@ class StudyRuns:
         records |= {run.hash: run for run in reused}
         if not reused:
             return
-        hashes = {plan.hash for plan, _ in requests}
+        hashes = {plan.hash for plan, _unused in requests}
         made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
         from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
-        for count, origin in ((len(made_in) - from_search, "earlier studies"), (from_search, "the search")):
-            if count:
-                runs = f"{count} of {len(hashes)} runs are" if len(hashes) > 1 else "the run is"
-                self.reporter.say(f"{capitalize(phase)}: {runs} reused from {origin}.")
+        if reused_runs := len(made_in) - from_search:
+            self.reporter.say(
+                ngettext(
+                    "{phase:cap}: the run is reused from earlier studies.",
+                    "{phase:cap}: {reused} of {count} runs are reused from earlier studies.",
+                    len(hashes),
+                    phase=phase,
+                    reused=reused_runs,
+                )
+            )
+        if from_search:
+            self.reporter.say(
+                ngettext(
+                    "{phase:cap}: the run is reused from the search.",
+                    "{phase:cap}: {reused} of {count} runs are reused from the search.",
+                    len(hashes),
+                    phase=phase,
+                    reused=from_search,
+                )
+            )
 
     def _seconds(self, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
         """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
@@ -188,6 +206,6 @@ def _interruption(study: StudyRuns, number: signal.Signals) -> InterruptedRunErr
     pending = study.progress.pending()
     parents = (study.folder, study.folder / "search", study.folder / "sources")
     started = {run.hash for parent in parents for run in runs_in(parent) if run.has_checkpoint} & pending
-    stop = InterruptedRunError(number, study.kind.resume_hint.format(folder=study.folder))
-    stop.message = f"{stop.message.rstrip('.')} {study.progress.stop_summary(len(started))}."
+    stop = InterruptedRunError(number, study.kind.resume_hint(study.folder))
+    stop.message = study.progress.stop_message(number.name, len(started))
     return stop

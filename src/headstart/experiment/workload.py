@@ -15,7 +15,8 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
-from headstart.text import format_duration, pluralize
+from headstart.i18n import _, ngettext
+from headstart.text import format_duration
 
 EPOCH = Duration(1, "ep")
 MIN_FINE_TUNING_SHARE = 0.5  # share of an lp-ft epoch from which on it counts as fine-tuning
@@ -226,12 +227,18 @@ def fit_time_budget(
             return candidate
     enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # rounded up, so that it is enough
     shortest = ", ".join(map(str, protocol.budgets)) or str(epochs)
-    study = f"{pluralize(count, 'seed')} of {shortest}"
     raise UsageError(
-        f"The time budget of {format_duration(limit)} is too short: {study} take about {format_duration(enough)} on "
-        "this machine.",
-        "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the images "
-        "(--fractions).",
+        _(
+            "The time budget of {limit} is too short: {seeds} of {length} take about {duration} on this machine.",
+            limit=format_duration(limit),
+            seeds=ngettext("{count:,} seed", "{count:,} seeds", count),
+            length=shortest,
+            duration=format_duration(enough),
+        ),
+        _(
+            "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the "
+            "images (--fractions)."
+        ),
     )
 
 

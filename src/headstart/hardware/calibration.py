@@ -12,6 +12,7 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import device_name, processor
+from headstart.i18n import _, ngettext
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
@@ -26,8 +27,11 @@ def resolve_machine(draft: RunConfig) -> RunConfig:
     """
     try:
         device = devices.pick_device(draft.machine.device)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(f"There is {error}.", "Use --device cpu, or omit the flag.") from None
+    except (ValueError, RuntimeError):
+        raise UsageError(
+            _("There is no device {device} on this machine.", device=draft.machine.device),
+            _("Use --device cpu, or omit the flag."),
+        ) from None
     threads = draft.machine.threads or devices.usable_cores()
     return draft.changed("machine", device=str(device), threads=threads)
 
@@ -93,9 +97,9 @@ def measure_machine(
         if not missing and digest not in _trusted and (fastest := _fastest(speed, candidates)):
             missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * speed.peak[fastest]
             if missing:
-                reporter.say("The machine was busy when it was measured.")
+                reporter.say(_("The machine was busy when it was measured."))
         if missing:
-            reporter.say("Measuring this machine, once for this network and image size.")
+            reporter.say(_("Measuring this machine, once for this network and image size."))
             seconds = benchmark.step_seconds(network, shape, device, candidates)
             speed = StepSpeed(
                 key=key,
@@ -107,11 +111,22 @@ def measure_machine(
             write_json(path, speed.to_json())
     _trusted.add(digest)
     if (selected := _fastest(speed, candidates)) is None:
-        raise UsageError(f"{device} does not support {candidates[0]}.", "Use --precision fp32.")
+        raise UsageError(
+            _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
+            _("Use --precision fp32."),
+        )
     measured = [p for p in candidates if p not in speed.unsupported]
     rates = ", ".join(f"{p} {shape[0] / speed.seconds[p]:.0f}" for p in measured)
-    threads = "1 thread" if plan.machine.threads == 1 else f"{plan.machine.threads} threads"
-    reporter.say(f"Precision {selected} on {device} with {threads} (measured images/s: {rates}).")
+    reporter.say(
+        ngettext(
+            "Precision {precision} on {device} with {count} thread (measured images/s: {rates}).",
+            "Precision {precision} on {device} with {count} threads (measured images/s: {rates}).",
+            plan.machine.threads,
+            precision=selected,
+            device=str(device),
+            rates=rates,
+        )
+    )
     return plan.changed("machine", precision=selected), speed.peak[selected], speed.seconds[selected]
 
 

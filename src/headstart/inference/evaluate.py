@@ -13,22 +13,24 @@ from pydantic import Field
 from headstart.analysis.confusion import confused_pairs
 from headstart.artifacts.predictions import evaluation
 from headstart.data import hashing, pixel_store, sources
+from headstart.data.dataset import left_out_note
 from headstart.data.image_index import ImageIndex
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
+from headstart.i18n import Message, _, verbatim
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
-from headstart.text import pluralize, printable, replacement_hint
+from headstart.text import join_first, printable, replacement_hint
 from headstart.training.scoring import score
 
 SPLITS = ("auto", "train", "val", "test", "all")
 SPLIT_NOTES = {  # of the data that the model was trained on
-    "test": "not used in training or model selection",
-    "val": "also used for model selection",
-    "train": "used in training",
-    "all": "including training images: the accuracy is too high",
+    "test": _("not used in training or model selection"),
+    "val": _("also used for model selection"),
+    "train": _("used in training"),
+    "all": _("including training images: the accuracy is too high"),
 }
 MAX_MATRIX_CLASSES = 20  # with more classes, the most confused pairs are listed instead of a matrix
 LISTED_NAMES, LISTED_PAIRS = 10, 10
@@ -85,13 +87,15 @@ def evaluate(
         UsageError: A split or a class does not exist.
     """
     if split not in SPLITS:
-        raise UsageError(f"There is no split {split!r}.", f"Choose one of {', '.join(SPLITS)}.")
+        raise UsageError(
+            _("There is no split {split!r}.", split=split), _("Choose one of {splits}.", splits=", ".join(SPLITS))
+        )
     predictor = Predictor(model)
     open_store = partial(
         pixel_store.open_store,
         side=predictor.model.cache_side,
         skip_bad=skip_bad,
-        progress=partial(reporter.progress, "decoding images"),
+        progress=partial(reporter.progress, _("decoding images")),
         threads=usable_cores(),
     )
     index = sources.read_index(source, allow_outside=allow_outside, to_train=False)
@@ -111,7 +115,7 @@ def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarra
     logits = []
     for begin in range(0, len(rows), INFERENCE_BATCH_SIZE):
         logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + INFERENCE_BATCH_SIZE]]))
-        reporter.progress("evaluating", min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
+        reporter.progress(_("evaluating"), min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
     return np.concatenate(logits)
 
 
@@ -143,7 +147,10 @@ def _evaluation_set(
     if classes:
         rows = rows[np.isin(index.labels[rows], [index.classes.index(name) for name in classes])]
     if not len(rows):
-        raise DataError(f"There are no {name} images in {index.source}.", "Choose another --split, for example all.")
+        raise DataError(
+            _("There are no {split} images in {source}.", split=name, source=index.source),
+            _("Choose another --split, for example all."),
+        )
     if own:
         return _EvaluationSet(index, content_hashes, rows, name, own, bad)
     subset = index.without(set(range(len(index))) - set(rows.tolist()))
@@ -182,12 +189,13 @@ def _match_training_data(
 def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
     """Raise UsageError if the data or the model does not have one of the classes."""
     for name in classes:
-        for available, place in ((index.classes, index.source), (predictor.classes, "the model")):
-            if name not in available:
-                raise UsageError(
-                    f"There is no class {name!r} in {place}.",
-                    replacement_hint(name, available) or f"Choose from {_first_names(available)}.",
-                )
+        available, message = predictor.classes, _("There is no class {name!r} in the model.", name=name)
+        if name not in index.classes:
+            available = index.classes
+            message = _("There is no class {name!r} in {source}.", name=name, source=index.source)
+        if name not in available:
+            hint = _("Choose from {classes}.", classes=join_first(available, LISTED_NAMES))
+            raise UsageError(message, replacement_hint(name, available) or hint)
 
 
 def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
@@ -196,9 +204,12 @@ def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Se
     shared = [name for name in index.classes if name in predictor.classes]
     if unknown and not classes:
         raise DataError(
-            f"The data has classes that the model does not have: {_first_names(unknown)}. "
-            f"The model has {_first_names(predictor.classes)}.",
-            f"Use --classes {','.join(shared)}." if shared else "Name other data.",
+            _(
+                "The data has classes that the model does not have: {unknown}. The model has {known}.",
+                unknown=join_first(unknown, LISTED_NAMES),
+                known=join_first(predictor.classes, LISTED_NAMES),
+            ),
+            _("Use --classes {classes}.", classes=",".join(shared)) if shared else _("Name other data."),
         )
 
 
@@ -209,31 +220,36 @@ def _declared_split(index: ImageIndex, split: str) -> tuple[str, np.ndarray]:
         return "all", np.arange(len(index))
     if (splits == "").all():
         raise UsageError(
-            f"{index.source} declares no splits, and it is not the data that the model was trained on.",
-            "Leave --split out to evaluate on all images.",
+            _(
+                "{source} declares no splits, and it is not the data that the model was trained on.",
+                source=index.source,
+            ),
+            _("Leave --split out to evaluate on all images."),
         )
     return (name := "test" if split == "auto" else split), np.flatnonzero(splits == name)
 
 
-def _notes(evaluation_set: _EvaluationSet) -> list[str]:
+def _notes(evaluation_set: _EvaluationSet) -> list[Message]:
     """Return notes on the images, which are reported before the result."""
     count, name, bad = len(evaluation_set.rows), evaluation_set.name, evaluation_set.bad
-    notes = [f"Left out {pluralize(len(bad), 'image')} that cannot be decoded: {_first_names(bad)}."] if bad else []
+    notes = [left_out_note(bad, LISTED_NAMES)] if bad else []
     if evaluation_set.own:
-        notes.append(f"This is the data that the model was trained on. Evaluating on {count} images ({name}).")
-    else:
-        notes.append(
-            f"Evaluating on {count} images ({name}). This is not exactly the data that the model was trained on. "
-            "If it contains training images, the accuracy is too high."
+        note = _(
+            "This is the data that the model was trained on. Evaluating on {count} images ({split}).",
+            count=count,
+            split=name,
         )
-    return notes
+    else:
+        note = _(
+            "Evaluating on {count} images ({split}). This is not exactly the data that the model was trained on. "
+            "If it contains training images, the accuracy is too high.",
+            count=count,
+            split=name,
+        )
+    return [*notes, note]
 
 
-def _first_names(names: Sequence[str]) -> str:
-    return ", ".join(names[:LISTED_NAMES]) + (", …" if len(names) > LISTED_NAMES else "")
-
-
-def describe_evaluation(evaluation: ModelEvaluation) -> list[str]:
+def describe_evaluation(evaluation: ModelEvaluation) -> list[Message]:
     """Describe an evaluation: accuracy, then the confusion matrix or, with many classes, the most confused pairs.
 
     Args:
@@ -244,26 +260,43 @@ def describe_evaluation(evaluation: ModelEvaluation) -> list[str]:
     """
     low, high = (100 * x for x in evaluation.interval)
     name = evaluation.split
-    description = f"{name}, {SPLIT_NOTES[name]}" if evaluation.own and name in SPLIT_NOTES else name
+    is_known = evaluation.own and name in SPLIT_NOTES
     lines = [
-        f"Accuracy {100 * evaluation.accuracy:.1f} % on {evaluation.n} images ({description}), "
-        f"95 % interval {low:.1f} to {high:.1f}.",
-        "",
+        _(
+            "Accuracy {accuracy:.1f} % on {count} images ({split}), 95 % interval {low:.1f} to {high:.1f}.",
+            accuracy=100 * evaluation.accuracy,
+            count=evaluation.n,
+            split=_("{split}, {note}", split=name, note=SPLIT_NOTES[name]) if is_known else name,
+            low=low,
+            high=high,
+        ),
+        verbatim(""),
     ]
     classes = [printable(name) for name in evaluation.classes]
     return lines + (_matrix if len(classes) <= MAX_MATRIX_CLASSES else _pairs)(classes, evaluation.confusion)
 
 
-def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
-    first = max(len(name) for name in (*classes, "true \\ predicted"))
+def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Message]:
+    corner = _("true \\ predicted")
+    first = max(len(name) for name in (*classes, corner))
     widths = [2 + max(len(name), *(len(str(row[i])) for row in confusion)) for i, name in enumerate(classes)]
-    lines = ["true \\ predicted".ljust(first) + "".join(n.rjust(w) for n, w in zip(classes, widths, strict=True))]
+    cells = "".join(name.rjust(width) for name, width in zip(classes, widths, strict=True))
+    lines = [Message("{corner:<{first}}{cells}", {"corner": corner, "first": first, "cells": cells})]
     for name, row in zip(classes, confusion, strict=True):
-        lines.append(name.ljust(first) + "".join(str(c).rjust(w) for c, w in zip(row, widths, strict=True)))
+        cells = "".join(str(count).rjust(width) for count, width in zip(row, widths, strict=True))
+        lines.append(verbatim(name.ljust(first) + cells))
     return lines
 
 
-def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
+def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Message]:
     worst = confused_pairs(confusion)[:LISTED_PAIRS]
-    lines = [f"  {times:>5}  {classes[true]} predicted as {classes[predicted]}" for times, true, predicted in worst]
-    return ["Most often confused:", *lines] if lines else ["No image was misclassified."]
+    lines = [
+        _(
+            "  {count:>5}  {true} predicted as {predicted}",
+            count=times,
+            true=classes[true],
+            predicted=classes[predicted],
+        )
+        for times, true, predicted in worst
+    ]
+    return [_("Most often confused:"), *lines] if lines else [_("No image was misclassified.")]

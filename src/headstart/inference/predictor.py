@@ -16,12 +16,14 @@ from headstart.data.decode import decode, suppress_pillow_warnings
 from headstart.data.folder import list_images
 from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
+from headstart.i18n import Message, _, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
 from headstart.storage.files import JsonData
 
 INFERENCE_BATCH_SIZE = 32
 CPU = torch.device("cpu")
+NO_ERROR = verbatim("")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Prediction:
     label: str
     confidence: float
     probabilities: tuple[float, ...]
-    error: str = ""
+    error: Message = NO_ERROR
 
     def to_json(self, classes: Sequence[str]) -> dict[str, JsonData]:
         """Return the prediction as JSON: image and error, or image, label, confidence and each class's probability."""
@@ -61,12 +63,12 @@ class Predictor:
         devices.place(self.model.network, CPU)
 
     @property
-    def selection_note(self) -> str:
-        """Sentence that names the selected run if the path is a folder of runs; else empty."""
+    def selection_note(self) -> Message | None:
+        """Sentence that names the selected run if the path is a folder of runs; else None."""
         run = self.folder.parent
         if run.parent.absolute() != self.path.absolute():
-            return ""
-        return f"Using {run.name}, the best run on val in {self.path}."
+            return None
+        return _("Using {run}, the best run on val in {folder}.", run=run.name, folder=self.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,7 +113,7 @@ class Predictor:
         files = [file for path in paths for file in _images(path)]
         for begin in range(0, len(files), INFERENCE_BATCH_SIZE):
             yield from self._predict_batch(files[begin : begin + INFERENCE_BATCH_SIZE])
-            reporter.progress("predicting", min(begin + INFERENCE_BATCH_SIZE, len(files)), len(files))
+            reporter.progress(_("predicting"), min(begin + INFERENCE_BATCH_SIZE, len(files)), len(files))
 
     def _predict_batch(self, files: Sequence[Path | Prediction]) -> list[Prediction]:
         images: dict[int, np.ndarray] = {}
@@ -148,7 +150,10 @@ def _failed(path: Path, error: HeadstartError) -> Prediction:
 def require_predictions(predictions: Sequence[Prediction]) -> None:
     """Raise DataError if there are no images or none could be read."""
     if not predictions:
-        raise DataError("There are no images to predict.", "Name image files, or folders that contain images.")
+        raise DataError(_("There are no images to predict."), _("Name image files, or folders that contain images."))
     if all(p.error for p in predictions):
-        count = f"None of the {len(predictions)} images could be read: " if len(predictions) > 1 else ""
-        raise DataError(f"{count}{predictions[0].error}", "Check the path and the file.")
+        message = predictions[0].error
+        if len(predictions) > 1:
+            count = len(predictions)
+            message = _("None of the {count} images could be read: {error}", count=count, error=message)
+        raise DataError(message, _("Check the path and the file."))

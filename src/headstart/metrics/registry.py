@@ -1,4 +1,4 @@
-"""The metrics, one row each. The rows import nothing; factories are import paths.
+"""The metrics, one row each. The rows need no package for numbers; factories are import paths.
 
 Two kinds of functions compute a metric. A function of the confusion counts [true, predicted] works on the record of an
 epoch, which has the counts and no logits. A function of the labels [m] and the logits [m, classes] returns a value for
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from headstart.i18n import Message, _, join
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class MetricSpec:
         higher_is_better: Higher values are better.
     """
 
-    label: str
-    description: str
+    label: Message
+    description: Message
     of_counts: str = ""
     of_images: str = ""
     weights: str = ""
@@ -44,30 +46,30 @@ class MetricSpec:
 
 METRICS = {
     "accuracy": MetricSpec(
-        "accuracy",
-        "share of the images that are classified correctly",
+        _("accuracy"),
+        _("share of the images that are classified correctly"),
         of_counts="headstart.metrics.accuracy:accuracy",
         of_images="headstart.metrics.accuracy:correct",
     ),
     "balanced": MetricSpec(
-        "balanced accuracy",
-        "mean accuracy of the classes",
+        _("balanced accuracy"),
+        _("mean accuracy of the classes"),
         of_counts="headstart.metrics.confusion:balanced_accuracy",
         of_images="headstart.metrics.accuracy:correct",
         weights="headstart.metrics.confusion:balanced_weights",
     ),
     "macro-f1": MetricSpec(
-        "macro-F1", "mean F1 score of the classes", of_counts="headstart.metrics.confusion:macro_f1"
+        _("macro-F1"), _("mean F1 score of the classes"), of_counts="headstart.metrics.confusion:macro_f1"
     ),
     "log-loss": MetricSpec(
-        "log loss",
-        "mean of -log p of the true class",
+        _("log loss"),
+        _("mean of -log p of the true class"),
         of_images="headstart.metrics.probabilities:log_loss",
         higher_is_better=False,
     ),
     "brier": MetricSpec(
-        "Brier score",
-        "mean squared error of the probabilities, summed over the classes",
+        _("Brier score"),
+        _("mean squared error of the probabilities, summed over the classes"),
         of_images="headstart.metrics.probabilities:brier",
         higher_is_better=False,
     ),
@@ -85,6 +87,7 @@ def is_study_metric(spec: MetricSpec) -> bool:
     return selects_epochs(spec) and bool(spec.of_images)
 
 
-def describe_metrics(accepts: Callable[[MetricSpec], bool]) -> str:
+def describe_metrics(accepts: Callable[[MetricSpec], bool]) -> Message:
     """Return the names and descriptions of the accepted metrics: "accuracy: share of …; balanced: …"."""
-    return "; ".join(f"{name}: {spec.description}" for name, spec in METRICS.items() if accepts(spec))
+    accepted = {name: spec.description for name, spec in METRICS.items() if accepts(spec)}
+    return join((_("{name}: {description}", name=name, description=text) for name, text in accepted.items()), "; ")

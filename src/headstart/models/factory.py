@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from headstart.errors import UsageError
+from headstart.i18n import Message, _
 from headstart.models.resnet import FAMILY, NORMS, STEMS, ResNet
 from headstart.rng import torch_stream
 from headstart.text import closest, replacement_hint
@@ -41,12 +42,12 @@ def build(
         timm_config(name)  # report an unknown name first
         if not (shortcut and norm == "batch" and stem == "imagenet"):
             raise UsageError(
-                f"{name} does not support the switches shortcut, norm and stem.",
-                f"Omit the switches, or use one of {', '.join(FAMILY)}.",
+                _("{name} does not support the switches shortcut, norm and stem.", name=name),
+                _("Omit the switches, or use one of {networks}.", networks=", ".join(FAMILY)),
             )
         return _build_timm(name, num_classes)
     if name not in FAMILY:
-        raise UsageError(f"There is no network {name!r}.", _nearest(name, [*FAMILY, "timm:NAME"]))
+        raise UsageError(_("There is no network {name!r}.", name=name), _nearest(name, [*FAMILY, "timm:NAME"]))
     block, depths = FAMILY[name]
     with torch_stream(0, "build"):
         return ResNet(name, block, depths, num_classes, shortcut=shortcut, norm=norm, stem=stem)
@@ -54,11 +55,13 @@ def build(
 
 def _check_switch(switch: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"There is no {switch} {value!r}.", _nearest(value, list(allowed)))
+        raise UsageError(
+            _("There is no {switch} {value!r}.", switch=switch, value=value), _nearest(value, list(allowed))
+        )
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    return replacement_hint(name, names) or f"Use one of {', '.join(names)}."
+def _nearest(name: str, names: list[str]) -> Message:
+    return replacement_hint(name, names) or _("Use one of {names}.", names=", ".join(names))
 
 
 def timm_config(name: str) -> PretrainedCfg:
@@ -74,13 +77,15 @@ def timm_config(name: str) -> PretrainedCfg:
     from timm.models import get_pretrained_cfg
 
     bare = name.removeprefix("timm:")
-    architecture, _, tag = bare.partition(".")
+    architecture, _unused, tag = bare.partition(".")
     if not timm.is_model(architecture):
         names = timm.list_models()
         similar = closest(architecture, names, cutoff=0.5)
         raise UsageError(
-            f"timm {timm.__version__} has no network {bare!r}.",
-            f"Use timm:{similar}." if similar else f"`timm.list_models()` lists its {len(names)} networks.",
+            _("timm {version} has no network {name!r}.", version=timm.__version__, name=bare),
+            _("Use timm:{similar}.", similar=similar)
+            if similar
+            else _("`timm.list_models()` lists its {count} networks.", count=len(names)),
         )
     try:
         config = get_pretrained_cfg(bare)
@@ -89,8 +94,15 @@ def timm_config(name: str) -> PretrainedCfg:
     if config is None:
         tagged = sorted(timm.list_models(f"{architecture}.*", pretrained=True))
         raise UsageError(
-            f"timm {timm.__version__} has no weights {tag!r} for {architecture}.",
-            f"It has {', '.join('timm:' + t for t in tagged)}." if tagged else f"Omit .{tag}.",
+            _(
+                "timm {version} has no weights {tag!r} for {architecture}.",
+                version=timm.__version__,
+                tag=tag,
+                architecture=architecture,
+            ),
+            _("It has {names}.", names=", ".join("timm:" + t for t in tagged))
+            if tagged
+            else _("Omit .{tag}.", tag=tag),
         )
     return config
 
@@ -103,7 +115,7 @@ def _build_timm(name: str, num_classes: int) -> nn.Module:
         network = timm.create_model(name.removeprefix("timm:"), pretrained=False, num_classes=num_classes)
     if not isinstance(config.classifier, str):
         raise UsageError(
-            f"{name} has {len(config.classifier or ())} heads; headstart supports one.",
-            "Use another network, for example the one without `_distilled` in its name.",
+            _("{name} has {count} heads; headstart supports one.", name=name, count=len(config.classifier or ())),
+            _("Use another network, for example the one without `_distilled` in its name."),
         )
     return network

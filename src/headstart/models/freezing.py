@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.models.structure import in_part, stages
 
 
@@ -27,7 +28,7 @@ def trainable(network: nn.Module, tuning: str) -> list[str]:
     Raises:
         UsageError: If `tuning` is none of these or N is too large; the hint has the range.
     """
-    names = [name for name, _ in network.named_parameters()]
+    names = [name for name, _unused in network.named_parameters()]
     if tuning == "full":
         return names
     parts = stages(network)
@@ -38,10 +39,18 @@ def trainable(network: nn.Module, tuning: str) -> list[str]:
     elif match is not None and 1 <= int(match[1]) <= last:
         trained = parts[-1 - int(match[1]) :]
     else:
-        message = f"There is no fine-tuning mode {tuning!r}" if match is None else f"This network has no {tuning}"
-        modes = f"full, frozen, lp-ft or stages:N with N from 1 to {last}" if last > 0 else "full, frozen or lp-ft"
-        raise UsageError(f"{message}.", f"Use {modes}.")
-    return [n for n in names if any(in_part(n, prefixes) for _, prefixes in trained)]
+        message = (
+            _("There is no fine-tuning mode {tuning!r}.", tuning=tuning)
+            if match is None
+            else _("This network has no {tuning}.", tuning=tuning)
+        )
+        hint = (
+            _("Use full, frozen, lp-ft or stages:N with N from 1 to {last}.", last=last)
+            if last > 0
+            else _("Use full, frozen or lp-ft.")
+        )
+        raise UsageError(message, hint)
+    return [n for n in names if any(in_part(n, prefixes) for _unused, prefixes in trained)]
 
 
 def freeze(network: nn.Module, names: Collection[str]) -> None:
@@ -51,7 +60,7 @@ def freeze(network: nn.Module, names: Collection[str]) -> None:
         ValueError: If the network has no parameter of a name.
     """
     trained = set(names)
-    if unknown := trained - {name for name, _ in network.named_parameters()}:
+    if unknown := trained - {name for name, _unused in network.named_parameters()}:
         raise ValueError(f"the network has no parameter {sorted(unknown)[0]}")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
@@ -75,7 +84,7 @@ def _frozen_modules(network: nn.Module, names: Collection[str]) -> dict[str, nn.
     trained = set(names)
     frozen: dict[str, nn.Module] = {}
     for name, module in network.named_modules():
-        parameters = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
+        parameters = [f"{name}.{n}" if name else n for n, _unused in module.named_parameters()]
         if parameters and trained.isdisjoint(parameters) and not in_part(name, list(frozen)):
             frozen[name] = module
     return frozen

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.models.structure import WEIGHT_LAYERS, head_name
 from headstart.rng import torch_stream
 
@@ -57,7 +58,8 @@ def replace_head(network: nn.Module, head: str, num_classes: int, *, seed: int) 
         network.set_submodule(name, new)
     elif width is not None or getattr(old, "out_channels", None) != num_classes:
         raise UsageError(
-            f"The head of this network is a {type(old).__name__}, not a linear layer.", "Use --head linear."
+            _("The head of this network is a {kind}, not a linear layer.", kind=type(old).__name__),
+            _("Use --head linear."),
         )
     reset_head(network, seed=seed)
 
@@ -69,7 +71,11 @@ def _width(head: str) -> int | None:
     match = re.fullmatch(r"mlp:(\d{1,9})", head)
     if match is None or not 1 <= int(match[1]) <= MAX_HIDDEN_WIDTH:
         raise UsageError(
-            f"There is no head {head!r}.", f"Use linear, or mlp:WIDTH with 1 to {MAX_HIDDEN_WIDTH}, as in mlp:256."
+            _("There is no head {head!r}.", head=head),
+            _(
+                "Use linear, or mlp:WIDTH with 1 to {max_width}, as in mlp:256.",
+                max_width=MAX_HIDDEN_WIDTH,
+            ),
         )
     return int(match[1])
 

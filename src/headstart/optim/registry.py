@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from headstart.i18n import Message, _, join
+from headstart.text import join_list
+
 
 @dataclass(frozen=True)
 class OptimizerSpec:
@@ -67,14 +70,14 @@ SCHEDULES = {
 DEFAULT_SCHEDULE = "cosine"
 
 
-def optimizers_with(option: str) -> str:
+def optimizers_with(option: str) -> Message:
     """Return the names of the optimizers that take a field of the recipe: "sgd and rmsprop"."""
-    return " and ".join(name for name, spec in OPTIMIZERS.items() if option in spec.options)
+    return join_list(name for name, spec in OPTIMIZERS.items() if option in spec.options)
 
 
-def optimizer_defaults(field: str) -> str:
+def optimizer_defaults(field: str) -> Message:
     """Return the defaults of `lr` or `weight_decay` in words: "sgd 0.01, lion 0.0001, others 0.001"."""
     values = {name: float(getattr(spec, field)) for name, spec in OPTIMIZERS.items()}
     usual = Counter(values.values()).most_common(1)[0][0]
     own = [f"{name} {value:g}" for name, value in values.items() if value != usual]
-    return ", ".join([*own, f"others {usual:g}"])
+    return join([*own, _("others {value:g}", value=usual)], ", ")

@@ -8,23 +8,24 @@ from pathlib import Path
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, named_words, splits
-from headstart.report.cost import time_span
+from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure
 from headstart.report.sections import difference_figure
 from headstart.report.series import PlottedRun
+from headstart.report.words import time_span
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.verdict import Verdict
-from headstart.text import capitalize, format_points, pluralize
+from headstart.storage.schemas.verdict import ArmResult, TimeToTarget, Verdict
+from headstart.text import format_points
 
 
 @dataclass(frozen=True)
 class KeyFigure:
     """A number at the top of the page, with its name and conditions."""
 
-    name: str
+    name: Message
     value: str
-    conditions: str
+    conditions: Message
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class PageHead:
 
     Args:
         title: Title of the document.
-        kind: What `subject` is: "Study of" or "Runs in".
-        subject: Name of the data, or of the folder.
+        origin: The data of the study, or the folder of the runs.
         headline: Recommendation, or what the page shows.
         lead: Sentence after the headline, or "".
         difference: Figure of the headline's contrast.
@@ -42,13 +42,12 @@ class PageHead:
         key_figures: Numbers at the top.
     """
 
-    title: str
-    kind: str
-    subject: str
-    headline: str
-    lead: str
+    title: Message
+    origin: Message
+    headline: Message
+    lead: Message
     difference: Figure | None = None
-    details: Sequence[str] = field(default_factory=tuple)
+    details: Sequence[Message] = field(default_factory=tuple)
     key_figures: Sequence[KeyFigure] = field(default_factory=tuple)
 
 
@@ -58,11 +57,10 @@ def page_head(inputs: PageInputs) -> PageHead:
 
 
 def _study_head(inputs: StudyInputs) -> PageHead:
-    verdict, sentences = inputs.verdict, inputs.verdict.sentences
+    verdict, sentences = inputs.verdict, inputs.sentences
     return PageHead(
-        title=f"{sentences.headline} | headstart report",
-        kind="Study of",
-        subject=Path(verdict.source).name,
+        title=_("{headline} | headstart report", headline=sentences.headline),
+        origin=_("Study of {data}", data=Path(verdict.source).name),
         headline=sentences.headline,
         lead=sentences.evidence,
         difference=difference_figure(verdict, inputs.color),
@@ -73,48 +71,114 @@ def _study_head(inputs: StudyInputs) -> PageHead:
 
 def _runs_head(inputs: PageInputs) -> PageHead:
     folder, runs = inputs.folder, inputs.runs
-    headline, lead = f"{len(runs)} runs outside a study, without a verdict", ""
+    lead: list[Message] = []
     if inputs.is_study:
-        headline = f"{pluralize(len(runs), 'run')} of a study without a verdict yet"
-        lead = "The verdict follows when all runs have ended. The command below continues the study."
+        headline = ngettext(
+            "{count:,} run of a study without a verdict yet.",
+            "{count:,} runs of a study without a verdict yet.",
+            len(runs),
+        )
+        lead.append(_("The verdict follows when all runs have ended. The command below continues the study."))
     elif len(runs) == 1:
-        headline, lead = _outcome_words(runs[0]), "One run."
+        headline = _outcome_words(runs[0])
+        lead.append(_("One run."))
+    else:
+        headline = ngettext(
+            "{count} run outside a study, without a verdict.",
+            "{count} runs outside a study, without a verdict.",
+            len(runs),
+        )
     if studies := len(list(folder.glob("*/study.toml"))):
-        lead += f" Not on this page: {studies} {'study' if studies == 1 else 'studies'} in the same folder."
-    return PageHead(f"{folder.name} | headstart report", "Runs in", folder.name, f"{headline}.", lead)
+        lead.append(
+            ngettext(
+                "Not on this page: {count} study in the same folder.",
+                "Not on this page: {count} studies in the same folder.",
+                studies,
+            )
+        )
+    return PageHead(
+        title=_("{folder} | headstart report", folder=folder.name),
+        origin=_("Runs in {folder}", folder=folder.name),
+        headline=headline,
+        lead=join(lead),
+    )
 
 
-def _outcome_words(run: PlottedRun) -> str:
+def _outcome_words(run: PlottedRun) -> Message:
     """Return how one run ended, with its accuracy on test, else on val."""
-    name, result = capitalize(run.name), run.run.result
+    result = run.run.result
     if result is None:
-        return f"{name} is not finished"
+        return _("{run:cap} is not finished.", run=run.name)
     if result.state is RunState.DIVERGED:
-        return f"{name} diverged"
+        return _("{run:cap} diverged.", run=run.name)
     split, score = ("test", result.test) if result.test else ("val", result.val)
-    return f"{name}: {100 * score.accuracy:.1f} % on {score.n} {split} images"
+    return ngettext(
+        "{run:cap}: {accuracy:.1f} % on {count} {split} image.",
+        "{run:cap}: {accuracy:.1f} % on {count} {split} images.",
+        score.n,
+        run=run.name,
+        accuracy=100 * score.accuracy,
+        split=split,
+    )
 
 
 def _key_figures(verdict: Verdict) -> list[KeyFigure]:
     """Return the figures at the top: difference, epochs to the target, cost."""
     figures = []
     if (contrast := headline_contrast(verdict)) is not None:
-        arms = f"{named_words(verdict, contrast.first)} against {named_words(verdict, contrast.second)}"
-        conditions = f"percentage points, {arms}, on {contrast.m} images"
-        figures.append(KeyFigure("Difference", format_points(contrast.mean, signed=True), conditions))
+        conditions = ngettext(
+            "percentage points, {first} against {second}, on {count} image",
+            "percentage points, {first} against {second}, on {count} images",
+            contrast.m,
+            first=named_words(verdict, contrast.first),
+            second=named_words(verdict, contrast.second),
+        )
+        figures.append(KeyFigure(_("Difference"), format_points(contrast.mean, signed=True), conditions))
     selected = verdict.arm(verdict.selected)
     if selected.to_target:
-        epochs = selected.to_target.epochs
-        not_defined = f"{epochs.reached} of {verdict.n} runs reached it"
-        value = not_defined if epochs.median is None else f"{epochs.median:g}"
-        target = f"{arm_words(selected.spec)}: {100 * verdict.target:.3g} % on {splits(verdict)[0]}"
-        runs_words = f"median of {verdict.n} seeds" if verdict.n > 1 else "one seed"
-        if epochs.median is not None and epochs.reached < epochs.n:
-            runs_words = f"median; reached on {epochs.reached} of {pluralize(epochs.n, 'seed')}"
-        conditions = f"{target}, {runs_words}"
-        figures.append(KeyFigure("Epochs to target", value, conditions))
-    seconds = sum(stage.seconds for stage in verdict.cost.stages)
-    runs = sum(stage.runs for stage in verdict.cost.stages)
-    search = ", including the search" if verdict.cost.search.runs else ""
-    figures.append(KeyFigure("Cost", time_span(seconds), f"of training in {pluralize(runs, 'run')}{search}"))
-    return figures
+        figures.append(_target_figure(verdict, selected, selected.to_target.epochs))
+    return [*figures, _cost_figure(verdict)]
+
+
+def _target_figure(verdict: Verdict, arm: ArmResult, epochs: TimeToTarget) -> KeyFigure:
+    """Return the median number of epochs in which an arm reached the target."""
+    value: str = ngettext(
+        "{reached} of {count} runs reached it",
+        "{reached} of {count} runs reached it",
+        verdict.n,
+        reached=epochs.reached,
+    )
+    seeds = ngettext("one seed", "median of {count} seeds", verdict.n)
+    if epochs.median is not None:
+        value = f"{epochs.median:g}"
+        if epochs.reached < epochs.n:
+            seeds = ngettext(
+                "median; reached on {reached} of {count:,} seed",
+                "median; reached on {reached} of {count:,} seeds",
+                epochs.n,
+                reached=epochs.reached,
+            )
+    conditions = _(
+        "{arm}: {target:.3g} % on {split}, {seeds}",
+        arm=arm_words(arm.spec),
+        target=100 * verdict.target,
+        split=splits(verdict)[0],
+        seeds=seeds,
+    )
+    return KeyFigure(_("Epochs to target"), value, conditions)
+
+
+def _cost_figure(verdict: Verdict) -> KeyFigure:
+    """Return the time of training of all stages."""
+    stages = verdict.cost.stages
+    runs = sum(stage.runs for stage in stages)
+    conditions = (
+        ngettext(
+            "of training in {count:,} run, including the search",
+            "of training in {count:,} runs, including the search",
+            runs,
+        )
+        if verdict.cost.search.runs
+        else ngettext("of training in {count:,} run", "of training in {count:,} runs", runs)
+    )
+    return KeyFigure(_("Cost"), time_span(sum(stage.seconds for stage in stages)), conditions)

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from headstart.analysis.wording import evaluation_images, metric_words, named_words
+from markupsafe import Markup
+
+from headstart.analysis.wording import metric_words, named_words
+from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import StudyInputs
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
+from headstart.report.words import evaluated_images, metric_over, metric_percent, run_count, time_span
 from headstart.storage.schemas.verdict import ArmResult, StudyCost
-from headstart.text import capitalize, pluralize
 
-COSTS = {
-    "minutes": ("minutes of training per run", "the mean minutes of training and validation of a run"),
-    "images": ("training images per run", "the mean number of training images of a run, each counted as often as used"),
-    "MFU": (
-        "MFU, % of this machine's measured matrix-product speed",
-        "the median share of this machine's measured matrix-product speed that training reached (MFU)",
+
+@dataclass(frozen=True)
+class CostUnit:
+    """A unit of cost: its name for the reader's choice, the name of its axis, and its definition."""
+
+    choice: Message
+    axis: Message
+    definition: Message
+
+
+COST_UNITS = {
+    "minutes": CostUnit(
+        _("minutes"),
+        _("minutes of training per run"),
+        _("the mean minutes of training and validation of a run"),
     ),
-}  # by what the reader selects: name of the axis, and its definition
-CACHED_FEATURES_NOTE = (
+    "images": CostUnit(
+        _("images"),
+        _("training images per run"),
+        _("the mean number of training images of a run, each counted as often as used"),
+    ),
+    "mfu": CostUnit(
+        _("MFU"),
+        _("MFU, % of this machine's measured matrix-product speed"),
+        _("the median share of this machine's measured matrix-product speed that training reached (MFU)"),
+    ),
+}
+CACHED_FEATURES_NOTE = _(
     "The features of a frozen backbone are computed once for all heads on it and cached. The seconds of most frozen "
     "runs are therefore those of their heads alone."
 )
@@ -38,8 +60,8 @@ class MeanCost:
     mfu: float
 
     def by_unit(self) -> dict[str, float]:
-        """Return the values by what the reader selects."""
-        return {"minutes": self.minutes, "images": self.images, "MFU": self.mfu}
+        """Return the values by the keys of `COST_UNITS`."""
+        return {"minutes": self.minutes, "images": self.images, "mfu": self.mfu}
 
 
 def cost_section(inputs: StudyInputs) -> Section:
@@ -51,30 +73,50 @@ def cost_section(inputs: StudyInputs) -> Section:
     # an arm that diverged immediately took no time and does not count as cheap
     trained = [name for name, arm_cost in costs.items() if arm_cost.minutes] or list(costs)
     cheapest = min(trained, key=lambda name: costs[name].minutes)
-    span = time_span(60 * costs[cheapest].minutes)
-    finding = f"A run of {named_words(verdict, cheapest)} is the cheapest: {span} of training"
-    header = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
+    finding = _(
+        "A run of {arm} is the cheapest: {duration} of training",
+        arm=named_words(verdict, cheapest),
+        duration=time_span(60 * costs[cheapest].minutes),
+    )
+    header = [_("arm"), _("minutes a run"), _("images a run"), _("MFU, %"), metric_percent(metric)]
     table = [
         [named_words(verdict, name), f"{arm_cost.minutes:.2g}", f"{arm_cost.images:,.0f}",
          "–" if math.isnan(arm_cost.mfu) else f"{arm_cost.mfu:.2g}", f"{accuracy[name]:.1f}"]
         for name, arm_cost in costs.items()
     ]  # fmt: skip
     figures = []
-    for unit, (words, definition) in COSTS.items():
-        values = {name: arm_cost.by_unit()[unit] for name, arm_cost in costs.items()}
-        dots = [(named_words(verdict, name), inputs.color[name], max(value, 1e-4), accuracy[name])
-                for name, value in values.items() if not math.isnan(value)]  # fmt: skip
-        if dots:
-            label = f"{capitalize(metric)} over {words}"
-            chart = charts.scatter(dots, x=words, y=f"{metric}, %", log=True, label=label)
-            images = f"{verdict.evaluation.images} {evaluation_images(verdict)}"
-            caption = f"One dot for each arm: {definition}, and the mean {metric} on {images}."
-            caption += " The search is not included." if verdict.cost.search.runs else ""
-            figures.append(Figure(chart, caption, header, table, unit))
+    for key, unit in COST_UNITS.items():
+        values = {name: arm_cost.by_unit()[key] for name, arm_cost in costs.items()}
+        if (chart := _cost_chart(inputs, unit, values, accuracy)) is not None:
+            figures.append(Figure(chart, _caption(inputs, unit), header, table, unit.choice))
     notes = _stage_notes(verdict.cost)
     if any(run.run.plan.arm.tuning == "frozen" for run in inputs.runs):
         notes.append(CACHED_FEATURES_NOTE)
     return Section(finding, figures, notes)
+
+
+def _cost_chart(
+    inputs: StudyInputs, unit: CostUnit, costs: Mapping[str, float], accuracy: Mapping[str, float]
+) -> Markup | None:
+    """Return accuracy over cost, with a dot for each arm; None if the cost of every arm is unknown."""
+    verdict, metric = inputs.verdict, metric_words(inputs.verdict)
+    dots = [(named_words(verdict, name), inputs.color[name], max(cost, 1e-4), accuracy[name])
+            for name, cost in costs.items() if not math.isnan(cost)]  # fmt: skip
+    if not dots:
+        return None
+    label = metric_over(metric, unit.axis)
+    return charts.scatter(dots, x=unit.axis, y=metric_percent(metric), log=True, label=label)
+
+
+def _caption(inputs: StudyInputs, unit: CostUnit) -> Message:
+    verdict = inputs.verdict
+    caption = _(
+        "One dot for each arm: {definition}, and the mean {metric} on {images}.",
+        definition=unit.definition,
+        metric=metric_words(verdict),
+        images=evaluated_images(verdict),
+    )
+    return join([caption, _("The search is not included.")]) if verdict.cost.search.runs else caption
 
 
 def _mean_cost(arm: ArmResult, runs: Sequence[PlottedRun]) -> MeanCost:
@@ -87,18 +129,17 @@ def _mean_cost(arm: ArmResult, runs: Sequence[PlottedRun]) -> MeanCost:
     )
 
 
-def _stage_notes(cost: StudyCost) -> list[str]:
+def _stage_notes(cost: StudyCost) -> list[Message]:
     """Return the total cost of the search, the comparison and the sources, one sentence each."""
+    stages = ((cost.search, _("Search")), (cost.main, _("Comparison")), (cost.source, _("Sources")))
     return [
-        f"{words}: {pluralize(stage.runs, 'run')}, {stage.images:,} training images, {time_span(stage.seconds)} of "
-        "training."
-        for stage, words in ((cost.search, "Search"), (cost.main, "Comparison"), (cost.source, "Sources"))
+        _(
+            "{stage}: {runs}, {images}, {duration} of training.",
+            stage=name,
+            runs=run_count(stage.runs),
+            images=ngettext("{count:,} training image", "{count:,} training images", stage.images),
+            duration=time_span(stage.seconds),
+        )
+        for stage, name in stages
         if stage.runs
     ]
-
-
-def time_span(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

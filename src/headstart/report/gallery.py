@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from headstart.analysis.confusion import shown_classes
+from headstart.i18n import Message, _, join, ngettext, translated
 from headstart.report.inputs import PageInputs
 from headstart.report.layout import SectionContent
 from headstart.report.photos import Gallery, Tile, fit_gallery, load_gallery
@@ -19,15 +20,16 @@ from headstart.storage.schemas.base import Schema
 class ConfusionCell:
     """A cell of the confusion matrix: a count, and how many of its images have no photo on the page.
 
-    `share` is that of the row; `right` marks correct predictions.
+    `unlisted` of them have no path on the page either. `share` is that of the row; `right` marks correct predictions.
     """
 
     id: str
     count: int
     more: int
+    unlisted: int
     share: float
     right: bool
-    label: str
+    label: Message
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,24 @@ class ConfusionRow:
 class PhotoList:
     """A list of photos; `more` images have no photo on the page, `paths` are those of the first of them."""
 
-    title: str
-    caption: str
+    title: Message
+    caption: Message
     tiles: Sequence[Tile]
     more: int
     paths: Sequence[str]
 
 
+@dataclass(frozen=True)
+class FilterPicture:
+    """The filters of the first convolution: name and description of the picture, and its data URL."""
+
+    name: Message
+    description: Message
+    src: str
+
+
 class CellPhoto(Schema):
-    """A photo of a cell, its sentence and its path."""
+    """A photo of a cell, its sentence in the reader's language and its path."""
 
     src: str
     text: str
@@ -74,13 +85,13 @@ class GalleryContent(SectionContent):
 
     template = "mistakes.html"
 
-    caption: str
+    caption: Message
     classes: Sequence[str]
     left_out: int
     table: Sequence[ConfusionRow]
-    pairs: Sequence[str]
+    pairs: Sequence[Message]
     lists: Sequence[PhotoList]
-    filters: Mapping[str, str]
+    filters: Sequence[FilterPicture]
     cells: CellPhotos
 
     @property
@@ -100,53 +111,99 @@ def mistakes_section(inputs: PageInputs, max_bytes: int) -> GalleryContent | Non
 
 def _gallery_content(gallery: Gallery, run: str) -> GalleryContent:
     """Return what the page says about the photos of a run."""
-    finding = f"All {gallery.total} {gallery.split} images are correct"
+    finding = ngettext(
+        "The {count} {split} image is correct", "All {count} {split} images are correct", gallery.total,
+        split=gallery.split,
+    )  # fmt: skip
     if gallery.pairs:
-        finding = f"{gallery.wrong} of {gallery.total} are wrong; most often {_pair_words(gallery.pairs[0])}"
-    lists = [
+        finding = ngettext(
+            "{wrong} of {count} is wrong; most often {pair}",
+            "{wrong} of {count} are wrong; most often {pair}",
+            gallery.total,
+            wrong=gallery.wrong,
+            pair=_pair_words(gallery.pairs[0]),
+        )
+    shown_indices = shown_classes(gallery.counts)
+    return GalleryContent(
+        finding=finding,
+        caption=_caption(gallery, run),
+        classes=[gallery.classes[index] for index in shown_indices],
+        left_out=len(gallery.classes) - len(shown_indices),
+        table=_confusion_rows(gallery, shown_indices),
+        pairs=[_pair_words(pair) for pair in gallery.pairs[:6]],
+        lists=[photos for photos in _photo_lists(gallery) if photos.tiles],
+        filters=_filter_pictures(gallery),
+        cells=_cell_photos(gallery),
+    )
+
+
+def _caption(gallery: Gallery, run: str) -> Message:
+    """Return which model and images the photos are of, and how many of them the page shows."""
+    caption = ngettext(
+        "The model of {run}, on {count} {split} image.",
+        "The model of {run}, on {count} {split} images.",
+        gallery.total,
+        run=run,
+        split=gallery.split,
+    )
+    if gallery.photo_count >= len(gallery.photos):
+        return caption
+    shown = ngettext(
+        "The page shows {shown} of the {count} image in artifacts/gallery.zip of the run.",
+        "The page shows {shown} of the {count} images in artifacts/gallery.zip of the run.",
+        len(gallery.photos),
+        shown=gallery.photo_count,
+    )
+    return join([caption, shown])
+
+
+def _photo_lists(gallery: Gallery) -> list[PhotoList]:
+    return [
         _photo_list(
             gallery,
-            "Worst mistakes",
-            "The images with the lowest probability of the true class. Below each: the regions that support the "
-            "prediction (Grad-CAM).",
+            _("Worst mistakes"),
+            _(
+                "The images with the lowest probability of the true class. Below each: the regions that support the "
+                "prediction (Grad-CAM)."
+            ),
             gallery.mistakes,
             gallery.wrong - len(gallery.mistakes),
             gallery.mistake_paths,
         ),
         _photo_list(
             gallery,
-            "Least confident",
-            f"Of all {gallery.total} images those with the smallest difference between the two most probable classes, "
-            "whether correct or wrong.",
+            _("Least confident"),
+            ngettext(
+                "Of all {count} image those with the smallest difference between the two most probable classes, "
+                "whether correct or wrong.",
+                "Of all {count} images those with the smallest difference between the two most probable classes, "
+                "whether correct or wrong.",
+                gallery.total,
+            ),
             gallery.least_confident,
         ),
     ]
-    caption = f"The model of {run}, on {gallery.total} {gallery.split} images."
-    if gallery.photo_count < len(gallery.photos):
-        shown = f"{gallery.photo_count} of the {len(gallery.photos)} images"
-        caption += f" The page shows {shown} in artifacts/gallery.zip of the run."
-    shown_indices = shown_classes(gallery.counts)
-    return GalleryContent(
-        finding=finding,
-        caption=caption,
-        classes=[gallery.classes[index] for index in shown_indices],
-        left_out=len(gallery.classes) - len(shown_indices),
-        table=_confusion_rows(gallery, shown_indices),
-        pairs=[_pair_words(pair) for pair in gallery.pairs[:6]],
-        lists=[photos for photos in lists if photos.tiles],
-        filters=gallery.filters,
-        cells=_cell_photos(gallery),
-    )
+
+
+def _filter_pictures(gallery: Gallery) -> list[FilterPicture]:
+    """Return the pictures of the filters that the gallery has."""
+    words = {
+        "before": (_("before"), _("filters of the first convolution before training")),
+        "after": (_("after"), _("filters of the first convolution after training")),
+    }
+    return [FilterPicture(*words[name], src) for name, src in gallery.filters.items()]
 
 
 def _cell_photos(gallery: Gallery) -> CellPhotos:
     tiles = {number: gallery.tile(number) for number in sorted(set(chain(*gallery.cells.values())))}
-    photos = {number: CellPhoto(src=tile.src, text=tile.text, key=tile.key) for number, tile in tiles.items()}
+    photos = {
+        number: CellPhoto(src=tile.src, text=translated(tile.text), key=tile.key) for number, tile in tiles.items()
+    }
     return CellPhotos(cells=gallery.cells, more=gallery.paths, photos=photos)
 
 
 def _photo_list(
-    gallery: Gallery, title: str, caption: str, numbers: Sequence[int], more: int = 0, paths: Sequence[str] = ()
+    gallery: Gallery, title: Message, caption: Message, numbers: Sequence[int], more: int = 0, paths: Sequence[str] = ()
 ) -> PhotoList:
     return PhotoList(title, caption, [gallery.tile(number) for number in numbers], more, paths)
 
@@ -155,24 +212,40 @@ def _confusion_rows(gallery: Gallery, classes: Sequence[int]) -> list[ConfusionR
     """Return the rows of the confusion matrix over these classes, with the cells of each row."""
     rows = []
     for true in classes:
-        counts, name = gallery.counts[true], isolate_bidi(gallery.classes[true])
+        counts = gallery.counts[true]
         total = max(sum(counts), 1)
-        cells = [
-            ConfusionCell(
-                id=f"{true}-{predicted}",
-                count=counts[predicted],
-                more=counts[predicted] - len(gallery.cells.get(f"{true}-{predicted}", ())),
-                share=round(counts[predicted] / total, 3),
-                right=true == predicted,
-                label=f"{name}, predicted as {isolate_bidi(gallery.classes[predicted])}: {counts[predicted]} of "
-                f"{total}",
-            )
-            for predicted in classes
-        ]
+        cells = [_confusion_cell(gallery, true, predicted, counts[predicted], total) for predicted in classes]
         rows.append(ConfusionRow(gallery.classes[true], cells))
     return rows
 
 
-def _pair_words(pair: tuple[str, str, int, int]) -> str:
+def _confusion_cell(gallery: Gallery, true: int, predicted: int, count: int, total: int) -> ConfusionCell:
+    """Return one cell; `total` is the number of images of the true class."""
+    cell = f"{true}-{predicted}"
+    more = count - len(gallery.cells.get(cell, ()))
+    return ConfusionCell(
+        id=cell,
+        count=count,
+        more=more,
+        unlisted=max(0, more - len(gallery.paths.get(cell, ()))),
+        share=round(count / total, 3),
+        right=true == predicted,
+        label=_(
+            "{true}, predicted as {predicted}: {count} of {total}",
+            true=isolate_bidi(gallery.classes[true]),
+            predicted=isolate_bidi(gallery.classes[predicted]),
+            count=count,
+            total=total,
+        ),
+    )
+
+
+def _pair_words(pair: tuple[str, str, int, int]) -> Message:
     true, predicted, count, total = pair
-    return f"{true} is taken for {predicted}, {count} of {total}"
+    return _(
+        "{true} is taken for {predicted}, {count} of {total}",
+        true=true,
+        predicted=predicted,
+        count=count,
+        total=total,
+    )

@@ -6,16 +6,18 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
-from headstart.analysis.wording import arm_words, length_words, network_words
+from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
 from headstart.diagnostics.checks import findings, missing_probe_reason
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY
+from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import PageInputs
 from headstart.report.layout import Figure, Section, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
-from headstart.report.svg.charts import subsample
-from headstart.text import capitalize, join_list, pluralize
+from headstart.report.svg.sampling import subsample
+from headstart.report.words import run_count
+from headstart.text import join_list
 
 MIN_RELATIVE_RATE = 1e-3  # smallest learning rate drawn, as a share of the base rate
 MAX_FIGURES, MAX_EPOCH_COLUMNS = 12, 12  # runs with a figure of their gradients, and epochs of each
@@ -36,78 +38,124 @@ def rates_section(inputs: PageInputs) -> Section:
         paths = [[point for point in path if point[1] >= min_rate] for path in distinct]
         series.append(charts.Series("" if run.arm in named else arm_words(run.spec), inputs.color[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
-    chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
+    label = _("Learning rate of every run, by step")
+    chart = charts.curves(series, x=_("step"), y=_("learning rate"), log=True, label=label)
     base_rates = sorted({run.run.rate for run in runs})
-    finding = (
-        f"{pluralize(len(runs), 'run')} with the base rate{'s' if len(base_rates) != 1 else ''} "
-        f"{join_list(f'{rate:g}' for rate in base_rates)}"
+    finding = ngettext(
+        "{runs} with the base rate {rates}",
+        "{runs} with the base rates {rates}",
+        len(base_rates),
+        runs=run_count(len(runs)),
+        rates=join_list(f"{rate:g}" for rate in base_rates),
     )
     table = [[run.name, f"{run.run.rate:g}", run.run.plan.recipe.optimizer, run.run.plan.recipe.schedule]
              for run in runs]  # fmt: skip
-    caption = (
-        f"One line for each run ({len(runs)}), in the color of its arm, on a logarithmic axis: the rate that the "
-        "optimizer had at each step."
+    caption = _(
+        "One line for each run ({count}), in the color of its arm, on a logarithmic axis: the rate that the "
+        "optimizer had at each step.",
+        count=len(runs),
     )
-    figure = Figure(chart, caption, ["run", "rate", "optimizer", "schedule"], table, legend=legend_entries(series))
-    return Section(finding, [figure])
+    header = [_("run"), _("rate"), _("optimizer"), _("schedule")]
+    return Section(finding, [Figure(chart, caption, header, table, legend=legend_entries(series))])
 
 
 def health_section(inputs: PageInputs) -> Section:
     """Return the unhealthy findings of all runs, and the gradient norm of each block by epoch."""
     runs = inputs.runs
     unhealthy = [(run, finding) for run in runs for finding in findings(run.history) if finding.unhealthy]
-    sentences = []
-    for code in dict.fromkeys(finding.code for _, finding in unhealthy):
-        affected = [(run, finding) for run, finding in unhealthy if finding.code == code]
-        run, finding = affected[0]
-        more = f" and {pluralize(len(affected) - 1, 'more run')}" if len(affected) > 1 else ""
-        sentences.append(f"{capitalize(finding.name)}: {run.name}{more}. {finding.sentence}")
-    title = _no_findings_words(runs)
-    if unhealthy:
-        count = len({run.name for run, _ in unhealthy})
-        which = f"{count} of {len(runs)} runs" if len(runs) > 1 else "This run"
-        names = ", ".join(sorted({finding.name for _, finding in unhealthy}))
-        title = f"{which} {'is' if count == 1 else 'are'} unhealthy: {names}"
+    title = _unhealthy_words(runs, unhealthy) if unhealthy else _no_findings_words(runs)
     by_arm = {
         run.arm: figure for run in _example_runs(runs, unhealthy) if (figure := _gradient_figure(run)) is not None
     }
     figures = list(by_arm.values())[:MAX_FIGURES]
-    return Section(title, figures, _missing_figure_notes(runs, by_arm), sentences)
+    return Section(title, figures, _missing_figure_notes(runs, by_arm), _finding_sentences(unhealthy))
 
 
-def _no_findings_words(runs: Sequence[PlottedRun]) -> str:
+def _finding_sentences(unhealthy: Sequence[tuple[PlottedRun, Finding]]) -> list[Message]:
+    """Return a sentence on each kind of finding, with the first affected run as an example."""
+    sentences = []
+    for code in dict.fromkeys(finding.code for _run, finding in unhealthy):
+        affected = [(run, finding) for run, finding in unhealthy if finding.code == code]
+        run, finding = affected[0]
+        if len(affected) == 1:
+            head = _("{finding:cap}: {run}.", finding=finding.name, run=run.name)
+        else:
+            head = ngettext(
+                "{finding:cap}: {run} and {count:,} more run.",
+                "{finding:cap}: {run} and {count:,} more runs.",
+                len(affected) - 1,
+                finding=finding.name,
+                run=run.name,
+            )
+        sentences.append(join([head, finding.sentence]))
+    return sentences
+
+
+def _unhealthy_words(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedRun, Finding]]) -> Message:
+    """Return the title if there are findings: the number of unhealthy runs, and the names of the findings."""
+    names = join(sorted({finding.name for _run, finding in unhealthy}), ", ")
+    if len(runs) == 1:
+        return _("This run is unhealthy: {findings}", findings=names)
+    return ngettext(
+        "{count} of {runs} runs is unhealthy: {findings}",
+        "{count} of {runs} runs are unhealthy: {findings}",
+        len({run.name for run, _finding in unhealthy}),
+        runs=len(runs),
+        findings=names,
+    )
+
+
+def _no_findings_words(runs: Sequence[PlottedRun]) -> Message:
     """Return the title if there are no findings: the number of healthy runs, and of runs too short to say."""
     healthy = sum(run.history.status == HEALTHY for run in runs)
     if not healthy:
         if len(runs) == 1:
-            return "Too early to say: this run is too short, has hardly begun to learn, or predicts only one class"
-        return "Too early to say: these runs are too short, have hardly begun to learn, or predict only one class"
+            return _("Too early to say: this run is too short, has hardly begun to learn, or predicts only one class")
+        return _("Too early to say: these runs are too short, have hardly begun to learn, or predict only one class")
     if healthy < len(runs):
-        return f"No findings in {pluralize(healthy, 'run')}; too early to say for {len(runs) - healthy}"
-    return f"No findings in any of the {healthy} runs" if healthy > 1 else "No findings in this run"
+        return ngettext(
+            "No findings in {count:,} run; too early to say for {others}",
+            "No findings in {count:,} runs; too early to say for {others}",
+            healthy,
+            others=len(runs) - healthy,
+        )
+    return ngettext("No findings in this run", "No findings in any of the {count} runs", healthy)
 
 
-def _missing_figure_notes(runs: Sequence[PlottedRun], with_figure: Collection[str]) -> list[str]:
+def _missing_figure_notes(runs: Sequence[PlottedRun], with_figure: Collection[str]) -> list[Message]:
     """Return why some arms have no figure of their gradients, with the first run of each arm as an example."""
     without_figure: dict[str, PlottedRun] = {}
     for run in runs:
         if run.arm not in with_figure:
             without_figure.setdefault(run.arm, run)
-    short = "gradients at the blocks were probed less than twice, which is too few for a figure"
+    short = _("gradients at the blocks were probed less than twice, which is too few for a figure")
     notes = [
-        f"{capitalize(run.name)}: {missing_probe_reason(run.history) or short}." for run in without_figure.values()
+        _("{run:cap}: {reason}.", run=run.name, reason=missing_probe_reason(run.history) or short)
+        for run in without_figure.values()
     ]
     if (more := len(notes) - MAX_NOTES) > 1:
-        notes[MAX_NOTES:] = [f"{more} more arms have no figure of their gradients either."]
+        notes[MAX_NOTES:] = [
+            ngettext(
+                "{count} more arm has no figure of its gradients either.",
+                "{count} more arms have no figure of their gradients either.",
+                more,
+            )
+        ]
     if len(with_figure) > MAX_FIGURES:
-        notes.append(f"Shown are runs of {MAX_FIGURES} of {len(with_figure)} arms; `headstart diagnose` checks all.")
+        shown = ngettext(
+            "Shown are runs of {shown} of {count} arm; `headstart diagnose` checks all.",
+            "Shown are runs of {shown} of {count} arms; `headstart diagnose` checks all.",
+            len(with_figure),
+            shown=MAX_FIGURES,
+        )
+        notes.append(shown)
     return notes
 
 
 def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedRun, Finding]]) -> list[PlottedRun]:
     """Return one run of each arm that was probed twice or more, preferably an unhealthy one."""
     examples: dict[str, PlottedRun] = {}
-    for run in (*(run for run, _ in unhealthy), *runs):
+    for run in (*(run for run, _finding in unhealthy), *runs):
         if len(run.history.probes) > 1:
             examples.setdefault(run.arm, run)
     order = list(dict.fromkeys(run.arm for run in runs))
@@ -123,17 +171,19 @@ def _gradient_figure(run: PlottedRun) -> Figure | None:
     blocks = list(max(probes, key=lambda probe: len(probe.block_gradient_norm)).block_gradient_norm)
     norms = [[probe.block_gradient_norm.get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
     texts = [[_norm_words(norm) for norm in by_block] for by_block in zip(*norms, strict=True)]
-    columns = ["start" if not probe.epoch else str(probe.epoch) for probe in probes]
+    columns = [str(probe.epoch) if probe.epoch else _("start") for probe in probes]
     values = list(zip(*map(_relative_to_last, norms), strict=True))
     grid = charts.Grid(blocks, columns, values, texts, scale=GRADIENT_SCALE)
-    chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
-    caption = (
-        f"{capitalize(run.name)}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed images. "
+    label = _("|∂L/∂h| by block and epoch, {run}", run=run.name)
+    chart = charts.heat_map(grid, label=label, columns=_("epoch"))
+    caption = _(
+        "{run:cap}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed images. "
         "Color: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
-        "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column."
+        "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column.",
+        run=run.name,
     )
     table = [[block, *row] for block, row in zip(blocks, texts, strict=True)]
-    return Figure(chart, caption, ["block", *columns], table, run.name)
+    return Figure(chart, caption, [_("block"), *columns], table, run.name)
 
 
 def _relative_to_last(norms: Sequence[float | None]) -> list[float | None]:
@@ -146,7 +196,7 @@ def _relative_to_last(norms: Sequence[float | None]) -> list[float | None]:
 
 
 def _norm_words(norm: float | None) -> str:
-    return "not finite" if norm is None else "frozen" if norm == FROZEN_MARKER else _one_digit(norm)
+    return _("not finite") if norm is None else _("frozen") if norm == FROZEN_MARKER else _one_digit(norm)
 
 
 def _one_digit(value: float) -> str:
@@ -160,7 +210,7 @@ def distance_section(inputs: PageInputs) -> Section | None:
     Runs of one arm that differ in more than their seed have separate lines. None if no layer has a distance.
     """
     series, table = [], []
-    medians: dict[str, float] = {}
+    medians: dict[Message, float] = {}
     for name, group in _group_by_recipe([run for run in inputs.compared_runs if len(run.history.probes) > 1]).items():
         distances = [run.history.probes[-1].distance_from_init for run in group]
         if len(set(map(tuple, distances))) > 1:
@@ -168,31 +218,47 @@ def distance_section(inputs: PageInputs) -> Section | None:
         paths = [path for by_layer in distances if (path := _distance_path(by_layer))]
         if not paths:
             continue
-        finite = set.intersection(*({index for index, _ in path} for path in paths))  # layers finite in all runs
-        mean, _ = mean_and_band([[point for point in path if point[0] in finite] for path in paths])
+        finite = set.intersection(*({index for index, _percent in path} for path in paths))  # layers finite in all runs
+        mean, _band = mean_and_band([[point for point in path if point[0] in finite] for path in paths])
         if not mean:
             continue
         layers = list(distances[0])
         series.append(charts.Series(name, inputs.color[group[0].arm], paths, mean))
-        medians[name] = median(y for _, y in mean)
-        table += [[name, layers[int(index) - 1], _percent_words(percent).removesuffix(" %"), str(len(paths))]
+        medians[name] = median(y for _layer, y in mean)
+        table += [[name, layers[int(index) - 1], _percent_number(percent), str(len(paths))]
                   for index, percent in mean]  # fmt: skip
     if not series:
         return None
-    farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
-    finding = f"The layers of {farthest} move by {_percent_words(medians[farthest])} of their weights in the median"
-    if farthest != nearest:
-        finding += f", those of {nearest} by {_percent_words(medians[nearest])}"
+    finding = _distance_words(medians)
     chart = charts.curves(
-        series, x="layer, from the input to the output", y="|w - w₀| / |w₀|, %", log=True, label=finding
+        series, x=_("layer, from the input to the output"), y="|w - w₀| / |w₀|, %", log=True, label=finding
     )
-    caption = (
-        f"Thin: each run ({sum(len(line.paths) for line in series)} in all). Thick: the mean of an arm. Distance of "
-        "each layer's weights from their initial values after the last epoch. Frozen layers have no point. "
-        "The table has the names of the layers."
+    caption = _(
+        "Thin: each run ({count} in all). Thick: the mean of an arm. Distance of each layer's weights from their "
+        "initial values after the last epoch. Frozen layers have no point. The table has the names of the layers.",
+        count=sum(len(line.paths) for line in series),
     )
-    figure = Figure(chart, caption, ["arm", "layer", "%", "runs"], table, legend=legend_entries(series))
-    return Section(finding, [figure])
+    header = [_("arm"), _("layer"), "%", _("runs")]
+    return Section(finding, [Figure(chart, caption, header, table, legend=legend_entries(series))])
+
+
+def _distance_words(medians: Mapping[Message, float]) -> Message:
+    """Return the names of the lines with the largest and the smallest median distance, and these distances."""
+    farthest, nearest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
+    if farthest == nearest:
+        return _(
+            "The layers of {farthest} move by {distance} % of their weights in the median",
+            farthest=farthest,
+            distance=_percent_number(medians[farthest]),
+        )
+    return _(
+        "The layers of {farthest} move by {distance} % of their weights in the median, those of {nearest} by "
+        "{small_distance} %",
+        farthest=farthest,
+        distance=_percent_number(medians[farthest]),
+        nearest=nearest,
+        small_distance=_percent_number(medians[nearest]),
+    )
 
 
 def _distance_path(by_layer: Mapping[str, float | None]) -> list[tuple[int, float]]:
@@ -200,29 +266,29 @@ def _distance_path(by_layer: Mapping[str, float | None]) -> list[tuple[int, floa
     return [(number, 100 * distance) for number, distance in enumerate(by_layer.values(), 1) if distance]
 
 
-def _group_by_recipe(runs: Sequence[PlottedRun]) -> dict[str, list[PlottedRun]]:
+def _group_by_recipe(runs: Sequence[PlottedRun]) -> dict[Message, list[PlottedRun]]:
     """Return the runs by arm and by what varies between the runs of this arm other than the seed."""
-    recipes: dict[str, list[tuple[str, ...]]] = {}
+    recipes: dict[str, list[tuple[Message, ...]]] = {}
     for run in runs:
         recipes.setdefault(run.arm, []).append(_recipe_words(run))
-    groups: dict[str, list[PlottedRun]] = {}
+    groups: dict[Message, list[PlottedRun]] = {}
     for run in runs:
         varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
         suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
-        groups.setdefault(", ".join([arm_words(run.spec), *suffixes]), []).append(run)
+        groups.setdefault(join([arm_words(run.spec), *suffixes], ", "), []).append(run)
     return groups
 
 
-def _recipe_words(run: PlottedRun) -> tuple[str, ...]:
+def _recipe_words(run: PlottedRun) -> tuple[Message, ...]:
     """Return network, learning rate, length and share of the labels of a run."""
     plan = run.run.plan
     return (
         network_words(plan.network),
-        f"at {run.run.rate:g}",
-        length_words(str(plan.recipe.epochs)),
-        f"{100 * plan.data.fraction:.3g} % of the labels",
+        _("at {rate:g}", rate=run.run.rate),
+        length_words(plan.recipe.epochs),
+        labels_share(plan.data.fraction),
     )
 
 
-def _percent_words(percent: float) -> str:
-    return f"{percent:,.0f} %" if percent >= 10 else f"{percent:.2g} %"
+def _percent_number(percent: float) -> str:
+    return f"{percent:,.0f}" if percent >= 10 else f"{percent:.2g}"

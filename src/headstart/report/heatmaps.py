@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headstart.analysis.wording import (
-    arm_words,
-    evaluation_images,
-    length_words,
-    metric_words,
-    named_words,
-    splits,
-)
+from headstart.analysis.wording import arm_words, length_words, metric_words, named_words, splits
+from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
+from headstart.report.words import evaluated_images
 from headstart.storage.schemas.study import TrialScores
 from headstart.storage.schemas.verdict import ArmResult, Verdict
-from headstart.text import capitalize, join_list, pluralize
+from headstart.text import join_list
 
 
 def searched_rates_section(inputs: StudyInputs) -> Section | None:
@@ -30,19 +25,34 @@ def searched_rates_section(inputs: StudyInputs) -> Section | None:
     for budget, groups in reversed(search.tried.items()):  # the verdict's budget is the last one and comes first
         for group, results in groups.items():
             choice = [length_words(budget)] if len(search.tried) > 1 else []
-            choice += [group] if group != "shared" else []
+            choice += [_("seed {seed}", seed=group.rpartition(" ")[2])] if group != "shared" else []
             selected, edges = search.selected[budget][group], search.edges[budget][group]
-            figures.append(_search_figure(verdict, results, selected, edges, ", ".join(choice)))
+            figures.append(_search_figure(verdict, results, selected, edges, join(choice, ", ")))
     at_edge = [
         name for groups in search.edges.values() for edges in groups.values() for name in edges
     ]  # shorter budgets count too, since their rates are part of the comparison
-    finding = "The best rate of every arm has a worse or diverged rate on either side"
-    if at_edge:
-        names = list(dict.fromkeys(at_edge))
-        best, where = ("best rate of", "is at the edge") if len(names) == 1 else ("best rates of", "are at an edge")
-        finding = f"The {best} {join_list(named_words(verdict, name) for name in names)} {where} of the grid"
-        finding += f" in {len(at_edge)} searches" if len(at_edge) > len(names) else ""
-    return Section(finding, figures)
+    return Section(_edge_words(verdict, at_edge), figures)
+
+
+def _edge_words(verdict: Verdict, at_edge: Sequence[str]) -> Message:
+    """Return which arms have their best rate at the edge of the grid.
+
+    Args:
+        verdict: The verdict.
+        at_edge: Name of the arm for each search with its best rate at the edge.
+    """
+    if not at_edge:
+        return _("The best rate of every arm has a worse or diverged rate on either side")
+    names = list(dict.fromkeys(at_edge))
+    finding = ngettext(
+        "The best rate of {arms} is at the edge of the grid",
+        "The best rates of {arms} are at an edge of the grid",
+        len(names),
+        arms=join_list(named_words(verdict, name) for name in names),
+    )
+    if len(at_edge) == len(names):
+        return finding
+    return ngettext("{finding} in {count} search", "{finding} in {count} searches", len(at_edge), finding=finding)
 
 
 def _search_figure(
@@ -50,7 +60,7 @@ def _search_figure(
     results: Mapping[str, Mapping[str, TrialScores]],
     selected: Mapping[str, float],
     edges: Mapping[str, float],
-    choice: str,
+    choice: Message,
 ) -> Figure:
     """Return the heat map of one search, arms by rates."""
     names = list(results)
@@ -68,15 +78,17 @@ def _search_figure(
     grid = charts.Grid([named_words(verdict, name) for name in names], columns, values, texts,
                        frozenset(places.values()), frozenset(places[name] for name in edges))  # fmt: skip
     split, metric = splits(verdict)[0], metric_words(verdict)
-    label = f"{capitalize(metric)} on {split} by arm and learning rate" + (f", {choice}" if choice else "")
-    chart = charts.heat_map(grid, label=label, columns="learning rate")
-    caption = (
-        f"Mean {metric} on {split} in per cent over the full runs of the search seeds. In brackets: after the rung "
+    label = _("{metric:cap} on {split} by arm and learning rate", metric=metric, split=split)
+    chart = charts.heat_map(grid, label=join([label, choice], ", "), columns=_("learning rate"))
+    caption = _(
+        "Mean {metric} on {split} in per cent over the full runs of the search seeds. In brackets: after the rung "
         "(the first evaluation of the search) only. ×: diverged. Outlined: the selected rate, dashed if it is at the "
-        "edge of the grid."
+        "edge of the grid.",
+        metric=metric,
+        split=split,
     )
     table = [[name, *row] for name, row in zip(grid.rows, texts, strict=True)]
-    return Figure(chart, caption, ["arm", *columns], table, choice)
+    return Figure(chart, caption, [_("arm"), *columns], table, choice)
 
 
 def _search_text(mean: float | None, result: TrialScores | None) -> str:
@@ -91,8 +103,7 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
     verdict = inputs.verdict
     if not verdict.grid_rows:
         return None
-    split, metric = splits(verdict)[0], metric_words(verdict)
-    by_row: dict[str, dict[float, ArmResult]] = {}
+    by_row: dict[Message, dict[float, ArmResult]] = {}
     for arm in verdict.arms:
         by_row.setdefault(arm_words(arm.spec.without("lr")), {})[arm.seeds[0].lr] = arm
     rates = sorted({rate for row in by_row.values() for rate in row}, reverse=True)
@@ -103,21 +114,41 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
     best = frozenset(place[row.variant] for row in verdict.grid_rows)
     edges = frozenset(place[row.variant] for row in verdict.grid_rows if row.edge)
     grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _value_texts(values), best, edges)
-    at_edge = [named_words(verdict, row.variant) for row in verdict.grid_rows if row.edge]
-    finding = (
-        f"{capitalize(named_words(verdict, verdict.selected))} is the best of {len(verdict.arms)} variants on {split}"
+    finding = _best_variant_words(verdict)
+    caption = ngettext(
+        "Mean {metric} on {images} over {count:,} seed, in per cent. Outlined: the best of its row on {split}, dashed "
+        "if it is at the edge of the compared rates.",
+        "Mean {metric} on {images} over {count:,} seeds, in per cent. Outlined: the best of its row on {split}, dashed "
+        "if it is at the edge of the compared rates.",
+        verdict.n,
+        metric=metric_words(verdict),
+        images=evaluated_images(verdict),
+        split=splits(verdict)[0],
     )
-    if at_edge:
-        where = "is at the edge" if len(at_edge) == 1 else "are at an edge"
-        finding += f"; {join_list(at_edge)} {where} of the grid"
-    caption = (
-        f"Mean {metric} on {verdict.evaluation.images} {evaluation_images(verdict)} over "
-        f"{pluralize(verdict.n, 'seed')}, "
-        f"in per cent. Outlined: the best of its row on {split}, dashed if it is at the edge of the compared rates."
-    )
-    chart = charts.heat_map(grid, label=finding, columns="learning rate")
+    chart = charts.heat_map(grid, label=finding, columns=_("learning rate"))
     table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]
     return Section(finding, [Figure(chart, caption, ["", *grid.columns], table)])
+
+
+def _best_variant_words(verdict: Verdict) -> Message:
+    """Return which variant is the best one, and which rows have their best rate at the edge of the grid."""
+    finding = ngettext(
+        "{arm:cap} is the best of {count} variant on {split}",
+        "{arm:cap} is the best of {count} variants on {split}",
+        len(verdict.arms),
+        arm=named_words(verdict, verdict.selected),
+        split=splits(verdict)[0],
+    )
+    at_edge = [named_words(verdict, row.variant) for row in verdict.grid_rows if row.edge]
+    if not at_edge:
+        return finding
+    return ngettext(
+        "{finding}; {arms} is at the edge of the grid",
+        "{finding}; {arms} are at an edge of the grid",
+        len(at_edge),
+        finding=finding,
+        arms=join_list(at_edge),
+    )
 
 
 def standalone_rates_section(inputs: PageInputs) -> Section | None:
@@ -127,9 +158,9 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
     """
     runs = inputs.runs
     arms = {_start_words(run) for run in runs}
-    cells: dict[str, dict[float, list[float]]] = {}
+    cells: dict[Message, dict[float, list[float]]] = {}
     for run in runs:
-        row = ", ".join([*([_start_words(run)] if len(arms) > 1 else []), run.run.plan.recipe.optimizer])
+        row = join([*([_start_words(run)] if len(arms) > 1 else []), run.run.plan.recipe.optimizer], ", ")
         if run.epochs:
             best = max(100 * line.val.accuracy for line in run.epochs)
             cells.setdefault(row, {}).setdefault(run.run.rate, []).append(best)
@@ -141,27 +172,49 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
     best_cells, edges = best_of_rows(values)
     grid = charts.Grid(list(cells), [f"{rate:g}" for rate in rates], values, _value_texts(values), best_cells, edges)
     top = max(value for row in values for value in row if value is not None)
-    first = [f"{name} at {rate:g}" for name, row in zip(grid.rows, values, strict=True)
+    first = [_("{row} at {rate:g}", row=name, rate=rate) for name, row in zip(grid.rows, values, strict=True)
              for rate, value in zip(rates, row, strict=True) if value == top]  # fmt: skip
-    share = "has" if len(first) == 1 else "share"
-    finding = f"{capitalize(join_list(first))} {share} the highest val accuracy, {top:.1f} %"
-    chart = charts.heat_map(grid, label=finding, columns="learning rate")
-    caption = (
-        f"Best val accuracy of a run in per cent; the mean where several runs have the same optimizer and rate. "
-        f"{len(runs)} runs; the table has the number of runs per cell. Outlined: the best of a row, dashed if its row "
-        "has no rate beyond it. These numbers are optimistic, since the epochs were selected on val."
+    finding = ngettext(
+        "{cells:cap} has the highest val accuracy, {accuracy:.1f} %",
+        "{cells:cap} share the highest val accuracy, {accuracy:.1f} %",
+        len(first),
+        cells=join_list(first),
+        accuracy=top,
     )
-    lengths = sorted({len(run.epochs) for run in runs if run.epochs})
-    if len(lengths) > 1:
-        caption += f" Runs have {lengths[0]} to {lengths[-1]} epochs, which favors the longer ones."
+    chart = charts.heat_map(grid, label=finding, columns=_("learning rate"))
     table = [[row, f"{rate:g}", f"{sum(accuracies) / len(accuracies):.1f}", str(len(accuracies))]
              for row, by_rate in cells.items()
              for rate, accuracies in sorted(by_rate.items(), reverse=True)]  # fmt: skip
-    figure = Figure(chart, caption, ["", "learning rate", "val, %", "runs"], table)
-    return Section(finding, [figure])
+    header = ["", _("learning rate"), _("val, %"), _("runs")]
+    return Section(finding, [Figure(chart, _standalone_caption(runs), header, table)])
 
 
-def _start_words(run: PlottedRun) -> str:
+def _standalone_caption(runs: Sequence[PlottedRun]) -> Message:
+    """Return how to read the heat map of standalone runs."""
+    parts = [
+        ngettext(
+            "Best val accuracy of a run in per cent; the mean where several runs have the same optimizer and rate. "
+            "{count} run; the table has the number of runs per cell. Outlined: the best of a row, dashed if its row "
+            "has no rate beyond it. These numbers are optimistic, since the epochs were selected on val.",
+            "Best val accuracy of a run in per cent; the mean where several runs have the same optimizer and rate. "
+            "{count} runs; the table has the number of runs per cell. Outlined: the best of a row, dashed if its row "
+            "has no rate beyond it. These numbers are optimistic, since the epochs were selected on val.",
+            len(runs),
+        )
+    ]
+    lengths = sorted({len(run.epochs) for run in runs if run.epochs})
+    if len(lengths) > 1:
+        favored = ngettext(
+            "Runs have {shortest} to {count} epoch, which favors the longer ones.",
+            "Runs have {shortest} to {count} epochs, which favors the longer ones.",
+            lengths[-1],
+            shortest=lengths[0],
+        )
+        parts.append(favored)
+    return join(parts)
+
+
+def _start_words(run: PlottedRun) -> Message:
     """Return the name of a run's arm without its optimizer and learning rate."""
     return arm_words(run.spec.without("lr", "optimizer"))
 

@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from headstart.i18n import Message, _, join, ngettext, translated
 from headstart.report.inputs import PageInputs
 from headstart.report.layout import SectionContent
 from headstart.report.series import PlottedRun
-from headstart.report.svg.charts import subsample
+from headstart.report.svg.sampling import subsample
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.metrics import Histogram, SnapshotLine
@@ -44,7 +45,7 @@ class Ridges(Schema):
 class RunHistograms(Schema):
     """Histograms of one run by layer; null for a layer without any finite value. Frozen layers have no gradients."""
 
-    name: str
+    name: str = Field(description="name of the run in the reader's language")
     weights: dict[str, Ridges | None]
     gradients: dict[str, Ridges | None]
 
@@ -55,13 +56,13 @@ class HistogramPanel(SectionContent):
 
     Args:
         runs: The runs that are shown.
-        omitted: Sentence on the runs without histograms, or "".
+        omitted: Sentences on the runs without histograms, or None.
     """
 
     template = "histograms.html"
 
     runs: Sequence[RunHistograms]
-    omitted: str = ""
+    omitted: Message | None = None
 
     @property
     def data(self) -> Mapping[str, JsonData]:
@@ -94,19 +95,35 @@ def fit_histograms(
     count = _fitting_snapshots(runs, max_bytes)
     if count >= min(ENOUGH_SNAPSHOTS, max((len(run.snapshots) for run in runs), default=0)):
         return HistogramPanel(
-            "Each layer of each run, from the first step to the last", [_histograms(run, count) for run in runs]
+            _("Each layer of each run, from the first step to the last"), [_histograms(run, count) for run in runs]
         )
     selected = _one_per_arm(runs, first)
     while selected and not (count := _fitting_snapshots(selected, max_bytes)):
         selected.pop()
+    finding = _("Each layer of some runs, from the first step to the last")
+    return HistogramPanel(finding, [_histograms(run, count) for run in selected], _omitted_words(runs, selected))
+
+
+def _omitted_words(runs: Sequence[PlottedRun], selected: Sequence[PlottedRun]) -> Message:
+    """Return of which runs the page has histograms, if not of all."""
     arms = len({run.arm for run in runs})
-    shown = "one run of each arm" if len(selected) == arms else f"one run of each of {len(selected)} of {arms} arms"
-    shown = shown if selected else "no run, to limit its size"
-    omitted = (
-        f"This page has the histograms of {shown}. Those of all {len(runs)} runs are in their records, for TensorBoard."
+    if not selected:
+        shown = _("This page has the histograms of no run, to limit its size.")
+    elif len(selected) == arms:
+        shown = _("This page has the histograms of one run of each arm.")
+    else:
+        shown = ngettext(
+            "This page has the histograms of one run of each of {shown} of {count} arm.",
+            "This page has the histograms of one run of each of {shown} of {count} arms.",
+            arms,
+            shown=len(selected),
+        )
+    records = ngettext(
+        "Those of all {count} run are in its record, for TensorBoard.",
+        "Those of all {count} runs are in their records, for TensorBoard.",
+        len(runs),
     )
-    finding = "Each layer of some runs, from the first step to the last"
-    return HistogramPanel(finding, [_histograms(run, count) for run in selected], omitted)
+    return join([shown, records])
 
 
 def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
@@ -127,7 +144,7 @@ def _fitting_snapshots(runs: Sequence[PlottedRun], max_bytes: int) -> int:
         for layer in {name for line in run.snapshots for name in _by_layer(line, kind)}
     ]
     fixed = sum(LAYER_JSON_BYTES + _json_bytes(name) for name in names)
-    fixed += sum(RUN_JSON_BYTES + _json_bytes(run.name) for run in runs)
+    fixed += sum(RUN_JSON_BYTES + _json_bytes(translated(run.name)) for run in runs)
     count = int((max_bytes - fixed) / max(len(names) * (4 * -(-BINS // 3) + SNAPSHOT_JSON_BYTES), 1))
     return 0 if count < MIN_SNAPSHOTS else min(MAX_SNAPSHOTS, count)
 
@@ -139,7 +156,7 @@ def _json_bytes(text: str) -> int:
 
 def _histograms(run: PlottedRun, count: int) -> RunHistograms:
     return RunHistograms(
-        name=run.name,
+        name=translated(run.name),
         weights=ridges(run.snapshots, "weights", count),
         gradients=ridges(run.snapshots, "gradients", count),
     )
@@ -179,11 +196,11 @@ def ridges(
 
 def _ridges(rows: Sequence[tuple[SnapshotLine, Histogram]], non_finite: int) -> Ridges:
     """Return the histograms of one layer, from its (snapshot, histogram) pairs."""
-    low = min(histogram.low for _, histogram in rows)
-    high = max(histogram.high for _, histogram in rows)
+    low = min(histogram.low for _line, histogram in rows)
+    high = max(histogram.high for _line, histogram in rows)
     edges = np.linspace(low, high if high > low else low + 1e-12, BINS + 1)
     shares = []
-    for _, histogram in rows:
+    for _line, histogram in rows:
         own_edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
         cumulative = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / histogram.n
         shares.append(np.diff(np.interp(edges, own_edges, cumulative)))
@@ -192,8 +209,8 @@ def _ridges(rows: Sequence[tuple[SnapshotLine, Histogram]], non_finite: int) -> 
     return Ridges(
         low=low,
         high=high,
-        steps=[line.step for line, _ in rows],
-        epochs=[line.epoch for line, _ in rows],
+        steps=[line.step for line, _histogram in rows],
+        epochs=[line.epoch for line, _histogram in rows],
         rows=base64.b64encode(scaled.tobytes()).decode(),
         non_finite=non_finite,
     )

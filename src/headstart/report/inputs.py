@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from headstart.analysis.sentences import VerdictMessages, verdict_messages
 from headstart.config.start_spec import start_row
 from headstart.report.series import PlottedRun
 from headstart.storage.schemas.arm import ArmSpec
@@ -56,6 +57,11 @@ class StudyInputs(PageInputs):
     """Inputs of a page of a study with a verdict."""
 
     verdict: Verdict
+
+    @property
+    def sentences(self) -> VerdictMessages:
+        """The verdict in words."""
+        return verdict_messages(self.verdict)
 
     @property
     def runs_by_arm(self) -> dict[str, list[PlottedRun]]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
+from headstart.i18n import Message
 from headstart.report.svg import charts
 from headstart.storage.files import JsonData
 
@@ -26,7 +27,7 @@ class Figure:
     """
 
     chart: Markup
-    caption: str
+    caption: Message
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     choice: str = ""
@@ -43,7 +44,7 @@ class SectionContent:
 
     template: ClassVar[str]
 
-    finding: str
+    finding: Message
 
     @property
     def data(self) -> Mapping[str, JsonData]:
@@ -64,8 +65,8 @@ class Section(SectionContent):
     template = "section.html"
 
     figures: Sequence[Figure] = field(default_factory=tuple)
-    notes: Sequence[str] = field(default_factory=tuple)
-    lead: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[Message] = field(default_factory=tuple)
+    lead: Sequence[Message] = field(default_factory=tuple)
 
 
 def legend_entries(series: Sequence[charts.Series]) -> list[tuple[str, int]]:

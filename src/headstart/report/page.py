@@ -8,10 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 from headstart.analysis.run_records import runs_at
 from headstart.analysis.status import read_verdict
 from headstart.factories import load_factory
+from headstart.i18n import Message, _, ngettext, translated
 from headstart.report.content import PageHead, page_head
 from headstart.report.inputs import PageInputs, StudyInputs, arm_colors
 from headstart.report.layout import SectionContent
@@ -32,7 +35,7 @@ class PageSection:
     """A section at its place on a page."""
 
     id: str
-    question: str
+    question: Message
     content: SectionContent
 
 
@@ -112,8 +115,27 @@ def _render(head: PageHead, sections: Sequence[PageSection]) -> str:
 
 
 def _template() -> jinja2.Template:
-    """Return `page.html` with automatic escaping."""
+    """Return `page.html` with automatic escaping.
+
+    `_` and `ngettext` make messages, as in Python. Messages are translated where a template writes them.
+    """
     folder = resources.files("headstart.report").joinpath("templates")
-    loader = jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
-    environment = jinja2.Environment(autoescape=True, loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=translated,
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {"_": _, "ngettext": ngettext}
+    environment.filters |= {"script": _script_text, "translated": translated}
     return environment.get_template("page.html")
+
+
+def _script_text(text: str) -> Markup:
+    """Return a text as a string of JavaScript; a text with `${…}` becomes a template literal."""
+    shown = translated(text)
+    if "${" not in shown:
+        return htmlsafe_json_dumps(shown)
+    escaped = shown.replace("\\", "\\\\").replace("`", "\\`").replace("<", "\\x3C")
+    return Markup(f"`{escaped}`")  # noqa: S704 - escaped for a script

@@ -19,6 +19,7 @@ from PIL import Image
 from headstart.analysis.confusion import confused_pairs, round_robin, shown_cells
 from headstart.analysis.correctness import read_predictions
 from headstart.errors import DataError
+from headstart.i18n import Message, _, translated
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.schemas.gallery import GalleryIndex, GalleryPhoto
 
@@ -56,7 +57,7 @@ class Tile:
 
     src: str
     map: str
-    text: str
+    text: Message
     key: str
 
 
@@ -104,7 +105,7 @@ class Gallery:
     @property
     def wrong(self) -> int:
         """Number of wrong predictions."""
-        return sum(count for _, _, count, _ in self.pairs)
+        return sum(count for _true, _predicted, count, _total in self.pairs)
 
     @property
     def total(self) -> int:
@@ -115,8 +116,18 @@ class Gallery:
         """Return one photo as the page shows it."""
         photo = self.photos[number]
         true, predicted = isolate_bidi(self.classes[photo.true]), isolate_bidi(self.classes[photo.predicted])
-        outcome = "correct" if true == predicted else f"true class: {true}"
-        text = f"predicted {predicted}, {100 * photo.confidence:.0f}\u00a0%; {outcome}"
+        confidence = 100 * photo.confidence
+        if true == predicted:
+            text = _(
+                "predicted {predicted}, {confidence:.0f}\u00a0%; correct", predicted=predicted, confidence=confidence
+            )
+        else:
+            text = _(
+                "predicted {predicted}, {confidence:.0f}\u00a0%; true class: {true}",
+                predicted=predicted,
+                confidence=confidence,
+                true=true,
+            )
         return Tile(photo.src, photo.map_src, text, photo.key)
 
 
@@ -134,7 +145,7 @@ def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
     def size(number: int, *, with_map: bool) -> int:
         """Return the bytes that a photo takes on the page."""
         tile = gallery.tile(number)
-        texts = 6 * (2 * len(tile.text) + len(tile.key))
+        texts = 6 * (2 * len(translated(tile.text)) + len(tile.key))
         return len(tile.src) + with_map * len(tile.map) + texts + PHOTO_MARKUP_BYTES
 
     mistakes, least_confident = list[int](), list[int]()
@@ -213,7 +224,7 @@ def load_gallery(run: Path) -> Gallery | None:
             )
             for number in numbers:
                 gallery.tile(number)
-            _ = gallery.pairs
+            gallery.pairs  # noqa: B018 - raises for counts that do not fit the classes
             return gallery
     except Exception:  # a file from elsewhere may be malformed in any way: the page then has no photos
         return None

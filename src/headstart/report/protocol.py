@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headstart.analysis.wording import length_words
+from headstart.i18n import Message, _, ngettext
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import SectionContent
 from headstart.report.provenance import (
@@ -34,12 +35,12 @@ class ProtocolContent(SectionContent):
 
     template = "protocol.html"
 
-    command_title: str
+    command_title: Message
     command: str
-    notes: Sequence[str]
+    notes: Sequence[Message]
     declared: DeclaredProtocol | None
     tables: Sequence[Table]
-    environment: Sequence[tuple[str, str]]
+    environment: Sequence[tuple[str, Message]]
 
 
 @dataclass(frozen=True)
@@ -48,33 +49,37 @@ class LimitsContent(SectionContent):
 
     template = "limits.html"
 
-    sentences: Sequence[str]
+    sentences: Sequence[Message]
 
 
 def study_section(inputs: PageInputs) -> ProtocolContent | None:
     """Return the protocol of a study, with or without a verdict; None for runs outside a study."""
     if isinstance(inputs, StudyInputs):
         verdict = inputs.verdict
-        seeds = f"{verdict.n} paired seeds" if verdict.n > 1 else "one seed"
-        finding = f"{len(verdict.arms)} arms, {seeds}, {length_words(verdict.budget)}"
+        finding = _(
+            "{arms}, {seeds}, {length}",
+            arms=ngettext("{count} arm", "{count} arms", len(verdict.arms)),
+            seeds=ngettext("one seed", "{count} paired seeds", verdict.n),
+            length=length_words(verdict.budget),
+        )
         command = f"headstart compare --study {shlex.quote(str(inputs.folder / 'study.toml'))}"
-        return _content(inputs, finding, "Repeat the study", command, verdict.sentences.notes)
+        return _content(inputs, finding, _("Repeat the study"), command, inputs.sentences.notes)
     if inputs.is_study:
         command = f"headstart resume {shlex.quote(str(inputs.folder))}"
-        return _content(inputs, "As declared in study.toml", "Continue the study", command)
+        return _content(inputs, _("As declared in study.toml"), _("Continue the study"), command)
     return None
 
 
 def runs_section(inputs: PageInputs) -> ProtocolContent:
     """Return the settings of runs outside a study."""
-    finding = "The settings are in plan.json of each run"
+    finding = _("The settings are in plan.json of each run")
     if len(inputs.runs) == 1 and (command := train_command(inputs.runs[0].run.folder)):
-        return _content(inputs, finding, "Repeat the run", command)
-    return _content(inputs, finding, "Repeat this page", f"headstart report {shlex.quote(str(inputs.folder))}")
+        return _content(inputs, finding, _("Repeat the run"), command)
+    return _content(inputs, finding, _("Repeat this page"), f"headstart report {shlex.quote(str(inputs.folder))}")
 
 
 def _content(
-    inputs: PageInputs, finding: str, command_title: str, command: str, notes: Sequence[str] = ()
+    inputs: PageInputs, finding: Message, command_title: Message, command: str, notes: Sequence[Message] = ()
 ) -> ProtocolContent:
     return ProtocolContent(
         finding,
@@ -89,4 +94,4 @@ def _content(
 
 def limits_section(inputs: StudyInputs) -> LimitsContent:
     """Return what the result of a study is limited to."""
-    return LimitsContent("Limits", [inputs.verdict.sentences.limits])
+    return LimitsContent(_("Limits"), [inputs.sentences.limits])

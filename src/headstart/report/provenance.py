@@ -18,19 +18,30 @@ from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
 from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
+from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
+from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import VariantInputs
 from headstart.text import join_list
 
 SettingValue = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of a plan
-RUN_HEADER = ("run", "state", "learning rate", "best epoch", "best epoch: val, %", "test, %", "folder")
-SEARCH_HEADER = ("arm", "seed", "learning rate", "length", "state", "best val, %", "folder")
+RUN_HEADER = (
+    _("run"),
+    _("state"),
+    _("learning rate"),
+    _("best epoch"),
+    _("best epoch: val, %"),
+    _("test, %"),
+    _("folder"),
+)
+SEARCH_HEADER = (_("arm"), _("seed"), _("learning rate"), _("length"), _("state"), _("best val, %"), _("folder"))
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
-SEARCH_WORDS = {
-    "shared": "one rate for each arm, searched on separate seeds before the comparison",
-    "per-seed": "one rate for each arm and seed, searched on {selection} of the seed",
+STATE_WORDS = {
+    RunState.UNFINISHED: _("unfinished"),
+    RunState.FINISHED: _("finished"),
+    RunState.DIVERGED: _("diverged"),
 }
 
 
@@ -38,8 +49,8 @@ SEARCH_WORDS = {
 class Table:
     """Rows under a header; `title` names them and has their number."""
 
-    title: str
-    header: Sequence[str]
+    title: Message
+    header: Sequence[Message]
     rows: Sequence[Sequence[str]]
 
 
@@ -50,12 +61,12 @@ class DeclaredProtocol:
     Args:
         rows: Names and values.
         file: Text of study.toml.
-        problem: Why study.toml cannot be read, or "".
+        problem: Why study.toml cannot be read, or None.
     """
 
-    rows: Sequence[tuple[str, str]] = ()
+    rows: Sequence[tuple[Message, str]] = ()
     file: str = ""
-    problem: str = ""
+    problem: Message | None = None
 
 
 def declared_protocol(folder: Path) -> DeclaredProtocol | None:
@@ -66,91 +77,137 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
     try:
         spec = read_study(folder)
     except HeadstartError as error:
-        return DeclaredProtocol(problem=f"{error.message} {error.hint}")
+        return DeclaredProtocol(problem=join([error.message, error.hint]))
     return DeclaredProtocol(_protocol_rows(spec, _splits(folder)), path.read_text(encoding="utf-8"))
 
 
-def _splits(folder: Path) -> tuple[str, str]:
+def _splits(folder: Path) -> tuple[Message, Message]:
     """Return the data's names of the selection split and the evaluation split of a study."""
     path = folder / "variants.json"
     variants = VariantInputs.read_by_name(path) if path.exists() else {}
     return split_names(next((inputs.declared for inputs in variants.values()), ""))
 
 
-def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, str]]:
+def _protocol_rows(spec: StudySpec, names: tuple[Message, Message]) -> list[tuple[Message, str]]:
     """Return the names and values of the protocol that are set."""
     selection, evaluation = names
-    protocol, recipe = spec.protocol, spec.plan.recipe
-    metric = METRICS[protocol.metric]
+    protocol, metric = spec.protocol, METRICS[spec.protocol.metric]
     first, second = protocol.contrast([variant.arm for variant in spec.variants])
+    arms = dict.fromkeys(arm_words(variant.arm.without(*protocol.vary)) for variant in spec.variants)
+    contrast = _("{first} against {second}", first=arm_words(spec.arm(first)), second=arm_words(spec.arm(second)))
+    selection_words = _(
+        "{metric}: {description}; model selection on {selection}, final evaluation on {evaluation}",
+        metric=metric.label,
+        description=metric.description,
+        selection=selection,
+        evaluation=evaluation,
+    )
+    margin = _("±{margin:g} percentage points", margin=100 * protocol.margin_width)
+    target = _("{target:g} % on {split}", target=100 * protocol.target, split=selection)
     seeds = list(spec.seed_range)
-    rows = {
-        "arms": join_list(dict.fromkeys(arm_words(variant.arm.without(*protocol.vary)) for variant in spec.variants)),
-        "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
-        "primary contrast": f"{arm_words(spec.arm(first))} against {arm_words(spec.arm(second))}",
-        "metric": f"{metric.label}: {metric.description}; model selection on {selection}, "
-        f"final evaluation on {evaluation}",
-        "equivalence margin": f"±{100 * protocol.margin_width:g} percentage points",
-        "target": f"{100 * protocol.target:g} % on {selection}" if protocol.target else "none",
-        "seeds": f"{len(seeds)}, paired: {_range_words(seeds)}",
-        "interim analyses": f"after {join_list(map(str, protocol.interim))} seeds" if protocol.interim else "",
-        "length of a run": join_list(length_words(str(budget)) for budget in spec.budgets),
-        "share of the training images": join_list(f"{100 * share:g} %" for share in protocol.fractions),
-        **_search_rows(spec, selection),
-        "length of source training": length_words(str(spec.source_epochs))
-        if any(start_row(variant.arm.start).needs_training for variant in spec.variants)
-        else "",
-        "network": spec.plan.network.network.replace("auto", "that of the initial weights, else resnet18"),
-        "recipe": f"{recipe.optimizer}{' unless the arm names another' if _names_optimizer(spec) else ''}, "
-        f"{recipe.schedule} schedule, batches of {recipe.batch_size}, images of {recipe.image_size} px",
-        "requested time budget": protocol.time_budget,
-        "sha256 of the declaration": spec.hash,
+    rows = [
+        (_("arms"), join_list(arms)),
+        (_("crossed with"), "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items())),
+        (_("primary contrast"), contrast),
+        (_("metric"), selection_words),
+        (_("equivalence margin"), margin),
+        (_("target"), target if protocol.target else _("none")),
+        (_("seeds"), _("{count}, paired: {seeds}", count=len(seeds), seeds=_range_words(seeds))),
+        (_("interim analyses"), _interim_words(protocol.interim)),
+        (_("length of a run"), join_list(map(length_words, spec.budgets))),
+        (_("share of the training images"), join_list(_("{share:g} %", share=100 * x) for x in protocol.fractions)),
+        *_search_rows(spec, selection),
+        (_("length of source training"), length_words(spec.source_epochs) if _trains_source(spec) else ""),
+        (_("network"), _network_words(spec.plan.network.network)),
+        (_("recipe"), _training_words(spec)),
+        (_("requested time budget"), protocol.time_budget),
+        (_("sha256 of the declaration"), spec.hash),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _interim_words(seeds: Sequence[int]) -> Message:
+    """Return the numbers of seeds after which interim analyses are made, or ""."""
+    if not seeds:
+        return join([])
+    return ngettext("after {numbers} seed", "after {numbers} seeds", seeds[-1], numbers=join_list(map(str, seeds)))
+
+
+def _network_words(network: str) -> str:
+    return _("that of the initial weights, else resnet18") if network == "auto" else network
+
+
+def _training_words(spec: StudySpec) -> Message:
+    """Return optimizer, schedule, batch size and image size of the recipe."""
+    recipe = spec.plan.recipe
+    values: dict[str, str | int] = {
+        "optimizer": recipe.optimizer,
+        "schedule": recipe.schedule,
+        "batch_size": recipe.batch_size,
+        "image_size": recipe.image_size,
     }
-    return [(name, value) for name, value in rows.items() if value]
+    if any("optimizer" in variant.arm.settings for variant in spec.variants):
+        return _(
+            "{optimizer} unless the arm names another, {schedule} schedule, batches of {batch_size}, images of "
+            "{image_size} px",
+            **values,
+        )
+    return _("{optimizer}, {schedule} schedule, batches of {batch_size}, images of {image_size} px", **values)
 
 
-def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
+def _trains_source(spec: StudySpec) -> bool:
+    return any(start_row(variant.arm.start).needs_training for variant in spec.variants)
+
+
+def _search_rows(spec: StudySpec, selection: Message) -> list[tuple[Message, str]]:
     """Return how learning rates are searched, by name."""
-    protocol = spec.protocol
+    protocol, search = spec.protocol, _("learning-rate search")
     if "lr" in protocol.vary:
-        return {"learning-rate search": "none: the study compares learning rates"}
+        return [(search, _("none: the study compares learning rates"))]
     if not spec.searches_lr:
-        return {"learning-rate search": "none: the rates are those of the plan"}
-    rows = {
-        "learning-rate search": SEARCH_WORDS[protocol.search].format(selection=selection),
-        "learning-rate grid": f"{join_list(f'{rate:g}' for rate in protocol.grid)}; the best "
-        f"{protocol.survivors} of an arm after the rung are trained in full",
-    }
-    if protocol.search != "shared":
-        return rows
-    seeds = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seed_range)}"
-    return rows | {"seeds of the search": seeds}
+        return [(search, _("none: the rates are those of the plan"))]
+    grid = ngettext(
+        "{rates}; the best {count} of an arm after the rung are trained in full",
+        "{rates}; the best {count} of an arm after the rung are trained in full",
+        protocol.survivors,
+        rates=join_list(f"{rate:g}" for rate in protocol.grid),
+    )
+    if protocol.search == "per-seed":
+        words = _("one rate for each arm and seed, searched on {split} of the seed", split=selection)
+        return [(search, words), (_("learning-rate grid"), grid)]
+    words = _("one rate for each arm, searched on separate seeds before the comparison")
+    seeds = _(
+        "{count}, not used again: {seeds}", count=protocol.search_seeds, seeds=_range_words(spec.search_seed_range)
+    )
+    return [(search, words), (_("learning-rate grid"), grid), (_("seeds of the search"), seeds)]
 
 
-def _names_optimizer(spec: StudySpec) -> bool:
-    return any("optimizer" in variant.arm.settings for variant in spec.variants)
-
-
-def _range_words(values: Sequence[int]) -> str:
+def _range_words(values: Sequence[int]) -> Message:
     """Return `0 to 4`, or the only value."""
-    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+    if len(values) == 1:
+        return verbatim(str(values[0]))
+    return _("{first} to {last}", first=values[0], last=values[-1])
 
 
 def run_tables(runs: Sequence[PlottedRun], folder: Path) -> list[Table]:
     """Return the tables of all runs: those of the comparison, of the search, and of the sources in `folder`."""
-    tables = [Table(f"All runs ({len(runs)})", RUN_HEADER, [_run_row(run) for run in runs])]
-    for name, title in (("search", "Runs of the search"), ("sources", "Runs that trained a source")):
-        rows = [_search_row(run, name) for run in runs_in(folder / name)]
-        if rows:
-            tables.append(Table(f"{title} ({len(rows)})", SEARCH_HEADER, sorted(rows, key=lambda row: row[0])))
+    tables = [Table(_("All runs ({count})", count=len(runs)), RUN_HEADER, [_run_row(run) for run in runs])]
+    if searched := _search_table_rows(folder, "search"):
+        tables.append(Table(_("Runs of the search ({count})", count=len(searched)), SEARCH_HEADER, searched))
+    if sources := _search_table_rows(folder, "sources"):
+        tables.append(Table(_("Runs that trained a source ({count})", count=len(sources)), SEARCH_HEADER, sources))
     return tables
+
+
+def _search_table_rows(folder: Path, place: str) -> list[list[str]]:
+    return sorted((_search_row(run, place) for run in runs_in(folder / place)), key=lambda row: row[0])
 
 
 def _run_row(plotted: PlottedRun) -> list[str]:
     result = plotted.run.result
     return [
         plotted.name,
-        result.state if result else "not finished",
+        STATE_WORDS[result.state] if result else _("not finished"),
         f"{plotted.run.rate:g}",
         str(result.best_epoch) if result else "",
         f"{100 * result.val.accuracy:.1f}" if result else "",
@@ -160,14 +217,14 @@ def _run_row(plotted: PlottedRun) -> list[str]:
 
 
 def _search_row(run: RunRecord, place: str) -> list[str]:
-    rung = "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
+    rung = _("ended after the rung") if len(run.epochs) >= run.rung else _("not finished")
     accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
         arm_words(run.spec),
         str(run.seed),
         f"{run.rate:g}",
-        length_words(str(run.plan.recipe.epochs)),
-        run.state if run.done else rung,
+        length_words(run.plan.recipe.epochs),
+        STATE_WORDS[run.state] if run.done else rung,
         f"{max(accuracies):.1f}" if accuracies else "",
         f"{place}/{run.folder.name}",
     ]
@@ -204,26 +261,26 @@ def _flag_words(value: SettingValue) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, str]]:
+def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, Message]]:
     """Return the origin of data and weights and the environment of the runs, with all values where runs differ."""
     rows: dict[str, list[str]] = {}
     for run in runs:
         for name, value in _origins(run, read_plan_file(run.run.folder)).items():
             if value not in rows.setdefault(name, []):
                 rows[name].append(value)
-    return [(name, " · ".join(values)) for name, values in rows.items()]
+    return [(name, join(values, " · ")) for name, values in rows.items()]
 
 
 def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
     facts, start = content.plan.facts, content.plan.arm.start
     weights, license = facts.weights_sha256, _license(run)
     return {
-        "data": content.plan.data.source,
-        "fingerprint of the data": facts.fingerprint,
-        "images": ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
-        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
-        **({f"sha256 of {start}": weights} if weights else {}),
-        **({f"license of {start}": license} if license else {}),
+        _("data"): content.plan.data.source,
+        _("fingerprint of the data"): facts.fingerprint,
+        _("images"): ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
+        _("classes"): ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
+        **({_("sha256 of {weights}", weights=start): weights} if weights else {}),
+        **({_("license of {weights}", weights=start): license} if license else {}),
         **{name: str(value) for name, value in content.environment.items()},
     }
 

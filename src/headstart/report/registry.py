@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from headstart.i18n import Message, _
+
 
 class Page(Enum):
     """The kinds of pages."""
@@ -31,52 +33,52 @@ class SectionSpec:
     """
 
     id: str
-    question: str
+    question: Message
     factory: str
     pages: tuple[Page, ...] = EVERY_PAGE
     fit_order: int = 0
 
 
 SECTIONS = [
-    SectionSpec("arms", "How accurate is each arm?", "headstart.report.sections:arms_section", STUDY),
+    SectionSpec("arms", _("How accurate is each arm?"), "headstart.report.sections:arms_section", STUDY),
     SectionSpec(
         "curves",
-        "How does accuracy develop during training?",
+        _("How does accuracy develop during training?"),
         "headstart.report.curves:learning_section",
         STUDY,
     ),
     SectionSpec(
-        "curves", "How does accuracy develop during training?", "headstart.report.curves:standalone_section", RUNS
+        "curves", _("How does accuracy develop during training?"), "headstart.report.curves:standalone_section", RUNS
     ),
-    SectionSpec("target", "How soon is the target reached?", "headstart.report.curves:target_section", STUDY),
-    SectionSpec("labels", "How many labels are needed?", "headstart.report.sections:labels_section", STUDY),
+    SectionSpec("target", _("How soon is the target reached?"), "headstart.report.curves:target_section", STUDY),
+    SectionSpec("labels", _("How many labels are needed?"), "headstart.report.sections:labels_section", STUDY),
     SectionSpec(
         "budgets",
-        "Does the result depend on the training length?",
+        _("Does the result depend on the training length?"),
         "headstart.report.sections:budgets_section",
         STUDY,
     ),
-    SectionSpec("grid", "Which learning rate?", "headstart.report.heatmaps:compared_rates_section", STUDY),
+    SectionSpec("grid", _("Which learning rate?"), "headstart.report.heatmaps:compared_rates_section", STUDY),
     SectionSpec(
-        "grid", "Were the learning rates comparable?", "headstart.report.heatmaps:searched_rates_section", STUDY
+        "grid", _("Were the learning rates comparable?"), "headstart.report.heatmaps:searched_rates_section", STUDY
     ),
     SectionSpec(
-        "grid", "Which optimizer and learning rate?", "headstart.report.heatmaps:standalone_rates_section", RUNS
+        "grid", _("Which optimizer and learning rate?"), "headstart.report.heatmaps:standalone_rates_section", RUNS
     ),
-    SectionSpec("cost", "What does it cost?", "headstart.report.cost:cost_section", STUDY),
-    SectionSpec("rates", "What was the learning rate at each step?", "headstart.report.health:rates_section"),
+    SectionSpec("cost", _("What does it cost?"), "headstart.report.cost:cost_section", STUDY),
+    SectionSpec("rates", _("What was the learning rate at each step?"), "headstart.report.health:rates_section"),
     SectionSpec(
         "histograms",
-        "How do weights and gradients develop?",
+        _("How do weights and gradients develop?"),
         "headstart.report.histograms:histograms_section",
         fit_order=2,
     ),
-    SectionSpec("health", "Is the training healthy?", "headstart.report.health:health_section"),
-    SectionSpec("distance", "How far do the layers move?", "headstart.report.health:distance_section"),
+    SectionSpec("health", _("Is the training healthy?"), "headstart.report.health:health_section"),
+    SectionSpec("distance", _("How far do the layers move?"), "headstart.report.health:distance_section"),
     SectionSpec(
-        "mistakes", "Which images are misclassified?", "headstart.report.gallery:mistakes_section", fit_order=1
+        "mistakes", _("Which images are misclassified?"), "headstart.report.gallery:mistakes_section", fit_order=1
     ),
-    SectionSpec("how", "How was the study done?", "headstart.report.protocol:study_section"),
-    SectionSpec("how", "How were these runs made?", "headstart.report.protocol:runs_section", RUNS),
-    SectionSpec("limits", "What are the limits?", "headstart.report.protocol:limits_section", STUDY),
+    SectionSpec("how", _("How was the study done?"), "headstart.report.protocol:study_section"),
+    SectionSpec("how", _("How were these runs made?"), "headstart.report.protocol:runs_section", RUNS),
+    SectionSpec("limits", _("What are the limits?"), "headstart.report.protocol:limits_section", STUDY),
 ]

@@ -9,8 +9,9 @@ import numpy as np
 
 from headstart.analysis.run_records import RunRecord, elapsed, epoch_score
 from headstart.analysis.statistics import t_interval
-from headstart.analysis.wording import arm_words, length_words
+from headstart.analysis.wording import arm_words, labels_share, length_words
 from headstart.diagnostics.history import History
+from headstart.i18n import Message, _, join
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import EpochLine, SnapshotLine, StepLine
@@ -30,7 +31,7 @@ class PlottedRun:
     """
 
     run: RunRecord
-    name: str
+    name: Message
     arm: str
     history: History
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
@@ -63,7 +64,8 @@ class PlottedRun:
 def load_run(run: RunRecord) -> PlottedRun:
     """Return the run with its record, read in one pass."""
     history = History(run.plan, state=run.state)
-    plotted = PlottedRun(run, f"{arm_words(run.spec)}, seed {run.seed}", run.arm, history)
+    name = _("{arm}, seed {seed}", arm=arm_words(run.spec), seed=run.seed)
+    plotted = PlottedRun(run, name, run.arm, history)
     for line in read_lines(run.folder / "metrics.jsonl"):
         history.add(line)
         if isinstance(line, StepLine):
@@ -86,13 +88,15 @@ def with_unique_names(runs: Sequence[PlottedRun]) -> list[PlottedRun]:
         distinguished = {
             name for name, group in by_name.items() if len({suffix(run) for run in group}) == len(group) > 1
         }
-        runs = [replace(run, name=f"{run.name}, {suffix(run)}") if run.name in distinguished else run for run in runs]
+        runs = [
+            replace(run, name=join([run.name, suffix(run)], ", ")) if run.name in distinguished else run for run in runs
+        ]
     return list(runs)
 
 
 def _condition(run: PlottedRun) -> str:
     plan = run.run.plan
-    return f"{length_words(str(plan.recipe.epochs))}, {100 * plan.data.fraction:.3g} % of the labels"
+    return join([length_words(plan.recipe.epochs), labels_share(plan.data.fraction)], ", ")
 
 
 def mean_and_band(

@@ -13,6 +13,7 @@ from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError
+from headstart.i18n import Message, _, translated, verbatim
 from headstart.metrics.values import counts_value
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
@@ -72,20 +73,23 @@ class Run:
         return read_model(self.folder / "model").network
 
     def __repr__(self) -> str:
-        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {' '.join(self._sentences())})"
+        text = " ".join(map(translated, self._sentences()))
+        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {text})"
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: the result in sentences, then a table of the epochs."""
-        title = html.escape(f"{self.plan.arm_name}, seed {self.plan.seeding.seed}")
+        title = _("{arm}, seed {seed}", arm=self.plan.arm_name, seed=self.plan.seeding.seed)
+        text = " ".join(map(translated, self._sentences()))
         shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
         table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
         folder = html.escape(str(self.folder))
-        return f"<h4>{title}</h4><p>{html.escape(' '.join(self._sentences()))}</p>{table}<p><code>{folder}</code></p>"
+        heading = html.escape(translated(title))
+        return f"<h4>{heading}</h4><p>{html.escape(text)}</p>{table}<p><code>{folder}</code></p>"
 
-    def _sentences(self) -> list[str]:
+    def _sentences(self) -> list[Message]:
         """Return the result of a finished run in sentences, else the state."""
         if self.result is None or self.state is not RunState.FINISHED:
-            return [self.state]
+            return [verbatim(self.state)]
         return result_sentences(self.result)
 
 
@@ -110,12 +114,12 @@ def find_model(path: Path) -> Path:
     folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
     runs = [Run(folder) for folder in folders if (folder / "model" / "config.json").is_file()]
     finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
-    if len({run.plan.facts.class_names for run, _ in finished}) > 1:
-        raise ModelFileError(f"The runs in {path} have different classes.", "Name one of these runs.")
+    if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
+        raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
     if finished:  # model selection is on val, never on test
-        best, _ = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
+        best, _unused = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
         return best.folder / "model"
     raise ModelFileError(
-        f"There is no model and no finished run in {path}.",
-        "Name a run, its model folder, or a folder of finished runs.",
+        _("There is no model and no finished run in {path}.", path=path),
+        _("Name a run, its model folder, or a folder of finished runs."),
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import html
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import pandas as pd
 
 from headstart.analysis.headline import flip_contrast
 from headstart.analysis.run_records import runs_in
+from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.status import read_verdict
 from headstart.analysis.wording import after_headline, arm_words, paragraph
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
+from headstart.i18n import Message, _, translated
 from headstart.results.plots import Plots
 from headstart.results.run import Run
 from headstart.storage.schemas.study import Stage
@@ -25,13 +27,13 @@ class StudyVerdict(Verdict):
     """Content of verdict.json (docs/formats.md), displayed as sentences."""
 
     def __str__(self) -> str:
-        return paragraph(self.sentences)
+        return translated(paragraph(verdict_messages(self)))
 
     def _repr_html_(self) -> str:
-        sentences = self.sentences
-        rest = html.escape(after_headline(sentences))
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*sentences.others, *sentences.notes))
-        return f"<h4>{html.escape(sentences.headline)}</h4><p>{rest}</p>{f'<ul>{notes}</ul>' if notes else ''}"
+        messages = verdict_messages(self)
+        headline, rest = (html.escape(translated(text)) for text in (messages.headline, after_headline(messages)))
+        notes = "".join(f"<li>{html.escape(translated(note))}</li>" for note in (*messages.others, *messages.notes))
+        return f"<h4>{headline}</h4><p>{rest}</p>{f'<ul>{notes}</ul>' if notes else ''}"
 
 
 class Study:
@@ -93,21 +95,31 @@ class Study:
                 for contrast in condition.contrasts:
                     if contrast.pair == {first, second}:
                         return flip_contrast(contrast, first)
-        arms = join_list(arm.name for arm in self.verdict.arms)
-        choice = " or ".join(
-            f"budget {condition.budget!r} with fraction {condition.fraction:g}" for condition in conditions
-        )
+        choices = [
+            _("budget {budget!r} with fraction {fraction:g}", budget=condition.budget, fraction=condition.fraction)
+            for condition in conditions
+        ]
         raise UsageError(
-            f"The study has no contrast of {first!r} and {second!r} for budget {requested[0]!r} "
-            f"and fraction {requested[1]:g}.",
-            f"Choose two of the arms {arms}, and {choice}.",
+            _(
+                "The study has no contrast of {first!r} and {second!r} for budget {budget!r} and fraction "
+                "{fraction:g}.",
+                first=first,
+                second=second,
+                budget=requested[0],
+                fraction=requested[1],
+            ),
+            _(
+                "Choose two of the arms {arms}, and {conditions}.",
+                arms=join_list(arm.name for arm in self.verdict.arms),
+                conditions=reduce(_either, choices),
+            ),
         )
 
     def _arm(self, name: str) -> str:
         """Return the arm with that name, else the only arm with that name in sentences, else `name` itself."""
-        arms = [arm.name for arm in self.verdict.arms]
-        matches = [arm.name for arm in self.verdict.arms if arm_words(arm.spec).lower() == name.lower()]
-        return matches[0] if name not in arms and len(matches) == 1 else name
+        words = {arm.name: arm_words(arm.spec) for arm in self.verdict.arms}
+        matches = [arm for arm, text in words.items() if name.lower() in (text.lower(), translated(text).lower())]
+        return matches[0] if name not in words and len(matches) == 1 else name
 
     def learning_curve(self) -> pd.DataFrame:
         """Return test accuracy by fraction of the training images: one row per arm, fraction and budget."""
@@ -132,11 +144,16 @@ class Study:
     def __repr__(self) -> str:
         if not (self.folder / "verdict.json").exists():
             return f"Study({self.folder}: unfinished)"
-        return f"Study({paragraph(self.verdict.sentences)})"
+        return f"Study({self.verdict})"
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: the verdict in sentences, then a table of the arms."""
         if not (self.folder / "verdict.json").exists():
-            return f"<p><code>{html.escape(str(self.folder))}</code>: unfinished</p>"
+            return f"<p><code>{html.escape(str(self.folder))}</code>: {html.escape(translated(_('unfinished')))}</p>"
         shown = self.learning_curve().to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
         return f"{self.verdict._repr_html_()}{shown}<p><code>{html.escape(str(self.folder))}</code></p>"
+
+
+def _either(first: Message, second: Message) -> Message:
+    """Return two alternatives as one."""
+    return _("{first} or {second}", first=first, second=second)

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+from headstart.i18n import Message, _, ngettext
+from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
 
 MAX_LOGGING_OVERHEAD_PERCENT = 2.0  # of the training time; a larger overhead is explained
 
 
-def _comparison(gap: float) -> str:
-    """Compare val with test; `gap` is val minus test in percentage points."""
-    return f"{abs(gap):.1f} percentage points {'higher' if gap > 0 else 'lower'}" if round(gap, 1) else "the same"
-
-
-def result_sentences(result: RunResult) -> list[str]:
+def result_sentences(result: RunResult) -> list[Message]:
     """Describe a finished run: accuracy on val and test, the optimism of val, the logging overhead."""
-    val, test, seconds = result.val, result.test, result.seconds
-    sentences = [
-        f"Best epoch {result.best_epoch}: val accuracy {100 * val.accuracy:.1f} % on {val.n} images, "
-        "which also selected the epoch."
-    ]
-    if test:
-        low, high = (100 * x for x in test.interval)
-        gap = 100 * (val.accuracy - test.accuracy)
-        sentences.append(
-            f"Test accuracy {100 * test.accuracy:.1f} % on {test.n} unseen images (95 % interval {low:.1f} to "
-            f"{high:.1f}); val was {_comparison(gap)}."
+    val, seconds = result.val, result.seconds
+    best = ngettext(
+        "Best epoch {epoch}: val accuracy {accuracy:.1f} % on {count} image, which also selected the epoch.",
+        "Best epoch {epoch}: val accuracy {accuracy:.1f} % on {count} images, which also selected the epoch.",
+        val.n,
+        epoch=result.best_epoch,
+        accuracy=100 * val.accuracy,
+    )
+    share = 100 * seconds.logging / max(seconds.training, 1e-9)
+    if share > MAX_LOGGING_OVERHEAD_PERCENT:
+        overhead = _(
+            "Logging overhead: {share:.1f} % of the training time ({seconds:.1f} s; most measurements are in the first "
+            "steps, so longer runs have less).",
+            share=share,
+            seconds=seconds.logging,
         )
     else:
-        sentences.append(
-            "There is no test split: val selected the epoch, so its accuracy is too high by an unknown amount."
-        )
-    share = 100 * seconds.logging / max(seconds.training, 1e-9)
-    overhead = f"Logging overhead: {share:.1f} % of the training time"
-    if share > MAX_LOGGING_OVERHEAD_PERCENT:
-        overhead += f" ({seconds.logging:.1f} s; most measurements are in the first steps, so longer runs have less)"
-    return [*sentences, f"{overhead}."]
+        overhead = _("Logging overhead: {share:.1f} % of the training time.", share=share)
+    return [best, _test_sentence(val, result.test), overhead]
+
+
+def _test_sentence(val: Evaluation, test: Evaluation | None) -> Message:
+    """Return the accuracy on test, and how it compares with that on val."""
+    if test is None:
+        return _("There is no test split: val selected the epoch, so its accuracy is too high by an unknown amount.")
+    low, high = (100 * end for end in test.interval)
+    return ngettext(
+        "Test accuracy {accuracy:.1f} % on {count} unseen image (95 % interval {low:.1f} to {high:.1f}); val was "
+        "{gap}.",
+        "Test accuracy {accuracy:.1f} % on {count} unseen images (95 % interval {low:.1f} to {high:.1f}); val was "
+        "{gap}.",
+        test.n,
+        accuracy=100 * test.accuracy,
+        low=low,
+        high=high,
+        gap=_gap_words(100 * (val.accuracy - test.accuracy)),
+    )
+
+
+def _gap_words(gap: float) -> Message:
+    """Compare val with test; `gap` is val minus test in percentage points."""
+    if not round(gap, 1):
+        return _("the same")
+    if gap > 0:
+        return _("{points:.1f} percentage points higher", points=gap)
+    return _("{points:.1f} percentage points lower", points=-gap)

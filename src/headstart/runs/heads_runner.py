@@ -22,6 +22,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import start_row
 from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
+from headstart.i18n import _
 from headstart.models import freezing, structure
 from headstart.optim.registry import SCHEDULES
 from headstart.reporter import NullReporter, Reporter
@@ -89,13 +90,14 @@ def run_heads(
     """
     machine = requests[0][0].machine
     with precision.deterministic(torch.device(machine.device), machine.threads):
-        pairs = prepare_heads([plan for plan, _ in requests], reporter)
-        _, spec = pairs[0]
+        pairs = prepare_heads([plan for plan, _role in requests], reporter)
+        _setup, spec = pairs[0]
         if spec.context.backbone is None or not batched_heads.is_stackable(spec.head):
             return {}
         backbone: dict[str, Histogram] = {}
         sessions = [
-            _HeadSession(setup, role, spec, backbone) for (setup, spec), (_, role) in zip(pairs, requests, strict=True)
+            _HeadSession(setup, role, spec, backbone)
+            for (setup, spec), (_plan, role) in zip(pairs, requests, strict=True)
         ]
         trainer = _HeadsTrainer(sessions, parent, done, unfinished)
         lifecycle.run(trainer, reporter)
@@ -166,7 +168,7 @@ class _HeadsTrainer:
     """Trains heads on one frozen backbone together, without checkpoints."""
 
     checkpoints = None
-    resume_hint = "Run the same command again: computed features are cached."
+    resume_hint = _("Run the same command again: computed features are cached.")
 
     def __init__(
         self, heads: Sequence[_HeadSession], parent: Path, done: Collection[str], unfinished: Mapping[str, Path]
@@ -208,7 +210,7 @@ class _HeadsTrainer:
         """Evaluate the best head in fp32 on the cached features of the backbone; see `Trainer`."""
         features = self._evaluation_features
         for name, images in session.setup.evaluation_images.items():
-            for _ in features.fill(PLAIN_VIEW, images):
+            for _unused in features.fill(PLAIN_VIEW, images):
                 yield name, None
             rows = features.rows(PLAIN_VIEW, images.indices)
             with torch.no_grad():

@@ -11,6 +11,7 @@ from pydantic import Field
 from headstart import errors
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
+from headstart.i18n import Message, _, join, verbatim
 from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.study import RunRole
 
@@ -78,7 +79,7 @@ def error_answer(error: HeadstartError, trace: str = "") -> str:
 
 def interruption_answer(number: signal.Signals) -> str:
     """Return the answer of a job that was not started, or not finished, because of a signal."""
-    return error_answer(InterruptedRunError(number, "Continue with `headstart resume`."))
+    return error_answer(InterruptedRunError(number, _("Continue with `headstart resume`.")))
 
 
 def is_interruption(text: str) -> bool:
@@ -92,10 +93,13 @@ def estimated_seconds(text: str) -> float:
     return decode_job(text).estimated_seconds
 
 
-def job_title(text: str) -> str:
+def job_title(text: str) -> Message:
     """Return a title of a job for messages."""
     runs = decode_job(text).runs
-    return ", ".join(f"{run.role.variant} seed {run.plan.seeding.seed}" for run in runs) or "an empty job"
+    if not runs:
+        return _("an empty job")
+    titles = (_("{arm} seed {seed}", arm=run.role.variant, seed=run.plan.seeding.seed) for run in runs)
+    return join(titles, ", ")
 
 
 def decode_answer(text: str) -> list[Path]:
@@ -109,8 +113,9 @@ def decode_answer(text: str) -> list[Path]:
         return answer.folders
     content = answer.error
     if content.kind == InterruptedRunError.__name__:
-        raise InterruptedRunError(signal.Signals(content.exit_code - 128), content.hint)
-    error: HeadstartError = getattr(errors, content.kind, HeadstartError)(content.message, content.hint)
+        raise InterruptedRunError(signal.Signals(content.exit_code - 128), verbatim(content.hint))
+    kind: type[HeadstartError] = getattr(errors, content.kind, HeadstartError)
+    error = kind(verbatim(content.message), verbatim(content.hint))
     if content.trace:
         error.add_note(f"In the process of the run:\n{content.trace}")
     raise error

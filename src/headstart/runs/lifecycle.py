@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from headstart.artifacts import gallery, predictions
 from headstart.errors import DivergedError, InterruptedRunError
+from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.runs.checkpoints import RunCheckpoints
 from headstart.runs.result import write_evaluation, write_result, zero_logit_scores
@@ -40,7 +41,7 @@ class Trainer(Protocol[S]):
         """The checkpoints of the only run; without them nothing is written before the end of the training."""
 
     @property
-    def resume_hint(self) -> str:
+    def resume_hint(self) -> Message:
         """How to continue after a signal."""
 
     def folder(self, session: S) -> Path:
@@ -140,7 +141,7 @@ class _Lifecycle(Generic[S]):
             if checkpoints is not None:
                 if is_stop:
                     self._reporter.say(
-                        "Stopping with a checkpoint. A second signal stops at once, without a checkpoint."
+                        _("Stopping with a checkpoint. A second signal stops at once, without a checkpoint.")
                     )
                 is_pause = isinstance(event, events.Epoch) and event.epoch == until and not checkpoints.is_finished
                 if is_stop or is_pause or checkpoints.is_due(event):
@@ -178,7 +179,10 @@ class _Lifecycle(Generic[S]):
             if score is None:
                 self._raise_if_stop_requested()
             elif not math.isfinite(score.loss):
-                raise DivergedError(f"The best model's {name} loss is {score.loss}.", "Use a ten times lower --lr.")
+                raise DivergedError(
+                    _("The best model's {split} loss is {loss}.", split=name, loss=score.loss),
+                    _("Use a ten times lower --lr."),
+                )
             else:
                 scores[name] = score
         return scores

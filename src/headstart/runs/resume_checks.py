@@ -8,6 +8,7 @@ from headstart.artifacts.model_folder import saved_epoch
 from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file
 from headstart.config.run_config import RunConfig, differences
 from headstart.errors import DataError, UsageError
+from headstart.i18n import _
 from headstart.storage import files
 from headstart.training import checkpoint
 
@@ -26,14 +27,12 @@ def unchanged_plan(folder: Path) -> PlanFile:
     except DataError:
         if original is None:
             raise
-    changes = "there is no checkpoint to compare with"
+    message = _("The plan in {folder} was changed by hand (there is no checkpoint to compare with).", folder=folder)
     if original is not None:
         changed_plan = files.read_json(folder / PLAN_FILE).get("plan", {})  # it may not be a valid plan
         changes = "; ".join(differences(original.plan.to_json(), changed_plan))
-    raise UsageError(
-        f"The plan in {folder} was changed by hand ({changes}).",
-        "Undo the change, or start a new run with --force-new.",
-    )
+        message = _("The plan in {folder} was changed by hand ({changes}).", folder=folder, changes=changes)
+    raise UsageError(message, _("Undo the change, or start a new run with --force-new."))
 
 
 def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
@@ -41,8 +40,8 @@ def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
     changes = differences(original.identity(), resolved.identity())
     if changes:
         raise DataError(
-            f"The data or the weights have changed since the run started: {'; '.join(changes)}.",
-            "Restore them, or start a new run with --force-new.",
+            _("The data or the weights have changed since the run started: {changes}.", changes="; ".join(changes)),
+            _("Restore them, or start a new run with --force-new."),
         )
 
 
@@ -51,7 +50,11 @@ def require_reproducible_best(folder: Path) -> None:
     epoch, position = saved_epoch(folder / "model"), checkpoint.newest_position(folder / "checkpoints")
     if position is not None and epoch > position.best_epoch:
         raise UsageError(
-            f"The best model in {folder} is of epoch {epoch}, after the checkpoint, and other versions or another "
-            "machine may not reproduce that epoch.",
-            "Resume the run in its original environment, or start a new run with --force-new.",
+            _(
+                "The best model in {folder} is of epoch {epoch}, after the checkpoint, and other versions or "
+                "another machine may not reproduce that epoch.",
+                folder=folder,
+                epoch=epoch,
+            ),
+            _("Resume the run in its original environment, or start a new run with --force-new."),
         )

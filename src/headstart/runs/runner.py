@@ -15,6 +15,7 @@ from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import ResolvedFacts, RunConfig, differences, with_absolute_paths
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
+from headstart.i18n import _, ngettext
 from headstart.models import freezing, structure
 from headstart.reporter import Reporter
 from headstart.runs import lifecycle
@@ -81,14 +82,20 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
     plan = content.plan
     if (folder / RESULT_FILE).exists():
         is_finished = RunResult.read(folder / RESULT_FILE).state is RunState.FINISHED
-        state = "is finished" if is_finished else "has diverged"
-        raise UsageError(f"The run {folder} {state}.", "View it with `headstart board`, or start a new run.")
+        raise UsageError(
+            _("The run {folder} is finished.", folder=folder)
+            if is_finished
+            else _("The run {folder} has diverged.", folder=folder),
+            _("View it with `headstart board`, or start a new run."),
+        )
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
         setup = prepare(plan, reporter)
         require_unchanged_inputs(plan, setup.plan)
         if changes := differences(content.environment, environment.environment(plan.machine.device)):
-            reporter.say(f"Not comparable bit for bit with the start of the run: {'; '.join(changes)}.")
+            reporter.say(
+                _("Not comparable bit for bit with the start of the run: {changes}.", changes="; ".join(changes))
+            )
             require_reproducible_best(folder)
         _run(folder, setup, content.study, reporter, save_every, until)
     return folder
@@ -142,7 +149,7 @@ class _NetworkTrainer:
         self.session = RunSession(setup, role, observer, reporter)
         self.sessions = (self.session,)
         self.checkpoints = RunCheckpoints(folder, context, self._state, save_every)
-        self.resume_hint = f"Continue with `headstart resume {folder}`."
+        self.resume_hint = _("Continue with `headstart resume {folder}`.", folder=folder)
 
     def folder(self, session: RunSession) -> Path:
         """Return the folder of the run."""
@@ -151,11 +158,24 @@ class _NetworkTrainer:
     def train(self) -> Iterator[events.Event]:
         """Train the network; see `Trainer`."""
         session, steps = self.session, self._context.steps
-        position = f"at step {session.step} of {steps}" if session.is_resumed else f"{steps} steps"
-        self._reporter.say(
-            f"Run {self._folder}, {position}. Ctrl-C is safe: resume with `headstart resume {self._folder}`."
-        )
-        if not session.is_resumed:
+        if session.is_resumed:
+            self._reporter.say(
+                _(
+                    "Run {folder}, at step {step} of {steps}. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    folder=self._folder,
+                    step=session.step,
+                    steps=steps,
+                )
+            )
+        else:
+            self._reporter.say(
+                ngettext(
+                    "Run {folder}, {count} step. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    "Run {folder}, {count} steps. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    steps,
+                    folder=self._folder,
+                )
+            )
             self._initial_probe()
         try:
             for event in loop.train(self._context, self._state):
@@ -163,7 +183,7 @@ class _NetworkTrainer:
                 if isinstance(event, events.Backward):  # within a step: the state cannot be saved
                     continue
                 if isinstance(event, events.Step):
-                    self._reporter.progress("training", event.step, steps)
+                    self._reporter.progress(_("training"), event.step, steps)
                 elif isinstance(event, events.Epoch) and event.best:
                     weights = self._state.evaluated_network.state_dict()
                     write_model(self._folder / "model", weights, session.setup, event)

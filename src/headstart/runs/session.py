@@ -26,7 +26,7 @@ from headstart.storage.schemas.metrics import (
 )
 from headstart.storage.schemas.result import RunSeconds, RunState
 from headstart.storage.schemas.study import RunRole
-from headstart.telemetry.observer import Observer, epoch_sentence
+from headstart.telemetry.observer import Observer, epoch_sentence, freeze_check_sentence
 from headstart.telemetry.run_logger import RunLogger
 from headstart.training import events
 from headstart.training.checkpoint import RunPosition
@@ -132,7 +132,7 @@ class RunSession:
             for line in self._observer.lines(event):
                 self.write(line)
                 if isinstance(line, FreezeCheckLine):
-                    self._reporter.say(line.sentence)
+                    self._reporter.say(freeze_check_sentence(line))
                 elif isinstance(line, EpochLine):
                     self._reporter.say(epoch_sentence(line, epochs))
                     self.report_findings()
@@ -146,9 +146,9 @@ class RunSession:
             state: The state of the run; when it has ended, findings that no longer hold are withdrawn.
         """
         self._history.state = state
-        for line in checks.finding_lines(self._history, self._reported, self.step):
-            self.write(line)
-            self._reporter.say(f"{line.name.capitalize()}: {line.sentence}")
+        for notice in checks.new_notices(self._history, self._reported, self.step):
+            self.write(notice.line)
+            self._reporter.say(notice.message)
 
     def record_stop(self, number: signal.Signals) -> None:
         """Write durably that a signal stopped the run."""

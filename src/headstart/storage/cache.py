@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.errors import ResourceError
+from headstart.i18n import _
 from headstart.storage.files import temp_suffix, write_atomic
 
 _MAX_STALE_AGE_S = 7 * 24 * 3600
 _scratch_lock = threading.Lock()
-_HINT = "Set HEADSTART_CACHE to a writable folder with free space."
+_HINT = _("Set HEADSTART_CACHE to a writable folder with free space.")
 
 
 def cache_root() -> Path:
@@ -46,7 +47,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             scratch.mkdir()
             yield scratch
         except OSError as error:
-            raise ResourceError(f"The cache folder {parent} cannot be written ({error}).", _HINT) from error
+            raise ResourceError(
+                _("The cache folder {folder} cannot be written ({error}).", folder=parent, error=error), _HINT
+            ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -59,7 +62,7 @@ def commit_folder(scratch: Path, target: Path) -> None:
     Raises:
         OSError: the folder cannot be synced or renamed.
     """
-    for parent, _, names in os.walk(scratch):
+    for parent, _unused, names in os.walk(scratch):
         for name in names:
             _sync(Path(parent) / name)
         _sync(Path(parent))
@@ -84,7 +87,7 @@ def remove_stale(folder: Path) -> None:
     checked.
     """
     for path in folder.glob("*.tmp-*-*"):
-        pid, _, host = path.name.rpartition(".tmp-")[2].partition("-")
+        pid, _unused, host = path.name.rpartition(".tmp-")[2].partition("-")
         if not pid.isdigit():
             continue
         is_local = host == socket.gethostname()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from headstart.errors import DataError
+from headstart.i18n import _
 
 SCHEMA_VERSION = 1  # version of the file formats
 
@@ -66,8 +67,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is missing.", "Use a folder that headstart wrote.") from None
+        raise DataError(_("{path} is missing.", path=path), _("Use a folder that headstart wrote.")) from None
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}).", "Restore it from a copy, or delete it and resume."
+            _("{path} cannot be read ({error}).", path=path, error=error),
+            _("Restore it from a copy, or delete it and resume."),
         ) from None

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headstart.errors import ModelFileError, ResourceError
+from headstart.i18n import Message, _
 
 RUN_NAME_GLOB = "[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"  # of the names that `create_run` gives
 
@@ -44,23 +45,31 @@ def make_folder(parent: Path, stem: str) -> Path:
             continue
         except OSError as error:
             raise ResourceError(
-                f"The folder {folder} cannot be created ({error.strerror}).", "Choose another folder with --runs DIR."
+                _("The folder {folder} cannot be created ({reason}).", folder=folder, reason=error.strerror),
+                _("Choose another folder with --runs DIR."),
             ) from None
         return folder
-    raise ResourceError(f"{parent} has a thousand folders named {stem}.", "Choose another folder with --runs DIR.")
+    raise ResourceError(
+        _("{folder} has a thousand folders named {name}.", folder=parent, name=stem),
+        _("Choose another folder with --runs DIR."),
+    )
 
 
 def require_model(path: Path) -> None:
     """Raise ModelFileError when `path` does not exist."""
     if not path.exists():
-        raise ModelFileError(f"{path} does not exist.", "Use a run, its model folder, or a folder of runs.")
+        raise ModelFileError(
+            _("{path} does not exist.", path=path), _("Use a run, its model folder, or a folder of runs.")
+        )
 
 
 def require_writable(folder: Path) -> None:
     """Raise ResourceError when runs cannot be created in `folder`, which may not exist yet; creates nothing."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ResourceError(f"Runs cannot be written into {folder}.", "Choose another folder with --runs DIR.")
+        raise ResourceError(
+            _("Runs cannot be written into {folder}.", folder=folder), _("Choose another folder with --runs DIR.")
+        )
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -68,14 +77,20 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
-            f"The disk of {folder} has {format_bytes(free)} free, but {format_bytes(needed)} are needed.",
-            "Free disk space.",
+            _(
+                "The disk of {folder} has {free} free, but {needed} are needed.",
+                folder=folder,
+                free=format_bytes(free),
+                needed=format_bytes(needed),
+            ),
+            _("Free disk space."),
         )
 
 
-def format_bytes(count: int) -> str:
+def format_bytes(count: int) -> Message:
     """Format a number of bytes in kB, MB or GB: `12 MB`, `3.4 GB`."""
-    for unit, size, digits in (("GB", 1e9, 1), ("MB", 1e6, 0)):
-        if count >= size:
-            return f"{count / size:.{digits}f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    if count >= 1e9:
+        return _("{size:.1f} GB", size=count / 1e9)
+    if count >= 1e6:
+        return _("{size:.0f} MB", size=count / 1e6)
+    return _("{size:.0f} kB", size=count / 1e3)

@@ -15,6 +15,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.storage.schemas.metrics import LINE, Line
 
 
@@ -40,8 +41,13 @@ class Journal:
             present = path.stat().st_size if path.exists() else 0
             if present < size:
                 raise DataError(
-                    f"{path} has {present} bytes, but its checkpoint was written at {size}.",
-                    "Restore the file from a copy, or start the run again.",
+                    _(
+                        "{path} has {present} bytes, but its checkpoint was written at {size}.",
+                        path=path,
+                        present=present,
+                        size=size,
+                    ),
+                    _("Restore the file from a copy, or start the run again."),
                 )
             if present:
                 os.truncate(path, size)
@@ -69,7 +75,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.close()
 
 
@@ -89,5 +95,8 @@ def read_lines(path: Path) -> Iterator[Line]:
                 try:
                     line = LINE.validate_json(text)
                 except ValidationError:
-                    raise DataError(f"Line {number} of {path} is damaged.", "Restore the file from a copy.") from None
+                    raise DataError(
+                        _("Line {number} of {path} is damaged.", number=number, path=path),
+                        _("Restore the file from a copy."),
+                    ) from None
                 yield line

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from headstart.errors import ResourceError, UsageError
+from headstart.i18n import _
 
 _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
@@ -57,10 +58,12 @@ def _acquire(path: Path, timeout_s: float) -> AbstractContextManager[object]:
         return FileLock(path, timeout=timeout_s, fallback_to_soft=False).acquire()
     except Timeout:
         pid, host = holder(path.parent, path.name) or (None, "")
-        user = "another process" if pid is None else f"process {pid} on {host}"
-        raise UsageError(f"{path.parent} is in use by {user}.", "Wait for it, or stop it first.") from None
+        message = _("{folder} is in use by another process.", folder=path.parent)
+        if pid is not None:
+            message = _("{folder} is in use by process {pid} on {host}.", folder=path.parent, pid=pid, host=host)
+        raise UsageError(message, _("Wait for it, or stop it first.")) from None
     except OSError as error:
         raise ResourceError(
-            f"The folder {path.parent} cannot be written or locked ({error.strerror}).",
-            "Grant write permission, or copy the run to another folder.",
+            _("The folder {folder} cannot be written or locked ({reason}).", folder=path.parent, reason=error.strerror),
+            _("Grant write permission, or copy the run to another folder."),
         ) from None

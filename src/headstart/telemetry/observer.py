@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from headstart.i18n import Message, _, join
 from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, Line, ProbeLine, Speed, StepLine
 from headstart.telemetry.cadence import probe_is_due, snapshot_is_due
 from headstart.telemetry.tensor_stats import TensorSnapshot
@@ -88,26 +89,35 @@ def _freeze_check_line(event: FreezeCheck) -> FreezeCheckLine:
         before=event.before,
         after=event.after,
         trained_tensors=event.trained_tensors,
-        sentence=_freeze_check_sentence(event),
+        sentence=freeze_check_sentence(event),
     )
 
 
-def _freeze_check_sentence(event: FreezeCheck) -> str:
+def freeze_check_sentence(check: FreezeCheck | FreezeCheckLine) -> Message:
     """Return the message at the end of a phase with frozen tensors."""
-    return (
-        f"Freeze check passed: all tensors but {event.trained_tensors} kept their sha256 ({event.after[:12]}…) in "
-        f"phase {event.phase}, BatchNorm statistics included."
+    return _(
+        "Freeze check passed: all tensors but {number} kept their sha256 ({digest}…) in phase {phase}, BatchNorm "
+        "statistics included.",
+        number=check.trained_tensors,
+        digest=check.after[:12],
+        phase=check.phase,
     )
 
 
-def epoch_sentence(line: EpochLine, epochs: int) -> str:
+def epoch_sentence(line: EpochLine, epochs: int) -> Message:
     """Return the terminal's line for one epoch; `epochs` is their number in the whole run."""
     train, val, speed = line.train, line.val, line.speed
-    rates = " ".join(f"{rate:.3g}" for rate in dict.fromkeys(line.lr.values()))
-    best = "  best so far, model saved" if line.best else ""
-    return (
-        f"epoch {line.epoch:>{len(str(epochs))}}/{epochs}"
-        f"  train {100 * train.accuracy:5.1f} % loss {train.loss:.3f}"
-        f"  val {100 * val.accuracy:5.1f} % loss {val.loss:.3f}"
-        f"  lr {rates}  {speed.images_per_second:.0f} images/s  MFU {100 * speed.mfu:.0f} %{best}"
+    numbers = _(
+        "epoch {epoch}/{epochs}  train {train_accuracy:5.1f} % loss {train_loss:.3f}  val {val_accuracy:5.1f} % loss "
+        "{val_loss:.3f}  lr {learning_rates}  {speed:.0f} images/s  MFU {mfu:.0f} %",
+        epoch=f"{line.epoch:>{len(str(epochs))}}",
+        epochs=epochs,
+        train_accuracy=100 * train.accuracy,
+        train_loss=train.loss,
+        val_accuracy=100 * val.accuracy,
+        val_loss=val.loss,
+        learning_rates=" ".join(f"{rate:.3g}" for rate in dict.fromkeys(line.lr.values())),
+        speed=speed.images_per_second,
+        mfu=100 * speed.mfu,
     )
+    return join([numbers, _("best so far, model saved")], "  ") if line.best else numbers

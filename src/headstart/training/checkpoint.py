@@ -20,6 +20,7 @@ from torch import Tensor
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
+from headstart.i18n import Message, _, join
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.base import Schema, VersionedSchema
@@ -86,8 +87,12 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ResourceError(
-            f"The checkpoint {final} could not be written ({error.strerror}). The previous checkpoint is intact.",
-            "Free disk space, then resume.",
+            _(
+                "The checkpoint {checkpoint} could not be written ({reason}). The previous checkpoint is intact.",
+                checkpoint=final,
+                reason=error.strerror,
+            ),
+            _("Free disk space, then resume."),
         ) from error
     _prune(folder, final)
     return final
@@ -99,7 +104,7 @@ def max_checkpoint_bytes(state: State) -> int:
     return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
 
 
-def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[str]]:
+def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:
     """Fill `state` from the newest intact checkpoint.
 
     Args:
@@ -114,14 +119,16 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[Ru
         ModelFileError: If all checkpoints are damaged. Nothing is deleted.
     """
     checkpoints = _newest_first(folder)
-    warnings: list[str] = []
+    warnings: list[Message] = []
     for path in checkpoints:
         damage = find_damage(path)
         if not damage:
             return _fill(path, context, state), warnings
-        warnings.append(f"The checkpoint {path.name} is damaged ({'; '.join(damage)}).")
+        warnings.append(
+            _("The checkpoint {checkpoint} is damaged ({damage}).", checkpoint=path.name, damage=join(damage, "; "))
+        )
     if checkpoints:
-        raise ModelFileError(" ".join(warnings), "Start the run again; nothing was deleted.")
+        raise ModelFileError(join(warnings), _("Start the run again; nothing was deleted."))
     return None, warnings
 
 
@@ -133,19 +140,19 @@ def newest_position(folder: Path) -> RunPosition | None:
     return None
 
 
-def find_damage(path: Path) -> list[str]:
+def find_damage(path: Path) -> list[Message]:
     """Return what is wrong with a checkpoint directory; an intact one has all files of its manifest, unchanged."""
     try:
         manifest = Manifest.read(path / MANIFEST_FILE)
     except DataError:
-        return ["no manifest"]
+        return [_("no manifest")]
     damage = []
     for name, digest in manifest.files.items():
         file = path / name
         if not file.is_file():
-            damage.append(f"{name} is missing")
+            damage.append(_("{file} is missing", file=name))
         elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            damage.append(f"{name} differs from its checksum")
+            damage.append(_("{file} differs from its checksum", file=name))
     return damage
 
 
@@ -206,7 +213,7 @@ def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbe
         group["lr"] = rate
     parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for key, value in {**tensors, **numbers.slots}.items():
-        index, _, name = key.partition(".")
+        index, _unused, name = key.partition(".")
         parameter, group = parameters[int(index)]
         if isinstance(value, Tensor) and (value.ndim or group.get("fused")):
             value = value.to(parameter.device)

@@ -24,6 +24,7 @@ from headstart.data import transforms
 from headstart.data.loader import ImageSubset, TrainingBatches, training_rows
 from headstart.errors import ResourceError
 from headstart.hardware.precision import autocast
+from headstart.i18n import _
 from headstart.models import freezing, structure
 from headstart.storage.cache import cache_root, remove_stale
 from headstart.storage.files import fsync_folder, temp_suffix
@@ -41,7 +42,7 @@ def head_input(network: nn.Module, images: Tensor) -> Tensor:
     head_inputs: list[Tensor] = []
     modes = {module: module.training for module in network.modules()}
     head = network.get_submodule(structure.head_name(network))
-    handle = head.register_forward_pre_hook(lambda _, inputs: head_inputs.append(inputs[0]))
+    handle = head.register_forward_pre_hook(lambda _unused, inputs: head_inputs.append(inputs[0]))
     try:
         with torch.no_grad():
             network.eval()(images)
@@ -151,8 +152,12 @@ class FeatureCache:
             fsync_folder(self._folder)
         except OSError as error:
             raise ResourceError(
-                f"The features of the frozen backbone cannot be cached ({error.strerror}: {self._folder}).",
-                "Set HEADSTART_CACHE to a writable folder with free space.",
+                _(
+                    "The features of the frozen backbone cannot be cached ({reason}: {folder}).",
+                    reason=error.strerror,
+                    folder=self._folder,
+                ),
+                _("Set HEADSTART_CACHE to a writable folder with free space."),
             ) from error
         finally:
             temporary.unlink(missing_ok=True)

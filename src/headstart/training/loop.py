@@ -23,6 +23,7 @@ from headstart.data.loader import ImageSubset, plain_batches
 from headstart.data.mixing import MixedBatch
 from headstart.errors import HeadstartError
 from headstart.hardware.precision import autocast
+from headstart.i18n import _
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
@@ -91,7 +92,7 @@ def _step(context: TrainingContext, state: State, step_in_epoch: int) -> Iterato
     assert optimizer is not None  # noqa: S101  (made by `enter_phase`)
     backbone = context.cached_backbone(progress.phase)
     if backbone is not None:
-        for _ in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), context.batches.images):
+        for _unused in backbone.fill(backbone.view(progress.epoch, phase.augmented_views), context.batches.images):
             yield BatchDone()
         inputs, labels = backbone.batch(context.batches, progress.epoch, step_in_epoch, phase.augmented_views)
     else:
@@ -151,9 +152,14 @@ def verify_rates(optimizer: torch.optim.Optimizer, rate: float, step: int) -> di
     for group in optimizer.param_groups:
         if group["lr"] != rate * group["factor"]:
             raise HeadstartError(
-                f"Step {step} used the learning rate {group['lr']} for {group['name']}, "
-                f"but the plan has {rate * group['factor']}.",
-                "Do not change the optimizer from outside.",
+                _(
+                    "Step {step} used the learning rate {learning_rate} for {part}, but the plan has {planned_rate}.",
+                    step=step,
+                    learning_rate=group["lr"],
+                    part=group["name"],
+                    planned_rate=rate * group["factor"],
+                ),
+                _("Do not change the optimizer from outside."),
             )
     return param_groups.rates(optimizer)
 
@@ -192,7 +198,9 @@ def _finish_phase(context: TrainingContext, state: State) -> Iterator[Event]:
     names = freezing.trainable(state.network, phase.tuning)
     before, after = progress.frozen_digest, freezing.frozen_digest(state.network, names)
     if after != before:
-        raise HeadstartError(f"A frozen tensor changed in the phase {phase.tuning}.", "Report this bug in headstart.")
+        raise HeadstartError(
+            _("A frozen tensor changed in the phase {phase}.", phase=phase.tuning), _("Report this bug in headstart.")
+        )
     progress.frozen_digest = ""
     yield FreezeCheck(phase.tuning, progress.step, len(names), before, after)
 
@@ -204,7 +212,7 @@ def _finish_epoch(context: TrainingContext, state: State, seconds: float, images
     logits: list[np.ndarray] = []
     backbone = context.cached_backbone(progress.phase)
     if backbone is not None:
-        for _ in backbone.fill(PLAIN_VIEW, context.val):
+        for _unused in backbone.fill(PLAIN_VIEW, context.val):
             yield BatchDone()
         with torch.no_grad():
             features = backbone.rows(PLAIN_VIEW, context.val.indices)

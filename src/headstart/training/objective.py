@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headstart.errors import DivergedError
+from headstart.i18n import _
 from headstart.metrics.registry import DEFAULT_METRIC
 from headstart.metrics.values import counts_value
 from headstart.training.scoring import Score
@@ -93,7 +95,7 @@ def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(-1) == labels).sum(-1)
 
 
-def require_finite(kind: str, loss: float, step: int) -> None:
+def require_finite(kind: Literal["training", "validation"], loss: float, step: int) -> None:
     """Raise DivergedError if a loss is not finite.
 
     Args:
@@ -102,7 +104,12 @@ def require_finite(kind: str, loss: float, step: int) -> None:
         step: The step, from 1.
     """
     if not math.isfinite(loss):
-        raise DivergedError(f"The {kind} loss became {loss} at step {step}.", "Use a ten times lower --lr.")
+        message = (
+            _("The training loss became {loss} at step {step}.", loss=loss, step=step)
+            if kind == "training"
+            else _("The validation loss became {loss} at step {step}.", loss=loss, step=step)
+        )
+        raise DivergedError(message, _("Use a ten times lower --lr."))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from headstart.config.duration import Duration
 from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.errors import UsageError
 from headstart.factories import load_factory
+from headstart.i18n import _, ngettext
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
 from headstart.optim.registry import SCHEDULES
@@ -34,7 +35,12 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
     total = recipe.epochs.steps(per_epoch)
     if total < 1:
         raise UsageError(
-            f"--epochs {recipe.epochs} is less than one step; an epoch has {per_epoch}.", "Use more, e.g. --epochs 1ep."
+            _(
+                "--epochs {epochs} is less than one step; an epoch has {steps}.",
+                epochs=str(recipe.epochs),
+                steps=per_epoch,
+            ),
+            _("Use more, e.g. --epochs 1ep."),
         )
     make_optimizer = partial(_make_optimizer, recipe, start.state is not None)
     if plan.arm.tuning != "lp-ft":
@@ -43,9 +49,13 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
     head = recipe.head_epochs.steps(per_epoch, whole=total)
     if not 0 < head < total:
         raise UsageError(
-            f"--head-epochs {recipe.head_epochs} leaves no step for the head or for the fine-tuning that follows it "
-            f"(--epochs {recipe.epochs}).",
-            "Use a share between 0 and 100%, e.g. --head-epochs 30%.",
+            _(
+                "--head-epochs {head_epochs} leaves no step for the head or for the fine-tuning that follows it "
+                "(--epochs {epochs}).",
+                head_epochs=str(recipe.head_epochs),
+                epochs=str(recipe.epochs),
+            ),
+            _("Use a share between 0 and 100%, e.g. --head-epochs 30%."),
         )
     return (
         _phase(recipe, "frozen", 0, head, per_epoch, make_optimizer, recipe.augmented_views, shorten_warmup=True),
@@ -67,8 +77,13 @@ def _phase(
     length = end - begin
     if recipe.warmup.steps(per_epoch, whole=length) >= length and not shorten_warmup:
         raise UsageError(
-            f"--warmup {recipe.warmup} leaves none of the {length} steps for the schedule.",
-            "Use a shorter one, e.g. --warmup 10%.",
+            ngettext(
+                "--warmup {warmup} leaves none of the {count} step for the schedule.",
+                "--warmup {warmup} leaves none of the {count} steps for the schedule.",
+                length,
+                warmup=str(recipe.warmup),
+            ),
+            _("Use a shorter one, e.g. --warmup 10%."),
         )
     warm_up = min(recipe.warmup.steps(per_epoch, whole=length), length)
     spec = SCHEDULES[recipe.schedule]
@@ -90,7 +105,7 @@ def _in_steps(
 def _make_optimizer(recipe: RecipeConfig, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
     head = [structure.head_name(network)]
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    backbone = {name for name, _ in named if not structure.in_part(name, head)}
+    backbone = {name for name, _unused in named if not structure.in_part(name, head)}
     groups = param_groups.groups(
         named,
         weight_decay=recipe.weight_decay,

@@ -27,6 +27,7 @@ from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.calibration import batch_shape, measure_machine, warm_up
 from headstart.hardware.environment import environment
+from headstart.i18n import _
 from headstart.models import factory, freezing, heads, structure
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
@@ -108,7 +109,7 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
         HeadstartError: If anything in the plan is wrong.
     """
     plan, index, start = load_inputs(draft)
-    for sentence in (*index.describe().splitlines(), *index.notes):
+    for sentence in (*index.summary(), *index.notes):
         reporter.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
     plan = _check_image_size_and_precision(plan, network, reporter)
@@ -116,7 +117,7 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     starts.initialize(network, start, seed=plan.seeding.seed)
 
     if start.state is None and plan.arm.tuning == "frozen":
-        reporter.say("The backbone is random and frozen: only the head is trained. Is --start missing?")
+        reporter.say(_("The backbone is random and frozen: only the head is trained. Is --start missing?"))
     dataset, split = load_dataset(plan, index, reporter)
     for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.content_hashes)):
         reporter.say(note)
@@ -178,24 +179,41 @@ def _check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporte
     size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
     if structure.fixed_size(network) not in (None, size):
         fixed_size = structure.fixed_size(network)
-        message = f"{name} takes images of {fixed_size} px only, but the plan has {size} px."
-        raise UsageError(message, f"Use --image-size {fixed_size}, or another network.")
+        message = _(
+            "{network} takes images of {fixed_size} px only, but the plan has {size} px.",
+            network=name,
+            fixed_size=fixed_size,
+            size=size,
+        )
+        raise UsageError(message, _("Use --image-size {fixed_size}, or another network.", fixed_size=fixed_size))
     try:
         layer = precision.find_single_pixel_stride(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(
-            f"{name} cannot take images of {size} px ({reason}).", "Use a larger --image-size, or another network."
+            _("{network} cannot take images of {size} px ({reason}).", network=name, size=size, reason=reason),
+            _("Use a larger --image-size, or another network."),
         ) from error
     if not layer or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
         return plan
-    reason = f"bf16 gives wrong gradients there: {layer} has a stride over a single pixel"
     if machine.precision == "bf16":
-        raise UsageError(
-            f"{name} cannot be trained in bf16 at {size} px; {reason}.",
-            "Use --precision fp32, or a larger --image-size.",
+        message = _(
+            "{network} cannot be trained in bf16 at {size} px; bf16 gives wrong gradients there: {layer} has a stride "
+            "over a single pixel.",
+            network=name,
+            size=size,
+            layer=layer,
         )
-    reporter.say(f"{name} is trained in fp32 at {size} px; {reason}.")
+        raise UsageError(message, _("Use --precision fp32, or a larger --image-size."))
+    reporter.say(
+        _(
+            "{network} is trained in fp32 at {size} px; bf16 gives wrong gradients there: {layer} has a stride over a "
+            "single pixel.",
+            network=name,
+            size=size,
+            layer=layer,
+        )
+    )
     return plan.changed("machine", precision="fp32")
 
 

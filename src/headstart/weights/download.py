@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
+from headstart.i18n import Message, _, verbatim
 from headstart.storage.files import temp_suffix
+from headstart.text import end_sentence, message_of
 
 OFFLINE_TIMEOUT_S = 5.0  # without an answer, or without a byte, until the machine counts as offline
 
@@ -28,8 +30,13 @@ def check_hash(path: Path, expected: str, url: str) -> str:
     actual = sha256_of(path)
     if not actual.startswith(expected):
         raise ModelFileError(
-            f"{path} has the wrong sha256: {actual[:16]}…, expected {expected[:16]}….",
-            f"Delete it and run again, or download it again from {url}.",
+            _(
+                "{path} has the wrong sha256: {actual}…, expected {expected}….",
+                path=path,
+                actual=actual[:16],
+                expected=expected[:16],
+            ),
+            _("Delete it and run again, or download it again from {url}.", url=url),
         )
     return actual
 
@@ -78,24 +85,29 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
             expected = sha256 or sent
             if not actual.startswith(expected):
                 raise ModelFileError(
-                    f"The file from {url} has the wrong sha256: {actual[:16]}…, expected {expected[:16]}….",
-                    "Try again later or from another network.",
+                    _(
+                        "The file from {url} has the wrong sha256: {actual}…, expected {expected}….",
+                        url=url,
+                        actual=actual[:16],
+                        expected=expected[:16],
+                    ),
+                    _("Try again later or from another network."),
                 )
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
     except _DownloadError as error:
-        hash_text = f"its sha256 begins with {sha256}" if sha256 else f"its sha256 is on {_page(url)}"
-        by_hand = f"Download it on a machine with a network ({hash_text}), copy it to {path} and run again"
-        hint = f"{by_hand}; or use local weights with --start file:PATH."
-        if error.rejected:
-            by_hand = f"Open {_page(url)} and check that the file exists"
-            hint = f"{by_hand}."
-        raise MissingWeightsError(f"{url} could not be downloaded ({error}).", hint, by_hand) from error
+        instructions = _instructions(error, url, path, sha256)
+        hint = _("{instructions}; or use local weights with --start file:PATH.", instructions=instructions)
+        raise MissingWeightsError(
+            _("{url} could not be downloaded ({reason}).", url=url, reason=message_of(error)),
+            end_sentence(instructions) if error.rejected else hint,
+            instructions,
+        ) from error
     except OSError as error:
         raise ResourceError(
-            f"{path} could not be written ({error.strerror}).",
-            "Free some space, or set HEADSTART_CACHE to another folder.",
+            _("{path} could not be written ({reason}).", path=path, reason=error.strerror),
+            _("Free some space, or set HEADSTART_CACHE to another folder."),
         ) from error
     return actual
 
@@ -103,9 +115,27 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
 class _DownloadError(Exception):
     """The file could not be downloaded; `rejected` is True for an HTTP error 4xx."""
 
-    def __init__(self, reason: object, *, rejected: bool = False) -> None:
+    def __init__(self, reason: Message, *, rejected: bool = False) -> None:
         super().__init__(reason)
         self.rejected = rejected
+
+
+def _instructions(error: _DownloadError, url: str, path: Path, sha256: str) -> Message:
+    """Return what to do without the download, as a clause."""
+    if error.rejected:
+        return _("Open {page} and check that the file exists", page=_page(url))
+    if sha256:
+        return _(
+            "Download it on a machine with a network (its sha256 begins with {sha256}), copy it to {path} "
+            "and run again",
+            sha256=sha256,
+            path=path,
+        )
+    return _(
+        "Download it on a machine with a network (its sha256 is on {page}), copy it to {path} and run again",
+        page=_page(url),
+        path=path,
+    )
 
 
 def _page(url: str) -> str:
@@ -115,30 +145,32 @@ def _page(url: str) -> str:
 def _download(url: str, partial: Path) -> tuple[str, str]:
     """Download `url` to `partial`; return its SHA-256 and the one that the server sends, or ""."""
     if not url.startswith(("https://", "http://")):
-        raise _DownloadError(f"{url.partition(':')[0]} is not http")
+        raise _DownloadError(_("{scheme} is not http", scheme=url.partition(":")[0]))
     if "huggingface" in url and os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        raise _DownloadError("HF_HUB_OFFLINE is set")
+        raise _DownloadError(_("{variable} is set", variable="HF_HUB_OFFLINE"))
     redirects, digest = _Redirects(), hashlib.sha256()
     try:
         response = urllib.request.build_opener(redirects).open(url, timeout=OFFLINE_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        raise _DownloadError(f"HTTP {error.code} {error.reason}", rejected=400 <= error.code < 500) from error
+        raise _DownloadError(verbatim(f"HTTP {error.code} {error.reason}"), rejected=400 <= error.code < 500) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _DownloadError(getattr(error, "reason", None) or error) from error
+        raise _DownloadError(verbatim(str(getattr(error, "reason", None) or error))) from error
     with response, partial.open("wb") as file:
         length = response.headers.get("Content-Length")
         while True:
             try:
                 chunk = response.read(1 << 20)
             except (OSError, http.client.HTTPException) as error:
-                raise _DownloadError(f"the connection broke: {error}") from error
+                raise _DownloadError(_("the connection broke: {reason}", reason=error)) from error
             if not chunk:
                 break
             digest.update(chunk)
             file.write(chunk)
         if length is not None and file.tell() != int(length):
-            raise _DownloadError(f"the connection broke after {file.tell()} of {length} bytes")
+            raise _DownloadError(
+                _("the connection broke after {received} of {length} bytes", received=file.tell(), length=length)
+            )
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), redirects.sha256

@@ -8,11 +8,8 @@ checked before memory is allocated.
 from __future__ import annotations
 
 import hashlib
-import pickletools
 import re
-import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +18,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from headstart.config.start_spec import unreadable_weights_error
-from headstart.errors import DataError, HeadstartError, ModelFileError
+from headstart.errors import DataError, ModelFileError
+from headstart.i18n import Message, _, ngettext
 from headstart.models.structure import head_name
-from headstart.text import pluralize
 from headstart.weights.download import sha256_of
+from headstart.weights.torch_file import first_names, read_torch
 
 # Files of a model folder.
 MODEL_FILE = "model.safetensors"
@@ -32,12 +30,9 @@ HEAD_FILE = "head.safetensors"
 BACKBONE_FILE = "backbone.safetensors"
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
-STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 REMOVED_KEY_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
 HEAD_NAMES = ("fc", "classifier", "head", "last_linear", "linear")
-SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
-SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
-MAX_NAMES_SHOWN = 4
+_MATCH_NETWORK = _("Set --network, --shortcut, --norm and --stem as for the network in the file.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,9 @@ def read_weights(path: Path) -> WeightsFile:
         with path.open("rb") as file:
             start, size = file.read(9), path.stat().st_size
     except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder.", f"Name a weights file, or write run:{path} for a model.") from error
+        raise DataError(
+            _("{path} is a folder.", path=path), _("Name a weights file, or write run:{path} for a model.", path=path)
+        ) from error
     except OSError as error:
         raise unreadable_weights_error(path, str(error.strerror)) from error
     metadata: dict[str, str] = {}
@@ -70,22 +67,30 @@ def read_weights(path: Path) -> WeightsFile:
         state, metadata = _read_safetensors(path, int.from_bytes(start[:8], "little"), size)
     elif start[:2] != b"PK" and start[:1] != b"\x80":
         raise ModelFileError(
-            f"{path} is neither a safetensors nor a PyTorch weights file.", "Download or copy the file again."
+            _("{path} is neither a safetensors nor a PyTorch weights file.", path=path),
+            _("Download or copy the file again."),
         )
     elif path.suffix == ".safetensors":
         raise ModelFileError(
-            f"{path} is named safetensors but is a pickle, which can contain a program; nothing in it was run.",
-            "Download it again, or rename it to .pth if torch.save wrote it and you trust its source.",
+            _(
+                "{path} is named safetensors but is a pickle, which can contain a program; nothing in it was run.",
+                path=path,
+            ),
+            _("Download it again, or rename it to .pth if torch.save wrote it and you trust its source."),
         )
     else:
-        state = _read_torch(path)
+        state = read_torch(path)
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise ModelFileError(
-                f"{name} in {path} is not a dense array of real numbers.", "Save dense, unquantized weights."
+                _("{name} in {path} is not a dense array of real numbers.", name=name, path=path),
+                _("Save dense, unquantized weights."),
             )
         if tensor.numel() * tensor.element_size() > size:
-            raise ModelFileError(f"{name} in {path} claims to be larger than the file.", "Do not use this file.")
+            raise ModelFileError(
+                _("{name} in {path} claims to be larger than the file.", name=name, path=path),
+                _("Do not use this file."),
+            )
     return WeightsFile(path, state, metadata, sha256_of(path))
 
 
@@ -106,106 +111,26 @@ def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Ten
 
     if header > min(MAX_HEADER_BYTES, size - 8):
         raise ModelFileError(
-            f"{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.",
-            "Download or copy the file again.",
+            _(
+                "{path} is damaged: its header claims {header:,} bytes in a file of {size:,}.",
+                path=path,
+                header=header,
+                size=size,
+            ),
+            _("Download or copy the file again."),
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path} is damaged ({error}).", "Download or copy the file again.") from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    if _is_torchscript(path):
         raise ModelFileError(
-            f"{path} is a TorchScript program, not weights.",
-            f'Convert it in Python: torch.save(torch.jit.load({str(path)!r}).state_dict(), "weights.pth")',
-        )
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # damaged and hostile files raise many kinds of errors
-        raise _load_error(path, error) from error
-    for wrapper in STATE_DICT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
-        raise ModelFileError(f"{path} contains no named tensors.", "Save the network's state_dict() with torch.save.")
-    others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-    if others:
-        raise ModelFileError(
-            f"{path} contains more than tensors ({_first_names(others)}).",
-            f"Save only the state_dict, or put it under one of {', '.join(STATE_DICT_KEYS)}.",
-        )
-    return {name: tensor.detach() for name, tensor in content.items()}
-
-
-def _load_error(path: Path, error: Exception) -> HeadstartError:
-    """Return the error to raise for a file that torch's safe unpickler does not read."""
-    if isinstance(error, OSError) and error.errno:
-        return DataError(f"{path} cannot be read ({error.strerror}).", "Check the file and its disk.")
-    names = _foreign_names(path)
-    if not names and "Unsupported" not in str(error):
-        return ModelFileError(
-            f"{path} is damaged or was not written by torch.save ({type(error).__name__}).",
-            "Download or copy the file again.",
-        )
-    has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
-    if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
-        if _is_dict(path):
-            return ModelFileError(
-                f"{path} is a dict that contains a whole model; opening it could run code from the file.",
-                "If you made it yourself, convert it in Python, with the key that the model has there: "
-                f'torch.save(torch.load({str(path)!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
-            )
-        return ModelFileError(
-            f"{path} contains a whole model; opening it could run code from the file.",
-            "If you made it yourself, convert it in Python and name the new file: "
-            f'torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), "weights.pth")',
-        )
-    return ModelFileError(
-        f"{path} contains more than tensors ({_first_names(names) or 'code'}) and was refused; nothing in it was run.",
-        "Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH).",
-    )
-
-
-def _foreign_names(path: Path) -> list[str]:
-    """Return the classes and functions that the pickle needs beyond torch's allowed ones, without running it."""
-    names: set[str] = set()
-    with suppress(Exception):  # a damaged pickle is read up to the damage
-        if zipfile.is_zipfile(path):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-        with path.open("rb") as file:
-            for _ in range(4):  # the old format: magic number, protocol, system, content
-                for code, value, _position in pickletools.genops(file):
-                    if code.name == "GLOBAL":
-                        names.add(str(value).replace(" ", "."))
-    return sorted(names - {"__builtin__.set", "builtins.set"})
-
-
-def _is_dict(path: Path) -> bool:
-    """Return True if the pickle's top-level object is a dict, without running it."""
-    with suppress(Exception), zipfile.ZipFile(path) as archive:
-        inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        codes = (code.name for code, _, _ in pickletools.genops(archive.read(inner)))
-        return next(name for name in codes if name not in {"PROTO", "FRAME"}) == "EMPTY_DICT"
-    return False
-
-
-def _is_torchscript(path: Path) -> bool:
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    return False
-
-
-def _first_names(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + more
+            _("{path} is damaged ({error}).", path=path, error=error), _("Download or copy the file again.")
+        ) from error
 
 
 def adapt_weights(
     file: WeightsFile, network: nn.Module, *, label: str, num_classes: int
-) -> tuple[dict[str, Tensor], list[str]]:
+) -> tuple[dict[str, Tensor], list[Message]]:
     """Return the backbone's tensors in float32 under the network's own keys, and notes on what was changed.
 
     Prefixes of wrappers (`module.`, `_orig_mod.`, …) are removed, `shortcut.` is read as `downsample.`, and the file's
@@ -229,29 +154,56 @@ def adapt_weights(
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in expected]
     if missing or unexpected:
-        parts = [
-            f"{len(keys)} {kind} ({_first_names(keys)})"
-            for kind, keys in (("missing", missing), ("unexpected", unexpected))
-            if keys
-        ]
         raise ModelFileError(
-            f"{file.path} does not fit {label}: {' and '.join(parts)} of {len(expected)} tensors.",
-            "Set --network, --shortcut, --norm and --stem as for the network in the file.",
+            _(
+                "{path} does not fit {network}: {mismatch} of {count} tensors.",
+                path=file.path,
+                network=label,
+                mismatch=_mismatch(missing, unexpected),
+                count=len(expected),
+            ),
+            _MATCH_NETWORK,
         )
     shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
-    if different := [f"{k}: {shape}, not {required}" for k, (shape, required) in shapes.items() if shape != required]:
+    different = [
+        _("{tensor}: {shape}, not {expected}", tensor=k, shape=str(shape), expected=str(required))
+        for k, (shape, required) in shapes.items()
+        if shape != required
+    ]
+    if different:
         raise ModelFileError(
-            f"{file.path} does not fit {label}: {_first_names(different)}.",
-            "Set --network, --shortcut, --norm and --stem as for the network in the file.",
+            _(
+                "{path} does not fit {network}: {mismatches}.",
+                path=file.path,
+                network=label,
+                mismatches=first_names(different),
+            ),
+            _MATCH_NETWORK,
         )
     if widths := [v.shape[0] for v in head_state.values() if v.ndim >= 2]:
-        notes.append(f"The head with {pluralize(widths[-1], 'output')} was replaced by a new one with {num_classes}.")
+        notes.append(
+            ngettext(
+                "The head with {count:,} output was replaced by a new one with {outputs}.",
+                "The head with {count:,} outputs was replaced by a new one with {outputs}.",
+                widths[-1],
+                outputs=num_classes,
+            )
+        )
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
     backbone = {k: _as_finite(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
     return backbone, notes
 
 
-def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[str]]:
+def _mismatch(missing: Sequence[str], unexpected: Sequence[str]) -> Message:
+    """Return how many tensors are missing and unexpected, with examples."""
+    first = _("{count} missing ({names})", count=len(missing), names=first_names(missing))
+    second = _("{count} unexpected ({names})", count=len(unexpected), names=first_names(unexpected))
+    if missing and unexpected:
+        return _("{first} and {second}", first=first, second=second)
+    return first if missing else second
+
+
+def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], list[Message]]:
     """Return the file's tensors under the network's names; a prefix that the network itself has stays."""
     prefixes = tuple(p for p in REMOVED_KEY_PREFIXES if not any(k.startswith(p) for k in expected))
     renamed: dict[str, Tensor] = {}
@@ -263,16 +215,19 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
             name = re.sub(r"(^|\.)shortcut\.", r"\1downsample.", name)
         if name in renamed:
             raise ModelFileError(
-                f"{file.path} contains {name} twice, once as {key}.", "Keep one of the two networks in the file."
+                _("{path} contains {name} twice, once as {key}.", path=file.path, name=name, key=key),
+                _("Keep one of the two networks in the file."),
             )
         renamed[name] = tensor
     changed = sum(name not in renamed for name in file.state)
-    notes = []
-    if changed:
-        notes = [f"{pluralize(changed, 'key')} of {file.path.name} {'was' if changed == 1 else 'were'} renamed."]
+    renaming = ngettext(
+        "{count:,} key of {file} was renamed.", "{count:,} keys of {file} were renamed.", changed, file=file.path.name
+    )
+    notes = [renaming] if changed else []
     dtypes = {str(t.dtype).removeprefix("torch.") for t in renamed.values() if t.is_floating_point()} - {"float32"}
     return renamed, notes + [
-        f"Tensors of {file.path.name} were converted from {name} to float32." for name in sorted(dtypes)
+        _("Tensors of {file} were converted from {dtype} to float32.", file=file.path.name, dtype=name)
+        for name in sorted(dtypes)
     ]
 
 
@@ -282,12 +237,20 @@ def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tenso
         tensor = torch.zeros_like(expected)  # a counter cast to floating point is not exact: treat it as missing
     if tensor.is_floating_point() != expected.is_floating_point():
         raise ModelFileError(
-            f"{name} in {path} is {tensor.dtype}, but {expected.dtype} is required.", "Save unquantized weights."
+            _(
+                "{name} in {path} is {dtype}, but {expected} is required.",
+                name=name,
+                path=path,
+                dtype=str(tensor.dtype),
+                expected=str(expected.dtype),
+            ),
+            _("Save unquantized weights."),
         )
     copied = tensor.to(expected.dtype, copy=True).contiguous()  # the file is memory-mapped and may change
     if copied.is_floating_point() and not torch.isfinite(copied).all():
         raise ModelFileError(
-            f"{name} in {path} contains NaN or infinite numbers.", "Use an earlier file: this training had diverged."
+            _("{name} in {path} contains NaN or infinite numbers.", name=name, path=path),
+            _("Use an earlier file: this training had diverged."),
         )
     return copied
 

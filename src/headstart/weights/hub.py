@@ -13,6 +13,7 @@ import torch
 from headstart.config.registry.starts import DEFAULT_START, FILE_START
 from headstart.config.start_spec import start_form
 from headstart.errors import ModelFileError, UsageError
+from headstart.i18n import _
 from headstart.models.factory import timm_config
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_atomic
@@ -90,12 +91,12 @@ def fetch_timm(name: str) -> PretrainedWeights:
     full_name = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
     if not config.hf_hub_id:
         raise UsageError(
-            f"timm publishes no safetensors weights for {full_name}.",
-            f"Get {config.url} and use --start {start_form(FILE_START)}."
+            _("timm publishes no safetensors weights for {name}.", name=full_name),
+            _("Get {url} and use --start {start}.", url=str(config.url), start=start_form(FILE_START))
             if config.url
-            else f"Use another timm:NAME, or {DEFAULT_START}.",
+            else _("Use another timm:NAME, or {start}.", start=DEFAULT_START),
         )
-    repository, _, revision = config.hf_hub_id.partition("@")
+    repository, _unused, revision = config.hf_hub_id.partition("@")
     file = config.hf_hub_filename or "model.safetensors"
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/{repository}/resolve/{revision or 'main'}/{file}"
@@ -145,6 +146,12 @@ def convert_timm_keys(name: str, file: WeightsFile) -> WeightsFile:
         network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelFileError(
-            f"{file.path} does not fit timm:{name} ({str(error).splitlines()[0]}).", "Delete it and run again."
+            _(
+                "{path} does not fit timm:{name} ({reason}).",
+                path=file.path,
+                name=name,
+                reason=str(error).splitlines()[0],
+            ),
+            _("Delete it and run again."),
         ) from error
     return WeightsFile(file.path, dict(network.state_dict()), file.metadata, file.sha256)

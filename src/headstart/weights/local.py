@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from headstart.config.start_spec import run_start
 from headstart.errors import DataError, ModelFileError
+from headstart.i18n import _
+from headstart.text import join_list
 from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
 from headstart.weights.hub import Triple
 from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD, NetworkTarget, Start, network_of_architecture
@@ -31,13 +33,19 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
     model = _model_folder(Path(folder).expanduser())
     if model is None:
         raise DataError(
-            f"{folder} contains no trained model (model/model.safetensors).", "Name the folder of a finished run."
+            _("{folder} contains no trained model (model/model.safetensors).", folder=folder),
+            _("Name the folder of a finished run."),
         )
     architecture = str(_read_json(model / "config.json").get("architecture", ""))
     if architecture != target.network.removeprefix("timm:").partition(".")[0]:
         raise ModelFileError(
-            f"The model in {folder} is {architecture or 'of an unknown network'}, but the network is {target.network}.",
-            f"Use --network {network_of_run(folder) or 'NAME'}, or another start.",
+            _(
+                "The model in {folder} is {architecture}, but the network is {network}.",
+                folder=folder,
+                architecture=architecture or _("of an unknown network"),
+                network=target.network,
+            ),
+            _("Use --network {network}, or another start.", network=network_of_run(folder) or "NAME"),
         )
     return _from_weights_file(run_start(folder), model_weights(model), target, license="yours")
 
@@ -58,11 +66,21 @@ def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, l
     settings |= {key: folder_settings[key] for key in invalid if key in folder_settings}
     mean, std = _triple(settings.get("mean")), _triple(settings.get("std"))
     if invalid:
-        notes.append(f"The {' and '.join(invalid)} of {file.path.name} ({invalid_value!r}) is not three numbers.")
+        notes.append(
+            _(
+                "The {fields} of {file} ({value}) is not three numbers.",
+                fields=join_list(invalid),
+                file=file.path.name,
+                value=repr(invalid_value),
+            )
+        )
     if mean is None or std is None or min(std) <= 0:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
         notes.append(
-            f"{file.path.name} and its folder give no mean and std, for example in config.json: ImageNet's are used."
+            _(
+                "{file} and its folder give no mean and std, for example in config.json: ImageNet's are used.",
+                file=file.path.name,
+            )
         )
     license = str(settings.get("license") or settings.get("licence") or license)  # files in use have both spellings
     trained_on = settings.get("trained_on")
@@ -83,9 +101,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} cannot be read ({error}).", "Repair it or move it away.") from error
+        raise ModelFileError(
+            _("{path} cannot be read ({error}).", path=path, error=error), _("Repair it or move it away.")
+        ) from error
     if not isinstance(content, dict):
-        raise ModelFileError(f"{path} is not a JSON object.", "Repair it or move it away.")
+        raise ModelFileError(_("{path} is not a JSON object.", path=path), _("Repair it or move it away."))
     return cast(dict[str, Any], content)
 
 

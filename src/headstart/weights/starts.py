@@ -20,6 +20,7 @@ from headstart.config import start_spec
 from headstart.config.registry.starts import DEFAULT_SCHEME, PRETRAINED_START, SCHEMES, STARTS
 from headstart.errors import ModelFileError, UsageError
 from headstart.factories import load_factory
+from headstart.i18n import Message, _
 from headstart.models.factory import build, timm_config
 from headstart.models.heads import reset_head
 from headstart.models.resnet import FAMILY
@@ -58,7 +59,7 @@ class Start:
     license: str
     provenance: str
     sha256: str
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
     classes: tuple[str, ...] = ()
 
 
@@ -71,7 +72,8 @@ def initialize(network: nn.Module, start: Start, *, seed: int) -> None:
     shapes = {k: v.shape for k, v in network.state_dict().items() if not in_part(k, [head_name(network)])}
     if start.state is not None and shapes != {k: v.shape for k, v in start.state.items()}:
         raise ModelFileError(
-            f"The start {start.name} was resolved for another network.", "Resolve it for this network."
+            _("The start {start} was resolved for another network.", start=start.name),
+            _("Resolve it for this network."),
         )
     if start.init is not None:
         draw_backbone(network, start.init, seed=seed)
@@ -135,7 +137,7 @@ def resolve_start(name: str, *, network: str, shortcut: bool, norm: str, stem: s
     kind, argument = start_spec.split_start(name)
     fault = start_spec.start_problem(name)
     if fault or STARTS[kind].needs_training:  # a study trains these weights, and then has a finished run
-        raise start_spec.unknown_start_error(fault or f"there is no start {name!r}")
+        raise start_spec.unknown_start_error(fault or start_spec.no_start(name))
     target = NetworkTarget(network, shortcut, norm, stem, num_classes)
     start: Start = load_factory(STARTS[kind].factory)(argument, target)
     return start
@@ -177,15 +179,15 @@ def from_scheme(scheme: str, target: NetworkTarget) -> Start:
     spec = SCHEMES[scheme or DEFAULT_SCHEME]
     if spec.needs_residual_norms and (timm or not target.shortcut or target.norm == "none"):
         raise UsageError(
-            f"{name} needs a ResNet with shortcut and norm on, not {target.label}.",
-            "Use scratch, or switch shortcut and norm on.",
+            _("{start} needs a ResNet with shortcut and norm on, not {network}.", start=name, network=target.label),
+            _("Use scratch, or switch shortcut and norm on."),
         )
     provenance = f"random weights, {scheme or DEFAULT_SCHEME}: {spec.description}"
     init = load_factory(spec.factory)
     return Start(name, None, init, IMAGENET_MEAN, IMAGENET_STD, "yours", provenance, "", ())
 
 
-def from_torchvision(_: str, target: NetworkTarget) -> Start:
+def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
     """Return torchvision's weights, trained on ImageNet-1k.
 
     Raises:
@@ -193,8 +195,13 @@ def from_torchvision(_: str, target: NetworkTarget) -> Start:
     """
     if target.network not in FAMILY or not target.is_standard:
         raise UsageError(
-            f"The start {PRETRAINED_START} has weights for {', '.join(FAMILY)} as published, not for {target.label}.",
-            "Use --shortcut on --norm batch --stem imagenet with one of these networks, or a timm:NAME start.",
+            _(
+                "The start {start} has weights for {networks} as published, not for {network}.",
+                start=PRETRAINED_START,
+                networks=", ".join(FAMILY),
+                network=target.label,
+            ),
+            _("Use --shortcut on --norm batch --stem imagenet with one of these networks, or a timm:NAME start."),
         )
     weights = fetch_torchvision(target.network)
     return _from_published(PRETRAINED_START, weights, read_weights(weights.path), target)
@@ -209,13 +216,22 @@ def from_timm(name: str, target: NetworkTarget) -> Start:
     config = timm_config(name)
     if config.architecture != target.network.removeprefix("timm:").partition(".")[0]:
         raise UsageError(
-            f"timm:{name} has weights for {config.architecture}, but the network is {target.network}.",
-            f"Use --network {network_of_timm_weights(name)}.",
+            _(
+                "timm:{name} has weights for {architecture}, but the network is {network}.",
+                name=name,
+                architecture=config.architecture,
+                network=target.network,
+            ),
+            _("Use --network {network}.", network=network_of_timm_weights(name)),
         )
     if not target.is_standard:
         raise UsageError(
-            f"timm:{name} has weights for the network as published, not for {target.label}.",
-            "Leave shortcut, norm and stem as they are.",
+            _(
+                "timm:{name} has weights for the network as published, not for {network}.",
+                name=name,
+                network=target.label,
+            ),
+            _("Leave shortcut, norm and stem as they are."),
         )
     weights = fetch_timm(name)
     file = read_weights(weights.path)
@@ -250,8 +266,8 @@ def from_statistics(name: str, target: NetworkTarget) -> Start:
     model = resolve_start(name, network=target.network, num_classes=target.num_classes, **switches)
     if model.state is None or model.init is not None:
         raise UsageError(
-            f"stats:{name} needs a start with weights from a file, but {name} is drawn at random.",
-            f"Use for example stats:{PRETRAINED_START}.",
+            _("stats:{name} needs a start with weights from a file, but {name} is drawn at random.", name=name),
+            _("Use for example stats:{start}.", start=PRETRAINED_START),
         )
     provenance = f"random weights, normal with the mean and standard deviation of each tensor of {model.provenance}"
     init = partial(draw_from_statistics, model=model.state)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headstart.i18n import Message, _
+
 
 class Argument(StrEnum):
     """What follows the colon of a start; the value is its placeholder in help."""
@@ -71,26 +73,26 @@ class SchemeSpec:
     """
 
     factory: str
-    description: str
+    description: Message
     needs_residual_norms: bool = False
 
 
 SCHEMES = {
     "kaiming": SchemeSpec(
-        "headstart.weights.init:kaiming", "normal, variance 2 / fan-out (He et al. 2015, as torchvision)"
+        "headstart.weights.init:kaiming", _("normal, variance 2 / fan-out (He et al. 2015, as torchvision)")
     ),
     "xavier": SchemeSpec(
-        "headstart.weights.init:xavier", "normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)"
+        "headstart.weights.init:xavier", _("normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)")
     ),
-    "orthogonal": SchemeSpec("headstart.weights.init:orthogonal", "orthogonal, gain √2 (Saxe et al. 2013)"),
+    "orthogonal": SchemeSpec("headstart.weights.init:orthogonal", _("orthogonal, gain √2 (Saxe et al. 2013)")),
     "zero-gamma": SchemeSpec(
         "headstart.weights.init:zero_gamma",
-        "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
+        _("kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)"),
         needs_residual_norms=True,
     ),
     "torch": SchemeSpec(
         "headstart.weights.init:layer_defaults",
-        "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
+        _("uniform, ±1/√fan-in, biases too, as torch's layers start by themselves"),
     ),
 }
 DEFAULT_SCHEME = "kaiming"  # of networks that have no initialization of their own

@@ -1,7 +1,7 @@
 """Charts as inline SVG, from plain numbers.
 
 Colors, strokes and fonts are CSS classes of the page, so that light, dark and printed pages use the same markup. All
-text is escaped by `markupsafe`, so that names of classes and files are shown as text.
+text is escaped by `markupsafe`. Messages are translated before their width is measured.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import TypeVar
 
-import numpy as np
 from markupsafe import Markup
 
+from headstart.i18n import _, translated
 from headstart.report.svg.axes import Axis, clip_to_percent, padded_axis, signed_label, tick_label
 from headstart.report.svg.elements import WIDTH, dot, line, path, points_attribute, svg, tag, text_at, x_axis, y_axis
 from headstart.report.svg.labels import (
@@ -29,8 +28,8 @@ from headstart.report.svg.labels import (
     wrap_cell_text,
     wrap_names,
 )
+from headstart.report.svg.sampling import subsample
 
-T = TypeVar("T")
 HEIGHT = 320  # of a line chart or scatter plot; like all lengths here in units of the view box
 PLOT_TOP = 28  # top of the plot area, below the name of the y axis
 ROW_HEIGHT, SIDE_MARGIN = 64, 16  # of charts with one row per arm
@@ -115,14 +114,6 @@ class Grid:
     scale: tuple[float, float] | None = None
 
 
-def subsample(points: Sequence[T], max_points: int = MAX_LINE_POINTS) -> list[T]:
-    """Return at most `max_points` evenly spaced points, including the first and the last."""
-    if len(points) <= max_points:
-        return list(points)
-    indices = np.unique(np.linspace(0, len(points) - 1, max_points).round().astype(int))
-    return [points[int(index)] for index in indices]
-
-
 def style() -> Markup:
     """Return the style sheet of charts and photos."""
     return Markup(resources.files("headstart.report").joinpath("charts.css").read_text(encoding="utf-8"))  # noqa: S704
@@ -189,16 +180,16 @@ def curves(
         target: Value of a dotted horizontal line.
         shares: y is in per cent; bands are clipped to 0 to 100.
     """
-    right = 16 + SAMPLE_WIDTH + max((text_width(arm.name) for arm in series), default=0) * BOLD_LETTER_WIDTH
-    right = min(right, 0.36 * WIDTH)
     path_count = sum(len(arm.paths) for arm in series)
     max_points = max(2, min(MAX_LINE_POINTS, MAX_CHART_POINTS // max(path_count, 1)))
-    series = [replace(arm, paths=[subsample(points, max_points) for points in arm.paths if points])
-              for arm in series]  # fmt: skip
+    series = [replace(arm, name=translated(arm.name), paths=[subsample(points, max_points) for points in arm.paths
+                                                             if points]) for arm in series]  # fmt: skip
+    right = 16 + SAMPLE_WIDTH + max((text_width(arm.name) for arm in series), default=0) * BOLD_LETTER_WIDTH
+    right = min(right, 0.36 * WIDTH)
     points = [point for arm in series for points in (*arm.paths, arm.mean) for point in points]
     if not points:
         return Markup("")
-    ys = [value for _, value in points] + [value for arm in series for _, *limits in arm.band for value in limits]
+    ys = [value for _x, value in points] + [value for arm in series for _x, *limits in arm.band for value in limits]
     ys += [target] if target is not None else []
     whole = all(float(point[0]).is_integer() for point in points)
     xs = [point[0] for point in points]
@@ -207,7 +198,9 @@ def curves(
     parts = [x_axis(across, PLOT_TOP, HEIGHT - 40, x), y_axis(up, 56, WIDTH - right, y)]
     if target is not None:
         parts.append(line(56, up.position(target), WIDTH - right, up.position(target), "target"))
-        parts.append(text_at(60, up.position(target) - 5, f"target {tick_label(target)}", "start", "note"))
+        parts.append(
+            text_at(60, up.position(target) - 5, _("target {value}", value=tick_label(target)), "start", "note")
+        )
     parts += _bands(series, across, up, shares=shares)
     for arm in series:
         thin = f"seed c{arm.color}" if arm.mean else f"lone c{arm.color} d{arm.color}"
@@ -231,8 +224,8 @@ def _bands(series: Sequence[Series], across: Axis, up: Axis, *, shares: bool) ->
     parts = []
     for arm in series:
         if arm.band:
-            top = [(across.position(x), up.position(min(high, upper))) for x, _, high in arm.band]
-            bottom = [(across.position(x), up.position(max(low, lower))) for x, low, _ in reversed(arm.band)]
+            top = [(across.position(x), up.position(min(high, upper))) for x, _low, high in arm.band]
+            bottom = [(across.position(x), up.position(max(low, lower))) for x, low, _high in reversed(arm.band)]
             parts.append(tag("polygon", "", points=points_attribute([*top, *bottom]), cls=f"band f{arm.color}"))
     return parts
 
@@ -281,7 +274,8 @@ def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
 
     `label` is the description of the chart, `columns` the name of the column axis.
     """
-    left = min(16 + max(map(text_width, grid.rows)) * LETTER_WIDTH, 0.4 * WIDTH)
+    rows, column_names = list(map(translated, grid.rows)), list(map(translated, grid.columns))
+    left = min(16 + max(map(text_width, rows)) * LETTER_WIDTH, 0.4 * WIDTH)
     cell_width, top = (WIDTH - left - 8) / len(grid.columns), 30
     cell_height = min(34.0, max(16.0, cell_width))
     finite = [value for row in grid.values for value in row if value is not None and math.isfinite(value)]
@@ -293,17 +287,17 @@ def heat_map(grid: Grid, *, label: str, columns: str = "") -> Markup:
         x, y = round(left + column * cell_width, 1), round(top + row * cell_height, 1)
         return tag("rect", "", x=x, y=y, width=round(cell_width - 1, 1), height=round(cell_height - 1, 1), cls=style)
 
-    for index, name in enumerate(grid.columns):
+    for index, name in enumerate(column_names):
         parts.append(
             text_at(left + (index + 0.5) * cell_width, top - 4, truncate(name, cell_width + 4), "middle", "note")
         )
-    for row, name in enumerate(truncate_distinct(grid.rows, left - 10)):
+    for row, name in enumerate(truncate_distinct(rows, left - 10)):
         y = top + (row + 0.5) * cell_height + 4
         parts.append(text_at(left - 8, y, name, "end", "note"))
         for column, value in enumerate(grid.values[row]):
             style, x = _shade(value, low, high), left + (column + 0.5) * cell_width
             parts.append(box(row, column, f"cell {style}"))
-            lines = wrap_cell_text(grid.texts[row][column], cell_width, int(cell_height / 14))
+            lines = wrap_cell_text(translated(grid.texts[row][column]), cell_width, int(cell_height / 14))
             parts += [text_at(x, y + 13 * (index - (len(lines) - 1) / 2), text, "middle", f"in {style}")
                       for index, text in enumerate(lines)]  # fmt: skip
     parts += [box(*cell, "outline edge" if cell in grid.edges else "outline") for cell in sorted(grid.outlined)]
@@ -320,15 +314,16 @@ def _shade(value: float | None, low: float, high: float) -> str:
 
 def scatter(rows: Sequence[tuple[str, int, float, float]], *, x: str, y: str, label: str, log: bool = False) -> Markup:
     """Return a scatter plot with a named dot for each (name, color, x, y); `log` makes the x axis logarithmic."""
+    rows = [(translated(name), color, x_value, y_value) for name, color, x_value, y_value in rows]
     xs = [row[2] for row in rows]
     across = Axis(min(xs) / 1.6, max(xs) * 1.6, 56, WIDTH - 150, log=True) if log else padded_axis(xs, 56, WIDTH - 150)
     up = padded_axis([row[3] for row in rows], HEIGHT - 40, PLOT_TOP)
     parts = [x_axis(across, PLOT_TOP, HEIGHT - 40, x), y_axis(up, 56, WIDTH - 150, y)]
-    dots = [(across.position(x_value), up.position(y_value)) for _, _, x_value, y_value in rows]
-    parts += [dot(*place, 6, f"mean f{color}") for place, (_, color, _, _) in zip(dots, rows, strict=True)]
+    dots = [(across.position(x_value), up.position(y_value)) for _name, _color, x_value, y_value in rows]
+    parts += [dot(*place, 6, f"mean f{color}") for place, (_name, color, *_values) in zip(dots, rows, strict=True)]
     labels = spread_labels([(place[1], (place, row)) for place, row in zip(dots, rows, strict=True)],
                            PLOT_TOP, HEIGHT - 44)  # fmt: skip
-    for y_label, ((x_dot, y_dot), (name, color, _, _)) in labels:
+    for y_label, ((x_dot, y_dot), (name, color, *_values)) in labels:
         width, moved = text_width(name) * BOLD_LETTER_WIDTH, abs(y_dot - y_label) >= 6
         nearby = [place for place in dots if abs(place[1] - y_label) < 12]
         before = x_dot - 10 - width

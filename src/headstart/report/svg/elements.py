@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
+from headstart.i18n import translated
 from headstart.report.svg.axes import Axis, tick_label
 
 WIDTH = 720  # units of the view box; the page scales it
@@ -57,9 +58,9 @@ def dot(x: float, y: float, radius: float, style: str) -> Markup:
 
 
 def text_at(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:
-    """Return a text whose `anchor` (start, middle or end) is at (x, y)."""
+    """Return a text whose `anchor` (start, middle or end) is at (x, y), in the reader's language."""
     attributes = {"cls": style} if style else {}
-    return tag("text", text, x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **attributes)
+    return tag("text", translated(text), x=round(x, 1), y=round(y, 1), **{"text-anchor": anchor}, **attributes)
 
 
 def tag(name: str, content: str, **attributes: object) -> Markup:
@@ -74,9 +75,9 @@ def svg(height: float, label: str, parts: Iterable[Markup], kind: str = "wide") 
 
     Args:
         height: Height in units of the view box; the width is `WIDTH`.
-        label: Description of the chart.
+        label: Description of the chart, written in the reader's language.
         parts: Elements of the chart.
         kind: CSS class. Charts of kind "rows" fit on a phone; "wide" ones scroll sideways.
     """
     content, box = Markup("").join(parts), f"0 0 {WIDTH} {height:g}"
-    return tag("svg", content, viewBox=box, role="img", cls=kind, **{"aria-label": label})
+    return tag("svg", content, viewBox=box, role="img", cls=kind, **{"aria-label": translated(label)})

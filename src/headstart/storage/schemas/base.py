@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from headstart.errors import DataError
+from headstart.i18n import Message, _, verbatim
 from headstart.storage.files import SCHEMA_VERSION, JsonData
+from headstart.text import message_of
+
+RESTORE_HINT = _("Restore it from a copy.")
 
 
 class Schema(BaseModel):
@@ -23,7 +28,7 @@ class Schema(BaseModel):
         return self.model_dump(mode="json")
 
     @classmethod
-    def read(cls, path: Path, hint: str = "Restore it from a copy.") -> Self:
+    def read(cls, path: Path, hint: Message = RESTORE_HINT) -> Self:
         """Read the value in a JSON file.
 
         Raises:
@@ -32,7 +37,7 @@ class Schema(BaseModel):
         return cls.parse(_read(path), str(path), hint)
 
     @classmethod
-    def read_by_name(cls, path: Path, hint: str = "Restore it from a copy.") -> dict[str, Self]:
+    def read_by_name(cls, path: Path, hint: Message = RESTORE_HINT) -> dict[str, Self]:
         """Read the values in a JSON file by name.
 
         Raises:
@@ -41,10 +46,10 @@ class Schema(BaseModel):
         try:
             return TypeAdapter(dict[str, cls]).validate_json(_read(path))  # type: ignore[valid-type]
         except ValidationError as error:
-            raise DataError(f"{path} is damaged ({first_fault(error)}).", hint) from None
+            raise _damaged(str(path), error, hint) from None
 
     @classmethod
-    def parse(cls, text: str | bytes, name: str, hint: str = "Restore it from a copy.") -> Self:
+    def parse(cls, text: str | bytes, name: str, hint: Message = RESTORE_HINT) -> Self:
         """Return the value in a JSON text.
 
         Args:
@@ -58,7 +63,7 @@ class Schema(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise DataError(f"{name} is damaged ({first_fault(error)}).", hint) from None
+            raise _damaged(name, error, hint) from None
 
 
 class VersionedSchema(Schema):
@@ -69,15 +74,21 @@ class VersionedSchema(Schema):
     )
 
     @classmethod
-    def parse(cls, text: str | bytes, name: str, hint: str = "Restore it from a copy.") -> Self:
+    def parse(cls, text: str | bytes, name: str, hint: Message = RESTORE_HINT) -> Self:
         """Return the value in a JSON text, as `Schema.parse`; its version is checked before its other fields."""
         try:
             version = _Version.model_validate_json(text).schema_version
         except ValidationError as error:
-            raise DataError(f"{name} is damaged ({first_fault(error)}).", hint) from None
+            raise _damaged(name, error, hint) from None
         if version != SCHEMA_VERSION:
             raise DataError(
-                f"{name} has schema {version}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
+                _(
+                    "{name} has schema {schema}, but this version reads {supported}.",
+                    name=name,
+                    schema=version,
+                    supported=SCHEMA_VERSION,
+                ),
+                _("Update headstart."),
             )
         return super().parse(text, name, hint)
 
@@ -92,14 +103,27 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", "Check the path.") from None
+        raise DataError(_("{path} does not exist.", path=path), _("Check the path.")) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).", "Grant read permission.") from None
+        raise DataError(
+            _("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _("Grant read permission.")
+        ) from None
 
 
-def first_fault(error: ValidationError) -> str:
+def _damaged(name: str, error: ValidationError, hint: Message) -> DataError:
+    return DataError(_("{name} is damaged ({fault}).", name=name, fault=first_fault(error)), hint)
+
+
+def first_fault(error: ValidationError) -> Message:
     """Return the first fault of a validation error: "arms.0.val: field required"."""
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
-    text = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{place}: {text[0].lower()}{text[1:]}" if place else text
+    return _("{place}: {fault}", place=place, fault=fault_text(fault)) if place else fault_text(fault)
+
+
+def fault_text(error: ErrorDetails) -> Message:
+    """Return what is wrong with a value: the message of a validator, or pydantic's text, which is not translated."""
+    if error["type"] == "value_error":
+        return message_of(error["ctx"]["error"])
+    text = str(error["msg"])
+    return verbatim(f"{text[0].lower()}{text[1:]}" if error["loc"] else text)  # after the name of the place
