@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo two-starts test lint bench slow clean
+.PHONY: demo two-starts test lint docs bench slow messages clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -27,17 +27,24 @@ test: lint ## lint and the default tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check --quiet src tests benchmarks examples
-	$(BIN)/ruff format --quiet --check src tests benchmarks examples
+	$(BIN)/ruff check --quiet src tests benchmarks docs examples
+	$(BIN)/ruff format --quiet --check src tests benchmarks docs examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/deptry . --no-ansi >/dev/null 2>&1 || $(BIN)/deptry . --no-ansi
+
+docs: $(VENV)/.core ## rewrite the field tables of docs/formats.md and verdict.schema.json from the schemas
+	$(BIN)/python -m docs.schemas
 
 slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.dev ## speed, memory and quality next to a stock loop: make bench PHOTOS=… [WEIGHTS=…]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+messages: $(VENV)/.dev ## extract the messages for translators to build/headstart.pot
+	mkdir -p build
+	$(BIN)/pybabel --quiet extract --no-location --sort-output --project headstart --output build/headstart.pot src/headstart
 
 clean:
 	rm -rf $(VENV)

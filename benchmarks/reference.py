@@ -44,6 +44,7 @@ RENAMED_KEYS = {
     "least": "min_factor",
     "most": "max_factor",
     "whole": "full_runs",
+    "schema": "schema_version",
 }
 # Names of the engine that runs one job after the other, newest first.
 LOCAL_ENGINES = ("local", "here")

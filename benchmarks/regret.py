@@ -20,14 +20,16 @@ import numpy as np
 from scipy import stats
 
 import headstart
-from headstart.analysis.run_records import correctness_tables, runs_in
+from headstart.analysis.run_records import runs_in, value_tables
 from headstart.analysis.statistics import crossed_interval
-from headstart.config.study_config import GRID
+from headstart.config.study_config import DEFAULT_LR_GRID
+from headstart.metrics.registry import DEFAULT_METRIC
+from headstart.storage.schemas.study import Stage
 
 
 def studies(source: str, arms: Sequence[str], runs: Path, settings: dict[str, Any]) -> tuple[Path, Path]:
     """Run both studies; return the folders of that with rungs and of the exhaustive one."""
-    common: dict[str, Any] = {"grid": GRID, "search_seeds": 2, "seeds": 5, **settings}
+    common: dict[str, Any] = {"grid": DEFAULT_LR_GRID, "search_seeds": 2, "seeds": 5, **settings}
     folders = []
     for name, survivors in (("rungs", 2), ("exhaustive", 100)):
         study = headstart.compare(source, arms=arms, runs=runs / name, quiet=True, **{**common, "survivors": survivors})
@@ -39,10 +41,10 @@ def regret(rungs: Path, exhaustive: Path) -> list[str]:
     """Return a row per arm: the selected rates, and exhaustive minus rungs in percentage points with 95 % intervals."""
     outcomes = []
     for folder in (rungs, exhaustive):
-        runs = [run for run in runs_in(folder) if run.role["stage"] == "main"]
-        val = {(run.role["variant"], run.seed): run.val_score("accuracy") for run in runs}
-        rates = {run.role["variant"]: run.rate for run in runs}
-        outcomes.append((rates, val, correctness_tables(runs, "test")[0]))
+        runs = [run for run in runs_in(folder) if run.stage is Stage.MAIN]
+        val = {(run.arm, run.seed): run.val_score(DEFAULT_METRIC) for run in runs}
+        rates = {run.arm: run.rate for run in runs}
+        outcomes.append((rates, val, value_tables(runs, "test", DEFAULT_METRIC)[0]))
     (first, first_val, first_right), (second, second_val, second_right) = outcomes
     rows = []
     for arm in first:
@@ -53,7 +55,7 @@ def regret(rungs: Path, exhaustive: Path) -> list[str]:
         seeds = sorted(seed for variant, seed in first_val if variant == arm)
         val = np.array([100 * (second_val[arm, seed] - first_val[arm, seed]) for seed in seeds])
         half = float(stats.t.ppf(0.975, len(val) - 1) * stats.sem(val))
-        test = crossed_interval(second_right[arm].astype(float) - first_right[arm])
+        test = crossed_interval(second_right[arm] - first_right[arm])
         rows.append(
             f"{text}: val {val.mean():+.1f} percentage points ({val.mean() - half:+.1f} to {val.mean() + half:+.1f}), "
             f"test {100 * test.mean:+.1f} ({100 * test.low:+.1f} to {100 * test.high:+.1f}), {len(val)} seeds"

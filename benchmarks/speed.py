@@ -10,8 +10,9 @@ from benchmarks import stock
 from headstart.config.resolve import resolve_settings
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import BeginLine, EpochLine
+from headstart.storage.schemas.result import RESULT_FILE, RunResult
 
 DEFAULT_EPOCHS = 10  # of `headstart train`
 
@@ -30,15 +31,15 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
     ).plan
     folder = runner.run_new(plan, runs, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
-    clock = next(line["time"] for line in lines if line["kind"] == "begin")
+    clock = next(line.time for line in lines if isinstance(line, BeginLine))
     epochs_measured = []
-    seconds = read_json(folder / "result.json")["seconds"]
+    seconds = RunResult.read(folder / RESULT_FILE).seconds
     for line in lines:
-        if line["kind"] == "epoch":
+        if isinstance(line, EpochLine):
             epochs_measured.append(
-                {"wall": line["time"] - clock, "logging": seconds["logging"] / seconds["training"], **line["speed"]}
+                {"wall": line.time - clock, "logging": seconds.logging / seconds.training, **line.speed.to_json()}
             )
-            clock = line["time"]
+            clock = line.time
     return epochs_measured
 
 

@@ -14,11 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks import stock
 from headstart.config.arm_spec import parse_arm
-from headstart.storage.files import read_json
+from headstart.storage.schemas.verdict import Verdict
 
 EPOCHS, SEEDS, SEARCH_SEEDS, SURVIVORS, HEAD_SHARE = 8, 5, 2, 2, 0.3
 
@@ -34,7 +33,9 @@ def table(source: str, weights: Path, size: int, runs: Path | None = None) -> li
         root = stock.as_image_folders(source, Path(scratch) / "photos")
         loops = {fast: [_epoch(root, size, fast, frozen) for frozen in (False, True)] for fast in (False, True)}
         seconds, verdict = _study(source, arms, size, runs or Path(scratch) / "runs", Path(scratch) / "cache")
-    rates = len(next(iter(next(iter(verdict["search"]["grid"].values())).values())))
+    if verdict.search is None:
+        raise SystemExit("The study did not search its learning rates.")
+    rates = len(next(iter(next(iter(verdict.search.grid.values())).values())))
     rows = [
         f"{len(arms)} arms, {SEEDS} seeds, {EPOCHS} epochs, {size} px, {rates} learning rates with the added edges",
         f"headstart, from the command to the verdict: {seconds / 60:.1f} minutes",
@@ -61,7 +62,7 @@ def _rungs(rates: int) -> float:
 
 def _arm_seconds(arm: str, epochs: float, whole: float, frozen: float) -> float:
     """Return the seconds of `epochs` of an arm; frozen arms, and the head's share of LP-FT, cost frozen epochs."""
-    tuning = parse_arm(arm).get("tuning", "full")
+    tuning = parse_arm(arm).tuning or ""
     share = {"frozen": 1.0, "lp-ft": HEAD_SHARE}.get(tuning, 0.0)
     return epochs * (share * frozen + (1 - share) * whole)
 
@@ -72,8 +73,8 @@ def _epoch(root: Path, size: int, fast: bool, frozen: bool) -> float:
     return median(epoch.train_seconds + epoch.val_seconds for epoch in measured[1:])
 
 
-def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> tuple[float, dict[str, Any]]:
-    """Run the study in a process of its own with an empty cache; return its seconds and verdict.json."""
+def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> tuple[float, Verdict]:
+    """Run the study in a process of its own with an empty cache; return its seconds and verdict."""
     words = ["compare", source, "--image-size", str(size), "--epochs", f"{EPOCHS}ep", "--seeds", str(SEEDS)]
     words += [word for arm in arms for word in ("--arm", arm)]
     words += ["--runs", str(runs)]
@@ -86,18 +87,18 @@ def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> 
     )
     seconds = time.perf_counter() - clock
     path = max(runs.glob("*/verdict.json"), key=lambda path: path.stat().st_mtime)
-    return seconds, dict(read_json(path))
+    return seconds, Verdict.read(path)
 
 
-def _time_shares(verdict: dict[str, Any], seconds: float) -> list[str]:
+def _time_shares(verdict: Verdict, seconds: float) -> list[str]:
     """Return rows on the time of the search, of the comparison, and of everything else."""
-    cost = verdict["cost"]
+    cost = verdict.cost
     rows = [
-        f"  {stage}: {cost[stage]['runs']} runs, {cost[stage]['images']:,} images, {cost[stage]['seconds'] / 60:.1f} "
+        f"  {name}: {stage.runs} runs, {stage.images:,} images, {stage.seconds / 60:.1f} "
         "minutes of training and validation, summed over runs"
-        for stage in ("search", "main")
+        for name, stage in (("search", cost.search), ("main", cost.main))
     ]
-    trained = sum(cost[stage]["seconds"] for stage in cost)
+    trained = sum(stage.seconds for stage in cost.stages)
     return [
         *rows,
         f"  elapsed time is {seconds / trained:.2f} of that: processes reduce it, evaluation and records add to it",

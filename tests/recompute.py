@@ -62,12 +62,19 @@ def runs_of(place: Path) -> list[Run]:
         lines = map(json.loads, (path.parent / "metrics.jsonl").read_text().splitlines())
         role, plan = content["study"], content["plan"]
         runs.append(
-            Run(role["variant"], role["stage"], (role["budget"], role["fraction"]), plan["seeding"]["seed"],
+            Run(name_of(role["arm"]), role["stage"], (role["budget"], role["fraction"]), plan["seeding"]["seed"],
                 plan["recipe"]["lr"], state in ("finished", "diverged"), state,
                 [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], rung_of(plan),
                 path.parent)
         )  # fmt: skip
     return runs
+
+
+def name_of(arm: dict[str, Any]) -> str:
+    """Return the name of the arm of a run's role: its parts that are not the defaults, and what the study varies."""
+    parts = [arm["label"], *(arm[key] for key in ("tuning", "head") if arm[key] not in (None, "full", "linear"))]
+    optimizer = f"@{arm['optimizer']}" if arm["optimizer"] else ""
+    return ",".join(["+".join(parts) + optimizer, *(f"{k.replace('_', '-')}={v}" for k, v in arm["varied"].items())])
 
 
 def score(line: dict[str, Any], metric: str) -> float:
@@ -322,9 +329,12 @@ def _rivals(chosen: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -
     return best[:1] if len(rows) == 1 else best
 
 
-def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: list[Run]) -> dict[str, Any]:
+def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: list[Run]) -> dict[str, Any] | None:
+    """Return the results of the search, or None if there was none."""
     runs = runs_of(study / "search") if (study / "search").is_dir() else []
-    search: dict[str, Any] = {"selected": {}, "edges": {}, "grid": {}} if runs else {}
+    if not runs:
+        return None
+    search: dict[str, Any] = {"selected": {}, "edges": {}, "grid": {}}
     for budget in {run.condition[0] for run in runs}:
         of_budget = [run for run in runs if run.condition[0] == budget]
         seeds = sorted({run.seed for run in of_budget})
@@ -336,7 +346,7 @@ def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: li
                 [r for r in of_budget if r.seed in of_group], protocol, variants, of_group
             ).items():
                 search[key].setdefault(budget, {})[group] = value
-    for run in main if runs else []:
+    for run in main:
         group = f"seed {run.seed}" if protocol["search"] == "per-seed" else "shared"
         if run.rate != search["selected"][run.condition[0]][group][run.variant]:
             raise SystemExit(f"{run.folder} was trained with {run.rate:g}, which its search did not choose")
@@ -348,7 +358,7 @@ def _condition(
     condition: tuple[str, float],
     protocol: dict[str, Any],
     variants: list[str],
-    search: dict[str, Any],
+    search: dict[str, Any] | None,
     declared_interim: list[int],
 ) -> dict[str, Any]:
     metric, margin = protocol["metric"], float(protocol["margin"].removesuffix("pt")) / 100
@@ -364,7 +374,8 @@ def _condition(
     tables = {variant: np.array([correct[variant, seed][2] * factor for seed in seeds]) for variant in variants}
     arms = [_arm(variant, [by[variant, s] for s in seeds], tables[variant].mean(1), protocol) for variant in variants]
     for arm in arms:
-        arm["rates"] = {g: c[arm["name"]] for g, c in search.get("selected", {}).get(condition[0], {}).items()}
+        rates = search["selected"][condition[0]] if search else {}
+        arm["rates"] = {group: by_arm[arm["name"]] for group, by_arm in rates.items()}
     selected = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))
     validated = {run.folder.name for run in by.values() if run.epochs}
     best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
@@ -559,7 +570,7 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
     values["budgets"] = []
     values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     values["notes"] += [Named("diverged seed", seed) for arm in verdict["arms"] for seed in arm["diverged"]]
-    for group, edges in verdict["search"].get("edges", {}).get(verdict["budget"], {}).items():
+    for group, edges in (verdict["search"]["edges"][verdict["budget"]] if verdict["search"] else {}).items():
         values["notes"] += [Named("edge", rate) for rate in edges.values()]
         values["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
     values["notes"] += [Named("known images", exposure["images"] or 0) for exposure in verdict["exposure"].values()]
@@ -658,7 +669,7 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
     names = [*words.values(), verdict["network"], *starts, *classes, *verdict["overlaps"]]
     everything = [named for values in candidates.values() for named in values]
     for kind, texts in verdict["sentences"].items():
-        for text in [texts] if isinstance(texts, str) else texts:
+        for text in [texts] if isinstance(texts, str) else texts or []:
             values = of_others(text, expected, words) if kind == "others" else candidates.get(kind, everything)
             rows += [(kind, *row) for row in explained(text, values, names)]
     return differences(verdict, expected), rows

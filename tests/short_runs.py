@@ -57,6 +57,6 @@ def flags(**settings: Any) -> list[str]:
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the record of a run without the values that depend on the clock."""
     return [
-        {key: value for key, value in line.items() if key not in CLOCK_KEYS}
+        {key: value for key, value in line.to_json().items() if key not in CLOCK_KEYS}
         for line in read_lines(folder / "metrics.jsonl")
     ]

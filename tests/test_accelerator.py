@@ -21,6 +21,7 @@ from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, StepLine
 from headstart.telemetry import tensor_stats
 from headstart.weights.files import model_weights
 from tests.runs.test_resume import outcome
@@ -75,7 +76,7 @@ def test_first_losses_equal_those_on_a_cpu(tmp_path: Path) -> None:
     losses = []
     for device in (str(DEVICE), "cpu"):
         folder = train(tmp_path / device, device=device, precision="fp32", epochs="4st", lr=1e-3)
-        losses.append([line["loss"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"])
+        losses.append([line.loss for line in read_lines(folder / "metrics.jsonl") if isinstance(line, StepLine)])
     assert losses[0] == pytest.approx(losses[1], abs=1e-3) and losses[0][0] == pytest.approx(losses[1][0], abs=1e-5)
 
 
@@ -103,7 +104,7 @@ def test_networks_are_bit_identical_to_torchvision(name: str) -> None:
 def test_frozen_tensors_do_not_change(tuning: str, tmp_path: Path) -> None:
     start = train(tmp_path / "start", source="digits:6-9", epochs="1ep")
     folder = train(tmp_path, start=f"run:{start}", tuning=tuning, head_epochs="1ep", epochs="2ep")
-    checks = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "freeze_check"]
+    checks = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FreezeCheckLine)]
     assert len(checks) == 1
     before, after = (model_weights(path / "model").state for path in (start, folder))
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
@@ -136,9 +137,9 @@ def test_stacked_heads_equal_single_heads(head: str, tmp_path: Path, monkeypatch
 def test_histograms_equal_those_on_a_cpu(values: list[float]) -> None:
     tensor = torch.tensor(values)
     cpu, device = tensor_stats.histogram(tensor), tensor_stats.histogram(tensor.to(DEVICE))
-    assert (cpu["low"], cpu["high"], cpu["n"]) == (device["low"], device["high"], device["n"])
-    assert sum(device["counts"]) == len(values)
-    assert device["sum"] == pytest.approx(cpu["sum"], rel=1e-4, abs=1e-2 * max(map(abs, values), default=0))
+    assert (cpu.low, cpu.high, cpu.n) == (device.low, device.high, device.n)
+    assert sum(device.counts) == len(values)
+    assert device.sum == pytest.approx(cpu.sum, rel=1e-4, abs=1e-2 * max(map(abs, values), default=0))
 
 
 def test_model_can_be_used_on_a_cpu(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_model_can_be_used_on_a_cpu(tmp_path: Path) -> None:
     reference.load_state_dict(model_weights(folder / "model").state)
     evaluation = evaluate(folder, "digits:0-3", split="test")
     result = read_json(folder / "result.json")["test"]
-    assert evaluation["n"] == result["n"] and evaluation["loss"] == pytest.approx(result["loss"], abs=1e-3)
-    assert evaluation["accuracy"] == pytest.approx(result["accuracy"], abs=0.01)
+    assert evaluation.n == result["n"] and evaluation.loss == pytest.approx(result["loss"], abs=1e-3)
+    assert evaluation.accuracy == pytest.approx(result["accuracy"], abs=0.01)
     assert all(np.isfinite(predictions[name]).all() for name in predictions.files if "logits" in name)
 
 
@@ -159,7 +160,7 @@ def test_study_ends_with_a_verdict(tmp_path: Path) -> None:
     settings = {"seeds": 3, "epochs": "2ep", "grid": [0.05, 0.01], "image_size": 32, "stem": "imagenet"}
     arms = ["scratch", f"run:{start}", f"run:{start}+frozen", f"run:{start}+lp-ft"]
     study = compare("digits:0-3", arms=arms, runs=tmp_path, device=str(DEVICE), quiet=True, **settings)
-    assert study.verdict["sentences"]
+    assert study.verdict.sentences.headline
     assert len(study.frame.groupby(["arm", "seed"])) >= 12
 
 
@@ -179,7 +180,7 @@ def test_out_of_memory_has_a_message_and_a_hint(tmp_path: Path) -> None:
 def test_epoch_loss_is_the_mean_of_its_steps(tmp_path: Path) -> None:
     folder = train(tmp_path, epochs="1ep")
     lines = list(read_lines(folder / "metrics.jsonl"))
-    steps = [line["loss"] for line in lines if line["kind"] == "step"]
-    (epoch,) = [line for line in lines if line["kind"] == "epoch"]
-    assert epoch["train"]["loss"] == pytest.approx(np.mean(steps))
-    assert 0 < epoch["speed"]["mfu"] < 1
+    steps = [line.loss for line in lines if isinstance(line, StepLine)]
+    (epoch,) = [line for line in lines if isinstance(line, EpochLine)]
+    assert epoch.train.loss == pytest.approx(np.mean(steps))
+    assert 0 < epoch.speed.mfu < 1

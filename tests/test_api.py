@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import headstart
-from headstart import api
+from headstart.experiment import planning
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EpochLine
 from tests.trained import SETTINGS, trained
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -43,7 +44,8 @@ def test_train_returns_the_run(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr() == ("", "")
     assert run.folder.parent == tmp_path and run.state == "finished"
     assert run.plan.recipe.lr == 0.02 and run.plan.data.source == "digits:0-1"
-    assert run.test == json.loads((run.folder / "result.json").read_text())["test"]
+    assert run.test is not None
+    assert run.test.to_json() == json.loads((run.folder / "result.json").read_text())["test"]
     assert repr(run).startswith("Run(scratch@sgd, seed 0: Best epoch 1: val accuracy ")
 
 
@@ -62,12 +64,12 @@ def test_history_has_one_row_per_epoch(run: headstart.Run) -> None:
     columns = ["epoch", "step", "best", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
     assert list(history.columns[:7]) == columns
     assert "images_per_second" in history.columns and any(name.startswith("lr_") for name in history.columns)
-    lines = [line for line in read_lines(run.folder / "metrics.jsonl") if line["kind"] == "epoch"]
-    assert list(history.val_accuracy) == [line["val"]["accuracy"] for line in lines]
-    assert list(history.train_loss) == [line["train"]["loss"] for line in lines]
+    lines = [line for line in read_lines(run.folder / "metrics.jsonl") if isinstance(line, EpochLine)]
+    assert list(history.val_accuracy) == [line.val.accuracy for line in lines]
+    assert list(history.train_loss) == [line.train.loss for line in lines]
     best = history[history.best].iloc[-1]
-    assert run.result["best_epoch"] == best.epoch
-    assert run.test is not None and run.test["n"] == sum(map(sum, run.test["confusion"]))
+    assert run.result.best_epoch == best.epoch
+    assert run.test is not None and run.test.n == sum(map(sum, run.test.confusion))
 
 
 def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> None:
@@ -91,26 +93,51 @@ def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> Non
 
 def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
     result = headstart.evaluate(run.folder, "digits:0-3")
-    assert result["accuracy"] == run.test["accuracy"] and result["own"] is True
+    assert result.accuracy == run.test.accuracy and result.own is True
     subset = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
-    assert subset["n"] == sum(map(sum, run.result["val"]["confusion"][1:3]))
-    assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1")["classes"] == result["classes"]
+    assert subset.n == sum(map(sum, run.result.val.confusion[1:3]))
+    assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1").classes == result.classes
     with pytest.raises(headstart.UsageError, match="'12'"):
         headstart.evaluate(run.folder, "digits:0-3", classes="12")  # one name, not two characters
 
 
 def test_settings_that_are_none_are_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    explicit: list[set[str]] = []
+    explicit: list[set[str] | None] = []
 
-    def begin(spec: object, names: dict[str, object], *_: object) -> None:
-        explicit.append(set(names))
+    def begin(spec: object, names: dict[str, object] | None, *_: object) -> None:
+        explicit.append(None if names is None else set(names))
         raise headstart.DataError("Stopped.", "Go on.")
 
-    monkeypatch.setattr(api, "check_inputs_and_choose_threads", lambda spec, *_: spec)
-    monkeypatch.setattr(api, "begin_within_time_budget", begin)
+    monkeypatch.setattr(planning, "check_inputs_and_choose_threads", lambda spec, *_: spec)
+    monkeypatch.setattr(planning, "begin_within_time_budget", begin)
     with pytest.raises(headstart.DataError, match="Stopped"):
         headstart.compare("digits:0-3", runs=tmp_path, seeds=3, epochs=None, time_budget=None, quiet=True)
-    assert explicit == [{"seeds"}]
+    declared = tmp_path / "declared.toml"
+    declared.write_text('[protocol]\narms = ["scratch", "scratch@adam"]\n[plan.data]\nsource = "digits:0-3"\n')
+    with pytest.raises(headstart.DataError, match="Stopped"):
+        headstart.run_study(declared, runs=tmp_path, quiet=True)
+    assert explicit == [{"seeds"}, None]
+
+
+def test_declared_study_is_run_once_and_its_folder_opens_the_verdict(tmp_path: Path, capsys) -> None:
+    declared = tmp_path / "declared.toml"
+    plan = 'batch_size = 64\nepochs = "1st"\n[plan.data]\nsource = "digits:0-1"\ncache_resolution = 1\n'
+    machine = '[plan.network]\nnetwork = "timm:test_resnet"\n[plan.machine]\nthreads = 1\nprecision = "fp32"\n'
+    rules = '[protocol]\narms = ["scratch", "scratch@adam"]\nseeds = 1\nsearch = "off"\n'
+    declared.write_text(f"{rules}[plan.recipe]\nimage_size = 16\n{plan}{machine}")
+    study = headstart.run_study(declared, runs=tmp_path / "runs", engine="local", quiet=True)
+    assert study.folder.parent == tmp_path / "runs" and study.spec.protocol.seeds == 1
+    stamps = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*") if path.is_file()}
+    again = headstart.run_study(study.folder, engine="local", quiet=True)
+    assert again.verdict == study.verdict and {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert capsys.readouterr() == ("", "")
+
+
+def test_engine_and_its_address_are_checked_before_anything_is_read() -> None:
+    with pytest.raises(headstart.UsageError, match="address"):
+        headstart.compare("nowhere", engine=headstart.EngineChoice("processes", "somewhere:6379"))
+    with pytest.raises(headstart.UsageError, match="engine"):
+        headstart.run_study("nowhere", engine="rey")
 
 
 def test_resume_is_bit_identical(run: headstart.Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import headstart
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import FreezeCheckLine
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]
 
@@ -32,7 +33,7 @@ def test_pretrained_weights_reach_75_percent_before_scratch(
     scratch = train(clothing, tmp_path, start="scratch", **settings)
     weights = train(clothing, tmp_path, start=f"file:{cifar_weights}", optimizer="sgd", lr=0.01, epochs="5ep")
     assert epochs_to_target(weights) < epochs_to_target(scratch) <= 10
-    assert scratch.test is not None and scratch.test["n"] == 205
+    assert scratch.test is not None and scratch.test.n == 205
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,6 @@ def test_fine_tuning_modes_train_and_verify_frozen_tensors(
 ) -> None:
     run = train(clothing, tmp_path, start=f"file:{cifar_weights}", lr=0.01, epochs="2ep", **settings)
     assert run.state == "finished" and run.history["val_accuracy"].max() > 0.3
-    checks = [line for line in read_lines(run.folder / "metrics.jsonl") if line["kind"] == "freeze_check"]
+    checks = [line for line in read_lines(run.folder / "metrics.jsonl") if isinstance(line, FreezeCheckLine)]
     assert bool(checks) == ("tuning" in settings)
-    assert all(check["before"] == check["after"] != "" for check in checks)
+    assert all(check.before == check.after != "" for check in checks)

@@ -12,7 +12,7 @@ import pytest
 from headstart import api
 from headstart.engines.local import LocalEngine
 from headstart.reporter import NullReporter
-from headstart.runs import execute, job_protocol, runner
+from headstart.runs import execute, job_protocol, lifecycle
 from headstart.signals import SignalGuard
 from headstart.storage.files import read_json
 
@@ -41,8 +41,8 @@ def test_signal_after_the_result_does_not_interrupt_a_run(tmp_path: Path, monkey
         write_result(*args)
         os.kill(os.getpid(), signal.SIGINT)
 
-    write_result = runner.write_result
-    monkeypatch.setattr(runner, "write_result", write_result_then_signal)
+    write_result = lifecycle.write_result
+    monkeypatch.setattr(lifecycle, "write_result", write_result_then_signal)
     run = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
     assert read_json(run.folder / "result.json")["state"] == "finished"
     with SignalGuard() as later:

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.api import compare, diagnose, evaluate, predict, resume, train
+    from headstart.api import compare, diagnose, evaluate, predict, resume, run_study, train
+    from headstart.engines.registry import EngineChoice
     from headstart.errors import (
         DataError,
         DivergedError,
@@ -25,6 +26,7 @@ __version__ = version("headstart")
 __all__ = [
     "DataError",
     "DivergedError",
+    "EngineChoice",
     "HeadstartError",
     "InterruptedRunError",
     "ModelFileError",
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate",
     "predict",
     "resume",
+    "run_study",
     "train",
 ]
 

@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart.analysis.status import complete_verdict
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.study_file import read_study
-from headstart.config.study_request import build_study_spec, reject_extra_options
+from headstart.config.study_request import build_study_spec
 from headstart.console import ConsoleReporter
-from headstart.engines import factory
-from headstart.engines.validation import require_listener, validate_engine_name
-from headstart.experiment.planning import begin_within_time_budget, check_inputs_and_choose_threads
-from headstart.experiment.study import run_study
+from headstart.engines.registry import EngineChoice
+from headstart.experiment import compare as orchestrator
+from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.predictor import Prediction, Predictor
 from headstart.reporter import NullReporter, Reporter
@@ -89,12 +87,10 @@ def compare(
     *,
     arms: str | Sequence[str] = (),
     vary: Mapping[str, Sequence[Any]] | None = None,
-    study: str | Path | None = None,
     config: str | Path | None = None,
     preset: str | None = None,
     runs: str | Path = "runs",
-    engine: str = "auto",
-    address: str = "",
+    engine: str | EngineChoice = "auto",
     quiet: bool = False,
     **settings: Any,
 ) -> Study:
@@ -105,38 +101,45 @@ def compare(
         arms: arms as `START[+TUNING][+HEAD][@OPTIMIZER]`. Default: scratch, and ImageNet weights with full fine-tuning,
             a frozen backbone, and LP-FT. On the built-in digits: scratch and weights pretrained on digits 0 to 5.
         vary: values of plan fields by field name; the arms are crossed with them.
-        study: study.toml to run, or folder of a study to resume.
         config: TOML file with settings of the plan; `settings` override it.
         preset: name of a preset; `config` and `settings` override it.
         runs: folder in which the study's folder is created.
         engine: where runs execute. `local`: one after the other; `processes`: as many processes as are faster on this
-            machine; `ray`: a Ray cluster; `auto`: the faster of `local` and `processes`.
-        address: address of the Ray cluster.
+            machine; `ray`: a Ray cluster; `auto`: the faster of `local` and `processes`. The address of a Ray cluster
+            is given as `EngineChoice("ray", "HOST:PORT")`.
         quiet: report no progress.
         **settings: fields of the protocol (`seeds=5`, `target=0.75`, `margin="1pt"`) and of the plan (`epochs="10ep"`).
 
     Raises:
         HeadstartError: as for `train`.
     """
-    validate_engine_name(engine, address)
+    chosen = EngineChoice(engine) if isinstance(engine, str) else engine
     arms = [arms] if isinstance(arms, str) else arms
-    settings = {name: value for name, value in settings.items() if value is not None}
+    explicit = {name: value for name, value in settings.items() if value is not None}
+    spec = build_study_spec(data, arms, vary, None, config, preset, explicit)
     with _reporter(quiet) as reporter:
-        if study is not None and Path(study).is_dir():
-            reject_extra_options(study, data, arms, vary, config, preset, settings)
-            folder = Path(study)
-            if complete_verdict(folder, read_study(folder)):
-                return Study(folder)
-            require_listener(address)
-        else:
-            spec = build_study_spec(data, arms, vary, study, config, preset, settings)
-            require_listener(address)
-            resolved = check_inputs_and_choose_threads(spec, engine, reporter)
-            named = settings if study is None else None
-            folder = begin_within_time_budget(resolved, named, Path(runs), reporter, engine)
-        with factory.open_engine(engine, read_study(folder).plan, reporter, address) as run_engine:
-            run_study(folder, run_engine, reporter)
-        return Study(folder)
+        return Study(orchestrator.compare(spec, Path(runs), chosen, reporter, explicit=explicit).folder)
+
+
+def run_study(
+    study: str | Path, *, runs: str | Path = "runs", engine: str | EngineChoice = "auto", quiet: bool = False
+) -> Study:
+    """Run the study that a study.toml declares, or resume the study in a folder; return the study.
+
+    Args:
+        study: study.toml of a new study, or folder of a study that has begun.
+        runs: folder in which the folder of a new study is created.
+        engine: where runs execute, as in `compare`.
+        quiet: report no progress.
+
+    Raises:
+        HeadstartError: as for `train`.
+    """
+    chosen = EngineChoice(engine) if isinstance(engine, str) else engine
+    path = Path(study)
+    with _reporter(quiet) as reporter:
+        target = path if path.is_dir() else read_study(path)
+        return Study(orchestrator.compare(target, Path(runs), chosen, reporter).folder)
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
@@ -163,7 +166,7 @@ def evaluate(
     classes: str | Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
-) -> dict[str, Any]:
+) -> ModelEvaluation:
     """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
 
     Args:
@@ -174,18 +177,21 @@ def evaluate(
         skip_bad: leave out images that cannot be decoded.
         allow_outside: allow files outside the data folder in manifests and links.
 
-    Returns:
-        `split`, `own` (the data is that of the training), `classes`, and loss, accuracy, its 95 % `interval`, `n`
-        images and `confusion` (rows: true classes).
-
     Raises:
         UsageError: a class or split is unknown.
         DataError: the images are missing or unsuitable.
         ModelFileError: the model is missing, unsafe or incomplete.
     """
     classes = [classes] if isinstance(classes, str) else classes
-    options: dict[str, Any] = {"classes": classes, "skip_bad": skip_bad, "allow_outside": allow_outside}
-    return _evaluate(model, str(data), NullReporter(), split=split, **options)
+    return _evaluate(
+        model,
+        str(data),
+        NullReporter(),
+        split=split,
+        classes=classes,
+        skip_bad=skip_bad,
+        allow_outside=allow_outside,
+    )
 
 
 def diagnose(folder: str | Path) -> list[Diagnosis]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, ClassVar
+from typing import ClassVar, TypeAlias
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _requested: list[signal.Signals] = []
@@ -50,6 +50,9 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise TerminationRequested
 
 
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` returns it
+
+
 class SignalGuard:
     """Context manager that records signals; the work polls `pending` and stops at a safe point.
 
@@ -61,7 +64,7 @@ class SignalGuard:
     _received: ClassVar[list[signal.Signals]] = []
     _delivered: ClassVar[bool] = False  # a caller has polled the signal and will stop
     _depth: ClassVar[int] = 0
-    _previous: ClassVar[dict[signal.Signals, Any]] = {}
+    _previous: ClassVar[dict[signal.Signals, Handler]] = {}
 
     def __init__(self) -> None:
         self._catches = threading.current_thread() is threading.main_thread()

@@ -1,6 +1,5 @@
 """Data efficiency: planted curves, and the coverage of its intervals in simulation."""
 
-import json
 import math
 
 import numpy as np
@@ -10,6 +9,8 @@ from hypothesis import strategies as st
 
 from headstart.analysis.data_efficiency import crossover, data_efficiency, label_equivalence
 from headstart.analysis.sentences import labels_words
+from headstart.storage.schemas.verdict import Condition
+from tests.verdicts import arm_result, changed, seed_result, verdict
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 
@@ -94,13 +95,13 @@ def _crossing(first: np.ndarray, second: np.ndarray) -> float:
     return math.exp(logs[at] + share * (logs[at + 1] - logs[at]))
 
 
-def condition(fraction: float, first: list[float], reference: list[float]) -> dict:
-    """Return the part of a verdict's condition that curves need; seed 9 exists at one fraction only."""
+def condition(fraction: float, first: list[float], reference: list[float]) -> Condition:
+    """Return a condition with these accuracies; seed 9 exists at one fraction only."""
     arms = []
     for name, values in (("imagenet", first), ("scratch", reference)):
-        rows = [{"seed": seed, "test": value} for seed, value in enumerate(values)]
-        arms.append({"name": name, "seeds": rows + ([{"seed": 9, "test": 0.0}] if fraction == 1 else [])})
-    return {"budget": "3ep", "fraction": fraction, "arms": arms, "primary": ["imagenet", "scratch"]}
+        rows = [seed_result(seed, test=value) for seed, value in enumerate(values)]
+        arms.append(arm_result(name, rows + ([seed_result(9, test=0.0)] if fraction == 1 else [])))
+    return verdict(arms, budget="3ep", fraction=fraction)
 
 
 def test_verdict_with_several_fractions_has_a_labels_sentence() -> None:
@@ -111,22 +112,23 @@ def test_verdict_with_several_fractions_has_a_labels_sentence() -> None:
         for share, (first, reference) in zip(FRACTIONS, curves, strict=True)
     ]
     efficiency = data_efficiency(conditions)
-    assert efficiency is not None and (efficiency["first"], efficiency["reference"], efficiency["n"]) == (
+    assert efficiency is not None and (efficiency.first, efficiency.reference, efficiency.n) == (
         "imagenet",
         "scratch",
         3,
     )
-    assert [row["factor"] for row in efficiency["equivalences"]] == [pytest.approx(1.9, rel=1e-6)] * 3 + [None]
-    text = labels_words({"labels": efficiency})
+    assert [row.factor for row in efficiency.equivalences] == [pytest.approx(1.9, rel=1e-6)] * 3 + [None]
+    text = labels_words(verdict(labels=efficiency))
     assert text.startswith(
         "With 10 % of the labels, imagenet, fine-tuned is as accurate as scratch with about 1.9 times as many "
         "(95 % interval over 3 seeds: "
     )
-    assert "3 seeds" in text and json.dumps(efficiency, allow_nan=False)
-    more = {**efficiency, "equivalences": [{**efficiency["equivalences"][3], "high": None}]}
-    assert "more than 1 times as many" in labels_words({"labels": more})
-    fewer = {**efficiency, "equivalences": [{**more["equivalences"][0], "more": False}]}
-    assert labels_words({"labels": fewer}).startswith(
+    assert "3 seeds" in text
+    last = changed(efficiency.equivalences[3], high=None)
+    more = changed(efficiency, equivalences=[last])
+    assert "more than 1 times as many" in labels_words(verdict(labels=more))
+    fewer = changed(efficiency, equivalences=[changed(last, more=False)])
+    assert labels_words(verdict(labels=fewer)).startswith(
         "With 100 % of the labels, the smallest fraction tested, imagenet, fine-tuned is less accurate than scratch. "
     )
     assert data_efficiency(conditions[-1:]) is None and data_efficiency([]) is None

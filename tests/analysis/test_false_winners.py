@@ -13,17 +13,19 @@ hypotheses:
 Upper limits are Clopper and Pearson's (1934), one-sided 95 %, by scipy.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from headstart.analysis import contrasts
-from headstart.analysis.headline import flip_contrast, key_contrast
+from headstart.analysis.headline import better_first, flip_contrast
 from headstart.analysis.verdict import comparator_of, comparators_of, with_comparators
 from headstart.config.study_config import ArmVariant
+from headstart.storage.schemas.verdict import Contrast
 from tests import simulated
+from tests.handmade import arm_spec
 
 COUNT = 2_000
 PAIR_COUNT = 5_000  # studies of two arms are quick
@@ -58,7 +60,7 @@ def simulated_studies(
             yield from arm_model.studies(count // len(arm_models), copies, rng, interaction=interaction, shift=shift)
 
 
-def copy_contrasts(correct: np.ndarray) -> list[contrasts.Contrast]:
+def copy_contrasts(correct: np.ndarray) -> list[Contrast]:
     """Return the contrasts of all pairs of copies; the first against the last is the primary one."""
     names = [chr(ord("a") + i) for i in range(len(correct))]
     pairs = contrasts.contrast_pairs(names, names[-1], (names[0], names[-1]))
@@ -79,14 +81,12 @@ def test_three_equal_arms_rarely_have_a_winner_or_a_headline(interaction: float)
     """Count decided headlines (selected on val against the reference), and arms better than each of the others."""
     best = headline = 0
     for correct, val in simulated_studies(2, 3, interaction=interaction):
-        rows = [asdict(contrast) for contrast in copy_contrasts(correct)]
+        rows = copy_contrasts(correct)
         chosen = "abc"[int(np.argmax(val))]
-        verdict = {"selected": chosen, "comparator": comparator_of(chosen, ("a", "c"), []), "contrasts": rows}
-        headline += key_contrast(verdict)["outcome"] in ("better", "worse")
-        by_arm = {
-            name: [flip_contrast(row, name) for row in rows if name in (row["first"], row["second"])] for name in "abc"
-        }
-        best += any(all(row["outcome"] == "better" for row in own_rows) for own_rows in by_arm.values())
+        shown = better_first(rows, chosen, comparator_of(chosen, ("a", "c"), []))
+        headline += shown.outcome in ("better", "worse")
+        by_arm = {name: [flip_contrast(row, name) for row in rows if name in row.pair] for name in "abc"}
+        best += any(all(row.outcome == "better" for row in own_rows) for own_rows in by_arm.values())
     print(f"best of all: {best} of {COUNT}, upper limit {upper_limit(best, COUNT):.4f}")
     print(f"headline: {headline} of {COUNT}, upper limit {upper_limit(headline, COUNT):.4f}")
     assert upper_limit(best, COUNT) <= 0.065 and upper_limit(headline, COUNT) <= 0.065, (best, headline)
@@ -96,7 +96,7 @@ def test_three_equal_arms_rarely_have_a_winner_or_a_headline(interaction: float)
 def test_grid_of_equal_rates_rarely_has_a_headline(rows: int, rates: int) -> None:
     """Select an arm and its comparator on val among all variants, and compare them on test in the family of all."""
     variants = [
-        ArmVariant(f"{row},{rate}", {"optimizer": row, "lr": rate}) for row in range(rows) for rate in range(rates)
+        ArmVariant(arm_spec(f"scratch,optimizer={row},lr={rate}")) for row in range(rows) for rate in range(rates)
     ]
     names = [variant.name for variant in variants]
     false = 0
@@ -106,7 +106,7 @@ def test_grid_of_equal_rates_rarely_has_a_headline(rows: int, rates: int) -> Non
         comparators = comparators_of(chosen, variants, scores)
         pairs = with_comparators(names, (names[1], names[0]), chosen, comparators)
         family = contrasts.compute_contrasts(dict(zip(names, correct, strict=True)), pairs, margin=0.01)
-        headline = next(row for row in family if {row.first, row.second} == {chosen, comparators[0]})
+        headline = next(row for row in family if row.pair == {chosen, comparators[0]})
         false += headline.outcome in ("better", "worse")
     print(f"headlines of {rows} x {rates}: {false} of {COUNT}, upper limit {upper_limit(false, COUNT):.4f}")
     assert upper_limit(false, COUNT) <= 0.065

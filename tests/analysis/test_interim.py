@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from headstart.analysis import contrasts
-from headstart.analysis.interim import InterimAnalysis, interim_analyses
+from headstart.analysis.interim import interim_analyses
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed_interval, obrien_fleming
 from headstart.config.study_file import read_study
@@ -17,6 +17,7 @@ from headstart.engines.local import LocalEngine
 from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
+from headstart.storage.schemas.verdict import InterimAnalysis
 from tests import recompute, simulated
 
 ANALYSES = (3, 5, 8)  # seeds
@@ -120,10 +121,10 @@ def test_study_ends_at_the_analysis_that_crosses_its_boundary(
     assert read_study(folder).protocol.interim == (3, 4)
     verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     runs = list(runs_in(folder))
-    assert sorted(run.seed for run in runs) == sorted(2 * list(range(seeds))) and verdict["n"] == seeds
-    assert [analysis["n"] for analysis in verdict["interim"]] == [3, 4][: seeds - 2]
-    assert verdict["contrasts"][0]["level"] == 1 - verdict["interim"][-1]["boundary"]
-    text = verdict["sentences"]["interim"]
+    assert sorted(run.seed for run in runs) == sorted(2 * list(range(seeds))) and verdict.n == seeds
+    assert [analysis.n for analysis in verdict.interim] == [3, 4][: seeds - 2]
+    assert verdict.contrasts[0].level == 1 - verdict.interim[-1].boundary
+    text = verdict.sentences.interim
     assert ("the study ended" in text) == (seeds == 3) and "analyzed after 3" in text
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
     assert list(runs_in(folder)) == runs  # a second call adds nothing

@@ -2,8 +2,6 @@
 
 import math
 import re
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +15,10 @@ from headstart.analysis.verdict import comparator_of
 from headstart.analysis.wording import paragraph
 from headstart.errors import UsageError
 from headstart.experiment import best_model
+from headstart.storage.schemas.verdict import EvaluationImages, Exposure, SampleSizeEstimate, TimeToTarget, Verdict
 from headstart.text import format_level, pluralize
+from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target
+from tests.verdicts import verdict as make_verdict
 
 DIVERGED = (
     "Diverged runs count with their best model before the divergence, or as always predicting the first class if no "
@@ -31,7 +32,7 @@ def verdict_of(
     *,
     margin: float = 0.01,
     reached: dict[str, list[int]] | None = None,
-) -> dict[str, Any]:
+) -> Verdict:
     """Return the verdict on arms with the tables `correct` [seeds, images]; the last one is the reference.
 
     `reached` is the epoch at which each seed of an arm reached the target, 0 for never.
@@ -40,27 +41,29 @@ def verdict_of(
     n, m = next(iter(correct.values())).shape
     arms = []
     for name, table in correct.items():
-        rows = [{"seed": seed, "test": float(row.mean()), "val": val[name]} for seed, row in enumerate(table)]
-        times = sorted(epoch for epoch in (reached or {}).get(name, [0] * n) if epoch)
-        median = times[(n - 1) // 2] if 2 * len(times) >= n else None
-        test = float(table.mean())
-        to_target = {"median": median, "reached": len(times), "n": n}
-        arm = {"name": name, "val": val[name], "test": test, "optimism": val[name] - test, "diverged": []}
-        arms.append({**arm, "to_target": {"epochs": to_target}, "seeds": rows})
+        rows = [seed_result(seed, test=float(row.mean()), val=val[name]) for seed, row in enumerate(table)]
+        to_target = None
+        if reached is not None:
+            times = sorted(epoch for epoch in reached[name] if epoch)
+            median = times[(n - 1) // 2] if 2 * len(times) >= n else None
+            to_target = times_to_target(TimeToTarget(median=median, reached=len(times), n=n))
+        arms.append(arm_result(name, rows, val=val[name], to_target=to_target))
     selected = max(names, key=lambda name: val[name])
     primary = (names[0], names[-1])
+    comparator = comparator_of(selected, primary, [])
     pairs = contrasts.contrast_pairs(names, names[-1], primary)
-    rows = [asdict(row) for row in contrasts.compute_contrasts(correct, pairs, margin=margin)] if n > 1 else []
-    verdict = {
-        "metric": "accuracy", "margin": margin, "target": 0.75 if reached is not None else 0.0, "network": "resnet18",
-        "budget": "1ep", "fraction": 1.0, "evaluation": {"split": "test", "images": m, "declared": "none"}, "n": n,
-        "one_split": False, "arms": arms, "primary": list(primary), "selected": selected,
-        "comparator": comparator_of(selected, primary, []), "grid_rows": [], "interim": [], "labels": None,
-        "conditions": [],
-        "contrasts": rows,
-        "search": {}, "exposure": {}, "overlaps": [],
-    }  # fmt: skip
-    return {**verdict, "winner": winner_of(verdict)}
+    family = contrasts.compute_contrasts(correct, pairs, margin=margin) if n > 1 else []
+    return make_verdict(
+        arms,
+        margin=margin,
+        target=0.0 if reached is None else 0.75,
+        evaluation=EvaluationImages(split="test", images=m, declared="none"),
+        primary=primary,
+        selected=selected,
+        comparator=comparator,
+        contrasts=family,
+        winner=winner_of(family, selected, comparator),
+    )
 
 
 def correct_tables(*shares: float, n: int = 3, m: int = 200) -> list[np.ndarray]:
@@ -71,36 +74,36 @@ def correct_tables(*shares: float, n: int = 3, m: int = 200) -> list[np.ndarray]
 def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     a, b = correct_tables(0.9, 0.5)
     agreed = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-    assert (agreed["selected"], agreed["winner"]) == ("scratch:a", "scratch:a")
+    assert (agreed.selected, agreed.winner) == ("scratch:a", "scratch:a")
     texts = verdict_sentences(agreed)
-    assert texts["headline"] == "Use scratch:a." and texts["evidence"].startswith(
+    assert texts.headline == "Use scratch:a." and texts.evidence.startswith(
         "It was better than scratch:b on 3 of 3 paired seeds: +40.0"
     )
     best_model.require_winner(agreed)
 
     disagreeing = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    assert (disagreeing["selected"], disagreeing["winner"], disagreeing["comparator"]) == (
+    assert (disagreeing.selected, disagreeing.winner, disagreeing.comparator) == (
         "scratch:b",
         "scratch:a",
         "scratch:a",
     )
     texts = verdict_sentences(disagreeing)
-    assert texts["headline"] == "Use scratch:a, although val selected scratch:b."
-    assert texts["evidence"].startswith(
+    assert texts.headline == "Use scratch:a, although val selected scratch:b."
+    assert texts.evidence.startswith(
         "Scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
     )
     with pytest.raises(UsageError, match="lost on test"):
-        best_model.require_winner({**disagreeing, "sentences": texts})
+        best_model.require_winner(disagreeing)
 
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near
         a, b = correct_tables(*shares, n=n)
         undecided = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-        assert undecided["selected"] == "scratch:a" and undecided["winner"] is None
+        assert undecided.selected == "scratch:a" and undecided.winner is None
         with pytest.raises(UsageError, match="no winner"):
             best_model.require_winner(undecided)
     a, b = correct_tables(0.9, 0.9, m=2000)
     equal = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-    assert (equal["contrasts"][0]["outcome"], equal["winner"]) == ("equivalent", None)
+    assert (equal.contrasts[0].outcome, equal.winner) == ("equivalent", None)
 
 
 def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
@@ -108,20 +111,20 @@ def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
     verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.9, "scratch:b": 0.8, "scratch:c": 0.5}
     )
-    assert (verdict["selected"], verdict["winner"]) == ("scratch:a", None)
+    assert (verdict.selected, verdict.winner) == ("scratch:a", None)
     texts = verdict_sentences(verdict)
     assert (
-        texts["headline"]
+        texts.headline
         == "Selection on val and evaluation on test give different arms: val selected scratch:a; on test scratch:a was "
         "worse than scratch:b."
     )
-    assert texts["evidence"].startswith("Scratch:a was better than scratch:c on 3 of 3")
+    assert texts.evidence.startswith("Scratch:a was better than scratch:c on 3 of 3")
     verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.8, "scratch:b": 0.7, "scratch:c": 0.9}
     )
-    assert (verdict["selected"], verdict["winner"]) == ("scratch:c", None)
+    assert (verdict.selected, verdict.winner) == ("scratch:c", None)
     losses = "on test scratch:c was worse than scratch:a; scratch:a was worse than scratch:b"
-    assert verdict_sentences(verdict)["headline"] == (
+    assert verdict_sentences(verdict).headline == (
         f"Selection on val and evaluation on test give different arms: val selected scratch:c; {losses}."
     )
 
@@ -132,48 +135,48 @@ def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
     a = (rng.random((3, 18)) < 0.63).astype(np.int8)
     b = (rng.random((3, 18)) < 0.5).astype(np.int8)
     verdict = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.5, "scratch": 0.56})
-    contrast = verdict["contrasts"][0]
-    assert contrast["mean"] > 0 and contrast["outcome"] == "undecided" and verdict["selected"] == "scratch"
-    text = verdict_sentences(verdict)["evidence"]
-    assert text.startswith(f"Scratch:a had higher accuracy than scratch on {contrast['wins']} of 3 paired seeds")
+    primary = verdict.contrasts[0]
+    assert primary.mean > 0 and primary.outcome == "undecided" and verdict.selected == "scratch"
+    text = verdict_sentences(verdict).evidence
+    assert text.startswith(f"Scratch:a had higher accuracy than scratch on {primary.wins} of 3 paired seeds")
     assert ": +" in text
     assert text.endswith("; the equivalence margin is ±1.0 percentage points. Val selected scratch.")
     shown = headline_contrast(verdict)  # also drawn in the report
-    assert shown is not None and (shown["first"], shown["mean"]) == ("scratch:a", contrast["mean"])
+    assert shown is not None and (shown.first, shown.mean) == ("scratch:a", primary.mean)
     equal_on_val = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.56, "scratch": 0.56})
-    assert "Val selected" not in verdict_sentences(equal_on_val)["evidence"]
-    assert verdict_sentences(verdict)["headline"] == "Undecided between scratch:a and scratch."
+    assert "Val selected" not in verdict_sentences(equal_on_val).evidence
+    assert verdict_sentences(verdict).headline == "Undecided between scratch:a and scratch."
 
 
 def test_identical_arms_are_equivalent_with_enough_images() -> None:
     a, b = correct_tables(1.0, 1.0, m=50)
     texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
     assert (
-        texts["headline"] == "Undecided between scratch:a and scratch:b."
+        texts.headline == "Undecided between scratch:a and scratch:b."
     )  # 50 images can miss more than a percentage point
-    assert texts["evidence"].startswith(
+    assert texts.evidence.startswith(
         "Scratch:a and scratch:b had the same accuracy on every seed: 0.0 percentage points (95 % interval -8.3 to"
     )
     a, b = correct_tables(0.9, 0.9, m=2000)
     texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9}))
-    assert texts["headline"] == (
+    assert texts.headline == (
         "Scratch:a and scratch:b are equivalent: they differ by less than the equivalence margin."
     )
     a, b = correct_tables(1.0, 1.0, m=300, n=8)
     texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
-    assert texts["headline"].startswith("Undecided")  # although the interval is inside the margin
-    assert texts["evidence"].endswith(
+    assert texts.headline.startswith("Undecided")  # although the interval is inside the margin
+    assert texts.evidence.endswith(
         "the equivalence margin is ±1.0 percentage points, but so few test images can miss a larger difference."
     )
     enough = math.ceil(stats.t.ppf(0.975, 7) / 0.005 - 2)  # half-width at the minimum variance
-    assert texts["next_steps"] == f"An interval of ±0.5 percentage points needs about {enough} test images."
+    assert texts.next_steps == f"An interval of ±0.5 percentage points needs about {enough} test images."
 
 
 def test_seeds_with_equal_accuracy_are_counted() -> None:
     a, b = correct_tables(0.6, 0.5, m=20)
     a[0] = b[0]
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, margin=0.2)
-    assert verdict_sentences(verdict)["evidence"].startswith(
+    assert verdict_sentences(verdict).evidence.startswith(
         "Scratch:a had higher accuracy than scratch:b on 2 of 3 paired seeds, equal on 1: +6.7 percentage points"
     )
 
@@ -181,24 +184,24 @@ def test_seeds_with_equal_accuracy_are_counted() -> None:
 def test_verdict_with_one_seed_has_val_result_and_notes() -> None:
     a, b = correct_tables(0.9, 0.5, n=1)
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
-    verdict["arms"][1]["diverged"], verdict["overlaps"] = [0], ["Three images are in train and test."]
+    arms = [verdict.arms[0], changed(verdict.arms[1], diverged=[0])]
+    verdict = changed(verdict, arms=arms, overlaps=["Three images are in train and test."])
     texts = verdict_sentences(verdict)
     assert paragraph(texts).startswith(
         "Undecided. Scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
     )
-    assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts["notes"] and texts["notes"][-1].startswith("Three")
+    assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts.notes and texts.notes[-1].startswith("Three")
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9})
-    assert verdict_sentences(verdict)["evidence"] == "Scratch:a and scratch:b had the same accuracy on val."
+    assert verdict_sentences(verdict).evidence == "Scratch:a and scratch:b had the same accuracy on val."
 
 
 def test_arms_with_only_diverged_runs_are_undecided() -> None:
     a, b = correct_tables(0.25, 0.25, m=2000)
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.25, "scratch:b": 0.25})
-    for arm in verdict["arms"]:
-        arm["diverged"] = [0, 1, 2]
-    texts = verdict_sentences(verdict)
-    assert texts["headline"] == "Undecided: every run of scratch:a and of scratch:b diverged."
-    assert f"Scratch:a diverged on seeds 0, 1 and 2. {DIVERGED}" in texts["notes"]
+    diverged = [changed(arm, diverged=[0, 1, 2]) for arm in verdict.arms]
+    texts = verdict_sentences(changed(verdict, arms=diverged))
+    assert texts.headline == "Undecided: every run of scratch:a and of scratch:b diverged."
+    assert f"Scratch:a diverged on seeds 0, 1 and 2. {DIVERGED}" in texts.notes
 
 
 @pytest.mark.parametrize(
@@ -230,17 +233,17 @@ def test_time_sentence_gives_the_median_or_how_many_seeds_reached_the_target(
         {"scratch:a": 0.9, "scratch:b": 0.5},
         reached={"scratch:a": a, "scratch:b": b},
     )
-    assert verdict_sentences(verdict)["time"] == text
+    assert verdict_sentences(verdict).time == text
 
 
 def test_other_budget_names_its_better_arm_first() -> None:
     a, b = correct_tables(0.9, 0.5)
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     short = verdict_of({"scratch:a": b, "scratch:b": a}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    verdict["conditions"] = [{**short, "budget": "1ep"}]
+    verdict = changed(verdict, conditions=[short])
     assert re.match(
         r"After 1 epoch scratch:b is better than scratch:a: \+40\.0 percentage points \(95 % interval 33\.2",
-        verdict_sentences(verdict)["budgets"],
+        verdict_sentences(verdict).budgets,
     )
 
 
@@ -248,7 +251,7 @@ def test_clipped_interval_has_no_half_width() -> None:
     a = np.repeat([[1], [1], [0]], 18, axis=1)
     verdict = verdict_of({"scratch:a": a, "scratch:b": 0 * a}, {"scratch:a": 0.7, "scratch:b": 0.5})
     texts = verdict_sentences(verdict)
-    assert "to 100.0) on 18 test images" in texts["evidence"] and "instead of" not in texts["width"]
+    assert "to 100.0) on 18 test images" in texts.evidence and "instead of" not in texts.width
 
 
 def test_width_with_infinitely_many_seeds() -> None:
@@ -257,7 +260,7 @@ def test_width_with_infinitely_many_seeds() -> None:
             dict(zip(("scratch:a", "scratch:b"), correct_tables(0.9, 0.5), strict=True)),
             {"scratch:a": 0.9, "scratch:b": 0.5},
         )
-    )["width"]
+    ).width
     assert text == "More seeds would hardly narrow the interval: its width is the sampling error of the test set."
 
 
@@ -265,16 +268,9 @@ def test_width_with_infinitely_many_seeds() -> None:
     ("endless", "more"), [(0.022, " with these 3 seeds, or far fewer with more seeds."), (0.2, ".")]
 )
 def test_sample_size_mentions_seeds_where_seeds_are_the_cause(endless: float, more: str) -> None:
-    need = {"half_width": 0.01, "seeds": None, "images": [24_689, None]}
-    contrast = {
-        "n": 3,
-        "mean": 0.05,
-        "low": -0.173,
-        "high": 0.273,
-        "half_width_infinite_seeds": endless,
-        "sample_size": need,
-    }
-    text = sample_size_words({"evaluation": {"declared": "none"}}, contrast)
+    size = SampleSizeEstimate(half_width=0.01, seeds=None, images=(24_689, None))
+    undecided = contrast(mean=0.05, low=-0.173, high=0.273, half_width_infinite_seeds=endless, sample_size=size)
+    text = sample_size_words(make_verdict(), undecided)
     assert text == f"An interval of ±1 percentage points needs about 24,689 or more test images{more}"
 
 
@@ -287,10 +283,12 @@ def test_confidence_level_is_never_rounded_to_100(level: float, words: str) -> N
 
 
 def test_unknown_training_images_are_reported_as_unknown() -> None:
-    verdict = {"evaluation": {"images": 9, "declared": "none"}, "exposure": {
-        "scratch": {"classes": [], "images": 0}, "file:a": {"classes": [], "images": None},
-        "file:a+frozen": {"classes": [], "images": None}, "run:b": {"classes": [], "images": 4},
-    }}  # fmt: skip
+    exposure = {
+        "scratch": Exposure(classes=[], images=0), "file:a": Exposure(classes=[], images=None),
+        "file:a+frozen": Exposure(classes=[], images=None), "run:b": Exposure(classes=[], images=4),
+    }  # fmt: skip
+    evaluation = EvaluationImages(split="test", images=9, declared="none")
+    verdict = make_verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation)
     assert exposure_notes(verdict) == [
         "B was trained on 4 of the 9 test images: its accuracy is biased upwards.",
         "It is unknown whether a was trained on any of the test images: the training images are not available.",

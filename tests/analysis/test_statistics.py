@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from headstart.analysis.confusion import balanced_weights
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs, decide
 from headstart.analysis.statistics import (
     bonferroni,
@@ -21,6 +20,7 @@ from headstart.analysis.statistics import (
     time_to_target,
     wilson,
 )
+from headstart.metrics.confusion import balanced_weights
 from tests.recompute import required, squares
 
 
@@ -221,9 +221,9 @@ def test_clipped_interval_decides_as_the_whole_one(data, n: int, m: int, seed: i
     rng = np.random.default_rng(seed)
     first, second = (rng.random((2, n, m)) < rng.random((2, 1, 1))).astype(int)
     labels = rng.integers(0, 3, m) if data.draw(st.booleans(), "balanced") else None
+    weights = np.ones(m) if labels is None else balanced_weights(labels)
     margin = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.9999]) | st.floats(0, 0.9999), "margin")
-    contrast = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=margin, labels=labels)[0]
-    weights = np.ones(1) if labels is None else balanced_weights(labels)
+    contrast = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=margin, weights=weights)[0]
     squares = mean_squares((first - second) * weights, float(weights.max()))
     half = squares.half_width(0.95)
     low, high = contrast.mean - half, contrast.mean + half

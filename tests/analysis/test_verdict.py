@@ -4,6 +4,7 @@ import pytest
 
 from headstart.analysis.verdict import comparators_of, grid_rows
 from headstart.config.study_config import ArmVariant
+from tests.handmade import arm_spec
 
 
 @pytest.mark.parametrize(
@@ -15,9 +16,9 @@ from headstart.config.study_config import ArmVariant
 )
 def test_best_learning_rate_at_the_end_of_its_row_is_flagged(val: list[float], best: list[tuple]) -> None:
     rates = ("0.01", "0.001", "0.1")
-    variants = [ArmVariant(f"{row},lr={rate}", {"start": row, "lr": rate}) for row in "ab" for rate in rates]
+    variants = [ArmVariant(arm_spec(f"{row},lr={rate}")) for row in "ab" for rate in rates]
     by_name = dict(zip([f"{row},lr={rate}" for row in "ab" for rate in ("0.001", "0.01", "0.1")], val, strict=True))
-    rows = [(row["variant"].split(",")[0], row["lr"], row["edge"]) for row in grid_rows(variants, by_name)]
+    rows = [(row.variant.split(",")[0], row.lr, row.edge) for row in grid_rows(variants, by_name)]
     assert rows == best
     chosen, comparator = (
         max((variant.name for variant in variants), key=lambda name: by_name[name]),
@@ -27,7 +28,7 @@ def test_best_learning_rate_at_the_end_of_its_row_is_flagged(val: list[float], b
 
 
 def test_comparator_in_a_single_row_of_learning_rates_is_the_second_best() -> None:
-    variants = [ArmVariant(f"a,lr={rate}", {"start": "a", "lr": rate}) for rate in ("0.1", "0.01", "0.001")]
+    variants = [ArmVariant(arm_spec(f"a,lr={rate}")) for rate in ("0.1", "0.01", "0.001")]
     val = {"a,lr=0.1": 0.3, "a,lr=0.01": 0.9, "a,lr=0.001": 0.8}
     assert comparators_of("a,lr=0.01", variants, val) == ["a,lr=0.001"]
-    assert comparators_of("a", [ArmVariant("a", {}), ArmVariant("b", {})], {"a": 1, "b": 0}) == []
+    assert comparators_of("a", [ArmVariant(arm_spec("a")), ArmVariant(arm_spec("b"))], {"a": 1, "b": 0}) == []

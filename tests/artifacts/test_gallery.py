@@ -55,22 +55,22 @@ def test_selected_images_belong_to_their_lists(classes: int, count: int, seed: i
     labels, logits = rng.integers(0, classes, count), rng.normal(size=(count, classes)).astype(np.float32)
     lists = gallery.select_images(labels, logits)
     predicted = logits.argmax(1)
-    assert set(lists["cells"]) == set(zip(labels.tolist(), predicted.tolist(), strict=True))
-    for (true, guess), rows in lists["cells"].items():
+    assert set(lists.cells) == set(zip(labels.tolist(), predicted.tolist(), strict=True))
+    for (true, guess), rows in lists.cells.items():
         assert 1 <= len(rows) <= gallery.MAX_PER_CELL and len(set(rows.tolist())) == len(rows)
         assert (labels[rows] == true).all() and (predicted[rows] == guess).all()
-    assert len(lists["mistakes"]) == min(gallery.MAX_PER_LIST, int((predicted != labels).sum()))
-    assert (predicted[lists["mistakes"]] != labels[lists["mistakes"]]).all()
+    assert len(lists.mistakes) == min(gallery.MAX_PER_LIST, int((predicted != labels).sum()))
+    assert (predicted[lists.mistakes] != labels[lists.mistakes]).all()
     loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), reduction="none").numpy()
-    if len(lists["mistakes"]):
-        assert loss[lists["mistakes"][0]] == pytest.approx(loss[predicted != labels].max(), rel=1e-5)
+    if len(lists.mistakes):
+        assert loss[lists.mistakes[0]] == pytest.approx(loss[predicted != labels].max(), rel=1e-5)
 
 
 def test_number_of_selected_images_is_limited() -> None:
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 60, 9000), rng.normal(size=(9000, 60)).astype(np.float32)
     most = max(gallery.MAX_CELL_IMAGES, confusion.MAX_SHOWN_CLASSES * (confusion.MAX_SHOWN_CLASSES - 1))
-    assert sum(map(len, gallery.select_images(labels, logits)["cells"].values())) <= most
+    assert sum(map(len, gallery.select_images(labels, logits).cells.values())) <= most
 
 
 def confused_predictions(classes: int, count: int, boost: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ def confused_predictions(classes: int, count: int, boost: float) -> tuple[np.nda
 @pytest.mark.parametrize(("classes", "count", "boost"), [(100, 2000, 2.2), (60, 9000, 0.0), (12, 3000, 0.5)])
 def test_each_shown_kind_of_mistake_has_an_image(classes: int, count: int, boost: float) -> None:
     labels, logits, counts = confused_predictions(classes, count, boost)
-    cells = gallery.select_images(labels, logits)["cells"]
+    cells = gallery.select_images(labels, logits).cells
     shown = confusion.shown_classes(counts.tolist())
     wrong = {(true, guess) for true in shown for guess in shown if true != guess and counts[true, guess]}
     assert wrong <= set(cells) and all(true in shown and guess in shown for true, guess in cells)
@@ -101,7 +101,7 @@ def test_cells_that_a_page_does_not_show_use_no_space() -> None:
     rows: dict[str, list[int]] = {}
     for at, cell in enumerate(zip(labels, logits.argmax(1), strict=True)):
         rows.setdefault("{}-{}".format(*cell), []).append(at)
-    entries = [{"key": str(at), "true": 0, "predicted": 1, "confidence": 1.0, "src": "s" * 1000} for at in range(2000)]
+    entries = [photos.Photo(str(at), true=0, predicted=1, confidence=1.0, src="s" * 1000) for at in range(2000)]
     full = photos.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], entries, {})
     shown = confusion.shown_classes(counts.tolist())
     wrong = [f"{true}-{guess}" for true in shown for guess in shown if true != guess and counts[true, guess]]
@@ -139,8 +139,8 @@ def test_run_writes_its_gallery(run: Path) -> None:
     assert pictures is not None and pictures.counts == confusion and pictures.split == "test"
     with np.load(run / "artifacts" / "predictions.npz") as arrays:
         labels = dict(zip(arrays["image"].tolist(), arrays["label"].tolist(), strict=True))
-    assert {photo["key"] for photo in pictures.photos} <= set(labels)
-    assert all(labels[photo["key"]] == photo["true"] for photo in pictures.photos)
+    assert {photo.key for photo in pictures.photos} <= set(labels)
+    assert all(labels[photo.key] == photo.true for photo in pictures.photos)
     assert sum(pair[2] for pair in pictures.pairs) == sum(map(sum, confusion)) - sum(confusion[i][i] for i in range(3))
     assert set(pictures.filters) == {"before", "after"} and pictures.filters["before"] != pictures.filters["after"]
     with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:

@@ -99,6 +99,13 @@ def test_timm_opens_the_folder_with_its_configuration(folder: Path, evaluated, i
     assert network.num_classes == 4
 
 
+def test_keys_of_other_programs_are_ignored(folder: Path, tmp_path: Path) -> None:
+    copy_model(folder / "model", tmp_path / "model")
+    for name in ("config.json", "preprocess.json"):
+        edit_json(name, added="by another program")(tmp_path / "model")
+    assert read_model(tmp_path / "model").config == read_model(folder / "model").config
+
+
 def test_timm_can_replace_the_head(folder: Path) -> None:
     network = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True, num_classes=7)
     assert network.fc.out_features == 7
@@ -145,6 +152,17 @@ def edit_json(name: str, **changes):
     def damage(model: Path) -> None:
         content = json.loads((model / name).read_text())
         (model / name).write_text(json.dumps({**content, **changes}))
+
+    return damage
+
+
+def edit_network(network: str, head: str):
+    """Change the names of the network and of the head in config.json."""
+
+    def damage(model: Path) -> None:
+        content = json.loads((model / "config.json").read_text())
+        content["headstart"] |= {"network": {"network": network}, "head": head}
+        (model / "config.json").write_text(json.dumps(content))
 
     return damage
 
@@ -215,32 +233,16 @@ DAMAGES = {
     "config of another": (lambda m: (m / "config.json").write_text("{}"), "label_names"),
     "names a number": (edit_json("config.json", label_names=4), "label_names"),
     "names twice": (edit_json("config.json", label_names=["a", "a", "b", "c"]), "label_names"),
-    "a huge head": (
-        edit_json(
-            "config.json",
-            headstart={
-                "network": {"network": "resnet18"},
-                "head": "mlp:65536",
-                "data": {"fingerprint": "", "seed": 0, "test_seed": 0},
-            },
-        ),
-        "mlp:65536",
-    ),
-    "unknown network": (
-        edit_json(
-            "config.json",
-            headstart={
-                "network": {"network": "resnet19"},
-                "head": "linear",
-                "data": {"fingerprint": "", "seed": 0, "test_seed": 0},
-            },
-        ),
-        "resnet19",
-    ),
+    "a huge head": (edit_network("resnet18", "mlp:65536"), "mlp:65536"),
+    "unknown network": (edit_network("resnet19", "linear"), "resnet19"),
+    "no section of headstart": (edit_json("config.json", headstart=None), "headstart"),
+    "no training data": (edit_json("config.json", headstart={"head": "linear"}), "headstart.network"),
     "size a word": (edit_json("preprocess.json", size="big"), "big"),
     "size without end": (edit_json("preprocess.json", size=10**9), "side"),
     "std of nothing": (edit_json("preprocess.json", std=[0, 1, 1]), "std"),
     "mean of two": (edit_json("preprocess.json", mean=[0.5, 0.5]), "values"),
+    "mean not finite": (edit_json("preprocess.json", mean=[0.5, 0.5, float("nan")]), "mean"),
+    "std a number": (edit_json("preprocess.json", std=0.5), "std"),
 }
 
 

@@ -30,7 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(12)
     ]
     (root / "one-test.csv").write_text(f"path,label,split\n{''.join(rows)}")
-    arms = 'schema = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
+    arms = 'schema_version = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
     (root / "good.toml").write_text(arms)
     (root / "key.toml").write_text(f"{arms}seedz = 3\n")
     (root / "plan-key.toml").write_text(f'{arms}[plan.recipe]\noptimiser = "adam"\n')
@@ -38,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "part.toml").write_text(arms.replace("[protocol]", "[protocl]"))
     (root / "protocol-value.toml").write_text("protocol = 3\n")
     (root / "recipe-value.toml").write_text(f"{arms}[plan]\nrecipe = 3\n")
-    (root / "schema.toml").write_text(arms.replace("schema = 1", "schema = 99"))
+    (root / "schema.toml").write_text(arms.replace("schema_version = 1", "schema_version = 99"))
     (root / "rules.toml").write_text('optimizer = "adam"\ntime_budget = "20m"\n')
     (root / "no.toml").write_text("lr = = 3\n")
     (root / "empty.toml").write_text("")
@@ -73,6 +73,7 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
     "vary a field with a flag": ("@/good", [*ARMS, "--vary", "epochs=1ep,2ep"], 2, ["'epochs'", "--budgets"]),
     "vary a field of an arm": ("@/good", [*ARMS, "--vary", "optimizer=sgd,adam"], 2, ["'scratch@adam'", "optimizer"]),
     "unknown metric": ("@/good", [*ARMS, "--metric", "balance"], 2, ["metric = balance", "did you mean 'balanced'"]),
+    "metric of no mean": ("@/good", [*ARMS, "--metric", "macro-f1"], 2, ["metric = macro-f1", "mean over images"]),
     "no seeds": ("@/good", [*ARMS, "--seeds", "0"], 2, ["seeds = 0", "1"]),
     "seeds in words": ("@/good", [*ARMS, "--seeds", "few"], 2, ["seeds = few"]),
     "grid in words": ("@/good", [*ARMS, "--grid", "small,large"], 2, ["grid = small", "grid = large"]),
@@ -156,7 +157,7 @@ def test_learning_rate_set_by_the_user_is_not_searched(files: Path, tmp_path: Pa
     assert not spec.searches_lr and spec.plan.recipe.lr == 0.02
     assert build_study_spec(good, arms, None, None, tmp_path / "other.toml", None, {}).searches_lr
     assert build_study_spec(good, arms, None, None, tmp_path / "rate.toml", None, {"search": "shared"}).searches_lr
-    text = 'schema = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
+    text = 'schema_version = 1\n[protocol]\narms = ["scratch", "scratch@adam"]\n'
     (tmp_path / "study.toml").write_text(f"{text}[plan.recipe]\nlr = 0.02\n")
     assert not read_study(tmp_path / "study.toml").searches_lr
     (tmp_path / "study.toml").write_text(f'{text}search = "per-seed"\n[plan.recipe]\nlr = 0.02\n')
@@ -194,8 +195,8 @@ def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, cap
     assert (
         code == 2 and message == f"{file} has no hash, so changes cannot be detected." and "Start a new study" in hint
     )
-    for schema in ("", "schema = 99\n"):
-        file.write_text(re.sub(r"^schema = .*\n", schema, written, flags=re.MULTILINE))
+    for schema in ("", "schema_version = 99\n"):
+        file.write_text(re.sub(r"^schema_version = .*\n", schema, written, flags=re.MULTILINE))
         code, message, hint = failure(["resume", folder], capsys)
         assert code == 3 and "has schema" in message and hint == "Update headstart."
     file.write_text(f"# a remark changes nothing\n{written}")

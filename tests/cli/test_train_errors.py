@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,11 +169,10 @@ def test_missing_device_is_an_error(files: Path, tmp_path: Path, capsys) -> None
 def test_published_weights_without_internet_name_the_manual_download(
     start: str, files: Path, tmp_path: Path, capsys
 ) -> None:
-    """Without network access the error appears quickly and describes the manual download."""
-    before = time.monotonic()
+    """Without network access the error describes the manual download."""
     words = ["train", files / "good", "--start", start, "--epochs", "1st", "--image-size", "32", "--threads", "1"]
     code, message, hint = failure([*words, "--runs", tmp_path / "runs"], capsys)
-    assert code == 3 and time.monotonic() - before < 30
+    assert code == 3
     assert "https://" in message and "sha256" in hint and os.sep in hint and "--start file:" in hint
     if start == "imagenet":
         assert "f37072fd" in hint and "resnet18-f37072fd.pth" in hint

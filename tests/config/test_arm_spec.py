@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from headstart.analysis.wording import arm_words
 from headstart.config.arm_spec import parse_arm
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
+from headstart.storage.schemas.arm import ArmSpec
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,9 @@ from headstart.errors import UsageError
     ],
 )  # fmt: skip
 def test_arm_is_parsed_from_the_right(text: str, fields: dict[str, str]) -> None:
-    assert parse_arm(text) == fields
+    arm = parse_arm(text)
+    assert arm.settings == fields
+    assert arm.label == fields["start"].replace("a+b@c/w.pth", "w")
 
 
 @pytest.mark.parametrize("arms", [("scratch",), ("scratch", "imagenet+frosen"), ("scratch", "scratch@adm")])
@@ -35,7 +39,7 @@ def test_misspelled_tuning_is_not_read_as_part_of_a_path(tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"'frozn'.*[dD]id you mean '?frozen"):
         build_study_spec("digits", ("scratch", f"file:{weights}+frozn"), None, None, None, None, {})
     odd.touch()
-    assert parse_arm(f"file:{odd}") == {"start": f"file:{odd}"}
+    assert parse_arm(f"file:{odd}").settings == {"start": f"file:{odd}"}
 
 
 def test_arms_with_equal_file_names_are_named_with_their_folders(tmp_path: Path) -> None:
@@ -68,3 +72,44 @@ def test_arm_names_do_not_depend_on_the_working_directory(tmp_path: Path, monkey
     paths = ["best.pth", "b/best.pth", "odd-1.pth", "odd+1.pth"]
     starts = [variant.plan(again.plan).arm.start for variant in again.variants]
     assert starts == [f"file:{tmp_path / 'proj' / path}" for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        (ArmSpec(start="scratch", label="scratch", tuning="full", head="linear"), "scratch"),
+        (
+            ArmSpec(start="file:/x/a/b.pth", label="file:a/b.pth", tuning="lp-ft", head="mlp:64", optimizer="adam"),
+            "file:a/b.pth+lp-ft+mlp:64@adam",
+        ),
+        (
+            ArmSpec(start="imagenet", label="imagenet", tuning="stages:2", varied={"lr": "0.1", "batch_size": "8"}),
+            "imagenet+stages:2,lr=0.1,batch-size=8",
+        ),
+    ],
+)
+def test_name_of_an_arm_is_rendered_from_it(arm: ArmSpec, name: str) -> None:
+    assert arm.name == name
+    assert ArmSpec.parse(arm.model_dump_json(), "arm") == arm
+
+
+def test_an_arm_without_fields_keeps_the_others() -> None:
+    arm = ArmSpec(start="imagenet", label="imagenet", optimizer="adam", varied={"lr": "0.1", "norm": "none"})
+    assert arm.without("lr").name == "imagenet@adam,norm=none"
+    assert arm.without("lr", "norm", "optimizer").name == "imagenet"
+    assert arm.without() == arm
+
+
+def test_words_of_an_arm_do_not_depend_on_characters_of_its_label() -> None:
+    file = ArmSpec(start="file:/w/scratch+frozen@adam,lr=1.pth", label="file:scratch+frozen@adam,lr=1")
+    assert arm_words(file) == "scratch+frozen@adam,lr=1, fine-tuned"
+    assert arm_words(ArmSpec(start="scratch:xavier", label="scratch:xavier", head="mlp:8")) == (
+        "scratch:xavier, with the head mlp:8"
+    )
+
+
+def test_default_contrast_is_of_pretrained_weights_against_random_ones(tmp_path: Path) -> None:
+    arms = (f"file:{tmp_path}/scratch.pth", "scratch:xavier", "imagenet")
+    spec = build_study_spec("digits", arms, None, None, None, None, {})
+    assert spec.protocol.contrast([variant.arm for variant in spec.variants]) == ("file:scratch", "scratch:xavier")
+    assert spec.arm("file:scratch").start == arms[0]

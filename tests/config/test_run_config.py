@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from headstart.config.plan_file import read_plan_file
 from headstart.config.presets import PRESETS
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import SECTIONS, RunConfig, differences, plan_fields, read_plan, with_absolute_paths
+from headstart.config.run_config import SECTIONS, RunConfig, differences, plan_fields, with_absolute_paths
 from headstart.errors import DataError, UsageError
 
 recipes = st.fixed_dictionaries(
@@ -163,13 +164,13 @@ def test_paths_become_absolute_and_names_contain_no_folder(tmp_path, monkeypatch
 
 def test_invalid_plan_files_are_reported(tmp_path) -> None:
     for content, match in [
-        ("{}", "is invalid"),
-        ('{"schema": 2, "plan": {"new": 1}}', "schema 2"),
-        ("[", "cannot be read"),
+        ("{}", "schema_version: field required"),
+        ('{"schema_version": 2, "plan": {"new": 1}}', "schema 2"),
+        ("[", "is damaged"),
     ]:
         (tmp_path / "plan.json").write_text(content)
         with pytest.raises(DataError, match=match):
-            read_plan(tmp_path)
+            read_plan_file(tmp_path)
 
 
 def test_pattern_is_described_in_words() -> None:

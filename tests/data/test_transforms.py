@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart.data import loader, mixup, transforms
+from headstart.data import loader, transforms
 from headstart.rng import stream, torch_stream
 
 
@@ -95,15 +95,6 @@ def test_normalise_equals_torchvisions() -> None:
     expected = TF.normalize(batch.float() / 255, list(mean), list(std))
     assert torch.allclose(result, expected, atol=1e-6)
     assert result.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_mixup_is_a_permutation_with_a_share() -> None:
-    mixes = [mixup.mixup(16, 0.4, 0, 1, step) for step in range(300)]
-    assert all(sorted(m.partner.tolist()) == list(range(16)) for m in mixes)
-    assert all(0 <= m.share <= 1 for m in mixes)
-    assert np.mean([m.share for m in mixes]) == pytest.approx(0.5, abs=0.06)  # Beta(a, a) has mean 1/2
-    again = mixup.mixup(16, 0.4, 0, 1, 7)
-    assert again.share == mixes[7].share and torch.equal(again.partner, mixes[7].partner)
 
 
 @given(st.integers(1, 100), st.integers(2, 40), st.integers(0, 5))

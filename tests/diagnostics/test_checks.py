@@ -7,6 +7,8 @@ import math
 import re
 import shutil
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from safetensors.torch import save_file
 from scipy import stats
 
 from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks
 from headstart.diagnostics.history import History
 from headstart.errors import DivergedError
@@ -26,7 +29,10 @@ from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import runner
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EpochLine, FindingLine, ProbeLine, WithdrawnLine
+from headstart.storage.schemas.result import RunState
 from tests.cli.test_main import run_python
+from tests.handmade import epoch_line, probe_line, snapshot_line, split_score, step_line
 from tests.short_runs import command, finish, metrics
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
@@ -40,8 +46,8 @@ def run_in(place: Path, **settings: Any) -> Path:
         return next(place.glob("*/plan.json")).parent
 
 
-def finding_names(folder: Path) -> list[str]:
-    return [finding.name for run in diagnosis.diagnose(folder) for finding in run.findings]
+def finding_codes(folder: Path) -> list[str]:
+    return [finding.code for run in diagnosis.diagnose(folder) for finding in run.findings]
 
 
 @pytest.fixture(scope="module")
@@ -79,25 +85,25 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_planted_faults_get_their_finding_and_no_other(planted: dict[str, str], tmp_path: Path) -> None:
     faults = {
-        "learning rate too high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
-        "learning rate too low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
-        "dead filters": [
+        "learning-rate-too-high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
+        "learning-rate-too-low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
+        "dead-filters": [
             {"start": planted["dead"]},
             {"start": planted["closed"]},
             {"start": planted["closed plain"], "shortcut": "off"},
         ],
-        "exploding gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "very large")],
-        "vanishing gradients": [
+        "exploding-gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "very large")],
+        "vanishing-gradients": [
             {"start": start, "network": "resnet50", "norm": "none", "shortcut": "off"}
             for start in (planted["plain"], "scratch:torch")
         ],
     }
-    for name, cases in faults.items():
+    for code, cases in faults.items():
         for number, settings in enumerate(cases):
-            folder = run_in(tmp_path / f"{name}-{number}", **settings)
-            assert finding_names(folder) == [name], settings
-            lines = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"]
-            assert [line["name"] for line in lines] == [name]  # during training, and once
+            folder = run_in(tmp_path / f"{code}-{number}", **settings)
+            assert finding_codes(folder) == [code], settings
+            lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)]
+            assert [line.code for line in lines] == [code]  # during training, and once
 
 
 def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> None:
@@ -105,19 +111,19 @@ def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> No
     second = run_in(tmp_path / "b", optimizer="adam", lr=0.001)
     frozen = run_in(tmp_path / "c", start=f"run:{second}", tuning="frozen", lr=0.01)
     late = run_in(tmp_path / "d", start=f"run:{second}", tuning="lp-ft")
-    assert finding_names(first) == finding_names(second) == []
-    assert finding_names(frozen) == finding_names(late) == ["frozen by design"]
+    assert finding_codes(first) == finding_codes(second) == []
+    assert finding_codes(frozen) == finding_codes(late) == ["frozen-by-design"]
     assert all(run.healthy for folder in (first, second, frozen, late) for run in diagnosis.diagnose(folder))
-    probes = [line for line in read_lines(late / "metrics.jsonl") if line["kind"] == "probe"]
-    assert probes[0]["step"] == 0 and len(probes) == 2  # and one at the end, because epochs are short
+    probes = [line for line in read_lines(late / "metrics.jsonl") if isinstance(line, ProbeLine)]
+    assert probes[0].step == 0 and len(probes) == 2  # and one at the end, because epochs are short
 
 
 def assert_healthy(folder: Path) -> None:
     """Assert that a run is long enough and has no finding during training or at its end."""
     (run,) = diagnosis.diagnose(folder)
     print(run.arm, run.healthy)
-    assert [finding.name for finding in run.findings if finding.unhealthy] == [] and run.healthy.startswith("Healthy")
-    assert [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "finding"] == []
+    assert [finding.code for finding in run.findings if finding.unhealthy] == [] and run.healthy.startswith("Healthy")
+    assert [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)] == []
 
 
 SHORT_RUNS: list[dict[str, Any]] = [
@@ -164,8 +170,8 @@ def test_resumed_run_reports_a_finding_once(tmp_path: Path) -> None:
     folder = runner.run_new(plan, tmp_path, NullReporter(), until=2)
     runner.resume(folder, NullReporter())
     lines = list(read_lines(folder / "metrics.jsonl"))
-    assert [line["kind"] for line in lines].count("finding") == 1
-    assert [line["epoch"] for line in lines if line["kind"] == "probe"] == [0, 4]
+    assert [line.kind for line in lines].count("finding") == 1
+    assert [line.epoch for line in lines if isinstance(line, ProbeLine)] == [0, 4]
     whole = run_in(tmp_path / "whole", lr=1e-5, epochs="4ep")
     assert metrics(folder) == metrics(whole)
 
@@ -180,7 +186,7 @@ def slow_learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_record(slow_learner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run with 200 epochs and 60 layers: its last epoch is repeated."""
     folder = shutil.copytree(slow_learner, tmp_path_factory.mktemp("long") / "run")
-    *lines, end = read_lines(folder / "metrics.jsonl")
+    *lines, end = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     first, second = (line["step"] for line in lines if line["kind"] == "epoch")
     last = [line for line in lines if line["step"] > first and line["kind"] != "finding"]
     for more in range(1, 199):
@@ -236,7 +242,8 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
     code, out, err = finish(command("diagnose", folder))
     assert code == 0 and "Learning rate too low" in out and "Try --lr" in out, err
     diagnoses = json.loads(finish(command("diagnose", folder, "--json"))[1])
-    assert diagnoses[0]["findings"][0]["name"] == "learning rate too low"
+    finding = diagnoses[0]["findings"][0]
+    assert (finding["code"], finding["name"]) == ("learning-rate-too-low", "learning rate too low")
     for words in (
         ["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
         ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"],
@@ -245,18 +252,7 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
         assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)
 
 
-def epoch_line(step: int, epoch: int, loss: float, confusion: list[list[int]] | None = None) -> dict[str, Any]:
-    """Return the line of an epoch with the same loss on train and val."""
-    scores = {split: {"loss": loss} for split in ("train", "val")}
-    return {"kind": "epoch", "step": step, "epoch": epoch, **scores, "confusion": confusion or []}
-
-
-PLAN = {
-    "facts": {"class_names": ["a", "b", "c"], "class_counts": {}},
-    "recipe": {"optimizer": "sgd", "lr": 0.01, "class_weights": "none"},
-    "network": {"norm": "batch", "shortcut": "on"},
-    "arm": {"tuning": "full"},
-}
+PLAN = RunConfig().changed("facts", class_names=("a", "b", "c"))
 numbers = st.one_of(st.none(), st.floats(0, 1e30))
 
 
@@ -267,13 +263,21 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
     history = History(PLAN)
     for epoch, (low, high, ratio, share) in enumerate(measured):
         step = 20 * epoch
-        history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": 0.01}})
-        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}})
+        history.add(step_line(step, loss, epoch=epoch))
+        history.add(snapshot_line(step, epoch, update_ratio={"conv1": ratio, "fc": ratio}))
         flow, dead = {"layer1.0": low, "layer4.1": high}, {"conv1": share}
-        history.add({"kind": "probe", "step": step, "epoch": epoch, "loss": loss, "block_gradient_norm": flow,
-                      "zero_activations": dead, "dead_channels": dead,
-                      "distance_from_init": {"conv1": ratio, "fc": 0.0}})  # fmt: skip
-        history.add(epoch_line(step, epoch, loss))
+        history.add(
+            probe_line(
+                step,
+                epoch,
+                loss=loss,
+                block_gradient_norm=flow,
+                zero_activations=dead,
+                dead_channels=dead,
+                distance_from_init={"conv1": ratio, "fc": 0.0},
+            )
+        )
+        history.add(epoch_with(step, epoch, loss))
     unhealthy = [finding for finding in checks.findings(history) if finding.unhealthy]
     assert len(unhealthy) <= 1
     for finding in unhealthy:
@@ -287,17 +291,13 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
 @pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.05, 0.5, 1e30])
 @pytest.mark.parametrize("ratio", [1e-9, 1e-6, 0.5])
 def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, rate: float, ratio: float) -> None:
-    history = History(
-        {**PLAN, "recipe": {"optimizer": optimizer, "lr": rate, "class_weights": "none"}}, state="finished"
-    )
+    history = History(PLAN.changed("recipe", optimizer=optimizer, lr=rate), state=RunState.FINISHED)
     for epoch in range(1, 5):
-        history.add({"kind": "step", "step": 30 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": rate}})
-        history.add(
-            {"kind": "snapshot", "step": 30 * epoch, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}}
-        )
-        history.add(epoch_line(30 * epoch, epoch, 1.1))
+        history.add(step_line(30 * epoch, 1.1, epoch=epoch, lr={"head": rate}))
+        history.add(snapshot_line(30 * epoch, epoch, update_ratio={"conv1": ratio, "fc": ratio}))
+        history.add(epoch_with(30 * epoch, epoch, 1.1))
     (finding,) = checks.findings(history)
-    assert finding.name == ("learning rate too high" if ratio == 0.5 else "learning rate too low")
+    assert finding.code == ("learning-rate-too-high" if ratio == 0.5 else "learning-rate-too-low")
     advised = re.search(r"Try --lr (\S+)[.]$", finding.advice)
     if advised is None:
         assert ratio < 0.5 and rate >= highest and "--lr" not in finding.advice
@@ -306,10 +306,15 @@ def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, 
         assert new <= highest and (new < rate if ratio == 0.5 else new > rate)
 
 
+def epoch_with(step: int, epoch: int, loss: float, confusion: list[list[int]] | None = None) -> EpochLine:
+    """Return an epoch with this loss on train and on val."""
+    return epoch_line(step, epoch, train=split_score(loss), val=split_score(loss), confusion=confusion or [])
+
+
 def epochs_of(
     losses: list[float],
-    plan: dict[str, Any],
-    state: str = "",
+    plan: RunConfig,
+    state: RunState = RunState.UNFINISHED,
     *,
     ratio: float = 0.1,
     confusion: list[list[int]] | None = None,
@@ -319,185 +324,159 @@ def epochs_of(
     history = History(plan, state=state)
     for epoch, loss in enumerate(losses, 1):
         step = 50 * epoch
-        history.add({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": {"head": plan["recipe"]["lr"]}})
-        history.add({"kind": "snapshot", "step": step, "epoch": epoch, "update_ratio": {"conv1": ratio, "fc": ratio}})
-        history.add(epoch_line(step, epoch, loss, confusion))
+        history.add(step_line(step, loss, epoch=epoch, lr={"head": plan.recipe.lr}))
+        history.add(snapshot_line(step, epoch, update_ratio={"conv1": ratio, "fc": ratio}))
+        history.add(epoch_with(step, epoch, loss, confusion))
     if gradient_ratio is not None:
         flow = {"layer1.0": 0.1 * gradient_ratio, "layer4.1": 0.1}
-        history.add({"kind": "probe", "step": 50 * len(losses), "epoch": len(losses), "loss": losses[-1],
-                      "block_gradient_norm": flow, "zero_activations": {}, "dead_channels": {},
-                      "distance_from_init": {}})  # fmt: skip
+        history.add(probe_line(50 * len(losses), len(losses), loss=losses[-1], block_gradient_norm=flow))
     return history
 
 
-def names_of(history: History) -> list[str]:
-    return [finding.name for finding in checks.findings(history)]
+def with_classes(counts: Mapping[str, int]) -> RunConfig:
+    """Return the plan with these classes and their numbers of images."""
+    return PLAN.changed("facts", class_names=tuple(counts), class_counts=dict(counts))
 
 
-UNEQUAL = {
-    **PLAN,
-    "facts": {"class_names": ["a", "b", "c", "d"], "class_counts": {"a": 254, "b": 504, "c": 271, "d": 822}},
-}
+def codes_of(history: History) -> list[str]:
+    return [finding.code for finding in checks.findings(history)]
+
+
+UNEQUAL = with_classes({"a": 254, "b": 504, "c": 271, "d": 822})
 ONE_CLASS, TWO_CLASSES = [[0, 0, 0, 9]] * 4, [[1, 0, 0, 8]] * 4
 
 
 def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> None:
     """Use losses of plain networks without a norm on photos of four unequal classes."""
     for losses in ([1.297, 1.235, 1.219], [1.309, 1.243, 1.239], [1.293, 1.232, 1.212]):
-        history = epochs_of(losses, UNEQUAL, "finished", ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.002)
+        history = epochs_of(losses, UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.002)
         (finding,) = checks.findings(history)
-        assert finding.name == "degradation without vanishing"
+        assert finding.code == "degradation-without-vanishing"
         assert "all val images get the same prediction" in finding.evidence and "is 0.002 of that" in finding.evidence
-    late = epochs_of([3.53, 2.21, 1.48], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
-    assert names_of(late) == [] and "Too early" in checks.describe_healthy(late)  # it is still improving
-    stays = epochs_of([1.31, 1.243, 1.239], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
-    assert names_of(stays) == ["degradation without vanishing"]
-    blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, "finished", ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
-    assert names_of(blind) == [] and "Too early" in checks.describe_healthy(blind)
+    late = epochs_of(
+        [3.53, 2.21, 1.48], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
+    )
+    assert codes_of(late) == [] and "Too early" in checks.describe_healthy(late)  # it is still improving
+    stays = epochs_of(
+        [1.31, 1.243, 1.239], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
+    )
+    assert codes_of(stays) == ["degradation-without-vanishing"]
+    blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
+    assert codes_of(blind) == [] and "Too early" in checks.describe_healthy(blind)
     single = epochs_of(
-        [1.2, 0.6, 0.3], UNEQUAL, "finished", confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
+        [1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
     )
     assert "Healthy" in checks.describe_healthy(single)  # all val images are of one class
-    learns = epochs_of([1.35, 1.2, 1.0], UNEQUAL, "finished", ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1)
-    assert names_of(learns) == [] and "Healthy" in checks.describe_healthy(learns)
+    learns = epochs_of(
+        [1.35, 1.2, 1.0], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
+    )
+    assert codes_of(learns) == [] and "Healthy" in checks.describe_healthy(learns)
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
-    plan = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)], "class_counts": {}}}
-    history = epochs_of(losses, plan, "finished", ratio=1e-3, gradient_ratio=0.5)
-    assert names_of(history) == [] and checks.describe_healthy(history).startswith("Too early to say")
-    stuck = epochs_of([4.65] * 30, plan, "finished", ratio=1e-3, gradient_ratio=0.5)
-    assert names_of(stuck) == ["degradation without vanishing"]
+    plan = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
+    history = epochs_of(losses, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
+    assert codes_of(history) == [] and checks.describe_healthy(history).startswith("Too early to say")
+    stuck = epochs_of([4.65] * 30, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
+    assert codes_of(stuck) == ["degradation-without-vanishing"]
 
 
 def test_large_updates_of_a_slowly_improving_run_are_no_finding() -> None:
-    many = {**PLAN, "facts": {"class_names": [str(number) for number in range(100)], "class_counts": {}}}
-    assert names_of(epochs_of([4.7, 4.3, 3.9], many, "finished", ratio=0.18)) == []
-    rare = {**PLAN, "facts": {"class_names": ["a", "b"], "class_counts": {"a": 95, "b": 5}}}
-    assert names_of(epochs_of([0.25, 0.18, 0.13], rare, "finished", ratio=0.18)) == []
-    assert names_of(epochs_of([1.5, 0.22, 0.19], rare, "finished", ratio=0.18)) == ["learning rate too high"]
+    many = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
+    assert codes_of(epochs_of([4.7, 4.3, 3.9], many, RunState.FINISHED, ratio=0.18)) == []
+    rare = with_classes({"a": 95, "b": 5})
+    assert codes_of(epochs_of([0.25, 0.18, 0.13], rare, RunState.FINISHED, ratio=0.18)) == []
+    assert codes_of(epochs_of([1.5, 0.22, 0.19], rare, RunState.FINISHED, ratio=0.18)) == ["learning-rate-too-high"]
 
 
 def test_loss_far_above_the_uniform_loss_is_found_after_one_epoch() -> None:
     """Large updates and a high loss on train and on val are enough; on one of the two alone they are not."""
-    assert names_of(epochs_of([2.25], PLAN)) == ["learning rate too high"]
-    assert names_of(epochs_of([2.15], PLAN)) == names_of(epochs_of([2.25], PLAN, ratio=0.02)) == []
+    assert codes_of(epochs_of([2.25], PLAN)) == ["learning-rate-too-high"]
+    assert codes_of(epochs_of([2.15], PLAN)) == codes_of(epochs_of([2.25], PLAN, ratio=0.02)) == []
     bad_on_val = epochs_of([2.15], PLAN)
-    bad_on_val.epochs[0]["val"]["loss"] = 1e9
-    assert names_of(bad_on_val) == []
-    assert names_of(epochs_of([2.25, 2.0, 0.3], PLAN, "finished")) == []
+    bad_on_val.epochs = [bad_on_val.epochs[0].model_copy(update={"val": split_score(1e9)})]
+    assert codes_of(bad_on_val) == []
+    assert codes_of(epochs_of([2.25, 2.0, 0.3], PLAN, RunState.FINISHED)) == []
 
 
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
 def test_advice_is_a_tenth_of_the_rate_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
-    plan = {**PLAN, "recipe": {"optimizer": "adam", "lr": rate, "class_weights": "none"}}
-    (finding,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, "finished", ratio=ratio))
+    plan = PLAN.changed("recipe", optimizer="adam", lr=rate)
+    (finding,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, RunState.FINISHED, ratio=ratio))
     assert finding.advice == f"Try --lr {min(advised, 0.01):g}."
 
 
 def test_learning_rate_in_warmup_is_not_too_low() -> None:
     history = History(PLAN)  # SGD at 0.01 with a one-cycle schedule that is still warming up
     for epoch in (1, 2):
-        history.add({"kind": "step", "step": 50 * epoch, "epoch": epoch, "loss": 1.1, "lr": {"head": 0.002}})
-        history.add(
-            {"kind": "snapshot", "step": 50 * epoch, "epoch": epoch, "update_ratio": {"conv1": 2e-5, "fc": 2e-5}}
-        )
-        history.add(epoch_line(50 * epoch, epoch, 1.1))
-    assert names_of(history) == []
+        history.add(step_line(50 * epoch, 1.1, epoch=epoch, lr={"head": 0.002}))
+        history.add(snapshot_line(50 * epoch, epoch, update_ratio={"conv1": 2e-5, "fc": 2e-5}))
+        history.add(epoch_with(50 * epoch, epoch, 1.1))
+    assert codes_of(history) == []
     assert [update for *_, update in history.updates()] == pytest.approx([1e-4, 1e-4])
 
 
 def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
-    plan = {**PLAN, "network": {"norm": "none", "shortcut": "on"}}
+    plan = PLAN.changed("network", norm="none")
     history, noticed = History(plan), set[str]()
-    probe = {
-        "kind": "probe",
-        "block_gradient_norm": {},
-        "zero_activations": {},
-        "dead_channels": {},
-        "distance_from_init": {},
-    }
-    history.add({**probe, "step": 0, "epoch": 0, "loss": 6.2})
-    (line,) = checks.finding_lines(history, noticed)
-    assert line["name"] == "exploding gradients" and not line["withdrawn"] and noticed == {"exploding gradients"}
+    history.add(probe_line(loss=6.2))
+    (line,) = checks.finding_lines(history, noticed, 0)
+    assert isinstance(line, FindingLine) and line.code == "exploding-gradients" and noticed == {"exploding-gradients"}
     for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
-        history.add(
-            {"kind": "epoch", "step": 50 * epoch, "epoch": epoch, "train": {"loss": loss}, "val": {"loss": loss}}
-        )
-    history.add({**probe, "step": 150, "epoch": 3, "loss": 0.5})
-    assert checks.finding_lines(history, noticed) == []  # it may come back
-    history.state = "finished"
-    (line,) = checks.finding_lines(history, noticed)
-    assert line["name"] == "exploding gradients" and line["withdrawn"] and checks.unhealthy_findings(history) == []
-    history.state = "diverged"  # a finding that another cause hides is checked all the same
-    lines = checks.finding_lines(history, {"exploding gradients"})
-    assert [(line["name"], line["withdrawn"]) for line in lines] == [
-        ("learning rate too high", False), ("exploding gradients", True),
+        history.add(epoch_with(50 * epoch, epoch, loss))
+    history.add(probe_line(150, 3, loss=0.5))
+    assert checks.finding_lines(history, noticed, 150) == []  # it may come back
+    history.state = RunState.FINISHED
+    (withdrawn,) = checks.finding_lines(history, noticed, 150)
+    assert isinstance(withdrawn, WithdrawnLine) and (withdrawn.code, withdrawn.step) == ("exploding-gradients", 150)
+    assert checks.unhealthy_findings(history) == []
+    history.state = RunState.DIVERGED  # a finding that another cause hides is checked all the same
+    lines = checks.finding_lines(history, {"exploding-gradients"}, 150)
+    assert [(line.code, line.kind) for line in lines] == [
+        ("learning-rate-too-high", "finding"), ("exploding-gradients", "withdrawn"),
     ]  # fmt: skip
-    still = History(plan, state="finished", probes=[*history.probes[:1], {**history.probes[1], "loss": 50.0}])
+    still = History(plan, state=RunState.FINISHED, probes=[history.probes[0], probe_line(150, 3, loss=50.0)])
     still.epochs = history.epochs
-    assert names_of(still) == ["exploding gradients"]
+    assert codes_of(still) == ["exploding-gradients"]
 
 
 def test_hidden_findings_are_not_withdrawn() -> None:
-    unstable = epochs_of([9.0, 9.0, 9.0], {**PLAN, "network": {"norm": "none", "shortcut": "on"}}, "finished")
-    probe = {
-        "kind": "probe",
-        "epoch": 3,
-        "step": 150,
-        "block_gradient_norm": {},
-        "zero_activations": {},
-        "dead_channels": {},
-        "distance_from_init": {},
-    }
-    unstable.probes = [{**probe, "step": 0, "epoch": 0, "loss": 6.2}, {**probe, "loss": 50.0}]
-    lines = checks.finding_lines(unstable, {"learning rate too high", "dead filters"})
-    assert [(line["name"], line["withdrawn"]) for line in lines] == [
-        ("exploding gradients", False), ("dead filters", True),
+    unstable = epochs_of([9.0, 9.0, 9.0], PLAN.changed("network", norm="none"), RunState.FINISHED)
+    unstable.probes = [probe_line(loss=6.2), probe_line(150, 3, loss=50.0)]
+    lines = checks.finding_lines(unstable, {"learning-rate-too-high", "dead-filters"}, 150)
+    assert [(line.code, line.kind) for line in lines] == [
+        ("exploding-gradients", "finding"), ("dead-filters", "withdrawn"),
     ]  # fmt: skip
-    stuck = epochs_of([1.1, 1.1, 1.1], PLAN, "finished", ratio=1e-3)
-    faded = {**probe, "loss": 1.1, "block_gradient_norm": {"layer1.0": 1e-7, "layer4.1": 0.1}}
-    for share, name in ((0.0, "vanishing gradients"), (0.95, "dead filters")):
-        stuck.probes = [
-            {**faded, "step": 0, "epoch": 0, "dead_channels": {"layer2": share}},
-            {**faded, "dead_channels": {"layer2": share}},
-        ]
-        assert names_of(stuck) == [name]
-        assert not any(line["withdrawn"] for line in checks.finding_lines(stuck, {"vanishing gradients"}))
+    stuck = epochs_of([1.1, 1.1, 1.1], PLAN, RunState.FINISHED, ratio=1e-3)
+    faded = partial(probe_line, loss=1.1, block_gradient_norm={"layer1.0": 1e-7, "layer4.1": 0.1})
+    for share, code in ((0.0, "vanishing-gradients"), (0.95, "dead-filters")):
+        stuck.probes = [faded(0, 0, dead_channels={"layer2": share}), faded(150, 3, dead_channels={"layer2": share})]
+        assert codes_of(stuck) == [code]
+        lines = checks.finding_lines(stuck, {"vanishing-gradients"}, 150)
+        assert not any(isinstance(line, WithdrawnLine) for line in lines)
 
 
 def test_improving_run_has_no_finding() -> None:
-    assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning rate too high"]
+    assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.9, 1.9], PLAN))] == ["learning-rate-too-high"]
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
-    assert [finding.name for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, "finished"))] != []
-    assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, "finished")) == []
+    assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, RunState.FINISHED))] != []
+    assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, RunState.FINISHED)) == []
     assert checks.describe_healthy(epochs_of([2.0], PLAN)).startswith("Too early to say")
     assert checks.describe_healthy(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
 
 
 def test_prior_entropy_is_that_of_the_class_frequencies() -> None:
-    shares = {**PLAN, "facts": {"class_names": ["a", "b"], "class_counts": {"a": 95, "b": 5}}}
+    shares = with_classes({"a": 95, "b": 5})
     assert History(shares).prior_entropy == pytest.approx(stats.entropy([0.95, 0.05]))
     assert History(PLAN).prior_entropy == pytest.approx(math.log(3))
 
 
-@pytest.mark.parametrize(("ratio", "name"), [(1e-2, None), (1e-4, "vanishing gradients"), (1e5, "exploding gradients")])
-def test_gradient_ratio_compares_the_first_with_the_last_block(ratio: float, name: str | None) -> None:
+@pytest.mark.parametrize(("ratio", "code"), [(1e-2, None), (1e-4, "vanishing-gradients"), (1e5, "exploding-gradients")])
+def test_gradient_ratio_compares_the_first_with_the_last_block(ratio: float, code: str | None) -> None:
     history = History(PLAN)
     flow = {"layer1.0": 0.1 * ratio, "layer2.0": 0.05, "layer4.1": 0.1}
-    history.add(
-        {
-            "kind": "probe",
-            "step": 0,
-            "epoch": 0,
-            "loss": 1.1,
-            "block_gradient_norm": flow,
-            "zero_activations": {},
-            "dead_channels": {},
-            "distance_from_init": {},
-        }
-    )
+    history.add(probe_line(loss=1.1, block_gradient_norm=flow))
     findings = checks.findings(history)
-    assert [finding.name for finding in findings] == ([name] if name else [])
+    assert [finding.code for finding in findings] == ([code] if code else [])
     assert not findings or (findings[0].layer == "layer1.0" and findings[0].value == pytest.approx(ratio))

@@ -4,9 +4,9 @@ import hashlib
 import io
 import json
 import os
-import zipfile
+import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from headstart.engines import contract, factory, throughput
 from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
+from headstart.engines.registry import validate_engine_name
 from headstart.engines.transfer import pack, unpack
-from headstart.engines.validation import validate_engine_name
 from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
@@ -26,6 +26,7 @@ from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
 from headstart.storage.locks import locked
 from tests.experiment.test_study import TINY
+from tests.handmade import write_run_files
 from tests.short_runs import metrics
 
 ARMS = ("scratch", "scratch@adam")
@@ -131,7 +132,7 @@ def test_packed_runs_are_unpacked_unchanged(tmp_path: Path) -> None:
     copy = placed[run.name]
     assert {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()} == files
     assert unpack(archive, tmp_path / "b") == placed  # the second time it is replaced, not duplicated
-    (copy / "plan.json").write_text(json.dumps({"hash": "another"}))
+    write_run_files(copy, contract.plan(0), hash="another")
     assert unpack(archive, tmp_path / "b")[run.name] != copy
     assert {p.name for p in (tmp_path / "b").iterdir()} == {run.name, f"{run.name}-2"}
 
@@ -180,19 +181,27 @@ def test_shared_backbone_is_packed_once(tmp_path: Path) -> None:
         (run / "plan.json").write_text(json.dumps({"hash": run.name}))
         os.link(backbone, run / "model" / "backbone.safetensors")
     archive = pack(runs)
-    assert len(archive) < 110_000
+    assert len(archive) < 150_000
     placed = unpack(archive, tmp_path / "b")
     paths = [placed[run.name] / "model" / "backbone.safetensors" for run in runs]
     assert all(path.read_bytes() == backbone.read_bytes() for path in paths)
     assert paths[0].stat().st_ino == paths[1].stat().st_ino != backbone.stat().st_ino
 
 
-def test_links_of_an_archive_cannot_lead_out_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.REGTYPE])
+@pytest.mark.parametrize("outside", ["../../secret", "{root}/secret"], ids=["relative", "absolute"])
+def test_names_and_links_of_an_archive_cannot_lead_out_of_it(kind: bytes, outside: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s")
+    path = outside.format(root=tmp_path)
+    member = tarfile.TarInfo(path if kind == tarfile.REGTYPE else "run/stolen")
+    member.type, member.linkname = kind, "" if kind == tarfile.REGTYPE else path
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("run/plan.json", json.dumps({"hash": "h"}))
-        archive.writestr("links.json", json.dumps({"run/stolen": "../../secret", "../../planted": "run/plan.json"}))
-    unpack(buffer.getvalue(), tmp_path / "b")
-    assert [path.name for path in (tmp_path / "b" / "run").iterdir()] == ["plan.json"]
-    assert not (tmp_path / "planted").exists()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("run/plan.json"))
+        archive.addfile(member)
+    with suppress(tarfile.FilterError):  # an absolute name is made relative
+        unpack(buffer.getvalue(), tmp_path / "b")
+    assert (tmp_path / "secret").read_text() == "s"
+    assert not any(path.is_symlink() or path.stat().st_ino == (tmp_path / "secret").stat().st_ino
+                   for path in (tmp_path / "b").rglob("*"))  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"secret", "b"}

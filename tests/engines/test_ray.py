@@ -1,6 +1,5 @@
 """The Ray engine passes the contract, and a study survives the loss of a node."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,9 @@ from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import StepLine
 from tests.engines.test_contract import bits, own_cache, start_study
+from tests.handmade import run_role
 
 ray = pytest.importorskip("ray")
 
@@ -55,15 +56,15 @@ def test_ray_passes_the_contract(check, engine: RayEngine, tmp_path: Path) -> No
 def test_runs_return_from_a_node_without_access_to_the_study(cluster, engine: RayEngine, tmp_path: Path) -> None:
     remote = RayEngine(cluster.address, NullReporter(), shared=False)
     plan = contract.plan(50, 60)
-    paused = json.loads(contract.job(tmp_path, plan)) | {"until": 1}
-    ((_, answer),) = remote.run([json.dumps(paused)])
+    role = run_role("small")
+    ((_, answer),) = remote.run([job_protocol.encode_job(tmp_path, [(plan, role)], until=1)])
     (folder,) = job_protocol.decode_answer(answer)
     (rung,) = runs_in(tmp_path)
     assert rung.folder == folder and len(rung.epochs) == 1 and not rung.done
     ((_, answer),) = remote.run([contract.job(tmp_path, plan)])  # it continues from the returned checkpoint
     assert job_protocol.decode_answer(answer) == [folder]
     (run,) = runs_in(tmp_path)
-    steps = [line["step"] for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
+    steps = [line.step for line in read_lines(folder / "metrics.jsonl") if isinstance(line, StepLine)]
     assert run.done and steps == list(range(1, 61))
     assert (folder / "model" / "model.safetensors").is_file()
     remote.close()

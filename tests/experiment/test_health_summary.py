@@ -10,6 +10,7 @@ import pytest
 
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
 from headstart.config.study_request import build_study_spec
 from headstart.diagnostics.finding import Finding
 from headstart.engines.engine import Engine
@@ -20,6 +21,9 @@ from headstart.experiment.health_summary import HealthSummary
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import describe_diagnoses, diagnose
 from headstart.runs import runner
+from headstart.storage.journal import Journal
+from headstart.storage.schemas.study import Stage
+from tests.handmade import run_role
 from tests.short_runs import SMALL
 from tests.tensorboard_server import points
 
@@ -32,24 +36,29 @@ class Listener(NullReporter):
         self.sentences.append(sentence)
 
 
+def make_finding(code: str) -> Finding:
+    return Finding(
+        code=code, name=code, layer="", epoch=1, value=None, threshold=0.0, evidence=f"It is {code}.", meaning="",
+        advice="", unhealthy=True,
+    )  # fmt: skip
+
+
 def make_record(seed: int, *names: str) -> RunRecord:
-    run = RunRecord(Path("run"), {"seeding": {"seed": seed}}, f"hash {seed}", {}, {})
-    vars(run)["unhealthy_findings"] = [Finding(name, "", 1, None, 0.0, f"It is {name}.", "", "") for name in names]
+    run = RunRecord(Path("run"), RunConfig().changed("seeding", seed=seed), f"hash {seed}")
+    vars(run)["unhealthy_findings"] = [make_finding(name) for name in names]
     return run
 
 
 def test_each_finding_of_an_arm_is_reported_once_and_counted_at_the_end() -> None:
-    health, role = HealthSummary(), {"variant": "a", "stage": "main"}
-    assert health.new_finding_sentences({**role, "stage": "search"}, make_record(0, "slow")) == []
+    health, role = HealthSummary(), run_role("a")
+    assert health.new_finding_sentences(run_role("a", Stage.SEARCH), make_record(0, "slow")) == []
     assert health.new_finding_sentences(role, make_record(1)) == []
     assert health.new_finding_sentences(role, make_record(2, "slow")) == ["Slow in a, seed 2: It is slow."]
     assert health.summary(Path("S")) == []  # one run, and it has been reported
     assert health.new_finding_sentences(role, make_record(3, "slow", "steep")) == ["Steep in a, seed 3: It is steep."]
-    assert health.new_finding_sentences({**role, "variant": "b"}, make_record(4, "slow")) == [
-        "Slow in b, seed 4: It is slow."
-    ]
+    assert health.new_finding_sentences(run_role("b"), make_record(4, "slow")) == ["Slow in b, seed 4: It is slow."]
     health.add(role, make_record(3, "slow", "steep"))  # an interim analysis requests earlier seeds again
-    health.add({**role, "variant": "c"}, make_record(5, "slow"))  # done before the study was resumed
+    health.add(run_role("c"), make_record(5, "slow"))  # done before the study was resumed
     hint = "Run `headstart diagnose S` for details."
     assert health.summary(Path("S")) == [
         f"Slow in 2 of 3 runs of a. {hint}",
@@ -61,16 +70,15 @@ def test_finding_that_no_longer_holds_at_the_end_is_not_reported(tmp_path: Path)
     """The record has a finding of an early epoch; by its end the run is healthy, also for `diagnose`."""
     runner.run_new(resolve_settings({**SMALL, "epochs": "70st", "lr": 0.01}).plan, tmp_path, NullReporter())
     (folder,) = tmp_path.iterdir()
-    line = {"kind": "finding", "step": 3, "name": "learning rate too high", "sentence": "It was."}
-    with (folder / "metrics.jsonl").open("a") as journal:
-        journal.write(json.dumps(line) + "\n")
+    with Journal(folder / "metrics.jsonl") as journal:
+        journal.append(make_finding("learning-rate-too-high").line(3))
     (run,) = runs_in(tmp_path)
     assert run.unhealthy_findings == [] and diagnose(folder)[0].healthy
-    assert HealthSummary().new_finding_sentences({"variant": "a", "stage": "main"}, run) == []
+    assert HealthSummary().new_finding_sentences(run_role("a"), run) == []
 
 
 def test_incomplete_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
-    run = RunRecord(tmp_path, {}, "", {}, {})
+    run = RunRecord(tmp_path, RunConfig(), "")
     (tmp_path / "checkpoints" / "step-00000010-0001.tmp-7").mkdir(parents=True)
     assert not run.has_checkpoint
     (tmp_path / "checkpoints" / "step-00000010-0001").mkdir()
@@ -162,8 +170,8 @@ def test_study_reports_the_findings_of_its_arms(
         engine.close()
     runs = list(runs_in(folder))
     unhealthy = [run for run in runs if run.unhealthy_findings]
-    assert {(run.arm, run.unhealthy_findings[0].name) for run in unhealthy} == {
-        ("scratch,lr=1e-7", "learning rate too low")
+    assert {(run.arm, run.unhealthy_findings[0].code) for run in unhealthy} == {
+        ("scratch,lr=1e-7", "learning-rate-too-low")
     }
     assert len(unhealthy) == 2 and len(runs) == 4
     reported = [sentence for sentence in reporter.sentences if "earning rate too low" in sentence]
@@ -175,7 +183,7 @@ def test_study_reports_the_findings_of_its_arms(
     summary = f"Learning rate too low in 2 of 2 runs of {unhealthy[0].arm}. Run `headstart diagnose {folder}`"
     assert reported[1].startswith(summary)
     tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]
-    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning rate too low/text_summary"]
+    assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning-rate-too-low/text_summary"]
 
     again = Listener()
     study.run_study(folder, LocalEngine(NullReporter()), again)  # everything is done

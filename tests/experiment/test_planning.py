@@ -128,9 +128,9 @@ def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
     folder = planning.begin_within_time_budget(spec, set(), tmp_path, NullReporter(), "local")
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
-    added = [run for run in searched if run.plan["recipe"]["lr"] not in spec.protocol.grid]  # at an edge of the grid
+    added = [run for run in searched if run.plan.recipe.lr not in spec.protocol.grid]  # at an edge of the grid
     declared = [run for run in searched if run not in added]
-    images = sum(run.epochs[-1]["step"] * 64 for run in [*declared, *main])
+    images = sum(run.epochs[-1].step * 64 for run in [*declared, *main])
     assert f"2 arms: scratch and scratch@adam; 3 seeds.\n{len(main)} runs of 2ep" in lines
     assert "(6 short runs and 8 whole ones)" in lines
     whole = [run for run in declared if len(run.epochs) == 2]

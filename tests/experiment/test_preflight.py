@@ -11,13 +11,16 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import validate_study
 from headstart.experiment import preflight
+from headstart.experiment.study_kind import COMPARISON
 from headstart.hardware import calibration
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.storage.files import read_json
+from headstart.storage.schemas.study import VariantInputs
+from headstart.storage.schemas.verdict import EvaluationImages, Exposure
 from headstart.training import setup
 from headstart.weights import starts
 from tests.cli.test_train_errors import write_images
+from tests.verdicts import arm_result, verdict
 
 CATEGORIES = ResNet18_Weights.DEFAULT.meta["categories"]
 PLAN = {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "epochs": "1ep", "threads": 1, "precision": "fp32"}
@@ -67,15 +70,15 @@ def test_evaluation_images_that_a_source_was_trained_on_are_counted(tmp_path: Pa
     spec = type(spec)(spec.protocol, calibration.resolve_machine(spec.plan))
     arms, sources = preflight.resolve_arms(spec, NullReporter())
     preflight.write_arm_inputs(tmp_path, spec, arms, sources)
-    inputs = read_json(tmp_path / "variants.json")
+    inputs = VariantInputs.read_by_name(tmp_path / "variants.json")
     arm, source = arms[0], sources["digits:0-6"]
     trained = {source.dataset.content_hashes[int(i)] for i in source.split.train}
     evaluated = [arm.dataset.content_hashes[int(i)] for i in arm.split.test]
     classes = [arm.dataset.images.classes[arm.dataset.images.labels[int(i)]] for i in arm.split.test]
-    known = inputs["source:digits:0-6"]["known_images"]
+    known = inputs["source:digits:0-6"].known_images
     assert known == sum(content in trained for content in evaluated)
     assert 0.5 * (classes.count("5") + classes.count("6")) < known < classes.count("5") + classes.count("6")
-    assert inputs["source:digits:0-4"]["known_images"] == inputs["scratch"]["known_images"] == 0
+    assert inputs["source:digits:0-4"].known_images == inputs["scratch"].known_images == 0
 
 
 def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_unchanged(tmp_path: Path) -> None:
@@ -88,14 +91,15 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
         spec = type(spec)(spec.protocol, calibration.resolve_machine(spec.plan))
         arms, sources = preflight.resolve_arms(spec, NullReporter())
         preflight.write_arm_inputs(tmp_path, spec, arms, sources)
-        return [inputs["known_images"] for inputs in read_json(tmp_path / "variants.json").values()]
+        inputs = VariantInputs.read_by_name(tmp_path / "variants.json")
+        return [of_variant.known_images for of_variant in inputs.values()]
 
     run = setup.resolve_run(calibration.resolve_machine(first), NullReporter())
     contents = run.dataset.content_hashes
     learned = {contents[int(i)] for i in run.split.train}
     other = first.changed("seeding", test_seed=5)
     evaluated = setup.resolve_run(
-        preflight.with_evaluation_on_val(calibration.resolve_machine(other)), NullReporter()
+        COMPARISON.with_evaluation_split(calibration.resolve_machine(other)), NullReporter()
     ).split.test
     expected = sum(contents[int(i)] in learned for i in evaluated)
     assert known_images(other) == [0, expected] and expected > 0
@@ -104,17 +108,15 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
 
 
 def test_declared_val_used_for_evaluation_is_called_val() -> None:
-    names = {
-        declared: wording.splits({"evaluation": {"declared": declared}})
-        for declared in ("train+val", "none", "train+test")
-    }
+    names = {declared: wording.split_names(declared) for declared in ("train+val", "none", "train+test")}
     usual = ("val", "test")
     assert names == {"train+val": ("a part of train", "val"), "none": usual, "train+test": usual}
 
 
 def test_known_classes_and_images_are_reported_once_for_all_arms_with_the_same_weights() -> None:
-    known_data = {"classes": ["cat", "dog"], "images": 1200}
-    known = {"scratch": {"classes": [], "images": 0}, "file:w+lp-ft@adam": known_data, "file:w,lr=0.1": known_data}
-    lines = notes.exposure_notes({"exposure": known, "evaluation": {"images": 2000, "declared": "none"}})
+    known_data, none = Exposure(classes=["cat", "dog"], images=1200), Exposure(classes=[], images=0)
+    exposure = {"scratch": none, "file:w+lp-ft@adam": known_data, "file:w,lr=0.1": known_data}
+    evaluation = EvaluationImages(split="test", images=2000, declared="none")
+    lines = notes.exposure_notes(verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation))
     assert len(lines) == 2 and "W was trained on classes with these names: cat, dog." in lines[0]
     assert lines[1].startswith("W was trained on 1,200 of the 2,000 test images")

@@ -29,6 +29,7 @@ from headstart.experiment.workload import (
     workload,
 )
 from headstart.reporter import ArmStatus, NullReporter, StudyStatus
+from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_duration, format_remaining
 from tests import recompute
 
@@ -126,7 +127,7 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[StudyStatus], list[float | None], dict]:
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[StudyStatus], list[float | None], Verdict]:
     """Tables of a small real study whose runs take ten seconds each, the estimate at each table, and the verdict.
 
     Runs are shorter than an epoch, so that a rung is a whole run and every run costs the same.
@@ -154,10 +155,8 @@ def test_table_counts_runs_as_they_end(small_study) -> None:
     assert [row.done for row in tables[0].rows] == [0, 0] and tables[0].latest == ""
     last = tables[-1]
     assert last.title == "comparison 4/4: 4st" and last.remaining == ""
-    for row, arm in zip(last.rows, verdict["arms"], strict=True):
-        assert row == ArmStatus(
-            arm["name"], "done", 2, 2, pytest.approx(arm["val"]), arm["to_target"]["epochs"]["median"]
-        )
+    for row, arm in zip(last.rows, verdict.arms, strict=True):
+        assert row == ArmStatus(arm.name, "done", 2, 2, pytest.approx(arm.val), arm.to_target.epochs.median)
     for before, after in itertools.pairwise(tables):
         assert sum(row.done for row in after.rows) - sum(row.done for row in before.rows) in (0, 1)
     assert {row.state for row in tables[3].rows} <= {"0 trials", "1 trial", "2 trials", "3 trials"}

@@ -4,14 +4,20 @@ import dataclasses
 import json
 import shutil
 import signal
+import tomllib
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
-from headstart.analysis.run_records import RunRecord, correctness_tables, runs_in
+from docs.schemas import FILES, json_schema
+from headstart.analysis.run_records import RunRecord, runs_in, value_tables
 from headstart.analysis.statistics import crossed_interval
+from headstart.analysis.status import read_verdict
 from headstart.analysis.verdict import compute_verdict
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
@@ -22,6 +28,9 @@ from headstart.experiment.lr_search import extend_grid, search
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
 from headstart.storage.files import read_json, write_json
+from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import VariantInputs
 from tests.cli.test_train_errors import write_images
 
 TINY = {
@@ -40,12 +49,18 @@ class FakeRecord:
     """A record with a given score, for the search."""
 
     score: float
-    result: dict
+    state: RunState
     rung: int = 1
 
     @property
-    def epochs(self) -> list[dict]:
-        return [{"val": {"accuracy": self.score, "loss": 1.0}}]
+    def epochs(self) -> list[EpochLine]:
+        score = SplitScore(loss=1.0, accuracy=self.score, n=10**6)
+        correct = round(self.score * score.n)
+        counts = [[correct, score.n - correct], [0, 0]]
+        speed = Speed(images_per_second=1.0, mfu=0.1, train_seconds=1.0, val_seconds=1.0)
+        return [
+            EpochLine(step=1, epoch=1, train=score, val=score, lr={}, best=True, confusion=counts, speed=speed, time=0)
+        ]
 
     def val_score(self, metric: str) -> float:
         return self.score
@@ -59,7 +74,8 @@ def fake_runs(best: dict[str, float], diverging: float = np.inf):
         requested.extend(trials)
         return {
             t: FakeRecord(
-                1 / (1 + abs(np.log(t.rate / best[t.variant]))), {"state": "diverged"} if t.rate >= diverging else {}
+                1 / (1 + abs(np.log(t.rate / best[t.variant]))),
+                RunState.DIVERGED if t.rate >= diverging else RunState.FINISHED,
             )
             for t in trials
         }
@@ -109,7 +125,7 @@ def test_reused_rung_that_continues_is_trained_again(tmp_path: Path, monkeypatch
     alone = search_runs("alone", survivors=2)
     for key in continued:
         assert weights(second[key].folder) == weights(alone[key].folder)
-        assert [e["val"] for e in second[key].epochs] == [e["val"] for e in alone[key].epochs]
+        assert [e.val for e in second[key].epochs] == [e.val for e in alone[key].epochs]
 
 
 def weights(folder: Path) -> bytes:
@@ -158,16 +174,14 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     folder = study.begin(spec, tmp_path, NullReporter())
     assert read_study(folder).protocol == spec.protocol
     verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    assert verdict == json.loads((folder / "verdict.json").read_text())
-    documented = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
-    for part in (verdict, verdict["arms"][0], verdict["arms"][0]["seeds"][0], verdict["contrasts"][0]):
-        assert [name for name in part if f"`{name}`" not in documented] == []
-    runs = [run for run in runs_in(folder) if run.role["stage"] == "main"]
+    assert verdict == read_verdict(folder)
+    assert {name: _schema_faults(folder, name) for name in FILES} == {name: [] for name in FILES}
+    runs = [run for run in runs_in(folder) if run.stage == "main"]
     assert len(runs) == 4 and (folder / "model" / "model.safetensors").is_file()
-    right, _ = correctness_tables(runs, "test")
-    contrast, expected = verdict["contrasts"][0], crossed_interval(right["scratch@adam"] - right["scratch"])
-    assert (contrast["mean"], contrast["low"], contrast["high"]) == (expected.mean, expected.low, expected.high)
-    assert contrast["outcome"] == "undecided"  # only two seeds
+    right, _ = value_tables(runs, "test", "accuracy")
+    contrast, expected = verdict.contrasts[0], crossed_interval(right["scratch@adam"] - right["scratch"])
+    assert (contrast.mean, contrast.low, contrast.high) == (expected.mean, expected.low, expected.high)
+    assert contrast.outcome == "undecided"  # only two seeds
     mean_runs = [folder / "mean-scratch", folder / "mean-scratch@adam"]
     assert sorted(folder.glob("mean-*")) == mean_runs
     assert study.repair(folder) == [run.folder for run in runs] + mean_runs
@@ -187,12 +201,35 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert reused[0] == f"{first_rungs.capitalize()}, first epoch: 4 of 4 runs are reused from earlier studies."
     assert reused[-1] == f"Comparison: 4 of 4 runs are reused from {origin}."
     assert set(reporter.latest) == {""}  # no reused run is reported as trained
-    copies = [run for run in runs_in(second) if run.role["stage"] == "main"]
+    copies = [run for run in runs_in(second) if run.stage == "main"]
     assert {run.hash for run in copies} == {run.hash for run in runs}
     assert all(run.reused_from for run in (*copies, *runs_in(second / "search")))
     assert {run.hash for run in runs_in(second / "search")} == {run.hash for run in runs_in(folder / "search")}
     files = [path.stat().st_ino for run in runs for path in run.folder.glob("*")]
     assert not {path.stat().st_ino for run in copies for path in run.folder.glob("*.tfevents.*")} & set(files)
+
+
+def _schema_faults(folder: Path, name: str) -> list[str]:
+    """Return what is wrong with the files `name` of a study and of its runs, by the JSON Schema in the docs."""
+    contents: list[Any] = []
+    for path in folder.rglob(name):
+        match name:
+            case "gallery.zip":
+                with zipfile.ZipFile(path) as archive:
+                    contents.append(json.loads(archive.read("index.json")))
+            case "metrics.jsonl":
+                contents += map(json.loads, path.read_text().splitlines())
+            case "study.toml":
+                contents.append(tomllib.loads(path.read_text())["protocol"])
+            case "variants.json":
+                contents += json.loads(path.read_text()).values()
+            case _:
+                contents.append(json.loads(path.read_text()))
+    validator = jsonschema.Draft202012Validator(json_schema(FILES[name]))
+    faults = [
+        f"{name}: {error.json_path}: {error.message}" for value in contents for error in validator.iter_errors(value)
+    ]
+    return faults if contents else [f"there is no {name}"]
 
 
 def test_hint_of_a_stopped_study_names_its_folder(tmp_path: Path) -> None:
@@ -243,22 +280,23 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     with pytest.raises(InterruptedRunError):
         study.run_study(folder, OneJobEngine(NullReporter()), NullReporter())
     (trained,) = runs_in(folder / "sources")
-    scratch, other = (read_json(folder / "variants.json")[variant.name] for variant in spec.variants)
-    assert other["source_images"] == trained.plan["facts"]["fingerprint"] and "weights" not in other
-    assert "source_images" not in scratch
+    inputs = VariantInputs.read_by_name(folder / "variants.json")
+    scratch, other = (inputs[variant.name] for variant in spec.variants)
+    assert other.source_images == trained.plan.facts.fingerprint and other.weights is None
+    assert scratch.source_images is None
     photo = next(source.glob("cat/*"))
     shutil.move(photo, tmp_path / "kept")
-    with pytest.raises(DataError, match=f"source_images: {trained.plan['facts']['fingerprint']} -> ") as error:
+    with pytest.raises(DataError, match=f"source_images: {trained.plan.facts.fingerprint} -> ") as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert "Restore them" in error.value.hint
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
-    inputs = (folder / "variants.json").read_text()
+    content = (folder / "variants.json").read_text()
     (folder / "variants.json").write_text("{}")
     with pytest.raises(DataError, match=r"variants\.json has no images of scratch"):
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    (folder / "variants.json").write_text(inputs)
+    (folder / "variants.json").write_text(content)
     shutil.move(tmp_path / "kept", photo)
-    assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter())["n"] == 2
+    assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()).n == 2
     assert [run.hash for run in runs_in(folder / "sources")] == [trained.hash]
 
 
@@ -275,7 +313,7 @@ def test_two_runs_of_one_seed_are_an_error(tmp_path: Path) -> None:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert str(first) in error.value.message and second.name in error.value.message
     shutil.rmtree(second)  # as the hint says
-    assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter())["n"] == 2
+    assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()).n == 2
 
 
 def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp_path: Path) -> None:
@@ -288,7 +326,7 @@ def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp
         write_json(run.folder / "plan.json", content)
         run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
     assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]
-    assert compute_verdict(folder, read_study(folder), {})["counts"] == {"train": 100, "val": 1, "test": 1}
+    assert compute_verdict(folder, read_study(folder), None).counts == {"train": 100, "val": 1, "test": 1}
 
 
 def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from headstart.cli.main import main
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import StepLine
 from tests.runs.test_resume import CONTEXT, run_command, wait
 from tests.short_runs import metrics
 
@@ -67,7 +68,7 @@ def study_output(parent: Path) -> dict[str, Any]:
     keys = [(path.parents[1].name if path.parents[1] != folder else "", read_json(path)["hash"]) for path in plans]
     assert max(Counter(keys).values()) == 1
     for path in plans:
-        steps = [line["step"] for line in read_lines(path.parent / "metrics.jsonl") if line["kind"] == "step"]
+        steps = [line.step for line in read_lines(path.parent / "metrics.jsonl") if isinstance(line, StepLine)]
         assert steps == list(range(1, len(steps) + 1)), path
     return {
         "verdict": without_clock(read_json(folder / "verdict.json")),

@@ -12,9 +12,8 @@ import pytest
 
 from headstart import signals
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.status import complete_verdict
+from headstart.analysis.status import complete_verdict, read_verdict
 from headstart.config.study_file import read_study
-from headstart.storage.files import read_json
 from tests.conftest import environment_for_processes
 
 WORDS = [
@@ -80,7 +79,7 @@ def test_stopped_study_reports_what_is_kept_and_can_be_resumed(engine: str, numb
     assert resumed.returncode == 0, err
     first, *_ = [line for line in err.splitlines() if line.startswith("comparison ")]
     assert first.startswith(f"comparison {done + 1}/6  ")
-    verdict = read_json(folder / "verdict.json")
+    verdict = read_verdict(folder)
     assert out.endswith("True\n") and complete_verdict(folder, read_study(folder)) == verdict
 
     again = process("resume", str(folder), **environment)

@@ -22,7 +22,7 @@ def test_machine_is_measured_once_for_each_network_and_shape() -> None:
     assert {p: p.read_bytes() for p in folder.iterdir()} == files
     assert not any("Measuring" in s for s in reporter.sentences)
     measurements = [json.loads(content) for content in files.values()]
-    measured = next(m for m in measurements if m["network"][-1] == [6, 3, 16, 16])
+    measured = next(m for m in measurements if m["key"]["network"][-1] == [6, 3, 16, 16])
     assert training_setup.plan.machine.precision == min(measured["seconds"], key=measured["seconds"].get)
     assert any("Measuring" in s for s in prepare(batch_size=7, precision="auto")[1].sentences)
 
@@ -45,7 +45,7 @@ def test_measurement_of_a_busy_machine_is_repeated(monkeypatch) -> None:
 
 
 def _shape(path: Path) -> list[int]:
-    return json.loads(path.read_text())["network"][-1]
+    return json.loads(path.read_text())["key"]["network"][-1]
 
 
 def test_fp32_is_selected_where_bf16_leaves_part_of_a_kernel_unset() -> None:
@@ -57,12 +57,13 @@ def test_fp32_is_selected_where_bf16_leaves_part_of_a_kernel_unset() -> None:
     assert precision.find_single_pixel_stride(training_setup.network, 16).startswith("layer4")
 
 
-def test_damaged_measurement_is_repeated() -> None:
+@pytest.mark.parametrize("damage", ["", "[1]", "{", '{"seconds": {"fp32": 1}}', '{"seconds": "fast", "peak": {}}'])
+def test_damaged_measurement_is_repeated(damage: str) -> None:
     prepare(batch_size=5, precision="auto")
     for path in (cache_root() / "machine").iterdir():
         content = json.loads(path.read_text())
-        if content["network"][-1] == [5, 3, 16, 16]:
-            path.write_text("")
+        if content["key"]["network"][-1] == [5, 3, 16, 16]:
+            path.write_text(damage)
     assert any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].sentences)
     assert not any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].sentences)
 

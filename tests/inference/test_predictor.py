@@ -16,7 +16,7 @@ from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.inference.evaluate import describe_evaluation, evaluate
+from headstart.inference.evaluate import ModelEvaluation, describe_evaluation, evaluate
 from headstart.inference.predictor import Predictor, require_predictions
 from headstart.reporter import NullReporter
 from headstart.results.run import find_model
@@ -217,23 +217,21 @@ def test_evaluation_equals_sklearn_and_wilson(folder, predictor, digits: Path) -
     predictions = list(predictor.predict([digits]))
     true_labels = [Path(p.image).parent.name for p in predictions]
     labels = [p.label for p in predictions]
-    assert evaluation["split"] == "all" and evaluation["own"] is False and evaluation["n"] == 24
-    assert evaluation["accuracy"] == pytest.approx(accuracy_score(true_labels, labels))
-    assert evaluation["confusion"] == confusion_matrix(true_labels, labels, labels=evaluation["classes"]).tolist()
-    assert evaluation["interval"] == pytest.approx(
+    assert evaluation.split == "all" and evaluation.own is False and evaluation.n == 24
+    assert evaluation.accuracy == pytest.approx(accuracy_score(true_labels, labels))
+    assert evaluation.confusion == confusion_matrix(true_labels, labels, labels=evaluation.classes).tolist()
+    assert evaluation.interval == pytest.approx(
         wilson_interval(sum(a == b for a, b in zip(true_labels, labels, strict=True)), 24)
     )
     losses = [-np.log(p.probabilities[int(name)]) for p, name in zip(predictions, true_labels, strict=True)]
-    assert evaluation["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert evaluation.loss == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def test_evaluation_on_one_class_equals_its_row_of_the_confusion_matrix(folder, digits: Path, tmp_path: Path) -> None:
     full, name = evaluate(folder, str(digits), NullReporter()), "2"
     shutil.copytree(digits / name, tmp_path / "photos" / name)
     evaluation = evaluate(folder, str(tmp_path / "photos"), NullReporter())
-    assert evaluation["confusion"][int(name)] == full["confusion"][int(name)] and evaluation["n"] == sum(
-        evaluation["confusion"][2]
-    )
+    assert evaluation.confusion[int(name)] == full.confusion[int(name)] and evaluation.n == sum(evaluation.confusion[2])
 
 
 @pytest.mark.parametrize("named", [".", "model", ".."])
@@ -241,10 +239,11 @@ def test_evaluation_on_the_training_data_uses_its_test_split(named: str, folder:
     """The run, its model folder and the folder of runs give the result in result.json."""
     result = json.loads((folder / "result.json").read_text())
     evaluation = evaluate((folder / named).resolve(), SETTINGS["source"], NullReporter())
-    assert evaluation["split"] == "test" and evaluation["own"] is True
+    assert evaluation.split == "test" and evaluation.own is True
+    written = evaluation.to_json()
     for key in ("accuracy", "n", "correct", "interval", "confusion"):
-        assert evaluation[key] == result["test"][key], key
-    assert evaluation["loss"] == pytest.approx(result["test"]["loss"], rel=1e-5)
+        assert written[key] == result["test"][key], key
+    assert evaluation.loss == pytest.approx(result["test"]["loss"], rel=1e-5)
     assert "(test, not used in training or model selection)" in describe_evaluation(evaluation)[0]
 
 
@@ -260,19 +259,19 @@ def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
     counts = json.loads((folder / "plan.json").read_text())["plan"]["facts"]["split_counts"]
     evaluations = {name: evaluate(folder, SETTINGS["source"], NullReporter(), split=name) for name in ("train", "val")}
-    assert {name: evaluations[name]["n"] for name in evaluations} == {name: counts[name] for name in evaluations}
-    assert evaluations["val"]["confusion"] == result["val"]["confusion"]
+    assert {name: evaluations[name].n for name in evaluations} == {name: counts[name] for name in evaluations}
+    assert evaluations["val"].confusion == result["val"]["confusion"]
     assert "(train, used in training)" in describe_evaluation(evaluations["train"])[0]
 
 
 def test_selected_classes_never_add_training_images(folder: Path) -> None:
     full = evaluate(folder, SETTINGS["source"], NullReporter())
     part = evaluate(folder, SETTINGS["source"], NullReporter(), classes=["1", "3"])
-    assert part["own"] and part["split"] == "test"
-    assert [part["confusion"][i] for i in (1, 3)] == [full["confusion"][i] for i in (1, 3)]
-    assert part["n"] == sum(map(sum, (full["confusion"][1], full["confusion"][3])))
+    assert part.own and part.split == "test"
+    assert [part.confusion[i] for i in (1, 3)] == [full.confusion[i] for i in (1, 3)]
+    assert part.n == sum(map(sum, (full.confusion[1], full.confusion[3])))
     single = evaluate(folder, SETTINGS["source"], NullReporter(), classes=["2"])
-    assert single["n"] == sum(full["confusion"][2])
+    assert single.n == sum(full.confusion[2])
 
 
 def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -> None:
@@ -282,7 +281,7 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
     with pytest.raises(DataError, match="does not have: seven") as caught:
         evaluate(folder, str(more), NullReporter())
     assert "--classes 0,1,2,3" in caught.value.hint
-    assert evaluate(folder, str(more), NullReporter(), classes=list("0123"))["n"] == 24
+    assert evaluate(folder, str(more), NullReporter(), classes=list("0123")).n == 24
     with pytest.raises(UsageError, match="'seven' in the model"):
         evaluate(folder, str(more), NullReporter(), classes=["seven"])
     with pytest.raises(UsageError, match="no class '9'"):
@@ -292,8 +291,8 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
         shutil.copytree(digits / name, subset / name)
     part = evaluate(folder, str(subset), NullReporter())
     full = evaluate(folder, str(digits), NullReporter())
-    assert part["n"] == 12 and part["confusion"][1] == full["confusion"][1]
-    assert [sum(row) for row in part["confusion"]] == [0, 6, 0, 6]
+    assert part.n == 12 and part.confusion[1] == full.confusion[1]
+    assert [sum(row) for row in part.confusion] == [0, 6, 0, 6]
     other = tmp_path / "other"
     for name in ("a", "b"):
         shutil.copytree(digits / "0", other / name)
@@ -310,9 +309,9 @@ def test_evaluation_on_declared_splits(folder, digits, tmp_path: Path) -> None:
     expected = {"auto": ("test", 4), "train": ("train", 12), "val": ("val", 8), "all": ("all", 24)}
     for split, (name, count) in expected.items():
         evaluation = evaluate(folder, str(tmp_path), NullReporter(), split=split)
-        assert (evaluation["split"], evaluation["n"], evaluation["own"]) == (name, count, False)
+        assert (evaluation.split, evaluation.n, evaluation.own) == (name, count, False)
     shutil.rmtree(tmp_path / "test")
-    assert evaluate(folder, str(tmp_path), NullReporter())["split"] == "all"
+    assert evaluate(folder, str(tmp_path), NullReporter()).split == "all"
     with pytest.raises(DataError, match="no test images"):
         evaluate(folder, str(tmp_path), NullReporter(), split="test")
     with pytest.raises(UsageError, match="declares no splits"):
@@ -338,7 +337,7 @@ def test_training_data_is_recognised_without_classes_and_bad_images(damaged: Pat
     with pytest.raises(DataError, match="other"):
         evaluate(folder, str(damaged), NullReporter())
     evaluation = evaluate(folder, str(damaged), NullReporter(), skip_bad=True)
-    assert evaluation["own"] and evaluation["confusion"] == result["test"]["confusion"]
+    assert evaluation.own and evaluation.confusion == result["test"]["confusion"]
 
 
 def test_bad_image_is_reported_or_left_out(folder, damaged, capsys) -> None:
@@ -366,17 +365,17 @@ def test_many_classes_are_described_by_their_most_confused_pairs() -> None:
     confusion = np.eye(count, dtype=int) * 9
     confusion[3, 7] = 5
     confusion[4, 2] = 2
-    evaluation = {
-        "accuracy": 0.9, "n": 277, "interval": [0.8, 0.95], "split": "all", "own": False,
-        "classes": [f"c{i}" for i in range(count)], "confusion": confusion.tolist(),
-    }  # fmt: skip
+    evaluation = ModelEvaluation(
+        loss=0.3, accuracy=0.9, n=277, correct=249, interval=(0.8, 0.95), split="all", own=False,
+        classes=tuple(f"c{i}" for i in range(count)), confusion=confusion.tolist(),
+    )  # fmt: skip
     assert describe_evaluation(evaluation)[2:] == [
         "Most often confused:",
         "      5  c3 predicted as c7",
         "      2  c4 predicted as c2",
     ]
     assert (
-        describe_evaluation({**evaluation, "confusion": np.eye(count, dtype=int).tolist()})[-1]
+        describe_evaluation(evaluation.model_copy(update={"confusion": np.eye(count, dtype=int).tolist()}))[-1]
         == "No image was misclassified."
     )
 
@@ -386,6 +385,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         shutil.copytree(folder, tmp_path / name)
         result = json.loads((folder / "result.json").read_text())
         result["val"]["accuracy"], result["test"]["accuracy"] = val, test
+        result["val"]["confusion"] = [[round(100 * val), round(100 - 100 * val)], [0, 0]]
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert find_model(tmp_path) == tmp_path / "b" / "model"
     shutil.copytree(folder, tmp_path / "d")  # unfinished: ignored

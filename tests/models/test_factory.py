@@ -160,6 +160,26 @@ def test_stages_contain_every_parameter_once_and_end_with_the_head(name: str) ->
         assert sum(structure.in_part(parameter, prefixes) for _, prefixes in parts) == 1, parameter
 
 
+@pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])
+def test_named_parts_are_those_of_the_network(name: str) -> None:
+    """The first convolution reads the image, and the head is the last linear layer of the network."""
+    network = factory.build(name, 3)
+    convolutions = [part for part, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    linear = [part for part, module in network.named_modules() if isinstance(module, nn.Linear)]
+    assert structure.first_convolution(network) == convolutions[0]
+    assert linear[-1] == structure.head_name(network)
+
+
+def test_fixed_size_is_the_only_one_that_the_network_accepts() -> None:
+    network = factory.build("timm:vit_tiny_patch16_224", 3).eval()
+    size = structure.fixed_size(network)
+    assert size == 224
+    assert network(torch.zeros(1, 3, size, size)).shape == (1, 3)
+    with pytest.raises(AssertionError):
+        network(torch.zeros(1, 3, size + 32, size + 32))
+    assert structure.fixed_size(factory.build("resnet18", 3)) is None
+
+
 def test_structure_of_a_resnet_is_in_network_order() -> None:
     network = factory.build("resnet18", 3)
     assert [s for s, _ in structure.stages(network)] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]

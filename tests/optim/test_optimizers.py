@@ -2,16 +2,20 @@
 
 import pytest
 import torch
+from timm.optim.lion import Lion
 from torch import nn
 
 from headstart.optim import optimizers, param_groups
+from headstart.optim.registry import OPTIMIZERS
 
 PLAIN = {
     "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True, foreach=False),
     "adam": lambda p: torch.optim.Adam(p, 0.05, foreach=False),
     "adamw": lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1, foreach=False),
     "rmsprop": lambda p: torch.optim.RMSprop(p, 0.05, momentum=0.8, foreach=False),
+    "lion": lambda p: Lion(p, 0.05, foreach=False),
 }
+OPTIONS = {"momentum": 0.8, "nesterov": True}
 
 
 def network() -> nn.Module:
@@ -28,12 +32,12 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.T
     return net.state_dict()
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_equal_torch(name: str) -> None:
     ours, plain = network(), network()
     decay = 0.1 if name == "adamw" else 0.0
     groups = param_groups.groups(ours.named_parameters(), weight_decay=decay, backbone=set(), backbone_factor=1.0)
-    optimizer = optimizers.OPTIMIZERS[name](groups, optimizers.OptimizerParams(0.05, 0.8, nesterov=True))
+    optimizer = optimizers.build(name, groups, 0.05, OPTIONS)
     if name == "adamw":  # torch without weight decay for the norm and the biases
         decayed = [p for p in plain.parameters() if p.ndim > 1]
         no_decay = [{"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}]
@@ -46,7 +50,7 @@ def test_optimizers_equal_torch(name: str) -> None:
         torch.testing.assert_close(actual[key], expected[key], rtol=1e-5, atol=1e-6, msg=key)
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_memory_order_gives_the_same_bits(name: str) -> None:
     """Updates on views of channels_last weights equal updates on the weights."""
     states = []
@@ -55,10 +59,8 @@ def test_memory_order_gives_the_same_bits(name: str) -> None:
         net.load_state_dict(network().state_dict())
         assert not net[0].weight.is_contiguous()
         groups = param_groups.groups(net.named_parameters(), weight_decay=0.1, backbone=set(), backbone_factor=1.0)
-        params = optimizers.OptimizerParams(0.05, 0.8, nesterov=True)
-        optimizer = (
-            optimizers.make_optimizer(name, groups, params) if by_views else optimizers.OPTIMIZERS[name](groups, params)
-        )
+        make = optimizers.make_optimizer if by_views else optimizers.build
+        optimizer = make(name, groups, 0.05, OPTIONS)
         states.append(train(net, optimizer))
         if by_views:
             assert all(p.grad is None for p in net.parameters())
@@ -80,6 +82,6 @@ def test_groups_contain_every_parameter_once_and_norms_and_biases_have_no_decay(
     assert [g["weight_decay"] for g in groups] == [0.1, 0.0, 0.1, 0.0]
     ids = [id(p) for g in groups for p in g["params"]]
     assert sorted(ids) == sorted(id(p) for p in net.parameters())
-    optimizer = optimizers.OPTIMIZERS["sgd"](groups, optimizers.OptimizerParams(1.0))
+    optimizer = optimizers.build("sgd", groups, 1.0, OPTIONS)
     param_groups.set_rates(optimizer, 0.5)
     assert param_groups.rates(optimizer) == {"backbone": 0.05, "head": 0.5}

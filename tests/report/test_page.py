@@ -23,16 +23,19 @@ from scipy import stats
 
 import headstart
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
-from headstart.analysis.wording import arm_words
+from headstart.analysis.status import read_verdict
+from headstart.analysis.wording import named_words
 from headstart.cli.main import main
-from headstart.config.run_config import ResolvedFacts, RunConfig, read_plan
+from headstart.config.plan_file import read_plan_file
+from headstart.config.run_config import ResolvedFacts, RunConfig
 from headstart.config.study_request import build_study_spec
 from headstart.diagnostics.history import History
 from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
-from headstart.report import cost, curves, health, heatmaps, histograms, page, sections
-from headstart.report.photos import Gallery
+from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page
+from headstart.report.inputs import COLOR_COUNT, PageInputs, StudyInputs, arm_colors
+from headstart.report.photos import Gallery, Photo
 from headstart.report.series import PlottedRun, load_run, mean_and_band, with_unique_names
 from headstart.report.svg import charts, labels
 from headstart.reporter import NullReporter
@@ -40,8 +43,14 @@ from headstart.results import diagnosis
 from headstart.results.plots import Plots
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import BeginLine, EpochLine, StepLine
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import RunRole, SearchResults, Stage, TrialScores
+from headstart.storage.schemas.verdict import SeedResult, TimeToTarget, Verdict
 from tests import browser
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
+from tests.handmade import SPEED, arm_spec, epoch_line, histogram, probe_line, run_result, snapshot_line, split_score
+from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)
@@ -215,9 +224,9 @@ def test_names_in_wide_characters_stay_in_the_chart(name: str) -> None:
 @needs_browser
 def test_right_to_left_name_does_not_reorder_its_sentence() -> None:
     names = "\u05d7\u05d5\u05dc\u05e6\u05d4", "\u0642\u0645\u064a\u0635"
-    gallery = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
-                               [{"true": 0, "predicted": 1, "confidence": 0.5, "src": "", "key": ""}], {})  # fmt: skip
-    sentences = [page._pair_words(gallery.pairs[0]), gallery.tile(0)["text"]]
+    shown = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
+                    [Photo(key="", true=0, predicted=1, confidence=0.5, src="")], {})  # fmt: skip
+    sentences = [gallery._pair_words(shown.pairs[0]), shown.tile(0).text]
     script = """words => [...document.querySelectorAll("p")].map((p, at) => words[at].map(word => {
         const range = document.createRange(), from = p.textContent.indexOf(word);
         range.setStart(p.firstChild, from); range.setEnd(p.firstChild, from + word.length);
@@ -268,43 +277,61 @@ def test_mean_continues_over_the_remaining_runs(steps: list[list[tuple[float, fl
     assert len(band) == sum(sum(len(path) > index for path in paths) > 1 for index in range(longest))
 
 
-def plotted_run(arm: str, seed: int, accuracies: list[float], **more: object) -> PlottedRun:
-    """Return a finished run with these val accuracies by epoch; `more` sets its role in the study, or its plan."""
-    role = {"variant": arm, "stage": "main", "budget": "10ep", "fraction": 1.0, **more}
-    plan = {"seeding": {"seed": seed}, "recipe": {"lr": role.pop("lr", 0.01), "batch_size": 8, "optimizer": "sgd",
-                                                 "epochs": role["budget"], "schedule": "cosine",
-                                                 "class_weights": "none"},
-            "data": {"fraction": role["fraction"]}, "arm": {"tuning": "full"},
-            "network": {"network": role.pop("network", "resnet18"), "norm": "batch", "shortcut": "on",
-                        "stem": "imagenet"},
-            "facts": {"class_names": ["a", "b"], "class_counts": {"a": 9, "b": 9},
-                      "split_counts": {"val": 165}}}  # fmt: skip
-    history = History(plan, state="finished")
+def plotted_run(
+    arm: str,
+    seed: int,
+    accuracies: list[float],
+    *,
+    budget: str = "10ep",
+    fraction: float = 1.0,
+    lr: float = 0.01,
+    network: str = "resnet18",
+) -> PlottedRun:
+    """Return a finished run with these val accuracies by epoch."""
+    plan = (
+        RunConfig()
+        .changed("seeding", seed=seed)
+        .changed("recipe", lr=lr, batch_size=8, epochs=budget)
+        .changed("data", fraction=fraction)
+        .changed("network", network=network)
+        .changed("facts", class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"val": 165})
+    )
+    history = History(plan, state=RunState.FINISHED)
+    speed = SPEED.model_copy(update={"train_seconds": 1.0, "val_seconds": 0.1})
     for epoch, accuracy in enumerate(accuracies, 1):
-        history.add({"kind": "epoch", "step": 40 * epoch, "epoch": epoch, "train": {"loss": 0.1},
-                      "val": {"loss": 0.1, "accuracy": accuracy}, "confusion": [],
-                      "speed": {"train_seconds": 1.0, "val_seconds": 0.1, "mfu": 0.1}})  # fmt: skip
-    folder = Path("-".join(map(str, (arm, seed, role["budget"], role["fraction"]))))
-    run = RunRecord(folder, plan, "hash", role, {"state": "finished"})
-    return PlottedRun(run, f"{arm}, seed {seed}", arm, history=history)
+        val = split_score(0.1, accuracy)
+        correct = round(1000 * accuracy)
+        confusion = [[correct, 1000 - correct], [0, 0]]
+        history.add(epoch_line(40 * epoch, epoch, train=split_score(0.1), val=val, confusion=confusion, speed=speed))
+    folder = Path("-".join(map(str, (arm, seed, budget, fraction))))
+    role = RunRole(arm=arm_spec(arm), stage=Stage.MAIN, budget=budget, fraction=fraction)
+    run = RunRecord(folder, plan, "hash", role, run_result())
+    return PlottedRun(run, f"{arm}, seed {seed}", arm, history)
 
 
-def verdict_on(runs: list[PlottedRun], chosen: str) -> dict[str, object]:
-    """Return the fields of a verdict that the curves need; it rests on runs of ten epochs with all labels."""
-    arms: dict[str, list[dict[str, object]]] = {}
+def verdict_on(runs: list[PlottedRun], chosen: str) -> Verdict:
+    """Return a verdict that rests on the runs of ten epochs with all labels."""
+    arms: dict[str, list[SeedResult]] = {}
     for run in runs:
         of_arm = arms.setdefault(run.arm, [])
-        if (run.run.role["budget"], run.run.role["fraction"]) == ("10ep", 1.0):
-            of_arm.append({"seed": run.run.seed, "run": run.run.folder.name})
-    return {"arms": [{"name": name, "seeds": seeds} for name, seeds in arms.items()], "selected": chosen, "target": 0,
-            "n": max(map(len, arms.values())), "metric": "accuracy",
-            "evaluation": {"declared": "none", "images": 100}}  # fmt: skip
+        if run.run.condition == ("10ep", 1.0):
+            of_arm.append(seed_result(run.run.seed, run=run.run.folder.name))
+    results = [arm_result(name, seeds) for name, seeds in arms.items()]
+    return verdict(results, selected=chosen, n=max(map(len, arms.values())), budget="10ep")
 
 
-def learning_section(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> sections.Section:
+def runs_inputs(runs: list[PlottedRun]) -> PageInputs:
+    return PageInputs(Path(), runs, dict.fromkeys((run.arm for run in runs), 0))
+
+
+def study_inputs(of: Verdict, runs: list[PlottedRun] | None = None) -> StudyInputs:
+    return StudyInputs(Path(), runs or [], arm_colors([arm.spec for arm in of.arms], of.selected), of)
+
+
+def learning_section(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> layout.Section:
     runs = [plotted_run(arm, seed, accuracies) for arm, curves_of_arm in (("imagenet", fast), ("scratch", slow))
             for seed, accuracies in enumerate(curves_of_arm)]  # fmt: skip
-    return curves.learning_section(runs, verdict_on(runs, chosen), {"imagenet": 1, "scratch": 0})
+    return curves.learning_section(study_inputs(verdict_on(runs, chosen), runs))
 
 
 def test_mean_and_title_use_all_epochs_if_one_run_ends_early() -> None:
@@ -341,7 +368,7 @@ def test_title_of_the_curves_states_the_lead_of_the_selected_arm(
 def test_title_of_the_curves_names_the_epoch_with_fewer_arms() -> None:
     means = {"imagenet": [0.6] * 10, "scratch": [0.9] * 5, "imagenet+frozen": [0.5] * 10}
     runs = [plotted_run(arm, 0, mean) for arm, mean in means.items()]
-    title = curves.learning_section(runs, verdict_on(runs, "imagenet"), dict.fromkeys(means, 0)).finding
+    title = curves.learning_section(study_inputs(verdict_on(runs, "imagenet"), runs)).finding
     assert title.endswith("is ahead on val in 5 of 10 epochs (from epoch 6 on against fewer arms)")
 
 
@@ -349,9 +376,8 @@ def with_probes(run: PlottedRun, flows: list[dict[str, float | None]], distance:
     """Return the run with a gradient probe for each of `flows`; its layers have moved by `distance` at the last one."""
     for epoch, flow in enumerate(flows):
         moved = distance * epoch / max(len(flows) - 1, 1)
-        run.history.add({"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "block_gradient_norm": flow,
-                         "dead_channels": {}, "zero_activations": {},
-                         "distance_from_init": {"conv1": moved, "fc": 2 * moved}})  # fmt: skip
+        distances = {"conv1": moved, "fc": 2 * moved}
+        run.history.add(probe_line(epoch, epoch, block_gradient_norm=flow, distance_from_init=distances))
     return run
 
 
@@ -377,20 +403,17 @@ def with_probes(run: PlottedRun, flows: list[dict[str, float | None]], distance:
 def test_health_title_counts_the_runs_that_are_long_enough(long: int, short: int, words: str) -> None:
     runs = [plotted_run("a", seed, [0.9] * (5 if seed < long else 1)) for seed in range(long + short)]
     for run in runs[long:]:
-        run.history.epochs[0]["step"] = 10
-    assert health.health_section(runs).finding == words
+        run.history.epochs[0] = run.history.epochs[0].model_copy(update={"step": 10})
+    assert health.health_section(runs_inputs(runs)).finding == words
 
 
 def test_layer_distances_use_the_runs_of_the_verdict() -> None:
     conditions = [("10ep", 1.0, 0.5), ("1ep", 1.0, 0.1), ("10ep", 0.1, 0.2)]
     runs = [with_probes(plotted_run("scratch", seed, [0.5] * 2, budget=budget, fraction=share), [{}, {}], distance)
             for seed in range(2) for budget, share, distance in conditions]  # fmt: skip
-    verdict_runs = [
-        run for arm_runs in sections.group_by_arm(runs, verdict_on(runs, "scratch")).values() for run in arm_runs
-    ]
-    section = health.distance_section(verdict_runs, {"scratch": 0})
+    section = health.distance_section(study_inputs(verdict_on(runs, "scratch"), runs))
     assert section is not None and [row[2] for row in section.figures[0].rows] == ["50", "100"]
-    standalone = health.distance_section(runs, {"scratch": 0})  # without a verdict each condition has its own line
+    standalone = health.distance_section(runs_inputs(runs))  # without a verdict each condition has its own line
     assert standalone is not None
     assert {(row[0], row[2]) for row in standalone.figures[0].rows if row[1] == "conv1"} == {
         (f"scratch, {length}, {share} % of the labels", distance)
@@ -401,23 +424,23 @@ def test_layer_distances_use_the_runs_of_the_verdict() -> None:
 def test_layers_of_two_networks_have_no_common_mean() -> None:
     runs = [with_probes(plotted_run("scratch", 0, [0.5] * 2, network=network), [{}, {}], distance)
             for network, distance in (("resnet18", 0.5), ("resnet34", 0.1))]  # fmt: skip
-    section = health.distance_section(runs, {"scratch": 0})
+    section = health.distance_section(runs_inputs(runs))
     assert section is not None
     assert {(row[0], row[2]) for row in section.figures[0].rows if row[1] == "conv1"} == {
         ("scratch, resnet18", "50"), ("scratch, resnet34", "10"),
     }  # fmt: skip
-    _, other = runs
-    other.run.plan["network"]["network"] = "resnet18"  # the same name, but other layers
-    other.history.probes[-1]["distance_from_init"]["layer9"] = 0.1
-    assert health.distance_section(runs, {"scratch": 0}) is None
+    runs = [with_probes(plotted_run("scratch", 0, [0.5] * 2), [{}, {}], distance) for distance in (0.5, 0.1)]
+    runs[1].history.probes[-1].distance_from_init["layer9"] = 0.1  # the same name of the network, but other layers
+    assert health.distance_section(runs_inputs(runs)) is None
 
 
 def shades(chart: object) -> list[str]:
     return re.findall(r'class="cell (\w+)"', str(chart))
 
 
-def gradient_figure(*flows: dict[str, float | None]) -> sections.Figure:
-    (figure,) = health.health_section([with_probes(plotted_run("a", 0, [0.9] * 2), list(flows))]).figures
+def gradient_figure(*flows: dict[str, float | None]) -> layout.Figure:
+    run = with_probes(plotted_run("a", 0, [0.9] * 2), list(flows))
+    (figure,) = health.health_section(runs_inputs([run])).figures
     return figure
 
 
@@ -445,8 +468,8 @@ def test_gradient_colors_have_the_same_scale_in_all_runs(last: float, powers: li
 
 
 def test_layer_that_was_never_finite_is_not_frozen() -> None:
-    without_values = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 9}
-    by_layer = histograms.ridges([{"step": 1, "epoch": 1, "gradients": {"conv1": without_values}}], "gradients")
+    without_values = histogram(0.0, 0.0, [], not_finite=9)
+    by_layer = histograms.ridges([snapshot_line(1, gradients={"conv1": without_values})], "gradients")
     assert by_layer == {"conv1": None}
 
 
@@ -459,25 +482,25 @@ def test_subsample_keeps_first_and_last_point(count: int, most: int) -> None:
 
 
 def test_ridges_have_one_scale_and_all_snapshots() -> None:
-    narrow = {"low": 0.0, "high": 1.0, "n": 64, "counts": [1] * 64}
-    wide = {"low": -1.0, "high": 1.0, "n": 64, "counts": [1] * 64}
-    snapshots = [{"step": 1, "epoch": 1, "weights": {"conv1": narrow}},
-                 {"step": 9, "epoch": 2, "weights": {"conv1": wide}}]  # fmt: skip
-    without_values = {"low": 0.0, "high": 0.0, "n": 0, "counts": [], "not_finite": 64}
-    snapshots.append({"step": 19, "epoch": 3, "weights": {"conv1": without_values}})
+    snapshots = [
+        snapshot_line(1, 1, weights={"conv1": histogram(0.0, 1.0, [1] * 64)}),
+        snapshot_line(9, 2, weights={"conv1": histogram(-1.0, 1.0, [1] * 64)}),
+        snapshot_line(19, 3, weights={"conv1": histogram(0.0, 0.0, [], not_finite=64)}),
+    ]
     layer = histograms.ridges(snapshots, "weights")["conv1"]
-    assert (layer["low"], layer["high"], layer["steps"], layer["epochs"]) == (-1.0, 1.0, [1, 9], [1, 2])
-    assert layer["non_finite"] == 1
-    rows = np.frombuffer(base64.b64decode(layer["rows"]), dtype=np.uint8).reshape(2, histograms.BINS)
+    assert layer is not None
+    assert (layer.low, layer.high, layer.steps, layer.epochs) == (-1.0, 1.0, [1, 9], [1, 2])
+    assert layer.non_finite == 1
+    rows = np.frombuffer(base64.b64decode(layer.rows), dtype=np.uint8).reshape(2, histograms.BINS)
     half = histograms.BINS // 2
     assert (rows[0, :half] == 0).all() and (rows[0, half:] == 255).all()  # twice the density on half of the scale
     assert (rows[1] == round(255 / np.sqrt(2))).all()
 
 
 def test_selected_arm_is_blue_and_scratch_gray() -> None:
-    color = sections.arm_colors(["scratch", "a", "b", "scratch@adam"], "b")
+    color = arm_colors(list(map(arm_spec, ("scratch", "a", "b", "scratch@adam"))), "b")
     assert color == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
-    assert max(sections.arm_colors([f"arm{i}" for i in range(20)], "arm3").values()) < sections.COLOR_COUNT
+    assert max(arm_colors([arm_spec(f"arm{i}") for i in range(20)], "arm3").values()) < COLOR_COUNT
 
 
 @pytest.fixture(scope="module")
@@ -518,7 +541,7 @@ def test_page_has_the_protocol_and_the_runs_of_the_search(study_folder: Path) ->
     declared = dict(rows_of(text, "<h3>Declared before the first step</h3>"))
     assert declared["arms"] == "scratch; and scratch, with adam"
     assert declared["primary contrast"] == "scratch, with adam against scratch"
-    assert declared["metric"].startswith("accuracy;") and declared["target"].startswith("75 %")
+    assert declared["metric"].startswith("accuracy:") and declared["target"].startswith("75 %")
     assert (
         declared["equivalence margin"].startswith("±1 percentage points") and declared["seeds"] == "2, paired: 0 to 1"
     )
@@ -572,15 +595,15 @@ def test_charts_of_a_study_render_in_a_notebook(study_folder: Path, tmp_path: Pa
     with pytest.raises(UsageError, match="curves over"):
         plots.curves("weeks")
     verdict = headstart.Study(study_folder).verdict
-    assert str(verdict).startswith(verdict["sentences"]["headline"]) and HOSTILE not in verdict._repr_html_()
+    assert str(verdict).startswith(verdict.sentences.headline) and HOSTILE not in verdict._repr_html_()
 
 
 def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -> None:
-    verdict = json.loads((study_folder / "verdict.json").read_text(encoding="utf-8"))
-    for run in verdict["arms"][0]["seeds"]:
-        run["seconds"] = 0.0
-    color = sections.arm_colors([arm["name"] for arm in verdict["arms"]], verdict["winner"])
-    assert cost.cost_section([], verdict, color).finding.startswith("A run of scratch, with adam is the cheapest")
+    verdict = read_verdict(study_folder)
+    first, *others = verdict.arms
+    diverged = changed(first, seeds=[changed(run, seconds=0.0) for run in first.seeds])
+    section = cost.cost_section(study_inputs(changed(verdict, arms=[diverged, *others])))
+    assert section.finding.startswith("A run of scratch, with adam is the cheapest")
 
 
 def test_sections_are_in_order(study_folder: Path) -> None:
@@ -607,29 +630,28 @@ def test_study_without_runs_or_verdict_is_an_error(study_folder: Path, tmp_path:
 
 def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> None:
     study = headstart.Study(study_folder)
-    first, second = study.verdict["primary"]
-    names = [arm_words(first).capitalize(), arm_words(second)]
+    first, second = study.verdict.primary
+    names = [named_words(study.verdict, first).capitalize(), named_words(study.verdict, second)]
     assert study.contrast(*names) == study.contrast(first, second)
     with pytest.raises(UsageError, match="no contrast of 'x' and"):
         study.contrast("x", second)
-    study.verdict["arms"] = [{"name": name} for name in ("imagenet", "file:imagenet", "scratch")]
-    study.verdict["contrasts"] = [{**study.verdict["contrasts"][0], "first": "file:imagenet", "second": "scratch"}]
-    assert study.contrast("file:imagenet", "scratch")["first"] == "file:imagenet"
+    arms = [arm_result(name) for name in ("imagenet", "file:imagenet", "scratch")]
+    study.verdict = changed(study.verdict, arms=arms, contrasts=[contrast("file:imagenet", "scratch")])
+    assert study.contrast("file:imagenet", "scratch").first == "file:imagenet"
     with pytest.raises(UsageError, match="no contrast"):  # the name of two arms
         study.contrast("imagenet, fine-tuned", "scratch")
 
 
 def test_cost_has_minutes_images_and_utilization(study_folder: Path) -> None:
-    verdict = read_json(study_folder / "verdict.json")
-    color = sections.arm_colors([arm["name"] for arm in verdict["arms"]], verdict["selected"])
+    verdict = read_verdict(study_folder)
     runs = [load_run(read_run(plan.parent)) for plan in sorted(study_folder.glob("*/plan.json"))]
-    section = cost.cost_section(runs, verdict, color)
+    section = cost.cost_section(study_inputs(verdict, runs))
     assert [figure.choice for figure in section.figures] == ["minutes", "images", "MFU"]
-    for row, arm in zip(section.figures[0].rows, verdict["arms"], strict=True):
-        arm_runs = [run for run in runs if run.arm == arm["name"]]
-        shares = [100 * line["speed"]["mfu"] for run in arm_runs for line in run.epochs]
-        assert float(row[1]) == pytest.approx(np.mean([run["seconds"] for run in arm["seeds"]]) / 60, rel=0.06)
-        assert row[2] == f"{np.mean([run['images'] for run in arm['seeds']]):,.0f}"
+    for row, arm in zip(section.figures[0].rows, verdict.arms, strict=True):
+        arm_runs = [run for run in runs if run.arm == arm.name]
+        shares = [100 * line.speed.mfu for run in arm_runs for line in run.epochs]
+        assert float(row[1]) == pytest.approx(np.mean([run.seconds for run in arm.seeds]) / 60, rel=0.06)
+        assert row[2] == f"{np.mean([run.images for run in arm.seeds]):,.0f}"
         assert float(row[3]) == pytest.approx(np.median(shares), rel=0.06)
 
 
@@ -638,27 +660,30 @@ def test_time_span_uses_seconds_minutes_or_hours(seconds: float, words: str) -> 
     assert cost.time_span(seconds) == words
 
 
-def verdict_with_two_searches(groups: tuple[str, ...]) -> dict[str, object]:
-    """Return the fields of a verdict with searches at two budgets; at the shorter one a best rate is at the edge."""
+def verdict_with_two_searches(groups: tuple[str, ...]) -> Verdict:
+    """Return a verdict with searches at two budgets; at the shorter one a best rate is at the edge."""
+    not_run = TrialScores(rung=0.4, full_runs=[])
     cells = {
-        "scratch": {"0.1": {"rung": 0.5, "full_runs": [0.6, 0.8]}, "0.01": {"rung": 0.4, "full_runs": []}},
-        "scratch@adam": {"0.1": {"rung": -1.0, "full_runs": []}, "0.01": {"rung": 0.4, "full_runs": [0.5]}},
-    }
-    search = {
-        "tried": {budget: dict.fromkeys(groups, cells) for budget in ("1ep", "2ep")},
-        "selected": {
-            budget: {group: {"scratch": 0.1, "scratch@adam": 0.01} for group in groups} for budget in ("1ep", "2ep")
+        "scratch": {"0.1": TrialScores(rung=0.5, full_runs=[0.6, 0.8]), "0.01": not_run},
+        "scratch@adam": {
+            "0.1": TrialScores(rung=-1.0, full_runs=[]), "0.01": TrialScores(rung=0.4, full_runs=[0.5])
         },
-        "edges": {"1ep": {groups[0]: {"scratch": 0.1}}, "2ep": {}},
-    }
-    return {"search": search, "budget": "2ep", "metric": "accuracy", "evaluation": {"declared": "none", "images": 9},
-            "grid_rows": []}  # fmt: skip
+    }  # fmt: skip
+    rates, budgets = {"scratch": 0.1, "scratch@adam": 0.01}, ("1ep", "2ep")
+    no_edges: dict[str, dict[str, float]] = {group: {} for group in groups}
+    search = SearchResults(
+        tried={budget: dict.fromkeys(groups, cells) for budget in budgets},
+        selected={budget: dict.fromkeys(groups, rates) for budget in budgets},
+        edges={"1ep": {**no_edges, groups[0]: {"scratch": 0.1}}, "2ep": no_edges},
+        grid={budget: {group: [0.01, 0.1] for group in groups} for budget in budgets},
+    )
+    return verdict(list(map(arm_result, cells)), search=search, budget="2ep")
 
 
 @pytest.mark.parametrize("groups", [("shared",), ("seed 0", "seed 1")])
 def test_every_search_has_a_heat_map(groups: tuple[str, ...]) -> None:
     verdict = verdict_with_two_searches(groups)
-    section = heatmaps.searched_rates_section(verdict)
+    section = heatmaps.searched_rates_section(study_inputs(verdict))
     assert section is not None and section.finding == "The best rate of scratch is at the edge of the grid"
     expected = [f"{budget}{'' if group == 'shared' else f', {group}'}" for budget in ("2 epochs", "1 epoch")
               for group in groups]  # fmt: skip
@@ -683,18 +708,19 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_page_has_every_variant_budget_and_share(grid: Path) -> None:
-    verdict = read_json(grid / "verdict.json")
+    verdict = read_verdict(grid)
+    inputs = study_inputs(verdict)
     text = (grid / "report.html").read_text(encoding="utf-8")
     runs = [path.parent.name for path in grid.glob("*/plan.json")]
     assert len(runs) == 8 and all(run in text for run in runs)
     loaded = with_unique_names([load_run(read_run(grid / run)) for run in runs])
     assert len({run.name for run in loaded}) == 8 and any("50 % of the labels" in run.name for run in loaded)
-    section = heatmaps.compared_rates_section(verdict)
+    section = heatmaps.compared_rates_section(inputs)
     assert section is not None and section.figures[0].header[1:] == ["0.01", "0.001"]
-    assert [f"{100 * arm['test']:.1f}" for arm in verdict["arms"]] == list(section.figures[0].rows[0][1:])
-    color = sections.arm_colors([arm["name"] for arm in verdict["arms"]], verdict["selected"])
-    assert [section.anchor for section in sections.condition_sections(verdict, color)] == ["labels", "budgets"]
-    assert curves.target_section([], verdict, color) is None and heatmaps.searched_rates_section(verdict) is None
+    assert [f"{100 * arm.test:.1f}" for arm in verdict.arms] == list(section.figures[0].rows[0][1:])
+    shown = re.findall(r'<section id="([a-z]+)"', text)
+    assert [name for name in shown if name in ("labels", "budgets", "grid", "target")] == ["labels", "budgets", "grid"]
+    assert curves.target_section(inputs) is None and heatmaps.searched_rates_section(inputs) is None
     assert "balanced accuracy" in text and "Undecided." in text
     assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
     with pytest.raises(DataError, match="no runs"):
@@ -726,7 +752,7 @@ def test_page_of_a_run_has_the_command_that_repeats_it(study_folder: Path, arm: 
     headstart_, *words = shlex.split(html.unescape(match[1]))
     assert headstart_ == "headstart" and words[0] == "train" and len(words) < 40  # defaults are left out
     main([*words, "--dry-run"])
-    plan = read_plan(run)
+    plan = read_plan_file(run).plan
     assert RunConfig.model_validate(tomllib.loads(capsys.readouterr().out)) == plan.model_copy(
         update={"facts": ResolvedFacts()}
     )
@@ -735,17 +761,19 @@ def test_page_of_a_run_has_the_command_that_repeats_it(study_folder: Path, arm: 
 def test_plan_that_flags_cannot_express_has_no_command(study_folder: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(next(study_folder.glob("*-scratch-s0")), tmp_path / "run"))
     content = read_json(run / "plan.json")
-    for classes in (["a, b", "c"], ["of a later version"]):
-        content["plan"]["data"]["classes"] = classes
-        content["plan"]["data"] |= {"later": 1} if len(classes) == 1 else {}
-        (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
-        assert f">headstart report {run}</pre>" in page.write_page(run).read_text(encoding="utf-8")
+    content["plan"]["data"]["classes"] = ["a, b", "c"]
+    (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+    assert f">headstart report {run}</pre>" in page.write_page(run).read_text(encoding="utf-8")
+    content["plan"]["data"]["later"] = 1  # of a later version
+    (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=r"plan\.json is damaged"):
+        page.write_page(run)
 
 
 def test_captions_state_the_numbers_of_runs_and_images(study_folder: Path, tmp_path: Path) -> None:
     verdict, text = read_json(study_folder / "verdict.json"), (study_folder / "report.html").read_text(encoding="utf-8")
     runs = [load_run(read_run(plan.parent)) for plan in study_folder.glob("*/plan.json")]
-    images = read_plan(runs[0].run.folder).facts.split_counts
+    images = read_plan_file(runs[0].run.folder).plan.facts.split_counts
     captions = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
             for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
     n, val, test = verdict["n"], f"{images['val']} val images", f"{images['test']} test images"
@@ -774,12 +802,13 @@ def test_page_of_an_unfinished_study_has_the_command_to_resume(study_folder: Pat
 
 def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(next(study_folder.glob("*-scratch-s0")), tmp_path / "run"))
-    lines = [line for line in read_lines(run / "metrics.jsonl") if line["kind"] in ("begin", "step")][:2]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    lines = [line for line in read_lines(run / "metrics.jsonl") if isinstance(line, BeginLine | StepLine)][:2]
+    (run / "metrics.jsonl").write_text("".join(f"{line.model_dump_json()}\n" for line in lines), encoding="utf-8")
     content = read_json(run / "plan.json")
     content["plan"]["recipe"]["lr"] = 1e30
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
-    (run / "result.json").write_text(json.dumps({"state": "diverged"}), encoding="utf-8")
+    diverged = run_result(RunState.DIVERGED, best_epoch=0, epochs=0)
+    (run / "result.json").write_text(diverged.model_dump_json(), encoding="utf-8")
     shutil.rmtree(run / "artifacts")
     text = page.write_page(run).read_text(encoding="utf-8")
     assert "<h1>Scratch, seed 0 diverged.</h1>" in text
@@ -791,11 +820,9 @@ def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: 
 def test_median_time_has_the_number_of_seeds_that_reached_the_target() -> None:
     arms = []
     for name, reached, median in (("scratch", 5, 9.0), ("imagenet", 3, 7.0)):
-        times = {"median": median, "reached": reached, "n": 5}
-        run = {"to_target": None, "epochs": 10, "images": 1000, "seconds": 60.0}
-        arms.append({"name": name, "seeds": [run], "to_target": dict.fromkeys(curves.UNITS, times)})
-    verdict = {"target": 0.9, "arms": arms, "n": 5, "evaluation": {"declared": "none"}}
-    section = curves.target_section([], verdict, {"scratch": 0, "imagenet": 1})
+        times = times_to_target(TimeToTarget(median=median, reached=reached, n=5))
+        arms.append(arm_result(name, to_target=times))
+    section = curves.target_section(study_inputs(verdict(arms, target=0.9, n=5)))
     assert section is not None
     words = "Imagenet, fine-tuned reaches 90 % first, after 7 epochs (median; reached on 3 of 5 seeds)"
     assert section.finding == words
@@ -824,12 +851,12 @@ def test_standalone_runs_have_a_heat_map_of_optimizers_and_rates(study_folder: P
     for plan in sorted([*study_folder.glob("*/plan.json"), *study_folder.glob("search/*/plan.json")]):
         shutil.copytree(plan.parent, tmp_path / plan.parent.name)
         recipe = read_json(plan)["plan"]["recipe"]
-        best = max(line["val"]["accuracy"] for line in read_lines(plan.with_name("metrics.jsonl"))
-                   if line["kind"] == "epoch")  # fmt: skip
+        lines = read_lines(plan.with_name("metrics.jsonl"))
+        best = max(line.val.accuracy for line in lines if isinstance(line, EpochLine))
         expected.setdefault((recipe["optimizer"], f"{recipe['lr']:g}"), []).append(100 * best)
     assert {"sgd", "adam"} == {optimizer for optimizer, _ in expected} and len({rate for _, rate in expected}) > 1
     runs = [load_run(run) for run in runs_at(tmp_path)]
-    section = heatmaps.standalone_rates_section(runs)
+    section = heatmaps.standalone_rates_section(runs_inputs(runs))
     assert section is not None
     cells = {(row, rate): (value, count) for row, rate, value, count in section.figures[0].rows}
     assert cells == {
@@ -841,7 +868,7 @@ def test_standalone_runs_have_a_heat_map_of_optimizers_and_rates(study_folder: P
     assert section.finding.endswith(f" the highest val accuracy, {highest:.1f} %")
     text = page.write_page(tmp_path).read_text(encoding="utf-8")
     assert section.finding in text.replace("\u00a0", " ") and f"<summary>All runs ({len(runs)})" in text
-    assert heatmaps.standalone_rates_section(runs[:1]) is None
+    assert heatmaps.standalone_rates_section(runs_inputs(runs[:1])) is None
 
 
 @pytest.mark.parametrize(
@@ -899,15 +926,15 @@ def test_study_page_in_a_browser(study_folder: Path) -> None:
         assert tab.locator("#ridges polygon").count() == len(snapshots) > 2
         weights = tab.locator("#ridges svg").inner_html()
         layer, last = tab.locator("#pick-layer option:checked").inner_text(), snapshots[-1]
-        assert f"epoch {last['epoch']}, step {last['step']}" in tab.locator("#ridges text").all_text_contents()
+        assert f"epoch {last.epoch}, step {last.step}" in tab.locator("#ridges text").all_text_contents()
         tab.locator("#bins summary").click()
         bins = tab.locator("#bins tr").evaluate_all(
             "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
         )
-        assert bins[0][:2] == ["from", "to"] and bins[0][-1] == f"epoch {last['epoch']}, step {last['step']}"
-        histogram = last["weights"][layer]
-        edges = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
-        middle = (edges[:-1] + edges[1:]) / 2 @ np.array(histogram["counts"]) / histogram["n"]
+        assert bins[0][:2] == ["from", "to"] and bins[0][-1] == f"epoch {last.epoch}, step {last.step}"
+        drawn = last.weights[layer]
+        edges = np.linspace(drawn.low, drawn.high, len(drawn.counts) + 1)
+        middle = (edges[:-1] + edges[1:]) / 2 @ np.array(drawn.counts) / drawn.n
         contributions = [(float(low) + float(high)) / 2 * float(row[-1]) / 100 for low, high, *row in bins[1:]]
         assert sum(float(row[-1]) for row in bins[1:]) == pytest.approx(100, abs=3)
         assert sum(contributions) == pytest.approx(middle, abs=float(bins[1][1]) - float(bins[1][0]))

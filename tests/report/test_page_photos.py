@@ -29,13 +29,13 @@ def test_page_of_a_photo_study_works_in_a_browser(clothing: Path, cifar_weights:
     address = (folder / page.PAGE_NAME).as_uri()
     assert (folder / page.PAGE_NAME).stat().st_size <= page.MAX_BYTES
     frozen = read_run(next(folder.glob("*frozen-s1/plan.json")).parent)
-    confused = read_json(folder / verdict["exported"]["run"] / "result.json")["test"]["confusion"]
+    confused = read_json(folder / verdict.exported.run / "result.json")["test"]["confusion"]
     true, predicted = next((i, j) for i, row in enumerate(confused) for j, count in enumerate(row) if count and i != j)
     with open_browser() as visits:
         for width, scheme in ((WIDE, "light"), (NARROW, "dark")):
             tab = visits.open(address, width, scheme)
             save_screenshot(tab, f"photos-{width}-{scheme}")
-            assert tab.locator("h1").inner_text() == verdict["sentences"]["headline"]
+            assert tab.locator("h1").inner_text() == verdict.sentences.headline
             shown = tab.locator("#curves figure:visible svg.wide")
             assert "epochs" in shown.get_attribute("aria-label")
             tab.locator("#curves label", has_text="seconds of training").click()
@@ -49,7 +49,7 @@ def test_page_of_a_photo_study_works_in_a_browser(clothing: Path, cifar_weights:
             )
             tab.locator(f'[data-cell="{true}-{predicted}"]').focus()
             tab.keyboard.press("Enter")  # the keyboard equivalent of a click
-            names = verdict["classes"][true], verdict["classes"][predicted]
+            names = verdict.classes[true], verdict.classes[predicted]
             assert tab.locator("#cell h3").inner_text().startswith(f"{names[0]}, predicted as {names[1]}: ")
             pictures = tab.locator("#cell img").evaluate_all("images => images.map(image => image.naturalWidth)")
             assert len(pictures) == confused[true][predicted] and all(width > 0 for width in pictures)

@@ -17,86 +17,104 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from headstart.analysis.run_records import read_run
 from headstart.config.run_config import RunConfig
+from headstart.diagnostics.history import History
 from headstart.report import histograms, page, series
-from headstart.report.photos import Gallery, fit_gallery
+from headstart.report.photos import Gallery, Photo, fit_gallery
 from headstart.report.svg import charts
+from headstart.storage.files import write_json
+from headstart.storage.schemas.metrics import Histogram
+from headstart.storage.schemas.verdict import ExportedRun, RunLength, StageCost, TimeToTarget
 from tests.browser import WIDE, needs_browser, open_browser
+from tests.handmade import (
+    SPEED,
+    epoch_line,
+    probe_line,
+    run_role,
+    snapshot_line,
+    split_score,
+    step_line,
+    write_run_files,
+)
+from tests.verdicts import arm_result, seed_result, study_cost, times_to_target, verdict
 
 SEEDS, STEPS, EPOCHS, SNAPSHOTS = 160, 300, 30, 4  # seeds of each of two arms, and the record of each run
 LAYERS = 54  # as in ResNet-50
 ARMS = ("scratch", "imagenet")
+HISTORY = History(RunConfig())
 
 
-def histogram(scale: float) -> dict[str, Any]:
-    return {"low": -scale, "high": scale, "n": 64 * 65 // 2, "counts": list(range(1, 65))}
+def histogram(scale: float) -> Histogram:
+    return Histogram(low=-scale, high=scale, n=64 * 65 // 2, sum=0, sum_squares=1, counts=list(range(1, 65)))
 
 
 def record() -> str:
     """Return the record of a run of a deep network."""
     layers = [f"layer{index // 16}.{index % 16}.conv{index % 3}" for index in range(LAYERS)]
-    lines: list[dict[str, Any]] = [
-        {"kind": "step", "step": step, "epoch": 1, "loss": 1.0, "lr": {"backbone": 0.01 / step, "head": 0.02 / step}}
-        for step in range(1, STEPS + 1)
-    ]
-    lines += [
-        {"kind": "snapshot", "step": 10 * number, "epoch": 1, "update_ratio": dict.fromkeys(layers, 0.001),
-         **{kind: {layer: histogram(number) for layer in layers} for kind in histograms.KINDS}}
+    steps = [step_line(step, lr={"backbone": 0.01 / step, "head": 0.02 / step}) for step in range(1, STEPS + 1)]
+    snapshots = [
+        snapshot_line(
+            10 * number,
+            weights={layer: histogram(number) for layer in layers},
+            gradients={layer: histogram(number) for layer in layers},
+            update_ratio=dict.fromkeys(layers, 0.001),
+        )
         for number in range(1, SNAPSHOTS + 1)
-    ]  # fmt: skip
-    lines += [
-        {"kind": "probe", "step": epoch, "epoch": epoch, "loss": 1.0, "zero_activations": {}, "dead_channels": {},
-         "block_gradient_norm": {f"layer{index}": 0.1 for index in range(16)},
-         "distance_from_init": dict.fromkeys(layers, 0.1 * epoch)}
+    ]
+    probes = [
+        probe_line(
+            epoch,
+            epoch,
+            block_gradient_norm={f"layer{index}": 0.1 for index in range(16)},
+            distance_from_init=dict.fromkeys(layers, 0.1 * epoch),
+        )
         for epoch in range(2)
-    ]  # fmt: skip
-    lines += [
-        {"kind": "epoch", "step": 10 * epoch, "epoch": epoch, "train": {"loss": 1.0, "accuracy": 0.5},
-         "val": {"loss": 1.0, "accuracy": 0.5 + epoch / 1000}, "best": True, "confusion": [[1, 0], [0, 1]],
-         "speed": {"train_seconds": 1.234, "val_seconds": 0.1, "mfu": 0.1}}
+    ]
+    speed = SPEED.model_copy(update={"train_seconds": 1.234, "val_seconds": 0.1})
+    epochs = [
+        epoch_line(
+            10 * epoch,
+            epoch,
+            val=split_score(accuracy=0.5 + epoch / 1000),
+            confusion=[[1, 0], [0, 1]],
+            speed=speed,
+        )
         for epoch in range(1, EPOCHS + 1)
-    ]  # fmt: skip
-    return "".join(json.dumps(line) + "\n" for line in lines)
+    ]
+    return "".join(line.model_dump_json() + "\n" for line in (*steps, *snapshots, *probes, *epochs))
 
 
 def write_runs(folder: Path) -> list[str]:
     """Write run folders of two arms with `SEEDS` seeds each that share one record on disk; return their names."""
     shared = folder / "record"
     shared.write_text(record(), encoding="utf-8")
-    plan = RunConfig().model_dump(mode="json")
-    plan["facts"] |= {"class_names": ["a", "b"], "class_counts": {"a": 9, "b": 9}, "split_counts": {"train": 18}}
+    plan = RunConfig().changed(
+        "facts", class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"train": 18}
+    )
     for seed in range(SEEDS):
         for arm in ARMS:
             run = folder / f"Jan01_00-00-00_host-{arm}-s{seed}"
-            run.mkdir()
-            run_plan = {**plan, "seeding": {**plan["seeding"], "seed": seed}, "arm": {**plan["arm"], "start": arm}}
-            role = {"variant": arm, "stage": "main", "budget": "30ep", "fraction": 1.0}
-            content = {"plan": run_plan, "hash": run.name, "study": role, "environment": {"system": "none"}}
-            (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+            run_plan = plan.changed("seeding", seed=seed).changed("arm", start=arm)
+            write_run_files(run, run_plan, hash=run.name, role=run_role(arm, budget="30ep"))
             os.link(shared, run / "metrics.jsonl")
     return [path.parent.name for path in sorted(folder.glob("*/plan.json"))]
 
 
 def write_verdict(folder: Path, runs: list[str]) -> str:
     """Write a verdict on the runs and the gallery of the exported run; return the name of this run."""
+    length = RunLength(epochs=3, images=960, seconds=4.0)
+    times = times_to_target(TimeToTarget(median=3.0, reached=SEEDS, n=SEEDS))
     arms = []
     for arm in ARMS:
-        seeds = [{"seed": int(run.rpartition("-s")[2]), "run": run, "lr": 0.01, "val": 0.5, "test": 0.5, "epochs": 30,
-                  "images": 9600, "seconds": 40.0, "to_target": {"epochs": 3, "images": 960, "seconds": 4.0}}
-                 for run in runs if f"-{arm}-" in run]  # fmt: skip
-        medians = {unit: {"median": 3.0, "reached": SEEDS, "n": SEEDS} for unit in ("epochs", "images", "seconds")}
-        arms.append({"name": arm, "val": 0.5, "test": 0.5, "to_target": medians, "seeds": seeds})
-    exported = arms[1]["seeds"][7]["run"]
-    verdict = {
-        "study": "none", "metric": "accuracy", "margin": 0.01, "target": 0.5, "source": "photos", "budget": "30ep",
-        "fraction": 1.0, "evaluation": {"split": "test", "images": 100, "declared": "none"}, "n": SEEDS, "arms": arms,
-        "selected": "imagenet", "winner": None, "comparator": "scratch", "primary": list(ARMS), "contrasts": [],
-        "conditions": [],
-        "grid_rows": [], "search": {}, "exported": {"run": exported, "seed": 7},
-        "cost": {"main": {"runs": len(runs), "images": 1, "seconds": 1.0}},
-        "sentences": {"headline": "Undecided.", "evidence": "None.", "limits": "None.", "notes": []},
-    }  # fmt: skip
-    verdict["cost"] |= {stage: {"runs": 0, "images": 0, "seconds": 0.0} for stage in ("search", "source")}
-    (folder / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+        seeds = [seed_result(int(run.rpartition("-s")[2]), run=run, epochs=30, images=9600, seconds=40.0,
+                             to_target=length) for run in runs if f"-{arm}-" in run]  # fmt: skip
+        arms.append(arm_result(arm, seeds, to_target=times))
+    exported = arms[1].seeds[7].run
+    content = verdict(
+        arms, target=0.5, budget="30ep", selected="imagenet", comparator="scratch", primary=ARMS,
+        exported=ExportedRun(run=exported, seed=7),
+        cost=study_cost(StageCost(runs=len(runs), images=1, seconds=1.0)),
+    )  # fmt: skip
+    write_json(folder / "verdict.json", content.to_json())
     (folder / exported / "artifacts").mkdir()
     (folder / exported / "artifacts" / "gallery.zip").write_bytes(large_gallery())
     return exported
@@ -128,9 +146,8 @@ def test_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path: P
     text = page.write_page(tmp_path).read_text(encoding="utf-8")
     assert len(text.encode()) <= page.MAX_BYTES == 5_000_000
     snapshots = series.load_run(read_run(tmp_path / exported)).snapshots
-    least = sum(
-        len(json.dumps(histograms.ridges(snapshots, kind, histograms.MIN_SNAPSHOTS))) for kind in histograms.KINDS
-    )
+    layers = [histograms.ridges(snapshots, kind, histograms.MIN_SNAPSHOTS) for kind in histograms.KINDS]
+    least = sum(len(ridges.model_dump_json()) for by_layer in layers for ridges in by_layer.values() if ridges)
     assert least * len(runs) > page.MAX_BYTES  # the histograms of all runs would exceed the limit
     table = text.partition(f"<summary>All runs ({2 * SEEDS})")[2].partition("</table>")[0]
     assert all(f"<td>{run}</td>" in table for run in runs)
@@ -164,13 +181,14 @@ def test_largest_page_opens_in_less_than_a_second(tmp_path: Path) -> None:
 @given(st.integers(0, 400_000), st.sampled_from(["scratch", "<img>&'\"", "\u6df1\u0001\\"]))
 def test_histograms_fit_the_size_limit(limit: int, name: str) -> None:
     layers = {f"{name}{index}": histogram(1.0 / (index + 1)) for index in range(9)}
-    snapshots = [{"step": 100_000 + step, "epoch": 1000 + step, **dict.fromkeys(histograms.KINDS, layers)}
+    snapshots = [snapshot_line(100_000 + step, 1000 + step, weights=layers, gradients=layers)
                  for step in range(30)]  # fmt: skip
-    runs = [series.PlottedRun(RunStub(f"{name} {index}"), f"{name} {index}", str(index // 4), snapshots=snapshots)
-            for index in range(8)]  # fmt: skip
+    names = [f"{name} {index}" for index in range(8)]
+    runs = [series.PlottedRun(RunStub(run), run, str(index // 4), HISTORY, snapshots=snapshots)
+            for index, run in enumerate(names)]  # fmt: skip
     shown = histograms.fit_histograms(runs, max_bytes=limit)
-    assert len(htmlsafe_json_dumps(shown.runs)) <= max(limit, 2)
-    counts = {len(layer["steps"]) for run in shown.runs for kind in histograms.KINDS for layer in run[kind].values()}
+    assert len(htmlsafe_json_dumps(shown.data["snapshots"])) <= max(limit, 2)
+    counts = {len(layer.steps) for run in shown.runs for layer in (*run.weights.values(), *run.gradients.values())}
     assert len(counts) <= 1 and all(histograms.MIN_SNAPSHOTS <= count <= histograms.MAX_SNAPSHOTS for count in counts)
     assert len(shown.runs) == 8 or (len(shown.runs) <= 2 and shown.omitted)
 
@@ -185,7 +203,7 @@ class RunStub:
 @given(st.integers(0, 60_000))
 def test_images_fit_the_size_limit(limit: int) -> None:
     photos = [
-        {"key": f"{number}", "true": 0, "predicted": 1, "confidence": 1.0, "src": "s" * 1000, "map_src": "m" * 500}
+        Photo(f"{number}", true=0, predicted=1, confidence=1.0, src="s" * 1000, map_src="m" * 500)
         for number in range(40)
     ]
     whole = Gallery("test", ["a", "b"], [[1, 2], [3, 4]], {"0-1": list(range(20)), "1-1": list(range(20, 40))},
@@ -203,10 +221,7 @@ def test_images_fit_the_size_limit(limit: int) -> None:
 @given(st.integers(0, 40_000), st.sampled_from(["a/b", "<img>&'\"", "\u6df1\u0001\\"]))
 def test_paths_fit_the_size_limit(limit: int, name: str) -> None:
     """Images without a thumbnail: the list of mistakes and the images of each cell, in order."""
-    photos = [
-        {"key": f"{name}{number}", "true": 0, "predicted": 1, "confidence": 1.0, "src": "s", "map_src": ""}
-        for number in range(2)
-    ]
+    photos = [Photo(f"{name}{number}", true=0, predicted=1, confidence=1.0, src="s") for number in range(2)]
     paths = {
         "0-1": [f"{name}{number}" for number in range(40)],
         "1-1": [f"{name}{number}" for number in range(40, 300)],
@@ -215,8 +230,8 @@ def test_paths_fit_the_size_limit(limit: int, name: str) -> None:
     fitted = fit_gallery(whole, limit)
     items = "".join(f"<li>{html.escape(path)}</li>" for path in fitted.mistake_paths)
     assert len(items.encode()) + len(htmlsafe_json_dumps(fitted.paths)) <= max(limit, 2) + 40
-    shown = [photos[number]["key"] for number in (*fitted.mistakes, *fitted.cells["0-1"])]
-    assert not set(fitted.mistake_paths) & {photos[number]["key"] for number in fitted.mistakes}
+    shown = [photos[number].key for number in (*fitted.mistakes, *fitted.cells["0-1"])]
+    assert not set(fitted.mistake_paths) & {photos[number].key for number in fitted.mistakes}
     for cell, cell_paths in fitted.paths.items():
         expected = [path for path in paths[cell] if cell == "1-1" or path not in shown[len(fitted.mistakes) :]]
         assert cell_paths == expected[: len(cell_paths)]

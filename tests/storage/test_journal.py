@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.storage import files, folders, locks
 from headstart.storage.journal import Journal, read_lines
+from tests.handmade import step_line
 
 
 def test_run_folders_have_distinct_names_with_time_host_arm_and_seed(tmp_path: Path) -> None:
@@ -36,12 +39,12 @@ def test_failed_creation_of_a_folder_is_reported(tmp_path: Path) -> None:
 def test_journal_is_truncated_at_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with Journal(path) as journal:
-        journal.append({"step": 1})
+        journal.append(step_line(1))
         size = journal.sync()
-        journal.append({"step": 2})
+        journal.append(step_line(2))
     with Journal(path, size) as journal:
-        journal.append({"step": 2, "again": True})
-    assert list(read_lines(path)) == [{"step": 1}, {"step": 2, "again": True}]
+        journal.append(step_line(2, 0.5))
+    assert list(read_lines(path)) == [step_line(1), step_line(2, 0.5)]
 
 
 def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None:
@@ -51,14 +54,15 @@ def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None
 
 
 def test_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
-    (tmp_path / "m").write_text('{"a":1}\n{"a":')
-    assert list(read_lines(tmp_path / "m")) == [{"a": 1}]
+    text = step_line(1).model_dump_json()
+    (tmp_path / "m").write_text(f"{text}\n{text[:20]}")
+    assert list(read_lines(tmp_path / "m")) == [step_line(1)]
 
 
 def test_floats_round_trip_exactly(tmp_path: Path) -> None:
     with Journal(tmp_path / "m") as journal:
-        journal.append({"x": 0.1 + 0.2})
-    assert next(read_lines(tmp_path / "m"))["x"] == 0.1 + 0.2
+        journal.append(step_line(1, 0.1 + 0.2))
+    assert next(read_lines(tmp_path / "m")).loss == 0.1 + 0.2
 
 
 @pytest.mark.parametrize("nth", range(3))
@@ -109,6 +113,27 @@ def test_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
     assert not (tmp_path / "lock").exists()
 
 
+def test_lock_that_is_deleted_on_release_has_one_holder_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+
+    def increment(_: int) -> None:
+        with locks.locked(tmp_path, timeout_s=60):
+            count = int((tmp_path / "count").read_text())
+            time.sleep(0.001)  # another holder would read the same number
+            (tmp_path / "count").write_text(str(count + 1))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(increment, range(64)))
+    assert (tmp_path / "count").read_text() == "64"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
+
+
+def test_lock_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError), locks.locked(tmp_path / "file"):
+        pass
+
+
 def test_insufficient_disk_space_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match=r"The disk of .* has .* free, but 1152921504\.6 GB are needed\."):
         folders.require_space(tmp_path, 1 << 60)
@@ -121,7 +146,9 @@ def test_sizes_in_messages_are_not_rounded_to_zero(count: int, text: str) -> Non
     assert folders.format_bytes(count) == text
 
 
-def test_error_of_a_damaged_line_has_its_number(tmp_path: Path) -> None:
-    (tmp_path / "m").write_text('{"a":1}\n{"a":\n{"a":3}\n')
+@pytest.mark.parametrize("damaged", ['{"kind":', '{"kind":"step"}', '{"kind":"new","step":1}', "[]"])
+def test_error_of_a_damaged_line_has_its_number(damaged: str, tmp_path: Path) -> None:
+    text = step_line(1).model_dump_json()
+    (tmp_path / "m").write_text(f"{text}\n{damaged}\n{text}\n")
     with pytest.raises(DataError, match=r"Line 2 of .*m is damaged"):
         list(read_lines(tmp_path / "m"))

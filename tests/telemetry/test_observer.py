@@ -16,9 +16,20 @@ from PIL import Image
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from headstart.artifacts import predictions
+from headstart.config.run_config import RunConfig
 from headstart.models import structure
-from headstart.storage.files import write_json
 from headstart.storage.journal import Journal
+from headstart.storage.schemas.metrics import (
+    BeginLine,
+    EndLine,
+    EpochLine,
+    Histogram,
+    ImageLine,
+    Line,
+    SnapshotLine,
+    StoppedLine,
+    TimedLine,
+)
 from headstart.telemetry import tensorboard
 from headstart.telemetry.cadence import probe_is_due, snapshot_is_due
 from headstart.telemetry.confusion_image import confusion_picture
@@ -26,8 +37,8 @@ from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.observer import Observer
 from headstart.telemetry.tensor_stats import BINS, TensorSnapshot, histogram
 from headstart.training import loop, scoring
-from headstart.training.scoring import confusion
 from headstart.training.state import State
+from tests.handmade import evaluation, snapshot_line, write_run_files
 from tests.short_runs import prepared
 from tests.tensorboard_server import CONFIGURATION_PLUGINS, points
 
@@ -42,23 +53,23 @@ FINITE = arrays.arrays(
 )
 
 
-def check_against_numpy(result: dict, values: np.ndarray) -> None:
+def check_against_numpy(result: Histogram, values: np.ndarray) -> None:
     """Check numpy's edges, all n values, and the number of values below each edge.
 
     The bin of a value is computed in float32: a value within some ulps of an edge may be counted on its other side.
     """
     values = values.astype(np.float64).ravel()
-    assert result["n"] == values.size == sum(result["counts"])
-    assert (result["low"], result["high"]) == (values.min(), values.max())
-    assert result["sum"] == pytest.approx(values.sum(), rel=1e-4, abs=1e-5 * np.abs(values).sum())
-    assert result["sum_squares"] == pytest.approx(np.square(values).sum(), rel=1e-4)
-    if result["low"] == result["high"]:
-        assert result["counts"] == [values.size]
+    assert result.n == values.size == sum(result.counts)
+    assert (result.low, result.high) == (values.min(), values.max())
+    assert result.sum == pytest.approx(values.sum(), rel=1e-4, abs=1e-5 * np.abs(values).sum())
+    assert result.sum_squares == pytest.approx(np.square(values).sum(), rel=1e-4)
+    if result.low == result.high:
+        assert result.counts == [values.size]
         return
-    counts, edges = np.histogram(values, BINS, (result["low"], result["high"]))
-    assert len(result["counts"]) == len(counts)
-    slack = 1e-6 * max(abs(result["low"]), abs(result["high"]), result["high"] - result["low"])
-    for edge, below in zip(edges[1:-1], np.cumsum(result["counts"]), strict=False):
+    counts, edges = np.histogram(values, BINS, (result.low, result.high))
+    assert len(result.counts) == len(counts)
+    slack = 1e-6 * max(abs(result.low), abs(result.high), result.high - result.low)
+    for edge, below in zip(edges[1:-1], np.cumsum(result.counts), strict=False):
         assert (values < edge - slack).sum() <= below <= (values < edge + slack).sum()
 
 
@@ -73,7 +84,7 @@ def test_histogram_of_weights_differs_from_numpy_by_at_most_4_counts() -> None:
     result = histogram(torch.from_numpy(values).to(memory_format=torch.channels_last))
     check_against_numpy(result, values)
     counts, _ = np.histogram(values.astype(np.float64), BINS)
-    assert np.abs(counts - result["counts"]).sum() <= 4
+    assert np.abs(counts - result.counts).sum() <= 4
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 3e38])
@@ -88,18 +99,16 @@ def test_histogram_of_equal_values(value: float) -> None:
 
 
 def test_histogram_of_an_empty_tensor() -> None:
-    assert histogram(torch.empty(0, 3)) == {
-        "low": 0.0, "high": 0.0, "n": 0, "sum": 0.0, "sum_squares": 0.0, "counts": []
-    }  # fmt: skip
+    assert histogram(torch.empty(0, 3)) == Histogram(low=0, high=0, n=0, sum=0, sum_squares=0, counts=[])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_histogram_counts_values_that_are_not_finite_separately(bad: float) -> None:
     result = histogram(torch.tensor([1.0, bad, 2.0, bad, 4.0]))
-    assert result.pop("not_finite") == 2
+    assert result.not_finite == 2
     check_against_numpy(result, np.array([1.0, 2.0, 4.0]))
     empty = histogram(torch.full((4,), bad))
-    assert empty["not_finite"] == 4 and empty["n"] == 0 and empty["counts"] == []
+    assert empty.not_finite == 4 and empty.n == 0 and empty.counts == []
 
 
 def test_histogram_of_bfloat16() -> None:
@@ -110,11 +119,11 @@ def test_histogram_of_bfloat16() -> None:
 def test_histogram_accepts_any_layout_and_does_not_change_the_tensor() -> None:
     tensor = torch.randn(4, 6, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     copy = tensor.detach().clone()
-    expected = histogram(tensor)["counts"]
+    expected = histogram(tensor).counts
     assert torch.equal(tensor, copy)
     for view in (tensor.transpose(0, 3), tensor.to(memory_format=torch.channels_last), tensor.flatten()):
-        assert histogram(view)["counts"] == expected
-    assert histogram(tensor[:, ::2])["n"] == tensor.numel() // 2  # not dense: copied
+        assert histogram(view).counts == expected
+    assert histogram(tensor[:, ::2]).n == tensor.numel() // 2  # not dense: copied
 
 
 def small_network() -> torch.nn.Module:
@@ -137,15 +146,14 @@ def test_snapshot_equals_numpy() -> None:
     snapshot.measure_gradients()
     optimizer.step()
     snapshot.measure_weights()
+    line = snapshot.line(1, 1)
     for name in layers:
         norm = np.sqrt(np.square(grads[name]).sum())
         after = network.get_parameter(f"{name}.weight").detach().double().numpy()
-        assert snapshot.fields["gradient_norm"][name] == pytest.approx(norm, rel=1e-5)
-        assert snapshot.fields["update_ratio"][name] == pytest.approx(
-            rate * norm / np.sqrt(np.square(before[name]).sum()), rel=1e-4
-        )
-        check_against_numpy(snapshot.fields["gradients"][name], grads[name])
-        check_against_numpy(snapshot.fields["weights"][name], after)
+        assert line.gradient_norm[name] == pytest.approx(norm, rel=1e-5)
+        assert line.update_ratio[name] == pytest.approx(rate * norm / np.sqrt(np.square(before[name]).sum()), rel=1e-4)
+        check_against_numpy(line.gradients[name], grads[name])
+        check_against_numpy(line.weights[name], after)
         assert not np.array_equal(after, before[name])
 
 
@@ -156,9 +164,9 @@ def test_snapshot_of_frozen_layers_has_weights_and_no_gradients() -> None:
     snapshot = TensorSnapshot(network, ["0", "3"])
     snapshot.measure_gradients()
     snapshot.measure_weights()
-    assert {kind: list(layers) for kind, layers in snapshot.fields.items()} == {
-        "gradients": ["3"], "gradient_norm": ["3"], "weights": ["0", "3"], "update_ratio": ["3"]
-    }  # fmt: skip
+    line = snapshot.line(1, 1)
+    assert list(line.gradients) == list(line.gradient_norm) == list(line.update_ratio) == ["3"]
+    assert list(line.weights) == ["0", "3"]
 
 
 def test_gradient_that_is_not_finite_has_no_norm() -> None:
@@ -170,8 +178,9 @@ def test_gradient_that_is_not_finite_has_no_norm() -> None:
     with torch.no_grad():
         network[0].weight.fill_(math.inf)
     snapshot.measure_weights()
-    assert snapshot.fields["gradient_norm"] == {"0": None} and snapshot.fields["update_ratio"] == {"0": None}
-    assert snapshot.fields["gradients"]["0"]["not_finite"] == network[0].weight.numel()
+    line = snapshot.line(1, 1)
+    assert line.gradient_norm == {"0": None} and line.update_ratio == {"0": None}
+    assert line.gradients["0"].not_finite == network[0].weight.numel()
 
 
 @given(st.integers(1, 3000), st.integers(1, 400), st.data())
@@ -199,17 +208,10 @@ def test_probes_are_taken_at_ends_of_epochs_after_at_least_2000_images(per_epoch
 
 
 def make_observer(setup) -> Observer:
-    return Observer(
-        structure.layer_names(setup.network),
-        labels=setup.context.val.labels,
-        steps_per_epoch=setup.context.batches.steps_per_epoch,
-        total=setup.context.steps,
-        flops=setup.flops,
-        peak=setup.peak,
-    )
+    return Observer(setup, structure.layer_names(setup.network))
 
 
-def train(setup, *, observe: bool) -> tuple[State, list[dict]]:
+def train(setup, *, observe: bool) -> tuple[State, list[Line]]:
     torch.set_num_threads(setup.plan.machine.threads)
     state, observer, lines = loop.initial_state(setup.context), make_observer(setup), []
     for event in loop.train(setup.context, state):
@@ -222,7 +224,7 @@ SHORT = {"source": "digits:0-1", "batch_size": 32, "epochs": "12st"}
 
 
 @pytest.fixture(scope="module")
-def run_lines() -> list[dict]:
+def run_lines() -> list[Line]:
     """The lines of a short run."""
     return train(prepared(**SHORT), observe=True)[1]
 
@@ -231,7 +233,7 @@ def test_observing_does_not_change_training() -> None:
     settings = {**SHORT, "optimizer": "adam", "tuning": "lp-ft", "head_epochs": "4st"}
     observed, lines = train(prepared(**settings), observe=True)
     unobserved, no_lines = train(prepared(**settings), observe=False)
-    assert no_lines == [] and [line["step"] for line in lines if line["kind"] == "snapshot"] == [1, 2, 4, 8, 12]
+    assert no_lines == [] and [line.step for line in lines if isinstance(line, SnapshotLine)] == [1, 2, 4, 8, 12]
     first, second = observed.network.state_dict(), unobserved.network.state_dict()
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
     slots, others = (s.optimizer.state_dict()["state"] for s in (observed, unobserved))
@@ -242,31 +244,31 @@ def test_observing_does_not_change_training() -> None:
 def test_lines_agree_with_the_steps_and_epochs_of_the_run() -> None:
     setup = prepared(**SHORT, tuning="frozen")
     state, lines = train(setup, observe=True)
-    kinds = [line["kind"] for line in lines]
+    kinds = [line.kind for line in lines]
     assert kinds.count("step") == 12 and kinds.count("epoch") == 2 and kinds.count("freeze_check") == 1
-    snapshot = next(line for line in lines if line["kind"] == "snapshot")
-    assert list(snapshot["weights"]) == structure.layer_names(state.network)
-    assert list(snapshot["gradients"]) == list(snapshot["update_ratio"]) == ["fc"]
-    epoch = next(line for line in lines if line["kind"] == "epoch")
-    assert np.sum(epoch["confusion"]) == epoch["val"]["n"] == len(setup.context.val)
-    assert np.trace(epoch["confusion"]) == round(epoch["val"]["accuracy"] * epoch["val"]["n"])
-    times = [line["time"] for line in lines if "time" in line]
+    snapshot = next(line for line in lines if isinstance(line, SnapshotLine))
+    assert list(snapshot.weights) == structure.layer_names(state.network)
+    assert list(snapshot.gradients) == list(snapshot.update_ratio) == ["fc"]
+    epoch = next(line for line in lines if isinstance(line, EpochLine))
+    assert np.sum(epoch.confusion) == epoch.val.n == len(setup.context.val)
+    assert np.trace(epoch.confusion) == round(epoch.val.accuracy * epoch.val.n)
+    times = [line.time for line in lines if isinstance(line, TimedLine)]
     assert times == sorted(times)
 
 
 def test_confusion_counts_true_by_predicted() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
-    score = scoring.Score(0.0, 0.5, 4, logits)
-    assert confusion(score, np.array([0, 0, 1, 1])) == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    score = scoring.score(logits, np.array([0, 0, 1, 1]))
+    assert score.counts.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]] and score.accuracy == 0.5
 
 
 # --- event files -------------------------------------------------------------------------------------------------
 
 
-def run_folder(folder: Path, lines: list[dict]) -> Path:
+def run_folder(folder: Path, lines: list[Line]) -> Path:
     """Write the plan, the picture of training samples and the record of a run."""
     (folder / "artifacts").mkdir(parents=True)
-    write_json(folder / "plan.json", {"plan": {"facts": {"class_names": ["zero", "one"]}}})
+    write_run_files(folder, RunConfig().changed("facts", class_names=("zero", "one")))
     Image.new("RGB", (4, 3), (10, 20, 30)).save(folder / "artifacts" / "samples.png")
     with Journal(folder / "metrics.jsonl") as journal:
         for line in lines:
@@ -274,28 +276,24 @@ def run_folder(folder: Path, lines: list[dict]) -> Path:
     return folder
 
 
-BEGIN = [
-    {"kind": "begin", "step": 0, "time": 1000.0},
-    {"kind": "image", "step": 0, "tag": "samples/train", "file": "artifacts/samples.png"},
-]
-SCORE = {"loss": 0.5, "accuracy": 0.75, "n": 4, "confusion": [[2, 0], [1, 1]]}
-END = [{"kind": "end", "step": 12, "epoch": 2, "val": SCORE, "test": {**SCORE, "accuracy": 0.7}}]
+BEGIN = [BeginLine(time=1000.0), ImageLine(tag="samples/train", file="artifacts/samples.png")]
+END = [EndLine(step=12, epoch=2, val=evaluation(0.75, 4), test=evaluation(0.7))]
 
 
-def test_equal_lines_give_equal_points(tmp_path: Path, run_lines: list[dict]) -> None:
+def test_equal_lines_give_equal_points(tmp_path: Path, run_lines: list[Line]) -> None:
     folder = run_folder(tmp_path / "run", [*BEGIN, *run_lines, *END])
-    with tensorboard.TensorBoard(folder, {"lr": 0.1, "flip": True, "start": "scratch"}) as live:
+    with tensorboard.TensorBoard(folder, {"lr": 0.1, "flip": "on", "start": "scratch"}) as live:
         for line in [*BEGIN, *run_lines, *END]:
             live.write(line)
     first = points(folder)
     for _ in range(2):
-        tensorboard.rebuild_event_file(folder, {"lr": 0.1, "flip": True, "start": "scratch"}).close()
+        tensorboard.rebuild_event_file(folder, {"lr": 0.1, "flip": "on", "start": "scratch"}).close()
         assert points(folder) == first
     plain = [(tag, step) for tag, step, _, plugin, _ in first if plugin not in CONFIGURATION_PLUGINS]
     assert len(plain) == len(set(plain)) > 200
     times = {tag: time for tag, _, time, _, _ in first}
     assert times["samples/train"] == 1000.0  # the time of the event, not of the rebuild
-    assert times["accuracy/test"] == times["accuracy/val"] == run_lines[-1]["time"]
+    assert times["accuracy/test"] == times["accuracy/val"] == run_lines[-1].time
     assert {tag: content for tag, _, _, _, content in first}["accuracy/best"] == "0.75"
 
 
@@ -312,7 +310,7 @@ def test_event_file_equals_the_one_of_tensorboards_writer(records: list[bytes]) 
         assert path.read_bytes() == expected.getvalue()
 
 
-def test_first_lines_of_a_record_give_the_first_points(tmp_path: Path, run_lines: list[dict]) -> None:
+def test_first_lines_of_a_record_give_the_first_points(tmp_path: Path, run_lines: list[Line]) -> None:
     folder = run_folder(tmp_path / "run", [*BEGIN, *run_lines])
     tensorboard.rebuild_event_file(folder, {}).close()
     all_points = points(folder)
@@ -324,10 +322,9 @@ def test_first_lines_of_a_record_give_the_first_points(tmp_path: Path, run_lines
 def test_histogram_buckets_match_the_counts(tmp_path: Path) -> None:
     values = torch.linspace(-3, 5, 1000)
     lines = [
-        {"kind": "snapshot", "step": step, "time": 1.0, "weights": {"w": histogram(tensor)}, "gradients": {},
-         "gradient_norm": {"w": None}, "update_ratio": {}}
+        snapshot_line(step, weights={"w": histogram(tensor)}, gradient_norm={"w": None})
         for step, tensor in enumerate([values, torch.ones(7), torch.empty(0)])
-    ]  # fmt: skip
+    ]
     folder = run_folder(tmp_path / "run", lines)
     tensorboard.rebuild_event_file(folder, {}).close()
     buckets_by_step = [
@@ -344,8 +341,8 @@ def test_histogram_buckets_match_the_counts(tmp_path: Path) -> None:
 
 def test_lines_of_other_kinds_are_ignored(tmp_path: Path) -> None:
     with tensorboard.rebuild_event_file(tmp_path, {"lr": 0.1}) as writer:
-        for kind in ("begin", "file", "time", "class_names"):
-            writer.write({"kind": kind, "step": 0})
+        writer.write(BeginLine(time=1.0))
+        writer.write(StoppedLine(step=1, signal="SIGINT"))
     assert {plugin for _, _, _, plugin, _ in points(tmp_path)} == {"hparams", "custom_scalars"}
 
 

@@ -36,15 +36,13 @@ def test_probe_equals_plain_torch(settings: dict[str, Any]) -> None:
     for output in outputs.values():
         output.retain_grad()
     loss.backward()
-    assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
-    assert list(line["block_gradient_norm"]) == list(outputs) and len(outputs) > 3
+    assert line.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert list(line.block_gradient_norm) == list(outputs) and len(outputs) > 3
     for name, output in outputs.items():
-        assert line["block_gradient_norm"][name] == pytest.approx(float(output.grad.norm()), rel=1e-3)
-    assert line["distance_from_init"].pop(first) == pytest.approx(0.5) and set(line["distance_from_init"].values()) == {
-        0.0
-    }
-    assert all(0 < share < 1 for share in line["zero_activations"].values()) and set(line["dead_channels"]) <= set(
-        line["zero_activations"]
+        assert line.block_gradient_norm[name] == pytest.approx(float(output.grad.norm()), rel=1e-3)
+    assert line.distance_from_init.pop(first) == pytest.approx(0.5) and set(line.distance_from_init.values()) == {0.0}
+    assert all(0 < share < 1 for share in line.zero_activations.values()) and set(line.dead_channels) <= set(
+        line.zero_activations
     )
 
 
@@ -55,11 +53,11 @@ def test_probe_counts_zeros_and_dead_filters_of_each_relu() -> None:
             :32
         ] = -20  # a quarter of its 128 filters, before the first ReLU of the block
     line = Probe(context).line(0, 0)
-    assert line["dead_channels"]["layer2.0.conv1"] == pytest.approx(0.25)
-    assert line["zero_activations"]["layer2.0.conv1"] > 0.25
-    assert line["dead_channels"]["layer2.0.conv2"] == line["dead_channels"]["layer1.0.conv1"] == 0
+    assert line.dead_channels["layer2.0.conv1"] == pytest.approx(0.25)
+    assert line.zero_activations["layer2.0.conv1"] > 0.25
+    assert line.dead_channels["layer2.0.conv2"] == line.dead_channels["layer1.0.conv1"] == 0
     relus = sum(isinstance(module, torch.nn.ReLU) for module in context.network.modules())
-    assert len(line["zero_activations"]) == 2 * (relus - 1) + 1  # each block uses its ReLU twice
+    assert len(line.zero_activations) == 2 * (relus - 1) + 1  # each block uses its ReLU twice
 
 
 def test_probe_changes_no_state() -> None:

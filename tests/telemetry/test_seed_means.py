@@ -1,6 +1,5 @@
 """Tests of mean runs as TensorBoard serves them, against numpy and scipy on the raw runs it serves."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,60 +11,77 @@ from scipy import stats
 
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import t_interval
+from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec, write_study
 from headstart.config.study_request import build_study_spec
-from headstart.storage.files import write_json
+from headstart.storage.schemas.metrics import (
+    BeginLine,
+    EndLine,
+    EpochLine,
+    Histogram,
+    Line,
+    Speed,
+    SplitScore,
+    StoppedLine,
+)
+from headstart.storage.schemas.result import RunState
 from headstart.telemetry import seed_means, tensorboard
 from headstart.telemetry.scalars import scalars
+from tests.handmade import (
+    epoch_line,
+    evaluation,
+    run_result,
+    run_role,
+    snapshot_line,
+    split_score,
+    step_line,
+    write_run_files,
+)
 from tests.tensorboard_server import TensorBoardServer
 
 PER_EPOCH, EPOCHS = 4, 3
 LAYERS = ("conv1", "fc")
 BANDED = ["accuracy/best", *(f"{name}/{split}" for name in ("accuracy", "loss") for split in ("train", "val", "test"))]
-BANDED += ["speed/images_per_second"]
-HISTOGRAM = {"low": 0.0, "high": 1.0, "n": 1, "sum": 1.0, "sum_squares": 1.0, "counts": [1]}
+BANDED += [f"speed/{name}" for name in Speed.model_fields]
+HISTOGRAM = Histogram(low=0, high=1, n=1, sum=1, sum_squares=1, counts=[1])
 
 
-def record(seed: int, *, epochs: int = EPOCHS, per_epoch: int = PER_EPOCH) -> Iterator[dict]:
+def record(seed: int, *, epochs: int = EPOCHS, per_epoch: int = PER_EPOCH) -> Iterator[Line]:
     """Yield the lines of a run with random values."""
     rng = np.random.default_rng(seed)
 
-    def score() -> dict:
-        return {"loss": rng.gamma(2.0), "accuracy": rng.random(), "n": 10}
+    def score() -> SplitScore:
+        return split_score(rng.gamma(2.0), rng.random())
 
-    clock = 1e9 + 1000 * seed
+    clock, last = 1e9 + 1000 * seed, epochs * per_epoch
     for epoch in range(1, epochs + 1):
         for step in range((epoch - 1) * per_epoch + 1, epoch * per_epoch + 1):
             clock += 1
-            line = {"step": step, "epoch": epoch}
-            yield {"kind": "step", **line, "loss": rng.gamma(2.0), "lr": {"head": 0.1 / step}, "time": clock}
-        norms = dict(zip(LAYERS, rng.gamma(2.0, size=2).tolist(), strict=True))
-        bins = {kind: dict.fromkeys(LAYERS, HISTOGRAM) for kind in ("weights", "gradients")}
-        yield {
-            "kind": "snapshot",
-            **line,
-            **bins,
-            "gradient_norm": norms,
-            "update_ratio": {"conv1": rng.random(), "fc": None},
-        }
-        speed = {"images_per_second": rng.gamma(2.0)}
-        table = {"confusion": [[1, 0], [0, 1]], "best": True, "lr": {"head": 0.1}}
-        yield {"kind": "epoch", **line, "train": score(), "val": score(), "speed": speed, **table, "time": clock}
-    yield {"kind": "end", **line, "val": score(), "test": {**score(), "confusion": [[1, 0], [0, 1]]}}
+            yield step_line(step, rng.gamma(2.0), epoch=epoch, lr={"head": 0.1 / step}, time=clock)
+        yield snapshot_line(
+            epoch * per_epoch,
+            epoch,
+            weights=dict.fromkeys(LAYERS, HISTOGRAM),
+            gradients=dict.fromkeys(LAYERS, HISTOGRAM),
+            gradient_norm=dict(zip(LAYERS, rng.gamma(2.0, size=2).tolist(), strict=True)),
+            update_ratio={"conv1": rng.random(), "fc": None},
+        )
+        speed = Speed(**{name: rng.gamma(2.0) for name in Speed.model_fields})
+        table = [[1, 0], [0, 1]]
+        yield epoch_line(epoch * per_epoch, epoch, train=score(), val=score(), speed=speed, confusion=table, time=clock)
+    val, test = (evaluation(rng.random(), loss=rng.gamma(2.0)) for _ in range(2))
+    yield EndLine(step=last, epoch=epochs, val=val, test=test)
 
 
-def write_run(study: Path, variant: str, seed: int, *, state: str = "finished", **length: int) -> Path:
+def write_run(study: Path, variant: str, seed: int, *, state: RunState = RunState.FINISHED, **length: int) -> Path:
     """Write a run folder of a study, TensorBoard file included."""
     folder = study / f"Oct20_14-44-12_host-{variant}-s{seed}"
-    folder.mkdir(parents=True)
-    role = {"variant": variant, "stage": "main", "budget": "10ep", "fraction": 1.0}
-    plan = {"facts": {"class_names": ["a", "b"]}, "seeding": {"seed": seed}}
-    write_json(folder / "plan.json", {"plan": plan, "hash": f"{variant}{seed}", "study": role})
+    plan = RunConfig().changed("facts", class_names=("a", "b")).changed("seeding", seed=seed)
+    result = run_result(state) if state is not RunState.UNFINISHED else None
+    write_run_files(folder, plan, hash=f"{variant}{seed}", role=run_role(variant), result=result)
     lines = list(record(seed + 100 * len(variant), **length))
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "metrics.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in lines))
     tensorboard.rebuild_event_file(folder, {}, lines).close()
-    if state:
-        write_json(folder / "result.json", {"state": state})
     return folder
 
 
@@ -82,8 +98,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(3):
         write_run(folder, "scratch", seed)
     write_run(folder, "scratch+frozen", 0)
-    write_run(folder, "scratch+frozen", 1, epochs=1, state="diverged")
-    write_run(folder, "scratch+frozen", 2, state="")
+    write_run(folder, "scratch+frozen", 1, epochs=1, state=RunState.DIVERGED)
+    write_run(folder, "scratch+frozen", 2, state=RunState.UNFINISHED)
     write_study(folder, study_spec())
     return folder
 
@@ -192,7 +208,7 @@ def test_seeds_with_different_steps_per_epoch_are_matched_by_epoch() -> None:
     epochs = [point for point in seed_means.pool_records(lines) if "seeds" in point.values]
     assert [point.step for point in epochs] == [5, 10, 15]
     for number, point in enumerate(epochs):
-        expected = [[line for line in run if line["kind"] == "epoch"][number]["val"]["loss"] for run in lines]
+        expected = [[line for line in run if isinstance(line, EpochLine)][number].val.loss for run in lines]
         assert point.values["loss/val"] == expected
 
 
@@ -217,4 +233,4 @@ def test_t_interval_equals_scipy(values: list[float]) -> None:
 
 
 def test_kinds_of_lines_without_scalars() -> None:
-    assert list(scalars({"kind": "begin", "step": 0})) == list(scalars({"kind": "freeze_check", "step": 1})) == []
+    assert list(scalars(BeginLine(time=0.0))) == list(scalars(StoppedLine(step=1, signal="SIGINT"))) == []

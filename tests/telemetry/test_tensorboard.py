@@ -17,8 +17,10 @@ import headstart
 from headstart.config.run_config import plan_fields
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EndLine, EpochLine, Histogram, ProbeLine, SnapshotLine, StepLine
 from headstart.telemetry import tensorboard
 from headstart.telemetry.confusion_image import confusion_picture
+from tests.handmade import step_line
 from tests.short_runs import command, finish, flags
 from tests.tensorboard_server import TensorBoardServer, points
 
@@ -71,28 +73,28 @@ def expected_scalars(folder: Path) -> dict[str, dict[int, float]]:
     """Return {tag: {step: value}} of the record."""
     scalars: dict[str, dict[int, float]] = defaultdict(dict)
     for line in read_lines(folder / "metrics.jsonl"):
-        if line["kind"] == "step":
-            scalars["loss/batch"][line["step"]] = line["loss"]
-            for group, rate in line["lr"].items():
-                scalars[f"lr/{group}"][line["step"]] = rate
-        elif line["kind"] == "epoch":
+        if isinstance(line, StepLine):
+            scalars["loss/batch"][line.step] = line.loss
+            for group, rate in line.lr.items():
+                scalars[f"lr/{group}"][line.step] = rate
+        elif isinstance(line, EpochLine):
             for split in ("train", "val"):
                 for name in ("loss", "accuracy"):
-                    scalars[f"{name}/{split}"][line["step"]] = line[split][name]
-            for name, value in line["speed"].items():
-                scalars[f"speed/{name}"][line["step"]] = value
-        elif line["kind"] == "snapshot":
+                    scalars[f"{name}/{split}"][line.step] = getattr(getattr(line, split), name)
+            for name, value in line.speed:
+                scalars[f"speed/{name}"][line.step] = value
+        elif isinstance(line, SnapshotLine):
             for kind in ("gradient_norm", "update_ratio"):
-                for layer, value in line[kind].items():
-                    scalars[f"{kind}/{layer}"][line["step"]] = value
-        elif line["kind"] == "probe":
+                for layer, value in getattr(line, kind).items():
+                    scalars[f"{kind}/{layer}"][line.step] = value
+        elif isinstance(line, ProbeLine):
             for kind in ("block_gradient_norm", "zero_activations", "dead_channels", "distance_from_init"):
-                for layer, value in line[kind].items():
-                    scalars[f"{kind}/{layer}"][line["step"]] = value
-        elif line["kind"] == "end":
-            scalars["accuracy/best"][line["step"]] = line["val"]["accuracy"]
+                for layer, value in getattr(line, kind).items():
+                    scalars[f"{kind}/{layer}"][line.step] = value
+        elif isinstance(line, EndLine):
+            scalars["accuracy/best"][line.step] = line.val.accuracy
             for name in ("loss", "accuracy"):
-                scalars[f"{name}/test"][line["step"]] = line["test"][name]
+                scalars[f"{name}/test"][line.step] = getattr(line.test, name)
     return scalars
 
 
@@ -133,20 +135,20 @@ def test_histograms_of_weights_and_gradients(board: TensorBoardServer, runs: Pat
     served = board.get("plugin/histograms/tags")
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
     for run in names(runs):
-        snapshots = [line for line in read_lines(runs / run / "metrics.jsonl") if line["kind"] == "snapshot"]
-        assert [line["step"] for line in snapshots] == [1, 2, 4, 8, 16, 24]
+        snapshots = [line for line in read_lines(runs / run / "metrics.jsonl") if isinstance(line, SnapshotLine)]
+        assert [line.step for line in snapshots] == [1, 2, 4, 8, 16, 24]
         for kind, layer in (("weights", "conv1"), ("gradients", "fc"), ("gradients", "layer4.1.conv2")):
-            recorded = {line["step"]: line[kind][layer] for line in snapshots if layer in line[kind]}
+            recorded = {line.step: getattr(line, kind)[layer] for line in snapshots if layer in getattr(line, kind)}
             histograms = board.get("plugin/histograms/histograms", run=run, tag=f"{kind}/{layer}")
             assert [step for _, step, _ in histograms] == sorted(recorded)
             for _, step, buckets in histograms:
                 check_buckets(np.array(buckets), recorded[step])
 
 
-def check_buckets(buckets: np.ndarray, recorded: dict) -> None:
+def check_buckets(buckets: np.ndarray, recorded: Histogram) -> None:
     """Check TensorBoard's [left, right, count] against the record's counts between its low and its high."""
-    edges = np.linspace(recorded["low"], recorded["high"], len(recorded["counts"]) + 1)
-    assert buckets[:, 2].tolist() == recorded["counts"] and buckets[:, 2].sum() == recorded["n"]
+    edges = np.linspace(recorded.low, recorded.high, len(recorded.counts) + 1)
+    assert buckets[:, 2].tolist() == recorded.counts and buckets[:, 2].sum() == recorded.n
     tolerance = 1e-6 * np.abs(edges).max()
     assert buckets[:, 0] == pytest.approx(edges[:-1], abs=tolerance)
     assert buckets[:, 1] == pytest.approx(edges[1:], abs=tolerance)
@@ -158,7 +160,7 @@ def test_images_are_those_of_the_run(board: TensorBoardServer, runs: Path) -> No
     assert {run: set(tags) for run, tags in served.items()} == dict.fromkeys(names(runs), expected)
     for run in names(runs):
         lines = list(read_lines(runs / run / "metrics.jsonl"))
-        epochs = {line["step"]: line["confusion"] for line in lines if line["kind"] == "epoch"}
+        epochs = {line.step: line.confusion for line in lines if isinstance(line, EpochLine)}
         pictures = board.get("plugin/images/images", run=run, tag="confusion/val", sample=0)
         assert [picture["step"] for picture in pictures] == list(epochs)
         for picture in pictures:
@@ -266,17 +268,15 @@ def test_running_board_follows_a_rebuilt_event_file(tmp_path: Path, loader: str)
     """With TensorBoard's fast loader, and without it, as on machines where it is missing."""
     folder = tmp_path / "run"
     folder.mkdir()
-    lines = [{"kind": "step", "step": n, "loss": n / 8, "lr": {"head": 0.1}, "time": 1e9 + n} for n in range(1, 40)]
+    lines = [step_line(n, n / 8, time=1e9 + n) for n in range(1, 40)]
     tensorboard.rebuild_event_file(folder, {}, lines[:20]).close()
     with TensorBoardServer(tmp_path, "--load_fast", loader) as board:
         board.wait_until(lambda b: len(served(b, "run")) == 20)
         for length in (30, 39):
             time.sleep(1.1)  # event files are named by the second, and read in that order
-            again = [{**line, "loss": line["loss"] + length} for line in lines[:length]]
+            again = [step_line(line.step, line.loss + length, time=line.time) for line in lines[:length]]
             tensorboard.rebuild_event_file(folder, {}, again).close()
-            board.wait_until(
-                lambda b, lines=again: served(b, "run") == [(n["time"], n["step"], n["loss"]) for n in lines]
-            )
+            board.wait_until(lambda b, lines=again: served(b, "run") == [(n.time, n.step, n.loss) for n in lines])
     assert len(list(folder.glob("events.out.tfevents.*"))) == 2  # old files do not accumulate
 
 
@@ -287,7 +287,7 @@ def served(board: TensorBoardServer, run: str) -> list[tuple[float, int, float]]
 
 def has_reached(runs: Path, step: int) -> bool:
     lines = [line for file in runs.glob("*/metrics.jsonl") for line in read_lines(file)]
-    return bool(lines) and lines[-1]["step"] >= step
+    return bool(lines) and lines[-1].step >= step
 
 
 def wait_for(ready, seconds: float = 90) -> None:
@@ -358,7 +358,7 @@ def test_histogram_page_shows_the_weights_of_the_first_layer(runs: Path, tmp_pat
 
 def different_histograms(folder: Path) -> int:
     """Return the number of different histograms of weights/conv1 in the record."""
-    snapshots = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "snapshot"]
-    different = len({str(line["weights"]["conv1"]) for line in snapshots})
+    snapshots = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, SnapshotLine)]
+    different = len({str(line.weights["conv1"]) for line in snapshots})
     assert different == (3 if "lp-ft" in folder.name else 6)
     return different

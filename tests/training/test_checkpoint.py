@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError, ResourceError
+from headstart.storage.schemas.result import RunSeconds
 from headstart.training import checkpoint, loop
 from headstart.training.events import BatchDone, Epoch, FreezeCheck, Step
-from headstart.training.state import Progress, State, TrainingContext
+from headstart.training.state import State, TrainingContext
 from tests.short_runs import prepared
 
+POSITION = checkpoint.RunPosition(
+    bytes=7, seconds=RunSeconds(training=1.0, logging=0.1), plan=RunConfig(), best_epoch=0
+)
 SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
 
 
@@ -64,13 +69,13 @@ def test_resumed_training_is_bit_identical(tmp_path: Path, position: str) -> Non
             "the end": isinstance(event, Epoch) and epoch == 2,
         }[position]
         if stop:
-            checkpoint.save_state(tmp_path / "c", half, {"bytes": 7})
+            checkpoint.save_state(tmp_path / "c", half, POSITION)
             break
 
     second = prepared(**settings)
     resumed = loop.initial_state(second.context)
-    extra, warnings = checkpoint.load_state(tmp_path / "c", second.context, resumed)
-    assert (extra, warnings) == ({"bytes": 7}, [])
+    position, warnings = checkpoint.load_state(tmp_path / "c", second.context, resumed)
+    assert (position, warnings) == (POSITION, [])
     assert states_equal(half, resumed)
     rest = events(second.context, resumed)
     assert states_equal(state, resumed)
@@ -86,7 +91,7 @@ def test_resume_is_bit_identical_for_every_optimizer(tmp_path: Path, optimizer: 
     events(unbroken.context, a)
     for event in loop.train(broken.context, b):
         if isinstance(event, Step) and event.step == 3:
-            checkpoint.save_state(tmp_path / "c", b, {})
+            checkpoint.save_state(tmp_path / "c", b, POSITION)
             break
     again = prepared(**settings)
     c = loop.initial_state(again.context)
@@ -107,14 +112,14 @@ def small():
 
 
 def at(state: State, step: int) -> State:
-    progress = Progress.from_json({**state.progress.to_json(), "step": step})
+    progress = state.progress.model_copy(update={"step": step})
     return State(state.network, state.optimizer, state.ema, progress)
 
 
 def load(folder: Path, context: TrainingContext) -> tuple[int | None, list[str]]:
     state = loop.initial_state(context)
-    extra, warnings = checkpoint.load_state(folder, context, state)
-    return (None if extra is None else state.progress.step), warnings
+    position, warnings = checkpoint.load_state(folder, context, state)
+    return (None if position is None else state.progress.step), warnings
 
 
 def test_two_checkpoints_are_kept_and_temporary_folders_removed(tmp_path: Path, small) -> None:
@@ -122,7 +127,7 @@ def test_two_checkpoints_are_kept_and_temporary_folders_removed(tmp_path: Path, 
     folder = tmp_path / "c"
     for step in range(2, 8):
         (folder / f"step-00000099-0000.tmp-{step}").mkdir(parents=True)  # left by a crash
-        checkpoint.save_state(folder, at(state, step), {})
+        checkpoint.save_state(folder, at(state, step), POSITION)
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-0000", "step-00000007-0000"]
     assert load(folder, context) == (7, [])
 
@@ -132,7 +137,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path: Pa
     context, state = small
     folder = tmp_path / "c"
     for step in (2, 3):
-        checkpoint.save_state(folder, at(state, step), {})
+        checkpoint.save_state(folder, at(state, step), POSITION)
     newest = folder / "step-00000003-0000"
     file = newest / "model.safetensors"
     content = bytearray(file.read_bytes())
@@ -150,7 +155,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path: Pa
     step, warnings = load(folder, context)
     assert step == 2
     assert len(warnings) == 1 and "step-00000003" in warnings[0]
-    checkpoint.save_state(folder, at(state, 4), {})  # the damaged checkpoint does not count
+    checkpoint.save_state(folder, at(state, 4), POSITION)  # the damaged checkpoint does not count
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000002-0000", "step-00000004-0000"]
 
 
@@ -158,7 +163,7 @@ def test_only_damaged_checkpoints_raise_with_exit_code_6_and_are_not_deleted(tmp
     context, state = small
     folder = tmp_path / "c"
     for step in (2, 3):
-        checkpoint.save_state(folder, at(state, step), {})
+        checkpoint.save_state(folder, at(state, step), POSITION)
     for path in folder.iterdir():
         (path / "state.json").write_text("{}")
     before = sorted(folder.rglob("*"))
@@ -199,25 +204,25 @@ def test_crash_at_any_call_leaves_a_loadable_checkpoint(tmp_path: Path, small, e
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path / "count"
         for step in (2, 3):
-            checkpoint.save_state(folder, at(state, step), {})
+            checkpoint.save_state(folder, at(state, step), POSITION)
         total = (
             len(calls := count_calls(patch, None, error))
-            or (checkpoint.save_state(folder, at(state, 4), {}), len(calls))[1]
+            or (checkpoint.save_state(folder, at(state, 4), POSITION), len(calls))[1]
         )
     assert total > 8
     for nth in range(1, total + 1):
         folder = tmp_path / f"{nth}"
         for step in (2, 3):
-            checkpoint.save_state(folder, at(state, step), {})
+            checkpoint.save_state(folder, at(state, step), POSITION)
         with pytest.MonkeyPatch.context() as patch:
             count_calls(patch, nth, error)
             with contextlib.suppress(ResourceError, OSError, Crash):
-                checkpoint.save_state(folder, at(state, 4), {})
+                checkpoint.save_state(folder, at(state, 4), POSITION)
         step, _ = load(folder, context)
         assert step in (3, 4), nth
         whole = [p for p in folder.glob("step-*") if ".tmp-" not in p.name and not checkpoint.find_damage(p)]
         assert len(whole) >= 2, nth
-        checkpoint.save_state(folder, at(state, 5), {})
+        checkpoint.save_state(folder, at(state, 5), POSITION)
         assert not list(folder.glob("*.tmp-*"))
         shutil.rmtree(folder)
 
@@ -227,18 +232,18 @@ def test_full_disk_raises_with_exit_code_5_and_the_previous_checkpoint_is_intact
 ) -> None:
     context, state = small
     folder = tmp_path / "c"
-    checkpoint.save_state(folder, at(state, 2), {})
+    checkpoint.save_state(folder, at(state, 2), POSITION)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(ResourceError) as caught:
-        checkpoint.save_state(folder, at(state, 3), {})
+        checkpoint.save_state(folder, at(state, 3), POSITION)
     assert caught.value.exit_code == 5
     assert load(folder, context) == (2, [])
 
 
 def test_checkpoint_contains_no_pickle(tmp_path: Path, small) -> None:
     _, state = small
-    path = checkpoint.save_state(tmp_path / "c", state, {})
+    path = checkpoint.save_state(tmp_path / "c", state, POSITION)
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
     manifest = json.loads((path / "MANIFEST.json").read_text())
-    assert set(manifest) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}
+    assert set(manifest["files"]) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}

@@ -3,13 +3,14 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from headstart.data import mixup, transforms
+from headstart.data import mixing, transforms
 from headstart.errors import DivergedError, HeadstartError
 from headstart.training import events, loop, scoring
 from tests.short_runs import prepared
@@ -105,7 +106,7 @@ def test_mixup_loss_matches_its_definition() -> None:
     setup = prepared(mixup=0.4, epochs="1st")
     images, labels = setup.context.batches.batch(0, 0)
     images = transforms.normalize(images, setup.start.mean, setup.start.std, torch.device("cpu"))
-    mix = mixup.mixup(8, 0.4, 0, 0, 0)
+    mix = mixing.mixup(images, alpha=0.4, seed=0, epoch=0, step=0)
     targets = mix.share * F.one_hot(labels, 4) + (1 - mix.share) * F.one_hot(labels[mix.partner], 4)
     mixed = mix.share * images + (1 - mix.share) * images[mix.partner]
     setup.network.train()
@@ -160,9 +161,15 @@ def test_nan_in_validation_raises_diverged_error() -> None:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> None:
     """Replace the validation accuracies of the epochs."""
-    remaining = iter(accuracies)
+    correct = iter(round(100 * accuracy) for accuracy in accuracies)
     original = scoring.score
-    monkeypatch.setattr(loop, "score", lambda *args: dataclasses.replace(original(*args), accuracy=next(remaining)))
+
+    def score(logits: np.ndarray, labels: np.ndarray) -> scoring.Score:
+        counts = np.diag([next(correct), 0])
+        counts[0, 1] = 100 - counts.sum()
+        return dataclasses.replace(original(logits, labels), confusion=counts)
+
+    monkeypatch.setattr(loop, "score", score)
 
 
 def test_early_stopping_ends_after_patience_epochs_without_improvement(monkeypatch) -> None:
@@ -195,11 +202,11 @@ def test_dropout_depends_on_the_seed_and_the_step() -> None:
 def test_milestones_count_from_the_start_of_the_phase() -> None:
     """The warm-up counts: a milestone of 20 steps is at step 20."""
     setup = prepared(epochs="40st", schedule="multistep", milestones="20st,30st", warmup="10st")
-    factors = [setup.context.phases[0].schedule(step) for step in range(40)]
+    factors = [setup.context.phases[0].schedule(step, ()) for step in range(40)]
     assert factors[9] < 1.0 and factors[10:20] == [1.0] * 10
     assert factors[20:30] == pytest.approx([0.1] * 10) and factors[30:] == pytest.approx([0.01] * 10)
     setup = prepared(epochs="40st", schedule="step", step_every="15st", warmup="5st")
-    factors = [setup.context.phases[0].schedule(step) for step in range(40)]
+    factors = [setup.context.phases[0].schedule(step, ()) for step in range(40)]
     assert factors[14] == 1.0 and factors[15] == pytest.approx(0.1) and factors[30] == pytest.approx(0.01)
 
 

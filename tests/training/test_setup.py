@@ -90,7 +90,7 @@ def test_balanced_class_weights_equal_sklearn(tmp_path: Path) -> None:
     training_setup, _ = prepare(source=str(write_images(tmp_path / "p", {"a": 30, "b": 8})), class_weights="balanced")
     labels = training_setup.context.batches.images.labels
     expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
-    assert training_setup.context.class_weights.numpy() == pytest.approx(expected)
+    assert training_setup.context.objective.class_weights.numpy() == pytest.approx(expected)
 
 
 def test_phases_share_the_budget() -> None:
@@ -99,7 +99,7 @@ def test_phases_share_the_budget() -> None:
         ("frozen", 0, 10, 3),
         ("full", 10, 40, 0),
     ]
-    assert [p.schedule(0) for p in training_setup.context.phases] == pytest.approx(
+    assert [p.schedule(0, ()) for p in training_setup.context.phases] == pytest.approx(
         [1 / 2, 1 / 4]
     )  # a warm-up of 1 and of 3 steps
 

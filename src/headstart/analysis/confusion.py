@@ -1,12 +1,9 @@
-"""Balanced accuracy, and the cells of a confusion matrix that are shown."""
+"""Select the cells of a confusion matrix that are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
-
-import numpy as np
-import numpy.typing as npt
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -50,30 +47,3 @@ def confused_pairs(counts: Sequence[Sequence[int]]) -> list[tuple[int, int, int]
         if count and true != predicted
     ]
     return sorted(pairs, key=lambda pair: -pair[0])
-
-
-def balanced_accuracy(correct: npt.ArrayLike, images: npt.ArrayLike) -> float:
-    """Return the mean recall over the classes that have images.
-
-    Args:
-        correct: Number of correct predictions of each class.
-        images: Number of images of each class.
-    """
-    counts = np.asarray(images)
-    present = counts > 0
-    return float((np.asarray(correct)[present] / counts[present]).mean())
-
-
-def confusion_balanced_accuracy(confusion: npt.ArrayLike) -> float:
-    """Return the balanced accuracy of a confusion matrix [true, predicted]."""
-    counts = np.asarray(confusion)
-    return balanced_accuracy(np.diag(counts), counts.sum(axis=1))
-
-
-def balanced_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the weights of m images in the balanced accuracy, in which every class counts the same; their mean is 1.
-
-    The weight of image j is m / (k m_j), with k classes and m_j images of its class.
-    """
-    _, place, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    return np.asarray(len(place) / (len(counts) * counts[place]), dtype=np.float64)

@@ -1,25 +1,21 @@
-"""Decide every contrast of a study from correctness tables, in the declared order and by the declared rules.
+"""Decide every contrast of a study from tables of its metric, in the declared order and by the declared rules.
 
-An arm is an array `correct` [n seeds, m test images] of 0 and 1. The arms of a study share seeds and images, so that
-differences are paired.
+An arm is an array [n seeds, m test images] of values from 0 to 1: with accuracy, 0 or 1. The arms of a study share
+seeds and images, so that differences are paired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.confusion import balanced_weights
 from headstart.analysis.statistics import (
     LEVEL,
     ROUNDING_ERROR,
     CrossedInterval,
-    SampleSizeEstimate,
     bonferroni,
     crossed_interval,
     holm,
@@ -27,38 +23,9 @@ from headstart.analysis.statistics import (
     sign_flip,
 )
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
+from headstart.storage.schemas.verdict import Contrast, Outcome, SampleSizeEstimate
 
-Outcome = Literal["better", "worse", "equivalent", "undecided"]
 MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Difference of two arms, first minus second, in accuracy (0 to 1).
-
-    `wins` and `losses` are the numbers of seeds on which the first arm was better and worse, by more than rounding;
-    `n` is the number of paired seeds and `m` that of evaluation images.
-    """
-
-    first: str
-    second: str
-    primary: bool
-    outcome: Outcome
-    by_less_than_margin: bool  # better or worse, but possibly by less than the margin
-    mean: float
-    low: float
-    high: float
-    level: float
-    p: float
-    p_adjusted: float
-    p_sign_flip: float | None  # None above 20 seeds
-    half_width_infinite_seeds: float
-    degrees_of_freedom: float
-    wins: int
-    losses: int
-    n: int
-    m: int
-    sample_size: SampleSizeEstimate | None  # seeds or images that would decide it; only if undecided with enough seeds
 
 
 def decide(
@@ -77,14 +44,14 @@ def decide(
         max_undetected_difference: Difference that the images can miss (`CrossedInterval.max_undetected_difference`).
     """
     if n < MIN_DECISIVE_SEEDS:
-        return "undecided", False
+        return Outcome.UNDECIDED, False
     if -margin <= low and high <= margin and max_undetected_difference <= margin:
-        return "equivalent", False
+        return Outcome.EQUIVALENT, False
     if low > 0:
-        return "better", low < margin
+        return Outcome.BETTER, low < margin
     if high < 0:
-        return "worse", high > -margin
-    return "undecided", False
+        return Outcome.WORSE, high > -margin
+    return Outcome.UNDECIDED, False
 
 
 def contrast_pairs(arms: Sequence[str], reference: str, primary: tuple[str, str]) -> list[tuple[str, str]]:
@@ -97,11 +64,11 @@ def contrast_pairs(arms: Sequence[str], reference: str, primary: tuple[str, str]
 
 
 def compute_contrasts(
-    correct: Mapping[str, npt.ArrayLike],
+    values: Mapping[str, npt.ArrayLike],
     pairs: Sequence[tuple[str, str]],
     *,
     margin: float,
-    labels: npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
     level: float = LEVEL,
     primary_level: float | None = None,
 ) -> list[Contrast]:
@@ -111,10 +78,10 @@ def compute_contrasts(
     Bonferroni level, p-values by Holm.
 
     Args:
-        correct: For each arm [seeds, images] of 0 and 1.
+        values: For each arm the values of the images in the metric, [seeds, images].
         pairs: Pairs of arm names, the primary one first.
         margin: Equivalence margin, in accuracy.
-        labels: True labels [m]. If given, the metric is balanced accuracy.
+        weights: Weights of the images in the metric, [m] with a mean of 1; default: equal weights.
         level: Confidence level.
         primary_level: After interim analyses, one minus the boundary of the last one. The primary interval is then one
             of those that hold together at all interim analyses (Jennison & Turnbull 1989).
@@ -122,17 +89,17 @@ def compute_contrasts(
     Raises:
         ValueError: Arms differ in shape.
     """
-    tables = {name: np.asarray(table, dtype=np.float64) for name, table in correct.items()}
+    tables = {name: np.asarray(table, dtype=np.float64) for name, table in values.items()}
     if len({table.shape for table in tables.values()}) > 1:
         raise ValueError("arms of one study have the same seeds and images")
-    weights = np.ones(1) if labels is None else balanced_weights(labels)
+    factors = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
     # interim analyses end the study for all arms, so that the family shares the primary level
     family_level = bonferroni(primary_level or level, len(pairs) - 1)
     intervals, per_seed = [], []
     for number, (first, second) in enumerate(pairs):
-        difference = (tables[first] - tables[second]) * weights
+        difference = (tables[first] - tables[second]) * factors
         pair_level = (primary_level or level) if number == 0 else family_level
-        intervals.append(crossed_interval(difference, pair_level, float(weights.max())))
+        intervals.append(crossed_interval(difference, pair_level, float(factors.max())))
         per_seed.append(difference.mean(axis=1))
     adjusted = [intervals[0].p, *holm([interval.p for interval in intervals[1:]])]
     return [
@@ -174,7 +141,9 @@ def _contrast(
         losses=int((per_seed < -ROUNDING_ERROR).sum()),
         n=n,
         m=interval.squares.m,
-        sample_size=_sample_size(interval, margin) if outcome == "undecided" and n >= MIN_DECISIVE_SEEDS else None,
+        sample_size=_sample_size(interval, margin)
+        if outcome is Outcome.UNDECIDED and n >= MIN_DECISIVE_SEEDS
+        else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Read which images each run classified correctly."""
+"""Read the predictions of runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError
-
-
-@dataclass(frozen=True)
-class Correctness:
-    """Correctness of a model on one split: image ids, true labels [m], and `correct` [m] of 0 and 1."""
-
-    images: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    correct: npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -42,6 +33,11 @@ class Predictions:
         """Class with the largest logit, [m]."""
         classes: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
         return classes
+
+    @property
+    def correct(self) -> npt.NDArray[np.int8]:
+        """1 for each image whose predicted class is its label, else 0; [m]."""
+        return np.asarray(self.predicted == self.labels, dtype=np.int8)
 
 
 def read_predictions(run: Path, split: str) -> Predictions:

@@ -13,44 +13,16 @@ contains the variation between seeds only: the test images are the same througho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.headline import arm_of
 from headstart.analysis.statistics import LEVEL, t_quantile
+from headstart.storage.schemas.verdict import Condition, Crossover, DataEfficiency, LabelEquivalence
 
 Array = npt.NDArray[np.float64]
 GRID_SIZE = 1001  # points of the grid for intervals: 0.23 % apart over a decade of labels
-
-
-@dataclass(frozen=True)
-class LabelEquivalence:
-    """Labels that the reference needs for the accuracy of the first arm at `fraction`, as a `factor` of that fraction.
-
-    `factor` is None where the reference's curve does not reach that accuracy (more than `max_factor`) or starts above
-    it (less than `min_factor`). `low` and `high` are None where the interval is open because the curve ends.
-    """
-
-    fraction: float
-    factor: float | None
-    low: float | None
-    high: float | None
-    min_factor: float
-    max_factor: float
-    more: bool  # factor is above `max_factor`
-
-
-@dataclass(frozen=True)
-class Crossover:
-    """Share of the labels at which two arms are equal, with its interval; an open end is None."""
-
-    fraction: float
-    low: float | None
-    high: float | None
 
 
 def label_equivalence(
@@ -58,7 +30,8 @@ def label_equivalence(
 ) -> list[LabelEquivalence]:
     """Return for each fraction how many times its labels the reference needs for the first arm's accuracy.
 
-    The factor is where the reference's mean curve first reaches the first arm's mean.
+    The factor is where the reference's mean curve first reaches the first arm's mean. It is None where the curve does
+    not reach it (more than `max_factor`) or starts above it (less than `min_factor`).
 
     Args:
         first: Accuracies of the first arm [n seeds, k fractions].
@@ -113,10 +86,10 @@ def crossover(
     rising = difference if mean[0] < 0 else -difference
     fraction = _first_zero(rising.mean(axis=0), grid)
     low, high = _interval(rising, grid, level)
-    return None if fraction is None else Crossover(fraction, low, high)
+    return None if fraction is None else Crossover(fraction=fraction, low=low, high=high)
 
 
-def data_efficiency(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def data_efficiency(conditions: Sequence[Condition]) -> DataEfficiency | None:
     """Return `labels` of verdict.json: the data efficiency of the primary pair at the last budget.
 
     Args:
@@ -125,28 +98,26 @@ def data_efficiency(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] |
     Returns:
         None with one fraction, or with fewer than two seeds that both arms have at all fractions.
     """
-    last_budget = [condition for condition in conditions if condition["budget"] == conditions[-1]["budget"]]
+    last_budget = [condition for condition in conditions if condition.budget == conditions[-1].budget]
     if len(last_budget) < 2:
         return None
-    pair = last_budget[-1]["primary"]
+    pair = last_budget[-1].primary
     curves = {
-        name: [{run["seed"]: run["test"] for run in arm_of(condition, name)["seeds"]} for condition in last_budget]
-        for name in pair
+        name: [{run.seed: run.test for run in condition.arm(name).seeds} for condition in last_budget] for name in pair
     }
     seeds = sorted(set[int].intersection(*(set(by_seed) for curve in curves.values() for by_seed in curve)))
     if len(seeds) < 2:
         return None
     first, reference = ([[by_seed[seed] for by_seed in curves[name]] for seed in seeds] for name in pair)
-    fractions = [condition["fraction"] for condition in last_budget]
-    crossing = crossover(first, reference, fractions)
-    return {
-        "first": pair[0],
-        "reference": pair[1],
-        "level": LEVEL,
-        "n": len(seeds),
-        "equivalences": [asdict(equivalence) for equivalence in label_equivalence(first, reference, fractions)],
-        "crossover": None if crossing is None else asdict(crossing),
-    }
+    fractions = [condition.fraction for condition in last_budget]
+    return DataEfficiency(
+        first=pair[0],
+        reference=pair[1],
+        level=LEVEL,
+        n=len(seeds),
+        equivalences=label_equivalence(first, reference, fractions),
+        crossover=crossover(first, reference, fractions),
+    )
 
 
 def _checked(first: npt.ArrayLike, reference: npt.ArrayLike, fractions: Sequence[float]) -> tuple[Array, Array, Array]:

@@ -8,49 +8,38 @@ stays below 5 %.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.confusion import balanced_weights
 from headstart.analysis.statistics import crossed_interval, obrien_fleming
-
-
-@dataclass(frozen=True)
-class InterimAnalysis:
-    """After `n` seeds of each arm: p of the primary contrast, and the boundary at or below which the study stops."""
-
-    n: int
-    p: float
-    boundary: float
-    stopped: bool
+from headstart.storage.schemas.verdict import InterimAnalysis
 
 
 def interim_analyses(
-    correct: Mapping[str, npt.ArrayLike],
+    values: Mapping[str, npt.ArrayLike],
     primary: tuple[str, str],
     declared: Sequence[int],
     *,
-    labels: npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
 ) -> list[InterimAnalysis]:
     """Return the interim analyses that the seeds allow, up to the first that crosses its boundary.
 
     Args:
-        correct: For each arm [seeds, images] of 0 and 1.
+        values: For each arm the values of the images in the metric, [seeds, images].
         primary: Names of the two arms of the primary contrast.
         declared: Numbers of seeds of all analyses, in ascending order.
-        labels: True labels [m]. If given, the metric is balanced accuracy.
+        weights: Weights of the images in the metric, [m] with a mean of 1; default: equal weights.
     """
-    difference = np.subtract(*(np.asarray(correct[name], dtype=np.float64) for name in primary))
-    weights = np.ones(1) if labels is None else balanced_weights(labels)
+    difference = np.subtract(*(np.asarray(values[name], dtype=np.float64) for name in primary))
+    factors = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
     analyses: list[InterimAnalysis] = []
     for n, boundary in zip(declared, _boundaries(tuple(declared)), strict=True):
         if n > len(difference) or (analyses and analyses[-1].stopped):
             break
-        p = crossed_interval(difference[:n] * weights, max_weight=float(weights.max())).p
-        analyses.append(InterimAnalysis(n, p, boundary, p <= boundary))
+        p = crossed_interval(difference[:n] * factors, max_weight=float(factors.max())).p
+        analyses.append(InterimAnalysis(n=n, p=p, boundary=boundary, stopped=p <= boundary))
     return analyses
 
 

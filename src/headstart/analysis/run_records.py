@@ -1,75 +1,106 @@
-"""Read a study's run folders: correctness per image, epochs, and time to the target."""
+"""Read a study's run folders: values of images, epochs, and time to the target."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.confusion import confusion_balanced_accuracy
-from headstart.analysis.correctness import Correctness, read_predictions
+from headstart.analysis.correctness import Predictions, read_predictions
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.run_config import RunConfig, differences
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
-from headstart.storage.files import read_json
+from headstart.metrics.values import counts_value, image_values
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.metrics import EpochLine
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
+from headstart.storage.schemas.study import RunRole, Stage
+from headstart.storage.schemas.verdict import RunLength
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """One run, read from its folder.
 
-    `role` is the run's role in its study (variant, budget, fraction, stage), and empty outside a study. `reused_from`
-    is the folder of the run that it was copied from, if any.
+    `role` is None outside a study, `result` until the run has ended. `reused_from` is the folder of the run that it was
+    copied from, if any.
     """
 
     folder: Path
-    plan: dict[str, Any]
+    plan: RunConfig
     hash: str
-    role: dict[str, Any]
-    result: dict[str, Any] = field(hash=False)
-    reused_from: str = ""
+    role: RunRole | None = None
+    result: RunResult | None = None
+    reused_from: str | None = None
 
     @property
     def done(self) -> bool:
         """True if the run has finished or diverged."""
-        return self.state in ("finished", "diverged")
+        return self.result is not None
 
     @property
-    def state(self) -> str:
-        """State in result.json, or "" without that file."""
-        return str(self.result.get("state", ""))
+    def state(self) -> RunState:
+        """State of the run."""
+        return self.result.state if self.result else RunState.UNFINISHED
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of the best model of a run that has ended; 0 if no epoch was validated."""
+        return self.result.best_epoch if self.result else 0
+
+    @property
+    def evaluation_split(self) -> str:
+        """Split of the final evaluation: test, or val if the run was not evaluated on test."""
+        return "test" if self.result and self.result.test else "val"
 
     @property
     def seed(self) -> int:
         """Seed of the run."""
-        return int(self.plan["seeding"]["seed"])
+        return self.plan.seeding.seed
+
+    @property
+    def stage(self) -> Stage | None:
+        """Stage of its study; None outside a study."""
+        return self.role.stage if self.role else None
 
     @property
     def arm(self) -> str:
-        """Name of its variant in a study, else of its arm, else of its folder."""
-        return str(self.role.get("variant") or self.result.get("arm") or _arm_of(self.plan) or self.folder.name)
+        """Name of its variant in a study, else of its arm."""
+        return self.spec.name
+
+    @property
+    def spec(self) -> ArmSpec:
+        """Its variant in a study, else its arm."""
+        return self.role.arm if self.role else self.plan.arm_spec
+
+    @property
+    def condition(self) -> tuple[str, float]:
+        """Budget and fraction of the training images."""
+        if self.role is None:
+            return str(self.plan.recipe.epochs), self.plan.data.fraction
+        return self.role.budget, self.role.fraction
 
     @property
     def rung(self) -> int:
         """Epochs after which a learning-rate search decides whether the run continues."""
-        return int(self.role.get("rung", 1))
+        return self.role.rung if self.role and self.role.rung is not None else 1
 
     @property
     def rate(self) -> float:
         """Learning rate of the recipe."""
-        return float(self.plan["recipe"]["lr"])
+        return self.plan.recipe.lr
 
     @cached_property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[EpochLine]:
         """Epoch lines of the record."""
-        return [line for line in read_lines(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
+        return [line for line in read_lines(self.folder / "metrics.jsonl") if isinstance(line, EpochLine)]
 
     @cached_property
     def unhealthy_findings(self) -> list[Finding]:
@@ -82,61 +113,49 @@ class RunRecord:
         """True if the run can be resumed from a checkpoint; otherwise it starts again."""
         return any(".tmp-" not in path.name for path in (self.folder / "checkpoints").glob("step-*"))
 
-    def correctness(self, split: str) -> Correctness:
-        """Return which images of `split` the best model classified correctly.
+    def predictions(self, split: str) -> Predictions:
+        """Return the predictions of the best model on `split`.
 
         Raises:
             DataError: The predictions are missing or damaged.
         """
-        predictions = read_predictions(self.folder, split)
-        correct = (predictions.predicted == predictions.labels).astype(np.int8)
-        return Correctness(predictions.images, predictions.labels, correct)
+        return read_predictions(self.folder, split)
 
     def val_score(self, metric: str) -> float:
         """Return the metric of the best epoch on val, from the record; 0 if no epoch was validated."""
-        best = self.result.get("best_epoch") or max((e["epoch"] for e in self.epochs if e["best"]), default=0)
-        return next((epoch_score(e, metric) for e in self.epochs if e["epoch"] == best), 0.0)
+        best = self.best_epoch or max((line.epoch for line in self.epochs if line.best), default=0)
+        return next((epoch_score(line, metric) for line in self.epochs if line.epoch == best), 0.0)
 
-    def to_target(self, target: float, metric: str) -> dict[str, float] | None:
-        """Return epochs, images and seconds until val first reached `target` (0 to 1), or None."""
-        for line, images, seconds in elapsed(self.epochs, self.plan["recipe"]["batch_size"]):
+    def to_target(self, target: float, metric: str) -> RunLength | None:
+        """Return the length of the run until val first reached `target` (0 to 1), or None."""
+        for line, images, seconds in elapsed(self.epochs, self.plan.recipe.batch_size):
             if epoch_score(line, metric) >= target:
-                return {"epochs": line["epoch"], "images": images, "seconds": round(seconds, 3)}
+                return RunLength(epochs=line.epoch, images=images, seconds=round(seconds, 3))
         return None
 
-    def length(self) -> dict[str, float]:
-        """Return epochs, images and seconds of the whole run."""
-        totals = [totals for _, *totals in elapsed(self.epochs, self.plan["recipe"]["batch_size"])]
+    def length(self) -> RunLength:
+        """Return the length of the whole run."""
+        totals = [(images, seconds) for _, images, seconds in elapsed(self.epochs, self.plan.recipe.batch_size)]
         images, seconds = totals[-1] if totals else (0, 0.0)
-        return {"epochs": len(self.epochs), "images": images, "seconds": round(seconds, 3)}
+        return RunLength(epochs=len(self.epochs), images=images, seconds=round(seconds, 3))
 
 
-def _arm_of(plan: dict[str, Any]) -> str:
-    """Return the name of the plan's arm, or "" if the plan is not valid."""
-    try:
-        return RunConfig.model_validate(plan).arm_name
-    except ValueError:
-        return ""
-
-
-def elapsed(epochs: Iterable[Mapping[str, Any]], batch_size: int) -> Iterator[tuple[Mapping[str, Any], int, float]]:
+def elapsed(epochs: Iterable[EpochLine], batch_size: int) -> Iterator[tuple[EpochLine, int, float]]:
     """Yield each epoch line with the images trained on and the seconds of training and validation until its end."""
     seconds = 0.0
     for line in epochs:
-        seconds += line["speed"]["train_seconds"] + line["speed"]["val_seconds"]
-        yield line, line["step"] * batch_size, seconds
+        seconds += line.speed.train_seconds + line.speed.val_seconds
+        yield line, line.step * batch_size, seconds
 
 
-def epoch_score(line: Mapping[str, Any], metric: str) -> float:
-    """Return the val accuracy of an epoch line, or its balanced accuracy if `metric` is `balanced`."""
-    if metric == "accuracy":
-        return float(line["val"]["accuracy"])
-    return confusion_balanced_accuracy(line["confusion"])
+def epoch_score(line: EpochLine, metric: str) -> float:
+    """Return a metric of an epoch line on val."""
+    return counts_value(metric, line.confusion)
 
 
 def runs_in(folder: Path) -> Iterator[RunRecord]:
     """Yield the runs directly in `folder`, sorted by name; folders without a plan are skipped."""
-    for path in sorted(folder.glob("*/plan.json")):
+    for path in sorted(folder.glob(f"*/{PLAN_FILE}")):
         yield read_run(path.parent)
 
 
@@ -146,12 +165,12 @@ def main_runs(folder: Path) -> list[RunRecord]:
     Raises:
         DataError: An arm has two runs with the same seed, budget and fraction; the second would count as another seed.
     """
-    runs = [run for run in runs_in(folder) if run.role.get("stage") == "main" and run.done]
-    by_role: dict[tuple[Any, ...], RunRecord] = {}
+    runs = [run for run in runs_in(folder) if run.stage is Stage.MAIN and run.done]
+    by_role: dict[tuple[str, tuple[str, float], int], RunRecord] = {}
     for run in runs:
-        other = by_role.setdefault((*(run.role[name] for name in ("variant", "budget", "fraction")), run.seed), run)
+        other = by_role.setdefault((run.arm, run.condition, run.seed), run)
         if other is not run:
-            reason = "; ".join(differences(other.plan, run.plan)) or "their plans are equal"
+            reason = "; ".join(differences(other.plan.to_json(), run.plan.to_json())) or "their plans are equal"
             raise DataError(
                 f"{other.folder} and {run.folder.name} are both {run.arm} with seed {run.seed} ({reason}).",
                 "Delete the one that does not belong to the study, then resume it.",
@@ -167,7 +186,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist.", "Check the path.")
-    runs = [read_run(folder)] if (folder / "plan.json").exists() else list(runs_in(folder))
+    runs = [read_run(folder)] if (folder / PLAN_FILE).exists() else list(runs_in(folder))
     if runs:
         return runs
     if (folder / "study.toml").exists():
@@ -187,16 +206,16 @@ def read_run(folder: Path) -> RunRecord:
     """Read the run in `folder`.
 
     Raises:
-        DataError: plan.json is missing or damaged.
+        DataError: plan.json is missing, or one of the two files is damaged.
     """
-    content, result = read_json(folder / "plan.json"), folder / "result.json"
+    content, result = read_plan_file(folder), folder / RESULT_FILE
     return RunRecord(
         folder=folder,
-        plan=content["plan"],
-        hash=content["hash"],
-        role=content.get("study", {}),
-        result=read_json(result) if result.exists() else {},
-        reused_from=content.get("reused_from", ""),
+        plan=content.plan,
+        hash=content.hash,
+        role=content.study,
+        result=RunResult.read(result) if result.exists() else None,
+        reused_from=content.reused_from,
     )
 
 
@@ -204,35 +223,42 @@ def common_seeds(runs: Iterable[RunRecord]) -> list[int]:
     """Return the seeds that every variant has, in ascending order."""
     seeds: dict[str, set[int]] = {}
     for run in runs:
-        seeds.setdefault(run.role["variant"], set()).add(run.seed)
+        seeds.setdefault(run.arm, set()).add(run.seed)
     return sorted(set[int].intersection(*seeds.values()))
 
 
-def correctness_tables(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, npt.NDArray[np.int8]], Correctness]:
-    """Return for each variant a table [seeds, images] of 0 and 1, and one run's correctness for images and labels.
+def value_tables(
+    runs: Sequence[RunRecord], split: str, metric: str
+) -> tuple[dict[str, npt.NDArray[np.float64]], Predictions]:
+    """Return a table [seeds, images] of each variant, and one run's predictions for images and labels.
 
     Only seeds that every variant has are included, in ascending order.
+
+    Args:
+        runs: Runs of all variants.
+        split: Split of the images.
+        metric: Name of a metric that is a mean over images, of which the tables have the values.
 
     Raises:
         DataError: Runs were evaluated on different images, or the variants have no seed in common.
     """
     by_variant: dict[str, dict[int, RunRecord]] = {}
     for run in runs:
-        by_variant.setdefault(run.role["variant"], {})[run.seed] = run
+        by_variant.setdefault(run.arm, {})[run.seed] = run
     seeds = common_seeds(runs)
-    first: Correctness | None = None
-    tables: dict[str, npt.NDArray[np.int8]] = {}
+    first: Predictions | None = None
+    tables: dict[str, npt.NDArray[np.float64]] = {}
     for variant, by_seed in by_variant.items():
         rows = []
         for seed in seeds:
-            correctness = by_seed[seed].correctness(split)
-            first = first or correctness
-            if correctness.images != first.images:
+            predictions = by_seed[seed].predictions(split)
+            first = first or predictions
+            if predictions.images != first.images:
                 raise DataError(
                     f"{by_seed[seed].folder} was evaluated on other images than the other runs.",
                     "Delete that run's folder and resume the study.",
                 )
-            rows.append(correctness.correct)
+            rows.append(image_values(metric, predictions.labels, predictions.logits))
         tables[variant] = np.array(rows)
     if first is None:
         raise DataError("No seed is finished in every arm.", "Resume the study.")

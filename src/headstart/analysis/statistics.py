@@ -15,7 +15,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
+
+from headstart.storage.schemas.verdict import SampleSizeEstimate, TimeToTarget
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # default confidence level
@@ -85,7 +87,7 @@ class MeanSquares:
 
     def half_width(self, level: float) -> float:
         """Return the half-width of the interval of the mean."""
-        return float(stats.t.ppf((1 + level) / 2, self.degrees_of_freedom())) * math.sqrt(self.variance())
+        return t_quantile(self.degrees_of_freedom(), level) * math.sqrt(self.variance())
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     low, high = clip_interval(mean, squares.half_width(level))
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
     of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.min_variance())
-    endless = min(1.0, float(stats.t.ppf((1 + level) / 2, squares.m - 1)) * math.sqrt(of_images))
+    endless = min(1.0, t_quantile(squares.m - 1, level) * math.sqrt(of_images))
     return CrossedInterval(
         mean, low, high, level, p, degrees, endless, squares.max_undetected_difference(level), squares
     )
@@ -177,7 +179,7 @@ def paired_t_interval(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[
     min_variance = MeanSquares(0, 0, 0, 1, len(d)).min_variance()
     error = math.sqrt(max(float(d.var(ddof=1)) / len(d), min_variance))
     mean = float(d.mean())
-    return mean, *clip_interval(mean, float(stats.t.ppf((1 + level) / 2, len(d) - 1)) * error)
+    return mean, *clip_interval(mean, t_quantile(len(d) - 1, level) * error)
 
 
 def clip_interval(mean: float, half: float) -> tuple[float, float]:
@@ -230,15 +232,6 @@ def bonferroni(level: float, family: int) -> float:
     return 1 - (1 - level) / max(family, 1)
 
 
-@dataclass(frozen=True)
-class SampleSizeEstimate:
-    """Seeds or images for an interval of ± `half_width`, from low to high; None where no number is enough."""
-
-    half_width: float
-    seeds: tuple[int, int | None] | None
-    images: tuple[int, int | None] | None
-
-
 def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
     """Return the seeds (with these images), or images (with these seeds), for an interval of ± `half_width`.
 
@@ -271,7 +264,8 @@ def required_sample_size(interval: CrossedInterval, half_width: float, confidenc
 
     seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
     images = [_smallest(partial(with_images, case), half_width, squares.m) for case in cases]
-    return SampleSizeEstimate(half_width, *((low, high) if low is not None else None for low, high in (seeds, images)))
+    ranges = [(low, high) if low is not None else None for low, high in (seeds, images)]
+    return SampleSizeEstimate(half_width=half_width, seeds=ranges[0], images=ranges[1])
 
 
 def _smallest(width: Callable[[int], float], target: float, above: int) -> int | None:
@@ -298,11 +292,8 @@ def obrien_fleming(shares: Sequence[float], level: float = LEVEL) -> list[float]
         shares: Shares of the data at each analysis, increasing, the last one 1.
         level: One minus the total error.
     """
-    low, high = 1.5, 4.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _crossing(middle, shares) > 1 - level else (low, middle)
-    return [float(2 * stats.norm.sf(high / math.sqrt(share))) for share in shares]
+    c = optimize.brentq(lambda c: _crossing(c, shares) - (1 - level), 1.5, 4.0, xtol=1e-12)
+    return [float(2 * stats.norm.sf(c / math.sqrt(share))) for share in shares]
 
 
 def _crossing(c: float, shares: Sequence[float]) -> float:
@@ -319,15 +310,6 @@ def _crossing(c: float, shares: Sequence[float]) -> float:
     return 1 - float(inside @ weights)
 
 
-@dataclass(frozen=True)
-class TimeToTarget:
-    """Median time at which n runs reached a target, None if fewer than half of them did; `reached` is how many did."""
-
-    median: float | None
-    reached: int
-    n: int
-
-
 def time_to_target(times: Sequence[float | None]) -> TimeToTarget:
     """Return the median time of n runs to a target: the ⌈n/2⌉-th smallest time.
 
@@ -341,4 +323,4 @@ def time_to_target(times: Sequence[float | None]) -> TimeToTarget:
     reached = sorted(time for time in times if time is not None)
     half = (len(times) + 1) // 2
     median = float(reached[half - 1]) if 0 < half <= len(reached) else None
-    return TimeToTarget(median, len(reached), len(times))
+    return TimeToTarget(median=median, reached=len(reached), n=len(times))

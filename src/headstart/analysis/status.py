@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import main_runs
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
-from headstart.storage.files import SCHEMA_VERSION, read_json
+from headstart.storage.schemas.verdict import Verdict
 
 
-def complete_verdict(folder: Path, spec: StudySpec) -> dict[str, Any] | None:
+def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
     """Return the verdict of the study in `folder` if the study is complete, else None.
 
     A study is complete if its verdict is that of `spec`, and all runs that it names, the report, and the model of the
@@ -21,26 +20,24 @@ def complete_verdict(folder: Path, spec: StudySpec) -> dict[str, Any] | None:
         DataError: An arm has two runs with the same seed.
     """
     try:
-        verdict: dict[str, Any] = read_json(folder / "verdict.json")
-        if (verdict["schema"], verdict["study"]) != (SCHEMA_VERSION, spec.hash):
-            return None
-        conditions = [verdict, *verdict["conditions"]]
-        named_runs = {run["run"] for condition in conditions for arm in condition["arms"] for run in arm["seeds"]}
-        model = folder / verdict["exported"]["run"] / "model"
-    except (DataError, KeyError, TypeError):  # missing, damaged, or not a verdict
+        verdict = read_verdict(folder)
+    except DataError:  # missing, damaged, or of another schema version
         return None
+    if verdict.study != spec.hash:
+        return None
+    named_runs = {run.run for condition in verdict.all_conditions for arm in condition.arms for run in arm.seeds}
+    model = folder / verdict.exported.run / "model"
     has_outputs = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not model.is_dir())
     runs = {run.folder.name for run in main_runs(folder)}
     return verdict if has_outputs and named_runs and named_runs <= runs else None
 
 
-def read_verdict(folder: Path) -> dict[str, Any]:
+def read_verdict(folder: Path) -> Verdict:
     """Read verdict.json of the study in `folder`.
 
     Raises:
-        DataError: The study is not finished, or the file is missing or damaged.
+        DataError: The study is not finished, or the file is missing, damaged, or of another schema version.
     """
     if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
         raise DataError(f"{folder} has no verdict yet.", f"Run `headstart resume {folder}`.")
-    content: dict[str, Any] = read_json(folder / "verdict.json")
-    return content
+    return Verdict.read(folder / "verdict.json")

@@ -2,82 +2,100 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from headstart.analysis.confusion import balanced_accuracy
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
-from headstart.analysis.correctness import Correctness
+from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
 from headstart.analysis.interim import interim_analyses
-from headstart.analysis.run_records import RunRecord, common_seeds, correctness_tables, main_runs, runs_in
+from headstart.analysis.run_records import RunRecord, common_seeds, main_runs, runs_in, value_tables
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
-from headstart.storage.files import SCHEMA_VERSION, read_json
+from headstart.metrics.values import image_weights, metric_value
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import SearchResults, VariantInputs
+from headstart.storage.schemas.verdict import (
+    ArmResult,
+    Condition,
+    Edge,
+    EvaluationImages,
+    ExportedRun,
+    Exposure,
+    GridRow,
+    RunLength,
+    SeedResult,
+    StageCost,
+    StudyCost,
+    TimesToTarget,
+    Verdict,
+    VerdictNumbers,
+)
 
 EVALUATION_SPLIT = "test"
 
 
-def compute_verdict(folder: Path, spec: StudySpec, search: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of verdict.json.
+def compute_verdict(folder: Path, spec: StudySpec, search: SearchResults | None) -> Verdict:
+    """Return the verdict of a study.
 
     Args:
         folder: Folder of the study.
         spec: The declared study.
-        search: Content of search.json.
+        search: Results of the learning-rate search, or None if nothing was searched.
 
     Raises:
         DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
     """
     runs = main_runs(folder)
-    variants = read_json(folder / "variants.json")
-    splits = next(iter(variants.values()))["declared"]
+    variants = VariantInputs.read_by_name(folder / "variants.json")
+    first = next(iter(variants.values()))
     conditions = []
     for budget in map(str, spec.budgets):
         for fraction in spec.protocol.fractions:
-            of_condition = [run for run in runs if (run.role["budget"], run.role["fraction"]) == (budget, fraction)]
+            of_condition = [run for run in runs if run.condition == (budget, fraction)]
             if of_condition:
-                conditions.append(_condition(of_condition, spec, budget, fraction, search, splits))
-    main = conditions[-1]  # the last budget with the largest fraction
-    verdict = {
-        "schema": SCHEMA_VERSION,
-        "study": spec.hash,
-        "metric": spec.protocol.metric,
-        "margin": spec.protocol.margin_width,
-        "target": spec.protocol.target,
-        "source": runs[0].plan["data"]["source"],
-        "fingerprint": runs[0].plan["facts"]["fingerprint"],
-        "network": runs[0].plan["network"]["network"],
-        "classes": runs[0].plan["facts"]["class_names"],
-        **main,
-        "conditions": conditions[:-1],
-        "labels": data_efficiency(conditions),
-        "search": search,
-        "exposure": {
-            name: {"classes": facts["known_classes"], "images": facts["known_images"]}
-            for name, facts in variants.items()
+                conditions.append(_condition(of_condition, spec, budget, fraction, search, first.declared))
+    numbers = VerdictNumbers(
+        **dict(conditions[-1]),  # the last budget with the largest fraction
+        study=spec.hash,
+        metric=spec.protocol.metric,
+        margin=spec.protocol.margin_width,
+        target=spec.protocol.target,
+        source=runs[0].plan.data.source,
+        fingerprint=runs[0].plan.facts.fingerprint,
+        network=runs[0].plan.network.network,
+        classes=list(runs[0].plan.facts.class_names),
+        conditions=conditions[:-1],
+        labels=data_efficiency(conditions),
+        search=search,
+        exposure={
+            name: Exposure(classes=inputs.known_classes, images=inputs.known_images)
+            for name, inputs in variants.items()
         },
-        "overlaps": next(iter(variants.values()))["overlaps"],
-        "cost": _cost(folder),
-    }
-    return {**verdict, "sentences": verdict_sentences(verdict)}
+        overlaps=first.overlaps,
+        cost=StudyCost(
+            search=_stage_cost(folder / "search"),
+            main=_stage_cost(folder),
+            source=_stage_cost(folder / "sources"),
+        ),
+    )
+    return Verdict(**dict(numbers), sentences=verdict_sentences(numbers))
 
 
 def stops_early(folder: Path, spec: StudySpec) -> bool:
     """Return whether an interim analysis of the finished runs ends the study."""
-    runs = [run for run in main_runs(folder) if (run.role["budget"], run.role["fraction"]) == _main_condition(spec)]
-    tables, images = correctness_tables(runs, EVALUATION_SPLIT)
-    labels = images.labels if spec.protocol.metric == "balanced" else None
-    primary = spec.protocol.contrast([variant.name for variant in spec.variants])
-    analyses = interim_analyses(tables, primary, spec.protocol.interim, labels=labels)
+    runs = [run for run in main_runs(folder) if run.condition == _main_condition(spec)]
+    metric = spec.protocol.metric
+    tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
+    primary = spec.protocol.contrast([variant.arm for variant in spec.variants])
+    weights = image_weights(metric, images.labels)
+    analyses = interim_analyses(tables, primary, spec.protocol.interim, weights=weights)
     return any(analysis.stopped for analysis in analyses)
 
 
@@ -87,88 +105,108 @@ def _main_condition(spec: StudySpec) -> tuple[str, float]:
 
 
 def _condition(
-    runs: Sequence[RunRecord], spec: StudySpec, budget: str, fraction: float, search: dict[str, Any], splits: str
-) -> dict[str, Any]:
+    runs: Sequence[RunRecord], spec: StudySpec, budget: str, fraction: float, search: SearchResults | None, splits: str
+) -> Condition:
     """Return one budget and fraction: arms, the arm selected on val, contrasts, and winner.
 
     `splits` are those that the data declares.
     """
     protocol = spec.protocol
-    order = [variant.name for variant in spec.variants]
-    primary = protocol.contrast(order)
-    tables, images = correctness_tables(runs, EVALUATION_SPLIT)
+    specs = [variant.arm for variant in spec.variants]
+    order, primary = [arm.name for arm in specs], protocol.contrast(specs)
+    tables, images = value_tables(runs, EVALUATION_SPLIT, protocol.metric)
     seeds = common_seeds(runs)
-    arms = [_arm(name, [r for r in runs if r.role["variant"] == name and r.seed in seeds], spec) for name in order]
-    for arm in arms:
-        rates = search.get("selected", {}).get(budget, {})
-        arm["rates"] = {group: by_arm[arm["name"]] for group, by_arm in rates.items()}
-    val = {arm["name"]: arm["val"] for arm in arms}
-    selected = max(arms, key=lambda arm: arm["val"])  # on val only; of equal arms the first declared
-    rows = grid_rows(spec.variants, val)
-    comparators = [] if protocol.primary else comparators_of(selected["name"], spec.variants, val)
+    rates = search.selected[budget] if search else {}
+    arms = [
+        _arm(
+            arm,
+            [run for run in runs if run.arm == arm.name and run.seed in seeds],
+            spec,
+            {group: by_arm[arm.name] for group, by_arm in rates.items()},
+        )
+        for arm in specs
+    ]
+    val = {arm.name: arm.val for arm in arms}
+    selected = max(arms, key=lambda arm: arm.val)  # on val only; of equal arms the first declared
+    comparators = [] if protocol.primary else comparators_of(selected.name, spec.variants, val)
+    comparator = comparator_of(selected.name, primary, comparators)
     # prefer a run with a validated epoch: only that has a model
-    best = max(selected["seeds"], key=lambda run: (bool(run["best_epoch"]), run["val"], -run["seed"]))
-    labels = images.labels if protocol.metric == "balanced" else None
+    best = max(selected.seeds, key=lambda run: (bool(run.best_epoch), run.val, -run.seed))
+    weights = image_weights(protocol.metric, images.labels)
     declared_analyses = protocol.interim if (budget, fraction) == _main_condition(spec) else ()
-    analyses = interim_analyses(tables, primary, declared_analyses, labels=labels)
+    analyses = interim_analyses(tables, primary, declared_analyses, weights=weights)
     contrasts = []
     if len(seeds) > 1:
         level = 1 - analyses[-1].boundary if analyses else None
-        pairs = with_comparators(order, primary, selected["name"], comparators)
-        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, labels=labels, primary_level=level)
-    condition = {
-        "budget": budget,
-        "fraction": fraction,
-        "counts": min(runs, key=lambda run: run.seed).plan["facts"]["split_counts"],  # folder order is not seed order
-        "evaluation": {"split": EVALUATION_SPLIT, "images": len(images.images), "declared": splits},
-        "n": len(seeds),
-        "one_split": len({run.correctness("val").images for run in runs}) == 1,
-        "arms": arms,
-        "primary": list(primary),
-        "selected": selected["name"],
-        "comparator": comparator_of(selected["name"], primary, comparators),
-        "grid_rows": rows,
-        "exported": {"run": best["run"], "seed": best["seed"]},
-        "contrasts": [asdict(contrast) for contrast in contrasts],
-        "interim": [asdict(analysis) for analysis in analyses],
-    }
-    return {**condition, "winner": winner_of(condition)}
+        pairs = with_comparators(order, primary, selected.name, comparators)
+        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, weights=weights, primary_level=level)
+    return Condition(
+        budget=budget,
+        fraction=fraction,
+        counts=min(runs, key=lambda run: run.seed).plan.facts.split_counts,  # folder order is not seed order
+        evaluation=EvaluationImages(split=EVALUATION_SPLIT, images=len(images.images), declared=splits),
+        n=len(seeds),
+        one_split=len({run.predictions("val").images for run in runs}) == 1,
+        arms=arms,
+        primary=primary,
+        selected=selected.name,
+        comparator=comparator,
+        grid_rows=grid_rows(spec.variants, val),
+        exported=ExportedRun(run=best.run, seed=best.seed),
+        contrasts=contrasts,
+        interim=analyses,
+        winner=winner_of(contrasts, selected.name, comparator),
+    )
 
 
-def _arm(name: str, runs: Sequence[RunRecord], spec: StudySpec) -> dict[str, Any]:
-    """Return the results of one arm: each seed, the means, and the time to the target."""
+def _arm(arm: ArmSpec, runs: Sequence[RunRecord], spec: StudySpec, rates: dict[str, float]) -> ArmResult:
+    """Return the results of one arm: each seed, the means, and the time to the target.
+
+    `rates` are the searched learning rates by group of seeds.
+    """
     protocol = spec.protocol
-    rows = []
-    for run in sorted(runs, key=lambda run: run.seed):
-        correctness = run.correctness(EVALUATION_SPLIT)
-        rows.append(
-            {
-                "seed": run.seed,
-                "run": run.folder.name,
-                "state": run.result["state"],
-                "lr": run.rate,
-                "best_epoch": run.result["best_epoch"],
-                "val": _val(run, protocol.metric),
-                "test": _score(correctness, protocol.metric),
-                "to_target": run.to_target(protocol.target, protocol.metric) if protocol.target else None,
-                **run.length(),
-            }
-        )
-    test = np.array([row["test"] for row in rows])
-    val = np.array([row["val"] for row in rows])
-    return {
-        "name": name,
-        "val": float(val.mean()),
-        "test": float(test.mean()),
-        "test_sd": float(test.std(ddof=1)) if len(test) > 1 else None,
-        "optimism": float(val.mean() - test.mean()),
-        "diverged": [row["seed"] for row in rows if row["state"] == "diverged"],
-        "to_target": _times(rows) if protocol.target else None,
-        "seeds": rows,
-    }
+    seeds = [_seed(run, spec) for run in sorted(runs, key=lambda run: run.seed)]
+    test = np.array([run.test for run in seeds])
+    val = np.array([run.val for run in seeds])
+    return ArmResult(
+        name=arm.name,
+        spec=arm,
+        val=float(val.mean()),
+        test=float(test.mean()),
+        test_sd=float(test.std(ddof=1)) if len(test) > 1 else None,
+        optimism=float(val.mean() - test.mean()),
+        diverged=[run.seed for run in seeds if run.state is RunState.DIVERGED],
+        to_target=_times(seeds) if protocol.target else None,
+        rates=rates,
+        seeds=seeds,
+    )
 
 
-def grid_rows(variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[dict[str, Any]]:
+def _seed(run: RunRecord, spec: StudySpec) -> SeedResult:
+    """Return the result of one run of an arm."""
+    protocol, length = spec.protocol, run.length()
+    return SeedResult(
+        seed=run.seed,
+        run=run.folder.name,
+        state=run.state,
+        lr=run.rate,
+        best_epoch=run.best_epoch,
+        val=_val(run, protocol.metric),
+        test=_score(run.predictions(EVALUATION_SPLIT), protocol.metric),
+        to_target=_to_target(run, spec),
+        epochs=length.epochs,
+        images=length.images,
+        seconds=length.seconds,
+    )
+
+
+def _to_target(run: RunRecord, spec: StudySpec) -> RunLength | None:
+    """Return the part of a run up to the target, or None if the run did not reach it or there is none."""
+    protocol = spec.protocol
+    return run.to_target(protocol.target, protocol.metric) if protocol.target else None
+
+
+def grid_rows(variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[GridRow]:
     """Return the best learning rate on val of each row of a grid; of equal ones the first declared.
 
     A row has the variants that differ in nothing but their learning rate.
@@ -178,14 +216,15 @@ def grid_rows(variants: Sequence[ArmVariant], val: Mapping[str, float]) -> list[
         val: Mean score on val of each variant.
 
     Returns:
-        For each row `variant`, `lr` and `edge`: `low` or `high` if `lr` is the row's lowest or highest rate, else None.
-        Empty if no learning rates are varied.
+        One for each row; empty if no learning rates are varied.
     """
     rows = []
     for row in _rows(variants):
         best = max(row, key=lambda name: val[name])
-        ends = {min(row, key=row.__getitem__): "low", max(row, key=row.__getitem__): "high"} if len(row) > 1 else {}
-        rows.append({"variant": best, "lr": row[best], "edge": ends.get(best)})
+        ends: dict[str, Edge] = {}
+        if len(row) > 1:
+            ends = {min(row, key=row.__getitem__): "low", max(row, key=row.__getitem__): "high"}
+        rows.append(GridRow(variant=best, lr=row[best], edge=ends.get(best)))
     return rows
 
 
@@ -222,42 +261,36 @@ def _rows(variants: Sequence[ArmVariant]) -> list[dict[str, float]]:
     """Return learning rates by variant name, for each group of variants that differ in nothing else."""
     rows: dict[str, dict[str, float]] = {}
     for variant in variants:
-        if "lr" in variant.changes:
-            rest = {name: value for name, value in variant.changes.items() if name != "lr"}
-            rows.setdefault(json.dumps(rest, sort_keys=True), {})[variant.name] = float(variant.changes["lr"])
+        if (rate := variant.arm.varied.get("lr")) is not None:
+            rows.setdefault(variant.arm.without("lr").name, {})[variant.name] = float(rate)
     return list(rows.values())
 
 
-def _times(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _times(seeds: Sequence[SeedResult]) -> TimesToTarget:
     """Return median times over all runs in epochs, images and seconds. All runs have ended."""
-    medians = {}
-    for unit in ("epochs", "images", "seconds"):
-        times = [row["to_target"][unit] if row["to_target"] else None for row in rows]
-        medians[unit] = asdict(time_to_target(times))
-    return medians
+    lengths = [run.to_target for run in seeds]
+    return TimesToTarget(
+        epochs=time_to_target([None if length is None else length.epochs for length in lengths]),
+        images=time_to_target([None if length is None else length.images for length in lengths]),
+        seconds=time_to_target([None if length is None else length.seconds for length in lengths]),
+    )
 
 
 def _val(run: RunRecord, metric: str) -> float:
     """Return the score of the best epoch on val; if no epoch was validated, that of the run's predictions."""
-    return run.val_score(metric) if run.result["best_epoch"] else _score(run.correctness("val"), metric)
+    return run.val_score(metric) if run.best_epoch else _score(run.predictions("val"), metric)
 
 
-def _score(correctness: Correctness, metric: str) -> float:
-    """Return the accuracy, or the mean accuracy over the classes."""
-    if metric == "accuracy":
-        return float(correctness.correct.mean())
-    labels = correctness.labels
-    return balanced_accuracy(np.bincount(labels, weights=correctness.correct), np.bincount(labels))
+def _score(predictions: Predictions, metric: str) -> float:
+    """Return a metric of the predictions of a run."""
+    return metric_value(metric, predictions.labels, predictions.logits)
 
 
-def _cost(folder: Path) -> dict[str, Any]:
-    """Return the cost of the study by stage: runs, images trained on, seconds of training."""
-    cost: dict[str, Any] = {}
-    for stage, place in (("search", folder / "search"), ("main", folder), ("source", folder / "sources")):
-        lengths = [run.length() for run in runs_in(place)] if place.is_dir() else []
-        cost[stage] = {
-            "runs": len(lengths),
-            "images": int(sum(length["images"] for length in lengths)),
-            "seconds": round(sum(length["seconds"] for length in lengths), 1),
-        }
-    return cost
+def _stage_cost(folder: Path) -> StageCost:
+    """Return the cost of the runs directly in `folder`: none if it does not exist."""
+    lengths = [run.length() for run in runs_in(folder)] if folder.is_dir() else []
+    return StageCost(
+        runs=len(lengths),
+        images=sum(length.images for length in lengths),
+        seconds=round(sum(length.seconds for length in lengths), 1),
+    )

@@ -2,66 +2,76 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
+from headstart.config.registry.starts import Argument
+from headstart.config.run_config import NetworkConfig
+from headstart.config.start_spec import split_start, start_row
+from headstart.metrics.registry import METRICS
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.verdict import Condition, Contrast, Sentences, VerdictNumbers
 from headstart.text import format_level, format_points
 
-VerdictContent = Mapping[str, Any]  # content of verdict.json
-# sentences after headline and evidence, in order
-DETAIL_KEYS = ("budgets", "rows", "interim", "time", "labels", "width", "next_steps")
+
+def arm_words(arm: ArmSpec) -> str:
+    """Return an arm in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
+    words = [start_words(arm)]
+    if arm.tuning is not None and arm.tuning in arm.parts:
+        words.append(_tuning_words(arm.tuning))
+    elif not start_row(arm.start).from_scratch:
+        words.append("fine-tuned")
+    words += [f"with the head {arm.head}"] if arm.head in arm.parts else []
+    words += [f"with {arm.optimizer}"] if arm.optimizer else []
+    return ", ".join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())])
 
 
-def arm_words(name: str) -> str:
-    """Return an arm's name in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
-    name, _, varied = name.partition(",")
-    start, *parts = bare_start(name).split("+")
-    start, _, optimizer = start.partition("@") if not parts else (start, "", "")
-    if parts:
-        parts[-1], _, optimizer = parts[-1].partition("@")
-    words = [_part_words(part) for part in parts]
-    if all(part.startswith("mlp:") for part in parts) and not start.startswith("scratch"):
-        words.insert(0, "fine-tuned")
-    words += [f"with {optimizer}"] if optimizer else []
-    return ", ".join([start, *words, *(varied.split(",") if varied else ())])
+def named_words(condition: Condition, name: str) -> str:
+    """Return the arm of that name in words."""
+    return arm_words(condition.spec(name))
 
 
-def bare_start(start: str) -> str:
-    """Return the name of initial weights without the prefix `file:` or `run:`."""
-    return re.sub(r"^(file|run):", "", start)
+def start_words(arm: ArmSpec) -> str:
+    """Return the short name of an arm's initial weights, without the kind if it is the name of a file or folder."""
+    is_file = start_row(arm.start).argument in (Argument.PATH, Argument.RUN)
+    return split_start(arm.label)[1] if is_file else arm.label
 
 
-def _part_words(part: str) -> str:
-    """Return a fine-tuning mode or a head in words."""
-    kind, _, number = part.partition(":")
+def _tuning_words(tuning: str) -> str:
+    """Return a fine-tuning mode in words."""
+    kind, _, number = tuning.partition(":")
     if kind == "stages":
         return f"last {number} stages fine-tuned"
-    return {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}.get(part, f"with the head {part}")
+    return {"lp-ft": "head first, then fine-tuned"}.get(tuning, tuning)
 
 
-def splits(verdict: VerdictContent) -> tuple[str, str]:
-    """Return the data's names of the selection split and the evaluation split, which runs call val and test.
+def splits(condition: Condition) -> tuple[str, str]:
+    """Return the data's names of the selection split and the evaluation split, which runs call val and test."""
+    return split_names(condition.evaluation.declared)
+
+
+def split_names(declared: str) -> tuple[str, str]:
+    """Return the data's names of the selection split and the evaluation split.
 
     If the data declares only train and val, val is the evaluation split, and a part of train is the selection split.
+
+    Args:
+        declared: Splits that the data has declared.
     """
-    return ("a part of train", "val") if verdict["evaluation"]["declared"] == "train+val" else ("val", "test")
+    return ("a part of train", "val") if declared == "train+val" else ("val", "test")
 
 
-def metric_words(verdict: VerdictContent) -> str:
+def metric_words(verdict: VerdictNumbers) -> str:
     """Return the name of the metric of the verdict."""
-    return "balanced accuracy" if verdict["metric"] == "balanced" else "accuracy"
+    return METRICS[verdict.metric].label
 
 
-def evaluation_images(verdict: VerdictContent) -> str:
+def evaluation_images(condition: Condition) -> str:
     """Return what the images of the evaluation split are called: "test images"."""
-    return f"{splits(verdict)[1]} images"
+    return f"{splits(condition)[1]} images"
 
 
-def interval(contrast: Mapping[str, Any]) -> str:
+def interval(contrast: Contrast) -> str:
     """Return a contrast's interval in words: "95 % interval 4.0 to 8.2"."""
-    low, high = format_points(contrast["low"]), format_points(contrast["high"])
-    return f"{format_level(contrast['level'])} interval {low} to {high}"
+    low, high = format_points(contrast.low), format_points(contrast.high)
+    return f"{format_level(contrast.level)} interval {low} to {high}"
 
 
 def length_words(length: str) -> str:
@@ -70,18 +80,19 @@ def length_words(length: str) -> str:
     return words.removesuffix("s") if words.startswith("1 ") else words
 
 
-def paragraph(sentences: Mapping[str, Any]) -> str:
+def paragraph(sentences: Sentences) -> str:
     """Return the verdict's sentences as one paragraph, for the terminal."""
-    keys = ("headline", "evidence", *DETAIL_KEYS, "limits")
-    return " ".join(sentences[key] for key in keys if key in sentences)
+    return f"{sentences.headline} {after_headline(sentences)}"
 
 
-def network_words(network: Mapping[str, Any]) -> str:
+def after_headline(sentences: Sentences) -> str:
+    """Return the sentences after the headline as one paragraph."""
+    return " ".join([sentences.evidence, *sentences.details, sentences.limits])
+
+
+def network_words(network: NetworkConfig) -> str:
     """Return a plan's network in words, with its stem if that is small, and the components that are switched off."""
-    stem = ["with a small stem"] if network["stem"] == "small" else []
-    off = [
-        f"without {component}"
-        for component, value in (("shortcut", "off"), ("norm", "none"))
-        if network[component] == value
-    ]
-    return " ".join([network["network"], *stem, *off])
+    stem = ["with a small stem"] if network.stem == "small" else []
+    off = ["without shortcut"] if network.shortcut == "off" else []
+    off += ["without norm"] if network.norm == "none" else []
+    return " ".join([network.network, *stem, *off])

@@ -11,9 +11,9 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +24,19 @@ from torch import nn
 from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
 from headstart.artifacts.model_folder import SavedModel, read_model
-from headstart.config.run_config import RunConfig, read_plan
+from headstart.config.plan_file import read_plan_file
+from headstart.config.run_config import RunConfig
 from headstart.data import transforms
 from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
 from headstart.hardware.precision import deterministic
+from headstart.metrics.confusion import confusion_counts
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
-from headstart.storage.files import read_json, write_atomic
+from headstart.storage.files import write_atomic
+from headstart.storage.schemas.gallery import GalleryIndex, GalleryLists, GalleryPhoto
+from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.training import setup
 
 THUMBNAIL_PX = 96
@@ -65,54 +69,65 @@ def write_gallery(run: Path) -> None:
     Raises:
         HeadstartError: The data, the predictions or the model cannot be read, or no longer match the run.
     """
-    plan = read_plan(run)
+    plan = read_plan_file(run).plan
     with deterministic(CPU, plan.machine.threads):  # equal runs write equal bytes
         write_atomic(run / "artifacts" / "gallery.zip", _render(run, plan))
 
 
 def _render(run: Path, plan: RunConfig) -> bytes:
     inputs = setup.resolve_run(plan, NullReporter())
-    result = read_json(run / "result.json")
-    split = result["evaluation_split"]
+    result = RunResult.read(run / RESULT_FILE)
+    split = result.evaluation_split
     predicted = read_predictions(run, split)
     keys, labels, logits = predicted.images, predicted.labels, predicted.logits
     index_of = {key: index for index, key in enumerate(inputs.dataset.images.keys)}
     images = [inputs.dataset.store[index_of[key]] for key in keys]
     lists = select_images(labels, logits)
-    selected = sorted(
-        {int(row) for rows in (*lists["cells"].values(), lists["mistakes"], lists["least_confident"]) for row in rows}
-    )
-    mapped = sorted({int(row) for name in ("mistakes", "least_confident") for row in lists[name]})
+    mapped = sorted({int(row) for rows in (lists.mistakes, lists.least_confident) for row in rows})
+    selected = sorted({*mapped, *(int(row) for rows in lists.cells.values() for row in rows)})
     model = read_model(run / "model")
     maps = _heat_maps(model, [images[row] for row in mapped], logits[mapped].argmax(1))
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
-    index: dict[str, Any] = {
-        "split": split,
-        "classes": list(inputs.plan.facts.class_names),
-        "lists": {name: _positions(rows, selected) for name, rows in lists.items() if name != "cells"},
-        "cells": {f"{true}-{guess}": _positions(rows, selected) for (true, guess), rows in lists["cells"].items()},
-        "counts": result[split]["confusion"],
-        "photos": [],
-    }
     files: dict[str, bytes] = {}
+    photos = []
     for number, row in enumerate(selected):
         thumbnail = transforms.plain_batch([images[row]], model.size)[0].permute(1, 2, 0).numpy()
         files[f"{number}.webp"] = _webp(thumbnail)
         guess = int(logits[row].argmax())
-        entry = {
-            "key": keys[row],
-            "true": int(labels[row]),
-            "predicted": guess,
-            "confidence": round(float(probabilities[row, guess]), 4),
-        }
+        confidence = round(float(probabilities[row, guess]), 4)
+        photos.append(GalleryPhoto(key=keys[row], true=int(labels[row]), predicted=guess, confidence=confidence))
         if maps is not None and row in mapped:
             files[f"{number}-map.webp"] = _webp(_overlay(thumbnail, maps[mapped.index(row)]))
-        index["photos"].append(entry)
+    index = GalleryIndex(
+        split=split,
+        classes=list(inputs.plan.facts.class_names),
+        lists=GalleryLists(
+            mistakes=_positions(lists.mistakes, selected), least_confident=_positions(lists.least_confident, selected)
+        ),
+        cells={f"{true}-{guess}": _positions(rows, selected) for (true, guess), rows in lists.cells.items()},
+        counts=result.final.confusion,
+        photos=photos,
+    )
     filters = _first_filters(inputs.network, model.network)
     return _zip(index, files, filters)
 
 
-def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SelectedImages:
+    """Rows of the images that are shown.
+
+    Attributes:
+        cells: The most confident predictions of each cell (true, predicted).
+        mistakes: The worst mistakes, those with the lowest probability of the true class.
+        least_confident: The predictions with the smallest margin between the two most probable classes.
+    """
+
+    cells: dict[tuple[int, int], Rows]
+    mistakes: Rows
+    least_confident: Rows
+
+
+def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> SelectedImages:
     """Select the rows of the images that are shown.
 
     Only cells that a page shows are included: with many classes, the cells of the most confused classes.
@@ -120,18 +135,12 @@ def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, An
     Args:
         labels: True labels, [n].
         logits: Logits of the same images, [n, classes].
-
-    Returns:
-        `cells`: the most confident predictions of each cell (true, predicted).
-        `mistakes`: the worst mistakes, those with the lowest probability of the true class.
-        `least_confident`: the predictions with the smallest margin between the two most probable classes.
     """
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     predicted = logits.argmax(1)
     confidence = probabilities[np.arange(len(predicted)), predicted]
     ordered = np.sort(probabilities, axis=1)
-    counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
-    np.add.at(counts, (labels, predicted), 1)
+    counts = confusion_counts(labels, predicted, logits.shape[1])
     cells: dict[tuple[int, int], Rows] = {}
     for true, guess in confusion.shown_cells(counts.tolist()):
         rows = np.flatnonzero((labels == true) & (predicted == guess))
@@ -141,11 +150,11 @@ def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> dict[str, An
     limits = Counter(cell for cell, _ in islice(in_turn, max(MAX_CELL_IMAGES, wrong_cells)))
     wrong = np.flatnonzero(predicted != labels)
     true_probability = probabilities[np.arange(len(predicted)), labels]
-    return {
-        "cells": {cell: rows[: limits[cell]] for cell, rows in cells.items() if limits[cell]},
-        "mistakes": wrong[np.argsort(true_probability[wrong], kind="stable")][:MAX_PER_LIST],
-        "least_confident": np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:MAX_PER_LIST],
-    }
+    return SelectedImages(
+        cells={cell: rows[: limits[cell]] for cell, rows in cells.items() if limits[cell]},
+        mistakes=wrong[np.argsort(true_probability[wrong], kind="stable")][:MAX_PER_LIST],
+        least_confident=np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:MAX_PER_LIST],
+    )
 
 
 def _positions(rows: Sequence[int] | Rows, selected: list[int]) -> list[int]:
@@ -199,11 +208,11 @@ def _first_filters(before: nn.Module, after: nn.Module) -> dict[str, npt.NDArray
     return filters
 
 
-def _zip(index: dict[str, Any], files: dict[str, bytes], filters: dict[str, npt.NDArray[np.float32]]) -> bytes:
+def _zip(index: GalleryIndex, files: dict[str, bytes], filters: dict[str, npt.NDArray[np.float32]]) -> bytes:
     """Return a zip without dates, so that equal content gives equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("index.json"), json.dumps(index))
+        archive.writestr(zipfile.ZipInfo("index.json"), json.dumps(index.to_json()))
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content)
         for name, array in filters.items():

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from headstart.config.model_file import (
+    CONFIG_FILE,
+    PREPROCESS_FILE,
+    ModelConfig,
+    ModelOrigin,
+    Preprocess,
+    PretrainedConfig,
+    TrainingData,
+)
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.models import structure
 from headstart.storage.files import link_or_copy, write_atomic, write_json
+from headstart.storage.schemas.base import Schema, first_fault
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes
@@ -28,7 +38,7 @@ from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_
 SEPARATE_WEIGHTS = """
 The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
 """
-MAX_SIDE_PX = 100_000  # a file with a larger side is damaged
+_File = TypeVar("_File", bound=Schema)
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class SavedModel:
     cache_side: int  # shorter side to which images are first reduced, as in training
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    config: dict[str, Any]
+    config: ModelConfig
 
 
 def write_model(
@@ -63,8 +73,8 @@ def write_model(
         (folder / MODEL_FILE).unlink(missing_ok=True)
         (folder / BACKBONE_FILE).unlink(missing_ok=True)
         link_or_copy(backbone, folder / BACKBONE_FILE)
-    write_json(folder / "config.json", _config(setup, event.epoch))
-    write_json(folder / "preprocess.json", _preprocess(setup))
+    write_json(folder / CONFIG_FILE, _config(setup, event.epoch).to_json())
+    write_json(folder / PREPROCESS_FILE, _preprocess(setup).to_json())
     write_atomic(folder / "README.md", _card(setup, event, whole=backbone is None))
 
 
@@ -72,9 +82,9 @@ def merge_weight_files(folder: Path) -> None:
     """Combine the two weight files of a model folder with a shared backbone into one."""
     if not (folder / MODEL_FILE).exists():
         write_atomic(folder / MODEL_FILE, tensor_bytes(model_weights(folder).state))
-        config = _read_object(folder / "config.json")
-        settings, card = config["headstart"], (folder / "README.md").read_text(encoding="utf-8")
-        usage = _usage(NetworkConfig(**settings["network"]), settings["head"], config["num_classes"])
+        config = _read(folder / CONFIG_FILE, ModelConfig)
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        usage = _usage(config.headstart.network, config.headstart.head, len(config.label_names))
         write_atomic(folder / "README.md", card.replace(SEPARATE_WEIGHTS, usage))
         (folder / HEAD_FILE).unlink()
         (folder / BACKBONE_FILE).unlink()
@@ -82,8 +92,8 @@ def merge_weight_files(folder: Path) -> None:
 
 def saved_epoch(folder: Path) -> int:
     """Return the epoch of the weights in a model folder; 0 without a model."""
-    path = folder / "config.json"
-    return int(_read_object(path)["headstart"]["epoch"]) if path.exists() else 0
+    path = folder / CONFIG_FILE
+    return _read(path, ModelConfig).headstart.epoch if path.exists() else 0
 
 
 def read_model(folder: Path) -> SavedModel:
@@ -94,20 +104,12 @@ def read_model(folder: Path) -> SavedModel:
     Raises:
         ModelFileError: A file is missing, damaged or malicious, or does not match the others.
     """
-    config, preprocess = (_read_object(folder / name) for name in ("config.json", "preprocess.json"))
-    try:
-        classes = _classes(config["label_names"])
-        settings = config["headstart"]
-        network_config = NetworkConfig(**settings["network"])
-        head, data = str(settings["head"]), settings["data"]
-        for key in ("fingerprint", "seed", "test_seed"):
-            _ = data[key]
-        size, side = _side(preprocess["size"]), _side(preprocess["cache_side"])
-        mean, std = _triple(preprocess["mean"], -math.inf), _triple(preprocess["std"], 0)
-    except (LookupError, TypeError, ValueError) as error:
-        raise _unusable(folder, f"its settings are invalid: {_first_line(error)}") from None
-    network = _network(folder, network_config, head, len(classes))
-    return SavedModel(network.eval(), classes, size, side, mean, std, config)
+    config, preprocess = _read(folder / CONFIG_FILE, ModelConfig), _read(folder / PREPROCESS_FILE, Preprocess)
+    classes = config.label_names
+    network = _network(folder, config.headstart.network, config.headstart.head, len(classes))
+    return SavedModel(
+        network.eval(), classes, preprocess.size, preprocess.cache_side, preprocess.mean, preprocess.std, config
+    )
 
 
 def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -> nn.Module:
@@ -131,7 +133,7 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
     return network
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read(path: Path, schema: type[_File]) -> _File:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -140,26 +142,10 @@ def _read_object(path: Path) -> dict[str, Any]:
         raise _unusable(path.parent, f"{path.name} is damaged: {_first_line(error)}") from None
     if not isinstance(content, dict):
         raise _unusable(path.parent, f"{path.name} is not a JSON object")
-    return content
-
-
-def _classes(names: Any) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len({*names}) != len(names):
-        raise ValueError("label_names is not a list of unique names")
-    return tuple(names)
-
-
-def _side(value: Any) -> int:
-    if not isinstance(value, int) or not 1 <= value <= MAX_SIDE_PX:
-        raise ValueError(f"{value!r} px is not a valid image side")
-    return value
-
-
-def _triple(values: Any, above: float) -> tuple[float, float, float]:
-    red, green, blue = (float(v) for v in values)
-    if not all(above < v < math.inf for v in (red, green, blue)):
-        raise ValueError(f"{values} is not a valid mean or std of three channels")
-    return red, green, blue
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise _unusable(path.parent, f"its settings are invalid: {_first_line(first_fault(error))}") from None
 
 
 def _unusable(folder: Path, reason: str) -> ModelFileError:
@@ -173,58 +159,60 @@ def _first_line(error: object) -> str:
     return text.splitlines()[0].rstrip(":.") if text else type(error).__name__
 
 
-def _config(setup: TrainingSetup, epoch: int) -> dict[str, Any]:
+def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:
     plan, size = setup.plan, setup.plan.recipe.image_size
-    pretrained_cfg = getattr(setup.network, "pretrained_cfg", None) or {"first_conv": "conv1"}
-    return {
-        "architecture": plan.network.network.removeprefix("timm:").partition(".")[0],
-        "num_classes": len(plan.facts.class_names),
-        "label_names": list(plan.facts.class_names),
-        "pretrained_cfg": {
-            "num_classes": len(plan.facts.class_names),
-            "input_size": [3, size, size],
-            "fixed_input_size": structure.fixed_size(setup.network) is not None,
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-            "mean": list(setup.start.mean),
-            "std": list(setup.start.std),
-            "first_conv": pretrained_cfg.get("first_conv"),
-            "classifier": structure.head_name(setup.network),
-            "license": setup.start.license,
-        },
-        "headstart": {
-            "network": plan.network.model_dump(),
-            "head": plan.arm.head,
-            "start": short_start(plan.arm.start),
-            "provenance": setup.start.provenance,
-            "plan": plan.hash,
-            "epoch": epoch,
-            "data": {
-                "fingerprint": plan.facts.fingerprint,
-                **plan.seeding.model_dump(),
-                **plan.data.model_dump(include={"fraction", "evaluate_on_val"}),
-            },
-        },
-    }
+    names = plan.facts.class_names
+    return ModelConfig(
+        label_names=names,
+        architecture=plan.network.network.removeprefix("timm:").partition(".")[0],
+        num_classes=len(names),
+        pretrained_cfg=PretrainedConfig(
+            num_classes=len(names),
+            input_size=(3, size, size),
+            fixed_input_size=structure.fixed_size(setup.network) is not None,
+            interpolation="bilinear",
+            crop_pct=1.0,
+            crop_mode="center",
+            mean=setup.start.mean,
+            std=setup.start.std,
+            first_conv=structure.first_convolution(setup.network),
+            classifier=structure.head_name(setup.network),
+            license=setup.start.license,
+        ),
+        headstart=ModelOrigin(
+            network=plan.network,
+            head=plan.arm.head,
+            start=short_start(plan.arm.start),
+            provenance=setup.start.provenance,
+            plan=plan.hash,
+            epoch=epoch,
+            data=TrainingData(
+                fingerprint=plan.facts.fingerprint,
+                seed=plan.seeding.seed,
+                test_seed=plan.seeding.test_seed,
+                fraction=plan.data.fraction,
+                evaluate_on_val=plan.data.evaluate_on_val,
+            ),
+        ),
+    )
 
 
-def _preprocess(setup: TrainingSetup) -> dict[str, Any]:
+def _preprocess(setup: TrainingSetup) -> Preprocess:
     recipe = setup.plan.recipe
-    return {
-        "steps": [
+    return Preprocess(
+        steps=(
             "decode; apply the EXIF orientation; convert to RGB, transparency on white",
             "reduce so that the shorter side is cache_side px and the longer at most four times that; "
             "never enlarge; do not resample an image whose shorter side is at most 1/8 above cache_side",
             "cut out the centered square",
             "resize to size x size, bilinear with antialiasing",
             "divide by 255, subtract mean, divide by std",
-        ],
-        "cache_side": round(recipe.image_size * setup.plan.data.cache_resolution),
-        "size": recipe.image_size,
-        "mean": list(setup.start.mean),
-        "std": list(setup.start.std),
-    }
+        ),
+        cache_side=round(recipe.image_size * setup.plan.data.cache_resolution),
+        size=recipe.image_size,
+        mean=setup.start.mean,
+        std=setup.start.std,
+    )
 
 
 def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,8 +16,9 @@ from torch import nn
 from headstart.analysis.statistics import wilson
 from headstart.data.loader import ImageSubset
 from headstart.storage.files import write_atomic
+from headstart.storage.schemas.metrics import Evaluation
 from headstart.training.loop import iter_logits
-from headstart.training.scoring import Score, confusion, score, score_line
+from headstart.training.scoring import Score, score
 from headstart.training.setup import TrainingSetup
 from headstart.training.state import TrainingContext
 
@@ -90,13 +90,19 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
     write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
 
 
-def score_summary(score: Score, labels: np.ndarray) -> dict[str, Any]:
-    """Return a score as JSON: loss, accuracy, n, its 95 % interval, and the confusion counts [true][predicted].
+def evaluation(score: Score) -> Evaluation:
+    """Return a score with the 95 % interval of the accuracy and the confusion counts [true][predicted].
 
     Args:
-        score: A score with logits.
-        labels: True labels, [n].
+        score: A score with confusion counts.
     """
-    counts = confusion(score, labels)
+    counts: list[list[int]] = score.counts.tolist()
     correct = sum(counts[i][i] for i in range(len(counts)))
-    return {**score_line(score), "correct": correct, "interval": list(wilson(correct, score.n)), "confusion": counts}
+    return Evaluation(
+        loss=score.loss,
+        accuracy=score.accuracy,
+        n=score.n,
+        correct=correct,
+        interval=wilson(correct, score.n),
+        confusion=counts,
+    )

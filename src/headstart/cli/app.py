@@ -9,7 +9,7 @@ from cyclopts import App, Group, Parameter
 
 from headstart.cli.options import switch
 from headstart.config.run_config import DataConfig
-from headstart.engines.validation import ENGINES
+from headstart.engines.registry import engine_choices
 from headstart.text import capitalize
 
 RUNS = Path("runs")
@@ -20,7 +20,7 @@ Model = Annotated[Path, Parameter(help="Run, its model folder, or a folder of ru
 Json = Annotated[bool, switch("JSON output.")]
 EngineName = Annotated[
     str,
-    Parameter(help=f"Where runs execute: {'; '.join(f'{name}, {place}' for name, place in ENGINES.items())}."),
+    Parameter(help=f"Where runs execute: {'; '.join(f'{name}, {place}' for name, place in engine_choices().items())}."),
 ]
 Address = Annotated[
     str, Parameter(help="ray: address of the cluster [default: a cluster on this machine].", show_default=False)

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, app
-from headstart.cli.options import switch, with_study_flags
+from headstart.cli.options import StudyFlags, switch
 from headstart.cli.render import print_study
-from headstart.config.start_spec import START_FORMS, require_start
+from headstart.config.registry.starts import SOURCE_START, STARTS
+from headstart.config.start_spec import start_form, start_forms
 from headstart.console import ConsoleReporter
-from headstart.engines.validation import require_listener, validate_engine_name
+from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
 
-
 _ARM_HELP = (
     "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. "
-    f"START: {', '.join(START_FORMS)}, source:DATA (trained on DATA first). "
+    f"START: {', '.join(start_forms())}. "
+    f"The weights of {start_form(SOURCE_START)} are trained on {STARTS[SOURCE_START].argument} first. "
     "TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH."
 )
 
 
 @app.command(sort_key=0)
-@with_study_flags
 def compare(
     source: Annotated[str | None, Parameter(help=f"{DATA_FORMS} [default: digits].")] = None,
     *,
@@ -50,67 +50,33 @@ def compare(
     dry_run: Annotated[bool, switch("Check everything and print what would be done; train nothing.")] = False,
     require_winner: Annotated[bool, switch("Exit code 2 unless the exported model's arm is the winner.")] = False,
     json: Json = False,
-    **settings: Any,
+    settings: StudyFlags = None,
 ) -> None:
     """Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."""
-    from headstart.config.study_file import read_study
     from headstart.config.study_request import build_study_spec, reject_extra_options
 
-    validate_engine_name(engine, address)
+    chosen = EngineChoice(engine, address)
     varied = dict(_parse_vary(text) for text in vary or ())
-    flags = {name: value for name, value in settings.items() if value is not None}
-    spec = verdict = None
+    flags = settings or {}
+    explicit = flags if study is None else None
+    target: StudySpec | Path
     if study is not None and study.is_dir() and not dry_run:
         reject_extra_options(study, source, arm, varied, config, preset, flags)
-        folder, verdict = study, _finished_verdict(study)
+        target = study
     else:
-        spec = build_study_spec(source, arm or (), varied, study, config, preset, settings)
-        _require_inputs(spec)
-    if verdict is None:
-        require_listener(address)
-        from headstart.engines import factory
-        from headstart.experiment import planning
-        from headstart.experiment.study import run_study
+        target = build_study_spec(source, arm or (), varied, study, config, preset, flags)
+    from headstart.experiment import compare as orchestrator
 
-        with ConsoleReporter() as reporter:
-            if spec is not None:
-                resolved = planning.check_inputs_and_choose_threads(spec, engine, reporter)
-                named = flags if study is None else None
-                if dry_run:
-                    print("\n".join(planning.describe_plan(resolved, named, reporter, engine)))
-                    return
-                folder = planning.begin_within_time_budget(resolved, named, runs, reporter, engine)
-            with factory.open_engine(engine, read_study(folder).plan, reporter, address) as run_engine:
-                verdict = run_study(folder, run_engine, reporter)
-    print_study(folder, verdict, json)
+    with ConsoleReporter() as reporter:
+        if dry_run and not isinstance(target, Path):
+            print("\n".join(orchestrator.describe(target, chosen, reporter, explicit=explicit)))
+            return
+        finished = orchestrator.compare(target, runs, chosen, reporter, explicit=explicit)
+    print_study(finished.folder, finished.verdict, json)
     if require_winner:
         from headstart.experiment import best_model
 
-        best_model.require_winner(verdict)
-
-
-def _finished_verdict(study: Path) -> dict[str, Any] | None:
-    """Return and announce the verdict of a finished study; None for a study with work left."""
-    from headstart.analysis.status import complete_verdict
-    from headstart.config.study_file import read_study
-
-    if verdict := complete_verdict(study, read_study(study)):
-        with ConsoleReporter() as reporter:
-            reporter.say(f"The study {study} is finished; this is its verdict.")
-    return verdict
-
-
-def _require_inputs(spec: StudySpec) -> None:
-    """Raise the error of data or weights that do not exist, before the slow import of torch."""
-    from headstart.data.sources import require_source
-
-    require_source(spec.plan.data.source)
-    for variant in spec.variants:
-        start = variant.plan(spec.plan).arm.start
-        if start.startswith("source:"):
-            require_source(start.removeprefix("source:"))
-        else:
-            require_start(start)
+        best_model.require_winner(finished.verdict)
 
 
 def _parse_vary(text: str) -> tuple[str, list[str]]:

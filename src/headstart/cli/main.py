@@ -9,9 +9,9 @@ from typing import NoReturn
 
 from cyclopts import CycloptsError
 
-from headstart.cli import compare, predict, reports, train  # noqa: F401  (registers the commands)
 from headstart.cli.app import app
 from headstart.cli.options import usage
+from headstart.config.plugins import load_plugins
 from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
 from headstart.text import printable
 
@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         require_supported_platform()
+        load_plugins()
+        _register_commands()
         app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -44,6 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
         converted = _converted(error)
         _ignore_interrupts(arguments)
         _exit_with(converted, converted.exit_code)
+
+
+def _register_commands() -> None:
+    """Import the commands. Their help lists the rows of the registries, those of plugins included."""
+    from headstart.cli import compare, predict, reports, train  # noqa: F401
 
 
 def _ignore_interrupts(arguments: list[str] | None) -> None:

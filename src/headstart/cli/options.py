@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args, get_origin
 
 from cyclopts import (
     CycloptsError,
@@ -16,6 +15,7 @@ from cyclopts import (
 )
 from pydantic_core import PydanticUndefined
 
+from headstart.config.one_of import OneOf
 from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, plan_fields
 from headstart.config.study_config import StudyConfig
 from headstart.text import closest
@@ -24,57 +24,62 @@ _PROTOCOL_GROUP = Group("Protocol", sort_key=0.5)
 _SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
 
 
-def with_plan_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag per field of the plan to a command that takes them as **settings."""
-    return _with_flags(command, _plan_flags(without=("source",)))
+def _flags(name: str, fields: dict[str, tuple[Group, Any]]) -> Any:
+    """Return the annotation of a parameter that takes one flag per field: a dictionary of the given flags, or None.
+
+    The values are text, not those of the pydantic models, which cyclopts could flatten too: it would validate one model
+    after the other, ask for the fields whose default depends on the optimizer, and split a duration into two flags.
+    """
+    annotations = {field_name: _flag(field, group) for field_name, (group, field) in fields.items()}
+    return Annotated[TypedDict(name, annotations, total=False) | None, Parameter(name="*")]  # type: ignore[operator]
 
 
-def with_ablation_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag per field of the plan that an ablation does not set itself."""
-    return _with_flags(command, _plan_flags(without=("source", *FACTORIAL_FIELDS)))
-
-
-def with_study_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add one flag per field of the protocol, and per field of the plan that arms and study leave open."""
-    without_flag = ("arms", "vary", "fixed_fields")  # parameters of the command itself, or derived from other flags
-    rules = {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without_flag}
-    set_by_study = ("source", "start", "tuning", "head", "fraction", "evaluate_on_val", "select")
-    return _with_flags(command, {**rules, **_plan_flags(without=set_by_study)})
-
-
-def _plan_flags(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]]:
+def _plan_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]]:
     """Return group and field of the flags for the fields of the plan."""
     return {name: (_SECTION_GROUPS[section], f) for name, (section, f) in plan_fields().items() if name not in without}
 
 
-def _with_flags(command: Callable[..., None], flags: dict[str, tuple[Group, Any]]) -> Callable[..., None]:
-    signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(field, group))
-        for name, (group, field) in flags.items()
-    ]
-    command.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in own + added}
-    return command
+def _protocol_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]]:
+    """Return group and field of the flags for the fields of the protocol."""
+    return {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without}
 
 
 def _flag(field: Any, group: Group) -> Any:
     """Return the annotation of a flag: a switch, or text, so that the plan reports all invalid values at once."""
     if field.annotation is bool:
-        return Annotated[bool | None, Parameter(help=field.description, group=group, negative="")]
+        return Annotated[bool, Parameter(help=field.description, group=group, negative="")]
     metavar = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
-    return Annotated[str | None, Parameter(help=_flag_help(field), group=group, metavar=metavar)]
+    return Annotated[str, Parameter(help=_flag_help(field), group=group, metavar=metavar)]
 
 
 def _flag_help(field: Any) -> str:
     """Return description, choices and default of a field."""
     text, default = str(field.description), field.default
-    if get_origin(field.annotation) is Literal:
-        text += f": {', '.join(map(str, get_args(field.annotation)))}"
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    choices = choices or tuple(chain.from_iterable(m.names for m in field.metadata if isinstance(m, OneOf)))
+    if choices:
+        text += f": {', '.join(map(str, choices))}"
     if default is PydanticUndefined or default in ((), "", None):
         return text
     return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
+
+
+if TYPE_CHECKING:
+    PlanFlags = dict[str, str | bool] | None
+    AblationFlags = PlanFlags
+    StudyFlags = PlanFlags
+else:
+    PlanFlags = _flags("PlanFlags", _plan_fields(without=("source",)))
+    AblationFlags = _flags("AblationFlags", _plan_fields(without=("source", *FACTORIAL_FIELDS)))
+    StudyFlags = _flags(
+        "StudyFlags",
+        {
+            # parameters of the command itself, or derived from other flags
+            **_protocol_fields(without=("arms", "vary", "fixed_fields")),
+            # set by the study
+            **_plan_fields(without=("source", "start", "tuning", "head", "fraction", "evaluate_on_val", "select")),
+        },
+    )
 
 
 def switch(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -71,10 +71,11 @@ def evaluate(
     from headstart.inference import evaluate as evaluation
 
     subset = [name.strip() for name in (classes or "").split(",") if name.strip()]
-    options: dict[str, Any] = {"classes": subset, "skip_bad": skip_bad, "allow_outside": allow_outside}
     with ConsoleReporter() as reporter:
-        result = evaluation.evaluate(model, data, reporter, split=split, **options)
+        result = evaluation.evaluate(
+            model, data, reporter, split=split, classes=subset, skip_bad=skip_bad, allow_outside=allow_outside
+        )
     if json:
-        print_json(result)
+        print_json(result.to_json())
     else:
         print("\n".join(evaluation.describe_evaluation(result)))

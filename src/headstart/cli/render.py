@@ -7,13 +7,15 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headstart.analysis.wording import paragraph, splits
+from headstart.storage.files import JsonData
 from headstart.text import printable
 
 if TYPE_CHECKING:
     from headstart.inference.predictor import Prediction
+    from headstart.storage.schemas.verdict import TimeToTarget, Verdict
 
 
 def as_table(predictions: Sequence[Prediction]) -> str:
@@ -41,22 +43,19 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def study_table(verdict: dict[str, Any]) -> str:
+def study_table(verdict: Verdict) -> str:
     """Format the arms of a verdict in columns: mean accuracies on the selection and evaluation split, rates, epochs."""
     selection, evaluation = splits(verdict)
     headings = ["arm", "seeds", f"{selection} %", f"{evaluation} %", "±sd", "lr"]
-    headings += [f"epochs to {100 * verdict['target']:.3g} %"] if verdict["target"] else []
+    headings += [f"epochs to {100 * verdict.target:.3g} %"] if verdict.target else []
     rows = [headings]
-    for arm in verdict["arms"]:
-        rates = sorted({run["lr"] for run in arm["seeds"]})
-        time = (arm["to_target"] or {}).get("epochs", {})
-        epochs = (
-            f"{time['median']:g}" if time.get("median") is not None else f"{time.get('reached', 0)} of {verdict['n']}"
-        )
-        deviation = "" if arm["test_sd"] is None else f"{100 * arm['test_sd']:.1f}"
-        name = arm["name"] + (" *" if arm["name"] == verdict["selected"] else "")
-        numbers = [f"{100 * arm['val']:.1f}", f"{100 * arm['test']:.1f}", deviation]
-        row = [printable(name), str(verdict["n"]), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
+    for arm in verdict.arms:
+        rates = sorted({run.lr for run in arm.seeds})
+        epochs = _epochs_to_target(arm.to_target.epochs) if arm.to_target else ""
+        deviation = "" if arm.test_sd is None else f"{100 * arm.test_sd:.1f}"
+        name = arm.name + (" *" if arm.name == verdict.selected else "")
+        numbers = [f"{100 * arm.val:.1f}", f"{100 * arm.test:.1f}", deviation]
+        row = [printable(name), str(verdict.n), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
         rows.append(row[: len(headings)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(headings))]
     lines = [
@@ -68,14 +67,19 @@ def study_table(verdict: dict[str, Any]) -> str:
     return "\n".join([*lines, f"* best on {selection}: its model is exported"])
 
 
-def print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
+def _epochs_to_target(time: TimeToTarget) -> str:
+    """Return the median epochs to the target, or how many runs reached it if fewer than half did."""
+    return f"{time.median:g}" if time.median is not None else f"{time.reached} of {time.n}"
+
+
+def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
     """Print the verdict of a study with its table, or as JSON."""
     if as_json:
-        print_json({"folder": str(folder), **verdict})
+        print_json({"folder": str(folder), **verdict.to_json()})
         return
-    sentences = verdict["sentences"]
+    sentences = verdict.sentences
     print(study_table(verdict), end="\n\n")
-    print("\n".join(map(printable, [*sentences.get("others", ()), *sentences.get("notes", ())])), end="\n\n")
+    print("\n".join(map(printable, [*sentences.others, *sentences.notes])), end="\n\n")
     print(f"{printable(paragraph(sentences))}\n{folder}")
     print(f"Report: {folder / 'report.html'}")
 
@@ -83,15 +87,15 @@ def print_study(folder: Path, verdict: dict[str, Any], as_json: bool) -> None:
 def print_run(folder: Path, as_json: bool) -> None:
     """Print the result of a run, or as JSON."""
     from headstart.results.summary import result_sentences
-    from headstart.storage.files import read_json
+    from headstart.storage.schemas.result import RESULT_FILE, RunResult
 
-    result = read_json(folder / "result.json")
+    result = RunResult.read(folder / RESULT_FILE)
     if as_json:
-        print_json({"folder": str(folder), **result})
+        print_json({"folder": str(folder), **result.to_json()})
     else:
         print("\n".join([*result_sentences(result), f"Model: {folder / 'model'}"]))
 
 
-def print_json(value: Any) -> None:
+def print_json(value: JsonData) -> None:
     """Print a value as JSON."""
     print(json.dumps(value, indent=1, allow_nan=False))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, app
-from headstart.cli.options import with_ablation_flags
+from headstart.cli.options import AblationFlags
 from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
-from headstart.engines.validation import validate_engine_name
+from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.text import printable
 
@@ -44,7 +44,6 @@ def report(folder: Annotated[Path, Parameter(help="Folder of a study, of a run, 
 
 
 @app.command(sort_key=5)
-@with_ablation_flags
 def diagnose(
     folder: Annotated[Path | None, Parameter(help="Folder of a run or of a study.")] = None,
     /,
@@ -57,22 +56,24 @@ def diagnose(
     runs: Annotated[Path, Parameter(help="ablation: parent of its folder.")] = RUNS,
     engine: EngineName = "auto",
     json: Json = False,
-    **settings: Any,
+    settings: AblationFlags = None,
 ) -> None:
     """Report whether the training of a run or a study is healthy, or run an ablation of the network."""
-    flags = {name: value for name, value in settings.items() if value is not None}
-    validate_engine_name(engine)
+    flags = settings or {}
+    chosen = EngineChoice(engine)
     if (folder is None) == (ablation is None):
         raise UsageError("diagnose needs either a folder or --ablation DATA.", "Try `headstart diagnose runs/NAME`.")
     if ablation is not None:
-        from headstart.experiment.ablation import run_ablation
+        from headstart.experiment.ablation_grid import ablation_spec
+        from headstart.experiment.compare import compare
 
+        spec = ablation_spec(ablation, flags, seeds)
         with ConsoleReporter() as reporter:
-            result = run_ablation(ablation, flags, runs, reporter, engine_name=engine, seeds=seeds)
+            result = compare(spec, runs, chosen, reporter)
         if json:
-            print_json(result)
+            print_json(result.to_json())
         else:
-            print("\n".join(map(printable, result["sentences"])))
+            print("\n".join(map(printable, result.sentences)))
         return
     defaults = {"seeds": (seeds, 1), "runs": (runs, RUNS), "engine": (engine, "auto")}
     if invalid := [*flags, *(name for name, (value, default) in defaults.items() if value != default)]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, app
 from headstart.cli.compare import compare
-from headstart.cli.options import switch, with_plan_flags
+from headstart.cli.options import PlanFlags, switch
 from headstart.cli.render import print_run
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
@@ -18,7 +18,6 @@ from headstart.errors import DataError, UsageError
 
 
 @app.command(sort_key=1)
-@with_plan_flags
 def train(
     source: Annotated[str | None, Parameter(help=f"{DATA_FORMS} [default: that of --config, or digits].")] = None,
     *,
@@ -30,10 +29,10 @@ def train(
     save_every: SaveEvery = None,
     dry_run: Annotated[bool, switch("Print the plan as TOML; train nothing.")] = False,
     json: Json = False,
-    **settings: Any,
+    settings: PlanFlags = None,
 ) -> None:
     """Train one run, with TensorBoard curves during training and the best model as files at the end."""
-    draft = resolve_settings({"source": source, **settings}, file=config, preset=preset)
+    draft = resolve_settings({"source": source, **(settings or {})}, file=config, preset=preset)
     if dry_run:
         print(draft.plan.to_toml(), end="")
         return

@@ -1,22 +1,22 @@
-"""Parse and name the arms of a study."""
+"""Parse the arms of a study as users write them, and name their initial weights."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import get_args
 
-from headstart.config.run_config import ArmConfig, RecipeConfig
-from headstart.config.start_spec import absolute_start, short_start, start_path, start_problem
+from headstart.config.run_config import ArmConfig
+from headstart.config.start_spec import absolute_start, inner_start, short_start, start_path, start_problem, start_row
+from headstart.optim.registry import OPTIMIZERS
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
 
-_OPTIMIZERS = get_args(RecipeConfig.model_fields["optimizer"].annotation)
 _TUNING, _HEAD = (re.compile(ArmConfig.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
 
 
-def parse_arm(text: str) -> dict[str, str]:
-    """Parse `START[+TUNING][+HEAD][@OPTIMIZER]` to the plan fields that it sets.
+def parse_arm(text: str) -> ArmSpec:
+    """Parse `START[+TUNING][+HEAD][@OPTIMIZER]`, as users write arms.
 
     The text is parsed from the right, because a path may contain + and @.
 
@@ -25,10 +25,10 @@ def parse_arm(text: str) -> dict[str, str]:
     """
     settings: dict[str, str] = {}
     rest, at, last = text.strip().rpartition("@")
-    if at and last in _OPTIMIZERS:
+    if at and last in OPTIMIZERS:
         settings["optimizer"] = last
     elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        hint = suggestion(last, _OPTIMIZERS) or ": use " + ", ".join(_OPTIMIZERS)
+        hint = suggestion(last, OPTIMIZERS) or ": use " + ", ".join(OPTIMIZERS)
         raise ValueError(f"the arm {text!r} has no valid optimizer after @{hint}")
     else:
         rest = text.strip()
@@ -38,7 +38,7 @@ def parse_arm(text: str) -> dict[str, str]:
             settings["tuning"] = last
         elif _HEAD.fullmatch(last) and "head" not in settings:
             settings["head"] = last
-        elif re.fullmatch(r"(?:file|run|source|stats):.*", rest) and not _exists_without_part(rest, before):
+        elif start_row(inner_start(rest)).argument.is_path and not _exists_without_part(rest, before):
             break  # part of a path
         else:
             hint = suggestion(last, ("full", "frozen", "lp-ft", "linear"))
@@ -48,7 +48,7 @@ def parse_arm(text: str) -> dict[str, str]:
         raise ValueError(f"the arm {text!r} has no start")
     if fault := start_problem(rest):
         raise ValueError(fault)
-    return {"start": rest, **settings}
+    return ArmSpec(start=rest, label=short_start(rest), **settings)
 
 
 def _exists_without_part(whole: str, before: str) -> bool:
@@ -60,7 +60,7 @@ def _exists_without_part(whole: str, before: str) -> bool:
 def absolute_arm(text: str) -> str:
     """Return an arm with its path made absolute; an invalid arm stays, and validation reports it later."""
     try:
-        start = parse_arm(text)["start"]
+        start = parse_arm(text).start
     except ValueError:
         return text
     return text.strip().replace(start, absolute_start(start), 1)
@@ -82,12 +82,3 @@ def start_names(starts: Iterable[str]) -> dict[str, str]:
         uses[name] += 1
         names[start] = name if uses[name] == 1 else f"{name}-{uses[name]}"
     return names
-
-
-def arm_name(changes: dict[str, str], start: str) -> str:
-    """Return the name of an arm in a study: the name of its start, and the fields that differ from the defaults."""
-    parts = [start]
-    for name, default in (("tuning", "full"), ("head", "linear")):
-        if changes.get(name, default) != default:
-            parts.append(changes[name])
-    return "+".join(parts) + (f"@{changes['optimizer']}" if "optimizer" in changes else "")

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias
 
+from headstart.config.duration import Duration
+from headstart.config.registry.starts import DEFAULT_START
+from headstart.config.start_spec import inner_start, start_row
+from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
 from headstart.text import suggestion
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "crop": 0.6, "flip": "off", "epochs": "8ep"},
+# Value of a field of the configuration, as given: text, a number, or a value of Python.
+Setting: TypeAlias = "TomlValue | Duration | tuple[Setting, ...] | None"
+
+DIGITS_PRESET: dict[str, Setting] = {
+    "image_size": 16,
+    "stem": "small",
+    "cache_resolution": 1.0,
+    "crop": 0.6,
+    "flip": "off",
+    "epochs": "8ep",
+}
+PRESETS: dict[str, dict[str, Setting]] = {
+    "digits": DIGITS_PRESET,
     "demo": {"epochs": "2ep"},
     "quick": {"image_size": 64, "epochs": "3ep"},
     "lab": {"image_size": 128, "optimizer": "sgd", "lr": 0.01, "schedule": "constant", "epochs": "15ep"},
 }
 
 
-# Kinds of starts whose stem follows the settings or the user's own network; published weights have their own.
-_OWN_STEM = ("", "scratch", "file", "run", "source")
-
-
-def digits_preset(settings: dict[str, Any]) -> dict[str, Any]:
+def digits_preset(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Return the preset of the built-in digits, without the stem when the network or start has a stem of its own."""
-    kind = str(settings.get("start", "")).removeprefix("stats:").partition(":")[0]
-    if kind not in _OWN_STEM or str(settings.get("network", "")).startswith("timm:"):
-        return {name: value for name, value in PRESETS["digits"].items() if name != "stem"}
-    return PRESETS["digits"]
+    start = inner_start(str(settings.get("start", DEFAULT_START)))
+    if start_row(start).published or str(settings.get("network", "")).startswith("timm:"):
+        return {name: value for name, value in DIGITS_PRESET.items() if name != "stem"}
+    return DIGITS_PRESET
 
 
-def preset_settings(name: str) -> dict[str, Any]:
+def preset_settings(name: str) -> dict[str, Setting]:
     """Return the settings of a preset. Raises UsageError for an unknown name."""
     if name not in PRESETS:
         raise UsageError(

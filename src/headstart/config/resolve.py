@@ -5,14 +5,14 @@ All errors are reported at once; an unknown key comes with the most similar vali
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
-from headstart.config.presets import digits_preset, preset_settings
+from headstart.config.presets import Setting, digits_preset, preset_settings
 from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.config.toml import read_toml
 from headstart.config.validation_errors import describe_error
@@ -36,7 +36,9 @@ class ResolvedSettings:
         return rows
 
 
-def resolve_settings(flags: dict[str, Any], *, file: Path | None = None, preset: str | None = None) -> ResolvedSettings:
+def resolve_settings(
+    flags: Mapping[str, Setting], *, file: Path | None = None, preset: str | None = None
+) -> ResolvedSettings:
     """Merge defaults, presets, file and flags into a draft plan.
 
     The built-in data set applies the preset `digits`.
@@ -52,19 +54,20 @@ def resolve_settings(flags: dict[str, Any], *, file: Path | None = None, preset:
     valid = plan_fields()
     flags = {name: value for name, value in flags.items() if value is not None}
     from_file = _read_file(file) if file is not None else {}
-    source = str(flags.get("source", from_file.get("source", "digits")))
-    layers = [("preset digits", digits_preset({**from_file, **flags}))] if source.partition(":")[0] == "digits" else []
+    given = {**from_file, **flags}
+    source = str(given.get("source", "digits"))
+    layers = [("preset digits", digits_preset(given))] if source.partition(":")[0] == "digits" else []
     layers += [(f"preset {preset}", preset_settings(preset))] if preset is not None else []
     layers += [(f"file {file}", from_file), ("flag", flags)]
 
     origins = dict.fromkeys(valid, "default")
-    values: dict[str, Any] = {}
+    values: dict[str, Setting] = {}
     for origin, layer in layers:
         for name, value in layer.items():
             values[name] = value
             origins[name] = origin
     unknown = [f"{name!r} is not a setting{suggestion(name, list(valid))}" for name in values if name not in valid]
-    nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    nested: dict[str, dict[str, Setting]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         if name in valid:
             nested[valid[name][0]][name] = value
@@ -77,10 +80,10 @@ def resolve_settings(flags: dict[str, Any], *, file: Path | None = None, preset:
     return ResolvedSettings(plan, origins)
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, Setting]:
     """Return the fields in a TOML file, which are at its top level or under the plan's section names."""
     content = read_toml(path, "settings file", UsageError)
-    flat: dict[str, Any] = {}
+    flat: dict[str, Setting] = {}
     for key, value in content.items():
         if key == "facts":  # a plan written by an earlier run: its facts are determined again
             continue

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from headstart.config.duration import Duration
-from headstart.config.start_spec import absolute_source, absolute_start, short_start
-from headstart.errors import DataError
-from headstart.storage.files import SCHEMA_VERSION, read_json
+from headstart.config.one_of import OneOf
+from headstart.config.presets import Setting
+from headstart.config.registry.starts import DEFAULT_START
+from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
+from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
+from headstart.optim.registry import (
+    DEFAULT_OPTIMIZER,
+    DEFAULT_SCHEDULE,
+    OPTIMIZERS,
+    SCHEDULES,
+    optimizer_defaults,
+    optimizers_with,
+)
+from headstart.storage.files import JsonData
+from headstart.storage.schemas.arm import ArmSpec
 
 Switch = Literal["on", "off"]
-
-# Default (learning rate, weight decay) of each optimizer.
-OPTIMIZER_DEFAULTS: dict[str, tuple[float, float]] = {
-    "sgd": (0.01, 1e-4),
-    "adam": (0.001, 0.0),
-    "adamw": (0.001, 0.01),
-    "rmsprop": (0.001, 0.0),
-}
+T = TypeVar("T")
 
 
-def split_commas(value: Any) -> Any:
+def split_commas(value: T) -> T | tuple[str, ...]:
     """Split the text `a,b` to ("a", "b"); other values are returned unchanged."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -87,9 +93,8 @@ class ArmConfig(ConfigSection):
     """The arm: initial weights, fine-tuning mode and head."""
 
     start: str = Field(
-        "scratch",
-        description="initial weights: scratch[:kaiming|xavier|orthogonal|zero-gamma|torch], imagenet, timm:NAME, "
-        "file:PATH, run:DIR, stats:START",
+        DEFAULT_START,
+        description=f"initial weights: {describe_forms()}",
     )
     tuning: str = Field(
         "full",
@@ -102,17 +107,16 @@ class ArmConfig(ConfigSection):
 class RecipeConfig(ConfigSection):
     """The training recipe."""
 
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field("sgd", description="optimizer")
-    lr: float = Field(gt=0, description="peak learning rate of the schedule (default: sgd 0.01, others 0.001)")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd and rmsprop")
-    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description="optimizer")
+    lr: float = Field(gt=0, description=f"peak learning rate of the schedule (default: {optimizer_defaults('lr')})")
+    momentum: float = Field(0.9, ge=0, lt=1, description=f"momentum of {optimizers_with('momentum')}")
+    nesterov: bool = Field(False, description=f"Nesterov momentum ({optimizers_with('nesterov')})")
     weight_decay: float = Field(
-        ge=0, description="weight decay, except on norms and biases (default: sgd 1e-4, adamw 0.01, others 0)"
+        ge=0,
+        description=f"weight decay, except on norms and biases (default: {optimizer_defaults('weight_decay')})",
     )
     backbone_lr: float = Field(1.0, ge=0, le=1, description="factor on the learning rate of the pretrained backbone")
-    schedule: Literal["constant", "step", "multistep", "cosine", "linear", "one-cycle"] = Field(
-        "cosine", description="learning-rate schedule"
-    )
+    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description="learning-rate schedule")
     warmup: Duration = Field(Duration(0, "ep"), description="linear warm-up, e.g. 1ep, 100st, 5%")
     step_every: Duration = Field(
         Duration(30, "%"), description="step schedule: interval between multiplications by gamma"
@@ -121,7 +125,10 @@ class RecipeConfig(ConfigSection):
         (Duration(50, "%"), Duration(75, "%")),
         description="multistep schedule: positions of the multiplications by gamma",
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="factor of the step and multistep schedules")
+    plateau_epochs: int = Field(
+        3, ge=0, description="plateau schedule: epochs without a lower val loss before a multiplication by gamma"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of the step, multistep and plateau schedules")
     epochs: Duration = Field(Duration(10, "ep"), description="training length, e.g. 10ep or 500st")
     head_epochs: Duration = Field(Duration(30, "%"), description="lp-ft: share of the training for the head alone")
     batch_size: int = Field(32, ge=2, description="images per step")
@@ -139,6 +146,7 @@ class RecipeConfig(ConfigSection):
         0.0, ge=0, le=1, description="strength of random changes of brightness, contrast and saturation"
     )
     mixup: float = Field(0.0, ge=0, le=10, description="alpha of mixup; 0 turns it off")
+    cutmix: float = Field(0.0, ge=0, le=10, description="alpha of CutMix; 0 turns it off")
     augmented_views: int = Field(
         4, ge=1, le=1000, description="frozen backbone: number of augmented views of each image"
     )
@@ -148,18 +156,17 @@ class RecipeConfig(ConfigSection):
     )
     clip: float = Field(0.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 turns it off")
-    select: Literal["accuracy", "balanced"] = Field(
-        "accuracy", description="metric on val that selects the best epoch: accuracy, or balanced accuracy"
-    )
+    select: Annotated[
+        str, OneOf(METRICS, selects_epochs, "the best epoch needs a metric that the confusion counts determine")
+    ] = Field(DEFAULT_METRIC, description="metric on val that selects the best epoch")
     patience: int = Field(0, ge=0, description="early stopping: epochs without improvement on val; 0 turns it off")
 
     @model_validator(mode="before")
     @classmethod
-    def _optimizer_defaults(cls, values: Any) -> Any:
+    def _optimizer_defaults(cls, values: RecipeConfig | dict[str, Setting]) -> RecipeConfig | dict[str, Setting]:
         if isinstance(values, dict):
-            chosen = str(values.get("optimizer", "sgd"))
-            lr, decay = OPTIMIZER_DEFAULTS.get(chosen, OPTIMIZER_DEFAULTS["sgd"])
-            values = {"lr": lr, "weight_decay": decay, **values}
+            spec = OPTIMIZERS.get(str(values.get("optimizer")), OPTIMIZERS[DEFAULT_OPTIMIZER])
+            values = {"lr": spec.lr, "weight_decay": spec.weight_decay, **values}
         return values
 
     @model_validator(mode="after")
@@ -169,8 +176,10 @@ class RecipeConfig(ConfigSection):
                 raise ValueError(f"{name} must be above 0")
         if self.epochs.unit == "%":
             raise ValueError("epochs must be a duration such as 10ep or 500st, not a share")
-        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
-            raise ValueError("nesterov needs the optimizer sgd with momentum")
+        if self.mixup and self.cutmix:
+            raise ValueError("mixup and cutmix cannot be combined")
+        if self.nesterov and ("nesterov" not in OPTIMIZERS[self.optimizer].options or self.momentum == 0):
+            raise ValueError(f"nesterov needs the optimizer {optimizers_with('nesterov')} with momentum")
         return self
 
 
@@ -203,25 +212,27 @@ class SeedConfig(ConfigSection):
 class ResolvedFacts(ConfigSection):
     """Facts about data and weights, determined before the first step; empty in a draft."""
 
-    fingerprint: str = ""
-    class_names: tuple[str, ...] = ()
-    split_counts: dict[str, int] = Field(default_factory=dict)  # number of images per split
-    class_counts: dict[str, int] = Field(default_factory=dict)  # number of images per class, over all splits
-    weights_sha256: str = ""
-    mean: tuple[float, ...] = ()  # preprocessing of the start, which files beside the weights may set
-    std: tuple[float, ...] = ()
+    fingerprint: str = Field(
+        "", description="sha256 over the class names and each image's name, label, split, group and content"
+    )
+    class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
+    split_counts: dict[str, int] = Field(default_factory=dict, description="number of images by split")
+    class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
+    weights_sha256: str = Field("", description="sha256 of the weights file; empty without one")
+    mean: tuple[float, ...] = Field((), description="mean of the input channels, which the weights may set")
+    std: tuple[float, ...] = Field((), description="standard deviation of the input channels, likewise")
 
 
 class RunConfig(ConfigSection):
     """Configuration of one run: data, network, arm, recipe, machine, seeds, and the resolved facts."""
 
-    data: DataConfig = Field(default_factory=DataConfig)
-    network: NetworkConfig = Field(default_factory=NetworkConfig)
-    arm: ArmConfig = Field(default_factory=ArmConfig)
-    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig.model_validate({}))
-    machine: MachineConfig = Field(default_factory=MachineConfig)
-    seeding: SeedConfig = Field(default_factory=SeedConfig)
-    facts: ResolvedFacts = Field(default_factory=ResolvedFacts)
+    data: DataConfig = Field(default_factory=DataConfig, description="data set")
+    network: NetworkConfig = Field(default_factory=NetworkConfig, description="network architecture")
+    arm: ArmConfig = Field(default_factory=ArmConfig, description="initial weights, fine-tuning mode and head")
+    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig.model_validate({}), description="training recipe")
+    machine: MachineConfig = Field(default_factory=MachineConfig, description="device, precision and threads")
+    seeding: SeedConfig = Field(default_factory=SeedConfig, description="seeds")
+    facts: ResolvedFacts = Field(default_factory=ResolvedFacts, description="facts about data and weights")
 
     def changed(self, section: str, **values: Any) -> RunConfig:
         """Return a validated copy with other values in one section."""
@@ -241,14 +252,13 @@ class RunConfig(ConfigSection):
         }
         return tuple(name for name, is_unresolved in unresolved.items() if is_unresolved)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, JsonData]:
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
-        value = self.model_dump(mode="json")
-        for path_like in ("source", "skip_bad", "allow_outside"):  # the fingerprint covers the content
-            del value["data"][path_like]
+        arm = self.arm
         if self.facts.weights_sha256:
-            value["arm"]["start"] = self.arm.start.partition(":")[0]
-        return value
+            arm = arm.model_copy(update={"start": split_start(arm.start)[0]})
+        path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
+        return self.model_copy(update={"arm": arm}).model_dump(mode="json", exclude={"data": path_like})
 
     @property
     def hash(self) -> str:
@@ -257,17 +267,30 @@ class RunConfig(ConfigSection):
             raise ValueError(f"the plan is not complete: {', '.join(self.unresolved_fields)}")
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
+    def to_json(self) -> Any:
+        """Return the plan as JSON data."""
+        return self.model_dump(mode="json")
+
     def to_toml(self) -> str:
         """Return the plan as TOML."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
+        return tomli_w.dumps(self.to_json())
 
     @property
     def arm_name(self) -> str:
         """Name of the arm, `START[+TUNING][+HEAD]@OPTIMIZER`."""
-        parts = [short_start(self.arm.start)]
-        parts += [self.arm.tuning] if self.arm.tuning != "full" else []
-        parts += [self.arm.head] if self.arm.head != "linear" else []
-        return "+".join(parts) + f"@{self.recipe.optimizer}"
+        return self.arm_spec.name
+
+    @property
+    def arm_spec(self) -> ArmSpec:
+        """The arm of a run outside a study."""
+        arm = self.arm
+        return ArmSpec(
+            start=arm.start,
+            label=short_start(arm.start),
+            tuning=arm.tuning,
+            head=arm.head,
+            optimizer=self.recipe.optimizer,
+        )
 
 
 def with_absolute_paths(plan: RunConfig) -> RunConfig:
@@ -290,29 +313,13 @@ SECTIONS: dict[str, type[ConfigSection]] = {
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
 
 
-def plan_fields() -> dict[str, tuple[str, Any]]:
+def plan_fields() -> dict[str, tuple[str, FieldInfo]]:
     """Return (section, pydantic field) of every field that users set, by its unique name."""
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
 
 
-def read_plan(folder: Path) -> RunConfig:
-    """Read the plan of a run folder. Raises DataError when it is missing, damaged, or of another schema version."""
-    content = read_json(folder / "plan.json")
-    try:
-        schema, value = content["schema"], content["plan"]
-        plan = RunConfig.model_validate(value) if schema == SCHEMA_VERSION else None
-    except (ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
-        reason = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"The plan in {folder} is invalid ({reason}).", "Restore plan.json from a copy.") from None
-    if plan is None:
-        raise DataError(
-            f"The run {folder} has schema {schema}, but this version reads {SCHEMA_VERSION}.", "Update headstart."
-        )
-    return plan
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return lines `section.field: old -> new` for two plans as dictionaries."""
+def differences(old: Mapping[str, JsonData], new: Mapping[str, JsonData], prefix: str = "") -> list[str]:
+    """Return lines `section.field: old -> new` for two plans as JSON data."""
     lines = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)

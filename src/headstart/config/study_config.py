@@ -9,13 +9,16 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headstart.config.arm_spec import absolute_arm, arm_name, parse_arm, start_names
+from headstart.config.arm_spec import absolute_arm, parse_arm, start_names
 from headstart.config.duration import Duration, parse_seconds
+from headstart.config.one_of import OneOf
+from headstart.config.presets import Setting
 from headstart.config.run_config import (
     ConfigSection,
     RecipeConfig,
@@ -24,6 +27,9 @@ from headstart.config.run_config import (
     split_commas,
     with_absolute_paths,
 )
+from headstart.config.start_spec import start_row
+from headstart.metrics.registry import DEFAULT_METRIC, METRICS, describe_metrics, is_study_metric
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
@@ -33,7 +39,7 @@ _NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", 
 _FIXED_HINTS = {"epochs": ": use --budgets", "fraction": ": use --fractions", "start": ": name each with --arm"}
 
 
-def _parse_margin(value: Any) -> Any:
+def _parse_margin(value: Setting) -> str:
     """Check and normalize a width in percentage points; `1pt` is 0.01 of accuracy."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
@@ -43,7 +49,7 @@ def _parse_margin(value: Any) -> Any:
     return f"{float(match[1]):g}pt"
 
 
-def _check_time(value: Any) -> Any:
+def _check_time(value: Setting) -> str:
     """Check a time such as `20m`; "" means no time budget."""
     if str(value):
         parse_seconds(str(value))
@@ -70,9 +76,9 @@ class StudyConfig(ConfigSection):
     fractions: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
         (1.0,), description="shares of the training images to report, e.g. 0.1,0.25,0.5,1"
     )
-    metric: Literal["accuracy", "balanced"] = Field(
-        "accuracy", description="accuracy, or balanced accuracy (mean over classes)"
-    )
+    metric: Annotated[
+        str, OneOf(METRICS, is_study_metric, "a study needs a mean over images that the confusion counts determine")
+    ] = Field(DEFAULT_METRIC, description=f"metric by which arms are compared; {describe_metrics(is_study_metric)}")
     target: float = Field(
         0.75, ge=0, lt=1, description="validation accuracy (0 to 1) used for time-to-target; 0 turns it off"
     )
@@ -145,14 +151,15 @@ class StudyConfig(ConfigSection):
                 f"e.g. {MIN_DECISIVE_SEEDS},{max(self.seeds, MIN_DECISIVE_SEEDS + 1)}"
             )
         variants, faults = _cross(self)
-        names = [variant.name for variant in variants]
+        arms = [variant.arm for variant in variants]
+        names = [arm.name for arm in arms]
         if len(self.arms) * math.prod(map(len, self.vary.values())) < 2:
             faults.append("a study needs at least two arms: add --arm or --vary")
         if faults:
             raise ValueError("; ".join(faults))
         if duplicates := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the arm {duplicates[0]} is declared twice")
-        self.contrast(names)
+        self.contrast(arms)
         if self.interim and "lr" in self.vary and not self.primary:
             raise ValueError(
                 "interim needs a declared primary contrast: set primary = A vs B, "
@@ -165,37 +172,42 @@ class StudyConfig(ConfigSection):
         """Equivalence margin as a difference of accuracies, 0 to 1."""
         return float(self.margin.removesuffix("pt")) / 100
 
-    def contrast(self, names: list[str]) -> tuple[str, str]:
-        """Return the primary contrast (A, B) among the variants `names`.
+    def contrast(self, arms: Sequence[ArmSpec]) -> tuple[str, str]:
+        """Return the names of the primary contrast (A, B) among the variants `arms`.
 
-        Default: the first variant that is not scratch, against scratch.
+        Default: the first variant that does not start from scratch, against the first that does.
 
         Raises:
             ValueError: the declared contrast does not name two variants.
         """
+        names = [arm.name for arm in arms]
         if self.primary:
             pair = tuple(part.strip() for part in self.primary.split(" vs "))
             if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
                 raise ValueError(f"primary = {self.primary!r} must be A vs B with two of {', '.join(names)}")
             return pair[0], pair[1]
-        reference = next((name for name in names if name.startswith("scratch")), names[0])
+        from_scratch = [arm.name for arm in arms if start_row(arm.start).from_scratch]
+        reference = (from_scratch or names)[0]
         others = [name for name in names if name != reference]
-        return next((name for name in others if not name.startswith("scratch")), others[0]), reference
+        return next((name for name in others if name not in from_scratch), others[0]), reference
 
 
 @dataclass(frozen=True)
 class ArmVariant:
-    """An arm of a study, with one combination of the varied values.
+    """An arm of a study, with one combination of the varied values, and how it changes the plan.
 
     Attributes:
-        name: unique name.
-        changes: fields of the plan that it sets.
+        arm: the arm.
         fixed_fields: fields that keep the value of the base plan with every optimizer.
     """
 
-    name: str
-    changes: dict[str, Any] = field(hash=False)
+    arm: ArmSpec
     fixed_fields: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the arm, unique in the study."""
+        return self.arm.name
 
     def plan(self, base: RunConfig) -> RunConfig:
         """Return the plan of this variant.
@@ -203,7 +215,7 @@ class ArmVariant:
         Another optimizer than that of `base` sets its default learning rate and weight decay, unless the user set them.
         """
         by_section: dict[str, dict[str, Any]] = {}
-        for name, value in self.changes.items():
+        for name, value in self.arm.settings.items():
             by_section.setdefault(plan_fields()[name][0], {})[name] = value
         recipe = by_section.get("recipe", {})
         if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
@@ -230,21 +242,19 @@ def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[str]]:
         if name not in plan_fields() or name in _NOT_VARIABLE:
             hint = _FIXED_HINTS.get(name) or suggestion(name, [f for f in plan_fields() if f not in _NOT_VARIABLE])
             raise ValueError(f"vary: {name!r} is not a field that can be varied{hint}")
-    parsed: list[dict[str, str]] = []
+    parsed: list[ArmSpec] = []
     faults: list[str] = []
-    for arm in protocol.arms:
+    for text in protocol.arms:
         try:
-            parsed.append(parse_arm(arm))
+            parsed.append(parse_arm(text))
         except ValueError as error:
             faults.append(str(error))
     variants: list[ArmVariant] = []
-    names = start_names(changes["start"] for changes in parsed)
-    for changes in parsed:
-        name_of_arm = arm_name(changes, names[changes["start"]])
-        if clash := set(changes) & set(protocol.vary):
-            raise ValueError(f"the arm {name_of_arm!r} sets {sorted(clash)[0]}, which is varied")
+    labels = start_names(arm.start for arm in parsed)
+    for arm in (spec.model_copy(update={"label": labels[spec.start]}) for spec in parsed):
+        if clash := set(arm.settings) & set(protocol.vary):
+            raise ValueError(f"the arm {arm.name!r} sets {sorted(clash)[0]}, which is varied")
         for values in itertools.product(*protocol.vary.values()):
             varied = dict(zip(protocol.vary, values, strict=True))
-            name = ",".join([name_of_arm, *(f"{key.replace('_', '-')}={value}" for key, value in varied.items())])
-            variants.append(ArmVariant(name, {**changes, **varied}, protocol.fixed_fields))
+            variants.append(ArmVariant(arm.model_copy(update={"varied": varied}), protocol.fixed_fields))
     return variants, list(dict.fromkeys(faults))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import tomli_w
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
+from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, RunConfig, plan_fields, with_absolute_paths
 from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
-from headstart.config.toml import read_toml
+from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
 from headstart.errors import DataError, UsageError
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
@@ -35,7 +38,7 @@ class StudySpec:
         protocol = self.protocol.model_dump(mode="json", exclude_none=True)
         plan = self.plan.model_dump(mode="json", exclude={"facts", "arm"})
         return tomli_w.dumps(
-            {"schema": SCHEMA_VERSION, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan}
+            {"schema_version": SCHEMA_VERSION, "hash": _digest(protocol, plan), "protocol": protocol, "plan": plan}
         )
 
     @property
@@ -49,6 +52,10 @@ class StudySpec:
     def variants(self) -> tuple[ArmVariant, ...]:
         """Variants of the arms, in order."""
         return arm_variants(self.protocol)
+
+    def arm(self, name: str) -> ArmSpec:
+        """Return the arm of a variant. Raises KeyError for an unknown name."""
+        return {variant.name: variant.arm for variant in self.variants}[name]
 
     @property
     def budgets(self) -> tuple[Duration, ...]:
@@ -99,57 +106,62 @@ def read_study(path: Path) -> StudySpec:
     """
     has_begun = path.is_dir()
     path = path / "study.toml" if has_begun else path
-    content = read_toml(path, "study", DataError)
-    _check_sections(path, content)
-    _check_schema(path, content, required=has_begun)
-    protocol, plan = content.get("protocol", {}), content.get("plan", {})
-    if has_begun and content.get("hash") != _digest(protocol, plan):
-        problem = (
-            "was changed after the study began" if content.get("hash") else "has no hash, so changes cannot be detected"
-        )
-        undo = "Undo the change, or start" if content.get("hash") else "Start"
+    file = _parse(path, read_toml(path, "study", DataError))
+    if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
+        message = f"{path} has schema {file.schema_version}, but this version reads {SCHEMA_VERSION}."
+        raise DataError(message, "Update headstart.")
+    protocol, plan = file.protocol, file.plan
+    if has_begun and file.hash != _digest(protocol, plan):
+        problem = "was changed after the study began" if file.hash else "has no hash, so changes cannot be detected"
+        undo = "Undo the change, or start" if file.hash else "Start"
         raise UsageError(f"{path} {problem}.", f"{undo} a new study with `headstart compare --study {path}`.")
-    if "lr" in plan.get("recipe", {}):  # as with --lr; a file written by a study contains its search
+    recipe = plan.get("recipe", {})
+    if "lr" in recipe:  # as with --lr; a file written by a study contains its search
         protocol = {"search": "off", **protocol}
-    if not content.get("hash"):
+    if not file.hash:
         if protocol.get("time_budget"):
             raise UsageError(
                 f"{path} has a time_budget, but a study.toml has to contain seeds and epochs.",
                 "Remove it, or use --time-budget with flags instead of the file.",
             )
-        protocol = {"fixed_fields": [name for name in OPTIMIZER_FIELDS if name in plan.get("recipe", {})], **protocol}
+        protocol = {"fixed_fields": [name for name in OPTIMIZER_FIELDS if name in recipe], **protocol}
     return validate_study(protocol, plan)
 
 
-def _check_sections(path: Path, content: dict[str, Any]) -> None:
-    """Raise UsageError for an unknown section, or for a section that is no table."""
-    sections = ("schema", "hash", "protocol", "plan")
+@dataclass(frozen=True)
+class _StudyFile:
+    """Content of study.toml before its values are checked; a file written by hand has no version and no hash."""
+
+    schema_version: TomlValue | None
+    hash: TomlValue | None
+    protocol: TomlTable
+    plan: dict[str, TomlTable]
+
+
+def _parse(path: Path, content: TomlTable) -> _StudyFile:
+    """Return the sections of study.toml. Raises UsageError for one that is unknown, or that is no table."""
+    sections = [section.name for section in fields(_StudyFile)]
     if unknown := sorted(set(content) - set(sections)):
         hint = suggestion(unknown[0], sections)
         raise UsageError(
             f"{path} has an unknown section {unknown[0]!r}{hint or '.'}", "Use the sections protocol and plan."
         )
-    plan = content.get("plan", {})
-    tables = {name: content.get(name, {}) for name in ("protocol", "plan")}
+    protocol, plan = content.get("protocol", {}), content.get("plan", {})
+    tables = {"protocol": protocol, "plan": plan}
     tables |= {f"plan.{name}": plan.get(name, {}) for name in SECTIONS} if isinstance(plan, dict) else {}
     for name, value in tables.items():
         if not isinstance(value, dict):
             raise UsageError(f"{path}: {name} must be a table.", f"Write it as [{name}].")
+    version, digest = content.get("schema_version"), content.get("hash")
+    return _StudyFile(version, digest, cast(TomlTable, protocol), cast(dict[str, TomlTable], plan))
 
 
-def _check_schema(path: Path, content: dict[str, Any], *, required: bool) -> None:
-    """Raise DataError for another schema version; only a file written by hand may have none."""
-    schema = content.get("schema")
-    if schema != SCHEMA_VERSION and (required or schema is not None):
-        raise DataError(f"{path} has schema {schema}, but this version reads {SCHEMA_VERSION}.", "Update headstart.")
-
-
-def _digest(protocol: dict[str, Any], plan: dict[str, Any]) -> str:
+def _digest(protocol: Mapping[str, TomlValue], plan: Mapping[str, TomlValue]) -> str:
     """Return the sha256 (hex) of the written protocol and plan, which detects later changes."""
-    return hashlib.sha256(json.dumps([protocol, plan], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([protocol, plan], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def validate_study(protocol: dict[str, Any], plan: dict[str, Any] | RunConfig) -> StudySpec:
+def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] | RunConfig) -> StudySpec:
     """Build and check the specification of a study.
 
     Raises:

@@ -6,19 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.config.registry.starts import DEFAULT_START, PRETRAINED_START, SOURCE_START
 from headstart.config.resolve import resolve_settings
 from headstart.config.study_config import OPTIMIZER_FIELDS, StudyConfig
 from headstart.config.study_file import StudySpec, read_study, validate_study
 from headstart.config.toml import read_toml
 from headstart.errors import UsageError
 
-DEFAULT_ARMS = ("scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft")
+
+def _default_arms(pretrained: str) -> tuple[str, ...]:
+    """Return random weights, and pretrained weights with each usual fine-tuning mode."""
+    return (DEFAULT_START, *(pretrained + tuning for tuning in ("", "+frozen", "+lp-ft")))
+
+
+DEFAULT_ARMS = _default_arms(PRETRAINED_START)
+DEMO_ARMS = _default_arms(f"{SOURCE_START}:digits:0-5")
 _STUDY_FIELDS = {  # fields of the plan that a study sets itself, by section; and the hint for users
     "arm": (("start", "tuning", "head"), "Use --arm or --vary."),
     "data": (("fraction", "evaluate_on_val"), "Use --fractions for shares of the training images."),
     "recipe": (("select",), "Use --metric."),
 }
-DEMO_ARMS = ("scratch", "source:digits:0-5", "source:digits:0-5+frozen", "source:digits:0-5+lp-ft")
 
 
 def build_study_spec(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from headstart.errors import HeadstartError, UsageError
 
+TomlValue: TypeAlias = "str | float | bool | datetime | date | time | list[TomlValue] | TomlTable"
+TomlTable: TypeAlias = "dict[str, TomlValue]"
 
-def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> dict[str, Any]:
+
+def read_toml(path: Path, kind: str, unreadable: type[HeadstartError]) -> TomlTable:
     """Return the content of a TOML file.
 
     Args:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
+from pydantic_core import ErrorDetails
+
+from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, plan_fields
 from headstart.text import capitalize, suggestion
 
 
-def describe_error(error: Any, names: Iterable[str]) -> str:
+def describe_error(error: ErrorDetails, names: Iterable[str]) -> str:
     """Return what is wrong with a field.
 
     Args:
@@ -34,5 +36,5 @@ def describe_error(error: Any, names: Iterable[str]) -> str:
     return f"{name.replace('_', '-')} = {_input_text(error['input'])}: {message[0].lower()}{message[1:]}"
 
 
-def _input_text(value: Any) -> str:
+def _input_text(value: Setting) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -99,15 +99,17 @@ class _Walk:
         return images
 
     def _follows(self, entry: os.DirEntry[str]) -> bool:
+        """Return True if a link is followed; count it otherwise."""
         target, parent = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
         if not Path(target).exists():
-            self._skipped_links["without a target"] += 1
+            kind = "without a target"
         elif not self._allow_outside and not is_inside(target, self._real_root):
-            self._skipped_links["out of the folder (--allow-outside follows them)"] += 1
+            kind = "out of the folder (--allow-outside follows them)"
         elif is_inside(parent, target):
-            self._skipped_links["back to a parent folder"] += 1
+            kind = "back to a parent folder"
         else:
             return True
+        self._skipped_links[kind] += 1
         return False
 
     def notes(self) -> list[str]:

@@ -41,10 +41,11 @@ from headstart.data.parallel import ordered_map
 from headstart.errors import DataError, ResourceError
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_cache_file
 from headstart.storage.folders import format_bytes
+from headstart.storage.schemas.cache import StoreManifest
 from headstart.text import pluralize
 
 ProgressCallback = Callable[[int, int], None]
-_SCHEMA = 2
+_SCHEMA_VERSION = 2  # of a store
 _MIN_FREE_BYTES = 64 << 20  # of disk space beside the store
 _SIZE_SAMPLE = 64  # images whose headers give the estimate of the store's size
 
@@ -250,18 +251,19 @@ def _write_index(
     )
     (folder / "index.npz").write_bytes(buffer.getvalue())
     length = (folder / "pixels.bin").stat().st_size
-    manifest = {"schema": _SCHEMA, "bytes": length, "index": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    index = hashlib.sha256(buffer.getvalue()).hexdigest()
+    manifest = StoreManifest(schema_version=_SCHEMA_VERSION, bytes=length, index=index)
+    (folder / "MANIFEST.json").write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
 def _is_complete(folder: Path) -> bool:
     """Return True if the files in `folder` match its manifest; `PixelStore` checks the pixels."""
     try:
-        manifest = json.loads((folder / "MANIFEST.json").read_bytes())
+        manifest = StoreManifest.read(folder / "MANIFEST.json")
         index = hashlib.sha256((folder / "index.npz").read_bytes()).hexdigest()
-        files = (manifest["schema"], manifest["index"], manifest["bytes"])
-        return files == (_SCHEMA, index, (folder / "pixels.bin").stat().st_size)
-    except (OSError, ValueError, KeyError, TypeError):
+        length = (folder / "pixels.bin").stat().st_size
+        return manifest == StoreManifest(schema_version=_SCHEMA_VERSION, bytes=length, index=index)
+    except (OSError, DataError):
         return False
 
 

@@ -72,21 +72,21 @@ def divide(
     """
     names = np.asarray(images.splits)
     declared = _declared_splits(images, names)
-    part = {name: np.flatnonzero(names == name) for name in SPLITS}
+    val, test = np.flatnonzero(names == "val"), np.flatnonzero(names == "test")
     pool = np.flatnonzero((names == "train") | (names == ""))
     units = _unit_numbers(images, content_hashes)
     evaluation = "test"
     if evaluate_on_val and declared == "train+val":
-        part["test"] = part["val"]
-        pool, part["val"] = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
+        test = val
+        pool, val = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
     elif declared in ("none", "train"):
-        pool, part["test"] = _split_off(images, units, pool, HELD_OUT_SHARE, 2, test_seed, "split/test")
-        pool, part["val"] = _split_off(images, units, pool, HELD_OUT_SHARE / (1 - HELD_OUT_SHARE), 1, seed, "split/val")
+        pool, test = _split_off(images, units, pool, HELD_OUT_SHARE, 2, test_seed, "split/test")
+        pool, val = _split_off(images, units, pool, HELD_OUT_SHARE / (1 - HELD_OUT_SHARE), 1, seed, "split/val")
     elif declared == "train+test":
-        pool, part["val"] = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
+        pool, val = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
     elif declared == "train+val":
         evaluation = "val"
-    return Split(draw_fraction(images, pool, fraction, test_seed), part["val"], part["test"], declared, evaluation)
+    return Split(draw_fraction(images, pool, fraction, test_seed), val, test, declared, evaluation)
 
 
 def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int) -> Indices:

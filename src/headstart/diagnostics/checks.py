@@ -11,37 +11,55 @@ Measured are |∂L/∂h| at the output of every block, the filters behind every 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from statistics import median
-from typing import Any
 
-from headstart.diagnostics import gradients, learning_rate
-from headstart.diagnostics.finding import Finding
-from headstart.diagnostics.history import HEALTHY, History, Line
+from headstart.diagnostics import gradients
+from headstart.diagnostics.finding import CheckResult, Finding, make_finding
+from headstart.diagnostics.history import HEALTHY, History
+from headstart.diagnostics.registry import HEALTH_CHECKS, HealthCheck, Moment, finding_name
+from headstart.factories import load_factory
+from headstart.storage.schemas.metrics import FindingLine, ProbeLine, WithdrawnLine
 from headstart.text import capitalize, format_number, format_share, pluralize
 
-_PROBE_CHECKS = (gradients.exploding, gradients.vanishing, gradients.dead)
+ProbeCheck = Callable[[History, ProbeLine], CheckResult | None]
+HistoryCheck = Callable[[History], CheckResult | None]
 
 
 def findings(history: History) -> list[Finding]:
-    """Return what is frozen by design, and the first unhealthy finding, which explains the others."""
-    cause = next(_causes(history), None)
-    return [finding for finding in (_frozen(history), cause) if finding is not None]
+    """Return notes on what the user asked for, and the first unhealthy finding, which explains the others."""
+    notes = list(_findings(history, unhealthy=False))
+    cause = next(_findings(history, unhealthy=True), None)
+    return notes if cause is None else [*notes, cause]
 
 
-def _causes(history: History) -> Iterator[Finding]:
-    """Yield the unhealthy findings, a cause before its consequences."""
-    last = history.probes[-1] if history.probes else None
+def _findings(history: History, *, unhealthy: bool) -> Iterator[Finding]:
+    """Yield the unhealthy findings or the notes, a cause before its consequences."""
+    for moment in Moment:
+        for code, check in HEALTH_CHECKS.items():
+            if check.unhealthy is unhealthy and moment in check.moments:
+                result = _on_probe(check, moment, history) if moment.uses_probe else _on_history(check, moment, history)
+                if result is not None:
+                    yield make_finding(code, check, result)
+
+
+def _on_probe(check: HealthCheck, moment: Moment, history: History) -> CheckResult | None:
+    """Return the result of a check on a probe, or None before its moment."""
+    function: ProbeCheck = load_factory(check.factory)
+    if moment is Moment.BEFORE_TRAINING:
+        return _persistent(history, function)
     # a fault of the initial weights must persist; a later one must do harm, and may be due to the learning rate
     late = history.has_had_time and history.loss_is_flat and not history.has_learned
-    checks: Sequence[Callable[[], Finding | None]] = (
-        *(lambda check=check: _persistent(history, check) for check in _PROBE_CHECKS),
-        lambda: learning_rate.too_high(history),
-        *(lambda check=check: check(history, last) if late and last else None for check in _PROBE_CHECKS),
-        lambda: learning_rate.too_low(history),
-        lambda: gradients.not_learning(history),
+    return function(history, history.probes[-1]) if late and history.probes else None
+
+
+def _on_history(check: HealthCheck, moment: Moment, history: History) -> CheckResult | None:
+    """Return the result of a check on the whole history, or None before its moment."""
+    too_early = (moment is Moment.AFTER_MIN_LENGTH and not history.has_had_time) or (
+        moment is Moment.END and not history.ended
     )
-    yield from (finding for check in checks if (finding := check()) is not None)
+    function: HistoryCheck = load_factory(check.factory)
+    return None if too_early else function(history)
 
 
 def unhealthy_findings(history: History) -> list[Finding]:
@@ -49,7 +67,7 @@ def unhealthy_findings(history: History) -> list[Finding]:
     return [finding for finding in findings(history) if finding.unhealthy]
 
 
-def finding_lines(history: History, noticed: set[str]) -> list[dict[str, Any]]:
+def finding_lines(history: History, noticed: set[str], step: int) -> list[FindingLine | WithdrawnLine]:
     """Return record lines for new findings, and at the end of the run for withdrawn ones.
 
     A finding during training may pass: a network whose gradients explode at first may learn all the same. A finding
@@ -57,22 +75,32 @@ def finding_lines(history: History, noticed: set[str]) -> list[dict[str, Any]]:
 
     Args:
         history: The run so far.
-        noticed: Names of earlier findings; new names are added.
+        noticed: Codes of earlier findings; new codes are added.
+        step: Updates done.
     """
-    current = {finding.name: finding for finding in unhealthy_findings(history)}
-    lines: list[dict[str, Any]] = [
-        {"kind": "finding", "withdrawn": False, **current[name].to_json()} for name in current if name not in noticed
+    current = {finding.code: finding for finding in unhealthy_findings(history)}
+    lines: list[FindingLine | WithdrawnLine] = [
+        finding.line(step) for code, finding in current.items() if code not in noticed
     ]
     if history.ended:
-        persistent = {finding.name for finding in _causes(history)}
-        if history.probes and gradients.is_vanishing(history.probes[-1]):  # dead filters may be its cause and hide it
-            persistent.add("vanishing gradients")
+        persistent = {finding.code for finding in _findings(history, unhealthy=True)}
+        persistent |= {code for code in noticed if _may_hold(code, history)}
+        sentence = "It was found during training, but not at the end of the run."
         lines += [
-            {"kind": "finding", "name": name, "withdrawn": True, "sentence": "It was found during training, but not at "
-             "the end of the run."} for name in sorted(noticed - persistent)
-        ]  # fmt: skip
+            WithdrawnLine(step=step, code=code, name=finding_name(code), sentence=sentence)
+            for code in sorted(noticed - persistent)
+        ]
     noticed |= set(current)
     return lines
+
+
+def _may_hold(code: str, history: History) -> bool:
+    """Return whether a finding may still hold at the last probe, although its check names another cause."""
+    path = HEALTH_CHECKS[code].may_hold if code in HEALTH_CHECKS else ""
+    if not path or not history.probes:
+        return False
+    may_hold: Callable[[ProbeLine], bool] = load_factory(path)
+    return may_hold(history.probes[-1])
 
 
 def describe_healthy(history: History) -> str:
@@ -97,12 +125,12 @@ def describe_healthy(history: History) -> str:
 
 def missing_probe_reason(history: History) -> str:
     """Return why |∂L/∂h| at the blocks is unknown, and what is known instead; "" where it is known."""
-    if any(probe["block_gradient_norm"] for probe in history.probes):
+    if any(probe.block_gradient_norm for probe in history.probes):
         return ""
-    if history.plan["arm"]["tuning"] != "frozen":
+    if history.plan.arm.tuning != "frozen":
         return "gradients at the blocks were not probed: the record has no probe lines"
     reason = "gradients at the blocks were not probed, since all blocks are frozen"
-    by_step = [(line["step"], line.get("gradient_norm")) for line, _ in history.snapshots]
+    by_step = [(line.step, line.gradient_norm) for line, _ in history.snapshots]
     if norms := [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]:
         (first, name, start), (last, _, end) = norms[0], norms[-1]
         reason += f"; |∂L/∂w| of {name} is {_norm(start)} at step {first} and {_norm(end)} at step {last}"
@@ -111,33 +139,18 @@ def missing_probe_reason(history: History) -> str:
 
 def _unchecked_filters(history: History) -> str:
     """Return why dead filters were not checked, or "" if they were."""
-    without_relu = history.probes and not any(probe["zero_activations"] for probe in history.probes)
+    without_relu = history.probes and not any(probe.zero_activations for probe in history.probes)
     return "dead filters were not checked: the network has no nn.ReLU" if without_relu else ""
 
 
-def _persistent(history: History, check: Callable[[History, Line], Finding | None]) -> Finding | None:
-    """Return a finding of the probe before the first step, unless the last probe no longer shows it in time."""
-    if not history.probes or history.probes[0]["step"] != 0:
+def _persistent(history: History, check: ProbeCheck) -> CheckResult | None:
+    """Return the result for the probe before the first step, unless the last probe no longer shows it in time."""
+    if not history.probes or history.probes[0].step != 0:
         return None
-    finding = check(history, history.probes[0])
-    if finding is not None and history.has_had_time and check(history, history.probes[-1]) is None:
+    result = check(history, history.probes[0])
+    if result is not None and history.has_had_time and check(history, history.probes[-1]) is None:
         return None
-    return finding
-
-
-def _frozen(history: History) -> Finding | None:
-    """Return a note on frozen layers, or None if all layers are trained."""
-    tuning = history.plan["arm"]["tuning"]
-    if tuning == "full":
-        return None
-    layers = {
-        "frozen": "all layers but the head are frozen",
-        "lp-ft": "all layers but the head are frozen at first",
-    }.get(tuning, f"all but the head and the last {pluralize(int(tuning.partition(':')[2] or 0), 'stage')} are frozen")
-    return Finding(
-        "frozen by design", "", 0, 0.0, 0.0, f"By design {layers} ({tuning}).",
-        "They need no gradients.", "",
-    )  # fmt: skip
+    return result
 
 
 def _norm(value: float | None) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 
-from headstart.diagnostics.finding import Finding, probe_time, restoring_flags
-from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History, Line
+from headstart.diagnostics.finding import CheckResult, probe_time, restoring_flags
+from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History
+from headstart.storage.schemas.metrics import ProbeLine
 from headstart.text import format_number, pluralize
 
 MAX_VANISHED_RATIO = 1e-3  # |∂L/∂h| at the first block over that at the last
@@ -19,7 +20,7 @@ MIN_BLOCKING_DEAD_SHARE = 0.9  # of the same: hardly any gradient passes, and th
 MAX_LOSS_RATIO_WITHOUT_NORM, MAX_LOSS_RATIO_WITH_NORM = 3.0, 1e3  # of the prior entropy
 
 
-def end_gradients(probe: Line) -> tuple[tuple[str, float], tuple[str, float], float] | None:
+def end_gradients(probe: ProbeLine) -> tuple[tuple[str, float], tuple[str, float], float] | None:
     """Return the first and the last block with their |∂L/∂h|, and the ratio of the first to the last.
 
     The smallest float32 stands for a gradient that is 0, and the largest for one that is not finite.
@@ -27,7 +28,7 @@ def end_gradients(probe: Line) -> tuple[tuple[str, float], tuple[str, float], fl
     Returns:
         None if fewer than two blocks were probed, or the gradient at the last block is 0 or not finite.
     """
-    norms = {name: math.inf if value is None else value for name, value in probe["block_gradient_norm"].items()}
+    norms = {name: math.inf if value is None else value for name, value in probe.block_gradient_norm.items()}
     if len(norms) < 2:
         return None
     (first, low), *_, (last, high) = norms.items()
@@ -36,15 +37,15 @@ def end_gradients(probe: Line) -> tuple[tuple[str, float], tuple[str, float], fl
     return (first, low), (last, high), min(max(low, 1e-45) / high, 1e38)
 
 
-def first_to_last_ratio(probe: Line) -> float | None:
+def first_to_last_ratio(probe: ProbeLine) -> float | None:
     """Return |∂L/∂h| at the first block over that at the last, or None as `end_gradients`."""
     gradients = end_gradients(probe)
     return gradients[2] if gradients is not None else None
 
 
-def exploding(history: History, probe: Line) -> Finding | None:
+def exploding(history: History, probe: ProbeLine) -> CheckResult | None:
     """Return a finding if the gradient grows towards the input, or the loss is far above the prior entropy."""
-    gradients, loss = end_gradients(probe), probe["loss"]
+    gradients, loss = end_gradients(probe), probe.loss
     if gradients is not None and gradients[2] >= MIN_EXPLODED_RATIO:
         (first, low), (last, high), ratio = gradients
         evidence = (
@@ -53,7 +54,7 @@ def exploding(history: History, probe: Line) -> Finding | None:
             f"{MIN_EXPLODED_RATIO:,.0f})."
         )
         return _exploded(history, first, probe, ratio, MIN_EXPLODED_RATIO, evidence)
-    without_norm = history.plan["network"]["norm"] == "none"
+    without_norm = history.plan.network.norm == "none"
     max_ratio = MAX_LOSS_RATIO_WITHOUT_NORM if without_norm else MAX_LOSS_RATIO_WITH_NORM
     max_loss = max_ratio * history.prior_entropy
     if loss is None or loss > max_loss:
@@ -67,24 +68,24 @@ def exploding(history: History, probe: Line) -> Finding | None:
 
 
 def _exploded(
-    history: History, layer: str, probe: Line, value: float | None, threshold: float, evidence: str
-) -> Finding:
+    history: History, layer: str, probe: ProbeLine, value: float | None, threshold: float, evidence: str
+) -> CheckResult:
     norm_flags = [flag for flag in restoring_flags(history) if flag.startswith("--norm")]
     ways = [*norm_flags, "initial weights of smaller scale"]
-    return Finding(
-        "exploding gradients", layer, probe["epoch"], value, threshold, evidence,
+    return CheckResult(
+        layer, probe.epoch, value, threshold, evidence,
         "Each layer amplifies its input, so that no learning rate suits all of them.",
         f"Try {' or '.join(ways)}; --clip 1 only hides the symptom.",
     )  # fmt: skip
 
 
-def is_vanishing(probe: Line) -> bool:
+def is_vanishing(probe: ProbeLine) -> bool:
     """Return whether the gradient vanishes towards the input, whatever the cause."""
     gradients = end_gradients(probe)
     return gradients is not None and gradients[2] <= MAX_VANISHED_RATIO
 
 
-def vanishing(history: History, probe: Line) -> Finding | None:
+def vanishing(history: History, probe: ProbeLine) -> CheckResult | None:
     """Return a finding if the gradient vanishes towards the input, unless a layer of dead filters is the cause."""
     gradients = end_gradients(probe)
     if gradients is None or not is_vanishing(probe) or _most_dead_layer(probe)[1] >= MIN_BLOCKING_DEAD_SHARE:
@@ -95,44 +96,44 @@ def vanishing(history: History, probe: Line) -> Finding | None:
         f"{format_number(low)} at {first}, {-math.log10(ratio):.1f} orders of magnitude less (limit: "
         f"{-math.log10(MAX_VANISHED_RATIO):.0f})."
     )
-    return Finding(
-        "vanishing gradients", first, probe["epoch"], ratio, MAX_VANISHED_RATIO, evidence,
+    return CheckResult(
+        first, probe.epoch, ratio, MAX_VANISHED_RATIO, evidence,
         "The early layers hardly learn at any learning rate.",
         f"Try {' or '.join(restoring_flags(history)) or 'a shallower network'}.",
     )  # fmt: skip
 
 
-def dead(history: History, probe: Line) -> Finding | None:
+def dead(history: History, probe: ProbeLine) -> CheckResult | None:
     """Return a finding if many filters of a layer are 0 on all probed images."""
     layer, share = _most_dead_layer(probe)
     if share < MIN_DEAD_SHARE:
         return None
-    more = sum(value >= MIN_DEAD_SHARE for value in probe["dead_channels"].values()) - 1
+    more = sum(value >= MIN_DEAD_SHARE for value in probe.dead_channels.values()) - 1
     also = f" (and {100 * MIN_DEAD_SHARE:.0f} % or more in {pluralize(more, 'more layer')})" if more else ""
     evidence = (
         f"{probe_time(probe)} {100 * share:.0f} % of the filters of {layer} are 0 on all probed images{also}; in "
         f"healthy runs it is less than {100 * MIN_DEAD_SHARE:.0f} %."
     )
-    return Finding(
-        "dead filters", layer, probe["epoch"], share, MIN_DEAD_SHARE, evidence,
+    return CheckResult(
+        layer, probe.epoch, share, MIN_DEAD_SHARE, evidence,
         "No gradient passes a ReLU whose output is always 0: these filters cannot change.",
         "Try other initial weights, a lower learning rate or --warmup 1ep, and check for large negative biases.",
     )  # fmt: skip
 
 
-def _most_dead_layer(probe: Line) -> tuple[str, float]:
+def _most_dead_layer(probe: ProbeLine) -> tuple[str, float]:
     """Return the layer with the largest share of dead filters, and that share."""
-    layer = max(probe["dead_channels"], key=probe["dead_channels"].__getitem__, default="")
-    return layer, probe["dead_channels"].get(layer, 0.0)
+    layer = max(probe.dead_channels, key=probe.dead_channels.__getitem__, default="")
+    return layer, probe.dead_channels.get(layer, 0.0)
 
 
-def not_learning(history: History) -> Finding | None:
-    """Return a finding if the network does not learn although its gradients and updates are normal."""
+def not_learning(history: History) -> CheckResult | None:
+    """Return a finding if the network has not learned at the end although its gradients and updates are normal."""
     trained = (
-        history.plan["arm"]["tuning"] != "frozen"
-        and len(history.probes[-1]["block_gradient_norm"] if history.probes else ()) > 1
+        history.plan.arm.tuning != "frozen"
+        and len(history.probes[-1].block_gradient_norm if history.probes else ()) > 1
     )
-    if not (trained and history.ended and history.has_barely_learned and history.has_had_long_time):
+    if not (trained and history.has_barely_learned and history.has_had_long_time):
         return None
     if not history.predicts_one_class and history.is_falling:
         return None  # slow, but it learns
@@ -144,8 +145,8 @@ def not_learning(history: History) -> Finding | None:
         *([f"|∂L/∂h| at the first block is {format_number(ratio)} of that at the last"] if ratio is not None else []),
     ]
     flags = restoring_flags(history)
-    return Finding(
-        "degradation without vanishing", "", history.epochs[-1]["epoch"], history.last_loss / history.prior_entropy,
+    return CheckResult(
+        "", history.epochs[-1].epoch, history.last_loss / history.prior_entropy,
         MAX_UNLEARNED_LOSS_RATIO, "; ".join(evidence) + ".",
         "The network has not started to learn, although gradients do not vanish and updates are of normal size.",
         f"Try {' and '.join(flags)}." if flags else "Check the labels, train longer, or try another learning rate.",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
-Line = Mapping[str, Any]
+from headstart.config.run_config import RunConfig
+from headstart.storage.schemas.metrics import EpochLine, Line, ProbeLine, SnapshotLine, StepLine
+from headstart.storage.schemas.result import RunState
 
 MIN_ASSESSED_EPOCHS, MIN_STEPS = 2, 30  # after both, or at its end, a run is expected to have learned something
 LONG_EPOCHS, LONG_STEPS, LONG_STEPS_PER_CLASS = 3, 100, 10  # after all of these a run must have learned something
@@ -22,45 +23,47 @@ HEALTHY, TOO_EARLY = "healthy", "too early to say"  # status of a run without un
 
 @dataclass
 class History:
-    """The lines of a record that concern health. `plan` is the run's, as in plan.json."""
+    """The plan of a run, and the lines of its record that concern health."""
 
-    plan: Mapping[str, Any]
+    plan: RunConfig
     first_loss: float = math.nan
-    epochs: list[Line] = field(default_factory=list)
-    snapshots: list[tuple[Line, float]] = field(default_factory=list)  # with the learning rate of their step
-    probes: list[Line] = field(default_factory=list)
-    state: str = ""  # `finished` or `diverged` when the run has ended
+    epochs: list[EpochLine] = field(default_factory=list)
+    snapshots: list[tuple[SnapshotLine, float]] = field(default_factory=list)  # with the learning rate of their step
+    probes: list[ProbeLine] = field(default_factory=list)
+    state: RunState = RunState.UNFINISHED
     _rate: float = 0.0
 
     def add(self, line: Line) -> None:
         """Add the next line of the record."""
-        kind = line["kind"]
-        if kind == "step":
-            self._rate = max(line["lr"].values())
-            if math.isnan(self.first_loss):
-                self.first_loss = line["loss"]
-        elif kind == "snapshot":
-            self.snapshots.append((line, self._rate))
-        elif kind in ("epoch", "probe"):
-            (self.epochs if kind == "epoch" else self.probes).append(line)
+        match line:
+            case StepLine():
+                self._rate = max(line.lr.values())
+                if math.isnan(self.first_loss):
+                    self.first_loss = line.loss
+            case SnapshotLine():
+                self.snapshots.append((line, self._rate))
+            case EpochLine():
+                self.epochs.append(line)
+            case ProbeLine():
+                self.probes.append(line)
 
     @property
     def ended(self) -> bool:
         """True if the run has finished or diverged."""
-        return bool(self.state)
+        return self.state is not RunState.UNFINISHED
 
     @property
     def prior_entropy(self) -> float:
         """Loss of predicting the class frequencies: their entropy, which is ln(k) for k equal ones."""
-        images = [int(count) for count in self.plan["facts"]["class_counts"].values() if count]
-        if len(images) < 2 or self.plan["recipe"]["class_weights"] != "none":
+        images = [count for count in self.plan.facts.class_counts.values() if count]
+        if len(images) < 2 or self.plan.recipe.class_weights != "none":
             return self.uniform_loss
         return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
 
     @property
     def uniform_loss(self) -> float:
         """Loss of predicting all classes with equal probability, as a new head does."""
-        return math.log(max(len(self.plan["facts"]["class_names"]), 2))
+        return math.log(max(len(self.plan.facts.class_names), 2))
 
     @property
     def last_loss(self) -> float:
@@ -68,19 +71,19 @@ class History:
 
         An epoch's training loss is a mean over its steps: a network that has just started to learn is better than it.
         """
-        return min(float(self.epochs[-1][split]["loss"]) for split in ("train", "val")) if self.epochs else math.nan
+        return min(self.epochs[-1].train.loss, self.epochs[-1].val.loss) if self.epochs else math.nan
 
     @property
     def has_had_time(self) -> bool:
         """True if the run can be expected to have learned something."""
-        enough = bool(self.epochs) and self.epochs[-1]["step"] >= MIN_STEPS
+        enough = bool(self.epochs) and self.epochs[-1].step >= MIN_STEPS
         return enough and (self.ended or len(self.epochs) >= MIN_ASSESSED_EPOCHS)
 
     @property
     def has_had_long_time(self) -> bool:
         """True if the run must have learned something, if it can; many classes need more steps."""
-        steps = max(LONG_STEPS, LONG_STEPS_PER_CLASS * len(self.plan["facts"]["class_names"]))
-        return len(self.epochs) >= LONG_EPOCHS and self.epochs[-1]["step"] >= steps
+        steps = max(LONG_STEPS, LONG_STEPS_PER_CLASS * len(self.plan.facts.class_names))
+        return len(self.epochs) >= LONG_EPOCHS and self.epochs[-1].step >= steps
 
     @property
     def status(self) -> str:
@@ -99,13 +102,13 @@ class History:
 
         A fall from the first epoch's loss to the prior entropy shows that only the class frequencies were learned.
         """
-        losses = [float(line["train"]["loss"]) for line in self.epochs]
+        losses = [line.train.loss for line in self.epochs]
         return losses[-1] < MAX_FALLING_LOSS_RATIO * max([min(losses[0], self.prior_entropy), *losses[-2:-1]])
 
     @property
     def predicts_one_class(self) -> bool:
         """True if val images of several classes got a single prediction, in each of the last (at most two) epochs."""
-        tables = [line["confusion"] for line in self.epochs[-MIN_ASSESSED_EPOCHS:]]
+        tables = [line.confusion for line in self.epochs[-MIN_ASSESSED_EPOCHS:]]
         return bool(tables) and all(
             sum(map(any, table)) > 1 and sum(any(column) for column in zip(*table, strict=True)) == 1
             for table in tables
@@ -114,7 +117,7 @@ class History:
     @property
     def loss_is_flat(self) -> bool:
         """True if the training loss has stopped falling, or the run has ended."""
-        losses = [line["train"]["loss"] for line in self.epochs[-2:]]
+        losses = [line.train.loss for line in self.epochs[-2:]]
         return self.ended or (len(losses) == 2 and losses[1] >= MAX_FALLING_LOSS_RATIO * losses[0])
 
     @property
@@ -129,34 +132,25 @@ class History:
         recipe's own, so that a schedule or a warm-up has no effect. If a head is trained first and then everything,
         only the second part counts.
         """
-        layers = max(
-            (sum(r is not None for r in line["update_ratio"].values()) for line, _ in self.snapshots), default=0
-        )
-        highest = max([float(self.plan["recipe"]["lr"]), *(rate for _, rate in self.snapshots)])
+        layers = max((sum(r is not None for r in line.update_ratio.values()) for line, _ in self.snapshots), default=0)
+        highest = max([self.plan.recipe.lr, *(rate for _, rate in self.snapshots)])
         updates = []
         for line, rate in self.snapshots:
-            ratios = {layer: ratio for layer, ratio in line["update_ratio"].items() if ratio is not None}
-            if len(ratios) > layers // 2 and line["step"] >= MIN_SNAPSHOT_STEP and rate >= MIN_LR_SHARE * highest > 0:
+            ratios = {layer: ratio for layer, ratio in line.update_ratio.items() if ratio is not None}
+            if len(ratios) > layers // 2 and line.step >= MIN_SNAPSHOT_STEP and rate >= MIN_LR_SHARE * highest > 0:
                 layer = max(ratios, key=ratios.__getitem__)
-                updates.append((line["epoch"], layer, median(ratios.values()) * highest / rate))
+                updates.append((line.epoch, layer, median(ratios.values()) * highest / rate))
         return updates
 
     def distance(self) -> float:
         """Return |w - w₀|/|w₀| at the last probe, the median over the layers that have moved; 0 if unknown."""
-        moved = [
-            distance for distance in (self.probes[-1]["distance_from_init"].values() if self.probes else ()) if distance
-        ]
+        distances = self.probes[-1].distance_from_init.values() if self.probes else ()
+        moved = [distance for distance in distances if distance]
         return median(moved) if moved else 0.0
 
 
-def read_history(plan: Mapping[str, Any], lines: Iterable[Line], state: str = "") -> History:
-    """Return the history of a run.
-
-    Args:
-        plan: The run's plan, as in plan.json.
-        lines: Lines of its record.
-        state: State in result.json, "" without that file.
-    """
+def read_history(plan: RunConfig, lines: Iterable[Line], state: RunState = RunState.UNFINISHED) -> History:
+    """Return the history of a run from its plan, the lines of its record, and its state."""
     history = History(plan, state=state)
     for line in lines:
         history.add(line)

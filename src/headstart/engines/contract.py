@@ -8,7 +8,6 @@ A check raises AssertionError with the requirement that is violated. The runs ta
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import signal
@@ -16,11 +15,12 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from headstart.analysis.run_records import runs_in
+from headstart.config.plan_file import read_plan_file
+from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.engines.engine import Engine
@@ -29,14 +29,24 @@ from headstart.hardware import calibration, precision
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from headstart.storage import locks
+from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.metrics import StepLine
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.training.setup import resolve_run
 
 STEPS = 3
 CHECKPOINT_TIMEOUT_S = 120  # time for a run to write its first checkpoint
-_SMALL = {"source": "digits:0-1", "batch_size": 8, "precision": "fp32", "threads": 1, "network": "timm:test_resnet"}
+_SMALL: dict[str, str | float] = {
+    "source": "digits:0-1",
+    "batch_size": 8,
+    "precision": "fp32",
+    "threads": 1,
+    "network": "timm:test_resnet",
+}
 
 
-def plan(seed: int, steps: int = STEPS, **settings: Any) -> RunConfig:
+def plan(seed: int, steps: int = STEPS, **settings: str | float) -> RunConfig:
     """Return a complete plan of a small run."""
     draft = calibration.resolve_machine(
         resolve_settings({**_SMALL, "epochs": f"{steps}st", "seed": seed, **settings}).plan
@@ -47,7 +57,7 @@ def plan(seed: int, steps: int = STEPS, **settings: Any) -> RunConfig:
 
 def job(parent: Path, *plans: RunConfig) -> str:
     """Return a job with these plans, as a study would request it."""
-    role = {"variant": "small", "stage": "main", "budget": "", "fraction": 1.0}
+    role = RunRole(arm=ArmSpec(start=DEFAULT_START, label="small"), stage=Stage.MAIN, budget="", fraction=1.0)
     return job_protocol.encode_job(parent, [(plan, role) for plan in plans])
 
 
@@ -59,9 +69,7 @@ def every_job_is_answered_once(engine: Engine, folder: Path) -> None:
     _require(sorted(index for index, _ in answers) == [0, 1, 2], "each job is answered once")
     by_job = dict(answers)
     for index, expected in ((0, plans[:1]), (1, []), (2, plans[1:])):
-        hashes = [
-            json.loads((run / "plan.json").read_text())["hash"] for run in job_protocol.decode_answer(by_job[index])
-        ]
+        hashes = [read_plan_file(run).hash for run in job_protocol.decode_answer(by_job[index])]
         _require(hashes == [plan.hash for plan in expected], "an answer names the runs of its plans, in order")
     _require(all(run.done for run in runs_in(folder)), "answered runs are finished")
 
@@ -124,8 +132,7 @@ def runs_survive_a_lost_worker(engine: Engine, folder: Path) -> None:
     _require(len(killed) == 1, "the run has a worker process with a checkpoint")
     (run,) = job_protocol.decode_answer(answer)
     _require([record.folder for record in runs_in(folder)] == [run], "the run continues in its folder")
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [line["step"] for line in lines if line["kind"] == "step"]
+    steps = [line.step for line in read_lines(run / "metrics.jsonl") if isinstance(line, StepLine)]
     _require(steps == list(range(1, 121)), "each step is in the record once")
 
 

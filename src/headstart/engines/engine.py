@@ -7,10 +7,31 @@ An engine sees a job and its answer only as JSON text (see `runs.job_protocol` a
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from headstart.config.run_config import MachineConfig
+from headstart.reporter import Reporter
 
 MAX_LOST_WORKERS = 3  # lost workers per job, after which the job is answered with an error
 STOP_TIMEOUT_S = 10.0  # time for a run to write its checkpoint after a stop request
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is made from.
+
+    Args:
+        machine: Device, precision and threads of each run.
+        parallel_runs: Number of runs at a time on this machine.
+        reporter: Receives messages.
+        address: Address of a cluster; "" for none.
+    """
+
+    machine: MachineConfig
+    parallel_runs: int
+    reporter: Reporter
+    address: str = ""
 
 
 class Engine(Protocol):

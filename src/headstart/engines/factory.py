@@ -7,12 +7,11 @@ from contextlib import contextmanager
 
 from headstart.config.run_config import MachineConfig, RunConfig
 from headstart.config.study_file import StudySpec
-from headstart.engines.engine import Engine
-from headstart.engines.local import LocalEngine
-from headstart.engines.validation import validate_engine_name
+from headstart.engines.engine import Engine, EngineSettings
+from headstart.engines.registry import AUTO, AUTO_PARALLEL, AUTO_SERIAL, ENGINES, validate_engine_name
+from headstart.factories import load_factory
 from headstart.hardware import calibration, devices
-from headstart.reporter import NullReporter, Reporter
-from headstart.text import pluralize
+from headstart.reporter import Reporter
 
 
 def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
@@ -21,12 +20,14 @@ def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> Stu
     The threads are part of the hash, so they are chosen before the study is written.
     """
     plan = spec.plan
-    if plan.machine.threads or engine_name == "local" or calibration.resolve_machine(plan).machine.device != "cpu":
+    engine = None if engine_name == AUTO else ENGINES[engine_name]
+    serial = engine is not None and not engine.parallel
+    if plan.machine.threads or serial or calibration.resolve_machine(plan).machine.device != "cpu":
         return spec
     from headstart.engines import throughput
 
     first = spec.variants[0].plan(plan)
-    threads = throughput.threads_per_run(first, reporter, side_by_side=engine_name == "processes")
+    threads = throughput.threads_per_run(first, reporter, side_by_side=engine is not None and not engine.has_address)
     return StudySpec(spec.protocol, plan.changed("machine", threads=threads))
 
 
@@ -48,21 +49,14 @@ def parallel_runs(name: str, machine: MachineConfig) -> int:
 
     For `ray` it is the number on this machine; a cluster may run more.
     """
-    if name == "local" or machine.device != "cpu":
+    if (name != AUTO and not ENGINES[name].parallel) or machine.device != "cpu":
         return 1
     return max(1, devices.usable_cores() // max(machine.threads, 1))
 
 
 def _create(name: str, plan: RunConfig, reporter: Reporter, address: str) -> Engine:
-    threads, device = plan.machine.threads, plan.machine.device
-    if name == "ray":
-        from headstart.engines.ray import RayEngine
-
-        return RayEngine(address, reporter, threads=threads, gpus=int(device.startswith("cuda")))
     count = parallel_runs(name, plan.machine)
-    if name == "processes" or count > 1:
-        from headstart.engines.processes import ProcessEngine
-
-        reporter.say(f"{pluralize(count, 'run')} at a time, each with {pluralize(threads, 'thread')}.")
-        return ProcessEngine(count, reporter)
-    return LocalEngine(NullReporter())
+    if name == AUTO:
+        name = AUTO_PARALLEL if count > 1 else AUTO_SERIAL
+    engine: Engine = load_factory(ENGINES[name].factory)(EngineSettings(plan.machine, count, reporter, address))
+    return engine

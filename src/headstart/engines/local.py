@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from headstart.reporter import Reporter
+from headstart.engines.engine import EngineSettings
+from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
 from headstart.signals import SignalGuard
 
@@ -29,3 +30,8 @@ class LocalEngine:
 
     def close(self) -> None:
         """Do nothing: this engine holds no resources."""
+
+
+def create(settings: EngineSettings) -> LocalEngine:
+    """Return the engine that runs jobs in this process; progress is reported by the study alone."""
+    return LocalEngine(NullReporter())

@@ -17,14 +17,15 @@ from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
 
-from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S
+from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.scheduling import schedule_jobs
+from headstart.engines.worker_protocol import WorkerMessage
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.reporter import Reporter
 from headstart.runs import job_protocol
 from headstart.signals import SIGNALS, SignalGuard
+from headstart.text import pluralize
 
 CLOSE_TIMEOUT_S = 2  # time for a worker to end by itself before it is killed
 ANSWER_POLL_S = 0.2  # interval at which a stop request is checked
@@ -55,11 +56,11 @@ class WorkerProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Send one message. The end of a dead worker is reported in `answers`, not here."""
         assert self._process.stdin is not None  # noqa: S101
         with suppress(OSError):
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.write(message.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
 
     def close(self) -> str:
@@ -95,7 +96,7 @@ class ProcessEngine:
 
     def run(self, jobs: Sequence[str]) -> Generator[tuple[int, str]]:
         """Start jobs in the order that ends first, and yield answers as runs end."""
-        waiting = deque(schedule_jobs([job_protocol.seconds(job) for job in jobs], self.count))
+        waiting = deque(schedule_jobs([job_protocol.estimated_seconds(job) for job in jobs], self.count))
         losses = Counter[int]()
         with SignalGuard() as guard:
             try:
@@ -139,7 +140,7 @@ class ProcessEngine:
                 worker = WorkerProcess(self._answers)
                 self._workers.append(worker)
             worker.index = waiting.popleft()
-            worker.send({"job": jobs[worker.index]})
+            worker.send(WorkerMessage(job=jobs[worker.index]))
 
     def _next_answer(self, timeout: float) -> tuple[WorkerProcess, int, str | None] | None:
         """Return the next worker that answered, the index of its job, and its answer.
@@ -178,7 +179,7 @@ class ProcessEngine:
         """
         busy = [worker for worker in self._workers if worker.index is not None]
         for worker in busy:
-            worker.send({"stop": int(number)})
+            worker.send(WorkerMessage(stop=int(number)))
         answers = list[tuple[int, str | None]]()
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while any(worker.index is not None for worker in busy) and time.monotonic() < deadline:
@@ -191,3 +192,10 @@ class ProcessEngine:
         if busy:
             self.close()
         return answers
+
+
+def create(settings: EngineSettings) -> ProcessEngine:
+    """Return the engine that runs jobs in worker processes, and report how many."""
+    count, threads = settings.parallel_runs, settings.machine.threads
+    settings.reporter.say(f"{pluralize(count, 'run')} at a time, each with {pluralize(threads, 'thread')}.")
+    return ProcessEngine(count, settings.reporter)

@@ -19,23 +19,45 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
 
 from headstart.analysis.run_records import runs_in
-from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S
+from headstart.config.plugins import load_plugins
+from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
+from headstart.runs.job_protocol import Answer, Job, decode_job
 from headstart.signals import SignalGuard
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 TASK_POLL_S = 0.2  # interval at which a stop request is checked
 CANCEL_POLL_S = 0.5
 COPY_MAX_AGE_S = 7 * 24 * 3600  # age at which a node deletes run folders that were not returned
 
-Answer = tuple[str, bytes]  # the answer's text, and packed run folders of a node without access to the study's folder
+# The answer's text, and packed run folders of a node without access to the study's folder.
+TaskAnswer = tuple[str, bytes]
 _NO_ACCESS = json.dumps({"no_access": True})  # the node has no access to the study's folder
 _HINT = "Continue with `headstart resume`; `ray status` shows the nodes of the cluster."
+
+
+class _Resources(BaseModel):
+    """Resources of a node, as Ray names them."""
+
+    cpus: float = Field(0, alias="CPU")
+    gpus: float = Field(0, alias="GPU")
+
+
+class _Node(BaseModel):
+    """A node of the cluster; Ray gives more fields than these."""
+
+    alive: bool = Field(alias="Alive")
+    resources: _Resources = Field(_Resources(), alias="Resources")
 
 
 class RayEngine:
@@ -104,15 +126,15 @@ class RayEngine:
 
     def _require_node(self, threads: int, gpus: int) -> None:
         """Raise ResourceError if no node has the resources of one task."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= threads and node.get("GPU", 0) >= gpus for node in nodes):
+        nodes = [_Node.model_validate(node) for node in self._ray.nodes()]
+        if not any(n.alive and n.resources.cpus >= threads and n.resources.gpus >= gpus for n in nodes):
             self.close()
             message = f"No node of the cluster has {threads} CPUs{' and a GPU' if gpus else ''} for one run."
             raise ResourceError(message, "Add such a node, or start the study with fewer --threads.")
 
     def _finished_tasks(
-        self, running: dict[Any, int], jobs: Sequence[str], timeout: float
-    ) -> Generator[tuple[int, Answer]]:
+        self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str], timeout: float
+    ) -> Generator[tuple[int, TaskAnswer]]:
         """Remove tasks that end within `timeout` seconds from `running`, and yield their answers.
 
         Errors of Ray become answers.
@@ -137,7 +159,7 @@ class RayEngine:
                 yield index, (job_protocol.error_answer(loss), b"")
 
     def _answers_after_stop(
-        self, number: signal.Signals, running: dict[Any, int], jobs: Sequence[str]
+        self, number: signal.Signals, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]
     ) -> Generator[tuple[int, str]]:
         """Yield the answers that still come after a signal: finished runs, then one interrupted run."""
         interrupted = -1
@@ -154,12 +176,12 @@ class RayEngine:
             raise InterruptedRunError(number, "Continue with `headstart resume`.")
         yield interrupted, job_protocol.interruption_answer(number)
 
-    def _cancel(self, running: dict[Any, int], jobs: Sequence[str]) -> list[tuple[int, Answer]]:
+    def _cancel(self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]) -> list[tuple[int, TaskAnswer]]:
         """Stop the running tasks as Ctrl-C does, wait for checkpoints, and return the answers that come meanwhile."""
         for ref in running:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(ref, force=False)
-        answers, deadline = list[tuple[int, Answer]](), time.monotonic() + STOP_TIMEOUT_S
+        answers, deadline = list[tuple[int, TaskAnswer]](), time.monotonic() + STOP_TIMEOUT_S
         while running and time.monotonic() < deadline:
             answers += self._finished_tasks(running, jobs, CANCEL_POLL_S)
         return answers
@@ -171,7 +193,7 @@ class _Tokens:
     def __init__(self, jobs: Sequence[str], *, write: bool) -> None:
         self._name = f".ray-{secrets.token_hex(8)}"
         self._written = set[Path]()
-        for parent in {Path(json.loads(job)["parent"]) for job in jobs}:
+        for parent in {decode_job(job).parent for job in jobs}:
             if write:
                 parent.mkdir(parents=True, exist_ok=True)
                 (parent / self._name).touch()
@@ -179,7 +201,7 @@ class _Tokens:
 
     def path(self, job: str) -> str:
         """Return the path of the token of a job's folder."""
-        return str(Path(json.loads(job)["parent"]) / self._name)
+        return str(decode_job(job).parent / self._name)
 
     def remove(self) -> None:
         """Delete all token files."""
@@ -187,7 +209,7 @@ class _Tokens:
             path.unlink(missing_ok=True)
 
 
-def _answer(job: str, token: str, archive: bytes | None) -> Answer:
+def _answer(job: str, token: str, archive: bytes | None) -> TaskAnswer:
     """Run a job on a node, in the study's folder if the node has access to it, else in a folder of the node.
 
     Args:
@@ -195,13 +217,14 @@ def _answer(job: str, token: str, archive: bytes | None) -> Answer:
         token: Path of the file that shows whether the node has access to the study's folder.
         archive: The packed runs of the job that were started earlier; None at the first attempt, which expects access.
     """
-    if not json.loads(job)["runs"] or Path(token).exists():
+    load_plugins()
+    content = decode_job(job)
+    if not content.runs or Path(token).exists():
         return execute.answer_job_in_worker(job, NullReporter()), b""
     if archive is None:
         return _NO_ACCESS, b""
     from headstart.storage.cache import cache_root
 
-    content = json.loads(job)
     hashes = sorted(_hashes(content))
     name = hashlib.sha256(json.dumps([token, *hashes]).encode()).hexdigest()[:32]
     copies = cache_root() / "ray-runs"
@@ -211,32 +234,37 @@ def _answer(job: str, token: str, archive: bytes | None) -> Answer:
     parent = copies / name  # the same folder if another worker of this node retries: it continues from the checkpoint
     if not parent.exists():
         unpack(archive, parent)
-    answer = execute.answer_job_in_worker(json.dumps({**content, "parent": str(parent)}), NullReporter())
+    requests = [(run.plan, run.role) for run in content.runs]
+    moved = job_protocol.encode_job(parent, requests, until=content.until, seconds=content.estimated_seconds)
+    answer = execute.answer_job_in_worker(moved, NullReporter())
     runs = pack([run.folder for run in runs_in(parent)])
     shutil.rmtree(parent, ignore_errors=True)
     return answer, runs
 
 
-def _hashes(content: dict[str, Any]) -> set[str]:
+def _hashes(job: Job) -> set[str]:
     """Return the hashes of a job's plans."""
-    from headstart.config.run_config import RunConfig
-
-    return {RunConfig.model_validate(item["plan"]).hash for item in content["runs"]}
+    return {run.plan.hash for run in job.runs}
 
 
 def _pack_started_runs(job: str) -> bytes:
     """Pack the runs of a job that were started earlier, for a node without access to them."""
-    content = json.loads(job)
-    hashes, parent = _hashes(content), Path(content["parent"])
-    return pack([run.folder for run in runs_in(parent) if run.hash in hashes])
+    content = decode_job(job)
+    hashes = _hashes(content)
+    return pack([run.folder for run in runs_in(content.parent) if run.hash in hashes])
 
 
 def _unpack_answer(job: str, answer: str, archive: bytes) -> str:
     """Unpack the run folders of a node into the study's folder, and return the answer with their new paths."""
     if not archive:
         return answer
-    parent, content = Path(json.loads(job)["parent"]), json.loads(answer)
-    placed = unpack(archive, parent)
-    if "folders" in content:
-        content["folders"] = [str(placed[Path(folder).name]) for folder in content["folders"]]
-    return json.dumps(content)
+    placed = unpack(archive, decode_job(job).parent)
+    content = Answer.model_validate_json(answer)
+    folders = [placed[folder.name] for folder in content.folders]
+    return Answer(folders=folders, error=content.error).model_dump_json()
+
+
+def create(settings: EngineSettings) -> RayEngine:
+    """Return the engine that runs jobs on a Ray cluster."""
+    gpus = int(settings.machine.device.startswith("cuda"))
+    return RayEngine(settings.address, settings.reporter, threads=settings.machine.threads, gpus=gpus)

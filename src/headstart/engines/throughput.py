@@ -6,31 +6,30 @@ use one thread only. The workers are timed at the same time, as they run in a st
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import torch
 from torch import nn
 
 from headstart.config.run_config import NetworkConfig, RunConfig
 from headstart.engines.processes import WorkerProcess
-from headstart.errors import ResourceError
+from headstart.engines.worker_protocol import TimingAnswer, TimingRequest, WorkerMessage
+from headstart.errors import DataError, ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
+from headstart.storage.schemas.cache import MeasurementKey, WorkerRates
 from headstart.text import pluralize
 from headstart.training.setup import make_network
 from headstart.weights import starts
 
 MEASUREMENT_S = 2.0  # duration of a measurement, after a warm-up step
 ANSWER_TIMEOUT_S = 180.0  # time for a worker to answer
-_networks: dict[str, nn.Module] = {}
+_networks: dict[tuple[NetworkConfig, str], nn.Module] = {}
 
 
 def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool = False) -> int:
@@ -75,20 +74,19 @@ def _rates(plan: RunConfig, cores: int, reporter: Reporter) -> dict[int, float]:
         plan = plan.changed("network", network=name)
     shape = list(calibration.batch_shape(plan))
     precisions: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
-    key = {
-        "machine": [platform.machine(), environment.processor(), cores, torch.__version__, precision.NUMERICS],
-        "network": [plan.network.model_dump_json(), shape, precisions],
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_root() / "machine" / f"processes-{digest}.json"
-    with suppress(OSError, ValueError, KeyError):
-        return {int(threads): float(rate) for threads, rate in json.loads(path.read_text())["rates"].items()}
+    key = MeasurementKey(
+        machine=(platform.machine(), environment.processor(), cores, torch.__version__, precision.NUMERICS),
+        network=(plan.network.model_dump_json(), tuple(shape), tuple(precisions)),
+    )
+    path = cache_root() / "machine" / f"processes-{key.digest}.json"
+    with suppress(DataError):
+        return WorkerRates.read(path).rates
     reporter.say("Measuring the speed of runs side by side, once for this network and image size (about a minute).")
     rates = measure_rates(plan.network, shape, precisions, candidates(cores), cores)
     if len(rates) < 2:  # a measurement failed: the next study tries again
         return rates
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**key, "rates": {str(threads): rate for threads, rate in rates.items()}})
+    write_json(path, WorkerRates(key=key, rates=rates).to_json())
     return rates
 
 
@@ -114,10 +112,13 @@ def measure_rates(
         for count in threads:
             while len(workers) < cores // count:
                 workers.append(WorkerProcess(answers))
-            request = {"network": network.model_dump(mode="json"), "shape": shape, "threads": count}
+            requests = {
+                name: TimingRequest(network=network, precision=name, shape=shape, threads=count, seconds=MEASUREMENT_S)
+                for name in precisions
+            }
             try:
                 by_precision = {
-                    name: _steps_per_second(workers, answers, {**request, "precision": name}) for name in precisions
+                    name: _steps_per_second(workers, answers, request) for name, request in requests.items()
                 }
             except (Empty, ResourceError):
                 break
@@ -135,7 +136,7 @@ def measure_rates(
 
 
 def _steps_per_second(
-    workers: list[WorkerProcess], answers: SimpleQueue[tuple[WorkerProcess, str | None]], request: dict[str, Any]
+    workers: list[WorkerProcess], answers: SimpleQueue[tuple[WorkerProcess, str | None]], request: TimingRequest
 ) -> float:
     """Return the training steps per second of all workers together, or 0 if one of them fails.
 
@@ -145,40 +146,32 @@ def _steps_per_second(
         Empty: A worker does not answer in time.
         ResourceError: A worker ends.
     """
-    for seconds in (0.0, MEASUREMENT_S):
+    for timing in (request.warm_up(), request):
         for worker in workers:
-            worker.send({"timing": {**request, "seconds": seconds}})
+            worker.send(WorkerMessage(timing=timing))
         texts = [answers.get(timeout=ANSWER_TIMEOUT_S)[1] for _ in workers]
         if None in texts:
             raise ResourceError("A worker process ended during the measurement.", "Check that the memory suffices.")
-        rates = [json.loads(text)["rate"] for text in texts if text is not None]
-        if None in rates:
+        rates = [TimingAnswer.model_validate_json(text).rate for text in texts if text is not None]
+        measured = [rate for rate in rates if rate is not None]
+        if len(measured) < len(rates):
             return 0.0
-    return float(sum(rates))
+    return sum(measured)
 
 
-def time_training_steps(request: dict[str, Any]) -> str:
-    """Time training steps in a worker process.
-
-    Args:
-        request: The network, its precision, the shape of a batch, the threads, and the `seconds` to measure. At least
-            one step is made; with 0 seconds it is a warm-up.
-
-    Returns:
-        JSON with the `rate` in steps per second, null if a step fails.
-    """
-    key = json.dumps([request["network"], request["precision"]])
-    shape, device = tuple(request["shape"]), torch.device("cpu")
+def time_training_steps(request: TimingRequest) -> TimingAnswer:
+    """Time training steps in a worker process."""
+    key, device = (request.network, request.precision), torch.device("cpu")
     try:
-        with precision.deterministic(device, request["threads"]):
+        with precision.deterministic(device, request.threads):
             if key not in _networks:
-                network = make_network(NetworkConfig.model_validate(request["network"]), "linear", 10, 0)
+                network = make_network(request.network, "linear", 10, 0)
                 _networks[key] = devices.place(network, device).train()
-            batch = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
+            batch = torch.zeros(tuple(request.shape)).contiguous(memory_format=torch.channels_last)
             steps, begin = 0, time.perf_counter()
-            while not steps or time.perf_counter() - begin < request["seconds"]:
-                benchmark.training_step(_networks[key], batch, request["precision"])
+            while not steps or time.perf_counter() - begin < request.seconds:
+                benchmark.training_step(_networks[key], batch, request.precision)
                 steps += 1
-            return json.dumps({"rate": steps / (time.perf_counter() - begin)})
+            return TimingAnswer(rate=steps / (time.perf_counter() - begin))
     except Exception:  # no bf16 kernel, out of memory, or a network that the study itself rejects with a message
-        return json.dumps({"rate": None})
+        return TimingAnswer(rate=None)

@@ -1,21 +1,22 @@
 """The program of a worker process: read messages from the parent and answer each job.
 
-Messages and answers are JSON, one per line. `{"job": text}` is run, `{"timing": ...}` is timed, and `{"stop": 15}` asks
-the run in progress to stop with a checkpoint. The process ends when the pipe closes, and so with its parent, however
-the parent ended.
+Messages (`worker_protocol.WorkerMessage`) and answers are JSON, one per line. A job is run, a measurement is made, and
+a signal asks the run in progress to stop with a checkpoint. The process ends when the pipe closes, and so with its
+parent, however the parent ended.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import time
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO
 
 from headstart import signals
+from headstart.config.plugins import load_plugins
+from headstart.engines.worker_protocol import WorkerMessage
 from headstart.reporter import NullReporter
 
 PARENT_POLL_S = 1
@@ -24,20 +25,21 @@ PARENT_POLL_S = 1
 def main() -> None:
     """Answer jobs until the parent closes the pipe."""
     messages, answers = _open_pipes()
-    queue: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    queue: SimpleQueue[WorkerMessage] = SimpleQueue()
     threading.Thread(target=_read_messages, args=(messages, queue), daemon=True).start()
     threading.Thread(target=_watch_parent, daemon=True).start()
     # imports torch: the threads above must notice a closed pipe during these three seconds
     from headstart.runs import execute
 
+    load_plugins()
     while True:
         message = queue.get()
-        if "timing" in message:
+        if message.timing is not None:
             from headstart.engines import throughput
 
-            answer = throughput.time_training_steps(message["timing"])
+            answer = throughput.time_training_steps(message.timing).model_dump_json()
         else:
-            answer = execute.answer_job_in_worker(message["job"], NullReporter())
+            answer = execute.answer_job_in_worker(message.job or "", NullReporter())
         answers.write(answer.encode() + b"\n")
         answers.flush()
 
@@ -55,11 +57,11 @@ def _open_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return messages, answers
 
 
-def _read_messages(messages: IO[bytes], queue: SimpleQueue[dict[str, Any]]) -> None:
+def _read_messages(messages: IO[bytes], queue: SimpleQueue[WorkerMessage]) -> None:
     for line in messages:
-        message = json.loads(line)
-        if "stop" in message:
-            signals.request_stop(signal.Signals(message["stop"]))
+        message = WorkerMessage.model_validate_json(line)
+        if message.stop is not None:
+            signals.request_stop(signal.Signals(message.stop))
         else:
             queue.put(message)
     os._exit(0)  # also during a run: the files on disk are consistent at any time

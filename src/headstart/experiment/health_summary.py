@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord
+from headstart.diagnostics.registry import finding_name
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import capitalize, pluralize
+
+_LEFT_OUT = (Stage.SEARCH, Stage.ABLATION)
 
 
 class HealthSummary:
     """Count the findings of each arm's runs, and report each finding when it first appears.
 
     Trials of the learning-rate search are left out: rates at the ends of a grid are expected to be too high or too low.
+    So are networks of an ablation, some of which are expected to be unhealthy: its result names their findings.
     """
 
     def __init__(self) -> None:
         """Start without runs."""
         self._runs: dict[str, set[str]] = defaultdict(set)  # variant -> hashes
-        self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's name) -> hashes
+        self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's code) -> hashes
         self._reported: set[tuple[str, str]] = set()
 
-    def add(self, role: Mapping[str, Any], run: RunRecord) -> None:
+    def add(self, role: RunRole, run: RunRecord) -> None:
         """Count the findings of a run without reporting them."""
-        if role["stage"] != "search":
-            self._runs[role["variant"]].add(run.hash)
+        if role.stage not in _LEFT_OUT:
+            self._runs[role.variant].add(run.hash)
             for finding in run.unhealthy_findings:
-                self._unhealthy[role["variant"], finding.name].add(run.hash)
+                self._unhealthy[role.variant, finding.code].add(run.hash)
 
-    def new_finding_sentences(self, role: Mapping[str, Any], run: RunRecord) -> list[str]:
+    def new_finding_sentences(self, role: RunRole, run: RunRecord) -> list[str]:
         """Count the findings of a run that has just ended; return a sentence for each that is new in its arm."""
         self.add(role, run)
         sentences = []
-        for finding in run.unhealthy_findings if role["stage"] != "search" else ():
-            key = (role["variant"], finding.name)
+        for finding in run.unhealthy_findings if role.stage not in _LEFT_OUT else ():
+            key = (role.variant, finding.code)
             if key not in self._reported:
                 self._reported.add(key)
-                sentences.append(
-                    f"{capitalize(finding.name)} in {role['variant']}, seed {run.seed}: {finding.sentence}"
-                )
+                sentences.append(f"{capitalize(finding.name)} in {role.variant}, seed {run.seed}: {finding.sentence}")
         return sentences
 
     def summary(self, folder: Path) -> list[str]:
@@ -50,8 +51,8 @@ class HealthSummary:
             folder: Folder of the study, named in the sentences.
         """
         return [
-            f"{capitalize(name)} in {len(hashes)} of {pluralize(len(self._runs[variant]), 'run')} of {variant}. "
-            f"Run `headstart diagnose {folder}` for details."
-            for (variant, name), hashes in self._unhealthy.items()
-            if len(hashes) > 1 or (variant, name) not in self._reported
+            f"{capitalize(finding_name(code))} in {len(hashes)} of {pluralize(len(self._runs[variant]), 'run')} of "
+            f"{variant}. Run `headstart diagnose {folder}` for details."
+            for (variant, code), hashes in self._unhealthy.items()
+            if len(hashes) > 1 or (variant, code) not in self._reported
         ]

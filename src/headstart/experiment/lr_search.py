@@ -9,10 +9,11 @@ best rate of an arm lies at an edge of the grid, one rate is added there for eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from headstart.analysis.run_records import RunRecord, epoch_score
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import SearchResults, TrialScores
 
 MAX_EXTENSIONS = 2  # rates that may be added at each end of the grid
 TrialScore = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
@@ -37,21 +38,21 @@ class Trial:
     extension: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class SearchOutcome:
     """Result of a search.
 
     Attributes:
         selected: Learning rate of each variant.
         edges: Selected rates that lie at an edge of the final grid, by variant.
-        tried: Scores by variant and rate: `rung` is that of the rung, `full_runs` those of the whole runs.
+        tried: Scores by variant and rate.
         grid: The final grid, ascending.
     """
 
     selected: dict[str, float]
     edges: dict[str, float]
-    tried: dict[str, dict[str, Any]] = field(default_factory=dict)
-    grid: list[float] = field(default_factory=list)
+    tried: dict[str, dict[str, TrialScores]]
+    grid: list[float]
 
 
 def search(
@@ -70,7 +71,7 @@ def search(
         grid: Learning rates to try.
         seeds: Search seeds. Rungs use the first one, whole runs all of them.
         survivors: Number of rates per variant that are trained to the end.
-        metric: `accuracy` or `balanced`.
+        metric: Name of the metric on val.
         run: Runs trials and returns their records. It may return records of earlier runs.
     """
     rates = sorted(set(grid))
@@ -98,7 +99,7 @@ def search(
         ]
         for trial, record in run(trials).items():
             whole[trial.variant].setdefault(trial.rate, []).append(record.val_score(metric))
-            if record.result.get("state") == "diverged":
+            if record.state is RunState.DIVERGED:
                 diverged.add((trial.variant, trial.rate))
         selected = {variant: _best_mean(whole[variant]) for variant in variants}
         edges = {
@@ -113,6 +114,16 @@ def search(
     return SearchOutcome(selected, edges, tried, rates)
 
 
+def search_results(outcomes: Mapping[str, Mapping[str, SearchOutcome]]) -> SearchResults:
+    """Return the results of searches by budget and group of seeds."""
+    return SearchResults(
+        selected={budget: {name: found.selected for name, found in of.items()} for budget, of in outcomes.items()},
+        edges={budget: {name: found.edges for name, found in of.items()} for budget, of in outcomes.items()},
+        tried={budget: {name: found.tried for name, found in of.items()} for budget, of in outcomes.items()},
+        grid={budget: {name: found.grid for name, found in of.items()} for budget, of in outcomes.items()},
+    )
+
+
 def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:
     """Return the rate with the best mean score."""
     return best_rates({rate: (sum(values) / len(values), 0.0) for rate, values in scores.items()}, 1)[0]
@@ -120,17 +131,17 @@ def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:
 
 def _tried(
     rates: Iterable[float], rungs: Mapping[float, TrialScore], whole: Mapping[float, list[float]]
-) -> dict[str, dict[str, Any]]:
-    """Return the scores of one variant by rate, as search.json holds them."""
-    return {f"{rate:g}": {"rung": rungs[rate][0], "full_runs": whole.get(rate, [])} for rate in sorted(rates)}
+) -> dict[str, TrialScores]:
+    """Return the scores of one variant by rate."""
+    return {f"{rate:g}": TrialScores(rung=rungs[rate][0], full_runs=whole.get(rate, [])) for rate in sorted(rates)}
 
 
 def rung_score(record: RunRecord, metric: str) -> TrialScore:
     """Return the score of the rung's last epoch on val; the lowest score if the run diverged before that epoch."""
-    if len(record.epochs) < record.rung and record.result.get("state") != "finished":
+    if len(record.epochs) < record.rung and record.state is not RunState.FINISHED:
         return (-1.0, 0.0)
     last = record.epochs[: record.rung][-1]
-    return epoch_score(last, metric), -float(last["val"]["loss"])
+    return epoch_score(last, metric), -last.val.loss
 
 
 def best_rates(scores: Mapping[float, TrialScore], survivors: int) -> list[float]:

@@ -10,25 +10,28 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord
-from headstart.config.run_config import RunConfig, differences, read_plan
-from headstart.config.start_spec import start_path
+from headstart.config.plan_file import read_plan_file
+from headstart.config.registry.starts import DEFAULT_START, FILE_START, SOURCE_START, Argument
+from headstart.config.run_config import RunConfig, differences
+from headstart.config.start_spec import split_start, start_form, start_path, start_row
 from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
+from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
-from headstart.text import pluralize
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.study import InputFingerprints, VariantInputs
 from headstart.training import setup
 
 ARMS_WITHOUT_DOWNLOAD = (
-    "name arms that need no download: `--arm scratch --arm file:PATH` uses local weights, "
-    "`--arm scratch --arm source:DATA` trains on another labeled set first"
+    f"name arms that need no download: `--arm {DEFAULT_START} --arm {start_form(FILE_START)}` uses local weights, "
+    f"`--arm {DEFAULT_START} --arm {start_form(SOURCE_START)}` trains on another labeled set first"
 )
 
 
@@ -38,24 +41,27 @@ def check_inputs(spec: StudySpec) -> None:
         plan = variant.plan(spec.plan)
         if source := source_of(plan):
             setup.load_inputs(source_plan(spec, source))
-            plan = plan.changed("arm", start="scratch")
+            plan = plan.changed("arm", start=DEFAULT_START)
         with _suggest_other_arms():
             setup.load_inputs(plan)
 
 
-def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.ResolvedRun], dict[str, setup.ResolvedRun]]:
+def resolve_arms(
+    spec: StudySpec, reporter: Reporter, kind: StudyKind = COMPARISON
+) -> tuple[list[setup.ResolvedRun], dict[str, setup.ResolvedRun]]:
     """Resolve the configuration of every arm variant and source, which raises every error that a run can start with.
 
     Args:
         spec: The study, with its machine resolved.
         reporter: Receives notes on the images and on each start, each once.
+        kind: Kind of the study.
 
     Returns:
         The resolved variants, in order, and the resolved sources by name.
 
     Raises:
         UsageError: Two arms are the same.
-        DataError: The test split has fewer images than classes, or images or weights are missing.
+        DataError: The evaluation split has too few images, or images or weights are missing.
     """
     arms: list[setup.ResolvedRun] = []
     sources: dict[str, setup.ResolvedRun] = {}
@@ -66,14 +72,14 @@ def resolve_arms(spec: StudySpec, reporter: Reporter) -> tuple[list[setup.Resolv
         if source := source_of(plan):
             if source not in sources:
                 sources[source] = setup.resolve_run(source_plan(spec, source), NullReporter())
-            plan = plan.changed("arm", start="scratch")
+            plan = plan.changed("arm", start=DEFAULT_START)
         with _suggest_other_arms():
-            arm = setup.resolve_run(with_evaluation_on_val(plan), reporter if not arms else NullReporter())
+            arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
         for _, note in sorted(notes - reported) if arms else ():
             reporter.say(f"{variant.name}: {note}")
         reported |= notes
-        _require_enough_test_images(arm.dataset, arm.plan)
+        kind.require_images(arm.plan)
         if not arms:  # all arms have the same images
             for seed in (*spec.seed_range, *spec.search_seed_range):
                 seeded = arm.plan.changed("seeding", seed=seed)
@@ -95,30 +101,20 @@ def _suggest_other_arms() -> Iterator[None]:
         raise DataError(error.message, f"{error.instructions}; or {ARMS_WITHOUT_DOWNLOAD}.") from error
 
 
-def _require_enough_test_images(dataset: Dataset, plan: RunConfig) -> None:
-    """Raise DataError if the test split has fewer images than classes."""
-    count, classes = len(dataset.split(plan).test), len(dataset.images.classes)
-    if count < classes:
-        raise DataError(
-            f"The test split has {pluralize(count, 'image')} for {classes} classes.",
-            "Add test images, or leave the split to headstart.",
-        )
-
-
-def with_evaluation_on_val(plan: RunConfig) -> RunConfig:
-    """Return the configuration with final evaluation on val if only train and val are declared; a study needs one."""
-    return plan.changed("data", evaluate_on_val=True)
-
-
 def source_of(plan: RunConfig) -> str:
-    """Return the labeled set that an arm is trained on first, or "" if its start is no `source:`."""
-    kind, _, source = plan.arm.start.partition(":")
-    return source if kind == "source" else ""
+    """Return the labeled set that an arm is trained on first, or "" if its start needs no training."""
+    start = plan.arm.start
+    return split_start(start)[1] if start_row(start).needs_training else ""
+
+
+def source_arm(source: str) -> ArmSpec:
+    """Return what the run on a source is called: it belongs to no arm of the study."""
+    return ArmSpec(start=f"{SOURCE_START}:{source}", label=f"{SOURCE_START}:{Path(source).stem}")
 
 
 def source_plan(spec: StudySpec, source: str) -> RunConfig:
     """Return the configuration of the run on a source: from scratch, with the study's recipe."""
-    plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start="scratch")
+    plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start=DEFAULT_START)
     return plan.changed("recipe", epochs=spec.source_epochs)
 
 
@@ -135,29 +131,32 @@ def write_arm_inputs(
             (_train_digests(source.dataset, source.split), True) if source else _start_digests(arm.plan.arm.start)
         )
         count = sum(arm.dataset.content_hashes[i] in seen for i in arm.split.test)
-        inputs[variant.name] = {
-            **input_fingerprints(plan, arm.plan),
-            **(source_fingerprint(source.plan) if source else {}),
-            "declared": arm.split.declared,
-            "overlaps": overlaps(arm.dataset.images, arm.split, arm.dataset.content_hashes),
-            "known_classes": list(shared_classes(arm.dataset.images.classes, trained_classes)),
-            "known_images": count if count or all_known else None,
-        }
-    files.write_json(folder / "variants.json", inputs)
+        fingerprints = input_fingerprints(plan, arm.plan)
+        inputs[variant.name] = VariantInputs(
+            arm=variant.arm,
+            images=fingerprints.images,
+            weights=fingerprints.weights,
+            source_images=source_fingerprint(source.plan).source_images if source else None,
+            declared=arm.split.declared,
+            overlaps=overlaps(arm.dataset.images, arm.split, arm.dataset.content_hashes),
+            known_classes=list(shared_classes(arm.dataset.images.classes, trained_classes)),
+            known_images=count if count or all_known else None,
+        )
+    files.write_json(folder / "variants.json", {name: value.to_json() for name, value in inputs.items()})
 
 
 def _start_digests(start: str) -> tuple[set[str], bool]:
     """Return the digests of the images that a start is known to be trained on, and whether these are all.
 
-    For a `run:` start the images are read again, and those of the start of that run, if they have not changed.
+    For a finished run the images are read again, and those of the start of that run, if they have not changed.
     """
-    kind, path = start.partition(":")[0], start_path(start)
-    if kind in ("scratch", "stats"):  # random weights
+    spec, path = start_row(start), start_path(start)
+    if spec.random:
         return set(), True
-    if kind != "run" or path is None:
+    if spec.argument is not Argument.RUN or path is None:
         return set(), False
     try:
-        plan = read_plan(path)
+        plan = read_plan_file(path).plan
         index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
         dataset, split = load_dataset(plan, index, NullReporter())
     except (HeadstartError, OSError):
@@ -173,38 +172,41 @@ def _train_digests(dataset: Dataset, split: Split) -> set[str]:
     return {dataset.content_hashes[i] for i in split.train}
 
 
-def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> dict[str, Any]:
-    """Return the fingerprints of an arm's images and weights, as in variants.json.
+def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> InputFingerprints:
+    """Return the fingerprints of an arm's images and weights.
 
     Args:
         draft: The arm's declared configuration. With a `source:` start it has no weights yet.
         resolved: Its resolved configuration.
     """
     facts = resolved.facts
-    return {"images": facts.fingerprint} | ({} if source_of(draft) else {"weights": facts.weights_sha256})
+    weights = None if source_of(draft) else facts.weights_sha256
+    return InputFingerprints(images=facts.fingerprint, weights=weights)
 
 
-def source_fingerprint(resolved: RunConfig) -> dict[str, Any]:
+def source_fingerprint(resolved: RunConfig) -> InputFingerprints:
     """Return the fingerprint of a source's images: other images would give the arm other weights."""
-    return {"source_images": resolved.facts.fingerprint}
+    return InputFingerprints(source_images=resolved.facts.fingerprint)
 
 
-def require_unchanged(folder: Path, variant: str, current: dict[str, Any]) -> None:
+def require_unchanged(folder: Path, variant: str, current: InputFingerprints) -> None:
     """Require that an arm's images and weights are those of the beginning of the study.
 
     Args:
         folder: Folder of the study.
         variant: Name of the arm variant.
-        current: Fingerprints as in variants.json.
+        current: The present fingerprints; those that are None are not compared.
 
     Raises:
         DataError: A fingerprint differs, or variants.json does not contain it.
     """
     path = folder / "variants.json"
-    first = files.read_json(path).get(variant, {})
-    if missing := [name for name in current if name not in first]:
+    inputs = VariantInputs.read_by_name(path).get(variant)
+    first = {} if inputs is None else inputs.model_dump(exclude_none=True)
+    present = current.model_dump(exclude_none=True)
+    if missing := [name for name in present if name not in first]:
         raise DataError(f"{path} has no {missing[0]} of {variant}.", "Restore the file, or begin a new study.")
-    if changes := differences({name: first[name] for name in current}, current):
+    if changes := differences({name: first[name] for name in present}, present):
         raise DataError(
             f"The data or the weights of {variant} have changed since the study began: {'; '.join(changes)}.",
             "Restore them, or begin a new study.",

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.statistics import time_to_target
@@ -22,10 +21,11 @@ from headstart.experiment.workload import (
     workload,
 )
 from headstart.reporter import ArmStatus, StudyStatus
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import format_duration, format_remaining, pluralize
 
 Condition = tuple[str, float]  # budget, fraction
-RunRole = Mapping[str, Any]  # a run's role in a study: variant, stage, budget, fraction
 _EXTENSION_WORDS = ("", ", wider grid", ", still wider grid")  # by the number of extensions
 
 
@@ -56,18 +56,21 @@ class Progress:
     be requested.
     """
 
-    def __init__(self, spec: StudySpec, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start without runs; `clock` returns seconds."""
-        self.spec, self._clock = spec, clock
+    def __init__(
+        self, spec: StudySpec, clock: Callable[[], float] = time.monotonic, compared: Stage = Stage.MAIN
+    ) -> None:
+        """Start without runs; `clock` returns seconds, and `compared` is the stage of the runs that are compared."""
+        self.spec, self._clock, self._compared_stage = spec, clock, compared
         self._started = self._last_answer = clock()
         self._spent: dict[str, CostSoFar] = {}
         self._pending: dict[str, dict[str, int]] = defaultdict(dict)  # variant -> hash -> images
         self._requested: set[tuple[str, bool]] = set()  # (hash, whether a rung) of every requested run
-        self._expected: dict[str, dict[str, int]] = {}  # variant -> stage -> images that are not requested yet
+        self._expected: dict[str, dict[Stage, int]] = {}  # variant -> stage -> images that are not requested yet
         self._main_runs: dict[str, int] = defaultdict(int)  # requested runs of the comparison, by variant
         self._trials: dict[str, int] = defaultdict(int)  # finished trials of the search, by variant
         self._compared: dict[Condition, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-        self._stage, self._condition = "", (str(spec.budgets[0]), spec.protocol.fractions[0])
+        self._stage: Stage | None = None  # of the latest request
+        self._condition = (str(spec.budgets[0]), spec.protocol.fractions[0])
         self._phase = ""  # description of the latest request
         self._done, self._total = 0, 0  # runs of the latest request
 
@@ -76,8 +79,8 @@ class Progress:
         for variant, plan in plans.items():
             load = workload(self.spec, plan.facts.split_counts["train"], plan.recipe.batch_size, rung_length(plan))
             self._expected[variant] = {
-                "search": load.rung_images + load.full_run_images,
-                "main": load.comparison_images,
+                Stage.SEARCH: load.rung_images + load.full_run_images,
+                self._compared_stage: load.comparison_images,
             }
 
     def request(
@@ -101,9 +104,9 @@ class Progress:
         hashes = {plan.hash for plan, _ in runs}
         self._done, self._total = len(hashes & done.keys()), len(hashes)
         for plan, role in runs:
-            if role["stage"] == "search":
-                self._condition = (role["budget"], role["fraction"])
-            self._stage = role["stage"]
+            if role.stage is Stage.SEARCH:
+                self._condition = (role.budget, role.fraction)
+            self._stage = role.stage
             images = requested_images(plan, rung) - started.get(plan.hash, 0)
             if (plan.hash, rung) not in self._requested:  # an interim analysis requests earlier seeds again
                 self._requested.add((plan.hash, rung))
@@ -111,43 +114,43 @@ class Progress:
             if plan.hash in done:
                 self._add(role, done[plan.hash])
             else:
-                self._pending[role["variant"]][plan.hash] = images
+                self._pending[role.variant][plan.hash] = images
         return self.table("")
 
     def _reduce_expected(self, role: RunRole, images: int) -> None:
         """Reduce the expected work by a requested run; once arms are compared, no more trials are expected."""
-        expected = self._expected.get(role["variant"], {})  # a source is no arm
-        expected[role["stage"]] = max(0, expected.get(role["stage"], 0) - images)
-        if role["stage"] == "main":
+        expected = self._expected.get(role.variant, {})  # a source is no arm
+        expected[role.stage] = max(0, expected.get(role.stage, 0) - images)
+        if role.stage is self._compared_stage:
             protocol = self.spec.protocol
-            self._main_runs[role["variant"]] += 1
-            expected["search"] = 0
-            if self._main_runs[role["variant"]] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
-                expected["main"] = 0
+            self._main_runs[role.variant] += 1
+            expected[Stage.SEARCH] = 0
+            if self._main_runs[role.variant] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
+                expected[self._compared_stage] = 0
 
     def finish(self, role: RunRole, record: RunRecord) -> StudyStatus:
         """Add the result of a requested run that has ended."""
-        now, variant = self._clock(), role["variant"]
+        now, variant = self._clock(), role.variant
         spent = self._spent.get(variant, CostSoFar())
         images = self._pending[variant].pop(record.hash, 0)
         if record.done:  # heads that are trained together run to the end although only a rung was requested
-            images = max(images, int(record.length()["images"])) if images else 0
+            images = max(images, record.length().images) if images else 0
         if not record.reused_from:  # a reused run costs nothing and does not predict the others
             self._spent[variant] = CostSoFar(spent.images + images, spent.seconds + now - self._last_answer)
         self._last_answer = now
         self._done += 1
         self._add(role, record)
-        diverged = "" if record.result.get("state") != "diverged" else ", diverged"
-        condition = f"  {self._condition_words()}" if self._has_conditions() and role["stage"] != "source" else ""
+        diverged = ", diverged" if record.state is RunState.DIVERGED else ""
+        condition = f"  {self._condition_words()}" if self._has_conditions() and role.stage is not Stage.SOURCE else ""
         line = f"{self._count()}  {variant}{condition}  seed {record.seed}  lr {record.rate:g}"
         return self.table(f"{line}  val {100 * record.val_score(self.spec.protocol.metric):.1f} %{diverged}")
 
     def _add(self, role: RunRole, record: RunRecord) -> None:
-        if role["stage"] == "search":
-            self._trials[role["variant"]] += 1
-        elif role["stage"] == "main":
-            self._condition = (role["budget"], role["fraction"])
-            self._compared[self._condition][role["variant"]][record.seed] = record
+        if role.stage is Stage.SEARCH:
+            self._trials[role.variant] += 1
+        elif role.stage is self._compared_stage:
+            self._condition = (role.budget, role.fraction)
+            self._compared[self._condition][role.variant][record.seed] = record
 
     def pending(self) -> set[str]:
         """Return the hashes of the requested runs that are not done."""
@@ -221,12 +224,12 @@ class Progress:
         protocol = self.spec.protocol
         records = self._compared[self._condition][variant].values()
         trials = self._trials[variant]
-        state = pluralize(trials, "trial") if self._stage == "search" else "waiting"
+        state = pluralize(trials, "trial") if self._stage is Stage.SEARCH else "waiting"
         if records:
             state = "done" if len(records) == protocol.seeds else "comparing"
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None
         median = None
         if records and protocol.target:
             times = [r.to_target(protocol.target, protocol.metric) for r in records]
-            median = time_to_target([None if t is None else t["epochs"] for t in times]).median
+            median = time_to_target([None if t is None else t.epochs for t in times]).median
         return ArmStatus(variant, state, len(records), protocol.seeds, val, median)

@@ -10,7 +10,6 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +95,7 @@ def training_flops(network: nn.Module, size: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def _fastest(work: Callable[[], Any], device: torch.device, *, warm_ups: int, times: int) -> float:
+def _fastest(work: Callable[[], Tensor | None], device: torch.device, *, warm_ups: int, times: int) -> float:
     """Return the seconds of the fastest call of `work` after `warm_ups` calls that do not count."""
     seconds = []
     for _ in range(warm_ups + times):

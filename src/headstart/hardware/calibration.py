@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from pathlib import Path
 
@@ -11,12 +9,13 @@ import torch
 from torch import nn
 
 from headstart.config.run_config import RunConfig
-from headstart.errors import UsageError
+from headstart.errors import DataError, UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import device_name, processor
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
+from headstart.storage.schemas.cache import MeasurementKey, StepSpeed
 
 
 def resolve_machine(draft: RunConfig) -> RunConfig:
@@ -74,55 +73,57 @@ def measure_machine(
     Raises:
         UsageError: If the device does not support the precision of the plan.
     """
-    key = {
-        "machine": [
+    key = MeasurementKey(
+        machine=(
             platform.machine(),
             processor(),
             device_name(device),
             plan.machine.threads,
             torch.__version__,
             precision.NUMERICS,
-        ],
-        "network": [*plan.network.model_dump().values(), list(shape)],
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        ),
+        network=(*plan.network.model_dump().values(), shape),
+    )
+    digest = key.digest
     path = cache_root() / "machine" / f"{digest}.json"
-    speed, unsupported = _read_speed(path)
+    speed = _read_speed(path, key)
     candidates = ("fp32", "bf16") if plan.machine.precision == "auto" else (plan.machine.precision,)
-    missing = any(p not in speed["peak"] and p not in unsupported for p in candidates)
+    missing = any(p not in speed.peak and p not in speed.unsupported for p in candidates)
     with precision.deterministic(device, plan.machine.threads):
         if not missing and digest not in _trusted and (fastest := _fastest(speed, candidates)):
-            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * speed["peak"][fastest]
+            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * speed.peak[fastest]
             if missing:
                 reporter.say("The machine was busy when it was measured.")
         if missing:
             reporter.say("Measuring this machine, once for this network and image size.")
             seconds = benchmark.step_seconds(network, shape, device, candidates)
-            unsupported |= {p for p in candidates if p not in seconds}
-            speed["seconds"] |= seconds
-            speed["peak"] |= {p: benchmark.matmul_peak(device, p) for p in seconds}
+            speed = StepSpeed(
+                key=key,
+                seconds=speed.seconds | seconds,
+                peak=speed.peak | {p: benchmark.matmul_peak(device, p) for p in seconds},
+                unsupported=tuple(sorted({*speed.unsupported, *candidates} - set(seconds))),
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**key, **speed, "unsupported": sorted(unsupported)})
+            write_json(path, speed.to_json())
     _trusted.add(digest)
     if (selected := _fastest(speed, candidates)) is None:
         raise UsageError(f"{device} does not support {candidates[0]}.", "Use --precision fp32.")
-    rates = ", ".join(f"{p} {shape[0] / speed['seconds'][p]:.0f}" for p in candidates if p not in unsupported)
+    measured = [p for p in candidates if p not in speed.unsupported]
+    rates = ", ".join(f"{p} {shape[0] / speed.seconds[p]:.0f}" for p in measured)
     threads = "1 thread" if plan.machine.threads == 1 else f"{plan.machine.threads} threads"
     reporter.say(f"Precision {selected} on {device} with {threads} (measured images/s: {rates}).")
-    return plan.changed("machine", precision=selected), speed["peak"][selected], speed["seconds"][selected]
+    return plan.changed("machine", precision=selected), speed.peak[selected], speed.seconds[selected]
 
 
-def _read_speed(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
-    """Return the cached seconds and peak by precision, and the unsupported precisions; empty without a valid file."""
+def _read_speed(path: Path, key: MeasurementKey) -> StepSpeed:
+    """Return the cached speed; without any precision if the file is missing or damaged."""
     try:
-        content = json.loads(path.read_text())
-        speed = {name: {p: float(value) for p, value in content[name].items()} for name in ("seconds", "peak")}
-        return speed, set(content["unsupported"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {"seconds": {}, "peak": {}}, set()
+        return StepSpeed.read(path)
+    except DataError:
+        return StepSpeed(key=key, seconds={}, peak={}, unsupported=())
 
 
-def _fastest(speed: dict[str, dict[str, float]], candidates: tuple[str, ...]) -> str | None:
+def _fastest(speed: StepSpeed, candidates: tuple[str, ...]) -> str | None:
     """Return the precision with the fastest training step, or None if none of the candidates is supported."""
-    measured = [p for p in candidates if p in speed["seconds"]]
-    return min(measured, key=lambda p: speed["seconds"][p], default=None)
+    measured = [p for p in candidates if p in speed.seconds]
+    return min(measured, key=lambda p: speed.seconds[p], default=None)

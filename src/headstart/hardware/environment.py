@@ -6,7 +6,6 @@ import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import PIL.features
 import torch
@@ -31,7 +30,7 @@ def processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if convolution.has_amx() else ''}"
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, str | int]:
     """Return the versions and the machine, which change the bits and the speed of a run."""
     return {
         "headstart": version("headstart"),

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ NUMERICS = 4  # increment when a change in this project changes the bits or the 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def autocast(precision: str, device: torch.device) -> Any:
+def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext[None]:
     """Return a context that runs convolutions and matmuls in `precision` (`fp32` or `bf16`); weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
@@ -39,6 +39,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+class _DeterministicSettings(Protocol):
+    """`torch.utils.deterministic`, which is a module with a property."""
+
+    fill_uninitialized_memory: bool
+
+
 @contextmanager
 def deterministic(device: torch.device, threads: int) -> Iterator[None]:
     """Fix the thread count, and on CUDA the algorithms, so that equal plans give equal bits."""
@@ -47,7 +53,10 @@ def deterministic(device: torch.device, threads: int) -> Iterator[None]:
     keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     cudnn, deterministic_before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
-    matmul_before, settings = torch.get_float32_matmul_precision(), cast(Any, torch.utils.deterministic)
+    matmul_before, settings = (
+        torch.get_float32_matmul_precision(),
+        cast(_DeterministicSettings, torch.utils.deterministic),
+    )
     fill_before = settings.fill_uninitialized_memory
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):  # fp32 means fp32
         torch.use_deterministic_algorithms(device.type == "cuda" or deterministic_before, warn_only=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from headstart.analysis.confusion import confused_pairs
-from headstart.artifacts.predictions import score_summary
+from headstart.artifacts.predictions import evaluation
 from headstart.data import hashing, pixel_store, sources
 from headstart.data.image_index import ImageIndex
 from headstart.data.splits import divide
@@ -19,6 +19,7 @@ from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
 from headstart.reporter import Reporter
+from headstart.storage.schemas.metrics import Evaluation
 from headstart.text import pluralize, printable, replacement_hint
 from headstart.training.scoring import score
 
@@ -31,6 +32,14 @@ SPLIT_NOTES = {  # of the data that the model was trained on
 }
 MAX_MATRIX_CLASSES = 20  # with more classes, the most confused pairs are listed instead of a matrix
 LISTED_NAMES, LISTED_PAIRS = 10, 10
+
+
+class ModelEvaluation(Evaluation):
+    """Result of a model on labeled images."""
+
+    split: str = Field(description="name of the evaluated split")
+    own: bool = Field(description="whether the data is the one that the model was trained on")
+    classes: tuple[str, ...] = Field(description="class names, in the order of the confusion counts")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def evaluate(
     classes: Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
-) -> dict[str, Any]:
+) -> ModelEvaluation:
     """Evaluate a model on labeled images.
 
     Args:
@@ -69,10 +78,6 @@ def evaluate(
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
-
-    Returns:
-        `split`, `own` (`source` is the data that the model was trained on), `classes`, and loss, accuracy, its 95 %
-        interval (Wilson) and the confusion counts [true][predicted].
 
     Raises:
         ModelFileError: There is no usable model.
@@ -98,8 +103,8 @@ def evaluate(
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
     labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
-    summary = score_summary(score(logits, labels), labels)
-    return {"split": evaluation_set.name, "own": evaluation_set.own, "classes": list(predictor.classes), **summary}
+    result = evaluation(score(logits, labels))
+    return ModelEvaluation(**dict(result), split=evaluation_set.name, own=evaluation_set.own, classes=predictor.classes)
 
 
 def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, reporter: Reporter) -> np.ndarray:
@@ -121,15 +126,15 @@ def _evaluation_set(
     _require_classes(predictor, index, classes)
     index, content_hashes, own, bad = _match_training_data(predictor, index, open_store)
     _reject_unknown_classes(predictor, index, classes)
-    training_data = predictor.model.config["headstart"]["data"]
+    training_data = predictor.model.config.headstart.data
     if own and split != "all":
         run_split = divide(
             index,
-            seed=training_data["seed"],
-            test_seed=training_data["test_seed"],
+            seed=training_data.seed,
+            test_seed=training_data.test_seed,
             content_hashes=content_hashes,
-            fraction=training_data["fraction"],
-            evaluate_on_val=training_data["evaluate_on_val"],
+            fraction=training_data.fraction,
+            evaluate_on_val=training_data.evaluate_on_val,
         )
         name = run_split.evaluation if split == "auto" else split
         rows = getattr(run_split, name)
@@ -157,7 +162,7 @@ def _match_training_data(
         The index, its content hashes, True if it is the data that the model was trained on, and keys of images left
         out.
     """
-    fingerprint = predictor.model.config["headstart"]["data"]["fingerprint"]
+    fingerprint = predictor.model.config.headstart.data.fingerprint
     shared = [name for name in index.classes if name in predictor.classes]
     if 2 <= len(shared) < len(index.classes):  # the model may have been trained on these classes only
         match = _match_training_data(predictor, index.pick(shared), open_store)
@@ -228,7 +233,7 @@ def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED_NAMES]) + (", …" if len(names) > LISTED_NAMES else "")
 
 
-def describe_evaluation(evaluation: dict[str, Any]) -> list[str]:
+def describe_evaluation(evaluation: ModelEvaluation) -> list[str]:
     """Describe an evaluation: accuracy, then the confusion matrix or, with many classes, the most confused pairs.
 
     Args:
@@ -237,16 +242,16 @@ def describe_evaluation(evaluation: dict[str, Any]) -> list[str]:
     Returns:
         Lines of text.
     """
-    low, high = (100 * x for x in evaluation["interval"])
-    name = evaluation["split"]
-    description = f"{name}, {SPLIT_NOTES[name]}" if evaluation["own"] and name in SPLIT_NOTES else name
+    low, high = (100 * x for x in evaluation.interval)
+    name = evaluation.split
+    description = f"{name}, {SPLIT_NOTES[name]}" if evaluation.own and name in SPLIT_NOTES else name
     lines = [
-        f"Accuracy {100 * evaluation['accuracy']:.1f} % on {evaluation['n']} images ({description}), "
+        f"Accuracy {100 * evaluation.accuracy:.1f} % on {evaluation.n} images ({description}), "
         f"95 % interval {low:.1f} to {high:.1f}.",
         "",
     ]
-    classes = [printable(name) for name in evaluation["classes"]]
-    return lines + (_matrix if len(classes) <= MAX_MATRIX_CLASSES else _pairs)(classes, evaluation["confusion"])
+    classes = [printable(name) for name in evaluation.classes]
+    return lines + (_matrix if len(classes) <= MAX_MATRIX_CLASSES else _pairs)(classes, evaluation.confusion)
 
 
 def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:

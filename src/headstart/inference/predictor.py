@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.data import transforms
@@ -18,6 +18,7 @@ from headstart.errors import DataError, HeadstartError
 from headstart.hardware import devices
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
+from headstart.storage.files import JsonData
 
 INFERENCE_BATCH_SIZE = 32
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     error: str = ""
 
-    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, classes: Sequence[str]) -> dict[str, JsonData]:
         """Return the prediction as JSON: image and error, or image, label, confidence and each class's probability."""
         if self.error:
             return {"image": self.image, "error": self.error}
@@ -123,7 +124,7 @@ class Predictor:
                     except HeadstartError as error:
                         predictions[index] = _failed(file, error)
         if images:
-            rows = softmax(self.logits(list(images.values())))
+            rows = softmax(self.logits(list(images.values())).astype(np.float64), axis=1)
             predictions |= {index: self._prediction(files[index], row) for index, row in zip(images, rows, strict=True)}
         return [predictions[index] for index in range(len(files))]
 
@@ -142,12 +143,6 @@ def _images(path: Path) -> list[Path | Prediction]:
 
 def _failed(path: Path, error: HeadstartError) -> Prediction:
     return Prediction(str(path), "", 0.0, (), error.message)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of logits [n, classes], in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def require_predictions(predictions: Sequence[Prediction]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -94,11 +94,22 @@ class Convolution(nn.Conv2d):
         )
 
 
+class _Context(Protocol):
+    """What torch gives to `forward` and `backward` of a function."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    stride: tuple[int, int]
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors until the backward pass."""
+
+
 class _Unfolding(torch.autograd.Function):
     """A 3x3 convolution of padding 1 without bias, whose weight gradient is one matrix product."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
         """Return the convolution."""
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
@@ -106,7 +117,7 @@ class _Unfolding(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
         """Return the gradients of the input, if it needs one, and of the weight."""
         x, weight = ctx.saved_tensors
         input_gradient = None
@@ -123,7 +134,7 @@ class _Products(torch.autograd.Function):
     """A 3x3 convolution of stride 1 and padding 1 without bias; output and both gradients are matrix products."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, weight: Tensor) -> Tensor:
         """Return the convolution."""
         columns = unfold(x, KERNEL, (1, 1), PADDING)
         ctx.save_for_backward(columns, weight)
@@ -132,7 +143,7 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return the gradients of the input, if it needs one, and of the weight."""
         columns, weight = ctx.saved_tensors
         input_gradient = None

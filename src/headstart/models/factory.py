@@ -5,7 +5,7 @@ Images are float tensors (n, 3, height, width); logits are (n, classes).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -13,6 +13,9 @@ from headstart.errors import UsageError
 from headstart.models.resnet import FAMILY, NORMS, STEMS, ResNet
 from headstart.rng import torch_stream
 from headstart.text import closest, replacement_hint
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 
 def build(
@@ -58,7 +61,7 @@ def _nearest(name: str, names: list[str]) -> str:
     return replacement_hint(name, names) or f"Use one of {', '.join(names)}."
 
 
-def timm_config(name: str) -> Any:
+def timm_config(name: str) -> PretrainedCfg:
     """Return timm's PretrainedCfg of NAME in `timm:NAME`.
 
     Only names in timm's registry are allowed. The forms `hf-hub:` and `local-dir:` would read a description from

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Protocol, cast
 
 from torch import nn
 
 from headstart.models.resnet import ResNet
+from headstart.models.timm_config import TimmConfig
 
 WEIGHT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # convolutions and linear layers
 
 
 def fixed_size(network: nn.Module) -> int | None:
     """Return the only image size in px that the network accepts (timm's vision transformers), or None for any size."""
-    config = getattr(network, "pretrained_cfg", None) or {}
-    return int(config["input_size"][-1]) if config.get("fixed_input_size") else None
+    if isinstance(network, ResNet):
+        return None
+    config = TimmConfig.of(network)
+    return config.input_size[-1] if config.fixed_input_size else None
 
 
 def head_name(network: nn.Module) -> str:
     """Return the name of the head's module: `fc`, or the classifier of a timm network."""
-    if isinstance(network, ResNet):
-        return "fc"
-    return str(cast(Any, network).pretrained_cfg["classifier"])
+    return "fc" if isinstance(network, ResNet) else str(TimmConfig.of(network).classifier)
+
+
+def first_convolution(network: nn.Module) -> str | tuple[str, ...] | None:
+    """Return the name of the first convolution; names if there are several, None if there is none."""
+    return "conv1" if isinstance(network, ResNet) else TimmConfig.of(network).first_conv
+
+
+class _Grouped(Protocol):
+    """Network of timm that groups its parameters."""
+
+    def group_matcher(self, *, coarse: bool) -> dict[str, str]:
+        """Return regular expressions of the groups' parameter names."""
 
 
 def in_part(name: str, prefixes: list[str]) -> bool:
@@ -44,9 +57,9 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
         return [("stem", ["conv1", "bn1"]), *layers, ("head", ["fc"])]
     from timm.models import group_parameters
 
-    head, timm_network = head_name(network), cast(Any, network)
+    head = head_name(network)
     try:
-        groups = group_parameters(timm_network, timm_network.group_matcher(coarse=True))
+        groups = group_parameters(network, cast(_Grouped, network).group_matcher(coarse=True))
     except (AttributeError, AssertionError):
         names = [name for name, _ in network.named_parameters() if not in_part(name, [head])]
         return [("backbone", names), ("head", [head])]

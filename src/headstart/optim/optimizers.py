@@ -1,51 +1,38 @@
-"""Optimizers by name, and updates on views in memory order."""
+"""Optimizers that update views of the weights in memory order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class OptimizerParams:
-    """Hyperparameters of an optimizer; each optimizer uses the ones that it supports."""
-
-    lr: float
-    momentum: float = 0.9
-    nesterov: bool = False
+from headstart.factories import load_factory
+from headstart.optim.param_groups import ParameterGroup
+from headstart.optim.registry import OPTIMIZERS
 
 
-class OptimizerFactory(Protocol):
-    """Build an optimizer from parameter groups and hyperparameters."""
+def build(name: str, groups: list[ParameterGroup], lr: float, options: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Return an optimizer of `OPTIMIZERS`, with fused kernels where it has them and foreach kernels elsewhere.
 
-    def __call__(self, groups: list[dict[str, Any]], params: OptimizerParams) -> torch.optim.Optimizer:
-        """Return the optimizer."""
-        ...
-
-
-def _kernels(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the option for fused kernels on CPU and CUDA, else for foreach kernels.
-
-    A fused kernel passes over memory once instead of four to ten times, and takes half the time on a CPU.
+    Args:
+        name: Name of the optimizer.
+        groups: Parameter groups, see `param_groups.groups`.
+        lr: Learning rate.
+        options: Values of options; the optimizer takes those that it supports.
     """
+    spec = OPTIMIZERS[name]
     kinds = {p.device.type for group in groups for p in group["params"]}
-    return {"fused": True} if kinds <= {"cpu", "cuda"} else {"foreach": True}
+    kernels = {"fused": True} if spec.fused and kinds <= {"cpu", "cuda"} else {"foreach": True}
+    own = {option: options[option] for option in spec.options}
+    optimizer: torch.optim.Optimizer = load_factory(spec.factory)(groups, lr, **own, **kernels)
+    return optimizer
 
 
-OPTIMIZERS: dict[str, OptimizerFactory] = {
-    "sgd": lambda groups, params: torch.optim.SGD(
-        groups, params.lr, momentum=params.momentum, nesterov=params.nesterov, **_kernels(groups)
-    ),
-    "adam": lambda groups, params: torch.optim.Adam(groups, params.lr, **_kernels(groups)),
-    "adamw": lambda groups, params: torch.optim.AdamW(groups, params.lr, **_kernels(groups)),
-    "rmsprop": lambda groups, params: torch.optim.RMSprop(groups, params.lr, momentum=params.momentum, foreach=True),
-}
-
-
-def make_optimizer(name: str, groups: list[dict[str, Any]], params: OptimizerParams) -> torch.optim.Optimizer:
+def make_optimizer(
+    name: str, groups: list[ParameterGroup], lr: float, options: Mapping[str, Any]
+) -> torch.optim.Optimizer:
     """Return an optimizer that updates views of the weights and clears their gradients after each update.
 
     The views, and so the optimizer's slots, have their dimensions in memory order. Updates are element-wise, so the
@@ -53,12 +40,13 @@ def make_optimizer(name: str, groups: list[dict[str, Any]], params: OptimizerPar
     convolution in channels_last, and then take twice the time (torch 2.14).
 
     Args:
-        name: Key of `OPTIMIZERS`.
+        name: Name of the optimizer.
         groups: Parameter groups, see `param_groups.groups`.
-        params: Hyperparameters.
+        lr: Learning rate.
+        options: Values of options, see `build`.
     """
     bindings: list[tuple[nn.Parameter, nn.Parameter, tuple[int, ...]]] = []
-    view_groups = []
+    view_groups: list[ParameterGroup] = []
     for group in groups:
         orders = [_memory_order(weight) for weight in group["params"]]
         views = [nn.Parameter(w.detach().permute(order)) for w, order in zip(group["params"], orders, strict=True)]
@@ -75,7 +63,7 @@ def make_optimizer(name: str, groups: list[dict[str, Any]], params: OptimizerPar
         for weight, view, _order in bindings:
             weight.grad = view.grad = None
 
-    optimizer = OPTIMIZERS[name](view_groups, params)
+    optimizer = build(name, view_groups, lr, options)
     optimizer.register_step_pre_hook(bind_grads)
     optimizer.register_step_post_hook(clear_grads)
     return optimizer

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import nn
 
 
+class ParameterGroup(TypedDict):
+    """One parameter group of an optimizer; `factor` is relative to the learning rate of the plan."""
+
+    name: str
+    params: list[nn.Parameter]
+    weight_decay: float
+    factor: float
+
+
 def groups(
     named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, backbone: Collection[str], backbone_factor: float
-) -> list[dict[str, Any]]:
+) -> list[ParameterGroup]:
     """Return the parameter groups `backbone`, `backbone-no-decay`, `head` and `head-no-decay`, without empty ones.
 
     Tensors with fewer than two dimensions (norms and biases) get no weight decay (He et al. 2019, "Bag of tricks").
@@ -23,7 +32,7 @@ def groups(
         backbone: Names of the parameters in the backbone.
         backbone_factor: Learning rate of the backbone relative to the plan's; stored as the `factor` of a group.
     """
-    group_of: dict[str, dict[str, Any]] = {}
+    group_of: dict[str, ParameterGroup] = {}
     for name, parameter in named:
         part = "backbone" if name in backbone else "head"
         no_decay = parameter.ndim < 2

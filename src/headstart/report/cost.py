@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from headstart.analysis.wording import arm_words, evaluation_images, metric_words
-from headstart.report.sections import Figure, Section, group_by_arm
+from headstart.analysis.wording import evaluation_images, metric_words, named_words
+from headstart.report.inputs import StudyInputs
+from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
+from headstart.storage.schemas.verdict import ArmResult, StudyCost
 from headstart.text import capitalize, pluralize
 
 COSTS = {
@@ -27,56 +29,71 @@ CACHED_FEATURES_NOTE = (
 )
 
 
-def cost_section(runs: Sequence[PlottedRun], verdict: Mapping[str, Any], color: Mapping[str, int]) -> Section:
+@dataclass(frozen=True)
+class MeanCost:
+    """Mean minutes and images of an arm's runs, and the median MFU of their epochs in per cent or NaN."""
+
+    minutes: float
+    images: float
+    mfu: float
+
+    def by_unit(self) -> dict[str, float]:
+        """Return the values by what the reader selects."""
+        return {"minutes": self.minutes, "images": self.images, "MFU": self.mfu}
+
+
+def cost_section(inputs: StudyInputs) -> Section:
     """Return the cost of a run of each arm in minutes, images and utilization, against its accuracy."""
-    runs_of, metric = group_by_arm(runs, verdict), metric_words(verdict)
-    costs = {arm["name"]: _mean_cost(arm, runs_of[arm["name"]]) for arm in verdict["arms"]}
-    accuracy = {arm["name"]: 100 * arm["test"] for arm in verdict["arms"]}
+    verdict, runs_of = inputs.verdict, inputs.runs_by_arm
+    metric = metric_words(verdict)
+    costs = {arm.name: _mean_cost(arm, runs_of[arm.name]) for arm in verdict.arms}
+    accuracy = {arm.name: 100 * arm.test for arm in verdict.arms}
     # an arm that diverged immediately took no time and does not count as cheap
-    trained = [name for name, arm_cost in costs.items() if arm_cost["minutes"]] or list(costs)
-    cheapest = min(trained, key=lambda name: costs[name]["minutes"])
-    span = time_span(60 * costs[cheapest]["minutes"])
-    finding = f"A run of {arm_words(cheapest)} is the cheapest: {span} of training"
+    trained = [name for name, arm_cost in costs.items() if arm_cost.minutes] or list(costs)
+    cheapest = min(trained, key=lambda name: costs[name].minutes)
+    span = time_span(60 * costs[cheapest].minutes)
+    finding = f"A run of {named_words(verdict, cheapest)} is the cheapest: {span} of training"
     header = ["arm", "minutes a run", "images a run", "MFU, %", f"{metric}, %"]
     table = [
-        [arm_words(name), f"{arm_cost['minutes']:.2g}", f"{arm_cost['images']:,.0f}",
-         "–" if math.isnan(arm_cost["MFU"]) else f"{arm_cost['MFU']:.2g}", f"{accuracy[name]:.1f}"]
+        [named_words(verdict, name), f"{arm_cost.minutes:.2g}", f"{arm_cost.images:,.0f}",
+         "–" if math.isnan(arm_cost.mfu) else f"{arm_cost.mfu:.2g}", f"{accuracy[name]:.1f}"]
         for name, arm_cost in costs.items()
     ]  # fmt: skip
     figures = []
     for unit, (words, definition) in COSTS.items():
-        dots = [(arm_words(name), color[name], max(arm_cost[unit], 1e-4), accuracy[name])
-                for name, arm_cost in costs.items() if not math.isnan(arm_cost[unit])]  # fmt: skip
+        values = {name: arm_cost.by_unit()[unit] for name, arm_cost in costs.items()}
+        dots = [(named_words(verdict, name), inputs.color[name], max(value, 1e-4), accuracy[name])
+                for name, value in values.items() if not math.isnan(value)]  # fmt: skip
         if dots:
             label = f"{capitalize(metric)} over {words}"
             chart = charts.scatter(dots, x=words, y=f"{metric}, %", log=True, label=label)
-            images = f"{verdict['evaluation']['images']} {evaluation_images(verdict)}"
+            images = f"{verdict.evaluation.images} {evaluation_images(verdict)}"
             caption = f"One dot for each arm: {definition}, and the mean {metric} on {images}."
-            caption += " The search is not included." if verdict["cost"]["search"]["runs"] else ""
+            caption += " The search is not included." if verdict.cost.search.runs else ""
             figures.append(Figure(chart, caption, header, table, unit))
-    notes = _stage_notes(verdict["cost"])
-    if any(run.run.plan["arm"]["tuning"] == "frozen" for run in runs):
+    notes = _stage_notes(verdict.cost)
+    if any(run.run.plan.arm.tuning == "frozen" for run in inputs.runs):
         notes.append(CACHED_FEATURES_NOTE)
-    return Section("cost", "What does it cost?", finding, figures, notes)
+    return Section(finding, figures, notes)
 
 
-def _mean_cost(arm: Mapping[str, Any], runs: Sequence[PlottedRun]) -> dict[str, float]:
-    """Return the mean minutes and images of the arm's runs, and the median MFU of their epochs in per cent or NaN."""
-    utilization = [100 * line["speed"]["mfu"] for run in runs for line in run.epochs]
-    return {
-        "minutes": sum(run["seconds"] for run in arm["seeds"]) / len(arm["seeds"]) / 60,
-        "images": sum(run["images"] for run in arm["seeds"]) / len(arm["seeds"]),
-        "MFU": median(utilization) if utilization else math.nan,
-    }
+def _mean_cost(arm: ArmResult, runs: Sequence[PlottedRun]) -> MeanCost:
+    """Return the cost of a run of the arm."""
+    utilization = [100 * line.speed.mfu for run in runs for line in run.epochs]
+    return MeanCost(
+        minutes=sum(run.seconds for run in arm.seeds) / len(arm.seeds) / 60,
+        images=sum(run.images for run in arm.seeds) / len(arm.seeds),
+        mfu=median(utilization) if utilization else math.nan,
+    )
 
 
-def _stage_notes(costs: Mapping[str, Any]) -> list[str]:
+def _stage_notes(cost: StudyCost) -> list[str]:
     """Return the total cost of the search, the comparison and the sources, one sentence each."""
     return [
-        f"{words}: {pluralize(costs[stage]['runs'], 'run')}, "
-        f"{costs[stage]['images']:,} training images, {time_span(costs[stage]['seconds'])} of training."
-        for stage, words in (("search", "Search"), ("main", "Comparison"), ("source", "Sources"))
-        if costs[stage]["runs"]
+        f"{words}: {pluralize(stage.runs, 'run')}, {stage.images:,} training images, {time_span(stage.seconds)} of "
+        "training."
+        for stage, words in ((cost.search, "Search"), (cost.main, "Comparison"), (cost.source, "Sources"))
+        if stage.runs
     ]
 
 

@@ -10,7 +10,8 @@ from headstart.analysis.wording import arm_words, length_words, network_words
 from headstart.diagnostics.checks import findings, missing_probe_reason
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HEALTHY
-from headstart.report.sections import Figure, Section, legend_entries
+from headstart.report.inputs import PageInputs
+from headstart.report.layout import Figure, Section, legend_entries
 from headstart.report.series import PlottedRun, mean_and_band
 from headstart.report.svg import charts
 from headstart.report.svg.charts import subsample
@@ -23,15 +24,17 @@ FROZEN_MARKER = -1.0  # stands for |∂L/∂h| of blocks without one because eve
 MAX_NOTES = 6  # arms with a note on why they have no figure of their gradients
 
 
-def rates_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Section:
+def rates_section(inputs: PageInputs) -> Section:
     """Return the learning rate of every run at each step."""
-    series = []
+    runs, series = inputs.runs, []
     named: set[str] = set()
     for run in runs:
-        distinct = [path for part, path in run.rates.items() if part == "head" or path != run.rates.get("head")]
+        distinct: list[list[tuple[int, float]]] = []  # parts of a network often have the same rates
+        for path in run.rates.values():
+            distinct += [path] if path not in distinct else []
         min_rate = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
         paths = [[point for point in path if point[1] >= min_rate] for path in distinct]
-        series.append(charts.Series("" if run.arm in named else arm_words(run.arm), color[run.arm], paths))
+        series.append(charts.Series("" if run.arm in named else arm_words(run.spec), inputs.color[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
     chart = charts.curves(series, x="step", y="learning rate", log=True, label="Learning rate of every run, by step")
     base_rates = sorted({run.run.rate for run in runs})
@@ -39,25 +42,26 @@ def rates_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Secti
         f"{pluralize(len(runs), 'run')} with the base rate{'s' if len(base_rates) != 1 else ''} "
         f"{join_list(f'{rate:g}' for rate in base_rates)}"
     )
-    table = [[run.name, f"{run.run.rate:g}", run.run.plan["recipe"]["optimizer"], run.run.plan["recipe"]["schedule"]]
+    table = [[run.name, f"{run.run.rate:g}", run.run.plan.recipe.optimizer, run.run.plan.recipe.schedule]
              for run in runs]  # fmt: skip
     caption = (
         f"One line for each run ({len(runs)}), in the color of its arm, on a logarithmic axis: the rate that the "
         "optimizer had at each step."
     )
     figure = Figure(chart, caption, ["run", "rate", "optimizer", "schedule"], table, legend=legend_entries(series))
-    return Section("rates", "What was the learning rate at each step?", finding, [figure])
+    return Section(finding, [figure])
 
 
-def health_section(runs: Sequence[PlottedRun]) -> Section:
+def health_section(inputs: PageInputs) -> Section:
     """Return the unhealthy findings of all runs, and the gradient norm of each block by epoch."""
+    runs = inputs.runs
     unhealthy = [(run, finding) for run in runs for finding in findings(run.history) if finding.unhealthy]
     sentences = []
-    for name in dict.fromkeys(finding.name for _, finding in unhealthy):
-        affected = [(run, finding) for run, finding in unhealthy if finding.name == name]
+    for code in dict.fromkeys(finding.code for _, finding in unhealthy):
+        affected = [(run, finding) for run, finding in unhealthy if finding.code == code]
         run, finding = affected[0]
         more = f" and {pluralize(len(affected) - 1, 'more run')}" if len(affected) > 1 else ""
-        sentences.append(f"{capitalize(name)}: {run.name}{more}. {finding.sentence}")
+        sentences.append(f"{capitalize(finding.name)}: {run.name}{more}. {finding.sentence}")
     title = _no_findings_words(runs)
     if unhealthy:
         count = len({run.name for run, _ in unhealthy})
@@ -68,7 +72,7 @@ def health_section(runs: Sequence[PlottedRun]) -> Section:
         run.arm: figure for run in _example_runs(runs, unhealthy) if (figure := _gradient_figure(run)) is not None
     }
     figures = list(by_arm.values())[:MAX_FIGURES]
-    return Section("health", "Is the training healthy?", title, figures, _missing_figure_notes(runs, by_arm), sentences)
+    return Section(title, figures, _missing_figure_notes(runs, by_arm), sentences)
 
 
 def _no_findings_words(runs: Sequence[PlottedRun]) -> str:
@@ -112,14 +116,14 @@ def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedR
 
 def _gradient_figure(run: PlottedRun) -> Figure | None:
     """Return |∂L/∂h| at the outputs of the blocks by epoch, colored relative to the last block."""
-    probes = [probe for probe in run.history.probes if probe["block_gradient_norm"]]
+    probes = [probe for probe in run.history.probes if probe.block_gradient_norm]
     probes = subsample(probes, MAX_EPOCH_COLUMNS)
     if len(probes) < 2:
         return None
-    blocks = list(max(probes, key=lambda probe: len(probe["block_gradient_norm"]))["block_gradient_norm"])
-    norms = [[probe["block_gradient_norm"].get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
+    blocks = list(max(probes, key=lambda probe: len(probe.block_gradient_norm)).block_gradient_norm)
+    norms = [[probe.block_gradient_norm.get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
     texts = [[_norm_words(norm) for norm in by_block] for by_block in zip(*norms, strict=True)]
-    columns = ["start" if not probe["epoch"] else str(probe["epoch"]) for probe in probes]
+    columns = ["start" if not probe.epoch else str(probe.epoch) for probe in probes]
     values = list(zip(*map(_relative_to_last, norms), strict=True))
     grid = charts.Grid(blocks, columns, values, texts, scale=GRADIENT_SCALE)
     chart = charts.heat_map(grid, label=f"|∂L/∂h| by block and epoch, {run.name}", columns="epoch")
@@ -150,15 +154,15 @@ def _one_digit(value: float) -> str:
     return f"{value:.0e}".replace("e+00", "").replace("e-0", "e-").replace("e+0", "e")
 
 
-def distance_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Section | None:
+def distance_section(inputs: PageInputs) -> Section | None:
     """Return how far each layer is from its initial weights after training, as the mean over the runs of an arm.
 
     Runs of one arm that differ in more than their seed have separate lines. None if no layer has a distance.
     """
     series, table = [], []
     medians: dict[str, float] = {}
-    for name, group in _group_by_recipe([run for run in runs if len(run.history.probes) > 1]).items():
-        distances = [run.history.probes[-1]["distance_from_init"] for run in group]
+    for name, group in _group_by_recipe([run for run in inputs.compared_runs if len(run.history.probes) > 1]).items():
+        distances = [run.history.probes[-1].distance_from_init for run in group]
         if len(set(map(tuple, distances))) > 1:
             continue  # layers of different networks have no common mean
         paths = [path for by_layer in distances if (path := _distance_path(by_layer))]
@@ -169,7 +173,7 @@ def distance_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Se
         if not mean:
             continue
         layers = list(distances[0])
-        series.append(charts.Series(name, color[group[0].arm], paths, mean))
+        series.append(charts.Series(name, inputs.color[group[0].arm], paths, mean))
         medians[name] = median(y for _, y in mean)
         table += [[name, layers[int(index) - 1], _percent_words(percent).removesuffix(" %"), str(len(paths))]
                   for index, percent in mean]  # fmt: skip
@@ -188,7 +192,7 @@ def distance_section(runs: Sequence[PlottedRun], color: Mapping[str, int]) -> Se
         "The table has the names of the layers."
     )
     figure = Figure(chart, caption, ["arm", "layer", "%", "runs"], table, legend=legend_entries(series))
-    return Section("distance", "How far do the layers move?", finding, [figure])
+    return Section(finding, [figure])
 
 
 def _distance_path(by_layer: Mapping[str, float | None]) -> list[tuple[int, float]]:
@@ -205,7 +209,7 @@ def _group_by_recipe(runs: Sequence[PlottedRun]) -> dict[str, list[PlottedRun]]:
     for run in runs:
         varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
         suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
-        groups.setdefault(", ".join([arm_words(run.arm), *suffixes]), []).append(run)
+        groups.setdefault(", ".join([arm_words(run.spec), *suffixes]), []).append(run)
     return groups
 
 
@@ -213,10 +217,10 @@ def _recipe_words(run: PlottedRun) -> tuple[str, ...]:
     """Return network, learning rate, length and share of the labels of a run."""
     plan = run.run.plan
     return (
-        network_words(plan["network"]),
+        network_words(plan.network),
         f"at {run.run.rate:g}",
-        length_words(str(plan["recipe"]["epochs"])),
-        f"{100 * plan['data']['fraction']:.3g} % of the labels",
+        length_words(str(plan.recipe.epochs)),
+        f"{100 * plan.data.fraction:.3g} % of the labels",
     )
 
 

@@ -6,14 +6,21 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
+from headstart.report.inputs import PageInputs
+from headstart.report.layout import SectionContent
 from headstart.report.series import PlottedRun
 from headstart.report.svg.charts import subsample
+from headstart.storage.files import JsonData
+from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.metrics import Histogram, SnapshotLine
 
-KINDS = ("weights", "gradients")
+Kind = Literal["weights", "gradients"]
+KINDS: tuple[Kind, ...] = ("weights", "gradients")
 BINS = 48
 MAX_SNAPSHOTS, MIN_SNAPSHOTS = 24, 2  # histograms drawn per layer
 ENOUGH_SNAPSHOTS = 8  # below this, fewer runs are shown instead
@@ -21,17 +28,51 @@ MAX_HISTOGRAM_BYTES = 2_000_000  # JSON of all histograms on a page
 LAYER_JSON_BYTES, SNAPSHOT_JSON_BYTES, RUN_JSON_BYTES = 124, 18, 64  # JSON without the heights and names
 
 
+class Ridges(Schema):
+    """Histograms of one layer on a common scale."""
+
+    low: float = Field(description="lower end of the scale")
+    high: float = Field(description="upper end of the scale")
+    steps: list[int] = Field(description="of the snapshots")
+    epochs: list[int] = Field(description="of the snapshots")
+    rows: str = Field(
+        description="`BINS` heights for each snapshot as bytes in base64, where 255 is the highest of the layer"
+    )
+    non_finite: int = Field(description="number of snapshots without a finite value")
+
+
+class RunHistograms(Schema):
+    """Histograms of one run by layer; null for a layer without any finite value. Frozen layers have no gradients."""
+
+    name: str
+    weights: dict[str, Ridges | None]
+    gradients: dict[str, Ridges | None]
+
+
 @dataclass(frozen=True)
-class HistogramPanel:
+class HistogramPanel(SectionContent):
     """Histograms on the page.
 
     Args:
-        runs: The `name` of each run and, by kind, its layers as `ridges` returns them.
+        runs: The runs that are shown.
         omitted: Sentence on the runs without histograms, or "".
     """
 
-    runs: Sequence[Mapping[str, Any]]
+    template = "histograms.html"
+
+    runs: Sequence[RunHistograms]
     omitted: str = ""
+
+    @property
+    def data(self) -> Mapping[str, JsonData]:
+        """The histograms, for the script that draws them."""
+        return {"snapshots": [run.to_json() for run in self.runs]}
+
+
+def histograms_section(inputs: PageInputs, max_bytes: int) -> HistogramPanel | None:
+    """Return the histograms that fit in `max_bytes`; None if no run has histograms."""
+    panel = fit_histograms(inputs.runs, inputs.preferred_runs, min(MAX_HISTOGRAM_BYTES, max_bytes))
+    return panel if panel.runs or panel.omitted else None
 
 
 def fit_histograms(
@@ -52,7 +93,9 @@ def fit_histograms(
     runs = sorted((run for run in runs if run.snapshots), key=lambda run: run.run.folder.name != preferred)
     count = _fitting_snapshots(runs, max_bytes)
     if count >= min(ENOUGH_SNAPSHOTS, max((len(run.snapshots) for run in runs), default=0)):
-        return HistogramPanel([_histograms(run, count) for run in runs])
+        return HistogramPanel(
+            "Each layer of each run, from the first step to the last", [_histograms(run, count) for run in runs]
+        )
     selected = _one_per_arm(runs, first)
     while selected and not (count := _fitting_snapshots(selected, max_bytes)):
         selected.pop()
@@ -62,7 +105,8 @@ def fit_histograms(
     omitted = (
         f"This page has the histograms of {shown}. Those of all {len(runs)} runs are in their records, for TensorBoard."
     )
-    return HistogramPanel([_histograms(run, count) for run in selected], omitted)
+    finding = "Each layer of some runs, from the first step to the last"
+    return HistogramPanel(finding, [_histograms(run, count) for run in selected], omitted)
 
 
 def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
@@ -77,7 +121,10 @@ def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[Plott
 def _fitting_snapshots(runs: Sequence[PlottedRun], max_bytes: int) -> int:
     """Return how many snapshots of each layer fit: at most `MAX_SNAPSHOTS`, and 0 if fewer than `MIN_SNAPSHOTS` fit."""
     names = [
-        layer for run in runs for kind in KINDS for layer in {name for line in run.snapshots for name in line[kind]}
+        layer
+        for run in runs
+        for kind in KINDS
+        for layer in {name for line in run.snapshots for name in _by_layer(line, kind)}
     ]
     fixed = sum(LAYER_JSON_BYTES + _json_bytes(name) for name in names)
     fixed += sum(RUN_JSON_BYTES + _json_bytes(run.name) for run in runs)
@@ -90,13 +137,21 @@ def _json_bytes(text: str) -> int:
     return sum(1 if (character.isalnum() and character.isascii()) or character in "., -_" else 12 for character in text)
 
 
-def _histograms(run: PlottedRun, count: int) -> dict[str, Any]:
-    return {"name": run.name, **{kind: ridges(run.snapshots, kind, count) for kind in KINDS}}
+def _histograms(run: PlottedRun, count: int) -> RunHistograms:
+    return RunHistograms(
+        name=run.name,
+        weights=ridges(run.snapshots, "weights", count),
+        gradients=ridges(run.snapshots, "gradients", count),
+    )
+
+
+def _by_layer(line: SnapshotLine, kind: Kind) -> dict[str, Histogram]:
+    return line.weights if kind == "weights" else line.gradients
 
 
 def ridges(
-    snapshots: Sequence[Mapping[str, Any]], kind: str, max_snapshots: int = MAX_SNAPSHOTS
-) -> dict[str, dict[str, Any] | None]:
+    snapshots: Sequence[SnapshotLine], kind: Kind, max_snapshots: int = MAX_SNAPSHOTS
+) -> dict[str, Ridges | None]:
     """Return the histograms of each layer on a common scale.
 
     Args:
@@ -105,42 +160,40 @@ def ridges(
         max_snapshots: Maximum number of histograms per layer.
 
     Returns:
-        By layer: ends of the scale `low` and `high`, `steps`, `epochs`, and `rows`, one row of `BINS` heights per
-        snapshot as bytes in base64, where 255 is the highest of the layer; `non_finite` is the number of snapshots
-        without a finite value. None for a layer without any finite value. Frozen layers have no gradients and are
-        missing.
+        By layer; None for a layer without any finite value. Frozen layers have no gradients and are missing.
     """
-    by_layer: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
+    by_layer: dict[str, list[tuple[SnapshotLine, Histogram]]] = {}
     non_finite = Counter[str]()
     for line in snapshots:
-        for layer, histogram in line[kind].items():
+        for layer, histogram in _by_layer(line, kind).items():
             rows = by_layer.setdefault(layer, [])
-            if histogram["counts"]:
+            if histogram.counts:
                 rows.append((line, histogram))
             else:
                 non_finite[layer] += 1
     return {
-        layer: _ridge(subsample(rows, max_snapshots)) | {"non_finite": non_finite[layer]} if rows else None
+        layer: _ridges(subsample(rows, max_snapshots), non_finite[layer]) if rows else None
         for layer, rows in by_layer.items()
     }
 
 
-def _ridge(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
+def _ridges(rows: Sequence[tuple[SnapshotLine, Histogram]], non_finite: int) -> Ridges:
     """Return the histograms of one layer, from its (snapshot, histogram) pairs."""
-    low = min(histogram["low"] for _, histogram in rows)
-    high = max(histogram["high"] for _, histogram in rows)
+    low = min(histogram.low for _, histogram in rows)
+    high = max(histogram.high for _, histogram in rows)
     edges = np.linspace(low, high if high > low else low + 1e-12, BINS + 1)
     shares = []
     for _, histogram in rows:
-        own_edges = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
-        cumulative = np.concatenate([[0.0], np.cumsum(histogram["counts"])]) / histogram["n"]
+        own_edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+        cumulative = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / histogram.n
         shares.append(np.diff(np.interp(edges, own_edges, cumulative)))
     heights = np.sqrt(np.array(shares))  # square roots make the tails visible
     scaled = np.round(255 * heights / max(heights.max(), 1e-12)).astype(np.uint8)
-    return {
-        "low": float(low),
-        "high": float(high),
-        "steps": [line["step"] for line, _ in rows],
-        "epochs": [line["epoch"] for line, _ in rows],
-        "rows": base64.b64encode(scaled.tobytes()).decode(),
-    }
+    return Ridges(
+        low=low,
+        high=high,
+        steps=[line.step for line, _ in rows],
+        epochs=[line.epoch for line, _ in rows],
+        rows=base64.b64encode(scaled.tobytes()).decode(),
+        non_finite=non_finite,
+    )

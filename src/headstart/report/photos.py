@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +20,44 @@ from headstart.analysis.confusion import confused_pairs, round_robin, shown_cell
 from headstart.analysis.correctness import read_predictions
 from headstart.errors import DataError
 from headstart.report.svg.labels import isolate_bidi
+from headstart.storage.schemas.gallery import GalleryIndex, GalleryPhoto
 
 FILTER_COLUMNS, UPSCALE, GAP_PX = 16, 5, 1  # picture of filters: filters per row, enlargement, pixels between them
 MAX_PHOTO_BYTES = 2_200_000  # photos on one page
 MAX_PATH_BYTES = 300_000  # paths of the images without a photo on the page
 PHOTO_MARKUP_BYTES = 500  # markup per photo, without its texts
 MAX_MEMBER_BYTES = 20_000_000  # one member of the archive; a hostile archive must not fill the memory
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One image of a gallery.
+
+    Args:
+        key: Path of the image.
+        true: Index of its class.
+        predicted: Index of the predicted class.
+        confidence: Probability of the predicted class.
+        src: Data URL of the photo.
+        map_src: Data URL of its heat map, or "".
+    """
+
+    key: str
+    true: int
+    predicted: int
+    confidence: float
+    src: str
+    map_src: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A photo as the page shows it: data URLs of the photo and of its heat map or "", a sentence, and the path."""
+
+    src: str
+    map: str
+    text: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +71,7 @@ class Gallery:
         cells: Photos of each cell "true-predicted", as indices into `photos`.
         mistakes: Worst mistakes, as indices into `photos`.
         least_confident: Least confident predictions, as indices into `photos`.
-        photos: Photos of index.json, each with its data URL `src` and optionally that of its heat map, `map_src`.
+        photos: Photos of index.json.
         filters: Data URLs of the filters of the first convolution, "before" and "after" training.
         paths: Paths of the images of each cell. After `fit_gallery` only those of images without a photo in the cell.
         mistake_paths: Paths of mistakes that are not in `mistakes`.
@@ -53,7 +83,7 @@ class Gallery:
     cells: dict[str, list[int]]
     mistakes: list[int]
     least_confident: list[int]
-    photos: list[dict[str, Any]]
+    photos: list[Photo]
     filters: dict[str, str]
     paths: dict[str, list[str]] = field(default_factory=dict)
     mistake_paths: list[str] = field(default_factory=list)
@@ -81,17 +111,13 @@ class Gallery:
         """Number of evaluated images."""
         return sum(map(sum, self.counts))
 
-    def tile(self, number: int) -> dict[str, Any]:
-        """Return one photo as the page shows it.
-
-        Returns:
-            Data URL `src`, data URL of the heat map `map` or "", the sentence `text`, and the path `key`.
-        """
+    def tile(self, number: int) -> Tile:
+        """Return one photo as the page shows it."""
         photo = self.photos[number]
-        true, predicted = isolate_bidi(self.classes[photo["true"]]), isolate_bidi(self.classes[photo["predicted"]])
+        true, predicted = isolate_bidi(self.classes[photo.true]), isolate_bidi(self.classes[photo.predicted])
         outcome = "correct" if true == predicted else f"true class: {true}"
-        text = f"predicted {predicted}, {100 * photo['confidence']:.0f}\u00a0%; {outcome}"
-        return {"src": photo["src"], "map": photo.get("map_src", ""), "text": text, "key": photo["key"]}
+        text = f"predicted {predicted}, {100 * photo.confidence:.0f}\u00a0%; {outcome}"
+        return Tile(photo.src, photo.map_src, text, photo.key)
 
 
 def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
@@ -108,10 +134,12 @@ def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
     def size(number: int, *, with_map: bool) -> int:
         """Return the bytes that a photo takes on the page."""
         tile = gallery.tile(number)
-        texts = 6 * (2 * len(tile["text"]) + len(tile["key"]))
-        return len(tile["src"]) + with_map * len(tile["map"]) + texts + PHOTO_MARKUP_BYTES
+        texts = 6 * (2 * len(tile.text) + len(tile.key))
+        return len(tile.src) + with_map * len(tile.map) + texts + PHOTO_MARKUP_BYTES
 
-    selected: dict[str, list[int]] = {name: [] for name in ("mistakes", "least_confident", *gallery.cells)}
+    mistakes, least_confident = list[int](), list[int]()
+    in_cells: dict[str, list[int]] = {cell: [] for cell in gallery.cells}
+    selected = {"mistakes": mistakes, "least_confident": least_confident, **in_cells}
     shown = [f"{true}-{predicted}" for true, predicted in shown_cells(gallery.counts)]
     cells = {cell: gallery.cells[cell] for cell in shown if cell in gallery.cells}
     candidates = [
@@ -125,20 +153,19 @@ def fit_gallery(gallery: Gallery, max_bytes: int) -> Gallery:
             break
         free, max_bytes = free - needed, max_bytes - needed
         selected[name].append(number)
-    cells = {cell: selected[cell] for cell in gallery.cells}
-    fitting = replace(gallery, mistakes=selected["mistakes"], least_confident=selected["least_confident"], cells=cells)
+    fitting = replace(gallery, mistakes=mistakes, least_confident=least_confident, cells=in_cells)
     return _with_paths(fitting, shown, min(max_bytes, MAX_PATH_BYTES))
 
 
 def _with_paths(gallery: Gallery, shown: Sequence[str], max_bytes: int) -> Gallery:
     """Add the paths of images without a photo: of mistakes in half of `max_bytes`, then cell by cell."""
-    listed = {gallery.photos[number]["key"] for number in gallery.mistakes}
+    listed = {gallery.photos[number].key for number in gallery.mistakes}
     wrong = chain(*(paths for cell, paths in gallery.paths.items() if len(set(cell.split("-"))) > 1))
     mistake_paths = _fitting_paths((path for path in wrong if path not in listed), max_bytes // 2)
     max_bytes -= sum(map(_path_bytes, mistake_paths))
     paths = {}
     for cell in shown:
-        with_photo = {gallery.photos[number]["key"] for number in gallery.cells.get(cell, ())}
+        with_photo = {gallery.photos[number].key for number in gallery.cells.get(cell, ())}
         paths[cell] = _fitting_paths(
             (path for path in gallery.paths.get(cell, ()) if path not in with_photo), max_bytes
         )
@@ -167,21 +194,16 @@ def load_gallery(run: Path) -> Gallery | None:
     """Return the gallery of a run, None if it has none or a damaged one."""
     try:
         with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
-            index = json.loads(_read_member(archive, "index.json"))
+            index = GalleryIndex.parse(_read_member(archive, "index.json"), "index.json")
             names = set(archive.namelist())
-            for number, photo in enumerate(index["photos"]):
-                photo.pop("map_src", None)
-                photo["src"] = _data_url("webp", _read_member(archive, f"{number}.webp"))
-                if f"{number}-map.webp" in names:
-                    photo["map_src"] = _data_url("webp", _read_member(archive, f"{number}-map.webp"))
+            photos = [_read_photo(archive, names, number, entry) for number, entry in enumerate(index.photos)]
             filters = {
                 name: _data_url("png", draw_filters(np.load(io.BytesIO(_read_member(archive, f"{name}.npy")))))
                 for name in ("before", "after")
                 if f"{name}.npy" in names
             }
-            lists = index["lists"]
-            gallery = Gallery(index["split"], index["classes"], index["counts"], index["cells"], lists["mistakes"],
-                              lists["least_confident"], index["photos"], filters)  # fmt: skip
+            gallery = Gallery(index.split, index.classes, index.counts, index.cells, index.lists.mistakes,
+                              index.lists.least_confident, photos, filters)  # fmt: skip
             gallery = replace(gallery, paths=_image_paths(run, gallery.split))
             numbers = (
                 *range(len(gallery.photos)),
@@ -195,6 +217,19 @@ def load_gallery(run: Path) -> Gallery | None:
             return gallery
     except Exception:  # a file from elsewhere may be malformed in any way: the page then has no photos
         return None
+
+
+def _read_photo(archive: zipfile.ZipFile, names: set[str], number: int, entry: GalleryPhoto) -> Photo:
+    """Return a photo with the data URLs of its members of the archive; `entry` is the one in index.json."""
+    heat_map = f"{number}-map.webp"
+    return Photo(
+        key=entry.key,
+        true=entry.true,
+        predicted=entry.predicted,
+        confidence=entry.confidence,
+        src=_data_url("webp", _read_member(archive, f"{number}.webp")),
+        map_src=_data_url("webp", _read_member(archive, heat_map)) if heat_map in names else "",
+    )
 
 
 def _image_paths(run: Path, split: str) -> dict[str, list[str]]:

@@ -6,26 +6,31 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.wording import arm_words, length_words, splits
+from headstart.analysis.wording import arm_words, length_words, split_names
+from headstart.config.duration import Duration
+from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields, read_plan
+from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
+from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
+from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.files import read_json
+from headstart.storage.schemas.study import VariantInputs
 from headstart.text import join_list
 
+SettingValue = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of a plan
 RUN_HEADER = ("run", "state", "learning rate", "best epoch", "best epoch: val, %", "test, %", "folder")
 SEARCH_HEADER = ("arm", "seed", "learning rate", "length", "state", "best val, %", "folder")
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
 SEARCH_WORDS = {
     "shared": "one rate for each arm, searched on separate seeds before the comparison",
     "per-seed": "one rate for each arm and seed, searched on {selection} of the seed",
-    "off": "none: the rates are those of the plan",
 }
 
 
@@ -68,25 +73,23 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
 def _splits(folder: Path) -> tuple[str, str]:
     """Return the data's names of the selection split and the evaluation split of a study."""
     path = folder / "variants.json"
-    variants = read_json(path) if path.exists() else {}
-    declared = next((facts["declared"] for facts in variants.values()), "")
-    return splits({"evaluation": {"declared": declared}})
+    variants = VariantInputs.read_by_name(path) if path.exists() else {}
+    return split_names(next((inputs.declared for inputs in variants.values()), ""))
 
 
-def _protocol_rows(spec: StudySpec, split_names: tuple[str, str]) -> list[tuple[str, str]]:
+def _protocol_rows(spec: StudySpec, names: tuple[str, str]) -> list[tuple[str, str]]:
     """Return the names and values of the protocol that are set."""
-    selection, evaluation = split_names
+    selection, evaluation = names
     protocol, recipe = spec.protocol, spec.plan.recipe
-    first, second = protocol.contrast([variant.name for variant in spec.variants])
+    metric = METRICS[protocol.metric]
+    first, second = protocol.contrast([variant.arm for variant in spec.variants])
     seeds = list(spec.seed_range)
     rows = {
-        "arms": join_list(dict.fromkeys(arm_words(variant.name.partition(",")[0]) for variant in spec.variants)),
+        "arms": join_list(dict.fromkeys(arm_words(variant.arm.without(*protocol.vary)) for variant in spec.variants)),
         "crossed with": "; ".join(f"{name} {', '.join(values)}" for name, values in protocol.vary.items()),
-        "primary contrast": f"{arm_words(first)} against {arm_words(second)}",
-        "metric": {"balanced": "balanced accuracy: the mean accuracy of the classes"}.get(
-            protocol.metric, protocol.metric
-        )
-        + f"; model selection on {selection}, final evaluation on {evaluation}",
+        "primary contrast": f"{arm_words(spec.arm(first))} against {arm_words(spec.arm(second))}",
+        "metric": f"{metric.label}: {metric.description}; model selection on {selection}, "
+        f"final evaluation on {evaluation}",
         "equivalence margin": f"±{100 * protocol.margin_width:g} percentage points",
         "target": f"{100 * protocol.target:g} % on {selection}" if protocol.target else "none",
         "seeds": f"{len(seeds)}, paired: {_range_words(seeds)}",
@@ -95,7 +98,7 @@ def _protocol_rows(spec: StudySpec, split_names: tuple[str, str]) -> list[tuple[
         "share of the training images": join_list(f"{100 * share:g} %" for share in protocol.fractions),
         **_search_rows(spec, selection),
         "length of source training": length_words(str(spec.source_epochs))
-        if any("source:" in arm for arm in protocol.arms)
+        if any(start_row(variant.arm.start).needs_training for variant in spec.variants)
         else "",
         "network": spec.plan.network.network.replace("auto", "that of the initial weights, else resnet18"),
         "recipe": f"{recipe.optimizer}{' unless the arm names another' if _names_optimizer(spec) else ''}, "
@@ -112,19 +115,20 @@ def _search_rows(spec: StudySpec, selection: str) -> dict[str, str]:
     if "lr" in protocol.vary:
         return {"learning-rate search": "none: the study compares learning rates"}
     if not spec.searches_lr:
-        return {"learning-rate search": SEARCH_WORDS["off"]}
+        return {"learning-rate search": "none: the rates are those of the plan"}
     rows = {
         "learning-rate search": SEARCH_WORDS[protocol.search].format(selection=selection),
         "learning-rate grid": f"{join_list(f'{rate:g}' for rate in protocol.grid)}; the best "
         f"{protocol.survivors} of an arm after the rung are trained in full",
     }
-    if protocol.search == "shared":
-        rows["seeds of the search"] = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seed_range)}"
-    return rows
+    if protocol.search != "shared":
+        return rows
+    seeds = f"{protocol.search_seeds}, not used again: {_range_words(spec.search_seed_range)}"
+    return rows | {"seeds of the search": seeds}
 
 
 def _names_optimizer(spec: StudySpec) -> bool:
-    return any("optimizer" in variant.changes for variant in spec.variants)
+    return any("optimizer" in variant.arm.settings for variant in spec.variants)
 
 
 def _range_words(values: Sequence[int]) -> str:
@@ -144,27 +148,26 @@ def run_tables(runs: Sequence[PlottedRun], folder: Path) -> list[Table]:
 
 def _run_row(plotted: PlottedRun) -> list[str]:
     result = plotted.run.result
-    val, test = result.get("val", {}), result.get("test", {})
     return [
         plotted.name,
-        result.get("state", "not finished"),
+        result.state if result else "not finished",
         f"{plotted.run.rate:g}",
-        str(result.get("best_epoch", "")),
-        f"{100 * val['accuracy']:.1f}" if val else "",
-        f"{100 * test['accuracy']:.1f}" if test else "",
+        str(result.best_epoch) if result else "",
+        f"{100 * result.val.accuracy:.1f}" if result else "",
+        f"{100 * result.test.accuracy:.1f}" if result and result.test else "",
         plotted.run.folder.name,
     ]
 
 
 def _search_row(run: RunRecord, place: str) -> list[str]:
-    rung = "" if run.done else "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
-    accuracies = [100 * line["val"]["accuracy"] for line in run.epochs]
+    rung = "ended after the rung" if len(run.epochs) >= run.rung else "not finished"
+    accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
-        arm_words(run.arm),
+        arm_words(run.spec),
         str(run.seed),
         f"{run.rate:g}",
-        length_words(str(run.plan["recipe"]["epochs"])),
-        run.state or rung,
+        length_words(str(run.plan.recipe.epochs)),
+        run.state if run.done else rung,
         f"{max(accuracies):.1f}" if accuracies else "",
         f"{place}/{run.folder.name}",
     ]
@@ -177,8 +180,8 @@ def train_command(folder: Path) -> str:
     not give the same plan.
     """
     try:
-        plan = read_plan(folder).model_copy(update={"facts": ResolvedFacts()})
-        settings: dict[str, Any] = {}
+        plan = read_plan_file(folder).plan.model_copy(update={"facts": ResolvedFacts()})
+        settings: dict[str, SettingValue] = {}
         for names in (SETS_DEFAULTS, plan_fields()):
             defaults = resolve_settings({"source": plan.data.source, **settings}).plan
             settings |= {name: value for name in names if (value := _value(plan, name)) != _value(defaults, name)}
@@ -192,11 +195,12 @@ def train_command(folder: Path) -> str:
     return " ".join(["headstart train", shlex.quote(plan.data.source), *flags])
 
 
-def _value(plan: RunConfig, name: str) -> Any:
-    return getattr(getattr(plan, plan_fields()[name][0]), name)
+def _value(plan: RunConfig, name: str) -> SettingValue:
+    value: SettingValue = getattr(getattr(plan, plan_fields()[name][0]), name)
+    return value
 
 
-def _flag_words(value: Any) -> str:
+def _flag_words(value: SettingValue) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -204,28 +208,37 @@ def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, str]]:
     """Return the origin of data and weights and the environment of the runs, with all values where runs differ."""
     rows: dict[str, list[str]] = {}
     for run in runs:
-        content = read_json(run.run.folder / "plan.json")
-        for name, value in _origins(run, content["plan"], content["environment"]).items():
+        for name, value in _origins(run, read_plan_file(run.run.folder)).items():
             if value not in rows.setdefault(name, []):
                 rows[name].append(value)
     return [(name, " · ".join(values)) for name, values in rows.items()]
 
 
-def _origins(run: PlottedRun, plan: dict[str, Any], machine: dict[str, Any]) -> dict[str, str]:
-    facts, start = plan["facts"], plan["arm"]["start"]
-    weights, license = facts["weights_sha256"], _license(run)
+def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
+    facts, start = content.plan.facts, content.plan.arm.start
+    weights, license = facts.weights_sha256, _license(run)
     return {
-        "data": plan["data"]["source"],
-        "fingerprint of the data": facts["fingerprint"],
-        "images": ", ".join(f"{name} {count:,}" for name, count in facts["split_counts"].items()),
-        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts["class_counts"].items()),
+        "data": content.plan.data.source,
+        "fingerprint of the data": facts.fingerprint,
+        "images": ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
+        "classes": ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
         **({f"sha256 of {start}": weights} if weights else {}),
         **({f"license of {start}": license} if license else {}),
-        **{name: str(value) for name, value in machine.items()},
+        **{name: str(value) for name, value in content.environment.items()},
     }
+
+
+class _PretrainedConfig(BaseModel):
+    license: str | None = None
+
+
+class _ModelConfig(BaseModel):
+    """The part of config.json, in timm's layout, that is shown here."""
+
+    pretrained_cfg: _PretrainedConfig
 
 
 def _license(run: PlottedRun) -> str:
     """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
     config = run.run.folder / "model" / "config.json"
-    return str(read_json(config)["pretrained_cfg"].get("license") or "") if config.exists() else ""
+    return _ModelConfig.model_validate_json(config.read_bytes()).pretrained_cfg.license or "" if config.exists() else ""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,8 @@ from headstart.analysis.statistics import t_interval
 from headstart.analysis.wording import arm_words, length_words
 from headstart.diagnostics.history import History
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.metrics import EpochLine, SnapshotLine, StepLine
 
 
 @dataclass
@@ -23,49 +24,52 @@ class PlottedRun:
         run: The run.
         name: Name on the page.
         arm: Name of its arm.
+        history: Lines of its record that concern health.
         rates: Learning rates [(step, rate), …] of each part of the network.
         snapshots: Lines of the record with histograms of weights and gradients.
-        history: The other lines of the record.
     """
 
     run: RunRecord
     name: str
     arm: str
+    history: History
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    snapshots: list[dict[str, Any]] = field(default_factory=list)
-    history: History = field(default_factory=lambda: History({}))
+    snapshots: list[SnapshotLine] = field(default_factory=list)
 
     @property
-    def epochs(self) -> Sequence[Mapping[str, Any]]:
+    def spec(self) -> ArmSpec:
+        """Variant in its study, else arm."""
+        return self.run.spec
+
+    @property
+    def epochs(self) -> Sequence[EpochLine]:
         """Epoch lines of the record."""
         return self.history.epochs
 
     def curve(self, unit: str, metric: str) -> list[tuple[float, float]]:
-        """Return accuracy on val in per cent over epochs, images or seconds.
+        """Return a metric on val in per cent over epochs, images or seconds.
 
         Args:
             unit: "epochs", "images" or "seconds".
-            metric: "accuracy" or "balanced".
+            metric: Name of the metric.
         """
         points = []
-        for line, images, seconds in elapsed(self.epochs, self.run.plan["recipe"]["batch_size"]):
-            x = {"epochs": float(line["epoch"]), "images": float(images), "seconds": round(seconds, 2)}[unit]
+        for line, images, seconds in elapsed(self.epochs, self.run.plan.recipe.batch_size):
+            x = {"epochs": float(line.epoch), "images": float(images), "seconds": round(seconds, 2)}[unit]
             points.append((x, 100 * epoch_score(line, metric)))
         return points
 
 
 def load_run(run: RunRecord) -> PlottedRun:
     """Return the run with its record, read in one pass."""
-    plotted = PlottedRun(
-        run, f"{arm_words(run.arm)}, seed {run.seed}", run.arm, history=History(run.plan, state=run.state)
-    )
+    history = History(run.plan, state=run.state)
+    plotted = PlottedRun(run, f"{arm_words(run.spec)}, seed {run.seed}", run.arm, history)
     for line in read_lines(run.folder / "metrics.jsonl"):
-        kind = line["kind"]
-        plotted.history.add(line)
-        if kind == "step":
-            for part, rate in line["lr"].items():
-                plotted.rates.setdefault(part, []).append((line["step"], rate))
-        elif kind == "snapshot":
+        history.add(line)
+        if isinstance(line, StepLine):
+            for part, rate in line.lr.items():
+                plotted.rates.setdefault(part, []).append((line.step, rate))
+        elif isinstance(line, SnapshotLine):
             plotted.snapshots.append(line)
     return plotted
 
@@ -88,7 +92,7 @@ def with_unique_names(runs: Sequence[PlottedRun]) -> list[PlottedRun]:
 
 def _condition(run: PlottedRun) -> str:
     plan = run.run.plan
-    return f"{length_words(plan['recipe']['epochs'])}, {100 * plan['data']['fraction']:.3g} % of the labels"
+    return f"{length_words(str(plan.recipe.epochs))}, {100 * plan.data.fraction:.3g} % of the labels"
 
 
 def mean_and_band(

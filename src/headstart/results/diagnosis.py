@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, groupby
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord, runs_at
 from headstart.analysis.wording import arm_words, length_words, network_words
@@ -15,7 +14,9 @@ from headstart.config.duration import Duration
 from headstart.diagnostics.checks import describe_healthy, findings
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read_history
+from headstart.storage.files import JsonData
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import capitalize, join_list, printable
 
 
@@ -27,7 +28,7 @@ class Diagnosis:
     """
 
     run: str
-    arm: str
+    arm: ArmSpec
     seed: int
     network: str
     epochs: str
@@ -36,11 +37,11 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     healthy: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonData]:
         """Return the diagnosis as the command prints it; `healthy` is null if something is wrong."""
         return {
             "run": self.run,
-            "arm": self.arm,
+            "arm": self.arm.name,
             "seed": self.seed,
             "network": self.network,
             "epochs": self.epochs,
@@ -64,9 +65,9 @@ def _diagnose_run(run: RunRecord) -> Diagnosis:
     history = read_history(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
     run_findings = tuple(findings(history))
     healthy = "" if any(finding.unhealthy for finding in run_findings) else describe_healthy(history)
-    epochs, fraction = run.plan["recipe"]["epochs"], run.plan["data"]["fraction"]
-    network = network_words(run.plan["network"])
-    return Diagnosis(run.folder.name, run.arm, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
+    epochs, fraction = str(run.plan.recipe.epochs), run.plan.data.fraction
+    network = network_words(run.plan.network)
+    return Diagnosis(run.folder.name, run.spec, run.seed, network, epochs, fraction, run.rate, run_findings, healthy)
 
 
 def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -78,14 +79,14 @@ def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
     lines = []
     for title, group in _groups(diagnoses):
         lines.append(f"{capitalize(title)}:")
-        which = partial(_which, group) if len(diagnoses) > 1 else lambda _: ""
-        by_name: dict[str, list[tuple[Diagnosis, Finding]]] = {}
+        which = partial(_which, group if len(diagnoses) > 1 else ())
+        by_code: dict[str, list[tuple[Diagnosis, Finding]]] = {}
         for diagnosis in group:
             for finding in diagnosis.findings:
-                by_name.setdefault(finding.name, []).append((diagnosis, finding))
-        for name, cases in by_name.items():
-            runs = [diagnosis for diagnosis, _ in cases]
-            lines.append(f"  {capitalize(name)}{which(runs)}. {cases[0][1].sentence}")
+                by_code.setdefault(finding.code, []).append((diagnosis, finding))
+        for cases in by_code.values():
+            runs, finding = [diagnosis for diagnosis, _ in cases], cases[0][1]
+            lines.append(f"  {capitalize(finding.name)}{which(runs)}. {finding.sentence}")
         if healthy := [diagnosis for diagnosis in group if diagnosis.healthy]:
             lines.append(f"  {healthy[0].healthy.removesuffix('.')}{which(healthy)}.")
     return [printable(line) if not line.startswith(" ") else f"  {printable(line.strip())}" for line in lines]
@@ -93,7 +94,7 @@ def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[str]:
 
 def _groups(diagnoses: Sequence[Diagnosis]) -> Iterator[tuple[str, list[Diagnosis]]]:
     """Yield groups of runs that differ at most in their seeds, with a title: the arm and what its groups differ in."""
-    for arm in dict.fromkeys(diagnosis.arm for diagnosis in diagnoses):
+    for arm in {diagnosis.arm.name: diagnosis.arm for diagnosis in diagnoses}.values():
         of_arm = sorted((diagnosis for diagnosis in diagnoses if diagnosis.arm == arm), key=_sort_key)
         differ = [len(set(values)) > 1 for values in zip(*map(_conditions, of_arm), strict=True)]
         for conditions, group in groupby(of_arm, _conditions):
@@ -115,7 +116,9 @@ def _conditions(diagnosis: Diagnosis) -> tuple[str, str, str, str]:
 
 
 def _which(group: Sequence[Diagnosis], runs: Sequence[Diagnosis]) -> str:
-    """Identify `runs` within their group: by seed, or by folder if two runs of the group share a seed."""
+    """Identify `runs` within their group: by seed, or by folder if two of its runs share a seed; "" in no group."""
+    if not group:
+        return ""
     if len({diagnosis.seed for diagnosis in group}) < len(group):
         return f", in {join_list(diagnosis.run for diagnosis in runs)}"
     return f", seed{'s' if len(runs) > 1 else ''} {', '.join(str(diagnosis.seed) for diagnosis in runs)}"

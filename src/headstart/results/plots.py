@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from headstart.analysis import confusion
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.wording import arm_words, splits
+from headstart.analysis.wording import named_words, splits
 from headstart.errors import UsageError
-from headstart.report import curves, heatmaps, photos, sections, series
+from headstart.report import curves, heatmaps, photos, series
 from headstart.report.health import health_section
-from headstart.report.sections import Section
+from headstart.report.inputs import StudyInputs, arm_colors
+from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
-from headstart.storage.files import read_json
+from headstart.storage.schemas.result import RunResult
+from headstart.storage.schemas.study import Stage
+from headstart.storage.schemas.verdict import Verdict
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
@@ -51,8 +53,8 @@ class Chart:
 class Plots:
     """Charts of one finished study. Every method raises UsageError if the study has no data for the chart."""
 
-    def __init__(self, folder: Path, verdict: Mapping[str, Any]) -> None:
-        """Use the study in `folder`, with the content of its verdict.json."""
+    def __init__(self, folder: Path, verdict: Verdict) -> None:
+        """Use the study in `folder`, with its verdict."""
         self._folder, self._verdict = folder, verdict
 
     def curves(self, over: str = "epochs") -> Chart:
@@ -63,12 +65,13 @@ class Plots:
         """
         if over not in curves.UNITS:
             raise UsageError(f"There are no curves over {over!r}.", f"Choose one of {', '.join(curves.UNITS)}.")
-        section = curves.learning_section(self._runs, self._verdict, self._colors)
+        section = curves.learning_section(self._inputs(self._runs))
         return _chart(section, list(curves.UNITS).index(over))
 
     def grid(self) -> Chart:
         """Draw accuracy by arm and learning rate: the rates that were compared, or those of each search."""
-        section = heatmaps.compared_rates_section(self._verdict) or heatmaps.searched_rates_section(self._verdict)
+        inputs = self._inputs([])
+        section = heatmaps.compared_rates_section(inputs) or heatmaps.searched_rates_section(inputs)
         if section is None:
             raise UsageError("No learning rates were searched or compared.", "Leave --lr out, or use --vary lr=….")
         figures = [
@@ -79,7 +82,7 @@ class Plots:
 
     def health(self) -> Chart:
         """Draw findings on the training of all runs, and the gradient norm at each block for one run of each arm."""
-        section = health_section(self._runs)
+        section = health_section(self._inputs(self._runs))
         lead, notes = (
             Markup("").join(map(Markup("<p>{}</p>").format, texts)) for texts in (section.lead, section.notes)
         )
@@ -87,21 +90,24 @@ class Plots:
 
     def confusion(self) -> Chart:
         """Draw the confusion matrix of the exported model on the evaluation images."""
-        counts = read_json(self._exported / "result.json")["test"]["confusion"]
+        evaluation = RunResult.read(self._exported / "result.json").test
+        if evaluation is None:
+            raise UsageError("The exported model was not evaluated.", f"Resume it: headstart resume {self._folder}.")
+        counts = evaluation.confusion
         shown = confusion.shown_classes(counts)
-        names = [self._verdict["classes"][index] for index in shown]
+        names = [self._verdict.classes[index] for index in shown]
         rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
         shares = [[count / total for count in row] for row, total in rows]
         grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _ in rows])
         correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
-        arm = arm_words(self._verdict["selected"])
+        arm = named_words(self._verdict, self._verdict.selected)
         title = f"{correct} of {total} {splits(self._verdict)[1]} images are correct ({arm})"
         explanation = "Rows: true class; columns: predicted class. Darker: a larger share of the row."
         if len(shown) < len(counts):
             explanation += f" Shown: the most confused classes; {len(counts) - len(shown)} others are left out."
         chart = charts.heat_map(grid, label=title, columns="predicted")
         table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-        return Chart(title, _figure(sections.Figure(chart, explanation, ["", *names], table)))
+        return Chart(title, _figure(Figure(chart, explanation, ["", *names], table)))
 
     def mistakes(self) -> Chart:
         """Show the worst mistakes of the exported model, with the regions that supported its predictions (Grad-CAM).
@@ -113,9 +119,7 @@ class Plots:
             raise UsageError("The study has no images of mistakes.", f"Resume it: headstart resume {self._folder}.")
         images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
         items = [
-            PHOTO.format(
-                src=image["src"], text=image["text"], map=HEAT_MAP.format(image["map"]) if image["map"] else ""
-            )
+            PHOTO.format(src=image.src, text=image.text, map=HEAT_MAP.format(image.map) if image.map else "")
             for image in images
         ]
         title = f"{gallery.wrong} of {gallery.total} are wrong"
@@ -124,23 +128,23 @@ class Plots:
 
     @cached_property
     def _runs(self) -> Sequence[PlottedRun]:
-        main = [run for run in runs_in(self._folder) if run.role.get("stage") == "main"]
+        main = [run for run in runs_in(self._folder) if run.stage is Stage.MAIN]
         return series.with_unique_names([series.load_run(run) for run in main])
 
-    @property
-    def _colors(self) -> Mapping[str, int]:
-        return sections.arm_colors([arm["name"] for arm in self._verdict["arms"]], self._verdict["selected"])
+    def _inputs(self, runs: Sequence[PlottedRun]) -> StudyInputs:
+        color = arm_colors([arm.spec for arm in self._verdict.arms], self._verdict.selected)
+        return StudyInputs(self._folder, runs, color, self._verdict)
 
     @property
     def _exported(self) -> Path:
-        return self._folder / str(self._verdict["exported"]["run"])
+        return self._folder / self._verdict.exported.run
 
 
 def _chart(section: Section, index: int) -> Chart:
     return Chart(section.finding, _figure(section.figures[index]))
 
 
-def _figure(figure: sections.Figure) -> Markup:
+def _figure(figure: Figure) -> Markup:
     return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
         figure.chart, figure.caption, _numbers(figure.header, figure.rows) if figure.rows else ""
     )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import html
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from torch import nn
 
-from headstart.analysis.confusion import confusion_balanced_accuracy
 from headstart.artifacts.model_folder import read_model
-from headstart.config.run_config import read_plan
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError
+from headstart.metrics.values import counts_value
 from headstart.results.summary import result_sentences
-from headstart.storage.files import read_json
+from headstart.storage.files import JsonData
 from headstart.storage.folders import require_model
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EpochLine, Evaluation
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 
 
 class Run:
@@ -29,38 +32,38 @@ class Run:
             DataError: `folder` is not a run.
         """
         self.folder = Path(folder)
-        self.plan = read_plan(self.folder)
+        self.plan = read_plan_file(self.folder).plan
 
     @cached_property
-    def result(self) -> dict[str, Any]:
-        """Content of result.json; empty if the run has none yet."""
-        path = self.folder / "result.json"
-        return dict(read_json(path)) if path.exists() else {}
+    def result(self) -> RunResult | None:
+        """Content of result.json; None if the run has none yet."""
+        path = self.folder / RESULT_FILE
+        return RunResult.read(path) if path.exists() else None
 
     @property
-    def state(self) -> str:
+    def state(self) -> RunState:
         """State of the run: `finished`, `diverged`, or `unfinished` (it can be resumed)."""
-        return str(self.result.get("state", "unfinished"))
+        return self.result.state if self.result else RunState.UNFINISHED
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row per epoch: epoch, step, loss and accuracy of train and val, lr per group, speed."""
         rows = []
         for line in read_lines(self.folder / "metrics.jsonl"):
-            if line["kind"] == "epoch":
-                row = {key: line[key] for key in ("epoch", "step", "best")}
-                for split in ("train", "val"):
-                    row |= {f"{split}_{key}": line[split][key] for key in ("loss", "accuracy")}
-                row |= {f"lr_{group}": rate for group, rate in line["lr"].items()}
-                rows.append(row | line["speed"])
+            if isinstance(line, EpochLine):
+                row: dict[str, JsonData] = {"epoch": line.epoch, "step": line.step, "best": line.best}
+                for split, score in (("train", line.train), ("val", line.val)):
+                    row |= {f"{split}_loss": score.loss, f"{split}_accuracy": score.accuracy}
+                row |= {f"lr_{group}": rate for group, rate in line.lr.items()}
+                rows.append(row | line.speed.to_json())
         return pd.DataFrame(rows)
 
     @property
-    def test(self) -> dict[str, Any] | None:
-        """Result on test (`accuracy`, `n`, `interval`, `confusion`); None for a run without a test split."""
-        return self.result.get("test")
+    def test(self) -> Evaluation | None:
+        """Result on test; None for a run without a test split."""
+        return self.result.test if self.result else None
 
-    def model(self) -> Any:
+    def model(self) -> nn.Module:
         """Return the best model as a torch module in eval mode.
 
         Raises:
@@ -69,24 +72,26 @@ class Run:
         return read_model(self.folder / "model").network
 
     def __repr__(self) -> str:
-        result = " ".join(result_sentences(self.result)) if self.state == "finished" else self.state
-        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {result})"
+        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {' '.join(self._sentences())})"
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: the result in sentences, then a table of the epochs."""
         title = html.escape(f"{self.plan.arm_name}, seed {self.plan.seeding.seed}")
-        sentences = result_sentences(self.result) if self.state == "finished" else [self.state]
         shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
         table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
         folder = html.escape(str(self.folder))
-        return f"<h4>{title}</h4><p>{html.escape(' '.join(sentences))}</p>{table}<p><code>{folder}</code></p>"
+        return f"<h4>{title}</h4><p>{html.escape(' '.join(self._sentences()))}</p>{table}<p><code>{folder}</code></p>"
+
+    def _sentences(self) -> list[str]:
+        """Return the result of a finished run in sentences, else the state."""
+        if self.result is None or self.state is not RunState.FINISHED:
+            return [self.state]
+        return result_sentences(self.result)
 
 
-def _val_rank(run: Run) -> tuple[float, float]:
+def _val_rank(plan: RunConfig, val: Evaluation) -> tuple[float, float]:
     """Return the key that orders runs: the metric on val that selected their best epoch, then the lower loss."""
-    val = run.result["val"]
-    balanced = run.plan.recipe.select == "balanced"
-    return (confusion_balanced_accuracy(val["confusion"]) if balanced else val["accuracy"], -val["loss"])
+    return (counts_value(plan.recipe.select, val.confusion), -val.loss)
 
 
 def find_model(path: Path) -> Path:
@@ -102,12 +107,13 @@ def find_model(path: Path) -> Path:
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return candidate
-    runs = [Run(p.parent) for p in sorted(path.glob("*/plan.json")) if (p.parent / "model" / "config.json").is_file()]
-    finished = [run for run in runs if run.state == "finished"]
-    if len({run.plan.facts.class_names for run in finished}) > 1:
+    folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
+    runs = [Run(folder) for folder in folders if (folder / "model" / "config.json").is_file()]
+    finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
+    if len({run.plan.facts.class_names for run, _ in finished}) > 1:
         raise ModelFileError(f"The runs in {path} have different classes.", "Name one of these runs.")
     if finished:  # model selection is on val, never on test
-        best = max(finished, key=_val_rank)
+        best, _ = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
         return best.folder / "model"
     raise ModelFileError(
         f"There is no model and no finished run in {path}.",

@@ -5,34 +5,33 @@ from __future__ import annotations
 import html
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from headstart.analysis.headline import flip_contrast
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.status import read_verdict
-from headstart.analysis.wording import arm_words, paragraph
+from headstart.analysis.wording import after_headline, arm_words, paragraph
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.results.plots import Plots
 from headstart.results.run import Run
+from headstart.storage.schemas.study import Stage
+from headstart.storage.schemas.verdict import Contrast, Verdict
 from headstart.text import join_list
 
 
-class Verdict(dict[str, Any]):
+class StudyVerdict(Verdict):
     """Content of verdict.json (docs/formats.md), displayed as sentences."""
 
     def __str__(self) -> str:
-        return paragraph(self["sentences"])
+        return paragraph(self.sentences)
 
     def _repr_html_(self) -> str:
-        sentences = self["sentences"]
-        rest = html.escape(paragraph({**sentences, "headline": ""}).strip())
-        notes = "".join(
-            f"<li>{html.escape(note)}</li>" for note in (*sentences.get("others", ()), *sentences.get("notes", ()))
-        )
-        return f"<h4>{html.escape(sentences['headline'])}</h4><p>{rest}</p>{f'<ul>{notes}</ul>' if notes else ''}"
+        sentences = self.sentences
+        rest = html.escape(after_headline(sentences))
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*sentences.others, *sentences.notes))
+        return f"<h4>{html.escape(sentences.headline)}</h4><p>{rest}</p>{f'<ul>{notes}</ul>' if notes else ''}"
 
 
 class Study:
@@ -48,9 +47,9 @@ class Study:
         self.spec = read_study(self.folder)
 
     @cached_property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> StudyVerdict:
         """Content of verdict.json. Raises DataError if there is none yet."""
-        return Verdict(read_verdict(self.folder))
+        return StudyVerdict(**dict(read_verdict(self.folder)))
 
     @property
     def plot(self) -> Plots:
@@ -62,18 +61,19 @@ class Study:
         """One row per epoch of each run of the comparison: arm, seed, budget, fraction, lr, the epoch's results."""
         tables = []
         for record in runs_in(self.folder):
-            if record.role.get("stage") == "main":
+            if record.stage is Stage.MAIN:
                 table = Run(record.folder).history
-                condition = {key: record.role[key] for key in ("budget", "fraction")}
-                columns = {"arm": record.role["variant"], "seed": record.seed, **condition, "lr": record.rate}
+                budget, fraction = record.condition
+                columns: dict[str, str | float | None] = {"arm": record.arm, "seed": record.seed}
+                columns |= {"budget": budget, "fraction": fraction, "lr": record.rate}
                 for position, (name, value) in enumerate(columns.items()):
                     table.insert(position, name, value)
-                tables.append(table.assign(run=record.folder.name, state=record.result.get("state", "unfinished")))
+                tables.append(table.assign(run=record.folder.name, state=record.state.value))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def contrast(
         self, first: str, second: str, *, budget: str | None = None, fraction: float | None = None
-    ) -> dict[str, Any]:
+    ) -> Contrast:
         """Return the contrast of two arms as `first` minus `second`.
 
         Args:
@@ -86,16 +86,16 @@ class Study:
             UsageError: The study has no such contrast.
         """
         first, second = self._arm(first), self._arm(second)
-        requested = (budget or self.verdict["budget"], fraction or self.verdict["fraction"])
-        conditions = [self.verdict, *self.verdict["conditions"]]
+        requested = (budget or self.verdict.budget, fraction or self.verdict.fraction)
+        conditions = [self.verdict, *self.verdict.conditions]
         for condition in conditions:
-            if (condition["budget"], condition["fraction"]) == requested:
-                for contrast in condition["contrasts"]:
-                    if {contrast["first"], contrast["second"]} == {first, second}:
+            if (condition.budget, condition.fraction) == requested:
+                for contrast in condition.contrasts:
+                    if contrast.pair == {first, second}:
                         return flip_contrast(contrast, first)
-        arms = join_list(arm["name"] for arm in self.verdict["arms"])
+        arms = join_list(arm.name for arm in self.verdict.arms)
         choice = " or ".join(
-            f"budget {condition['budget']!r} with fraction {condition['fraction']:g}" for condition in conditions
+            f"budget {condition.budget!r} with fraction {condition.fraction:g}" for condition in conditions
         )
         raise UsageError(
             f"The study has no contrast of {first!r} and {second!r} for budget {requested[0]!r} "
@@ -105,17 +105,17 @@ class Study:
 
     def _arm(self, name: str) -> str:
         """Return the arm with that name, else the only arm with that name in sentences, else `name` itself."""
-        arms = [arm["name"] for arm in self.verdict["arms"]]
-        matches = [arm for arm in arms if arm_words(arm).lower() == name.lower()]
+        arms = [arm.name for arm in self.verdict.arms]
+        matches = [arm.name for arm in self.verdict.arms if arm_words(arm.spec).lower() == name.lower()]
         return matches[0] if name not in arms and len(matches) == 1 else name
 
     def learning_curve(self) -> pd.DataFrame:
         """Return test accuracy by fraction of the training images: one row per arm, fraction and budget."""
         rows = []
-        for condition in (*self.verdict["conditions"], self.verdict):
-            for arm in condition["arms"]:
-                key = {"arm": arm["name"], "budget": condition["budget"], "fraction": condition["fraction"]}
-                rows.append({**key, "val": arm["val"], "test": arm["test"], "test_sd": arm["test_sd"]})
+        for condition in self.verdict.all_conditions:
+            for arm in condition.arms:
+                key = {"arm": arm.name, "budget": condition.budget, "fraction": condition.fraction}
+                rows.append({**key, "val": arm.val, "test": arm.test, "test_sd": arm.test_sd})
         order = {str(budget): position for position, budget in enumerate(self.spec.budgets)}
         sort_keys = {"budget": lambda budgets: budgets.map(order)}
         table = pd.DataFrame(rows)
@@ -127,12 +127,12 @@ class Study:
 
     def best(self) -> Run:
         """Return the run whose model was exported: the best seed on val of the arm that was selected on val."""
-        return Run(self.folder / self.verdict["exported"]["run"])
+        return Run(self.folder / self.verdict.exported.run)
 
     def __repr__(self) -> str:
         if not (self.folder / "verdict.json").exists():
             return f"Study({self.folder}: unfinished)"
-        return f"Study({paragraph(self.verdict['sentences'])})"
+        return f"Study({paragraph(self.verdict.sentences)})"
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: the verdict in sentences, then a table of the arms."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 
 from headstart.config.duration import Duration
+from headstart.storage.schemas.checkpoint import Progress
 from headstart.training import events, loop
-from headstart.training.state import Progress, TrainingContext
+from headstart.training.state import TrainingContext
 
 MAX_SAVING_SHARE = 0.01  # of the time, for checkpoints without --save-every
 

@@ -1,6 +1,6 @@
 """Run jobs.
 
-A job is JSON: a list of plans to run in a folder. Its answer is the list of run folders. Engines see nothing else.
+A job is a list of plans to run in a folder. Its answer is the list of run folders. Engines see both as text.
 
 A finished run is never repeated, neither in its folder nor if an earlier study has run it (the cache stores its path
 by plan and environment). A stopped run is resumed.
@@ -8,11 +8,9 @@ by plan and environment). A stopped run is resumed.
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from headstart import errors
 from headstart.analysis.run_records import runs_in
@@ -20,7 +18,7 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import DivergedError, HeadstartError
 from headstart.reporter import Reporter
 from headstart.runs import heads_runner, runner
-from headstart.runs.job_protocol import RunRequest, error_answer
+from headstart.runs.job_protocol import Answer, Job, RunRequest, decode_job, error_answer
 from headstart.runs.reuse import (
     RUN_LOCK_TIMEOUT_S,
     backbone_lock_name,
@@ -30,18 +28,19 @@ from headstart.runs.reuse import (
     run_lock_name,
 )
 from headstart.storage import locks
+from headstart.storage.schemas.study import RunRole
 
 
-def run_job(job: dict[str, Any], reporter: Reporter) -> list[Path]:
+def run_job(job: Job, reporter: Reporter) -> list[Path]:
     """Run a job and return its run folders in order. A run that diverges is a result, not an error.
 
     Raises:
         InterruptedRunError: A run was stopped by a signal.
         HeadstartError: Any error of a run.
     """
-    parent = Path(job["parent"])
+    parent = job.parent
     parent.mkdir(parents=True, exist_ok=True)
-    requests = [(RunConfig.model_validate(item["plan"]), item["role"]) for item in job["runs"]]
+    requests = [(run.plan, run.role) for run in job.runs]
     head_groups: dict[str, list[RunRequest]] = {}
     for plan, role in requests:
         if (key := heads_runner.stack_key(plan)) is not None:
@@ -50,8 +49,7 @@ def run_job(job: dict[str, Any], reporter: Reporter) -> list[Path]:
     for key, group in head_groups.items():
         head_folders |= _run_heads(parent, key, group, reporter)
     return [
-        head_folders.get(plan.hash) or _run_single(parent, plan, role, job["until"], reporter)
-        for plan, role in requests
+        head_folders.get(plan.hash) or _run_single(parent, plan, role, job.until, reporter) for plan, role in requests
     ]
 
 
@@ -69,7 +67,7 @@ def group_into_jobs(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
 def answer_job(text: str, reporter: Reporter) -> str:
     """Run a job given as text and return its answer as text. A HeadstartError is an answer too."""
     try:
-        return json.dumps({"folders": [str(folder) for folder in run_job(json.loads(text), reporter)]})
+        return Answer(folders=run_job(decode_job(text), reporter)).model_dump_json()
     except HeadstartError as error:
         return error_answer(error)
 
@@ -106,7 +104,7 @@ def _run_heads(parent: Path, key: str, requests: Sequence[RunRequest], reporter:
     return folders
 
 
-def _run_single(parent: Path, plan: RunConfig, role: dict[str, Any], until: int | None, reporter: Reporter) -> Path:
+def _run_single(parent: Path, plan: RunConfig, role: RunRole, until: int | None, reporter: Reporter) -> Path:
     """Start, resume or reuse one run, and return its folder.
 
     Only one process at a time does this, even if a worker that is considered lost is still working on the run.

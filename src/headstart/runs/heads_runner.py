@@ -1,4 +1,4 @@
-"""The lifecycle of many runs at once: heads on one frozen backbone, trained together, each with its own run folder.
+"""Train the heads of many runs on one frozen backbone together; each has its own run folder.
 
 These runs have no checkpoints: they take seconds once the features of the backbone are cached, which happens view by
 view. After a stop they start again.
@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.config.run_config import RunConfig
-from headstart.diagnostics import checks
-from headstart.diagnostics.history import History
-from headstart.errors import InterruptedRunError
+from headstart.config.start_spec import start_row
+from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
 from headstart.models import freezing, structure
-from headstart.reporter import Reporter
-from headstart.runs import runner
-from headstart.runs.result import evaluation_result, write_result, zero_logit_scores
-from headstart.signals import SignalGuard
-from headstart.storage import files, locks
+from headstart.optim.registry import SCHEDULES
+from headstart.reporter import NullReporter, Reporter
+from headstart.runs import lifecycle
+from headstart.runs.run_folder import make_folder
+from headstart.runs.session import RunSession
+from headstart.storage import files
+from headstart.storage.schemas.metrics import Histogram
+from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.cadence import snapshot_is_due
-from headstart.telemetry.observer import Observer, freeze_check_line
-from headstart.telemetry.run_logger import RunLogger
-from headstart.telemetry.tensor_stats import SnapshotFields, empty_fields, histogram, measure_gradient, measure_update
-from headstart.training import batched_heads, events, scoring
+from headstart.telemetry.observer import Observer
+from headstart.telemetry.tensor_stats import LayerStatistics, histogram
+from headstart.training import batched_heads, events
 from headstart.training.batched_heads import HeadResult, HeadSnapshot, HeadSpec
 from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
+from headstart.training.scoring import Score, score
 from headstart.training.setup import TrainingSetup, evaluation_cache, prepare_heads
 from headstart.weights.files import tensor_bytes
 
@@ -53,28 +51,20 @@ HEAD_FIELDS = {
 def stack_key(plan: RunConfig) -> str | None:
     """Return a key that is equal for complete plans whose heads can be trained together; None if they cannot be."""
     recipe = plan.recipe
-    if plan.arm.tuning != "frozen" or recipe.mixup or recipe.ema or recipe.patience:
+    if plan.arm.tuning != "frozen" or any(getattr(recipe, name) for name in MIXERS) or recipe.ema or recipe.patience:
         return None
-    content = plan.model_dump(mode="json")
-    content["recipe"] = {name: value for name, value in content["recipe"].items() if name not in HEAD_FIELDS}
-    content["seeding"].pop("seed")
-    counts = content["facts"].pop("split_counts")
-    is_random = plan.arm.start.partition(":")[0] in ("scratch", "stats")  # a random backbone depends on the seed
-    return json.dumps([content, counts["train"], plan.seeding.seed if is_random else None], sort_keys=True)
-
-
-@dataclass(frozen=True)
-class _Head:
-    """One of the runs, and the result of its training."""
-
-    setup: TrainingSetup
-    spec: HeadSpec
-    result: HeadResult
-    lines: _HeadLines
+    if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
+        return None
+    differing = {"recipe": HEAD_FIELDS, "seeding": {"seed"}, "facts": {"split_counts"}}
+    content = plan.model_dump(mode="json", exclude=differing)
+    is_random = start_row(plan.arm.start).random  # a random backbone depends on the seed
+    return json.dumps(
+        [content, plan.facts.split_counts["train"], plan.seeding.seed if is_random else None], sort_keys=True
+    )
 
 
 def run_heads(
-    requests: Sequence[tuple[RunConfig, dict[str, Any]]],
+    requests: Sequence[tuple[RunConfig, RunRole]],
     parent: Path,
     reporter: Reporter,
     *,
@@ -98,137 +88,140 @@ def run_heads(
         HeadstartError: A plan or the data are invalid.
     """
     machine = requests[0][0].machine
-    with precision.deterministic(torch.device(machine.device), machine.threads), SignalGuard() as guard:
-        raise_if_stop_requested = functools.partial(_raise_if_stop_requested, guard)
+    with precision.deterministic(torch.device(machine.device), machine.threads):
         pairs = prepare_heads([plan for plan, _ in requests], reporter)
-        first, spec = pairs[0]
+        _, spec = pairs[0]
         if spec.context.backbone is None or not batched_heads.is_stackable(spec.head):
             return {}
-        per_epoch, steps = spec.context.batches.steps_per_epoch, spec.context.steps
-        names = freezing.trainable(first.network, "frozen")
-        digest = freezing.frozen_digest(first.network, names)
-        due = functools.partial(snapshot_is_due, steps_per_epoch=per_epoch, total=steps)
-        backbone: dict[str, Any] = {}
-        lines = [_HeadLines(setup, backbone) for setup, _ in pairs]
-        results = _train(batched_heads.train([spec for _, spec in pairs], due), lines, raise_if_stop_requested)
-        heads = [
-            _Head(replace(setup, blind=runner.is_blind(role)), spec, result, head_lines)
-            for (setup, spec), result, head_lines, (_, role) in zip(pairs, results, lines, requests, strict=True)
+        backbone: dict[str, Histogram] = {}
+        sessions = [
+            _HeadSession(setup, role, spec, backbone) for (setup, spec), (_, role) in zip(pairs, requests, strict=True)
         ]
-        evaluator = _Evaluator(heads, raise_if_stop_requested)
-        check = events.FreezeCheck("frozen", steps, len(names), digest, freezing.frozen_digest(first.network, names))
-        writer = _FolderWriter(check, _backbone_file(parent, first, digest))
-        folders: dict[str, Path] = {}
-        for (_, role), head in zip(requests, heads, strict=True):
-            plan = head.setup.plan
-            if plan.hash not in done:
-                raise_if_stop_requested()
-                if (existing := unfinished.get(plan.hash)) is not None:
-                    for name in ("model", "artifacts", "checkpoints"):
-                        shutil.rmtree(existing / name, ignore_errors=True)
-                folder = folders[plan.hash] = existing or runner.make_folder(plan, parent, role)
-                writer.write(folder, head, evaluator.scores(head))
-    return folders
+        trainer = _HeadsTrainer(sessions, parent, done, unfinished)
+        lifecycle.run(trainer, reporter)
+    return {session.setup.plan.hash: session.run_logger.folder for session in trainer.sessions}
 
 
-class _HeadLines:
-    """The lines of one head's record, in the order in which the events of the training loop give them.
+class _HeadSession(RunSession):
+    """The run of one head.
 
     Lines are made after each epoch: the tensors and logits of all epochs would not fit in memory.
     """
 
-    def __init__(self, setup: TrainingSetup, backbone: dict[str, Any]) -> None:
+    def __init__(self, setup: TrainingSetup, role: RunRole, spec: HeadSpec, backbone: dict[str, Histogram]) -> None:
         """Start without lines.
 
         Args:
             setup: The setup of the run.
+            role: The role of the run in a study.
+            spec: The head.
             backbone: Histograms of the frozen layers, which all heads share.
         """
-        context = setup.context
-        self.lines: list[dict[str, Any]] = []
-        self._history = History(setup.plan.model_dump(mode="json"))
-        self._reported: set[str] = set()  # names of findings that have a line
-        self._network, self._backbone, self._last = setup.network, backbone, context.steps
-        self._per_epoch, self._steps, self._epochs = context.batches.steps_per_epoch, 0, 0
-        self._observer = Observer(
-            [],
-            labels=context.val.labels,
-            steps_per_epoch=self._per_epoch,
-            total=context.steps,
-            flops=setup.flops,
-            peak=setup.peak,
-        )
+        super().__init__(setup, role, Observer(setup), NullReporter())
+        self.spec = spec
+        self.best: dict[str, Tensor] = {}  # weights of the best epoch, by name within the head
+        self.best_event: events.Epoch | None = None
+        self._network, self._backbone, self._last = setup.network, backbone, setup.context.steps
+        self._per_epoch = setup.context.batches.steps_per_epoch
 
     def add_results(self, result: HeadResult) -> None:
         """Make lines of what is new in `result`, and release its tensors."""
-        losses = result.losses[self._steps :]
-        for step, loss in enumerate(losses, self._steps + 1):
+        for step, loss in enumerate(result.losses[self.step :], self.step + 1):
             epoch = (step - 1) // self._per_epoch + 1
-            event = events.Step(step, epoch, loss, result.rates[step - 1], self._network)
-            self._add(*self._observer.lines(event))
+            self.observe(events.Step(step, epoch, loss, result.rates[step - 1], self._network))
             if step in result.snapshots:
-                snapshot = self._snapshot(result.snapshots[step], whole=step in (1, self._last))
-                self._add({"kind": "snapshot", "step": step, "epoch": epoch, **snapshot})
-        self._steps += len(losses)
+                with self.logging_time():
+                    statistics = self._statistics(result.snapshots[step], whole=step in (1, self._last))
+                    self.write(statistics.line(step, epoch))
         result.snapshots.clear()
-        for index in range(self._epochs, len(result.epochs)):
-            epoch_event = result.epochs[index]
-            self._add(*self._observer.lines(epoch_event))
-            self.lines += self.new_findings()
-            result.epochs[index] = replace(epoch_event, val=replace(epoch_event.val, logits=None))
-        self._epochs = len(result.epochs)
+        for index in range(self.epoch, len(result.epochs)):
+            event = result.epochs[index]
+            self.observe(event)
+            result.epochs[index] = replace(event, val=replace(event.val, logits=None))
+        self.best, self.best_event, self.diverged = result.best, result.best_epoch, result.diverged
 
-    def new_findings(self, state: str = "") -> list[dict[str, Any]]:
-        """Return lines of new findings; `state` is `finished` or `diverged` at the end of the run."""
-        self._history.state = state
-        return [{**line, "step": self._steps} for line in checks.finding_lines(self._history, self._reported)]
-
-    def _add(self, *lines: dict[str, Any]) -> None:
-        self.lines += lines
-        for line in lines:
-            self._history.add(line)
-
-    def _snapshot(self, moment: HeadSnapshot, *, whole: bool) -> SnapshotFields:
+    def _statistics(self, moment: HeadSnapshot, *, whole: bool) -> LayerStatistics:
         """Return the statistics of the head around one update.
 
         Args:
             moment: Weights and gradients of the head around the update.
             whole: Include the weights of the backbone. They do not change, so the first and last snapshots suffice.
         """
-        name, snapshot_fields = structure.head_name(self._network), empty_fields()
+        name, statistics = structure.head_name(self._network), LayerStatistics()
         modules = dict(self._network.named_modules())
         for layer in structure.layer_names(self._network):
             if structure.in_part(layer, [name]):
                 key = f"{layer.removeprefix(name).lstrip('.')}.weight".lstrip(".")
-                measure_gradient(snapshot_fields, layer, moment.gradients[key])
-                snapshot_fields["weights"][layer] = histogram(moment.after[key])
-                measure_update(snapshot_fields, layer, moment.before[key], moment.after[key])
+                statistics.measure_gradient(layer, moment.gradients[key])
+                statistics.measure_weight(layer, moment.after[key])
+                statistics.measure_update(layer, moment.before[key], moment.after[key])
             elif whole:
                 if layer not in self._backbone:
                     self._backbone[layer] = histogram(_weight(modules[layer]))
-                snapshot_fields["weights"][layer] = self._backbone[layer]
-        return snapshot_fields
+                statistics.weights[layer] = self._backbone[layer]
+        return statistics
 
 
-def _raise_if_stop_requested(guard: SignalGuard) -> None:
-    if (number := guard.pending()) is not None:
-        raise InterruptedRunError(number, "Run the same command again: computed features are cached.")
+class _HeadsTrainer:
+    """Trains heads on one frozen backbone together, without checkpoints."""
 
+    checkpoints = None
+    resume_hint = "Run the same command again: computed features are cached."
 
-def _train(
-    training: Iterator[events.BatchDone | list[HeadResult]],
-    lines: Sequence[_HeadLines],
-    raise_if_stop_requested: Callable[[], None],
-) -> list[HeadResult]:
-    """Consume the events of the training to its end, and return the results of the heads."""
-    results: list[HeadResult] = []
-    for event in training:
-        raise_if_stop_requested()
-        if isinstance(event, list):
-            results = event
-            for head_lines, result in zip(lines, results, strict=True):
-                head_lines.add_results(result)
-    return results
+    def __init__(
+        self, heads: Sequence[_HeadSession], parent: Path, done: Collection[str], unfinished: Mapping[str, Path]
+    ) -> None:
+        """Prepare the training; see `run_heads` for the arguments."""
+        self.sessions = [session for session in heads if session.setup.plan.hash not in done]
+        self._heads, self._parent, self._unfinished = heads, parent, unfinished
+        self._setup = heads[0].setup
+        self._trained_names = freezing.trainable(self._setup.network, "frozen")
+        self._digest = freezing.frozen_digest(self._setup.network, self._trained_names)
+        self._evaluation_features: FeatureCache = evaluation_cache(self._setup)
+
+    def folder(self, session: _HeadSession) -> Path:
+        """Return a new folder, or that of a stopped attempt without its files."""
+        plan = session.setup.plan
+        existing = self._unfinished.get(plan.hash)
+        if existing is None:
+            return make_folder(plan, self._parent, session.role)
+        for name in ("model", "artifacts", "checkpoints"):
+            shutil.rmtree(existing / name, ignore_errors=True)
+        return existing
+
+    def train(self) -> Iterator[events.Event]:
+        """Train the heads; see `Trainer`."""
+        context, network = self._setup.context, self._setup.network
+        due = functools.partial(snapshot_is_due, steps_per_epoch=context.batches.steps_per_epoch, total=context.steps)
+        for event in batched_heads.train([session.spec for session in self._heads], due):
+            if isinstance(event, list):
+                for session, result in zip(self._heads, event, strict=True):
+                    session.add_results(result)
+            yield events.BatchDone()
+        after = freezing.frozen_digest(network, self._trained_names)
+        check = events.FreezeCheck("frozen", context.steps, len(self._trained_names), self._digest, after)
+        for session in self.sessions:
+            if session.diverged is None:
+                session.observe(check)
+
+    def evaluate(self, session: _HeadSession) -> Iterator[tuple[str, Score | None]]:
+        """Evaluate the best head in fp32 on the cached features of the backbone; see `Trainer`."""
+        features = self._evaluation_features
+        for name, images in session.setup.evaluation_images.items():
+            for _ in features.fill(PLAIN_VIEW, images):
+                yield name, None
+            rows = features.rows(PLAIN_VIEW, images.indices)
+            with torch.no_grad():
+                logits = functional_call(session.spec.head.to(rows.device), session.best, (rows,))
+            yield name, score(logits.float().cpu().numpy(), images.labels)
+
+    def write_model(self, session: _HeadSession) -> None:
+        """Write the best head, with a link to the backbone, which is stored once."""
+        if session.best_event is not None:
+            name = structure.head_name(session.setup.network)
+            tensors = {f"{name}.{key}": tensor for key, tensor in session.best.items()}
+            backbone = _backbone_file(self._parent, self._setup, self._digest)
+            write_model(session.run_logger.folder / "model", tensors, session.setup, session.best_event, backbone)
 
 
 def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> Path:
@@ -240,79 +233,6 @@ def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, tensor_bytes(state))
     return path
-
-
-class _Evaluator:
-    """Scores the best heads in fp32 on the cached features of val and test."""
-
-    def __init__(self, heads: Sequence[_Head], raise_if_stop_requested: Callable[[], None]) -> None:
-        self._backbone: FeatureCache = evaluation_cache(heads[0].setup)
-        for head in heads:
-            for images in head.setup.evaluation_images.values():
-                for _ in self._backbone.fill(PLAIN_VIEW, images):
-                    raise_if_stop_requested()
-
-    def scores(self, head: _Head) -> dict[str, scoring.Score] | None:
-        """Return the scores by split; None if the head has no epoch or a score is not finite."""
-        if head.result.best_epoch is None:
-            return None
-        scores = {}
-        for name, images in head.setup.evaluation_images.items():
-            rows = self._backbone.rows(PLAIN_VIEW, images.indices)
-            with torch.no_grad():
-                logits = functional_call(head.spec.head.to(rows.device), head.result.best, (rows,))
-            scores[name] = scoring.score(logits.float().cpu().numpy(), images.labels)
-        return scores if all(math.isfinite(score.loss) for score in scores.values()) else None
-
-
-class _FolderWriter:
-    """Writes the run folders. Content that heads share is made once."""
-
-    def __init__(self, check: events.FreezeCheck, backbone: Path) -> None:
-        self._freeze_line, self._backbone = freeze_check_line(check), backbone
-        self._samples: dict[int, bytes] = {}
-
-    def write(self, folder: Path, head: _Head, scores: dict[str, scoring.Score] | None) -> None:
-        """Write all files of a finished run."""
-        setup, result = head.setup, head.result
-        clock = time.perf_counter()
-        seconds = {"training": sum(e.train_seconds + e.val_seconds for e in result.epochs), "logging": 0.0}
-        with locks.locked(folder), RunLogger(folder, setup.plan, 0) as run_logger:
-            run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
-            picture = predictions.write_samples(folder, self._samples_picture(setup))
-            run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
-            for line in head.lines.lines:
-                run_logger.write(line)
-            if result.diverged is None:
-                run_logger.write(self._freeze_line)
-            failed = result.diverged is not None or scores is None
-            for line in head.lines.new_findings("diverged" if failed else "finished"):
-                run_logger.write(line)
-            best = result.best_epoch
-            if best is not None:
-                name = structure.head_name(setup.network)
-                tensors = {f"{name}.{key}": tensor for key, tensor in result.best.items()}
-                write_model(folder / "model", tensors, setup, best, self._backbone)
-            evaluation = evaluation_result(
-                run_logger,
-                setup,
-                scores or zero_logit_scores(setup),
-                len(result.losses),
-                len(result.epochs),
-                best.epoch if best is not None else 0,
-            )
-            outcome = {"state": "finished"}
-            if failed:
-                reason = result.diverged.message if result.diverged else "The best model's loss is not finite."
-                outcome = {"state": "diverged", "reason": reason}
-            seconds["logging"] = time.perf_counter() - clock
-            write_result(run_logger, setup.plan, {**outcome, **evaluation}, len(result.epochs), seconds)
-
-    def _samples_picture(self, setup: TrainingSetup) -> bytes:
-        seed = setup.plan.seeding.seed
-        if seed not in self._samples:
-            self._samples[seed] = predictions.render_samples(setup.context)
-        return self._samples[seed]
 
 
 def _weight(module: torch.nn.Module) -> Tensor:

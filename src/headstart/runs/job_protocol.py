@@ -1,18 +1,53 @@
-"""Encode and decode jobs and their answers."""
+"""Jobs and their answers, as text for engines."""
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
 
 from headstart import errors
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
+from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.study import RunRole
 
-RunRequest = tuple[RunConfig, dict[str, Any]]  # a complete plan and the role of the run in its study
+RunRequest = tuple[RunConfig, RunRole]  # a complete plan and the role of the run in its study
+
+
+class JobRun(Schema):
+    """A run of a job."""
+
+    plan: RunConfig = Field(description="complete plan")
+    role: RunRole
+
+
+class Job(Schema):
+    """Runs to be made in a folder."""
+
+    parent: Path = Field(description="folder of the run folders")
+    runs: list[JobRun]
+    until: int | None = Field(None, description="epoch after which the runs pause")
+    estimated_seconds: float = Field(0.0, description="estimated duration; 0 if unknown")
+
+
+class ErrorAnswer(Schema):
+    """An error of a job."""
+
+    kind: str = Field(description="name of the class")
+    message: str
+    hint: str
+    exit_code: int
+    trace: str = Field("", description="traceback in another process")
+
+
+class Answer(Schema):
+    """Answer of a job: the run folders in order, or an error."""
+
+    folders: list[Path] = Field(default_factory=list)
+    error: ErrorAnswer | None = None
 
 
 def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
@@ -24,15 +59,21 @@ def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | Non
         until: Epoch after which the runs pause.
         seconds: Estimated duration of the job; 0 if unknown.
     """
-    items = [{"plan": plan.model_dump(mode="json"), "role": role} for plan, role in requests]
-    return json.dumps({"parent": str(parent.absolute()), "runs": items, "until": until, "seconds": seconds})
+    runs = [JobRun(plan=plan, role=role) for plan, role in requests]
+    return Job(parent=parent.absolute(), runs=runs, until=until, estimated_seconds=seconds).model_dump_json()
+
+
+def decode_job(text: str) -> Job:
+    """Return the job that `encode_job` wrote."""
+    return Job.model_validate_json(text)
 
 
 def error_answer(error: HeadstartError, trace: str = "") -> str:
     """Return the answer that carries an error, and its traceback in another process."""
-    kind = type(error).__name__
-    content = {"kind": kind, "message": error.message, "hint": error.hint, "code": error.exit_code, "trace": trace}
-    return json.dumps({"error": content})
+    content = ErrorAnswer(
+        kind=type(error).__name__, message=error.message, hint=error.hint, exit_code=error.exit_code, trace=trace
+    )
+    return Answer(error=content).model_dump_json()
 
 
 def interruption_answer(number: signal.Signals) -> str:
@@ -40,36 +81,36 @@ def interruption_answer(number: signal.Signals) -> str:
     return error_answer(InterruptedRunError(number, "Continue with `headstart resume`."))
 
 
-def is_interruption(answer: str) -> bool:
+def is_interruption(text: str) -> bool:
     """Return whether the answer says that the job was stopped by a signal."""
-    return dict(json.loads(answer).get("error", {})).get("kind") == InterruptedRunError.__name__
+    error = Answer.model_validate_json(text).error
+    return error is not None and error.kind == InterruptedRunError.__name__
 
 
-def seconds(text: str) -> float:
+def estimated_seconds(text: str) -> float:
     """Return the estimated duration of a job; 0 if unknown."""
-    return float(json.loads(text)["seconds"])
+    return decode_job(text).estimated_seconds
 
 
 def job_title(text: str) -> str:
     """Return a title of a job for messages."""
-    runs = json.loads(text)["runs"]
-    return (
-        ", ".join(f"{run['role']['variant']} seed {run['plan']['seeding']['seed']}" for run in runs) or "an empty job"
-    )
+    runs = decode_job(text).runs
+    return ", ".join(f"{run.role.variant} seed {run.plan.seeding.seed}" for run in runs) or "an empty job"
 
 
-def decode_answer(answer: str) -> list[Path]:
+def decode_answer(text: str) -> list[Path]:
     """Return the run folders of an answer.
 
     Raises:
         HeadstartError: The error that the answer carries, as its original class.
     """
-    content = json.loads(answer)
-    if (fields := content.get("error")) is None:
-        return [Path(folder) for folder in content["folders"]]
-    if fields["kind"] == InterruptedRunError.__name__:
-        raise InterruptedRunError(signal.Signals(fields["code"] - 128), fields["hint"])
-    error: HeadstartError = getattr(errors, fields["kind"], HeadstartError)(fields["message"], fields["hint"])
-    if trace := fields.get("trace"):
-        error.add_note(f"In the process of the run:\n{trace}")
+    answer = Answer.model_validate_json(text)
+    if answer.error is None:
+        return answer.folders
+    content = answer.error
+    if content.kind == InterruptedRunError.__name__:
+        raise InterruptedRunError(signal.Signals(content.exit_code - 128), content.hint)
+    error: HeadstartError = getattr(errors, content.kind, HeadstartError)(content.message, content.hint)
+    if content.trace:
+        error.add_note(f"In the process of the run:\n{content.trace}")
     raise error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from headstart.artifacts import predictions
-from headstart.config.run_config import RunConfig
-from headstart.storage import files
-from headstart.telemetry.run_logger import RunLogger
+from headstart.runs.session import RunSession
+from headstart.storage.files import write_json
+from headstart.storage.schemas.metrics import EndLine
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.training import scoring
 from headstart.training.setup import TrainingSetup
 
@@ -23,38 +22,35 @@ def zero_logit_scores(setup: TrainingSetup) -> dict[str, scoring.Score]:
     return scores
 
 
-def evaluation_result(
-    run_logger: RunLogger,
-    setup: TrainingSetup,
-    scores: dict[str, scoring.Score],
-    step: int,
-    epoch: int,
-    best_epoch: int,
-) -> dict[str, Any]:
-    """Write the evaluation of the best model to the record and to predictions.npz.
+def write_evaluation(session: RunSession, scores: dict[str, scoring.Score]) -> EndLine:
+    """Write the evaluation of the best model to predictions.npz and to the record, and return its line.
 
     Args:
-        run_logger: The logger of the run.
-        setup: The setup of the run.
+        session: The run, which is open.
         scores: Scores of the best model by split.
-        step: The last step.
-        epoch: The last epoch.
-        best_epoch: The epoch of the best model; 0 if there is none.
-
-    Returns:
-        The fields of result.json that contain the evaluation.
     """
-    predictions.write_predictions(run_logger.folder, setup, scores)
-    images = setup.evaluation_images
-    results = {name: predictions.score_summary(score, images[name].labels) for name, score in scores.items()}
-    run_logger.write({"kind": "end", "step": step, "epoch": epoch, **results})
-    return {**results, "best_epoch": best_epoch, "evaluation_split": setup.split.evaluation}
+    predictions.write_predictions(session.run_logger.folder, session.setup, scores)
+    by_split = {name: predictions.evaluation(score) for name, score in scores.items()}
+    line = EndLine(step=session.step, epoch=session.epoch, val=by_split["val"], test=by_split.get("test"))
+    session.write(line)
+    return line
 
 
-def write_result(
-    run_logger: RunLogger, plan: RunConfig, result: dict[str, Any], epochs: int, seconds: dict[str, float]
-) -> None:
+def write_result(session: RunSession, evaluation: EndLine) -> None:
     """Write result.json after the record is durable."""
-    run_logger.sync()
-    identity = {"schema": files.SCHEMA_VERSION, "arm": plan.arm_name, "seed": plan.seeding.seed, "plan": plan.hash}
-    files.write_json(run_logger.folder / "result.json", {**identity, **result, "epochs": epochs, "seconds": seconds})
+    session.run_logger.sync()
+    plan, diverged = session.setup.plan, session.diverged
+    result = RunResult(
+        arm=plan.arm_name,
+        seed=plan.seeding.seed,
+        plan=plan.hash,
+        state=RunState.FINISHED if diverged is None else RunState.DIVERGED,
+        reason=None if diverged is None else diverged.message,
+        best_epoch=session.best_epoch,
+        epochs=session.epoch,
+        val=evaluation.val,
+        test=evaluation.test,
+        evaluation_split=session.setup.split.evaluation,
+        seconds=session.seconds,
+    )
+    write_json(session.run_logger.folder / RESULT_FILE, result.to_json())

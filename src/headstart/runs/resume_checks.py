@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from headstart.artifacts.model_folder import saved_epoch
-from headstart.config.run_config import RunConfig, differences, read_plan
+from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file
+from headstart.config.run_config import RunConfig, differences
 from headstart.errors import DataError, UsageError
 from headstart.storage import files
 from headstart.training import checkpoint
 
 
-def unchanged_plan(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
-    """Return the plan of a run and the content of its plan.json.
+def unchanged_plan(folder: Path) -> PlanFile:
+    """Return the content of the plan.json of a run.
 
     Raises:
         UsageError: The plan was changed by hand; the message lists the differences.
     """
-    content = files.read_json(folder / "plan.json")
-    original = checkpoint.newest_extra(folder / "checkpoints").get("plan", {})
-    if original:
-        changes = "; ".join(differences(original, content.get("plan", {})))
-    else:
-        changes = "there is no checkpoint to compare with"
+    original = checkpoint.newest_position(folder / "checkpoints")
     try:
-        plan = read_plan(folder)
-        changed = bool(plan.unresolved_fields) or plan.hash != content["hash"]
+        content = read_plan_file(folder)
+        if not content.plan.unresolved_fields and content.plan.hash == content.hash:
+            return content
     except DataError:
-        if not original:
+        if original is None:
             raise
-        changed = True
-    if changed:
-        raise UsageError(
-            f"The plan in {folder} was changed by hand ({changes}).",
-            "Undo the change, or start a new run with --force-new.",
-        )
-    return plan, content
+    changes = "there is no checkpoint to compare with"
+    if original is not None:
+        changed_plan = files.read_json(folder / PLAN_FILE).get("plan", {})  # it may not be a valid plan
+        changes = "; ".join(differences(original.plan.to_json(), changed_plan))
+    raise UsageError(
+        f"The plan in {folder} was changed by hand ({changes}).",
+        "Undo the change, or start a new run with --force-new.",
+    )
 
 
 def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
@@ -51,8 +48,8 @@ def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
 
 def require_reproducible_best(folder: Path) -> None:
     """Raise UsageError if the best model is newer than the checkpoint: another environment may not reproduce it."""
-    epoch = saved_epoch(folder / "model")
-    if epoch > checkpoint.newest_extra(folder / "checkpoints").get("best_epoch", epoch):
+    epoch, position = saved_epoch(folder / "model"), checkpoint.newest_position(folder / "checkpoints")
+    if position is not None and epoch > position.best_epoch:
         raise UsageError(
             f"The best model in {folder} is of epoch {epoch}, after the checkpoint, and other versions or another "
             "machine may not reproduce that epoch.",

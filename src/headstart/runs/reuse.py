@@ -8,19 +8,29 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
+from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError
 from headstart.hardware import environment
-from headstart.runs import heads_runner, runner
+from headstart.runs import heads_runner
 from headstart.runs.job_protocol import RunRequest
+from headstart.runs.run_folder import is_blind
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_cache_file
+from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.result import RESULT_FILE
+from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
 
 RUN_LOCK_TIMEOUT_S = 60.0  # time to wait for a run that another process holds
+
+
+class _RegisteredRun(Schema):
+    """An entry of the cache for a run that can be reused."""
+
+    folder: Path
 
 
 def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
@@ -52,14 +62,14 @@ def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -
 
     Write errors are ignored: they cost time when the run could have been reused, nothing else.
     """
-    done = (folder / "result.json").exists()
+    done = (folder / RESULT_FILE).exists()
     if done or until is not None:
         with contextlib.suppress(OSError):
             path = _registry_path(plan, None if done else until)
-            write_cache_file(path, json.dumps({"folder": str(folder.absolute())}).encode())
+            write_cache_file(path, _RegisteredRun(folder=folder.absolute()).model_dump_json().encode())
 
 
-def copy_finished(parent: Path, plan: RunConfig, role: dict[str, Any], until: int | None = None) -> Path | None:
+def copy_finished(parent: Path, plan: RunConfig, role: RunRole, until: int | None = None) -> Path | None:
     """Copy a finished run of this plan from elsewhere into a new folder in `parent`; else its rung of `until` epochs.
 
     Files of the model are hard-linked if possible, since they are only replaced atomically. The others are copied,
@@ -73,7 +83,7 @@ def copy_finished(parent: Path, plan: RunConfig, role: dict[str, Any], until: in
         return None
     folder = folders.create_run(parent, run_name(plan, role), plan.seeding.seed)
     try:
-        content = files.read_json(source / "plan.json")
+        content = read_plan_file(source)
         _copy_files(source, folder)
         # the source may have been deleted or resumed during the copy
         changed = source not in (_finished_run(plan, role), until is not None and _rung(plan, until))
@@ -82,7 +92,7 @@ def copy_finished(parent: Path, plan: RunConfig, role: dict[str, Any], until: in
     if changed:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    files.write_json(folder / "plan.json", {**content, "study": role, "reused_from": str(source)})
+    write_plan_file(folder, _plan_file(content, role, str(source)))
     register_finished(folder, plan, until)
     return folder
 
@@ -93,10 +103,15 @@ def claim(record: RunRecord) -> None:
     It is then trained from its first step, so nothing in it is from another study.
     """
     if record.reused_from:
-        content = files.read_json(record.folder / "plan.json")
-        files.write_json(
-            record.folder / "plan.json", {name: content[name] for name in content if name != "reused_from"}
-        )
+        content = read_plan_file(record.folder)
+        write_plan_file(record.folder, _plan_file(content, content.study, None))
+
+
+def _plan_file(content: PlanFile, role: RunRole | None, reused_from: str | None) -> PlanFile:
+    """Return the content of plan.json with another role and origin."""
+    return PlanFile(
+        hash=content.hash, plan=content.plan, environment=content.environment, study=role, reused_from=reused_from
+    )
 
 
 def _registry_path(plan: RunConfig, until: int | None = None) -> Path:
@@ -107,18 +122,17 @@ def _registry_path(plan: RunConfig, until: int | None = None) -> Path:
     return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def _finished_run(plan: RunConfig, role: dict[str, Any]) -> Path | None:
+def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
     """Return the finished run of a plan, evaluated on the splits that the role needs."""
     try:
         source = _registered_folder(plan)
-        content = files.read_json(source / "plan.json")
-        result = files.read_json(source / "result.json")
-        read_run(source).correctness("val")
+        record = read_run(source)
+        record.predictions("val")
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
-    if content.get("hash") != plan.hash or result.get("state") not in ("finished", "diverged"):
+    if record.hash != plan.hash or not record.done:
         return None
-    if runner.is_blind(content.get("study")) and not runner.is_blind(role):  # it was not evaluated on test
+    if is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
         return None
     return source
 
@@ -134,7 +148,7 @@ def _rung(plan: RunConfig, until: int) -> Path | None:
 
 
 def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
-    return Path(json.loads(_registry_path(plan, until).read_bytes())["folder"])
+    return _RegisteredRun.read(_registry_path(plan, until)).folder
 
 
 def _copy_files(source: Path, folder: Path) -> None:
@@ -148,5 +162,5 @@ def _copy_files(source: Path, folder: Path) -> None:
             continue
         if path.is_dir():
             target.mkdir(exist_ok=True)
-        elif path.name not in ("plan.json", "lock") and ".tmp-" not in path.name:
+        elif path.name not in (PLAN_FILE, "lock") and ".tmp-" not in path.name:
             (files.link_or_copy if path.parent.name == "model" else shutil.copyfile)(path, target)

@@ -1,40 +1,37 @@
-"""The lifecycle of one run: prepare, train, record, select the best model, evaluate. A run can be resumed."""
+"""Train the network of one run, in a new folder or from its checkpoint."""
 
 from __future__ import annotations
 
-import math
-import time
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from headstart.artifacts import gallery, predictions
+from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.config.duration import Duration
-from headstart.config.run_config import ResolvedFacts, RunConfig, differences, read_plan, with_absolute_paths
-from headstart.diagnostics import checks
-from headstart.diagnostics.history import History
-from headstart.errors import DivergedError, InterruptedRunError, UsageError
+from headstart.config.plan_file import read_plan_file
+from headstart.config.run_config import ResolvedFacts, RunConfig, differences, with_absolute_paths
+from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.models import freezing, structure
 from headstart.reporter import Reporter
-from headstart.runs.checkpoint_policy import CheckpointPolicy
-from headstart.runs.result import evaluation_result, write_result, zero_logit_scores
+from headstart.runs import lifecycle
+from headstart.runs.checkpoints import RunCheckpoints
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
-from headstart.signals import SignalGuard
-from headstart.storage import files, folders, journal, locks
-from headstart.storage.cache import remove_stale
+from headstart.runs.run_folder import make_folder
+from headstart.runs.session import RunSession
+from headstart.storage import folders, locks
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
+from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
-from headstart.telemetry.observer import Observer, epoch_sentence
+from headstart.telemetry.observer import Observer
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import RunLogger, hyperparameters, run_name
-from headstart.training import checkpoint, events, loop, scoring
+from headstart.telemetry.run_logger import hyperparameters
+from headstart.training import events, loop
+from headstart.training.scoring import Score
 from headstart.training.setup import TrainingSetup, make_network, prepare
-from headstart.training.state import State
 
 
 def run_new(
@@ -44,7 +41,7 @@ def run_new(
     *,
     save_every: Duration | None = None,
     until: int | None = None,
-    role: dict[str, Any] | None = None,
+    role: RunRole | None = None,
 ) -> Path:
     """Run a plan in a new folder.
 
@@ -54,7 +51,7 @@ def run_new(
         reporter: Receives progress.
         save_every: Interval between checkpoints (default: as often as costs 1 % of the time).
         until: Epoch after which the run pauses, with a checkpoint and no result; `resume` continues it.
-        role: The role of the run in a study, written beside the plan; its `variant` also names the folder.
+        role: The role of the run in a study, written beside the plan; its variant also names the folder.
 
     Returns:
         The folder of the run.
@@ -67,25 +64,9 @@ def run_new(
     folders.require_writable(runs)
     draft = calibration.resolve_machine(with_absolute_paths(draft))
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
-        setup = replace(prepare(draft, reporter), blind=is_blind(role))
+        setup = prepare(draft, reporter)
         folder = make_folder(setup.plan, runs, role)
-        _run(folder, setup, reporter, save_every, until)
-        if role is None:  # a study makes a gallery only for the run whose model it exports
-            gallery.write_if_possible(folder, reporter)
-    return folder
-
-
-def is_blind(role: dict[str, Any] | None) -> bool:
-    """Return whether a run serves model selection only and must not be evaluated on test."""
-    return bool(role and role.get("blind"))
-
-
-def make_folder(plan: RunConfig, runs: Path, role: dict[str, Any] | None) -> Path:
-    """Create a run folder under `runs` with its plan.json."""
-    folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
-    content = {"schema": files.SCHEMA_VERSION, "hash": plan.hash, "plan": plan.model_dump(mode="json")}
-    content |= {"environment": environment.environment(plan.machine.device)} | ({"study": role} if role else {})
-    files.write_json(folder / "plan.json", content)
+        _run(folder, setup, role, reporter, save_every, until)
     return folder
 
 
@@ -96,251 +77,118 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
         UsageError: The run has ended, or its plan was changed by hand.
         DataError: The data or the weights have changed.
     """
-    plan, content = unchanged_plan(folder)
-    if (folder / "result.json").exists():
-        state = "is finished" if files.read_json(folder / "result.json")["state"] == "finished" else "has diverged"
+    content = unchanged_plan(folder)
+    plan = content.plan
+    if (folder / RESULT_FILE).exists():
+        is_finished = RunResult.read(folder / RESULT_FILE).state is RunState.FINISHED
+        state = "is finished" if is_finished else "has diverged"
         raise UsageError(f"The run {folder} {state}.", "View it with `headstart board`, or start a new run.")
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
-        setup = replace(prepare(plan, reporter), blind=is_blind(content.get("study")))
+        setup = prepare(plan, reporter)
         require_unchanged_inputs(plan, setup.plan)
-        if content["environment"] != environment.environment(plan.machine.device):
-            changes = differences(content["environment"], environment.environment(plan.machine.device))
+        if changes := differences(content.environment, environment.environment(plan.machine.device)):
             reporter.say(f"Not comparable bit for bit with the start of the run: {'; '.join(changes)}.")
             require_reproducible_best(folder)
-        _run(folder, setup, reporter, save_every, until)
-        if "study" not in content:
-            gallery.write_if_possible(folder, reporter)
+        _run(folder, setup, content.study, reporter, save_every, until)
     return folder
 
 
 def draft_from_run(folder: Path) -> RunConfig:
     """Return the plan of a run folder as a draft, without its resolved facts."""
-    return read_plan(folder).changed("facts", **ResolvedFacts().model_dump())
+    return read_plan_file(folder).plan.changed("facts", **ResolvedFacts().model_dump())
 
 
 def repair(folder: Path) -> Path:
     """Rebuild a run's TensorBoard files from its record, and return the folder."""
-    plan = read_plan(folder)
+    plan = read_plan_file(folder).plan
     with locks.locked(folder):
         tensorboard.rebuild_event_file(folder, hyperparameters(plan)).close()
     return folder
 
 
 def _run(
-    folder: Path, setup: TrainingSetup, reporter: Reporter, save_every: Duration | None, until: int | None
+    folder: Path,
+    setup: TrainingSetup,
+    role: RunRole | None,
+    reporter: Reporter,
+    save_every: Duration | None,
+    until: int | None,
 ) -> None:
     """Train from the newest checkpoint, or from the start, and evaluate the best model."""
-    context, state = setup.context, loop.initial_state(setup.context)
-    probe = Probe(context)  # before a checkpoint is loaded: it measures the distance from the initial weights
-    with locks.locked(folder), SignalGuard() as guard:
-        for parent in (folder, folder / "model", folder / "artifacts"):
-            remove_stale(parent)  # incomplete files of a crash
-        saved, warnings = checkpoint.load_state(folder / "checkpoints", context, state)
-        for warning in warnings:
-            reporter.say(warning)
-        if not saved:  # fail before training, not at the first checkpoint
-            folders.require_space(folder, checkpoint.max_checkpoint_bytes(state))
-        position = f"at step {state.progress.step} of {context.steps}" if saved else f"{context.steps} steps"
-        reporter.say(f"Run {folder}, {position}. Ctrl-C is safe: resume with `headstart resume {folder}`.")
-        with RunLogger(folder, setup.plan, saved["bytes"] if saved else 0) as run_logger:
-            session = RunSession(
-                setup, state, run_logger, reporter, guard, probe, CheckpointPolicy(save_every, context)
-            )
-            if saved:
-                session.seconds = saved["seconds"]
-                session.restore_history()
-            else:
-                session.begin()
-            try:
-                if not saved:
-                    session.initial_probe()
-                if session.train(until):
-                    session.report_findings("finished")
-                    session.conclude({"state": "finished", **session.evaluate()})
-            except DivergedError as error:
-                session.report_findings("diverged")
-                session.conclude({"state": "diverged", "reason": error.message, **session.evaluate_diverged()})
-                raise
-            finally:
-                if (folder / "result.json").exists():
-                    checkpoint.remove_all(folder / "checkpoints")
-                    guard.complete()
+    trainer = _NetworkTrainer(folder, setup, role, reporter, save_every)
+    lifecycle.run(trainer, reporter, until=until)
+    if trainer.session.diverged is not None:
+        raise trainer.session.diverged
 
 
-class RunSession:
-    """Mutable state of an active run."""
+class _NetworkTrainer:
+    """Trains the network of one run, with checkpoints."""
 
     def __init__(
         self,
+        folder: Path,
         setup: TrainingSetup,
-        state: State,
-        run_logger: RunLogger,
+        role: RunRole | None,
         reporter: Reporter,
-        guard: SignalGuard,
-        probe: Probe,
-        policy: CheckpointPolicy,
+        save_every: Duration | None,
     ) -> None:
-        self.setup, self.state, self.run_logger = setup, state, run_logger
-        self.reporter, self.guard, self.probe, self.policy = reporter, guard, probe, policy
-        self.folder = run_logger.folder
-        self.history = History(setup.plan.model_dump(mode="json"))
-        self.reported: set[str] = set()  # names of reported findings
-        self.seconds = {"training": 0.0, "logging": 0.0}
-        self.saved_at: tuple[int, int] | None = None  # step and epoch of the last checkpoint
+        context = setup.context
+        self._folder, self._reporter, self._context = folder, reporter, context
+        self._state = loop.initial_state(context)
+        self._probe = Probe(context)  # before a checkpoint is loaded: it measures the distance from the initial weights
+        probe = self._probe.line if setup.plan.arm.tuning != "frozen" else None  # a frozen backbone does not change
+        observer = Observer(setup, structure.layer_names(context.network), probe)
+        self.session = RunSession(setup, role, observer, reporter)
+        self.sessions = (self.session,)
+        self.checkpoints = RunCheckpoints(folder, context, self._state, save_every)
+        self.resume_hint = f"Continue with `headstart resume {folder}`."
 
-    def begin(self) -> None:
-        """Write the first lines of the record: the time, and a picture of training samples."""
-        self.run_logger.write({"kind": "begin", "step": 0, "time": time.time()})
-        picture = predictions.write_samples(self.folder, predictions.render_samples(self.setup.context))
-        self.run_logger.write({"kind": "image", "step": 0, "tag": "samples/train", "file": picture})
+    def folder(self, session: RunSession) -> Path:
+        """Return the folder of the run."""
+        return self._folder
 
-    def initial_probe(self) -> None:
+    def train(self) -> Iterator[events.Event]:
+        """Train the network; see `Trainer`."""
+        session, steps = self.session, self._context.steps
+        position = f"at step {session.step} of {steps}" if session.is_resumed else f"{steps} steps"
+        self._reporter.say(
+            f"Run {self._folder}, {position}. Ctrl-C is safe: resume with `headstart resume {self._folder}`."
+        )
+        if not session.is_resumed:
+            self._initial_probe()
+        try:
+            for event in loop.train(self._context, self._state):
+                session.observe(event)
+                if isinstance(event, events.Backward):  # within a step: the state cannot be saved
+                    continue
+                if isinstance(event, events.Step):
+                    self._reporter.progress("training", event.step, steps)
+                elif isinstance(event, events.Epoch) and event.best:
+                    weights = self._state.evaluated_network.state_dict()
+                    write_model(self._folder / "model", weights, session.setup, event)
+                yield event
+        except DivergedError as error:
+            session.diverged = error
+
+    def _initial_probe(self) -> None:
         """Probe the network at initialization: some findings exist before the first step."""
-        clock = time.perf_counter()
-        tuning = self.setup.context.phases[0].tuning  # as the loop sets it when it begins
-        freezing.freeze(self.state.network, freezing.trainable(self.state.network, tuning))
-        freezing.train_mode(self.state.network, tuning)
-        self.write(self.probe.line(0, 0))
-        self.report_findings()
-        self.seconds["logging"] += time.perf_counter() - clock
+        with self.session.logging_time():
+            network, tuning = self._state.network, self._context.phases[0].tuning  # as the loop sets it when it begins
+            freezing.freeze(network, freezing.trainable(network, tuning))
+            freezing.train_mode(network, tuning)
+            self.session.write(self._probe.line(0, 0))
+            self.session.report_findings()
 
-    def write(self, line: dict[str, Any]) -> None:
-        """Write a line to the record, and update the history for the health checks."""
-        self.run_logger.write(line)
-        self.history.add(line)
-
-    def restore_history(self) -> None:
-        """Restore the history and the reported findings of a resumed run from its record."""
-        for line in journal.read_lines(self.folder / "metrics.jsonl"):
-            self.history.add(line)
-            if line["kind"] == "finding":
-                (self.reported.discard if line.get("withdrawn") else self.reported.add)(line["name"])
-
-    def report_findings(self, state: str = "") -> None:
-        """Report new findings in the terminal and in the record, and so in TensorBoard.
-
-        Args:
-            state: `finished` or `diverged` at the end of the run, when findings that no longer hold are withdrawn.
-        """
-        self.history.state = state
-        for line in checks.finding_lines(self.history, self.reported):
-            self.run_logger.write({**line, "step": self.state.progress.step})
-            self.reporter.say(f"{line['name'].capitalize()}: {line['sentence']}")
-
-    def train(self, until: int | None) -> bool:
-        """Consume the loop's events: write lines, save the best model and checkpoints, stop on request.
-
-        Args:
-            until: Epoch after which the run pauses.
-
-        Returns:
-            Whether the run has ended; False if it paused.
-        """
-        context = self.setup.context
-        epochs = -(-context.steps // context.batches.steps_per_epoch)
-        observer = self._observer()
-        for event in loop.train(context, self.state):
-            clock = time.perf_counter()
-            for line in observer.lines(event):
-                self.write(line)
-                if line["kind"] in _SENTENCES:
-                    self.reporter.say(_SENTENCES[line["kind"]](line, epochs))
-                if line["kind"] == "epoch":
-                    self.report_findings()
-            self.seconds["logging"] += time.perf_counter() - clock
-            if isinstance(event, events.Backward):  # within a step: the state cannot be saved
-                continue
-            if isinstance(event, events.Step):
-                self.reporter.progress("training", event.step, context.steps)
-            elif isinstance(event, events.Epoch):
-                self.seconds["training"] += event.train_seconds + event.val_seconds
-                if event.best:
-                    write_model(self.folder / "model", self.state.evaluated_network.state_dict(), self.setup, event)
-            # read once: a signal that arrives after this line is handled at the next event
-            stop = self.guard.pending()
-            if stop is not None:
-                self.reporter.say("Stopping with a checkpoint. A second signal stops at once, without a checkpoint.")
-            if stop is not None or self.policy.is_due(event, self.state.progress):
-                self.save()
-            if stop is not None:
-                self.raise_if_stop_requested()
-            is_pause = isinstance(event, events.Epoch) and event.epoch == until
-            if is_pause and not loop.is_finished(context, self.state.progress):
-                self.save()
-                return False
-        return True
-
-    def _observer(self) -> Observer:
-        context, plan = self.setup.context, self.setup.plan
-        return Observer(
-            structure.layer_names(self.state.network),
-            labels=context.val.labels,
-            steps_per_epoch=context.batches.steps_per_epoch,
-            total=context.steps,
-            flops=self.setup.flops,
-            peak=self.setup.peak,
-            batch_size=context.batches.batch_size,
-            probe=self.probe.line if plan.arm.tuning != "frozen" else None,  # a frozen backbone does not change
-        )
-
-    def save(self) -> None:
-        """Write a checkpoint with the present length of the record, unless this state is saved already."""
-        position = (self.state.progress.step, self.state.progress.epoch)
-        if position == self.saved_at:
-            return
-        self.saved_at = position
-        clock = time.perf_counter()
-        plan = self.setup.plan.model_dump(mode="json")
-        extra = {"bytes": self.run_logger.sync(), "seconds": self.seconds, "plan": plan}
-        extra["best_epoch"] = self.state.progress.best_epoch
-        checkpoint.save_state(self.folder / "checkpoints", self.state, extra)
-        self.policy.record_save(clock)
-
-    def raise_if_stop_requested(self) -> None:
-        """Raise InterruptedRunError after a stop request. A checkpoint must have been written."""
-        if (number := self.guard.pending()) is not None:
-            self.run_logger.write({"kind": "stopped", "step": self.state.progress.step, "signal": number.name})
-            self.run_logger.sync()
-            raise InterruptedRunError(number, f"Continue with `headstart resume {self.folder}`.")
-
-    def evaluate(self) -> dict[str, Any]:
-        """Evaluate the best model on val, and on test for the first and only time.
-
-        Raises:
-            DivergedError: The loss of the best model is not finite.
-        """
-        setup, context = self.setup, self.setup.context
+    def evaluate(self, session: RunSession) -> Iterator[tuple[str, Score | None]]:
+        """Evaluate the best model in fp32; see `Trainer`."""
+        setup = session.setup
         network = make_network(setup.plan.network, setup.plan.arm.head, len(setup.index.classes), 0)
-        network.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
-        devices.place(network, context.device)
-        scores: dict[str, scoring.Score] = {}
+        network.load_state_dict(load_file(self._folder / "model" / "model.safetensors"))
+        devices.place(network, self._context.device)
         for name, images in setup.evaluation_images.items():
-            for score in predictions.score_split(network, images, context):
-                if score is None:
-                    self.raise_if_stop_requested()
-                elif not math.isfinite(score.loss):
-                    raise DivergedError(f"The best model's {name} loss is {score.loss}.", "Use a ten times lower --lr.")
-                else:
-                    scores[name] = score
-        return self._write_evaluation(scores)
+            for score in predictions.score_split(network, images, self._context):
+                yield name, score
 
-    def evaluate_diverged(self) -> dict[str, Any]:
-        """Evaluate a diverged run by its best model before that, else by logits of 0, which predict the first class."""
-        if self.state.progress.best_epoch:
-            with suppress(DivergedError):
-                return self.evaluate()
-        return self._write_evaluation(zero_logit_scores(self.setup))
-
-    def _write_evaluation(self, scores: dict[str, scoring.Score]) -> dict[str, Any]:
-        progress = self.state.progress
-        return evaluation_result(
-            self.run_logger, self.setup, scores, progress.step, progress.epoch, progress.best_epoch
-        )
-
-    def conclude(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
-        write_result(self.run_logger, self.setup.plan, result, self.state.progress.epoch, self.seconds)
-
-
-_SENTENCES = {"epoch": epoch_sentence, "freeze_check": lambda line, epochs: line["sentence"]}
+    def write_model(self, session: RunSession) -> None:
+        """Do nothing: `train` writes the model after each epoch that is the best so far."""

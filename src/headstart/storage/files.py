@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from headstart.errors import DataError
 
 SCHEMA_VERSION = 1  # version of the file formats
+
+JsonData: TypeAlias = "Mapping[str, JsonData] | Sequence[JsonData] | str | float | bool | None"
 
 
 def fsync_folder(folder: Path) -> None:
@@ -53,7 +56,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: JsonData) -> None:
     """Replace a JSON file atomically. Raises ValueError for NaN and infinity, which are not JSON."""
     write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 

@@ -10,9 +10,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from pydantic import ValidationError
 
 from headstart.errors import DataError
+from headstart.storage.schemas.metrics import LINE, Line
 
 
 class Journal:
@@ -44,9 +47,10 @@ class Journal:
                 os.truncate(path, size)
         self._file: IO[str] = path.open("a", encoding="utf-8", newline="\n")
 
-    def append(self, line: dict[str, Any]) -> None:
-        """Append one line. Raises ValueError for NaN and infinity."""
-        self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
+    def append(self, line: Line) -> None:
+        """Append one line."""
+        text = json.dumps(line.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+        self._file.write(text + "\n")
 
     def flush(self) -> None:
         """Pass buffered lines to the operating system, so that readers see them."""
@@ -69,13 +73,13 @@ class Journal:
         self.close()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[Line]:
     """Yield the lines of a record; an incomplete last line, which a crash left, is skipped.
 
     A missing file has no lines.
 
     Raises:
-        DataError: a line is not valid JSON.
+        DataError: a line is damaged.
     """
     if not path.exists():
         return
@@ -83,7 +87,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         for number, text in enumerate(file, 1):
             if text.endswith("\n"):
                 try:
-                    line = json.loads(text)
-                except ValueError:
+                    line = LINE.validate_json(text)
+                except ValidationError:
                     raise DataError(f"Line {number} of {path} is damaged.", "Restore the file from a copy.") from None
                 yield line

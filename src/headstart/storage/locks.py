@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import socket
-import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from headstart.errors import ResourceError, UsageError
 
@@ -30,17 +30,15 @@ def locked(folder: Path, name: str = "lock", timeout_s: float = 0.0) -> Iterator
 
     Raises:
         UsageError: another process holds the lock; the message names its pid and host.
-        ResourceError: the lock file cannot be written.
+        ResourceError: the lock file cannot be written or locked.
     """
     path = folder / name
-    with _lock_file(path, time.monotonic() + timeout_s) as file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+    with _acquire(path, timeout_s):
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # while it is locked: FileLock retries if it has locked a deleted file
 
 
 def holder(folder: Path, name: str = "lock") -> tuple[int, str] | None:
@@ -52,27 +50,17 @@ def holder(folder: Path, name: str = "lock") -> tuple[int, str] | None:
     return (int(match[1]), match[2]) if match else None
 
 
-def _lock_file(path: Path, deadline: float) -> IO[str]:
-    """Open and lock the file; retry until the deadline, and whenever its last holder deleted it in between."""
-    while True:
-        try:
-            file = path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise ResourceError(
-                f"The folder {path.parent} cannot be written ({error.strerror}).",
-                "Grant write permission, or copy the run to another folder.",
-            ) from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            if time.monotonic() < deadline:
-                time.sleep(0.05)
-                continue
-            raise UsageError(f"{path.parent} is in use by {holder}.", "Wait for it, or stop it first.") from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                return file
-        file.close()
+def _acquire(path: Path, timeout_s: float) -> AbstractContextManager[object]:
+    """Lock the file, and return what releases it."""
+    try:
+        # Without a fallback to the mere existence of the file: only the kernel frees the lock of a killed process.
+        return FileLock(path, timeout=timeout_s, fallback_to_soft=False).acquire()
+    except Timeout:
+        pid, host = holder(path.parent, path.name) or (None, "")
+        user = "another process" if pid is None else f"process {pid} on {host}"
+        raise UsageError(f"{path.parent} is in use by {user}.", "Wait for it, or stop it first.") from None
+    except OSError as error:
+        raise ResourceError(
+            f"The folder {path.parent} cannot be written or locked ({error.strerror}).",
+            "Grant write permission, or copy the run to another folder.",
+        ) from None

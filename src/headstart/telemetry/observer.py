@@ -3,98 +3,76 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
+from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, Line, ProbeLine, Speed, StepLine
 from headstart.telemetry.cadence import probe_is_due, snapshot_is_due
 from headstart.telemetry.tensor_stats import TensorSnapshot
 from headstart.training.events import Backward, Epoch, Event, FreezeCheck, Step
-from headstart.training.scoring import confusion, score_line
+from headstart.training.scoring import split_score
+from headstart.training.setup import TrainingSetup
 
 
 class Observer:
     """Converts the events of one run to lines for `metrics.jsonl`."""
 
     def __init__(
-        self,
-        layers: list[str],
-        *,
-        labels: np.ndarray,
-        steps_per_epoch: int,
-        total: int,
-        flops: tuple[float, ...],
-        peak: float,
-        batch_size: int = 1,
-        probe: Callable[[int, int], dict[str, Any]] | None = None,
+        self, setup: TrainingSetup, layers: Sequence[str] = (), probe: Callable[[int, int], ProbeLine] | None = None
     ) -> None:
         """Create an observer of one run.
 
         Args:
+            setup: The setup of the run.
             layers: Module names of the layers whose tensors are measured.
-            labels: Labels of the val split, [n].
-            steps_per_epoch: Steps in one epoch.
-            total: Steps in the whole run.
-            flops: FLOPs per training image, by phase.
-            peak: Peak throughput of the device in FLOP/s.
-            batch_size: Images per step.
             probe: Returns a line for (step, epoch); called when `cadence.probe_is_due`.
         """
+        context = setup.context
+        per_epoch, total, batch_size = context.batches.steps_per_epoch, context.steps, context.batches.batch_size
         self._layers = layers
-        self._labels = labels
-        self._snapshot_due = lambda step: snapshot_is_due(step, steps_per_epoch, total)
-        self._probe_due = lambda step: probe_is_due(step, steps_per_epoch, total, batch_size)
-        self._flops, self._peak, self._probe = flops, peak, probe
+        self._snapshot_due: Callable[[int], bool] = lambda step: snapshot_is_due(step, per_epoch, total)
+        self._probe_due: Callable[[int], bool] = lambda step: probe_is_due(step, per_epoch, total, batch_size)
+        self._flops, self._peak, self._probe = setup.flops, setup.peak, probe
         self._snapshot: TensorSnapshot | None = None
 
-    def lines(self, event: Event) -> Iterator[dict[str, Any]]:
+    def lines(self, event: Event) -> Iterator[Line]:
         """Yield the lines of the record for `event`; most events have none."""
         if isinstance(event, Backward):
             if self._snapshot_due(event.step):
                 self._snapshot = TensorSnapshot(event.network, self._layers)
                 self._snapshot.measure_gradients()
         elif isinstance(event, Step):
-            yield {
-                "kind": "step",
-                "step": event.step,
-                "epoch": event.epoch,
-                "loss": event.loss,
-                "lr": event.rates,
-                "time": _now(),
-            }
+            yield StepLine(step=event.step, epoch=event.epoch, loss=event.loss, lr=event.rates, time=_now())
             if self._snapshot is not None:
                 self._snapshot.measure_weights()
-                yield {"kind": "snapshot", "step": event.step, "epoch": event.epoch, **self._snapshot.fields}
+                yield self._snapshot.line(event.step, event.epoch)
                 self._snapshot = None
             if self._probe is not None and self._probe_due(event.step):
                 yield self._probe(event.step, event.epoch)
         elif isinstance(event, FreezeCheck):
-            yield freeze_check_line(event)
+            yield _freeze_check_line(event)
         elif isinstance(event, Epoch):
             yield self._epoch(event)
 
-    def _epoch(self, event: Epoch) -> dict[str, Any]:
+    def _epoch(self, event: Epoch) -> EpochLine:
         seconds = event.train_seconds or float("inf")
         flops = sum(self._flops[phase] * count for phase, count in event.images.items())
-        return {
-            "kind": "epoch",
-            "step": event.step,
-            "epoch": event.epoch,
-            "train": score_line(event.train),
-            "val": score_line(event.val),
-            "lr": event.rates,
-            "best": event.best,
-            "confusion": confusion(event.val, self._labels),
-            "speed": {
-                "images_per_second": sum(event.images.values()) / seconds,
-                "mfu": flops / seconds / self._peak,
-                "train_seconds": event.train_seconds,
-                "val_seconds": event.val_seconds,
-            },
-            "time": _now(),
-        }
+        speed = Speed(
+            images_per_second=sum(event.images.values()) / seconds,
+            mfu=flops / seconds / self._peak,
+            train_seconds=event.train_seconds,
+            val_seconds=event.val_seconds,
+        )
+        return EpochLine(
+            step=event.step,
+            epoch=event.epoch,
+            train=split_score(event.train),
+            val=split_score(event.val),
+            lr=event.rates,
+            best=event.best,
+            confusion=event.val.counts.tolist(),
+            speed=speed,
+            time=_now(),
+        )
 
 
 def _now() -> float:
@@ -102,12 +80,19 @@ def _now() -> float:
     return round(time.time(), 3)
 
 
-def freeze_check_line(event: FreezeCheck) -> dict[str, Any]:
-    """Return the line of the record (`kind` freeze_check) which shows that frozen tensors did not change."""
-    return {"kind": "freeze_check", **asdict(event), "sentence": freeze_check_sentence(event)}
+def _freeze_check_line(event: FreezeCheck) -> FreezeCheckLine:
+    """Return the line of the record which shows that frozen tensors did not change."""
+    return FreezeCheckLine(
+        step=event.step,
+        phase=event.phase,
+        before=event.before,
+        after=event.after,
+        trained_tensors=event.trained_tensors,
+        sentence=_freeze_check_sentence(event),
+    )
 
 
-def freeze_check_sentence(event: FreezeCheck) -> str:
+def _freeze_check_sentence(event: FreezeCheck) -> str:
     """Return the message at the end of a phase with frozen tensors."""
     return (
         f"Freeze check passed: all tensors but {event.trained_tensors} kept their sha256 ({event.after[:12]}…) in "
@@ -115,19 +100,14 @@ def freeze_check_sentence(event: FreezeCheck) -> str:
     )
 
 
-def epoch_sentence(line: dict[str, Any], epochs: int) -> str:
-    """Return the terminal's line for one epoch.
-
-    Args:
-        line: An epoch line of the record (`kind` epoch).
-        epochs: Epochs in the whole run.
-    """
-    train, val, speed = line["train"], line["val"], line["speed"]
-    rates = " ".join(f"{rate:.3g}" for rate in dict.fromkeys(line["lr"].values()))
-    best = "  best so far, model saved" if line["best"] else ""
+def epoch_sentence(line: EpochLine, epochs: int) -> str:
+    """Return the terminal's line for one epoch; `epochs` is their number in the whole run."""
+    train, val, speed = line.train, line.val, line.speed
+    rates = " ".join(f"{rate:.3g}" for rate in dict.fromkeys(line.lr.values()))
+    best = "  best so far, model saved" if line.best else ""
     return (
-        f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
-        f"  train {100 * train['accuracy']:5.1f} % loss {train['loss']:.3f}"
-        f"  val {100 * val['accuracy']:5.1f} % loss {val['loss']:.3f}"
-        f"  lr {rates}  {speed['images_per_second']:.0f} images/s  MFU {100 * speed['mfu']:.0f} %{best}"
+        f"epoch {line.epoch:>{len(str(epochs))}}/{epochs}"
+        f"  train {100 * train.accuracy:5.1f} % loss {train.loss:.3f}"
+        f"  val {100 * val.accuracy:5.1f} % loss {val.loss:.3f}"
+        f"  lr {rates}  {speed.images_per_second:.0f} images/s  MFU {100 * speed.mfu:.0f} %{best}"
     )

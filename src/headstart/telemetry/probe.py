@@ -8,22 +8,23 @@ leaves the network's weights, statistics and gradients, and every random number 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from headstart.data import transforms
 from headstart.models import structure
 from headstart.rng import torch_stream
+from headstart.storage.schemas.metrics import ProbeLine
 from headstart.telemetry.tensor_stats import relative_change
+from headstart.training.objective import Objective
 from headstart.training.state import TrainingContext
 
+ForwardHook = Callable[[nn.Module, tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], None]
 PROBE_IMAGES = 8
 SHORTCUT_MODULE = "downsample"  # ResNets' name of the convolution on a shortcut; a ReLU after it belongs to the block
 
@@ -48,7 +49,7 @@ class Probe:
         self._blocks = structure.block_names(context.network) or self._layers
         self._initial_weights = {name: self._weight(name).clone() for name in self._layers}
 
-    def line(self, step: int, epoch: int) -> dict[str, Any]:
+    def line(self, step: int, epoch: int) -> ProbeLine:
         """Probe the network and return a line of the record.
 
         Values that are not finite are None.
@@ -58,36 +59,29 @@ class Probe:
             epoch: Number of the epoch; 0 before the first step.
 
         Returns:
-            `loss`: mean cross-entropy L over all probe images.
-            `block_gradient_norm`, by block: norm of ∂L/∂h over all probe images. Blocks up to which everything is
-                frozen are missing.
-            `zero_activations`, by activation: share of zeros after a ReLU.
-            `dead_channels`, by activation: share of the channels of a feature map that are zero everywhere on all probe
-                images.
-            `distance_from_init`, by layer: |w - w₀|/|w₀|.
+            The measurements. Blocks up to which everything is frozen have no gradient norm.
         """
         outputs: dict[str, Tensor] = {}
         zeros: dict[str, float] = {}
         dead: dict[str, float] = {}
         buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
         with self._forward_hooks(outputs, zeros, dead), torch.enable_grad(), torch_stream(0, "probe"):
-            loss = F.cross_entropy(functional_call(self._network, buffers, (self._images,)).float(), self._labels)
+            logits = functional_call(self._network, buffers, (self._images,)).float()
+            loss = Objective().loss(logits, self._labels)  # without class weights and label smoothing
             trainable = {name: output for name, output in outputs.items() if output.requires_grad}
             flows = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True) if trainable else ()
         flow = {name: _norm(flow) for name, flow in zip(trainable, flows, strict=True) if flow is not None}
         with torch.no_grad():
             distance = {name: self._distance(name) for name in self._layers}
-        value = float(loss.detach())
-        return {
-            "kind": "probe",
-            "step": step,
-            "epoch": epoch,
-            "loss": _finite(value),
-            "block_gradient_norm": flow,
-            "zero_activations": zeros,
-            "dead_channels": dead,
-            "distance_from_init": distance,
-        }
+        return ProbeLine(
+            step=step,
+            epoch=epoch,
+            loss=_finite(float(loss.detach())),
+            block_gradient_norm=flow,
+            zero_activations=zeros,
+            dead_channels=dead,
+            distance_from_init=distance,
+        )
 
     @contextmanager
     def _forward_hooks(
@@ -96,14 +90,16 @@ class Probe:
         """Record block outputs and shares of zeros during a forward pass into the three dictionaries."""
         last = [""]  # the last layer that ran: a block may use one ReLU module several times
 
-        def make_hook(name: str) -> Any:
+        def make_hook(name: str) -> ForwardHook:
             """Return the forward hook of the module called `name`."""
 
-            def hook(module: nn.Module, _: Any, output: Any) -> None:
+            def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
                 """Record the output of a block or the zeros after a ReLU."""
                 if name in self._layers and SHORTCUT_MODULE not in name:
                     last[0] = name
-                if name in self._blocks and isinstance(output, Tensor):
+                if not isinstance(output, Tensor):
+                    return
+                if name in self._blocks:
                     outputs[name] = output
                 if isinstance(module, nn.ReLU) and last[0] not in zeros:
                     values = output.detach()

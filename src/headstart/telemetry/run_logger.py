@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from headstart.config.duration import Duration
 from headstart.config.run_config import RunConfig, plan_fields
 from headstart.storage import journal
+from headstart.storage.schemas.metrics import Line
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import tensorboard
 
 
@@ -25,7 +27,7 @@ class RunLogger:
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
         self.tensorboard = tensorboard.rebuild_event_file(folder, hyperparameters(plan))
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Line) -> None:
         """Append one line to the record and to the event file."""
         self.journal.append(line)
         self.tensorboard.write(line)
@@ -43,21 +45,30 @@ class RunLogger:
         self.tensorboard.close()
 
 
-def hyperparameters(plan: RunConfig) -> dict[str, Any]:
+def hyperparameters(plan: RunConfig) -> dict[str, tensorboard.Hyperparameter]:
     """Return every field of the plan, so that all runs have the same hyperparameter keys in TensorBoard."""
-    return {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
+    values = {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
+    # TensorBoard has numbers and text, and would show a bool as a number
+    return {
+        name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
+        for name, value in values.items()
+    }
 
 
-def run_name(plan: RunConfig, role: dict[str, Any] | None) -> str:
+def _text(value: bool | str | Duration | tuple[str | Duration, ...]) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+
+
+def run_name(plan: RunConfig, role: RunRole | None) -> str:
     """Return the name from which a run's folder is named.
 
     Args:
         plan: The run's configuration.
-        role: The run's role in a study, as in plan.json; None outside a study.
+        role: The run's role in a study; None outside a study.
 
     Returns:
         The arm's name outside a study, the variant in a study, and learning rate and variant for a search trial.
     """
     if role is None:
         return plan.arm_name
-    return f"search-lr{plan.recipe.lr:g}-{role['variant']}" if role.get("stage") == "search" else str(role["variant"])
+    return f"search-lr{plan.recipe.lr:g}-{role.variant}" if role.stage is Stage.SEARCH else role.variant

@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -33,6 +32,7 @@ from headstart.config.study_file import StudySpec
 from headstart.storage.files import temp_suffix
 from headstart.storage.folders import slug
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import EndLine, EpochLine, Line, TimedLine
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.tensorboard import retire_event_files
@@ -93,7 +93,7 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = Non
     """
     by_condition: dict[Condition, list[RunRecord]] = defaultdict(list)
     for run in main_runs(study):
-        by_condition[run.role["variant"], run.role["budget"], run.role["fraction"]].append(run)
+        by_condition[run.arm, *run.condition].append(run)
     folders = []
     for condition, name in folder_names(spec).items():
         if condition in by_condition and only in (None, condition):
@@ -103,7 +103,7 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = Non
     return folders
 
 
-def pool_records(records: Iterable[Iterable[dict[str, Any]]], *, with_test: bool = True) -> list[PooledPoint]:
+def pool_records(records: Iterable[Iterable[Line]], *, with_test: bool = True) -> list[PooledPoint]:
     """Combine the scalars of several records.
 
     Args:
@@ -117,11 +117,11 @@ def pool_records(records: Iterable[Iterable[dict[str, Any]]], *, with_test: bool
     for lines in records:
         now = 0.0
         for line in lines:
-            now = line.get("time", now)
+            now = line.time if isinstance(line, TimedLine) else now
             values = [(tag, value) for tag, value in scalars(line) if with_test or not tag.endswith("/test")]
             if values:
                 point = pooled[_line_key(line)]
-                point.step, point.time = max(point.step, line["step"]), max(point.time, now)
+                point.step, point.time = max(point.step, line.step), max(point.time, now)
                 point.runs += 1
                 for tag, value in values:
                     point.values[tag].append(math.nan if value is None else value)
@@ -129,14 +129,18 @@ def pool_records(records: Iterable[Iterable[dict[str, Any]]], *, with_test: bool
         if kind in KINDS_WITH_BAND:
             point.values |= dict(_bands(point.values))
         if kind == "epoch":
-            point.values["seeds"] = [point.runs]
+            point.values |= {"seeds": [point.runs]}
     return sorted(pooled.values(), key=lambda point: point.step)
 
 
-def _line_key(line: dict[str, Any]) -> LineKey:
-    kind = str(line["kind"])
-    number = 0 if kind == "end" else line["epoch" if kind == "epoch" else "step"]
-    return kind, int(number)
+def _line_key(line: Line) -> LineKey:
+    match line:
+        case EndLine():
+            return line.kind, 0
+        case EpochLine():
+            return line.kind, line.epoch
+        case _:
+            return line.kind, line.step
 
 
 def _bands(values: dict[str, list[float]]) -> Iterator[tuple[str, list[float]]]:
@@ -168,7 +172,7 @@ def write_mean_run(folder: Path, points: Sequence[PooledPoint]) -> None:
     retire_event_files(old_files)
 
 
-def _events(points: Sequence[PooledPoint]) -> Iterator[Any]:
+def _events(points: Sequence[PooledPoint]) -> Iterator[Event]:
     start_time = points[0].time if points else 0.0
     yield Event(wall_time=start_time, step=0, file_version="brain.Event:2")
     yield Event(wall_time=start_time, step=0, session_log=SessionLog(status=SessionLog.START))

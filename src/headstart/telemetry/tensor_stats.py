@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+from headstart.storage.schemas.metrics import Histogram, LayerValues, SnapshotLine
 
 BINS = 64
 MIN_FLOAT32_ABS, MAX_FLOAT32_ABS = 1e-15, 1e15  # outside this range of the largest |value|, float64 is used
 
 
-def histogram(tensor: Tensor) -> dict[str, Any]:
+def histogram(tensor: Tensor) -> Histogram:
     """Count the values of a tensor in equal bins between the smallest and the largest value.
 
     Takes about a third of the time of torch.histc, whose float32 counts also stop at 2^24.
@@ -26,10 +28,9 @@ def histogram(tensor: Tensor) -> dict[str, Any]:
         tensor: Any shape and floating type.
 
     Returns:
-        `low`, `high`, `n`, `sum`, `sum_squares` and `counts` of all n values. Bin i of 64 is
-        [low + i w, low + (i + 1) w) with w = (high - low) / 64, the last one closed. There is one bin if all values
-        are equal, none without values. If some values are not finite, only the finite ones count, and `not_finite` is
-        the number of the others.
+        The histogram. Bin i of 64 is [low + i w, low + (i + 1) w) with w = (high - low) / 64, the last one closed.
+        There is one bin if all values are equal, none without values. Only finite values count; `not_finite` is the
+        number of the others.
     """
     flat = _in_memory_order(tensor.detach()).float()
     missing = 0
@@ -40,15 +41,15 @@ def histogram(tensor: Tensor) -> dict[str, Any]:
         low, high = _range(flat)
     if not MIN_FLOAT32_ABS < max(-low, high) < MAX_FLOAT32_ABS:  # squares, or the range, may overflow float32
         flat = flat.cpu().double()  # not every device has float64
-    result = {
-        "low": low,
-        "high": high,
-        "n": flat.numel(),
-        "sum": float(flat.sum()),
-        "sum_squares": float(torch.linalg.vector_norm(flat)) ** 2,
-        "counts": _counts(flat, low, high),
-    }
-    return result | ({"not_finite": missing} if missing else {})
+    return Histogram(
+        low=low,
+        high=high,
+        n=flat.numel(),
+        sum=float(flat.sum()),
+        sum_squares=float(torch.linalg.vector_norm(flat)) ** 2,
+        counts=_counts(flat, low, high),
+        not_finite=missing,
+    )
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
@@ -74,28 +75,42 @@ def _counts(flat: Tensor, low: float, high: float) -> list[int]:
     return counts
 
 
-SnapshotFields = dict[str, dict[str, Any]]
+@dataclass
+class LayerStatistics:
+    """Statistics of layers at one step by layer, measured one by one."""
 
+    weights: dict[str, Histogram] = field(default_factory=dict)
+    gradients: dict[str, Histogram] = field(default_factory=dict)
+    gradient_norm: LayerValues = field(default_factory=dict)
+    update_ratio: LayerValues = field(default_factory=dict)
 
-def empty_fields() -> SnapshotFields:
-    """Return the fields of a snapshot, by kind and layer, before anything is measured."""
-    return {"gradients": {}, "gradient_norm": {}, "weights": {}, "update_ratio": {}}
+    def measure_weight(self, layer: str, weight: Tensor) -> None:
+        """Add the histogram of a layer's weights."""
+        self.weights[layer] = histogram(weight)
 
+    def measure_gradient(self, layer: str, gradient: Tensor) -> None:
+        """Add the histogram and the norm of a layer's gradient.
 
-def measure_gradient(fields: SnapshotFields, layer: str, gradient: Tensor) -> None:
-    """Add the histogram and the norm of a layer's gradient to `fields`.
+        A norm that is not finite is None, because JSON has no value for it.
+        """
+        gradient_histogram = self.gradients[layer] = histogram(gradient)
+        is_finite = not gradient_histogram.not_finite
+        self.gradient_norm[layer] = math.sqrt(gradient_histogram.sum_squares) if is_finite else None
 
-    A norm that is not finite is None, because JSON has no value for it.
-    """
-    gradient_histogram = histogram(gradient)
-    fields["gradients"][layer] = gradient_histogram
-    is_finite = "not_finite" not in gradient_histogram
-    fields["gradient_norm"][layer] = math.sqrt(gradient_histogram["sum_squares"]) if is_finite else None
+    def measure_update(self, layer: str, before: Tensor, after: Tensor) -> None:
+        """Add |Δw|/|w| of the update from `before` to `after`."""
+        self.update_ratio[layer] = relative_change(before, after)
 
-
-def measure_update(fields: SnapshotFields, layer: str, before: Tensor, after: Tensor) -> None:
-    """Add |Δw|/|w| of the update from `before` to `after` to `fields`."""
-    fields["update_ratio"][layer] = relative_change(before, after)
+    def line(self, step: int, epoch: int) -> SnapshotLine:
+        """Return the statistics as a line of the record."""
+        return SnapshotLine(
+            step=step,
+            epoch=epoch,
+            weights=self.weights,
+            gradients=self.gradients,
+            gradient_norm=self.gradient_norm,
+            update_ratio=self.update_ratio,
+        )
 
 
 def relative_change(before: Tensor, after: Tensor) -> float | None:
@@ -117,20 +132,24 @@ class TensorSnapshot:
         modules = dict(network.named_modules())
         self._weights: dict[str, nn.Parameter] = {name: modules[name].weight for name in layers}
         self._before: dict[str, Tensor] = {}
-        self.fields = empty_fields()
+        self._statistics = LayerStatistics()
 
     @torch.no_grad()
     def measure_gradients(self) -> None:
         """Measure histogram and norm of each layer's weight gradient; frozen layers have none."""
         for name, weight in self._weights.items():
             if weight.grad is not None:
-                measure_gradient(self.fields, name, weight.grad)
+                self._statistics.measure_gradient(name, weight.grad)
                 self._before[name] = weight.detach().clone()
 
     @torch.no_grad()
     def measure_weights(self) -> None:
         """Measure the histogram of each layer's weights, and |Δw|/|w| of the last update."""
         for name, weight in self._weights.items():
-            self.fields["weights"][name] = histogram(weight)
+            self._statistics.measure_weight(name, weight)
             if name in self._before:
-                measure_update(self.fields, name, self._before.pop(name), weight.detach())
+                self._statistics.measure_update(name, self._before.pop(name), weight.detach())
+
+    def line(self, step: int, epoch: int) -> SnapshotLine:
+        """Return the measurements as a line of the record."""
+        return self._statistics.line(step, epoch)

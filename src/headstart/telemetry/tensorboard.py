@@ -12,10 +12,9 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,8 +22,20 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
-from headstart.storage.files import read_json
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.storage.journal import read_lines
+from headstart.storage.schemas.metrics import (
+    EndLine,
+    EpochLine,
+    FindingLine,
+    FreezeCheckLine,
+    Histogram,
+    ImageLine,
+    Line,
+    SnapshotLine,
+    TimedLine,
+    WithdrawnLine,
+)
 from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
@@ -36,6 +47,7 @@ RUN_LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/backbone"]]},
 }
+Hyperparameter = int | float | str
 _file_numbers = itertools.count()
 HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # columns beside hyperparameters
 
@@ -43,7 +55,7 @@ HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val") 
 class TensorBoard:
     """Writes lines of a record as TensorBoard events to a run folder."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Hyperparameter]) -> None:
         """Create the event file and write its header.
 
         Args:
@@ -52,12 +64,6 @@ class TensorBoard:
         """
         self.folder = folder
         self._classes = _class_names(folder)
-        self._values_of_kind: dict[str, Callable[[dict[str, Any]], Iterator[Any]]] = {
-            "epoch": self._epoch,
-            "snapshot": self._snapshot,
-            "image": self._image,
-            "end": self._end,
-        }
         self._time: float | None = None  # of the last line with a time; lines without one use it too
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
         self._file = EventFile(folder / name)
@@ -65,57 +71,53 @@ class TensorBoard:
         # makes a running TensorBoard drop the points it has read of this run
         self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
         self._add_summary(custom_scalars(RUN_LAYOUT))
-        values = {name: _hparam(value) for name, value in settings.items()}
-        experiment, begin, self._success = hparams(values, dict.fromkeys(HPARAM_METRICS))
+        experiment, begin, self._success = hparams(dict(settings), dict.fromkeys(HPARAM_METRICS))
         self._add_summary(experiment)
         self._add_summary(begin)
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Line) -> None:
         """Write one line of the record as events; kinds of lines without a TensorBoard view are ignored."""
-        self._time = line.get("time", self._time)
+        if isinstance(line, TimedLine):
+            self._time = line.time
         values = [
             Summary.Value(tag=tag, simple_value=float("nan") if value is None else value)  # None: not finite
             for tag, value in scalars(line)
         ]
-        if (more_values := self._values_of_kind.get(line["kind"])) is not None:
-            values += more_values(line)
+        values += self._pictures_and_histograms(line)
         if values:
-            self._add_summary(Summary(value=values), line["step"])
-        if line["kind"] == "freeze_check":
-            self._add_summary(text("freeze check", line["sentence"]), line["step"])
-        elif line["kind"] == "finding":
-            self._add_summary(text(f"finding/{line['name']}", line["sentence"]), line["step"])
-        elif line["kind"] == "end":
+            self._add_summary(Summary(value=values), line.step)
+        if isinstance(line, FreezeCheckLine):
+            self._add_summary(text("freeze check", line.sentence), line.step)
+        elif isinstance(line, FindingLine | WithdrawnLine):
+            self._add_summary(text(f"finding/{line.code}", line.sentence), line.step)
+        elif isinstance(line, EndLine):
             self._add_summary(self._success)  # until then the status in TensorBoard's table of runs is unknown
 
-    def _epoch(self, line: dict[str, Any]) -> Iterator[Any]:
-        yield self._confusion("confusion/val", line["confusion"])
+    def _pictures_and_histograms(self, line: Line) -> Iterator[Summary.Value]:
+        if isinstance(line, EpochLine):
+            yield self._confusion("confusion/val", line.confusion)
+        elif isinstance(line, EndLine) and line.test is not None:
+            yield self._confusion("confusion/test", line.test.confusion)
+        elif isinstance(line, ImageLine):
+            path = self.folder / line.file
+            if path.exists():
+                yield _picture(line.tag, path.read_bytes())
+        elif isinstance(line, SnapshotLine):
+            for name, by_layer in (("weights", line.weights), ("gradients", line.gradients)):
+                for layer, histogram in by_layer.items():
+                    if histogram.counts:
+                        yield Summary.Value(tag=f"{name}/{layer}", histo=_histogram(histogram))
 
-    def _snapshot(self, line: dict[str, Any]) -> Iterator[Any]:
-        for kind in ("weights", "gradients"):
-            for layer, histogram in line[kind].items():
-                if histogram["counts"]:
-                    yield Summary.Value(tag=f"{kind}/{layer}", histo=_histogram(histogram))
-
-    def _image(self, line: dict[str, Any]) -> Iterator[Any]:
-        path = self.folder / line["file"]
-        if path.exists():
-            yield _picture(line["tag"], path.read_bytes())
-
-    def _end(self, line: dict[str, Any]) -> Iterator[Any]:
-        if "test" in line:
-            yield self._confusion("confusion/test", line["test"]["confusion"])
-
-    def _confusion(self, tag: str, counts: list[list[int]]) -> Any:
+    def _confusion(self, tag: str, counts: list[list[int]]) -> Summary.Value:
         buffer = io.BytesIO()
         picture = confusion_picture(np.array(counts), self._classes)
         picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colors: run lengths suffice
         return _picture(tag, buffer.getvalue())
 
-    def _add_summary(self, summary: Any, step: int = 0) -> None:
+    def _add_summary(self, summary: Summary, step: int = 0) -> None:
         self._add(Event(step=step, summary=summary))
 
-    def _add(self, event: Any) -> None:
+    def _add(self, event: Event) -> None:
         event.wall_time = time.time() if self._time is None else self._time
         self._file.write(event.SerializeToString())
 
@@ -136,7 +138,7 @@ class TensorBoard:
         self.close()
 
 
-def _picture(tag: str, encoded: bytes) -> Any:
+def _picture(tag: str, encoded: bytes) -> Summary.Value:
     """Return the summary value of an encoded image."""
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
         width, height = image.size
@@ -144,38 +146,28 @@ def _picture(tag: str, encoded: bytes) -> Any:
     return Summary.Value(tag=tag, image=image_value)
 
 
-def _histogram(value: dict[str, Any]) -> Any:
-    low, high = value["low"], value["high"]
+def _histogram(value: Histogram) -> HistogramProto:
+    low, high = value.low, value.high
     if low == high:  # one value: use the narrowest bin that contains it
         high = float(np.nextafter(np.float32(low), np.float32(np.inf)))
     return HistogramProto(
         min=low,
         max=high,
-        num=value["n"],
-        sum=value["sum"],
-        sum_squares=value["sum_squares"],
-        bucket_limit=np.linspace(low, high, len(value["counts"]) + 1)[1:].tolist(),
-        bucket=value["counts"],
+        num=value.n,
+        sum=value.sum,
+        sum_squares=value.sum_squares,
+        bucket_limit=np.linspace(low, high, len(value.counts) + 1)[1:].tolist(),
+        bucket=value.counts,
     )
-
-
-def _hparam(value: Any) -> int | float | str:
-    """Convert a setting for TensorBoard's hyperparameter table, which would show a bool as a number."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(part) for part in value)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def _class_names(folder: Path) -> list[str]:
     """Return the class names of the run's plan, or an empty list without a plan."""
-    if not (folder / "plan.json").exists():
-        return []
-    names: list[str] = read_json(folder / "plan.json")["plan"]["facts"]["class_names"]
-    return names
+    return list(read_plan_file(folder).plan.facts.class_names) if (folder / PLAN_FILE).exists() else []
 
 
 def rebuild_event_file(
-    folder: Path, settings: dict[str, Any], lines: Iterable[dict[str, Any]] | None = None
+    folder: Path, settings: Mapping[str, Hyperparameter], lines: Iterable[Line] | None = None
 ) -> TensorBoard:
     """Replace a run's event files by one that is written from its record.
 

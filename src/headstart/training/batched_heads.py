@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,15 @@ from torch import Tensor, nn
 from headstart.data.loader import training_rows
 from headstart.errors import DivergedError
 from headstart.optim import param_groups
+from headstart.optim.param_groups import ParameterGroup
 from headstart.training import loop, scoring
 from headstart.training.events import BatchDone, Epoch
 from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
+from headstart.training.objective import Objective, count_correct, require_finite
 from headstart.training.scoring import Score
 from headstart.training.state import Phase, TrainingContext
 
-MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+MakeOptimizer = Callable[[list[ParameterGroup]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,12 @@ class HeadStack:
         ]
         shape = (len(seeds), len(recipes))
         classes = initial[self.names[-1]].shape[1]
-        self.class_weights = torch.ones(*shape, classes, device=device)
+        class_weights = torch.ones(*shape, classes, device=device)
         for spec, position in zip(specs, self.positions, strict=True):
-            if spec.context.class_weights is not None:
-                self.class_weights[position] = spec.context.class_weights
-        smoothing = [spec.context.label_smoothing for spec in self.recipe_specs]
-        self.smoothing = torch.tensor(smoothing, device=device).view(1, -1, 1)
+            if spec.context.objective.class_weights is not None:
+                class_weights[position] = spec.context.objective.class_weights
+        smoothing = [float(spec.context.objective.label_smoothing) for spec in self.recipe_specs]
+        self.objective = Objective(class_weights, torch.tensor(smoothing, device=device).view(1, -1))
         self.step = 0
 
     def train_epoch(self, epoch: int, view: str, count: int, due: Callable[[int], bool]) -> tuple[Tensor, Tensor]:
@@ -172,10 +173,10 @@ class HeadStack:
         seeds = len(self.contexts)
         x, labels = x.view(seeds, -1, *x.shape[1:]), labels.to(x.device).view(seeds, 1, -1)
         logits = self._logits(x)
-        loss = self._loss(logits, labels)
+        loss = self.objective.loss(logits, labels)
         rates = []
         for spec, optimizer in zip(self.recipe_specs, self.optimizers, strict=True):
-            rates.append(spec.phase.rate * spec.phase.schedule(self.step))
+            rates.append(spec.phase.rate * spec.phase.schedule(self.step, ()))  # no validation losses: see `stack_key`
             param_groups.set_rates(optimizer, rates[-1])
         loss.sum().backward()
         self.step += 1
@@ -184,14 +185,13 @@ class HeadStack:
         gradients = [{name: leaf.grad.clone() for name, leaf in leaves.items() if leaf.grad is not None}
                      for leaves in self.leaves] if is_due else []  # fmt: skip
         for number, (spec, optimizer) in enumerate(zip(self.recipe_specs, self.optimizers, strict=True)):
-            if spec.context.clip:
-                _clip(self.leaves[number], spec.context.clip)
+            spec.context.objective.clip_gradients(self.leaves[number].values(), stacked=True)
             optimizer.step()
             self.rates[number].append(loop.verify_rates(optimizer, rates[number], self.step))
             optimizer.zero_grad(set_to_none=True)
         if is_due:
             self._take_snapshots(before, gradients, self._copy_weights())
-        return loss.detach(), (logits.detach().argmax(-1) == labels).sum(-1)
+        return loss.detach(), count_correct(logits.detach(), labels)
 
     def _logits(self, x: Tensor, seeds: slice = slice(None)) -> Tensor:
         """Map inputs [S, n, …] of these seeds to logits [S, R, n, classes]; the first layer is one product a seed."""
@@ -206,23 +206,6 @@ class HeadStack:
                 values = F.relu(values) @ weight.transpose(2, 3)
             values = values + bias.unsqueeze(2)
         return values
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return torch's cross-entropy of each head, [S, R], with class weights w and label smoothing e.
-
-        (1 - e) Σ w[y] (-log p[y]) / Σ w[y]  +  e / C · Σ Σ_c w[c] (-log p[c]) / Σ w[y], summed over the batch's rows.
-        """
-        logs = F.log_softmax(logits, -1)
-        targets = labels.unsqueeze(-1).expand(*logs.shape[:3], 1)
-        weights = self.class_weights.unsqueeze(2).expand_as(logs)
-        target_weights = weights.gather(-1, targets).squeeze(-1)
-        total_weight = target_weights.sum(-1)
-        loss = -(target_weights * logs.gather(-1, targets).squeeze(-1)).sum(-1) / total_weight
-        if bool(self.smoothing.any()):
-            smoothing = self.smoothing.squeeze(-1)
-            uniform = -(weights * logs).sum((-1, -2)) / logs.shape[-1] / total_weight
-            loss = (1 - smoothing) * loss + smoothing * uniform
-        return loss
 
     @torch.no_grad()
     def val_logits(self) -> list[np.ndarray]:
@@ -258,20 +241,20 @@ class HeadStack:
             if result.diverged is not None:
                 continue
             head_losses = losses_of[seed, recipe]
-            bad = next((i for i, value in enumerate(head_losses) if not math.isfinite(value)), None)
-            result.losses += head_losses[:bad]
-            if bad is not None:
-                step = self.step - len(head_losses) + bad + 1
-                result.diverged = loop.divergence_error("training", head_losses[bad], step)
-                continue
+            first_step = self.step - len(head_losses) + 1
             val = scoring.score(logits[seed][recipe], self.contexts[seed].val.labels)
-            if not math.isfinite(val.loss):
-                result.diverged = loop.divergence_error("validation", val.loss, self.step)
+            try:
+                for step, loss in enumerate(head_losses, first_step):
+                    require_finite("training", loss, step)
+                    result.losses.append(loss)
+                require_finite("validation", val.loss, self.step)
+            except DivergedError as error:
+                result.diverged = error
                 continue
             train = Score(sum(head_losses) * size / seen, int(correct[:, seed, recipe].sum()) / seen, seen)
             best = result.best_epoch
-            select = self.contexts[seed].select
-            better = best is None or val.rank(select) > best.val.rank(select)
+            objective = self.contexts[seed].objective
+            better = best is None or objective.rank(val) > objective.rank(best.val)
             rates = self.rates[recipe][self.step - 1]
             event = Epoch(epoch, self.step, train, val, better, *share, {0: seen}, rates)
             result.epochs.append(event)
@@ -301,13 +284,3 @@ def _make_optimizer(spec: HeadSpec, leaves: dict[str, nn.Parameter]) -> torch.op
             {"name": "head-no-decay", "params": [leaves[n] for n in biases], "weight_decay": 0.0, "factor": 1.0},
         ]
     )  # fmt: skip
-
-
-@torch.no_grad()
-def _clip(leaves: dict[str, nn.Parameter], max_norm: float) -> None:
-    """Clip the gradients of each head of a stack separately, as `torch.nn.utils.clip_grad_norm_` does."""
-    grads = [leaf.grad for leaf in leaves.values() if leaf.grad is not None]
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads])
-    factors = (max_norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
-    for grad in grads:
-        grad.mul_(factors.view(-1, *[1] * (grad.ndim - 1)))

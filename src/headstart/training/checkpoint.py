@@ -12,30 +12,51 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
-from headstart.errors import ModelFileError, ResourceError
+from headstart.config.run_config import RunConfig
+from headstart.errors import DataError, ModelFileError, ResourceError
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
+from headstart.storage.schemas.base import Schema, VersionedSchema
+from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, Progress
+from headstart.storage.schemas.result import RunSeconds
 from headstart.training.loop import enter_phase
-from headstart.training.state import Progress, State, TrainingContext
+from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
 MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
 
 
-def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
+class RunPosition(Schema):
+    """What a run needs besides the training state to continue from a checkpoint."""
+
+    bytes: int = Field(description="length of the record")
+    seconds: RunSeconds = Field(description="duration of the run so far")
+    plan: RunConfig = Field(description="the plan")
+    best_epoch: int = Field(description="epoch of the best model; 0 before the first")
+
+
+class CheckpointState(VersionedSchema):
+    """The content of state.json."""
+
+    progress: Progress = Field(description="progress of the training")
+    optimizer: OptimizerNumbers = Field(description="numbers of the optimizer that are no tensors")
+    position: RunPosition = Field(description="what the run needs to continue")
+
+
+def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     """Write a checkpoint and delete the old ones.
 
     Args:
         folder: The folder of all checkpoints of the run.
         state: The state to save.
-        extra: JSON that `load_state` returns.
+        position: What `load_state` returns.
 
     Returns:
         The folder of the checkpoint, such as `folder/step-00000188-0002` (steps and epochs done).
@@ -48,15 +69,15 @@ def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
     if not find_damage(final):
         return final
     _remove_temporary(folder)
-    files = _files(state, extra)
+    files = _files(state, position)
     require_space(folder, int(sum(map(len, files.values())) * 1.05))
     temporary = folder / f"{final.name}.tmp-{os.getpid()}"
     try:
         temporary.mkdir()
         for name, content in files.items():
             _write(temporary / name, content)
-        manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        _write(temporary / "MANIFEST.json", json.dumps(manifest, indent=1).encode())
+        manifest = Manifest(files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+        _write(temporary / MANIFEST_FILE, _json_bytes(manifest))
         fsync_folder(temporary)
         if final.exists():  # damaged, see above
             shutil.rmtree(final)
@@ -74,11 +95,11 @@ def save_state(folder: Path, state: State, extra: dict[str, Any]) -> Path:
 
 def max_checkpoint_bytes(state: State) -> int:
     """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
-    network = sum(tensor.nbytes for tensor in state.network.state_dict().values())
+    network: int = sum(tensor.nbytes for tensor in state.network.state_dict().values())
     return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
 
 
-def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[dict[str, Any] | None, list[str]]:
+def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[str]]:
     """Fill `state` from the newest intact checkpoint.
 
     Args:
@@ -87,7 +108,7 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[di
         state: The initial state; it is changed in place.
 
     Returns:
-        The `extra` of the checkpoint, or None if there is no checkpoint, and one warning per damaged checkpoint.
+        The position in the checkpoint, or None if there is no checkpoint, and one warning per damaged checkpoint.
 
     Raises:
         ModelFileError: If all checkpoints are damaged. Nothing is deleted.
@@ -104,23 +125,22 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[di
     return None, warnings
 
 
-def newest_extra(folder: Path) -> dict[str, Any]:
-    """Return the `extra` of the newest intact checkpoint, or an empty dictionary if there is none."""
+def newest_position(folder: Path) -> RunPosition | None:
+    """Return the position in the newest intact checkpoint, or None if there is none."""
     for path in _newest_first(folder):
         if not find_damage(path):
-            return dict(json.loads((path / "state.json").read_text())["extra"])
-    return {}
+            return CheckpointState.read(path / STATE_FILE).position
+    return None
 
 
 def find_damage(path: Path) -> list[str]:
     """Return what is wrong with a checkpoint directory; an intact one has all files of its manifest, unchanged."""
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_text())
-        entries = dict(manifest)
-    except (OSError, ValueError, TypeError):
+        manifest = Manifest.read(path / MANIFEST_FILE)
+    except DataError:
         return ["no manifest"]
     damage = []
-    for name, digest in entries.items():
+    for name, digest in manifest.files.items():
         file = path / name
         if not file.is_file():
             damage.append(f"{name} is missing")
@@ -134,55 +154,58 @@ def remove_all(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _files(state: State, extra: dict[str, Any]) -> dict[str, bytes]:
+def _files(state: State, position: RunPosition) -> dict[str, bytes]:
     """Return the content of each file of a checkpoint by name."""
     assert state.optimizer is not None  # noqa: S101
     tensors, numbers = _flatten(state.optimizer)
-    content = {"progress": state.progress.to_json(), "optimizer": numbers, "extra": extra}
+    content = CheckpointState(progress=state.progress, optimizer=numbers, position=position)
     files = {
         "model.safetensors": tensor_bytes(state.network.state_dict()),
         "optimizer.safetensors": tensor_bytes(tensors),
-        "state.json": json.dumps(content, indent=1, allow_nan=False).encode(),
+        STATE_FILE: _json_bytes(content),
     }
     if state.ema is not None:
-        files["ema.safetensors"] = tensor_bytes(state.ema.state_dict())
+        files |= {"ema.safetensors": tensor_bytes(state.ema.state_dict())}
     return files
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an optimizer's slots: tensors named `3.exp_avg`, other values under `slots`, learning rates under `lr`."""
+def _json_bytes(value: Schema) -> bytes:
+    return json.dumps(value.to_json(), indent=1, allow_nan=False).encode()
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], OptimizerNumbers]:
+    """Return an optimizer's slots that are tensors, named `3.exp_avg`, and its numbers."""
     tensors: dict[str, Tensor] = {}
-    slots: dict[str, Any] = {}
+    slots: dict[str, bool | int | float] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{name}"] = value
             else:
                 slots[f"{index}.{name}"] = value
-    return tensors, {"slots": slots, "lr": [group["lr"] for group in optimizer.param_groups]}
+    return tensors, OptimizerNumbers(slots=slots, lr=[group["lr"] for group in optimizer.param_groups])
 
 
-def _fill(path: Path, context: TrainingContext, state: State) -> dict[str, Any]:
-    """Load the checkpoint `path` into `state` and return its `extra`."""
-    content = json.loads((path / "state.json").read_text())
+def _fill(path: Path, context: TrainingContext, state: State) -> RunPosition:
+    """Load the checkpoint `path` into `state` and return its position."""
+    content = CheckpointState.read(path / STATE_FILE)
     state.network.load_state_dict(load_file(path / "model.safetensors"))
-    state.progress = Progress.from_json(content["progress"])
+    state.progress = content.progress
     if state.ema is not None:
         state.ema.load_state_dict(load_file(path / "ema.safetensors"))
     if state.progress.phase >= 0:
         enter_phase(context, state, state.progress.phase)
         assert state.optimizer is not None  # noqa: S101
-        _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
-    extra: dict[str, Any] = content["extra"]
-    return extra
+        _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content.optimizer)
+    return content.position
 
 
-def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: OptimizerNumbers) -> None:
     """Restore the slots on their parameter's device; step counts stay on the CPU except for fused kernels."""
-    for group, rate in zip(optimizer.param_groups, numbers["lr"], strict=True):
+    for group, rate in zip(optimizer.param_groups, numbers.lr, strict=True):
         group["lr"] = rate
     parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
-    for key, value in {**tensors, **numbers["slots"]}.items():
+    for key, value in {**tensors, **numbers.slots}.items():
         index, _, name = key.partition(".")
         parameter, group = parameters[int(index)]
         if isinstance(value, Tensor) and (value.ndim or group.get("fused")):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,27 @@ def head_input(network: nn.Module, images: Tensor) -> Tensor:
     return head_inputs[0].float()
 
 
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What changes the features of images, besides the backbone and the augmentation.
+
+    Args:
+        contents: Fingerprint of the images in the store.
+        precision: `fp32` or `bf16`.
+        device: Device of the network.
+        mean: Mean of the normalization.
+        std: Standard deviation of the normalization.
+        machine: Other properties that change the bits of the features.
+    """
+
+    contents: str
+    precision: str
+    device: torch.device
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    machine: tuple[str, ...] = ()
+
+
 class FeatureCache:
     """Features of images, computed by the frozen backbone of a network."""
 
@@ -59,35 +80,33 @@ class FeatureCache:
         self,
         network: nn.Module,
         batches: TrainingBatches,
-        *,
-        contents: str,
-        precision: str,
-        device: torch.device,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        machine: tuple[str, ...] = (),
+        settings: FeatureSettings,
     ) -> None:
         """Compute the key and the shape of the features.
 
         Args:
             network: The network with the frozen backbone.
             batches: The training batches, with their augmentation and the seed of the augmented views.
-            contents: Fingerprint of the images in the store.
-            precision: `fp32` or `bf16`.
-            device: Device of the network.
-            mean: Mean of the normalization.
-            std: Standard deviation of the normalization.
-            machine: Other properties that change the bits of the features.
+            settings: What else changes the features.
         """
         self.network, self.batches = network, batches
-        self._precision, self._device, self._mean, self._std = precision, device, mean, std
+        self._settings, self._device = settings, settings.device
         frozen = freezing.frozen_digest(network, freezing.trainable(network, "frozen"))
-        key = [frozen, contents, precision, str(device), mean, std, batches.batch_size, batches.view_seed]
-        text = json.dumps([*key, asdict(batches.augmentation), torch.__version__, *machine])
+        key = [frozen, settings.contents, settings.precision, str(self._device), settings.mean, settings.std]
+        text = json.dumps(
+            [
+                *key,
+                batches.batch_size,
+                batches.view_seed,
+                asdict(batches.augmentation),
+                torch.__version__,
+                *settings.machine,
+            ]
+        )
         self._folder = cache_root() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
         self._arrays: dict[str, np.ndarray] = {}
         side = batches.augmentation.size
-        self.shape = tuple(head_input(network, torch.zeros(1, 3, side, side, device=device)).shape[1:])
+        self.shape = tuple(head_input(network, torch.zeros(1, 3, side, side, device=self._device)).shape[1:])
 
     @property
     def is_cacheable(self) -> bool:
@@ -181,7 +200,7 @@ class FeatureCache:
         else:
             number = int(view.removeprefix("view-"))
             batch = transforms.training_batch(pixels, padded, augmentation, self.batches.view_seed, number)
-        inputs = transforms.normalize(batch, self._mean, self._std, self._device)
-        with autocast(self._precision, self._device):
+        inputs = transforms.normalize(batch, self._settings.mean, self._settings.std, self._device)
+        with autocast(self._settings.precision, self._device):
             features = head_input(self.network, inputs)
         return features[: len(rows)].cpu().numpy()

@@ -15,21 +15,23 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from headstart.data import mixup, transforms
+from headstart.data import transforms
 from headstart.data.loader import ImageSubset, plain_batches
-from headstart.errors import DivergedError, HeadstartError
+from headstart.data.mixing import MixedBatch
+from headstart.errors import HeadstartError
 from headstart.hardware.precision import autocast
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
+from headstart.storage.schemas.checkpoint import Progress
 from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
 from headstart.training.feature_cache import PLAIN_VIEW
+from headstart.training.objective import count_correct, require_finite
 from headstart.training.scoring import Score, score
-from headstart.training.state import Progress, State, TrainingContext
+from headstart.training.state import State, TrainingContext
 
 
 def initial_state(context: TrainingContext) -> State:
@@ -96,26 +98,24 @@ def _step(context: TrainingContext, state: State, step_in_epoch: int) -> Iterato
         images, labels = context.fetch(progress.epoch, step_in_epoch, phase.augmented_views)
         inputs = transforms.normalize(images, context.mean, context.std, context.device)
     labels = labels.to(context.device)
-    rate = phase.rate * phase.schedule(progress.step - phase.begin)
+    rate = phase.rate * phase.schedule(progress.step - phase.begin, progress.val_losses)
     param_groups.set_rates(optimizer, rate)
 
     module = _head(state.network) if backbone is not None else state.network
     loss, logits = _loss(context, state, module, inputs, labels)
     loss_value = float(loss.detach())
-    if not math.isfinite(loss_value):
-        raise divergence_error("training", loss_value, progress.step + 1)
+    require_finite("training", loss_value, progress.step + 1)
     loss.backward()
     yield Backward(progress.step + 1, state.network)
 
-    if context.clip:
-        nn.utils.clip_grad_norm_(state.network.parameters(), context.clip)
+    context.objective.clip_gradients(state.network.parameters())
     optimizer.step()
     rates = verify_rates(optimizer, rate, progress.step + 1)
     if state.ema is not None:
         state.ema.update_parameters(state.network)
     progress.step += 1
     progress.loss_sum += loss_value * len(labels)
-    progress.correct += int((logits.argmax(1) == labels).sum())
+    progress.correct += int(count_correct(logits, labels))
     progress.seen += len(labels)
     yield Step(progress.step, progress.epoch + 1, loss_value, rates, state.network)
 
@@ -127,24 +127,18 @@ def _head(network: nn.Module) -> nn.Module:
 def _loss(
     context: TrainingContext, state: State, module: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss of a batch, with mixup if the recipe has it, and its logits [n, classes]."""
-    progress = state.progress
-    mix = None
-    if context.mixup:
-        mix = mixup.mixup(len(images), context.mixup, context.batches.seed, progress.epoch, progress.step)
-        images = images.lerp(images[mix.partner], 1 - mix.share)
-    dropout = torch_stream(context.batches.seed, "dropout", progress.epoch, progress.step)
-    with dropout, autocast(context.precision, context.device):
+    """Return the loss of a batch, with mixed images if the recipe has them, and its logits [n, classes]."""
+    progress, seed, objective = state.progress, context.batches.seed, context.objective
+    mix: MixedBatch | None = None
+    if context.mixer is not None:
+        mix = context.mixer(images, seed=seed, epoch=progress.epoch, step=progress.step)
+        images = mix.images
+    with torch_stream(seed, "dropout", progress.epoch, progress.step), autocast(context.precision, context.device):
         logits = module(images)
     logits = logits.float()
-
-    def cross_entropy(target: Tensor) -> Tensor:
-        """Return the weighted cross-entropy of the logits."""
-        return F.cross_entropy(logits, target, weight=context.class_weights, label_smoothing=context.label_smoothing)
-
-    if mix is None:
-        return cross_entropy(labels), logits.detach()
-    loss = mix.share * cross_entropy(labels) + (1 - mix.share) * cross_entropy(labels[mix.partner])
+    loss = objective.loss(logits, labels)
+    if mix is not None:
+        loss = mix.share * loss + (1 - mix.share) * objective.loss(logits, labels[mix.partner])
     return loss, logits.detach()
 
 
@@ -172,6 +166,7 @@ def _enter_next_phase(context: TrainingContext, state: State) -> Iterator[Event]
         yield from _finish_phase(context, state)
         enter_phase(context, state, index)
         progress.stale = 0
+        progress.val_losses = []
         tuning = context.phases[index].tuning
         if tuning != "full":
             progress.frozen_digest = freezing.frozen_digest(state.network, freezing.trainable(state.network, tuning))
@@ -219,12 +214,12 @@ def _finish_epoch(context: TrainingContext, state: State, seconds: float, images
             logits.append(batch)
             yield BatchDone()
     val = score(np.concatenate(logits), context.val.labels)
-    if not math.isfinite(val.loss):
-        raise divergence_error("validation", val.loss, progress.step)
+    require_finite("validation", val.loss, progress.step)
     train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
-    rank = val.rank(context.select)
+    rank = context.objective.rank(val)
     better = rank > (progress.best_score, -progress.best_loss)
     progress.epoch += 1
+    progress.val_losses.append(val.loss)
     progress.stale = 0 if better else progress.stale + 1
     if better:
         progress.best_score, progress.best_loss, progress.best_epoch = rank[0], val.loss, progress.epoch
@@ -244,11 +239,3 @@ def iter_logits(
         with torch.no_grad(), autocast(precision, context.device):
             logits = network(inputs)
         yield logits[:count].float().cpu().numpy()
-
-
-def divergence_error(kind: str, value: float, step: int) -> DivergedError:
-    """Return the error for a `kind` loss (training or validation) that is not finite."""
-    return DivergedError(
-        f"The {kind} loss became {value} at step {step}.",
-        "Use a ten times lower --lr.",
-    )

@@ -11,21 +11,12 @@ from torch import nn
 from headstart.config.duration import Duration
 from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.errors import UsageError
+from headstart.factories import load_factory
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
+from headstart.optim.registry import SCHEDULES
 from headstart.training.state import Phase
 from headstart.weights import starts
-
-# name -> (recipe, steps of warm-up, steps after it, a duration's length in steps) -> schedule after warm-up.
-# Milestones count from the start of the phase, including the warm-up.
-SCHEDULES: dict[str, Callable[[RecipeConfig, int, int, Callable[..., int]], schedules.Schedule]] = {
-    "constant": lambda r, warm, n, steps: schedules.constant(),
-    "step": lambda r, warm, n, steps: schedules.step_decay(steps(r.step_every), r.gamma, warm),
-    "multistep": lambda r, warm, n, steps: schedules.multistep([steps(m) - warm for m in r.milestones], r.gamma),
-    "cosine": lambda r, warm, n, steps: schedules.cosine(n),
-    "linear": lambda r, warm, n, steps: schedules.linear(n),
-    "one-cycle": lambda r, warm, n, steps: schedules.one_cycle(n),
-}
 
 
 def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[Phase, ...]:
@@ -79,14 +70,21 @@ def _phase(
             f"--warmup {recipe.warmup} leaves none of the {length} steps for the schedule.",
             "Use a shorter one, e.g. --warmup 10%.",
         )
-    warm = min(recipe.warmup.steps(per_epoch, whole=length), length)
-    steps = partial(_steps, per_epoch=per_epoch, whole=length)
-    schedule = schedules.warm_up(warm, SCHEDULES[recipe.schedule](recipe, warm, length - warm, steps))
+    warm_up = min(recipe.warmup.steps(per_epoch, whole=length), length)
+    spec = SCHEDULES[recipe.schedule]
+    options = {name: _in_steps(getattr(recipe, name), per_epoch, length) for name in spec.options}
+    schedule = load_factory(spec.factory)(length - warm_up, warm_up, **options)
+    schedule = schedules.with_warm_up(warm_up, schedule)
     return Phase(tuning, begin, end, recipe.lr, schedule, make_optimizer, augmented_views)
 
 
-def _steps(duration: Duration, *, per_epoch: int, whole: int) -> int:
-    return duration.steps(per_epoch, whole=whole)
+def _in_steps(
+    value: Duration | tuple[Duration, ...] | float, per_epoch: int, length: int
+) -> int | tuple[int, ...] | float:
+    """Return an option of a schedule with its durations in steps of a phase of `length` steps."""
+    if isinstance(value, tuple):
+        return tuple(part.steps(per_epoch, whole=length) for part in value)
+    return value.steps(per_epoch, whole=length) if isinstance(value, Duration) else value
 
 
 def _make_optimizer(recipe: RecipeConfig, pretrained: bool, network: nn.Module) -> torch.optim.Optimizer:
@@ -99,9 +97,4 @@ def _make_optimizer(recipe: RecipeConfig, pretrained: bool, network: nn.Module) 
         backbone=backbone,
         backbone_factor=recipe.backbone_lr if pretrained else 1.0,
     )
-    return optimizers.make_optimizer(recipe.optimizer, groups, optimizer_params(recipe))
-
-
-def optimizer_params(recipe: RecipeConfig) -> optimizers.OptimizerParams:
-    """Return the hyperparameters of a recipe's optimizer."""
-    return optimizers.OptimizerParams(recipe.lr, recipe.momentum, recipe.nesterov)
+    return optimizers.make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.model_dump())

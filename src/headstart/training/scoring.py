@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from headstart.analysis.confusion import balanced_accuracy
+from headstart.metrics.accuracy import accuracy
+from headstart.metrics.confusion import confusion_counts
+from headstart.storage.schemas.metrics import SplitScore
 
 
 @dataclass(frozen=True)
 class Score:
     """Mean loss and accuracy over n images.
 
-    An evaluation also has its logits, float32 [n, classes], and the balanced accuracy, the mean over the classes.
+    An evaluation also has its logits, float32 [n, classes], and its confusion counts [true, predicted].
     """
 
     loss: float
     accuracy: float
     n: int
     logits: np.ndarray | None = None
-    balanced: float = 0.0
+    confusion: np.ndarray | None = None
 
-    def rank(self, by: str) -> tuple[float, float]:
-        """Return the key that orders epochs: accuracy or `balanced` accuracy, then the lower loss."""
-        return (self.balanced if by == "balanced" else self.accuracy, -self.loss)
+    @property
+    def counts(self) -> np.ndarray:
+        """Confusion counts [true, predicted] of an evaluation."""
+        assert self.confusion is not None  # noqa: S101
+        return self.confusion
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Score:
-    """Return the mean cross-entropy and the accuracies of logits [n, classes] for labels [n]."""
+    """Return the mean cross-entropy, accuracy and confusion counts of logits [n, classes] for labels [n]."""
     loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
-    right = logits.argmax(1) == labels
-    balanced = balanced_accuracy(np.bincount(labels, weights=right), np.bincount(labels))
-    return Score(loss, float(right.mean()), len(labels), logits, balanced)
+    counts = confusion_counts(labels, logits.argmax(1), logits.shape[1])
+    return Score(loss, accuracy(counts), len(labels), logits, counts)
 
 
-def score_line(score: Score) -> dict[str, Any]:
+def split_score(score: Score) -> SplitScore:
     """Return the part of a score that the record has."""
-    return {"loss": score.loss, "accuracy": score.accuracy, "n": score.n}
-
-
-def confusion(score: Score, labels: np.ndarray) -> list[list[int]]:
-    """Return the counts [true][predicted] of an evaluation."""
-    assert score.logits is not None  # noqa: S101
-    classes = score.logits.shape[1]
-    cells = labels * classes + score.logits.argmax(axis=1)
-    counts = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-    return [[int(count) for count in row] for row in counts]
+    return SplitScore(loss=score.loss, accuracy=score.accuracy, n=score.n)

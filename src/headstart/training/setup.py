@@ -21,6 +21,7 @@ from headstart.data import hashing, sources, splits
 from headstart.data.dataset import Dataset, load_dataset, split_counts
 from headstart.data.image_index import ImageIndex
 from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
+from headstart.data.mixing import MIXERS
 from headstart.data.transforms import Augmentation
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, devices, precision
@@ -30,8 +31,9 @@ from headstart.models import factory, freezing, heads, structure
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
 from headstart.training.batched_heads import HeadSpec
-from headstart.training.feature_cache import FeatureCache
-from headstart.training.phases import make_phases, optimizer_params
+from headstart.training.feature_cache import FeatureCache, FeatureSettings
+from headstart.training.objective import Objective
+from headstart.training.phases import make_phases
 from headstart.training.state import TrainingContext
 from headstart.weights import starts
 
@@ -153,7 +155,9 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         head = copy.deepcopy(network.get_submodule(name))
         test, flops = _subset(dataset, split.test), _flops(context, plan, network)
         setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak)
-        make_optimizer = partial(optimizers.OPTIMIZERS[plan.recipe.optimizer], params=optimizer_params(plan.recipe))
+        make_optimizer = partial(
+            optimizers.build, plan.recipe.optimizer, lr=plan.recipe.lr, options=plan.recipe.model_dump()
+        )
         recipe = plan.recipe.model_dump_json()
         pairs.append((setup, HeadSpec(recipe, context, head, make_optimizer, plan.recipe.weight_decay)))
     return pairs
@@ -244,8 +248,10 @@ def _make_context(
     if recipe.class_weights == "balanced":
         counts = torch.from_numpy(np.bincount(train.labels, minlength=len(dataset.images.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
+    mixers = [partial(mix, alpha=getattr(recipe, name)) for name, mix in MIXERS.items() if getattr(recipe, name)]
+    mixer = mixers[0] if mixers else None
     phases = make_phases(plan, batches.steps_per_epoch, start)
-    if backbone is None and any(phase.augmented_views for phase in phases) and not recipe.mixup:
+    if backbone is None and any(phase.augmented_views for phase in phases) and mixer is None:
         cache = _make_cache(plan, network, batches, start)
         backbone = cache if cache.is_cacheable else None
     return TrainingContext(
@@ -258,22 +264,17 @@ def _make_context(
         val=_subset(dataset, split.val),
         mean=start.mean,
         std=start.std,
-        class_weights=weights,
-        label_smoothing=recipe.label_smoothing,
-        mixup=recipe.mixup,
-        clip=recipe.clip,
+        objective=Objective(weights, recipe.label_smoothing, recipe.clip, recipe.select),
+        mixer=mixer,
         ema=recipe.ema,
         patience=recipe.patience,
-        select=recipe.select,
         backbone=backbone,
     )
 
 
 def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> FeatureCache:
     device = torch.device(plan.machine.device)
-    return FeatureCache(
-        network,
-        batches,
+    settings = FeatureSettings(
         contents=plan.facts.fingerprint,
         precision=plan.machine.precision,
         device=device,
@@ -281,6 +282,7 @@ def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, s
         std=start.std,
         machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.cache_resolution)),
     )
+    return FeatureCache(network, batches, settings)
 
 
 _flops_of: dict[tuple[str, ...], float] = {}  # FLOPs of an image, counted once in a process

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from headstart.data.loader import ImageSubset, TrainingBatches
+from headstart.data.mixing import MixedBatch
 from headstart.optim.schedules import Schedule
+from headstart.storage.schemas.checkpoint import Progress
 from headstart.training.feature_cache import FeatureCache
+from headstart.training.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,10 @@ class TrainingContext:
     val: ImageSubset
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    class_weights: Tensor | None = None
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    clip: float = 0.0  # largest norm of all gradients together; 0 for no clipping
+    objective: Objective = field(default_factory=Objective)
+    mixer: Callable[..., MixedBatch] | None = None  # (images, seed, epoch, step) -> mixed batch
     ema: float = 0.0  # decay per step of the moving average of the weights; 0 for no average
     patience: int = 0  # epochs without improvement after which the run ends; 0 for no early stopping
-    select: str = "accuracy"  # or balanced: the metric that selects the best epoch
     backbone: FeatureCache | None = None  # the cached features of a frozen backbone
 
     @property
@@ -61,32 +59,6 @@ class TrainingContext:
     def cached_backbone(self, phase: int) -> FeatureCache | None:
         """Return the feature cache if the backbone is frozen in this phase."""
         return self.backbone if self.phases[phase].augmented_views else None
-
-
-@dataclass
-class Progress:
-    """The progress of a run as plain numbers, saved in each checkpoint."""
-
-    step: int = 0  # updates done
-    epoch: int = 0  # epochs done and validated
-    phase: int = -1  # the phase of the current optimizer; -1 before the first
-    loss_sum: float = 0.0  # of the current epoch
-    correct: int = 0
-    seen: int = 0
-    best_score: float = -1.0
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    stale: int = 0  # epochs since the best
-    frozen_digest: str = ""  # of the frozen tensors at the start of the phase
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON; infinity is not JSON, so a missing best loss is omitted."""
-        return {k: v for k, v in asdict(self).items() if v != math.inf}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Progress:
-        """Return the progress that `to_json` wrote."""
-        return cls(**value)
 
 
 @dataclass

@@ -6,10 +6,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 
+from headstart.config.registry.starts import DEFAULT_START, FILE_START
+from headstart.config.start_spec import start_form
 from headstart.errors import ModelFileError, UsageError
 from headstart.models.factory import timm_config
 from headstart.storage.cache import cache_root
@@ -85,11 +87,13 @@ def fetch_timm(name: str) -> PretrainedWeights:
         ModelFileError: A file in a cache has another hash.
     """
     config = timm_config(name)
-    full_name = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    full_name = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
     if not config.hf_hub_id:
         raise UsageError(
             f"timm publishes no safetensors weights for {full_name}.",
-            f"Get {config.url} and use --start file:PATH." if config.url else "Use another timm:NAME, or scratch.",
+            f"Get {config.url} and use --start {start_form(FILE_START)}."
+            if config.url
+            else f"Use another timm:NAME, or {DEFAULT_START}.",
         )
     repository, _, revision = config.hf_hub_id.partition("@")
     file = config.hf_hub_filename or "model.safetensors"
@@ -98,7 +102,8 @@ def fetch_timm(name: str) -> PretrainedWeights:
     path, sha256 = _timm_file(name, full_name, repository, revision or None, file, url)
     license = config.license or "not stated by timm: see https://huggingface.co/" + repository
     classes = _imagenet_classes() if config.num_classes == IMAGENET_CLASSES else ()
-    return PretrainedWeights(path, sha256, config.mean, config.std, license, f"timm {full_name}, {url}", classes)
+    mean, std = cast(Triple, config.mean), cast(Triple, config.std)
+    return PretrainedWeights(path, sha256, mean, std, license, f"timm {full_name}, {url}", classes)
 
 
 def _imagenet_classes() -> tuple[str, ...]:
@@ -135,7 +140,7 @@ def convert_timm_keys(name: str, file: WeightsFile) -> WeightsFile:
     """
     import timm
 
-    overlay: dict[str, Any] = {"file": str(file.path), "source": "", "custom_load": False}
+    overlay: dict[str, str | bool] = {"file": str(file.path), "source": "", "custom_load": False}
     try:
         network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError) as error:

@@ -1,0 +1,1 @@
+"""Torch-free rows of the components; their factories are import paths."""

@@ -1,0 +1,67 @@
+"""The networks of an ablation, shortcut x norm x depth, as the varied fields of a study. This module needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headstart.config.presets import Setting
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import FACTORIAL_FIELDS
+from headstart.config.start_spec import random_starts
+from headstart.config.study_file import StudySpec, validate_study
+from headstart.errors import UsageError
+
+DEPTHS = ("resnet18", "resnet34", "resnet50")
+NORMS, SHORTCUTS = ("batch", "none"), ("on", "off")
+DEFAULT_EPOCHS = "3ep"
+
+
+@dataclass(frozen=True)
+class AblationSpec:
+    """The networks of an ablation and what their runs share.
+
+    Attributes:
+        study: One random start, varied in depth, norm and shortcut, at one learning rate; it has no target.
+    """
+
+    study: StudySpec
+
+
+def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) -> AblationSpec:
+    """Return the ablation of these settings.
+
+    Args:
+        source: The images.
+        settings: Settings of the runs by name. `start` must be random.
+        seeds: Seeds of each network.
+
+    Raises:
+        UsageError: A setting is invalid or one of `FACTORIAL_FIELDS`, or the start is not random.
+    """
+    _check_settings(settings, seeds)
+    plan = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
+    if plan.arm.start not in random_starts():
+        raise UsageError(
+            f"An ablation starts from random weights, not from {plan.arm.start}: pretrained weights fit only one "
+            "network.",
+            f"Use --start with one of {', '.join(random_starts())}, or leave it out.",
+        )
+    rules: dict[str, Setting] = {
+        "arms": (plan.arm.start,),
+        "vary": {"network": [*DEPTHS], "norm": [*NORMS], "shortcut": [*SHORTCUTS]},
+        "seeds": seeds,
+        "fractions": (plan.data.fraction,),
+        "metric": plan.recipe.select,
+        "search": "off",
+        "target": 0.0,
+    }
+    return AblationSpec(validate_study(rules, plan))
+
+
+def _check_settings(settings: Mapping[str, Setting], seeds: int) -> None:
+    """Raise UsageError for settings that an ablation cannot have."""
+    if seeds < 1:
+        raise UsageError(f"--seeds must be at least 1 (now {seeds}).", "Use --seeds 1 or more.")
+    if fixed := [name for name in settings if name in FACTORIAL_FIELDS]:
+        raise UsageError(f"--{fixed[0]} is set by the ablation for each of its networks.", "Leave it out.")

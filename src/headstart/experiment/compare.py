@@ -1,0 +1,126 @@
+"""Carry out a study or an ablation from its specification to its result, for the command line and the Python API.
+
+Modules that import torch are imported after the checks that do not need it: a missing folder is reported at once, and
+the verdict of a finished study is read without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from headstart.analysis.status import complete_verdict
+from headstart.config.start_spec import require_start
+from headstart.config.study_file import StudySpec, read_study
+from headstart.data.sources import require_source
+from headstart.engines.registry import EngineChoice, require_listener
+from headstart.experiment.ablation_grid import AblationSpec
+from headstart.reporter import Reporter
+from headstart.storage.schemas.ablation import AblationResult
+from headstart.storage.schemas.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """A study that has a verdict.
+
+    Attributes:
+        folder: Folder of the study.
+        verdict: Its verdict.
+    """
+
+    folder: Path
+    verdict: Verdict
+
+
+@overload
+def compare(  # noqa: D418  (editors show the docstring of the overload)
+    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
+) -> AblationResult:
+    """Run or resume an ablation."""
+
+
+@overload
+def compare(  # noqa: D418
+    study: StudySpec | Path,
+    runs: Path,
+    engine: EngineChoice,
+    reporter: Reporter,
+    *,
+    explicit: Container[str] | None = None,
+) -> FinishedStudy:
+    """Run or resume a study."""
+
+
+def compare(
+    study: StudySpec | AblationSpec | Path,
+    runs: Path,
+    engine: EngineChoice,
+    reporter: Reporter,
+    *,
+    explicit: Container[str] | None = None,
+) -> FinishedStudy | AblationResult:
+    """Run a new study, resume the study in a folder, or run or resume an ablation.
+
+    Args:
+        study: Specification of a new study, the folder of a study that has begun, or an ablation.
+        runs: Folder in which the folder of a new study or of an ablation is made.
+        engine: Where its runs execute.
+        reporter: Receives progress.
+        explicit: Names of the settings set by the user, which a time budget does not change. None if the specification
+            is complete, as that of a study.toml.
+
+    Returns:
+        The study with its verdict, or the result of the ablation.
+
+    Raises:
+        HeadstartError: Every error about the arms, their weights, the data, the machine or a run.
+        InterruptedRunError: A signal stopped the study, which can be resumed.
+    """
+    if isinstance(study, Path):
+        if verdict := complete_verdict(study, read_study(study)):
+            reporter.say(f"The study {study} is finished; this is its verdict.")
+            return FinishedStudy(study, verdict)
+    else:
+        require_inputs(study.study if isinstance(study, AblationSpec) else study)
+    require_listener(engine.address)
+    from headstart.engines import factory
+    from headstart.experiment import ablation, planning
+    from headstart.experiment.study import run_study
+
+    if isinstance(study, AblationSpec):
+        begun = ablation.begin(study, runs)
+        with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
+            return ablation.run_ablation(begun, run_engine, reporter)
+    if isinstance(study, Path):
+        folder = study
+    else:
+        spec = planning.check_inputs_and_choose_threads(study, engine.name, reporter)
+        folder = planning.begin_within_time_budget(spec, explicit, runs, reporter, engine.name)
+    with factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine:
+        return FinishedStudy(folder, run_study(folder, run_engine, reporter))
+
+
+def describe(
+    spec: StudySpec, engine: EngineChoice, reporter: Reporter, *, explicit: Container[str] | None = None
+) -> list[str]:
+    """Check everything that `compare` checks, and return lines that describe what it would do. Write nothing."""
+    require_inputs(spec)
+    require_listener(engine.address)
+    from headstart.experiment import planning
+
+    resolved = planning.check_inputs_and_choose_threads(spec, engine.name, reporter)
+    return planning.describe_plan(resolved, explicit, reporter, engine.name)
+
+
+def require_inputs(spec: StudySpec) -> None:
+    """Raise the error of data or weights that do not exist, before the slow import of torch."""
+    require_source(spec.plan.data.source)
+    for variant in spec.variants:
+        start = variant.plan(spec.plan).arm.start
+        if start.startswith("source:"):
+            require_source(start.removeprefix("source:"))
+        else:
+            require_start(start)

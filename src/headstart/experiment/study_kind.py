@@ -1,0 +1,54 @@
+"""What differs between the kinds of studies: a comparison of arms, and an ablation of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headstart.config.run_config import RunConfig
+from headstart.errors import DataError
+from headstart.storage.schemas.study import Stage
+from headstart.text import pluralize
+
+
+@dataclass(frozen=True)
+class StudyKind:
+    """How a kind of study evaluates and resumes its runs.
+
+    Attributes:
+        name: Name in messages.
+        stage: Stage of the runs that are compared.
+        evaluates_on_val: If the data declares only train and val, val is used for the evaluation, and a part of train
+            for the selection.
+        require_images: Raises DataError if the evaluation split of a resolved configuration has too few images.
+        resume_hint: How to resume a stopped study, with `{folder}` for its folder.
+    """
+
+    name: str
+    stage: Stage
+    evaluates_on_val: bool
+    require_images: Callable[[RunConfig], None]
+    resume_hint: str
+
+    def with_evaluation_split(self, plan: RunConfig) -> RunConfig:
+        """Return the configuration with the evaluation split that this kind of study needs."""
+        return plan.changed("data", evaluate_on_val=True) if self.evaluates_on_val else plan
+
+
+def require_test_image_per_class(plan: RunConfig) -> None:
+    """Raise DataError if the test split has fewer images than classes."""
+    count, classes = plan.facts.split_counts["test"], len(plan.facts.class_names)
+    if count < classes:
+        raise DataError(
+            f"The test split has {pluralize(count, 'image')} for {classes} classes.",
+            "Add test images, or leave the split to headstart.",
+        )
+
+
+COMPARISON = StudyKind(
+    name="study",
+    stage=Stage.MAIN,
+    evaluates_on_val=True,
+    require_images=require_test_image_per_class,
+    resume_hint="Resume with `headstart resume {folder}`.",
+)

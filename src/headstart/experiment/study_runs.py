@@ -1,0 +1,193 @@
+"""The runs of a study in progress: plan them, run those that are missing, and read their records.
+
+Runs are known only as folders, engines only as functions from jobs to answers. Every stage of a study requests all its
+runs, and finished runs are reused, so that a killed study continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headstart import signals
+from headstart.analysis.run_records import RunRecord, read_run, runs_in
+from headstart.config.run_config import RunConfig
+from headstart.config.study_config import StudyConfig
+from headstart.config.study_file import StudySpec
+from headstart.data.dataset import Dataset
+from headstart.engines.engine import Engine
+from headstart.errors import InterruptedRunError
+from headstart.experiment import cleanup
+from headstart.experiment.health_summary import HealthSummary
+from headstart.experiment.preflight import requested_records
+from headstart.experiment.progress import Progress
+from headstart.experiment.study_kind import COMPARISON, StudyKind
+from headstart.experiment.workload import backbone_images, requested_images
+from headstart.reporter import Reporter
+from headstart.runs import execute, job_protocol, reuse
+from headstart.runs.job_protocol import RunRequest
+from headstart.storage import locks
+from headstart.storage.schemas.study import RunRole, SearchResults, Stage
+from headstart.telemetry import seed_means
+from headstart.text import capitalize
+from headstart.training import setup
+
+
+@dataclass
+class StudyRuns:
+    """The runs of a study in progress. Dictionaries are by name of the arm variant."""
+
+    folder: Path
+    spec: StudySpec
+    engine: Engine
+    reporter: Reporter
+    progress: Progress
+    kind: StudyKind = COMPARISON
+    plans: dict[str, RunConfig] = field(default_factory=dict)  # resolved, for the first seed
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    image_seconds: dict[str, float] = field(default_factory=dict)  # measured, of a training image
+    health: HealthSummary = field(default_factory=HealthSummary)
+
+    def add_variant(self, name: str, run: setup.ResolvedRun) -> None:
+        """Add a variant with its resolved configuration."""
+        self.plans[name], self.datasets[name] = run.plan, run.dataset
+        self.image_seconds[name] = run.step_seconds / run.plan.recipe.batch_size
+
+    def plan(self, variant: str, budget: str, fraction: float, seed: int, rate: float | None) -> RunConfig:
+        """Return the resolved configuration of one run."""
+        plan = self.plans[variant].changed("seeding", seed=seed).changed("data", fraction=fraction)
+        changes: dict[str, str | float] = {"epochs": budget} | ({} if rate is None else {"lr": rate})
+        return self.datasets[variant].with_split_counts(plan.changed("recipe", **changes))
+
+    def comparison_requests(self, seeds: int, results: SearchResults | None = None) -> list[RunRequest]:
+        """Return the runs of the first paired seeds, seed by seed, so that an interrupted study still has pairs.
+
+        Args:
+            seeds: Number of seeds.
+            results: Results of the learning-rate search; None if the rates are given.
+        """
+        spec = self.spec
+        requests: list[RunRequest] = []
+        for budget in map(str, spec.budgets):
+            for fraction in spec.protocol.fractions:
+                for seed in spec.seed_range[:seeds]:
+                    for variant in spec.variants:
+                        group = seed_group(spec.protocol, seed)
+                        rate = results.selected[budget][group][variant.name] if results else None
+                        role = RunRole(arm=variant.arm, stage=self.kind.stage, budget=budget, fraction=fraction)
+                        requests.append((self.plan(variant.name, budget, fraction, seed, rate), role))
+        return requests
+
+    def run(self, phase: str, parent: Path, requests: Sequence[RunRequest], *, rung: bool = False) -> list[RunRecord]:
+        """Run what is not done yet below `parent`, and return the records of all requested runs, in order.
+
+        `phase` describes the phase of the study in progress lines. With `rung`, only the rungs are run.
+        """
+        parent.mkdir(exist_ok=True)
+        records: dict[str, RunRecord] = {}
+        started: dict[str, int] = {}
+        for run in runs_in(parent):
+            if run.done or (rung and len(run.epochs) >= run.rung):
+                records[run.hash] = run
+            else:
+                started[run.hash] = run.length().images if run.has_checkpoint else 0
+        self._reuse_finished(phase, parent, requests, records, started)
+        self.reporter.study_status(self.progress.request(phase, requests, records, started, rung))
+        for plan, role in requests:
+            if plan.hash in records:
+                self.health.add(role, records[plan.hash])
+        groups = execute.group_into_jobs(requests)
+        bundles = [group for group in groups if any(plan.hash not in records for plan, _ in group)]
+        missing = {plan.hash: role for bundle in bundles for plan, role in bundle if plan.hash not in records}
+        jobs = [
+            job_protocol.encode_job(
+                parent,
+                bundle,
+                until=bundle[0][1].rung if rung else None,
+                seconds=sum(self._seconds(*run, started, rung) for run in bundle if run[0].hash not in records),
+            )
+            for bundle in bundles
+        ]
+        with closing(self.engine.run(jobs)) as answers:
+            for _, answer in answers:
+                self._add_results([read_run(folder) for folder in job_protocol.decode_answer(answer)], missing, records)
+        return requested_records(requests, records, self.kind.name)
+
+    def _reuse_finished(
+        self,
+        phase: str,
+        parent: Path,
+        requests: Sequence[RunRequest],
+        records: dict[str, RunRecord],
+        started: Mapping[str, int],
+    ) -> None:
+        """Add finished runs of other folders to `records`, and report where they come from."""
+        new = {plan.hash: (plan, role) for plan, role in requests if plan.hash not in {*records, *started}}
+        reused = [read_run(folder) for folder in reuse.reuse_finished(parent, list(new.values()))]
+        records |= {run.hash: run for run in reused}
+        if not reused:
+            return
+        hashes = {plan.hash for plan, _ in requests}
+        made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
+        from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
+        for count, origin in ((len(made_in) - from_search, "earlier studies"), (from_search, "the search")):
+            if count:
+                runs = f"{count} of {len(hashes)} runs are" if len(hashes) > 1 else "the run is"
+                self.reporter.say(f"{capitalize(phase)}: {runs} reused from {origin}.")
+
+    def _seconds(self, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
+        """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
+        images = backbone_images(plan, started.get(plan.hash, 0), requested_images(plan, rung))
+        return self.image_seconds.get(role.variant, 0.0) * images
+
+    def _add_results(
+        self, runs: Sequence[RunRecord], missing: dict[str, RunRole], records: dict[str, RunRecord]
+    ) -> None:
+        """Move a job's runs from `missing` to `records`, report them, and update the mean runs of their arms."""
+        conditions = set()
+        for run in runs:
+            records[run.hash] = run
+            if (role := missing.pop(run.hash, None)) is not None:
+                self.reporter.study_status(self.progress.finish(role, run))
+                for sentence in self.health.new_finding_sentences(role, run):
+                    self.reporter.say(sentence)
+                if role.stage is Stage.MAIN:
+                    conditions.add((role.variant, role.budget, role.fraction))
+        for condition in sorted(conditions):
+            seed_means.rebuild_mean_runs(self.folder, self.spec, condition)
+
+
+def seed_group(protocol: StudyConfig, seed: int) -> str:
+    """Return the name of the group of seeds whose search results apply to a run of `seed`."""
+    return f"seed {seed}" if protocol.search == "per-seed" else "shared"
+
+
+@contextmanager
+def in_progress(study: StudyRuns) -> Iterator[None]:
+    """Lock the study's folder, and remove what a killed process left in it.
+
+    Raises:
+        InterruptedRunError: A signal stopped a run, or the study between two runs; the error says what is kept.
+    """
+    with locks.locked(study.folder), signals.raise_on_sigterm():
+        try:
+            cleanup.remove_partial_writes(study.folder)
+            yield
+        except KeyboardInterrupt as stop:
+            number = stop.number if isinstance(stop, signals.TerminationRequested) else signal.SIGINT
+            raise _interruption(study, number) from None
+        except InterruptedRunError as stop:  # the hint of a run or engine does not name the study
+            raise _interruption(study, signal.Signals(stop.exit_code - 128)) from None
+
+
+def _interruption(study: StudyRuns, number: signal.Signals) -> InterruptedRunError:
+    """Return the error of a study stopped by a signal, with what is kept and how to resume."""
+    pending = study.progress.pending()
+    parents = (study.folder, study.folder / "search", study.folder / "sources")
+    started = {run.hash for parent in parents for run in runs_in(parent) if run.has_checkpoint} & pending
+    stop = InterruptedRunError(number, study.kind.resume_hint.format(folder=study.folder))
+    stop.message = f"{stop.message.rstrip('.')} {study.progress.stop_summary(len(started))}."
+    return stop

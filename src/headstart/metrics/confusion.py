@@ -1,0 +1,55 @@
+"""Confusion counts, and the metrics of classes that they determine, by scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+
+def confusion_counts(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int
+) -> npt.NDArray[np.int64]:
+    """Return the number of images of each true and predicted class.
+
+    Args:
+        labels: True classes, [m].
+        predicted: Predicted classes, [m].
+        classes: Number of classes.
+
+    Returns:
+        Counts [true, predicted].
+    """
+    return np.asarray(confusion_matrix(labels, predicted, labels=np.arange(classes)), dtype=np.int64)
+
+
+def balanced_accuracy(counts: npt.NDArray[np.int64]) -> float:
+    """Return the mean recall over the classes that have images.
+
+    scikit-learn's `balanced_accuracy_score` is equal, and warns if a class that has no images is predicted.
+    """
+    true, predicted, weights = _cells(counts)
+    return float(recall_score(true, predicted, labels=np.unique(true), average="macro", sample_weight=weights))
+
+
+def macro_f1(counts: npt.NDArray[np.int64]) -> float:
+    """Return the mean F1 score over the classes that have images or are predicted."""
+    true, predicted, weights = _cells(counts)
+    return float(f1_score(true, predicted, average="macro", sample_weight=weights))
+
+
+def balanced_weights(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the weights of m images in the balanced accuracy, in which every class counts the same; their mean is 1.
+
+    The weight of image j is m / (k m_j), with k classes and m_j images of its class.
+    """
+    return np.asarray(compute_sample_weight("balanced", labels), dtype=np.float64)
+
+
+def _cells(
+    counts: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the true class, the predicted class and the count of each cell that is not empty."""
+    true, predicted = np.nonzero(counts)
+    return true, predicted, counts[true, predicted]

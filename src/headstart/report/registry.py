@@ -1,0 +1,82 @@
+"""The sections of the page, one row each, in their order. Factories are import paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Page(Enum):
+    """The kinds of pages."""
+
+    STUDY = auto()  # of a study with a verdict
+    RUNS = auto()  # of runs without a verdict
+
+
+STUDY, RUNS, EVERY_PAGE = (Page.STUDY,), (Page.RUNS,), (Page.STUDY, Page.RUNS)
+
+
+@dataclass(frozen=True)
+class SectionSpec:
+    """One section.
+
+    Args:
+        id: Identifier in the page. Rows with equal ids are alternatives: the first one with content is shown.
+        question: Question that the section answers, its entry in the table of contents.
+        factory: Import path of a function that returns the section's content, such as a `Section` with figures, or
+            None without content. It is called with `PageInputs`, on the page of a study with `StudyInputs`.
+        pages: Pages that show the section.
+        fit_order: For a section that takes only the space that others leave, the place in which it gets its share,
+            from 1. Its factory is also called with the number of bytes. 0 for other sections.
+    """
+
+    id: str
+    question: str
+    factory: str
+    pages: tuple[Page, ...] = EVERY_PAGE
+    fit_order: int = 0
+
+
+SECTIONS = [
+    SectionSpec("arms", "How accurate is each arm?", "headstart.report.sections:arms_section", STUDY),
+    SectionSpec(
+        "curves",
+        "How does accuracy develop during training?",
+        "headstart.report.curves:learning_section",
+        STUDY,
+    ),
+    SectionSpec(
+        "curves", "How does accuracy develop during training?", "headstart.report.curves:standalone_section", RUNS
+    ),
+    SectionSpec("target", "How soon is the target reached?", "headstart.report.curves:target_section", STUDY),
+    SectionSpec("labels", "How many labels are needed?", "headstart.report.sections:labels_section", STUDY),
+    SectionSpec(
+        "budgets",
+        "Does the result depend on the training length?",
+        "headstart.report.sections:budgets_section",
+        STUDY,
+    ),
+    SectionSpec("grid", "Which learning rate?", "headstart.report.heatmaps:compared_rates_section", STUDY),
+    SectionSpec(
+        "grid", "Were the learning rates comparable?", "headstart.report.heatmaps:searched_rates_section", STUDY
+    ),
+    SectionSpec(
+        "grid", "Which optimizer and learning rate?", "headstart.report.heatmaps:standalone_rates_section", RUNS
+    ),
+    SectionSpec("cost", "What does it cost?", "headstart.report.cost:cost_section", STUDY),
+    SectionSpec("rates", "What was the learning rate at each step?", "headstart.report.health:rates_section"),
+    SectionSpec(
+        "histograms",
+        "How do weights and gradients develop?",
+        "headstart.report.histograms:histograms_section",
+        fit_order=2,
+    ),
+    SectionSpec("health", "Is the training healthy?", "headstart.report.health:health_section"),
+    SectionSpec("distance", "How far do the layers move?", "headstart.report.health:distance_section"),
+    SectionSpec(
+        "mistakes", "Which images are misclassified?", "headstart.report.gallery:mistakes_section", fit_order=1
+    ),
+    SectionSpec("how", "How was the study done?", "headstart.report.protocol:study_section"),
+    SectionSpec("how", "How were these runs made?", "headstart.report.protocol:runs_section", RUNS),
+    SectionSpec("limits", "What are the limits?", "headstart.report.protocol:limits_section", STUDY),
+]

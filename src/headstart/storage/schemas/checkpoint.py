@@ -1,0 +1,42 @@
+"""Schemas of the JSON files of a checkpoint: MANIFEST.json and the parts of state.json that need no plan."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+
+from headstart.storage.schemas.base import Schema, VersionedSchema
+
+MANIFEST_FILE = "MANIFEST.json"
+STATE_FILE = "state.json"
+
+
+class Manifest(VersionedSchema):
+    """The files of a complete checkpoint."""
+
+    files: dict[str, str] = Field(description="sha256 by file name")
+
+
+class Progress(Schema):
+    """The progress of a training as plain numbers; the training changes it in place."""
+
+    model_config = ConfigDict(frozen=False)
+
+    step: int = Field(0, description="updates done")
+    epoch: int = Field(0, description="epochs done and validated")
+    phase: int = Field(-1, description="the phase of the current optimizer; -1 before the first")
+    loss_sum: float = Field(0.0, description="of the current epoch")
+    correct: int = Field(0, description="of the current epoch")
+    seen: int = Field(0, description="of the current epoch")
+    best_score: float = Field(-1.0, description="metric of the best epoch; -1, below any metric, before the first")
+    best_loss: float = Field(0.0, description="val loss of the best epoch")
+    best_epoch: int = Field(0, description="epoch of the best model; 0 before the first")
+    stale: int = Field(0, description="epochs since the best")
+    val_losses: list[float] = Field(default_factory=list, description="of the epochs of the phase")
+    frozen_digest: str = Field("", description="of the frozen tensors at the start of the phase")
+
+
+class OptimizerNumbers(Schema):
+    """The state of an optimizer that is not in tensors."""
+
+    slots: dict[str, bool | int | float] = Field(description="values by parameter and name, as `3.step`")
+    lr: list[float] = Field(description="learning rates of the parameter groups")

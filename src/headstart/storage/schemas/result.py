@@ -1,0 +1,50 @@
+"""Schema of result.json."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from headstart.storage.schemas.base import Schema, VersionedSchema
+from headstart.storage.schemas.metrics import Evaluation
+
+RESULT_FILE = "result.json"
+
+
+class RunState(StrEnum):
+    """State of a run."""
+
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+
+
+class RunSeconds(Schema):
+    """Duration of a run."""
+
+    training: float = Field(description="seconds of training and validation")
+    logging: float = Field(description="seconds of logging")
+
+
+class RunResult(VersionedSchema):
+    """Result of a run that has ended."""
+
+    arm: str = Field(description="name of the arm")
+    seed: int = Field(description="seed of the run")
+    plan: str = Field(description="hash of the plan")
+    state: RunState = Field(description="`finished` or `diverged`")
+    reason: str | None = Field(None, description="why the run diverged; null if it did not")
+    best_epoch: int = Field(description="epoch of the best model; 0 if no epoch was validated")
+    epochs: int = Field(description="last epoch")
+    val: Evaluation = Field(description="evaluation on val")
+    test: Evaluation | None = Field(None, description="evaluation on test; null if the run was not evaluated on it")
+    evaluation_split: str = Field(
+        description="split of the final evaluation: `test`, or `val` if there are no unseen images"
+    )
+    seconds: RunSeconds = Field(description="duration of the run")
+
+    @property
+    def final(self) -> Evaluation:
+        """Evaluation on test, or on val if the run was not evaluated on test."""
+        return self.test or self.val

@@ -1,0 +1,75 @@
+"""Schemas of a study: the role of a run in it, its inputs, and the results of the learning-rate search."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.base import Schema
+
+
+class Stage(StrEnum):
+    """Stage of a study that a run belongs to."""
+
+    SOURCE = "source"
+    SEARCH = "search"
+    MAIN = "main"
+    ABLATION = "ablation"
+
+
+class RunRole(Schema):
+    """Role of a run in its study, written beside the plan."""
+
+    arm: ArmSpec = Field(description="the arm, with the values of varied fields")
+    stage: Stage = Field(description="stage that the run belongs to")
+    budget: str = Field(description="training length, such as `10ep`")
+    fraction: float = Field(description="share of the training images")
+    rung: int | None = Field(
+        None, description="epochs after which a trial of the search may pause; null outside a search"
+    )
+    blind: bool = Field(False, description="whether the run serves model selection only and is not evaluated on test")
+
+    @property
+    def variant(self) -> str:
+        """Name of the arm."""
+        return self.arm.name
+
+
+class TrialScores(Schema):
+    """Scores of one learning rate of a variant on val."""
+
+    rung: float = Field(description="score after the first rung")
+    full_runs: list[float] = Field(
+        description="scores of the whole runs, one per seed; empty if the rate did not survive"
+    )
+
+
+class SearchResults(Schema):
+    """Results of the search by budget, then by group of seeds (`shared`, or `seed N`)."""
+
+    selected: dict[str, dict[str, dict[str, float]]] = Field(description="learning rate by variant")
+    edges: dict[str, dict[str, dict[str, float]]] = Field(
+        description="selected rates at an edge of the grid, by variant"
+    )
+    tried: dict[str, dict[str, dict[str, dict[str, TrialScores]]]] = Field(description="scores by variant and rate")
+    grid: dict[str, dict[str, list[float]]] = Field(description="the final grid, ascending")
+
+
+class InputFingerprints(Schema):
+    """Fingerprints of what a variant reads."""
+
+    images: str | None = Field(None, description="fingerprint of the images")
+    weights: str | None = Field(None, description="sha256 of the weights; null if the study trains them")
+    source_images: str | None = Field(None, description="fingerprint of the images that the study trains them on")
+
+
+class VariantInputs(InputFingerprints):
+    """Inputs of a variant when the study began."""
+
+    arm: ArmSpec = Field(description="the arm of the variant")
+    declared: str = Field(description="splits that the data has declared")
+    overlaps: list[str] = Field(description="sentences on images that are in two splits")
+    known_classes: list[str] = Field(description="class names that the weights were trained on too")
+    known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")

@@ -1,0 +1,303 @@
+"""Schema of verdict.json. Accuracies and differences are shares (0 to 1), whatever the metric is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.base import Schema, VersionedSchema
+from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import SearchResults
+
+
+class Outcome(StrEnum):
+    """Decision on the difference of two arms, first minus second."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    UNDECIDED = "undecided"
+
+
+class RunLength(Schema):
+    """Length of a run, or of its part up to the target."""
+
+    epochs: int = Field(description="number of epochs")
+    images: int = Field(description="training images, each counted as often as used")
+    seconds: float = Field(description="seconds of training and validation")
+
+    def by_unit(self) -> dict[str, float]:
+        """Return the length by unit."""
+        return {"epochs": self.epochs, "images": self.images, "seconds": self.seconds}
+
+
+class TimeToTarget(Schema):
+    """Median time of n runs to the target; runs that did not reach it count."""
+
+    median: float | None = Field(description="median time; null if fewer than half of the runs reached the target")
+    reached: int = Field(description="number of runs that reached the target")
+    n: int = Field(description="number of runs")
+
+
+class TimesToTarget(Schema):
+    """Time to the target in three units."""
+
+    epochs: TimeToTarget = Field(description="time in epochs")
+    images: TimeToTarget = Field(description="time in training images")
+    seconds: TimeToTarget = Field(description="time in seconds of training and validation")
+
+    def by_unit(self) -> dict[str, TimeToTarget]:
+        """Return the times by unit."""
+        return {"epochs": self.epochs, "images": self.images, "seconds": self.seconds}
+
+
+class SeedResult(RunLength):
+    """One run of an arm."""
+
+    seed: int = Field(description="seed of the run")
+    run: str = Field(description="folder of the run")
+    state: RunState = Field(description="state of the run")
+    lr: float = Field(description="peak learning rate")
+    best_epoch: int = Field(description="epoch of the best model; 0 if no epoch was validated")
+    val: float = Field(description="score of the best epoch on val")
+    test: float = Field(description="score on the evaluation images")
+    to_target: RunLength | None = Field(description="length up to the target; null if it was not reached")
+
+
+class ArmResult(Schema):
+    """One arm over all seeds."""
+
+    name: str = Field(description="rendered from `spec`; other parts of the verdict refer to the arm by it")
+    spec: ArmSpec = Field(description="the arm")
+    val: float = Field(description="mean score on val over seeds")
+    test: float = Field(description="mean score on the evaluation images over seeds")
+    test_sd: float | None = Field(description="standard deviation of `test` over seeds; null with one seed")
+    optimism: float = Field(description="`val` minus `test`")
+    diverged: list[int] = Field(description="seeds of the runs that diverged")
+    to_target: TimesToTarget | None = Field(description="time to the target; null without a target")
+    rates: dict[str, float] = Field(description="learning rate by group of seeds, if they were searched")
+    seeds: list[SeedResult] = Field(description="one item for each run")
+
+
+class SampleSizeEstimate(Schema):
+    """Seeds or images for an interval of ± half_width, from low to high; null where no number is enough."""
+
+    half_width: float = Field(description="half-width of the interval")
+    seeds: tuple[int, int | None] | None = Field(description="number of seeds, from and to")
+    images: tuple[int, int | None] | None = Field(description="number of evaluation images, from and to")
+
+
+class Contrast(Schema):
+    """Difference of two arms, first minus second."""
+
+    first: str = Field(description="name of the first arm")
+    second: str = Field(description="name of the second arm")
+    primary: bool = Field(description="whether it is the primary contrast")
+    outcome: Outcome = Field(description="the decision")
+    by_less_than_margin: bool = Field(description="whether it is better or worse, but possibly by less than the margin")
+    mean: float = Field(description="mean difference over seeds and images")
+    low: float = Field(description="lower end of the interval, at least -1")
+    high: float = Field(description="upper end of the interval, at most 1")
+    level: float = Field(description="confidence level of the interval")
+    p: float = Field(description="p-value of a mean difference of 0")
+    p_adjusted: float = Field(description="p-value adjusted for all contrasts (Holm 1979)")
+    p_sign_flip: float | None = Field(description="p-value of the sign-flip test; null above 20 seeds")
+    half_width_infinite_seeds: float = Field(description="half-width with infinitely many seeds, at most 1")
+    degrees_of_freedom: float = Field(description="degrees of freedom of the t distribution of the interval")
+    wins: int = Field(description="number of seeds on which first was better")
+    losses: int = Field(description="number of seeds on which second was better")
+    n: int = Field(description="number of paired seeds")
+    m: int = Field(description="number of evaluation images")
+    sample_size: SampleSizeEstimate | None = Field(
+        description="what would decide it; null if decided, or with too few seeds"
+    )
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """Names of the two arms."""
+        return frozenset((self.first, self.second))
+
+
+class InterimAnalysis(Schema):
+    """One interim analysis of the primary contrast."""
+
+    n: int = Field(description="number of seeds of each arm")
+    p: float = Field(description="p-value of the primary contrast")
+    boundary: float = Field(description="p at or below which the study stops")
+    stopped: bool = Field(description="whether it ended the study")
+
+
+Edge = Literal["low", "high"]
+
+
+class GridRow(Schema):
+    """Best learning rate on val among variants that differ in nothing else."""
+
+    variant: str = Field(description="name of the variant")
+    lr: float = Field(description="its learning rate")
+    edge: Edge | None = Field(description="edge of the row where the rate lies")
+
+
+class EvaluationImages(Schema):
+    """The images of the final evaluation."""
+
+    split: str = Field(description="name of the split")
+    images: int = Field(description="number of images")
+    declared: str = Field(description="splits that the data has declared; with `train+val` its val is the runs' test")
+
+
+class ExportedRun(Schema):
+    """The run whose model is exported."""
+
+    run: str = Field(description="folder of the run")
+    seed: int = Field(description="seed of the run")
+
+
+class Condition(Schema):
+    """One budget and one fraction of the training images."""
+
+    budget: str = Field(description="training length, such as `10ep`")
+    fraction: float = Field(description="share of the training images")
+    counts: dict[str, int] = Field(description="images of each split, of the first seed")
+    evaluation: EvaluationImages = Field(description="images of the final evaluation")
+    n: int = Field(description="number of paired seeds")
+    one_split: bool = Field(description="whether all seeds have the same split")
+    arms: list[ArmResult] = Field(description="one item for each arm")
+    primary: tuple[str, str] = Field(description="arms of the primary contrast, first minus second")
+    selected: str = Field(description="arm with the best mean on val, whatever its result on test")
+    comparator: str = Field(description="arm that the headline compares `selected` with")
+    grid_rows: list[GridRow] = Field(description="rows of a grid of learning rates; empty unless they are compared")
+    exported: ExportedRun = Field(description="run whose model is exported: the best run of `selected` on val")
+    contrasts: list[Contrast] = Field(description="one item for each pair of arms that is compared")
+    interim: list[InterimAnalysis] = Field(description="one item for each interim analysis that was done")
+    winner: str | None = Field(
+        description="the better of `selected` and `comparator` on test, if worse than no other arm"
+    )
+
+    def arm(self, name: str) -> ArmResult:
+        """Return the result of an arm. Raises KeyError for an unknown name."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise KeyError(name)
+
+    def spec(self, name: str) -> ArmSpec:
+        """Return the arm of that name. Raises KeyError for an unknown name."""
+        return self.arm(name).spec
+
+
+class LabelEquivalence(Schema):
+    """Labels that the reference needs for the accuracy of the first arm at `fraction`, as a factor of that fraction."""
+
+    fraction: float = Field(description="share of the training images of the first arm")
+    factor: float | None = Field(description="the factor; null outside the reference's curve")
+    low: float | None = Field(description="lower end of the interval; null where the curve ends before it")
+    high: float | None = Field(description="upper end of the interval; null where the curve ends before it")
+    min_factor: float = Field(description="factor at the lower end of the reference's curve")
+    max_factor: float = Field(description="factor at its upper end")
+    more: bool = Field(description="whether the factor is above `max_factor`")
+
+
+class Crossover(Schema):
+    """Share of the labels at which the two arms are equal."""
+
+    fraction: float = Field(description="share of the training images")
+    low: float | None = Field(description="lower end of the interval; null outside the fractions of the study")
+    high: float | None = Field(description="upper end of the interval; null outside the fractions of the study")
+
+
+class DataEfficiency(Schema):
+    """Labels and learning curves of the primary pair."""
+
+    first: str = Field(description="name of the first arm")
+    reference: str = Field(description="name of the arm that it is compared with")
+    level: float = Field(description="confidence level of the intervals")
+    n: int = Field(description="number of seeds")
+    equivalences: list[LabelEquivalence] = Field(description="one item for each fraction")
+    crossover: Crossover | None = Field(description="where the two curves cross; null if they do not")
+
+
+class Exposure(Schema):
+    """What the weights of a variant were trained on."""
+
+    classes: list[str] = Field(description="class names of the data that the weights were trained on too")
+    images: int | None = Field(description="evaluation images that they were trained on; null if unknown")
+
+
+class StageCost(Schema):
+    """Cost of a stage of the study."""
+
+    runs: int = Field(description="number of runs")
+    images: int = Field(description="number of training images, each counted as often as used")
+    seconds: float = Field(description="seconds of training and validation")
+
+
+class StudyCost(Schema):
+    """Cost of the study by stage."""
+
+    search: StageCost = Field(description="learning-rate search")
+    main: StageCost = Field(description="runs of the comparison")
+    source: StageCost = Field(description="training of `source:` starts")
+
+    @property
+    def stages(self) -> tuple[StageCost, StageCost, StageCost]:
+        """Costs of all stages."""
+        return self.search, self.main, self.source
+
+
+class Sentences(Schema):
+    """The verdict in words; a key that does not apply is null."""
+
+    headline: str = Field(description="the decision")
+    evidence: str = Field(description="the numbers of the decision")
+    time: str | None = Field(None, description="time to the target")
+    interim: str | None = Field(None, description="interim analyses")
+    labels: str | None = Field(None, description="label equivalence")
+    rows: str | None = Field(None, description="rows of a grid of learning rates")
+    budgets: str | None = Field(None, description="other budgets")
+    width: str | None = Field(None, description="half-width of the interval")
+    next_steps: str | None = Field(None, description="what would decide the contrast")
+    others: list[str] = Field(default_factory=list, description="one sentence for each other contrast")
+    notes: list[str] = Field(default_factory=list, description="further remarks")
+    limits: str = Field(description="what the verdict does not cover")
+
+    @property
+    def details(self) -> list[str]:
+        """Sentences after headline and evidence that apply, in order."""
+        texts = (self.budgets, self.rows, self.interim, self.time, self.labels, self.width, self.next_steps)
+        return [text for text in texts if text is not None]
+
+
+class VerdictNumbers(VersionedSchema, Condition):
+    """What the sentences of a verdict word: the last budget with the largest fraction, and what concerns all."""
+
+    study: str = Field(description="sha256 of what was declared")
+    metric: str = Field(description="metric that is compared: `accuracy` or `balanced`")
+    margin: float = Field(description="equivalence margin as a difference of accuracies")
+    target: float = Field(description="accuracy on val used for time-to-target; 0 without a target")
+    source: str = Field(description="the data set")
+    fingerprint: str = Field(description="fingerprint of the images of the first run")
+    network: str = Field(description="network architecture")
+    classes: list[str] = Field(description="class names")
+    conditions: list[Condition] = Field(description="every other budget and fraction")
+    labels: DataEfficiency | None = Field(
+        description="label equivalence of the primary pair; null with one fraction or fewer than two seeds"
+    )
+    search: SearchResults | None = Field(description="content of search.json; null if nothing was searched")
+    exposure: dict[str, Exposure] = Field(description="by variant, what its weights were trained on")
+    overlaps: list[str] = Field(description="sentences on images in two splits, or under two labels")
+    cost: StudyCost = Field(description="cost of the study")
+
+    @property
+    def all_conditions(self) -> list[Condition]:
+        """Every condition; the one of the verdict is the last."""
+        return [*self.conditions, self]
+
+
+class Verdict(VerdictNumbers):
+    """The verdict of a study."""
+
+    sentences: Sentences = Field(description="the verdict in words")

@@ -1,0 +1,162 @@
+"""Hand-made lines of a record, results and roles; values that a test does not give are plausible."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headstart.config.plan_file import PlanFile, write_plan_file
+from headstart.config.run_config import RunConfig
+from headstart.storage.files import write_json
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.metrics import (
+    EpochLine,
+    Evaluation,
+    Histogram,
+    LayerValues,
+    ProbeLine,
+    SnapshotLine,
+    Speed,
+    SplitScore,
+    StepLine,
+)
+from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunSeconds, RunState
+from headstart.storage.schemas.study import RunRole, Stage
+
+SPEED = Speed(images_per_second=100.0, mfu=0.1, train_seconds=1.0, val_seconds=0.5)
+
+
+def step_line(
+    step: int, loss: float = 1.0, *, epoch: int = 1, lr: Mapping[str, float] | None = None, time: float = 0.0
+) -> StepLine:
+    return StepLine(step=step, epoch=epoch, loss=loss, lr=dict(lr or {"head": 0.01}), time=time)
+
+
+def histogram(low: float, high: float, counts: list[int], not_finite: int = 0) -> Histogram:
+    return Histogram(low=low, high=high, n=sum(counts), sum=0.0, sum_squares=1.0, counts=counts, not_finite=not_finite)
+
+
+def snapshot_line(
+    step: int,
+    epoch: int = 1,
+    *,
+    update_ratio: LayerValues | None = None,
+    gradient_norm: LayerValues | None = None,
+    weights: dict[str, Histogram] | None = None,
+    gradients: dict[str, Histogram] | None = None,
+) -> SnapshotLine:
+    return SnapshotLine(
+        step=step,
+        epoch=epoch,
+        weights=weights or {},
+        gradients=gradients or {},
+        gradient_norm=gradient_norm or {},
+        update_ratio=update_ratio or {},
+    )
+
+
+def probe_line(
+    step: int = 0,
+    epoch: int = 0,
+    *,
+    loss: float | None = 1.0,
+    block_gradient_norm: LayerValues | None = None,
+    zero_activations: dict[str, float] | None = None,
+    dead_channels: dict[str, float] | None = None,
+    distance_from_init: LayerValues | None = None,
+) -> ProbeLine:
+    return ProbeLine(
+        step=step,
+        epoch=epoch,
+        loss=loss,
+        block_gradient_norm=block_gradient_norm or {},
+        zero_activations=zero_activations or {},
+        dead_channels=dead_channels or {},
+        distance_from_init=distance_from_init or {},
+    )
+
+
+def split_score(loss: float = 1.0, accuracy: float = 0.5, n: int = 10) -> SplitScore:
+    return SplitScore(loss=loss, accuracy=accuracy, n=n)
+
+
+def epoch_line(
+    step: int,
+    epoch: int,
+    *,
+    train: SplitScore | None = None,
+    val: SplitScore | None = None,
+    lr: Mapping[str, float] | None = None,
+    best: bool = True,
+    confusion: Sequence[Sequence[int]] = (),
+    speed: Speed = SPEED,
+    time: float = 0.0,
+) -> EpochLine:
+    return EpochLine(
+        step=step,
+        epoch=epoch,
+        train=train or split_score(),
+        val=val or split_score(),
+        lr=dict(lr or {"head": 0.01}),
+        best=best,
+        confusion=[list(row) for row in confusion],
+        speed=speed,
+        time=time,
+    )
+
+
+def evaluation(accuracy: float = 0.5, n: int = 10, loss: float = 1.0) -> Evaluation:
+    """Return an evaluation on two classes."""
+    correct = round(accuracy * n)
+    confusion = [[correct, n - correct], [0, 0]]
+    return Evaluation(loss=loss, accuracy=accuracy, n=n, correct=correct, interval=(0.0, 1.0), confusion=confusion)
+
+
+def run_result(
+    state: RunState = RunState.FINISHED,
+    *,
+    best_epoch: int = 1,
+    epochs: int = 1,
+    val: Evaluation | None = None,
+    test: Evaluation | None = None,
+) -> RunResult:
+    return RunResult(
+        arm="scratch@sgd",
+        seed=0,
+        plan="hash",
+        state=state,
+        best_epoch=best_epoch,
+        epochs=epochs,
+        val=val or evaluation(),
+        test=test,
+        evaluation_split="test" if test else "val",
+        seconds=RunSeconds(training=1.0, logging=0.0),
+    )
+
+
+def arm_spec(name: str) -> ArmSpec:
+    """Return the arm of a name, `START[+TUNING][+HEAD][@OPTIMIZER][,FIELD=VALUE…]`."""
+    arm, *varied = name.split(",")
+    values = dict(value.split("=") for value in varied)
+    start, *parts = arm.partition("@")[0].split("+")
+    heads = [part for part in parts if part.partition(":")[0] in ("linear", "mlp")]
+    return ArmSpec(
+        start=start,
+        label=start,
+        tuning=next((part for part in parts if part not in heads), None),
+        head=next(iter(heads), None),
+        optimizer=arm.partition("@")[2] or None,
+        varied={field.replace("-", "_"): value for field, value in values.items()},
+    )
+
+
+def run_role(variant: str = "scratch", stage: Stage = Stage.MAIN, *, budget: str = "10ep") -> RunRole:
+    return RunRole(arm=arm_spec(variant), stage=stage, budget=budget, fraction=1.0)
+
+
+def write_run_files(
+    folder: Path, plan: RunConfig, *, hash: str = "hash", role: RunRole | None = None, result: RunResult | None = None
+) -> None:
+    """Write plan.json, and result.json if there is a result, into a run folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_plan_file(folder, PlanFile(hash=hash, plan=plan, environment={"python": "3"}, study=role))
+    if result is not None:
+        write_json(folder / RESULT_FILE, result.to_json())

@@ -1,0 +1,140 @@
+"""Schemas: values as JSON, versions of the formats, and the files that are generated from the schemas."""
+
+import importlib
+import importlib.resources
+import json
+import math
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter, ValidationError, create_model
+
+from docs import schemas as generated
+from headstart.config.plan_file import PlanFile
+from headstart.config.run_config import RunConfig
+from headstart.errors import DataError
+from headstart.storage import schemas
+from headstart.storage.schemas.base import Schema, VersionedSchema
+from headstart.storage.schemas.metrics import LINE, EndLine, Line
+from headstart.storage.schemas.result import RunResult
+from headstart.storage.schemas.verdict import Verdict
+from tests import verdicts
+from tests.handmade import epoch_line, evaluation, probe_line, run_result, snapshot_line, step_line
+
+FORMATS = generated.FORMATS.read_text(encoding="utf-8")
+VERDICT_SCHEMA = importlib.resources.files("headstart.storage.schemas") / "verdict.schema.json"
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(numbers, st.integers(1, 10**6))
+def test_lines_are_read_as_they_were_written(number: float, step: int) -> None:
+    lines: list[Line] = [
+        step_line(step, number),
+        snapshot_line(step, update_ratio={"conv1": number, "fc": None}),
+        probe_line(step, 1, loss=None, dead_channels={"conv1": number}),
+        epoch_line(step, 1, confusion=[[3, 1], [0, 2]], time=number),
+        EndLine(step=step, epoch=1, val=evaluation(loss=number)),
+    ]
+    assert [LINE.validate_json(line.model_dump_json()) for line in lines] == lines
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_rejected(loss: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        step_line(1, loss)
+
+
+def test_damaged_file_names_its_first_fault(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(run_result().model_dump_json().replace('"best_epoch":1', '"best_epoch":"one"'))
+    with pytest.raises(DataError, match=r"result\.json is damaged \(best_epoch: input should be a valid integer"):
+        RunResult.read(path)
+
+
+@pytest.mark.parametrize(
+    "value", [run_result(), verdicts.verdict(), PlanFile(hash="", plan=RunConfig(), environment={})],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_another_version_is_refused_whatever_else_the_file_has(value: VersionedSchema, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(value.to_json()))
+    assert type(value).read(path) == value
+    path.write_text(json.dumps({**value.to_json(), "schema_version": 2, "field_of_version_2": 1}))
+    with pytest.raises(DataError, match=r"file\.json has schema 2, but this version reads 1"):
+        type(value).read(path)
+    path.write_text(json.dumps({name: part for name, part in value.to_json().items() if name != "schema_version"}))
+    with pytest.raises(DataError, match="schema_version: field required"):
+        type(value).read(path)
+
+
+def test_docs_have_the_current_fields() -> None:
+    assert generated.with_tables(FORMATS) == FORMATS, "run make docs"
+
+
+def test_new_field_changes_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = create_model("RunResult", __base__=RunResult, fresh=(int, Field(description="a new field")))
+    monkeypatch.setitem(generated.FILES, "result.json", TypeAdapter(changed))
+    assert "| `fresh` | integer | a new field |\n" in generated.with_tables(FORMATS)
+
+
+def test_docs_describe_every_schema() -> None:
+    for module in pkgutil.iter_modules(schemas.__path__):
+        importlib.import_module(f"{schemas.__name__}.{module.name}")
+    described_elsewhere = f"{schemas.__name__}.cache"  # no other program reads the cache, which may be deleted
+    modules = {schema.__name__: schema.__module__ for schema in _subclasses(Schema)}
+    names = {
+        name
+        for name, module in modules.items()
+        if module.startswith(schemas.__name__) and module != described_elsewhere
+    }
+    described = set()
+    for file in generated.FILES.values():
+        schema = generated.json_schema(file)
+        described |= {schema.get("title"), *schema.get("$defs", {})}
+    assert names - described == {"VersionedSchema", "InputFingerprints", "VerdictNumbers"}  # base classes only
+
+
+def _subclasses(schema: type[Schema]) -> Iterator[type[Schema]]:
+    for subclass in schema.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def test_json_schema_of_the_verdict_is_current() -> None:
+    text = VERDICT_SCHEMA.read_text(encoding="utf-8")
+    assert text == generated.verdict_schema(), "run make docs"
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"selected": None}, "selected"),
+        ({"schema_version": 2}, "schema_version"),
+        ({"contrasts": [{**verdicts.contrast().to_json(), "outcome": "tied"}]}, "outcome"),
+        ({"later": 1}, None),
+    ],
+)
+def test_json_schema_of_the_verdict_accepts_what_the_model_accepts(changes: dict[str, Any], fault: str | None) -> None:
+    content = {**verdicts.verdict(contrasts=[verdicts.contrast()]).to_json(), **changes}
+    errors = list(jsonschema.Draft202012Validator(json.loads(VERDICT_SCHEMA.read_text())).iter_errors(content))
+    assert len(errors) == (1 if changes else 0)
+    assert fault is None or errors[0].path[-1] == fault
+    if changes:
+        with pytest.raises(DataError):
+            Verdict.parse(json.dumps(content), "verdict.json")
+    else:
+        assert Verdict.parse(json.dumps(content), "verdict.json").to_json() == content
+
+
+def test_unknown_kinds_and_fields_are_rejected() -> None:
+    for text in ('{"kind":"new","step":1}', step_line(1).model_dump_json().replace('"time"', '"clock"')):
+        with pytest.raises(ValidationError):
+            LINE.validate_json(text)

@@ -1,0 +1,164 @@
+"""Run the recipes of docs/extending.md as written: a module with a row, and a command that uses it."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import cohen_kappa_score
+
+from headstart.analysis.run_records import runs_in
+from headstart.config.plan_file import PlanFile, read_plan_file, write_plan_file
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
+from headstart.errors import DataError
+from headstart.models import factory
+from headstart.storage.journal import Journal, read_lines
+from headstart.storage.schemas.metrics import EpochLine, FindingLine, StepLine
+from tests.conftest import environment_for_processes
+from tests.handmade import epoch_line, split_score, write_run_files
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+RECIPE = re.compile(r"^## (An? .+?)$(.+?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+RECIPES = dict(RECIPE.findall(PAGE.read_text()))
+SHORT = ["--epochs", "3st", "--batch-size", "8", "--precision", "fp32", "--threads", "1"]
+SHORT_STUDY = [*SHORT, "--seeds", "2", "--search", "off"]
+
+
+def run_headstart(words: list[str], folder: Path, plugins: str) -> subprocess.CompletedProcess[str]:
+    """Run `headstart WORDS...` in a folder that contains the modules of plugins."""
+    environment = {**environment_for_processes(), "HEADSTART_PLUGINS": plugins}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), environment.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "headstart", *words]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def refused_recipe(folder: Path, plugin: str, words: list[str]) -> str:
+    """Run a command that is refused, and return its error."""
+    result = run_headstart(words, folder, plugin)
+    assert result.returncode == 2, result.stderr
+    return result.stderr
+
+
+def run_recipe(title: str, folder: Path, extra: list[str]) -> tuple[Path, str]:
+    """Write the module of a recipe, run its command with further flags, and return the folder of runs and stdout."""
+    text = RECIPES[title]
+    (name,) = re.findall(r"^`(\w+\.py)`:$", text, re.MULTILINE)
+    (code,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    (line,) = re.findall(r"```console\n(.+?)\n```", text, re.DOTALL)
+    (folder / name).write_text(code)
+    variable, program, *words = shlex.split(line)
+    assert program == "headstart"
+    key, _, plugins = variable.partition("=")
+    assert key == "HEADSTART_PLUGINS"
+    if words[0] in ("train", "compare"):
+        extra = [*extra, "--runs", str(folder / "runs")]
+    result = run_headstart([*words, *extra], folder, plugins)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs", result.stdout
+
+
+def only_run(runs: Path) -> Path:
+    """Return the folder of the only run. This process has not imported the plugin, so that it cannot read the plan."""
+    (plan,) = runs.glob("*/plan.json")
+    return plan.parent
+
+
+def check_optimizer(folder: Path) -> None:
+    runs, _ = run_recipe("An optimizer", folder, SHORT)
+    recipe = json.loads((only_run(runs) / "plan.json").read_text())["plan"]["recipe"]
+    assert (recipe["optimizer"], recipe["lr"], recipe["weight_decay"]) == ("adagrad", 0.01, 0.0)
+
+
+def check_schedule(folder: Path) -> None:
+    runs, _ = run_recipe("A schedule", folder, [*SHORT, "--lr", "0.01"])
+    steps = [line for line in read_lines(only_run(runs) / "metrics.jsonl") if isinstance(line, StepLine)]
+    assert [line.lr["head"] for line in steps] == pytest.approx([0.01 * (1 + step) ** -0.5 for step in range(3)])
+
+
+def check_start(folder: Path) -> None:
+    weights = factory.build("resnet18", 10, shortcut=True, norm="batch", stem="small").state_dict()
+    torch.save(weights, folder / "weights.pth")
+    runs, _ = run_recipe("An initialization", folder, [*SHORT, "--network", "resnet18", "--lr", "1e-12"])
+    trained = load_file(only_run(runs) / "model" / "model.safetensors")
+    assert torch.allclose(trained["layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"] / 2, atol=1e-9)
+    assert torch.allclose(trained["layer4.1.bn2.bias"], weights["layer4.1.bn2.bias"], atol=1e-9)
+
+
+def check_metric(folder: Path) -> None:
+    short = ["--epochs", "4ep", "--fraction", "0.02", *SHORT[2:]]
+    runs, _ = run_recipe("A metric", folder, short)
+    epochs = [line for line in read_lines(only_run(runs) / "metrics.jsonl") if isinstance(line, EpochLine)]
+    kappas = []
+    for line in epochs:
+        true, predicted = (
+            axis.ravel().repeat(np.ravel(line.confusion)) for axis in np.indices(np.shape(line.confusion))
+        )
+        kappas.append(cohen_kappa_score(true, predicted))
+    best = [index for index, line in enumerate(epochs) if line.best]
+    assert len(epochs) == 4 and kappas[best[-1]] == pytest.approx(max(kappas))
+    out = refused_recipe(folder, "kappa", ["compare", "digits", "--metric", "kappa"])
+    assert "mean over images" in out
+
+
+def check_health(folder: Path) -> None:
+    runs, _ = run_recipe("A health check", folder, SHORT)
+    findings = [line for line in read_lines(only_run(runs) / "metrics.jsonl") if isinstance(line, FindingLine)]
+    (finding,) = [line for line in findings if line.code == "few-val-images"]
+    assert finding.threshold == 900 and finding.value is not None and 0 < finding.value < 900
+
+
+def check_chart(folder: Path) -> None:
+    run = folder / "runs" / "Jan01_00-00-00_host-scratch-s0"
+    write_run_files(run, RunConfig().changed("facts", class_names=("a", "b")), hash="0" * 64)
+    with Journal(run / "metrics.jsonl") as journal:
+        for epoch in (1, 2):
+            journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch), confusion=[[5, 5], [0, 0]]))
+    run_recipe("A chart", folder, [])
+    page = (folder / "runs" / "report.html").read_text(encoding="utf-8")
+    assert '<section id="losses"' in page and "How does the training loss fall?" in page
+
+
+def check_engine(folder: Path) -> None:
+    runs, out = run_recipe("An engine", folder, SHORT_STUDY)
+    assert len(re.findall(r"job \d of 4 has ended", out)) == 4
+    (study,) = [path.parent for path in runs.glob("*/verdict.json")]
+    assert len(list(runs_in(study))) == 4
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {
+    "An optimizer": check_optimizer,
+    "A schedule": check_schedule,
+    "An initialization": check_start,
+    "A metric": check_metric,
+    "A health check": check_health,
+    "A chart": check_chart,
+    "An engine": check_engine,
+}
+
+
+def test_every_recipe_is_checked() -> None:
+    assert list(RECIPES) == list(CHECKS)
+
+
+@pytest.mark.parametrize("title", CHECKS)
+def test_recipe_runs(title: str, tmp_path: Path) -> None:
+    CHECKS[title](tmp_path)
+
+
+def test_plan_of_a_missing_plugin_names_the_variable(tmp_path: Path) -> None:
+    plan = resolve_settings({"source": "digits"}).plan
+    write_plan_file(tmp_path, PlanFile(hash="0" * 64, plan=plan, environment={}))
+    text = (tmp_path / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace('"optimizer": "sgd"', '"optimizer": "adagrad"'))
+    with pytest.raises(DataError) as caught:
+        read_plan_file(tmp_path)
+    assert "'lion'" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
