@@ -25,6 +25,7 @@ class _Formatter(string.Formatter):
     """Format the fields of a template as `str.format` does; the format `cap` capitalizes the first letter."""
 
     def format_field(self, value: Value, format_spec: str) -> str:
+        """Format one value."""
         if format_spec == "cap":
             text = str(value)
             return text[:1].upper() + text[1:]

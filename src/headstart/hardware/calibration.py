@@ -77,17 +77,7 @@ def measure_machine(
     Raises:
         UsageError: If the device does not support the precision of the plan.
     """
-    key = MeasurementKey(
-        machine=(
-            platform.machine(),
-            processor(),
-            device_name(device),
-            plan.machine.threads,
-            torch.__version__,
-            precision.NUMERICS,
-        ),
-        network=(*plan.network.model_dump().values(), shape),
-    )
+    key = _measurement_key(plan, shape, device)
     digest = key.digest
     path = cache_root() / "machine" / f"{digest}.json"
     speed = _read_speed(path, key)
@@ -128,6 +118,15 @@ def measure_machine(
         )
     )
     return plan.changed("machine", precision=selected), speed.peak[selected], speed.seconds[selected]
+
+
+def _measurement_key(plan: RunConfig, shape: tuple[int, ...], device: torch.device) -> MeasurementKey:
+    """Return everything that a measurement depends on."""
+    machine = (platform.machine(), processor(), device_name(device), plan.machine.threads)
+    return MeasurementKey(
+        machine=(*machine, torch.__version__, precision.NUMERICS),
+        network=(*plan.network.model_dump().values(), shape),
+    )
 
 
 def _read_speed(path: Path, key: MeasurementKey) -> StepSpeed:
