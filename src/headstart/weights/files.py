@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,22 +164,7 @@ def adapt_weights(
             ),
             _MATCH_NETWORK,
         )
-    shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
-    different = [
-        _("{tensor}: {shape}, not {expected}", tensor=k, shape=str(shape), expected=str(required))
-        for k, (shape, required) in shapes.items()
-        if shape != required
-    ]
-    if different:
-        raise ModelFileError(
-            _(
-                "{path} does not fit {network}: {mismatches}.",
-                path=file.path,
-                network=label,
-                mismatches=first_names(different),
-            ),
-            _MATCH_NETWORK,
-        )
+    _require_equal_shapes(file.path, state, expected, label)
     if widths := [v.shape[0] for v in head_state.values() if v.ndim >= 2]:
         notes.append(
             ngettext(
@@ -192,6 +177,20 @@ def adapt_weights(
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
     backbone = {k: _as_finite(file.path, k, state.get(k, counter), like) for k, like in expected.items()}
     return backbone, notes
+
+
+def _require_equal_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], label: str) -> None:
+    shapes = {k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in state.items()}
+    different = [
+        _("{tensor}: {shape}, not {expected}", tensor=k, shape=str(shape), expected=str(required))
+        for k, (shape, required) in shapes.items()
+        if shape != required
+    ]
+    if different:
+        message = _(
+            "{path} does not fit {network}: {mismatches}.", path=path, network=label, mismatches=first_names(different)
+        )
+        raise ModelFileError(message, _MATCH_NETWORK)
 
 
 def _mismatch(missing: Sequence[str], unexpected: Sequence[str]) -> Message:
