@@ -12,7 +12,7 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import device_name, processor
-from headstart.i18n import _, ngettext
+from headstart.i18n import Message, _, ngettext
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
@@ -107,17 +107,19 @@ def measure_machine(
         )
     measured = [p for p in candidates if p not in speed.unsupported]
     rates = ", ".join(f"{p} {shape[0] / speed.seconds[p]:.0f}" for p in measured)
-    reporter.say(
-        ngettext(
-            "Precision {precision} on {device} with {count} thread (measured images/s: {rates}).",
-            "Precision {precision} on {device} with {count} threads (measured images/s: {rates}).",
-            plan.machine.threads,
-            precision=selected,
-            device=str(device),
-            rates=rates,
-        )
-    )
+    reporter.say(_precision_words(selected, device, plan.machine.threads, rates))
     return plan.changed("machine", precision=selected), speed.peak[selected], speed.seconds[selected]
+
+
+def _precision_words(selected: str, device: torch.device, threads: int, rates: str) -> Message:
+    return ngettext(
+        "Precision {precision} on {device} with {count} thread (measured images/s: {rates}).",
+        "Precision {precision} on {device} with {count} threads (measured images/s: {rates}).",
+        threads,
+        precision=selected,
+        device=str(device),
+        rates=rates,
+    )
 
 
 def _measurement_key(plan: RunConfig, shape: tuple[int, ...], device: torch.device) -> MeasurementKey:
