@@ -11,7 +11,7 @@ from headstart.config.one_of import NOT_ACCEPTED
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, plan_fields
 from headstart.i18n import Message, _
-from headstart.storage.schemas.base import fault_text
+from headstart.storage.schemas.schema import fault_text
 from headstart.text import suggestion
 
 

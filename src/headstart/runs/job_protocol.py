@@ -12,7 +12,7 @@ from headstart import errors
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
 from headstart.i18n import Message, _, join, verbatim
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 from headstart.storage.schemas.study import RunRole
 
 RunRequest = tuple[RunConfig, RunRole]  # a complete plan and the role of the run in its study
