@@ -10,6 +10,7 @@ from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.start_spec import inner_start, start_row
 from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
+from headstart.optim.registry import CONSTANT_SCHEDULE, DEFAULT_OPTIMIZER
 from headstart.text import suggestion
 
 # Value of a field of the configuration, as given: text, a number, or a value of Python.
@@ -27,7 +28,13 @@ PRESETS: dict[str, dict[str, Setting]] = {
     "digits": DIGITS_PRESET,
     "demo": {"epochs": "2ep"},
     "quick": {"image_size": 64, "epochs": "3ep"},
-    "lab": {"image_size": 128, "optimizer": "sgd", "lr": 0.01, "schedule": "constant", "epochs": "15ep"},
+    "lab": {
+        "image_size": 128,
+        "optimizer": DEFAULT_OPTIMIZER,
+        "lr": 0.01,
+        "schedule": CONSTANT_SCHEDULE,
+        "epochs": "15ep",
+    },
 }
 
 

@@ -29,6 +29,7 @@ from headstart.config.run_config import (
 )
 from headstart.config.start_spec import start_row
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, describe_metrics, is_study_metric
+from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
 
@@ -224,7 +225,7 @@ class ArmVariant:
             for name in OPTIMIZER_FIELDS:
                 if name not in self.fixed_fields and getattr(base.recipe, name) == getattr(base_defaults, name):
                     recipe.setdefault(name, getattr(defaults, name))
-            if base.recipe.nesterov and recipe["optimizer"] != "sgd":
+            if base.recipe.nesterov and "nesterov" not in OPTIMIZERS[recipe["optimizer"]].options:
                 recipe.setdefault("nesterov", False)
         for section, values in by_section.items():
             base = base.changed(section, **values)

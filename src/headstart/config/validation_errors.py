@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pydantic_core import ErrorDetails
 
+from headstart.config.one_of import UNKNOWN_NAME
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, plan_fields
 from headstart.text import capitalize, suggestion
@@ -28,7 +29,7 @@ def describe_error(error: ErrorDetails, names: Iterable[str]) -> str:
         return f"{name} is missing"
     if error["type"] == "string_pattern_mismatch" and name in plan_fields():
         message = f"expected {plan_fields()[name][1].description}"
-    if error["type"] == "literal_error":
+    if error["type"] == UNKNOWN_NAME:
         choices = re.findall(r"'([^']+)'", message)
         message = f"choose one of {', '.join(choices)}{suggestion(str(error['input']), choices)}"
     if name in ("", *SECTIONS):  # a rule that concerns several fields

@@ -55,8 +55,9 @@ OPTIMIZERS = {
 }
 DEFAULT_OPTIMIZER = "sgd"
 
+CONSTANT_SCHEDULE = "constant"
 SCHEDULES = {
-    "constant": ScheduleSpec("headstart.optim.schedules:constant"),
+    CONSTANT_SCHEDULE: ScheduleSpec("headstart.optim.schedules:constant"),
     "step": ScheduleSpec("headstart.optim.schedules:step_decay", ("step_every", "gamma")),
     "multistep": ScheduleSpec("headstart.optim.schedules:multistep", ("milestones", "gamma")),
     "cosine": ScheduleSpec("headstart.optim.schedules:cosine"),

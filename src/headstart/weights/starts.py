@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.config import start_spec
-from headstart.config.registry.starts import DEFAULT_SCHEME, PRETRAINED_START, SCHEMES, STARTS
+from headstart.config.registry.starts import DEFAULT_SCHEME, DEFAULT_START, PRETRAINED_START, SCHEMES, STARTS
 from headstart.errors import ModelFileError, UsageError
 from headstart.factories import load_factory
 from headstart.models.factory import build, timm_config
@@ -169,7 +169,7 @@ def from_scheme(scheme: str, target: NetworkTarget) -> Start:
     Raises:
         UsageError: The network has nothing that the scheme initializes.
     """
-    name = f"scratch:{scheme}" if scheme else "scratch"
+    name = f"{DEFAULT_START}:{scheme}" if scheme else DEFAULT_START
     timm = target.network.startswith("timm:")
     if timm and not scheme:
         provenance = "random weights, the network's own initialization in timm"
