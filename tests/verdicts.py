@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
-from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.schema import Schema
 from headstart.storage.schemas.verdict import (
     ArmResult,
     Contrast,

@@ -20,9 +20,9 @@ from headstart.config.plan_file import PlanFile
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
 from headstart.storage import schemas
-from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.metrics import LINE, EndLine, Line
 from headstart.storage.schemas.result import RunResult
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.verdict import Verdict
 from tests import verdicts
 from tests.handmade import epoch_line, evaluation, probe_line, run_result, snapshot_line, step_line

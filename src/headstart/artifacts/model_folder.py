@@ -30,7 +30,7 @@ from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.models import structure
 from headstart.storage.files import link_or_copy, write_atomic, write_json
-from headstart.storage.schemas.base import Schema, first_fault
+from headstart.storage.schemas.schema import Schema, first_fault
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from headstart.config.run_config import NetworkConfig
 from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
 MAX_SIDE_PX = 100_000  # a file with a larger side is damaged

@@ -9,7 +9,7 @@ from pydantic import Field
 from headstart.config.plugins import VARIABLE
 from headstart.config.run_config import RunConfig
 from headstart.storage.files import write_json
-from headstart.storage.schemas.base import VersionedSchema
+from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
 PLAN_FILE = "plan.json"

@@ -8,8 +8,8 @@ from pydantic import Field, computed_field
 
 from headstart.diagnostics.history import History
 from headstart.diagnostics.registry import HealthCheck
-from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.metrics import FindingCode, FindingLine, ProbeLine
+from headstart.storage.schemas.schema import Schema
 
 
 @dataclass(frozen=True)

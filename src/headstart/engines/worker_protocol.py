@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from headstart.config.run_config import NetworkConfig
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 
 class TimingRequest(Schema):

@@ -12,7 +12,7 @@ from headstart.report.layout import SectionContent
 from headstart.report.photos import Gallery, Tile, fit_gallery, load_gallery
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import JsonData
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from headstart.report.layout import SectionContent
 from headstart.report.series import PlottedRun
 from headstart.report.svg.charts import subsample
 from headstart.storage.files import JsonData
-from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.metrics import Histogram, SnapshotLine
+from headstart.storage.schemas.schema import Schema
 
 Kind = Literal["weights", "gradients"]
 KINDS: tuple[Kind, ...] = ("weights", "gradients")

@@ -11,7 +11,7 @@ from pydantic import Field
 from headstart import errors
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError, InterruptedRunError
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 from headstart.storage.schemas.study import RunRole
 
 RunRequest = tuple[RunConfig, RunRole]  # a complete plan and the role of the run in its study

@@ -19,8 +19,8 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_cache_file
-from headstart.storage.schemas.base import Schema
 from headstart.storage.schemas.result import RESULT_FILE
+from headstart.storage.schemas.schema import Schema
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
 

@@ -22,9 +22,9 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
-from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, Progress
 from headstart.storage.schemas.result import RunSeconds
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.training.loop import enter_phase
 from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 
 class AblationCell(Schema):

@@ -8,7 +8,7 @@ import json
 from pydantic import Field
 
 from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 
 class MeasurementKey(Schema):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from headstart.storage.schemas.base import Schema, VersionedSchema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 MANIFEST_FILE = "MANIFEST.json"
 STATE_FILE = "state.json"

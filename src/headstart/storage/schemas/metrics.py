@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 LayerValues = dict[str, float | None]  # by layer; None is a value that is not finite
 FindingCode = Annotated[

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.metrics import Evaluation
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 RESULT_FILE = "result.json"
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.base import Schema
+from headstart.storage.schemas.schema import Schema
 
 
 class Stage(StrEnum):

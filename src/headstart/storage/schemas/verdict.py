@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.base import Schema, VersionedSchema
 from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.study import SearchResults
 
 
