@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo two-starts test lint docs bench slow messages clean
+.PHONY: demo two-starts test lint docs bench slow clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -41,10 +41,6 @@ slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA 
 
 bench: $(VENV)/.dev ## speed, memory and quality next to a stock loop: make bench PHOTOS=… [WEIGHTS=…]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
-
-messages: $(VENV)/.dev ## extract the messages for translators to build/headstart.pot
-	mkdir -p build
-	$(BIN)/pybabel --quiet extract --no-location --sort-output --project headstart --output build/headstart.pot src/headstart
 
 clean:
 	rm -rf $(VENV)
