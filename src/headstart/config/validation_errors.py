@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic_core import ErrorDetails
 
-from headstart.config.one_of import NOT_ACCEPTED
+from headstart.config.one_of import NOT_ACCEPTED, UNKNOWN_NAME
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, plan_fields
 from headstart.i18n import Message, _
@@ -41,7 +41,7 @@ def _fault(error: ErrorDetails, name: str) -> Message:
     if error["type"] == NOT_ACCEPTED:
         context = error["ctx"]
         return _("{rejection}: choose one of {names}", rejection=context["rejection"], names=context["names"])
-    if error["type"] == "literal_error":
+    if error["type"] == UNKNOWN_NAME:
         choices = re.findall(r"'([^']+)'", str(error["msg"]))
         similar = suggestion(str(error["input"]), choices)
         return _("choose one of {choices}{suggestion}", choices=", ".join(choices), suggestion=similar)

@@ -122,8 +122,4 @@ def require_inputs(spec: StudySpec) -> None:
     """Raise the error of data or weights that do not exist, before the slow import of torch."""
     require_source(spec.plan.data.source)
     for variant in spec.variants:
-        start = variant.plan(spec.plan).arm.start
-        if start.startswith("source:"):
-            require_source(start.removeprefix("source:"))
-        else:
-            require_start(start)
+        require_start(variant.plan(spec.plan).arm.start, in_study=True)

@@ -54,7 +54,7 @@ class RunSession:
         self.is_resumed = False
         self._observer, self._reporter = observer, reporter
         self._history = History(setup.plan)
-        self._reported: set[str] = set()  # names of reported findings
+        self._reported: set[str] = set()  # codes of reported findings
         self._training_seconds = self._logging_seconds = 0.0
         self._run_logger: RunLogger | None = None
         self._unwritten: list[Line] = []  # lines from before the folder is opened
