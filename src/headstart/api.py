@@ -113,7 +113,7 @@ def compare(
     Raises:
         HeadstartError: as for `train`.
     """
-    chosen = EngineChoice(engine) if isinstance(engine, str) else engine
+    chosen = _engine_choice(engine)
     arms = [arms] if isinstance(arms, str) else arms
     explicit = {name: value for name, value in settings.items() if value is not None}
     spec = build_study_spec(data, arms, vary, None, config, preset, explicit)
@@ -135,7 +135,7 @@ def run_study(
     Raises:
         HeadstartError: as for `train`.
     """
-    chosen = EngineChoice(engine) if isinstance(engine, str) else engine
+    chosen = _engine_choice(engine)
     path = Path(study)
     with _reporter(quiet) as reporter:
         target = path if path.is_dir() else read_study(path)
@@ -201,6 +201,10 @@ def diagnose(folder: str | Path) -> list[Diagnosis]:
         DataError: the folder contains no runs.
     """
     return _diagnose(Path(folder))
+
+
+def _engine_choice(engine: str | EngineChoice) -> EngineChoice:
+    return EngineChoice(engine) if isinstance(engine, str) else engine
 
 
 @contextmanager

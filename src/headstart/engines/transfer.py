@@ -31,11 +31,11 @@ def unpack(archive: bytes, parent: Path) -> dict[str, Path]:
     An existing folder with the same name and the same plan is replaced. If its plan differs, the unpacked run gets a
     numbered name. Each run appears atomically.
 
-    Raises:
-        tarfile.FilterError: A name or a link in the archive leads out of `parent`; nothing is unpacked.
-
     Returns:
         The folder of each run by the name under which it was packed.
+
+    Raises:
+        tarfile.FilterError: A name or a link in the archive leads out of `parent`; nothing is unpacked.
     """
     parent.mkdir(parents=True, exist_ok=True)
     scratch = parent / f"archive{temp_suffix()}"
