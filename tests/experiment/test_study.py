@@ -30,6 +30,7 @@ from headstart.runs import job_protocol
 from headstart.storage.files import read_json, write_json
 from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
 from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantInputs
 from tests.cli.test_train_errors import write_images
 
@@ -327,7 +328,7 @@ def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp
         write_json(run.folder / "plan.json", content)
         run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
     assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]
-    assert compute_verdict(folder, read_study(folder), None).counts == {"train": 100, "val": 1, "test": 1}
+    assert compute_verdict(folder, read_study(folder), None).counts == SplitCounts(train=100, val=1, test=1)
 
 
 def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -> None:

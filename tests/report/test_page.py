@@ -776,7 +776,7 @@ def test_captions_state_the_numbers_of_runs_and_images(study_folder: Path, tmp_p
     images = read_plan_file(runs[0].run.folder).plan.facts.split_counts
     captions = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
             for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
-    n, val, test = verdict["n"], f"{images['val']} val images", f"{images['test']} test images"
+    n, val, test = verdict["n"], f"{images.val} val images", f"{images.test} test images"
     for anchor, parts in {
         "arms": (f"the {n} seeds",), "curves": (f"the mean of {n}", val), "target": (f"the {n} seeds", val),
         "cost": ("each arm", test), "rates": (f"each run ({len(runs)})",),

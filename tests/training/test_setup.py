@@ -79,7 +79,7 @@ def test_bad_photos_raise_or_are_skipped_and_listed(tmp_path: Path) -> None:
     assert "--skip-bad" in caught.value.hint
     training_setup, reporter = prepare(source=str(root), skip_bad=True)
     assert any("Left out 1 image that" in s and "a/broken.jpg" in s for s in reporter.sentences)
-    assert len(training_setup.index) == 20 and sum(training_setup.plan.facts.split_counts.values()) == 20
+    assert len(training_setup.index) == 20 and sum(dict(training_setup.plan.facts.split_counts).values()) == 20
     without = prepare(source=str(write_images(tmp_path / "q", {"a": 10, "b": 10})))[0]
     assert training_setup.plan.facts.fingerprint == without.plan.facts.fingerprint
 

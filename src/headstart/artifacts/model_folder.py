@@ -227,7 +227,7 @@ def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     return f"""# {plan.network.network} for {_escape(", ".join(plan.facts.class_names))}
 
 Arm {_escape(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
-{event.val.n} validation images, which also selected this epoch. {plan.facts.split_counts["train"]} training images.
+{event.val.n} validation images, which also selected this epoch. {plan.facts.split_counts.train} training images.
 
 - initial weights: {_escape(setup.start.provenance)}
 - license of the initial weights: {_escape(setup.start.license)}

@@ -32,6 +32,7 @@ from headstart.optim.registry import (
 )
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.split_counts import SplitCounts
 
 Switch = Literal["on", "off"]
 T = TypeVar("T")
@@ -233,7 +234,7 @@ class ResolvedFacts(ConfigSection):
         "", description="sha256 over the class names and each image's name, label, split, group and content"
     )
     class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
-    split_counts: dict[str, int] = Field(default_factory=dict, description="number of images by split")
+    split_counts: SplitCounts = Field(default_factory=SplitCounts, description="number of images of each split")
     class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
     weights_sha256: str = Field("", description="sha256 of the weights file; empty without one")
     mean: tuple[float, ...] = Field((), description="mean of the input channels, which the weights may set")

@@ -14,6 +14,7 @@ from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import Reporter
+from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.text import join_first
 
 
@@ -79,7 +80,7 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
                 _("There are no {split} images.", split=name),
                 _("Add {split} images, or let headstart make the split.", split=name),
             )
-    sizes = ", ".join(f"{count} {name}" for name, count in split_counts(split).items())
+    sizes = ", ".join(f"{count} {name}" for name, count in split_counts(split))
     reporter.say(
         _("Split: {sizes} (drawn).", sizes=sizes)
         if split.declared == "none"
@@ -111,6 +112,6 @@ def _divide(plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...]
     )
 
 
-def split_counts(split: splits.Split) -> dict[str, int]:
+def split_counts(split: splits.Split) -> SplitCounts:
     """Return the number of images of each split."""
-    return {name: len(getattr(split, name)) for name in ("train", "val", "test")}
+    return SplitCounts(train=len(split.train), val=len(split.val), test=len(split.test))

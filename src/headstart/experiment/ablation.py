@@ -33,8 +33,8 @@ from headstart.training import setup
 
 def require_two_images(plan: RunConfig) -> None:
     """Raise DataError if the evaluation split has fewer than two images: an interval needs two."""
-    split = "test" if plan.facts.split_counts["test"] else "val"
-    if (count := plan.facts.split_counts[split]) < 2:
+    split, count = plan.facts.split_counts.evaluation
+    if count < 2:
         raise DataError(
             ngettext(
                 "The {split} split has {count:,} image, and an ablation needs at least 2.",

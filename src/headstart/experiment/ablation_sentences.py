@@ -54,7 +54,7 @@ def describe_networks(cells: Sequence[FactorialCell], plan: RunConfig) -> Messag
     }
     networks = (
         _("{networks}, {seeds}, {length}, evaluated on {images}.", **values)
-        if plan.facts.split_counts["test"]
+        if plan.facts.split_counts.test
         else _(
             "{networks}, {seeds}, {length}, evaluated on {images} of val, which also selected each network's epoch.",
             **values,

@@ -191,9 +191,9 @@ def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Report
         keep_seeds = "seeds" in explicit or bool(spec.protocol.interim)  # the last interim analysis is after all seeds
         spec = fit_time_budget(spec, duration, limit, keep_seeds=keep_seeds, keep_epochs="epochs" in explicit)
         reporter.say(_time_budget_words(spec, limit, duration(spec)))
-    counts = arms[0].plan.facts.split_counts
     images = training_images(spec, arm_costs, source_costs)
-    return Forecast(spec, duration(spec), images, counts["test"] or counts["val"])
+    _split, evaluation_images = arms[0].plan.facts.split_counts.evaluation
+    return Forecast(spec, duration(spec), images, evaluation_images)
 
 
 def _time_budget_words(spec: StudySpec, limit: float, duration: float) -> Message:
@@ -220,7 +220,7 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     all runs.
     """
     plan = run.plan
-    share, train_images = _backbone_share(plan), plan.facts.split_counts["train"]
+    share, train_images = _backbone_share(plan), plan.facts.split_counts.train
     seconds_per_image = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
     return RunCost(

@@ -88,7 +88,7 @@ class Progress:
     def expect(self, plans: Mapping[str, RunConfig]) -> None:
         """Set the expected work from a resolved configuration of each variant."""
         for variant, plan in plans.items():
-            load = workload(self.spec, plan.facts.split_counts["train"], plan.recipe.batch_size, rung_length(plan))
+            load = workload(self.spec, plan.facts.split_counts.train, plan.recipe.batch_size, rung_length(plan))
             self._expected[variant] = {
                 Stage.SEARCH: load.rung_images + load.full_run_images,
                 self._compared_stage: load.comparison_images,

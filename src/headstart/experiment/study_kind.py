@@ -38,7 +38,7 @@ class StudyKind:
 
 def require_test_image_per_class(plan: RunConfig) -> None:
     """Raise DataError if the test split has fewer images than classes."""
-    count, classes = plan.facts.split_counts["test"], len(plan.facts.class_names)
+    count, classes = plan.facts.split_counts.test, len(plan.facts.class_names)
     if count < classes:
         raise DataError(
             _(

@@ -114,14 +114,14 @@ def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
     Args:
         plan: A resolved configuration.
     """
-    per_epoch = -(-plan.facts.split_counts["train"] // plan.recipe.batch_size)
+    per_epoch = -(-plan.facts.split_counts.train // plan.recipe.batch_size)
     whole = plan.recipe.epochs.steps(per_epoch)
     return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
 
 
 def requested_images(plan: RunConfig, rung: bool) -> int:
     """Return the training images of a run, or of its rung."""
-    recipe, train_images = plan.recipe, plan.facts.split_counts["train"]
+    recipe, train_images = plan.recipe, plan.facts.split_counts.train
     length = run_images(recipe.epochs, train_images, recipe.batch_size)
     return min(length, rung_epochs(plan) * run_images(EPOCH, train_images, recipe.batch_size)) if rung else length
 

@@ -65,7 +65,7 @@ def _learning_caption(inputs: StudyInputs) -> Message:
 
 def _selection_images(runs: Sequence[PlottedRun], selection: str) -> Message:
     """Return the number of images of the selection split, which all runs of a study share: "540 val images"."""
-    counts = sorted({run.run.plan.facts.split_counts.get("val", 0) for run in runs} - {0})
+    counts = sorted({run.run.plan.facts.split_counts.val for run in runs} - {0})
     if not counts:
         return _("val images") if selection == "val" else _("images of {split}", split=selection)
     numbers = join_list(f"{count:,}" for count in counts)

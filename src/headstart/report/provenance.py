@@ -277,7 +277,7 @@ def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
     return {
         _("data"): content.plan.data.source,
         _("fingerprint of the data"): facts.fingerprint,
-        _("images"): ", ".join(f"{name} {count:,}" for name, count in facts.split_counts.items()),
+        _("images"): ", ".join(f"{name} {count:,}" for name, count in facts.split_counts),
         _("classes"): ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
         **({_("sha256 of {weights}", weights=start): weights} if weights else {}),
         **({_("license of {weights}", weights=start): license} if license else {}),

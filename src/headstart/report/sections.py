@@ -112,7 +112,7 @@ def labels_section(inputs: StudyInputs) -> Section | None:
     by_share = [condition for condition in verdict.all_conditions if condition.budget == verdict.budget]
     if len(by_share) < 2:
         return None
-    xs = [float(condition.counts["train"]) for condition in by_share]
+    xs = [float(condition.counts.train) for condition in by_share]
     range_words = _("From {fewest:.0f} to {most:.0f} training images", fewest=xs[0], most=xs[-1])
     finding = inputs.sentences.labels or range_words
     return Section(finding, [_condition_figure(xs, by_share, inputs, _("training images"))])

@@ -60,7 +60,7 @@ def stack_key(plan: RunConfig) -> str | None:
     content = plan.model_dump(mode="json", exclude=differing)
     is_random = start_row(plan.arm.start).random  # a random backbone depends on the seed
     return json.dumps(
-        [content, plan.facts.split_counts["train"], plan.seeding.seed if is_random else None], sort_keys=True
+        [content, plan.facts.split_counts.train, plan.seeding.seed if is_random else None], sort_keys=True
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import SearchResults
 
 
@@ -161,7 +162,7 @@ class Condition(Schema):
 
     budget: str = Field(description="training length, such as `10ep`")
     fraction: float = Field(description="share of the training images")
-    counts: dict[str, int] = Field(description="images of each split, of the first seed")
+    counts: SplitCounts = Field(description="images of each split, of the first seed")
     evaluation: EvaluationImages = Field(description="images of the final evaluation")
     n: int = Field(description="number of paired seeds")
     one_split: bool = Field(description="whether all seeds have the same split")
