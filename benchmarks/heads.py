@@ -35,7 +35,7 @@ def table(source: str, weights: Path, size: int) -> list[str]:
     for optimizer in OPTIMIZERS:
         for rate in RATES:
             for seed in SEEDS:
-                plan = first.plan.changed("recipe", optimizer=optimizer, lr=rate).changed("seeding", seed=seed)
+                plan = first.plan.changed(optimizer=optimizer, lr=rate, seed=seed)
                 plans.append(first.dataset.with_split_counts(plan))
     threads = first.plan.machine.threads
     with (

@@ -118,7 +118,7 @@ def check_health(folder: Path) -> None:
 
 def check_chart(folder: Path) -> None:
     run = folder / "runs" / "Jan01_00-00-00_host-scratch-s0"
-    write_run_files(run, RunConfig().changed("facts", class_names=("a", "b")), hash="0" * 64)
+    write_run_files(run, RunConfig().changed(class_names=("a", "b")), hash="0" * 64)
     with Journal(run / "metrics.jsonl") as journal:
         for epoch in (1, 2):
             journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch), confusion=[[5, 5], [0, 0]]))

@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from headstart.config.duration import Duration
 from headstart.config.plan_file import read_plan_file
+from headstart.config.plan_values import PlanSettings, PlanValues
 from headstart.config.presets import PRESETS
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import SECTIONS, RunConfig, differences, plan_fields, with_absolute_paths
+from headstart.config.run_config import (
+    SECTIONS,
+    ResolvedFacts,
+    RunConfig,
+    differences,
+    plan_fields,
+    with_absolute_paths,
+)
 from headstart.errors import DataError, UsageError
 
 recipes = st.fixed_dictionaries(
@@ -32,9 +41,9 @@ recipes = st.fixed_dictionaries(
 
 
 def resolved(plan: RunConfig) -> RunConfig:
-    plan = plan.changed("network", network="resnet18").changed("recipe", flip="on")
-    plan = plan.changed("machine", device="cpu", precision="fp32", threads=2)
-    return plan.changed("facts", fingerprint="abc")
+    plan = plan.changed(network="resnet18", flip="on")
+    plan = plan.changed(device="cpu", precision="fp32", threads=2)
+    return plan.changed(fingerprint="abc")
 
 
 @given(recipes)
@@ -58,14 +67,14 @@ def test_open_plan_has_no_hash() -> None:
 
 def test_hash_depends_on_the_content_of_the_data_not_its_path() -> None:
     plan = resolved(RunConfig())
-    assert plan.changed("data", source="/elsewhere").hash == plan.hash
-    assert plan.changed("facts", fingerprint="abd").hash != plan.hash
+    assert plan.changed(source="/elsewhere").hash == plan.hash
+    assert plan.changed(fingerprint="abd").hash != plan.hash
 
 
 def test_hash_depends_on_the_sha256_of_weights_not_their_path() -> None:
-    plan = resolved(RunConfig()).changed("facts", fingerprint="abc", weights_sha256="f00")
-    a, b = plan.changed("arm", start="file:a.safetensors"), plan.changed("arm", start="file:/b/a.safetensors")
-    assert a.hash == b.hash != a.changed("facts", fingerprint="abc", weights_sha256="f01").hash
+    plan = resolved(RunConfig()).changed(fingerprint="abc", weights_sha256="f00")
+    a, b = plan.changed(start="file:a.safetensors"), plan.changed(start="file:/b/a.safetensors")
+    assert a.hash == b.hash != a.changed(fingerprint="abc", weights_sha256="f01").hash
 
 
 def test_plans_are_immutable() -> None:
@@ -177,3 +186,19 @@ def test_pattern_is_described_in_words() -> None:
     with pytest.raises(UsageError, match="tuning = frosen: expected fine-tuning mode: full, frozen") as error:
         resolve_settings({"tuning": "frosen"})
     assert "pattern" not in error.value.message
+
+
+def test_typed_values_are_the_fields_of_the_plan() -> None:
+    """Type checkers see the keyword arguments of `changed`; they must be those that it accepts."""
+    assert set(PlanSettings.__annotations__) == set(plan_fields())
+    assert set(PlanValues.__annotations__) == {*plan_fields(), *ResolvedFacts.model_fields}
+
+
+def test_changed_values_are_validated_and_keep_the_others() -> None:
+    plan = RunConfig().changed(lr=0.5, epochs="3ep", seed=7, class_names=("a", "b"))
+    assert (plan.recipe.lr, plan.recipe.epochs, plan.seeding.seed) == (0.5, Duration(3, "ep"), 7)
+    assert plan.changed(lr=RunConfig().recipe.lr, epochs="10ep", seed=0, class_names=()) == RunConfig()
+    with pytest.raises(ValidationError):
+        plan.changed(lr=-1.0)
+    with pytest.raises(KeyError):
+        plan.changed(rate=0.1)

@@ -257,7 +257,7 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
         assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)
 
 
-PLAN = RunConfig().changed("facts", class_names=("a", "b", "c"))
+PLAN = RunConfig().changed(class_names=("a", "b", "c"))
 numbers = st.one_of(st.none(), st.floats(0, 1e30))
 
 
@@ -296,7 +296,7 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
 @pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.05, 0.5, 1e30])
 @pytest.mark.parametrize("ratio", [1e-9, 1e-6, 0.5])
 def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, rate: float, ratio: float) -> None:
-    history = History(PLAN.changed("recipe", optimizer=optimizer, lr=rate), state=RunState.FINISHED)
+    history = History(PLAN.changed(optimizer=optimizer, lr=rate), state=RunState.FINISHED)
     for epoch in range(1, 5):
         history.add(step_line(30 * epoch, 1.1, epoch=epoch, lr={"head": rate}))
         history.add(snapshot_line(30 * epoch, epoch, update_ratio={"conv1": ratio, "fc": ratio}))
@@ -340,7 +340,7 @@ def epochs_of(
 
 def with_classes(counts: Mapping[str, int]) -> RunConfig:
     """Return the plan with these classes and their numbers of images."""
-    return PLAN.changed("facts", class_names=tuple(counts), class_counts=dict(counts))
+    return PLAN.changed(class_names=tuple(counts), class_counts=dict(counts))
 
 
 def codes_of(history: History) -> list[str]:
@@ -380,7 +380,7 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
-    plan = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
+    plan = PLAN.changed(class_names=tuple(str(number) for number in range(100)))
     history = epochs_of(losses, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
     assert codes_of(history) == [] and checks.healthy_words(history).startswith("Too early to say")
     stuck = epochs_of([4.65] * 30, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
@@ -388,7 +388,7 @@ def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None
 
 
 def test_large_updates_of_a_slowly_improving_run_are_no_finding() -> None:
-    many = PLAN.changed("facts", class_names=tuple(str(number) for number in range(100)))
+    many = PLAN.changed(class_names=tuple(str(number) for number in range(100)))
     assert codes_of(epochs_of([4.7, 4.3, 3.9], many, RunState.FINISHED, ratio=0.18)) == []
     rare = with_classes({"a": 95, "b": 5})
     assert codes_of(epochs_of([0.25, 0.18, 0.13], rare, RunState.FINISHED, ratio=0.18)) == []
@@ -407,7 +407,7 @@ def test_loss_far_above_the_uniform_loss_is_found_after_one_epoch() -> None:
 
 @pytest.mark.parametrize(("rate", "ratio", "advised"), [(0.01, 0.04, 0.001), (0.1, 0.22, 0.001), (1.0, 0.37, 0.01)])
 def test_advice_is_a_tenth_of_the_rate_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
-    plan = PLAN.changed("recipe", optimizer="adam", lr=rate)
+    plan = PLAN.changed(optimizer="adam", lr=rate)
     (finding,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, RunState.FINISHED, ratio=ratio))
     assert finding.advice == f"Try --lr {min(advised, 0.01):g}."
 
@@ -423,7 +423,7 @@ def test_learning_rate_in_warmup_is_not_too_low() -> None:
 
 
 def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
-    plan = PLAN.changed("network", norm="none")
+    plan = PLAN.changed(norm="none")
     history, noticed = History(plan), set[str]()
     history.add(probe_line(loss=6.2))
     (line,) = finding_lines(history, noticed, 0)
@@ -447,7 +447,7 @@ def test_findings_that_no_longer_hold_are_withdrawn_at_the_end() -> None:
 
 
 def test_hidden_findings_are_not_withdrawn() -> None:
-    unstable = epochs_of([9.0, 9.0, 9.0], PLAN.changed("network", norm="none"), RunState.FINISHED)
+    unstable = epochs_of([9.0, 9.0, 9.0], PLAN.changed(norm="none"), RunState.FINISHED)
     unstable.probes = [probe_line(loss=6.2), probe_line(150, 3, loss=50.0)]
     lines = finding_lines(unstable, {"learning-rate-too-high", "dead-filters"}, 150)
     assert [(line.code, line.kind) for line in lines] == [

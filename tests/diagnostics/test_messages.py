@@ -18,7 +18,7 @@ from tests.pseudo_catalog import PseudoCatalog, words_left
 NAMES = words_left(
     "conv1 fc layer1.0 layer4.1 SGD adam Adam frozen lp-ft stages --norm batch --shortcut on"
 )  # layers, optimizers, fine-tuning modes and flags
-PLAIN = PLAN.changed("network", norm="none", shortcut="off")
+PLAIN = PLAN.changed(norm="none", shortcut="off")
 FLOW = {"layer1.0": 1e-7, "layer4.1": 0.1}
 
 
@@ -35,7 +35,7 @@ def unhealthy_histories() -> dict[str, list[History]]:
     dead.probes = [probe_line(150, 3, loss=2.0, dead_channels={"conv1": 0.8})]
     diverged = epochs_of([2.0], PLAN, RunState.DIVERGED)
     quiet = History(PLAN, state=RunState.DIVERGED)
-    rising = PLAN.changed("recipe", lr=0.5)
+    rising = PLAN.changed(lr=0.5)
     return {
         "exploding-gradients": [
             *(probed(plan, block_gradient_norm={"layer1.0": 1e5, "layer4.1": 0.1}) for plan in (PLAN, PLAIN)),
@@ -44,7 +44,7 @@ def unhealthy_histories() -> dict[str, list[History]]:
         ],
         "vanishing-gradients": [
             probed(plan, block_gradient_norm=FLOW)
-            for plan in (PLAN, PLAIN, PLAN.changed("network", norm="none"), PLAN.changed("network", shortcut="off"))
+            for plan in (PLAN, PLAIN, PLAN.changed(norm="none"), PLAN.changed(shortcut="off"))
         ],
         "dead-filters": [
             probed(PLAN, dead_channels={"conv1": 0.9, **dict.fromkeys(more, 0.6)})
@@ -56,7 +56,7 @@ def unhealthy_histories() -> dict[str, list[History]]:
         ],
         "degradation-without-vanishing": [
             epochs_of([1.297, 1.235, 1.219], plan, finished, ratio=1e-3, confusion=table, gradient_ratio=0.002)
-            for plan in (UNEQUAL, UNEQUAL.changed("network", norm="none", shortcut="off"))
+            for plan in (UNEQUAL, UNEQUAL.changed(norm="none", shortcut="off"))
             for table in (ONE_CLASS, None)
         ],
     }  # fmt: skip
@@ -87,7 +87,7 @@ def test_words_of_notices_are_in_the_catalog(code: str) -> None:
 
 @pytest.mark.parametrize("mode", ["frozen", "lp-ft", "stages:1", "stages:2"])
 def test_words_of_notes_are_in_the_catalog(mode: str) -> None:
-    result = notes.frozen(History(PLAN.changed("arm", tuning=mode)))
+    result = notes.frozen(History(PLAN.changed(tuning=mode)))
     assert result is not None and result.advice == ""
     for text in (result.evidence, result.meaning):
         assert words_left(translated(text, PseudoCatalog())) <= NAMES | words_left(mode), text
@@ -96,7 +96,7 @@ def test_words_of_notes_are_in_the_catalog(mode: str) -> None:
 
 
 def test_words_on_healthy_runs_are_in_the_catalog() -> None:
-    frozen = PLAN.changed("arm", tuning="frozen")
+    frozen = PLAN.changed(tuning="frozen")
     histories = [
         epochs_of(losses, plan, state, ratio=1e-3, confusion=table, gradient_ratio=ratio)
         for losses, plan, state, table, ratio in itertools.product(

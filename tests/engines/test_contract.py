@@ -159,7 +159,7 @@ def test_engine_depends_on_name_cores_and_threads(monkeypatch) -> None:
     plan = contract.plan(0)
 
     def create(name: str, threads: int) -> Engine:
-        with factory.open_engine(name, plan.changed("machine", threads=threads), NullReporter()) as engine:
+        with factory.open_engine(name, plan.changed(threads=threads), NullReporter()) as engine:
             return engine
 
     assert isinstance(create("auto", 4), LocalEngine) and isinstance(create("local", 1), LocalEngine)

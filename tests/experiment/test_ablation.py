@@ -41,7 +41,7 @@ def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: 
 
 
 def test_factor_prevents_vanishing_only_where_the_numbers_show_it() -> None:
-    plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": 200})
+    plan = resolve_settings(FAST).plan.changed(split_counts={"test": 200})
     cells = [make_cell(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
              for depth, n, s in GRID]  # fmt: skip
     summary = ablation_summary.summarize(cells, plan, Path("runs")).result
@@ -60,7 +60,7 @@ def shortcut_sentence(on: tuple[float, float], off: tuple[float, float], *findin
     cells = [FactorialCell(depth, s, n, np.ones((1, 200), int), on if s == "on" else off,
                                     findings if s == "on" else ())
              for depth, n, s in GRID]  # fmt: skip
-    plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": 200})
+    plan = resolve_settings(FAST).plan.changed(split_counts={"test": 200})
     return str(ablation_summary.summarize(cells, plan, Path("runs")).result.effects[0].sentence)
 
 
@@ -102,7 +102,7 @@ def test_networks_are_the_variants_of_a_study_with_the_same_recipe() -> None:
     plans = [variant.plan(spec.study.plan) for variant in spec.study.variants]
     assert [(plan.network.network, plan.network.norm, plan.network.shortcut) for plan in plans] == GRID
     assert spec.study.variants[-1].name == "scratch:torch,network=resnet50,norm=none,shortcut=off"
-    assert all(plan.changed("network", **plans[0].network.model_dump()) == plans[0] for plan in plans)
+    assert all(plan.changed(**plans[0].network.model_dump()) == plans[0] for plan in plans)
     assert plans[0].arm.start == "scratch:torch" and str(plans[0].recipe.epochs) == ablation_grid.DEFAULT_EPOCHS
     assert list(spec.study.seed_range) == [3, 4] and spec.study.protocol.fractions == (0.5,)
     assert not spec.study.searches_lr and spec.study.protocol.target == 0

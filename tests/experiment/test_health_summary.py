@@ -44,7 +44,7 @@ def make_finding(code: str) -> Finding:
 
 
 def make_record(seed: int, *names: str) -> RunRecord:
-    run = RunRecord(Path("run"), RunConfig().changed("seeding", seed=seed), f"hash {seed}")
+    run = RunRecord(Path("run"), RunConfig().changed(seed=seed), f"hash {seed}")
     vars(run)["unhealthy_findings"] = [make_finding(name) for name in names]
     return run
 

@@ -34,7 +34,7 @@ def summary(on: FactorialCell, off: FactorialCell, images: int, test_images: int
         for depth, norm, shortcut in GRID
         for cell in [on if shortcut == "on" or norm == "batch" else off]
     ]
-    plan = resolve_settings(FAST).plan.changed("facts", split_counts={"test": test_images, "val": images})
+    plan = resolve_settings(FAST).plan.changed(split_counts={"test": test_images, "val": images})
     return ablation_summary.summarize(cells, plan, Path("runs"))
 
 

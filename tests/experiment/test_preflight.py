@@ -97,14 +97,14 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
     run = setup.resolve_run(calibration.resolve_machine(first), NullReporter())
     contents = run.dataset.content_hashes
     learned = {contents[int(i)] for i in run.split.train}
-    other = first.changed("seeding", test_seed=5)
+    other = first.changed(test_seed=5)
     evaluated = setup.resolve_run(
         COMPARISON.with_evaluation_split(calibration.resolve_machine(other)), NullReporter()
     ).split.test
     expected = sum(contents[int(i)] in learned for i in evaluated)
     assert known_images(other) == [0, expected] and expected > 0
     (tmp_path / "seen").rename(tmp_path / "moved")
-    assert known_images(other.changed("data", source=str(tmp_path / "moved"))) == [0, None]
+    assert known_images(other.changed(source=str(tmp_path / "moved"))) == [0, None]
 
 
 def test_declared_val_used_for_evaluation_is_called_val() -> None:

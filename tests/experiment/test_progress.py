@@ -272,6 +272,6 @@ def test_rung_of_lp_ft_ends_with_an_epoch_that_is_mostly_fine_tuning(
     plan = resolve_settings(
         {"source": "digits", "tuning": tuning, "epochs": epochs, "head_epochs": head, "batch_size": 8}
     ).plan
-    resolved = plan.changed("facts", split_counts={"train": 80, "val": 10, "test": 10})
+    resolved = plan.changed(split_counts={"train": 80, "val": 10, "test": 10})
     assert rung_epochs(resolved) == expected
     assert recompute.rung_of(resolved.model_dump(mode="json")) == expected

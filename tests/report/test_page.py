@@ -290,11 +290,8 @@ def plotted_run(
     """Return a finished run with these val accuracies by epoch."""
     plan = (
         RunConfig()
-        .changed("seeding", seed=seed)
-        .changed("recipe", lr=lr, batch_size=8, epochs=budget)
-        .changed("data", fraction=fraction)
-        .changed("network", network=network)
-        .changed("facts", class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"val": 165})
+        .changed(seed=seed, lr=lr, batch_size=8, epochs=budget, fraction=fraction, network=network)
+        .changed(class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"val": 165})
     )
     history = History(plan, state=RunState.FINISHED)
     speed = SPEED.model_copy(update={"train_seconds": 1.0, "val_seconds": 0.1})

@@ -87,13 +87,11 @@ def write_runs(folder: Path) -> list[str]:
     """Write run folders of two arms with `SEEDS` seeds each that share one record on disk; return their names."""
     shared = folder / "record"
     shared.write_text(record(), encoding="utf-8")
-    plan = RunConfig().changed(
-        "facts", class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"train": 18}
-    )
+    plan = RunConfig().changed(class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"train": 18})
     for seed in range(SEEDS):
         for arm in ARMS:
             run = folder / f"Jan01_00-00-00_host-{arm}-s{seed}"
-            run_plan = plan.changed("seeding", seed=seed).changed("arm", start=arm)
+            run_plan = plan.changed(seed=seed, start=arm)
             write_run_files(run, run_plan, hash=run.name, role=run_role(arm, budget="30ep"))
             os.link(shared, run / "metrics.jsonl")
     return [path.parent.name for path in sorted(folder.glob("*/plan.json"))]

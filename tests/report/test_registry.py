@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder of two runs without a verdict."""
     for arm in ARMS:
         run = tmp_path / "runs" / f"Jan01_00-00-00_host-{arm}-s0"
-        plan = RunConfig().changed("facts", class_names=("a", "b")).changed("arm", start=arm)
+        plan = RunConfig().changed(class_names=("a", "b")).changed(start=arm)
         write_run_files(run, plan, hash=run.name, role=run_role(arm, budget="2ep"))
         with Journal(run / "metrics.jsonl") as journal:
             for epoch in (1, 2):

@@ -95,11 +95,9 @@ def write_run(folder: Path, arm: str, seed: int, stage: Stage = Stage.MAIN, *, d
     run = folder / f"Jan01_00-00-00_host-{arm.partition('@')[2] or 'sgd'}-s{seed}"
     plan = (
         RunConfig()
-        .changed("facts", class_names=("cat", "dog"), class_counts={"cat": 9, "dog": 9}, split_counts={"val": 10})
-        .changed("data", source="digits")
-        .changed("arm", start="scratch")
-        .changed("seeding", seed=seed)
-        .changed("recipe", optimizer=arm.partition("@")[2] or "sgd", lr=0.1 if diverged else 0.01)
+        .changed(class_names=("cat", "dog"), class_counts={"cat": 9, "dog": 9}, split_counts={"val": 10})
+        .changed(source="digits", start="scratch", seed=seed)
+        .changed(optimizer=arm.partition("@")[2] or "sgd", lr=0.1 if diverged else 0.01)
     )
     state, epochs = (RunState.DIVERGED, 1) if diverged else (RunState.FINISHED, 3)
     result = run_result(state, epochs=epochs, val=evaluation(), test=evaluation())

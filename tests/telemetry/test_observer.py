@@ -268,7 +268,7 @@ def test_confusion_counts_true_by_predicted() -> None:
 def run_folder(folder: Path, lines: list[Line]) -> Path:
     """Write the plan, the picture of training samples and the record of a run."""
     (folder / "artifacts").mkdir(parents=True)
-    write_run_files(folder, RunConfig().changed("facts", class_names=("zero", "one")))
+    write_run_files(folder, RunConfig().changed(class_names=("zero", "one")))
     Image.new("RGB", (4, 3), (10, 20, 30)).save(folder / "artifacts" / "samples.png")
     with Journal(folder / "metrics.jsonl") as journal:
         for line in lines:

@@ -76,7 +76,7 @@ def record(seed: int, *, epochs: int = EPOCHS, per_epoch: int = PER_EPOCH) -> It
 def write_run(study: Path, variant: str, seed: int, *, state: RunState = RunState.FINISHED, **length: int) -> Path:
     """Write a run folder of a study, TensorBoard file included."""
     folder = study / f"Oct20_14-44-12_host-{variant}-s{seed}"
-    plan = RunConfig().changed("facts", class_names=("a", "b")).changed("seeding", seed=seed)
+    plan = RunConfig().changed(class_names=("a", "b")).changed(seed=seed)
     result = run_result(state) if state is not RunState.UNFINISHED else None
     write_run_files(folder, plan, hash=f"{variant}{seed}", role=run_role(variant), result=result)
     lines = list(record(seed + 100 * len(variant), **length))

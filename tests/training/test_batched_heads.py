@@ -197,15 +197,15 @@ def test_only_frozen_heads_on_one_backbone_are_grouped(start: str) -> None:
     base = plan(start=start)
     key = heads_runner.stack_key(base)
     assert key is not None
-    assert heads_runner.stack_key(base.changed("recipe", lr=0.5, optimizer="adam")) == key
-    assert heads_runner.stack_key(base.changed("seeding", seed=9)) == key
-    assert heads_runner.stack_key(base.changed("recipe", batch_size=16)) != key
-    assert heads_runner.stack_key(base.changed("seeding", test_seed=9)) != key
+    assert heads_runner.stack_key(base.changed(lr=0.5, optimizer="adam")) == key
+    assert heads_runner.stack_key(base.changed(seed=9)) == key
+    assert heads_runner.stack_key(base.changed(batch_size=16)) != key
+    assert heads_runner.stack_key(base.changed(test_seed=9)) != key
     for other in ({"mixup": 0.2}, {"cutmix": 1.0}, {"ema": 0.9}, {"patience": 2}, {"schedule": "plateau"}):
-        assert heads_runner.stack_key(base.changed("recipe", **other)) is None
-    assert heads_runner.stack_key(base.changed("arm", tuning="full")) is None
-    random = base.changed("arm", start="scratch")
-    assert heads_runner.stack_key(random) != heads_runner.stack_key(random.changed("seeding", seed=9))
+        assert heads_runner.stack_key(base.changed(**other)) is None
+    assert heads_runner.stack_key(base.changed(tuning="full")) is None
+    random = base.changed(start="scratch")
+    assert heads_runner.stack_key(random) != heads_runner.stack_key(random.changed(seed=9))
 
 
 def test_threads_of_the_plan_are_used(start: str, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def prepare(**settings) -> tuple[setup.TrainingSetup, RecordingReporter]:
 def test_resolved_plan_is_complete_and_resolves_to_itself() -> None:
     training_setup = prepared()
     assert training_setup.plan.unresolved_fields == ()
-    draft = training_setup.plan.changed("facts", fingerprint="", class_names=(), split_counts={})
+    draft = training_setup.plan.changed(fingerprint="", class_names=(), split_counts={})
     with precision.deterministic(torch.device("cpu"), 1):
         again = setup.prepare(draft, RecordingReporter())
     assert again.plan == training_setup.plan and again.plan.hash == training_setup.plan.hash

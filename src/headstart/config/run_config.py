@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, Unpack
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
+from headstart.config.plan_values import PlanValues
 from headstart.config.presets import Setting
 from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
@@ -252,10 +253,16 @@ class RunConfig(ConfigSection):
     seeding: SeedConfig = Field(default_factory=SeedConfig, description="seeds")
     facts: ResolvedFacts = Field(default_factory=ResolvedFacts, description="facts about data and weights")
 
-    def changed(self, section: str, **values: Any) -> RunConfig:
-        """Return a validated copy with other values in one section."""
-        content = {**getattr(self, section).model_dump(), **values}
-        return RunConfig.model_validate({**self.model_dump(), section: content})
+    def changed(self, **values: Unpack[PlanValues]) -> RunConfig:
+        """Return a validated copy with other values; names of fields are unique in a plan."""
+        content = self.model_dump()
+        for name, value in values.items():
+            content[_SECTION_OF[name]][name] = value
+        return RunConfig.model_validate(content)
+
+    def with_facts(self, facts: ResolvedFacts) -> RunConfig:
+        """Return a copy with other facts."""
+        return self.model_copy(update={"facts": facts})
 
     @property
     def unresolved_fields(self) -> tuple[str, ...]:
@@ -313,8 +320,7 @@ class RunConfig(ConfigSection):
 
 def with_absolute_paths(plan: RunConfig) -> RunConfig:
     """Return the plan with absolute paths, so that a run can be resumed from any working directory."""
-    plan = plan.changed("data", source=absolute_source(plan.data.source))
-    return plan.changed("arm", start=absolute_start(plan.arm.start))
+    return plan.changed(source=absolute_source(plan.data.source), start=absolute_start(plan.arm.start))
 
 
 # The sections that users set; facts are determined by the program.
@@ -327,6 +333,9 @@ SECTIONS: dict[str, type[ConfigSection]] = {
     "seeding": SeedConfig,
 }
 
+
+_ALL_SECTIONS: dict[str, type[ConfigSection]] = {**SECTIONS, "facts": ResolvedFacts}
+_SECTION_OF = {name: section for section, model in _ALL_SECTIONS.items() for name in model.model_fields}
 
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
 

@@ -11,13 +11,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart.config.arm_spec import absolute_arm, parse_arm, start_names
 from headstart.config.duration import Duration, parse_seconds
 from headstart.config.one_of import OneOf
+from headstart.config.plan_values import PlanSettings
 from headstart.config.presets import Setting
 from headstart.config.run_config import (
     ConfigSection,
@@ -244,21 +245,17 @@ class ArmVariant:
 
         Another optimizer than that of `base` sets its default learning rate and weight decay, unless the user set them.
         """
-        by_section: dict[str, dict[str, Any]] = {}
-        for name, value in self.arm.settings.items():
-            by_section.setdefault(plan_fields()[name][0], {})[name] = value
-        recipe = by_section.get("recipe", {})
-        if recipe.get("optimizer", base.recipe.optimizer) != base.recipe.optimizer:
+        settings: dict[str, Setting] = {**self.arm.settings}
+        optimizer = str(settings.get("optimizer", base.recipe.optimizer))
+        if optimizer != base.recipe.optimizer:
             base_defaults = RecipeConfig.model_validate({"optimizer": base.recipe.optimizer})
-            defaults = RecipeConfig.model_validate({"optimizer": recipe["optimizer"]})
+            defaults = RecipeConfig.model_validate({"optimizer": optimizer})
             for name in OPTIMIZER_FIELDS:
                 if name not in self.fixed_fields and getattr(base.recipe, name) == getattr(base_defaults, name):
-                    recipe.setdefault(name, getattr(defaults, name))
-            if base.recipe.nesterov and "nesterov" not in OPTIMIZERS[recipe["optimizer"]].options:
-                recipe.setdefault("nesterov", False)
-        for section, values in by_section.items():
-            base = base.changed(section, **values)
-        return with_absolute_paths(base)
+                    settings.setdefault(name, getattr(defaults, name))
+            if base.recipe.nesterov and "nesterov" not in OPTIMIZERS[optimizer].options:
+                settings.setdefault("nesterov", False)
+        return with_absolute_paths(base.changed(**cast(PlanSettings, settings)))
 
 
 def arm_variants(protocol: StudyConfig) -> tuple[ArmVariant, ...]:

@@ -203,7 +203,7 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
             first_reserved=FIRST_SEARCH_SEED,
         )
         raise UsageError(message, _("Choose a smaller --seed."))
-    spec = StudySpec(rules, with_absolute_paths(shared.changed("recipe", select=rules.metric)))
+    spec = StudySpec(rules, with_absolute_paths(shared.changed(select=rules.metric)))
     for variant in spec.variants:
         try:
             variant.plan(spec.plan)

@@ -38,8 +38,7 @@ class Dataset:
 
     def with_split_counts(self, plan: RunConfig) -> RunConfig:
         """Return a resolved configuration with the split sizes that its own seed and fraction give."""
-        split = self.split(plan)
-        return plan.changed("facts", **{**plan.facts.model_dump(), "split_counts": split_counts(split)})
+        return plan.changed(split_counts=split_counts(self.split(plan)))
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, over all splits."""

@@ -83,7 +83,7 @@ def no_jobs_have_no_answers(engine: Engine, folder: Path) -> None:
 
 def errors_are_answers(engine: Engine, folder: Path) -> None:
     """Check that a run that fails is answered with its error, and that the other jobs are still answered."""
-    valid, invalid = plan(0), plan(_new_seed()).changed("data", source=str(folder / "nowhere"))
+    valid, invalid = plan(0), plan(_new_seed()).changed(source=str(folder / "nowhere"))
     by_job = dict(engine.run([job(folder, invalid), job(folder, valid)]))
     try:
         job_protocol.decode_answer(by_job[0])

@@ -28,7 +28,7 @@ def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> Stu
 
     first = spec.variants[0].plan(plan)
     threads = throughput.threads_per_run(first, reporter, side_by_side=engine is not None and not engine.has_address)
-    return StudySpec(spec.protocol, plan.changed("machine", threads=threads))
+    return StudySpec(spec.protocol, plan.changed(threads=threads))
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def _rates(plan: RunConfig, cores: int, reporter: Reporter) -> dict[int, float]:
     """Return images per second of all workers together by threads per worker, from the cache if it has them."""
     if plan.network.network == "auto":
         name = starts.default_network(plan.arm.start) or "resnet18"
-        plan = plan.changed("network", network=name)
+        plan = plan.changed(network=name)
     shape = list(calibration.batch_shape(plan))
     precisions: list[str] = ["fp32", "bf16"] if plan.machine.precision == "auto" else [plan.machine.precision]
     key = MeasurementKey(

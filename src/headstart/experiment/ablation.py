@@ -90,8 +90,8 @@ def begin(spec: AblationSpec, runs: Path) -> BegunAblation:
     resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
     folder, precision = _folder_and_precision(runs, study.plan, resolved)
     folder.mkdir(parents=True, exist_ok=True)
-    networks = tuple(replace(run, plan=run.plan.changed("machine", precision=precision)) for run in resolved)
-    plan = study.plan.changed("machine", precision=precision)
+    networks = tuple(replace(run, plan=run.plan.changed(precision=precision)) for run in resolved)
+    plan = study.plan.changed(precision=precision)
     return BegunAblation(folder, StudySpec(study.protocol, plan), networks)
 
 
@@ -103,7 +103,7 @@ def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup
     """
     precision, first = common_precision(resolved), resolved[0].plan
     measured = draft.machine.precision == "auto"
-    named = first.changed("machine", precision="fp32" if measured else precision)
+    named = first.changed(precision="fp32" if measured else precision)
     folder = runs / f"ablation-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
     existing = next(runs_in(folder), None) if measured else None
     return folder, existing.plan.machine.precision if existing is not None else precision

@@ -37,7 +37,7 @@ def check_inputs(spec: StudySpec) -> None:
         plan = variant.plan(spec.plan)
         if source := source_of(plan):
             setup.load_inputs(source_plan(spec, source))
-            plan = plan.changed("arm", start=DEFAULT_START)
+            plan = plan.changed(start=DEFAULT_START)
         with _suggest_other_arms():
             setup.load_inputs(plan)
 
@@ -68,7 +68,7 @@ def resolve_arms(
         if source := source_of(plan):
             if source not in sources:
                 sources[source] = setup.resolve_run(source_plan(spec, source), NullReporter())
-            plan = plan.changed("arm", start=DEFAULT_START)
+            plan = plan.changed(start=DEFAULT_START)
         with _suggest_other_arms():
             arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
@@ -78,9 +78,9 @@ def resolve_arms(
         kind.require_images(arm.plan)
         if not arms:  # all arms have the same images
             for seed in (*spec.seed_range, *spec.search_seed_range):
-                seeded = arm.plan.changed("seeding", seed=seed)
+                seeded = arm.plan.changed(seed=seed)
                 for fraction in spec.protocol.fractions:
-                    arm.dataset.split(seeded.changed("data", fraction=fraction))
+                    arm.dataset.split(seeded.changed(fraction=fraction))
         first = names.setdefault((arm.plan.hash, variant.plan(spec.plan).arm.start), variant.name)
         if first != variant.name:
             raise UsageError(
@@ -123,8 +123,7 @@ def source_arm(source: str) -> ArmSpec:
 
 def source_plan(spec: StudySpec, source: str) -> RunConfig:
     """Return the configuration of the run on a source: from scratch, with the study's recipe."""
-    plan = spec.plan.changed("data", source=source, classes=(), fraction=1.0).changed("arm", start=DEFAULT_START)
-    return plan.changed("recipe", epochs=spec.source_epochs)
+    return spec.plan.changed(source=source, classes=(), fraction=1.0, start=DEFAULT_START, epochs=spec.source_epochs)
 
 
 def write_arm_inputs(

@@ -57,7 +57,7 @@ def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
     folders.require_writable(runs)
     spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
     arms, sources = resolve_arms(spec, reporter)
-    plan = spec.plan.changed("machine", precision=common_precision([*arms, *sources.values()]))
+    plan = spec.plan.changed(precision=common_precision([*arms, *sources.values()]))
     source = folders.slug(Path(spec.plan.data.source).stem)
     folder = folders.make_folder(runs, f"{folders.stamp()}_compare-{source}")
     spec = StudySpec(spec.protocol, plan)
@@ -105,7 +105,7 @@ def _resolve_variants(study: StudyRuns) -> None:
         if source := source_of(plan):
             if source not in sources:
                 sources[source] = _train_source(study, variant.name, source)
-            plan = plan.changed("arm", start=run_start(sources[source]))
+            plan = plan.changed(start=run_start(sources[source]))
         run = setup.resolve_run(plan, NullReporter())
         require_unchanged(study.folder, variant.name, input_fingerprints(draft, run.plan))
         study.add_variant(variant.name, run)

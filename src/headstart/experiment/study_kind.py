@@ -33,7 +33,7 @@ class StudyKind:
 
     def with_evaluation_split(self, plan: RunConfig) -> RunConfig:
         """Return the configuration with the evaluation split that this kind of study needs."""
-        return plan.changed("data", evaluate_on_val=True) if self.evaluates_on_val else plan
+        return plan.changed(evaluate_on_val=True) if self.evaluates_on_val else plan
 
 
 def require_test_image_per_class(plan: RunConfig) -> None:

@@ -58,9 +58,8 @@ class StudyRuns:
 
     def plan(self, variant: str, budget: str, fraction: float, seed: int, rate: float | None) -> RunConfig:
         """Return the resolved configuration of one run."""
-        plan = self.plans[variant].changed("seeding", seed=seed).changed("data", fraction=fraction)
-        changes: dict[str, str | float] = {"epochs": budget} | ({} if rate is None else {"lr": rate})
-        return self.datasets[variant].with_split_counts(plan.changed("recipe", **changes))
+        plan = self.plans[variant].changed(seed=seed, fraction=fraction, epochs=budget)
+        return self.datasets[variant].with_split_counts(plan if rate is None else plan.changed(lr=rate))
 
     def comparison_requests(self, seeds: int, results: SearchResults | None = None) -> list[RunRequest]:
         """Return the runs of the first paired seeds, seed by seed, so that an interrupted study still has pairs.

@@ -105,7 +105,7 @@ def rung_epochs(plan: RunConfig) -> int:
 
 def rung_length(plan: RunConfig) -> Callable[[Duration], int]:
     """Return a function from a length of training to the epochs of a rung of this resolved configuration."""
-    return lambda length: rung_epochs(plan.changed("recipe", epochs=length))
+    return lambda length: rung_epochs(plan.changed(epochs=length))
 
 
 def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
@@ -222,7 +222,7 @@ def fit_time_budget(
     lengths = [(count, declared) for count in seeds] + [(seeds[-1], Duration(float(value), "ep")) for value in shorter]
     for count, epochs in lengths:
         candidate_protocol = StudyConfig.model_validate({**protocol.model_dump(), "seeds": count})
-        candidate = StudySpec(candidate_protocol, spec.plan.changed("recipe", epochs=epochs))
+        candidate = StudySpec(candidate_protocol, spec.plan.changed(epochs=epochs))
         if (needed := duration(candidate)) <= limit:
             return candidate
     enough = 60 * math.ceil(needed / 60) if needed > 99 else math.ceil(needed)  # rounded up, so that it is enough

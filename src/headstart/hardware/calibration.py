@@ -33,7 +33,7 @@ def resolve_machine(draft: RunConfig) -> RunConfig:
             _("Use --device cpu, or omit the flag."),
         ) from None
     threads = draft.machine.threads or devices.usable_cores()
-    return draft.changed("machine", device=str(device), threads=threads)
+    return draft.changed(device=str(device), threads=threads)
 
 
 def batch_shape(plan: RunConfig) -> tuple[int, ...]:
@@ -108,7 +108,7 @@ def measure_machine(
     measured = [p for p in candidates if p not in speed.unsupported]
     rates = ", ".join(f"{p} {shape[0] / speed.seconds[p]:.0f}" for p in measured)
     reporter.say(_precision_words(selected, device, plan.machine.threads, rates))
-    return plan.changed("machine", precision=selected), speed.peak[selected], speed.seconds[selected]
+    return plan.changed(precision=selected), speed.peak[selected], speed.seconds[selected]
 
 
 def _precision_words(selected: str, device: torch.device, threads: int, rates: str) -> Message:

@@ -103,7 +103,7 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
 
 def draft_from_run(folder: Path) -> RunConfig:
     """Return the plan of a run folder as a draft, without its resolved facts."""
-    return read_plan_file(folder).plan.changed("facts", **ResolvedFacts().model_dump())
+    return read_plan_file(folder).plan.with_facts(ResolvedFacts())
 
 
 def repair(folder: Path) -> Path:

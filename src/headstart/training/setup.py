@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.config.run_config import NetworkConfig, RunConfig
+from headstart.config.run_config import NetworkConfig, ResolvedFacts, RunConfig
 from headstart.data import hashing, sources, splits
 from headstart.data.dataset import Dataset, load_dataset, split_counts
 from headstart.data.image_index import ImageIndex
@@ -86,7 +86,7 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
     plan = draft
     index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
     if plan.network.network == "auto":
-        plan = plan.changed("network", network=starts.default_network(plan.arm.start) or "resnet18")
+        plan = plan.changed(network=starts.default_network(plan.arm.start) or "resnet18")
     start = starts.resolve_start(
         plan.arm.start,
         network=plan.network.network,
@@ -121,7 +121,7 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     dataset, split = load_dataset(plan, index, reporter)
     for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.content_hashes)):
         reporter.say(note)
-    plan = plan.changed("recipe", flip=_flip(plan, dataset.images))
+    plan = plan.changed(flip=_flip(plan, dataset.images))
     plan = _with_facts(plan, dataset, split, start)
     device = torch.device(plan.machine.device)
     devices.place(network, device)
@@ -148,7 +148,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
     pairs: list[tuple[TrainingSetup, HeadSpec]] = []
     backbone: FeatureCache | None = None
     for resolved_plan in plans:
-        plan = dataset.with_split_counts(resolved_plan.changed("facts", **resolved.plan.facts.model_dump()))
+        plan = dataset.with_split_counts(resolved_plan.with_facts(resolved.plan.facts))
         split = dataset.split(plan)
         context = _make_context(plan, resolved, split, backbone)
         backbone = context.backbone
@@ -166,7 +166,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
 
 def evaluation_cache(setup: TrainingSetup) -> FeatureCache:
     """Return the feature cache of the frozen backbone in fp32, the precision in which a model is evaluated and used."""
-    plan = setup.plan.changed("machine", precision="fp32")
+    plan = setup.plan.changed(precision="fp32")
     return _make_cache(plan, setup.network, setup.context.batches, setup.start)
 
 
@@ -214,7 +214,7 @@ def _check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporte
             layer=layer,
         )
     )
-    return plan.changed("machine", precision="fp32")
+    return plan.changed(precision="fp32")
 
 
 def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) -> nn.Module:
@@ -237,8 +237,7 @@ def _flip(plan: RunConfig, index: ImageIndex) -> str:
 
 
 def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: starts.Start) -> RunConfig:
-    return plan.changed(
-        "facts",
+    facts = ResolvedFacts(
         fingerprint=hashing.fingerprint(dataset.images, dataset.content_hashes),
         class_names=dataset.images.classes,
         split_counts=split_counts(split),
@@ -247,6 +246,7 @@ def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: s
         mean=start.mean,
         std=start.std,
     )
+    return plan.with_facts(facts)
 
 
 def _subset(dataset: Dataset, indices: np.ndarray) -> ImageSubset:
