@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from headstart import i18n
 from headstart.analysis.sentences import verdict_messages
-from headstart.analysis.wording import paragraph
 from headstart.cli.main import main
 from headstart.cli.render import print_study
 from headstart.console import ConsoleReporter
@@ -189,7 +188,7 @@ def test_verdict_is_printed_from_the_catalog(
     shown = capsys.readouterr().out
     names = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, OVERLAP, "val test /study/report.html")))
     assert words_left(shown) <= names | {name.capitalize() for name in names}, shown
-    assert translated(paragraph(verdict_messages(verdict)), catalog) in shown
+    assert translated(verdict_messages(verdict).paragraph, catalog) in shown
     html = StudyVerdict(**dict(verdict))._repr_html_()
     assert words_left(re.sub(r"</?(h4|p|ul|li)>|&#x27;|&quot;|&gt;", "", html)) <= names | {
         name.capitalize() for name in names

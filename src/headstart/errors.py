@@ -26,9 +26,12 @@ class HeadstartError(Exception):
     exit_code = 1
 
     def __init__(self, message: Message, hint: Message) -> None:
-        super().__init__(f"{message} {hint}")
+        super().__init__(message, hint)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}"
 
 
 class UsageError(HeadstartError):

@@ -61,11 +61,6 @@ def format_number(value: float) -> Message:
     return verbatim(f"{value:.2g}") if math.isfinite(value) else _("not finite")
 
 
-def format_share(value: float) -> Message:
-    """Format a share (0 to 1) in per cent with two digits."""
-    return _("{percent:.2g} %", percent=100 * value)
-
-
 def format_remaining(seconds: float | None, now: datetime) -> Message:
     """Format the remaining time as `about 12 min left (until 14:32)`, empty if nothing is left or it is unknown."""
     if not seconds:

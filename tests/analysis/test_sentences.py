@@ -15,7 +15,7 @@ from headstart.analysis.headline import headline_contrast, winner_of
 from headstart.analysis.notes import exposure_notes
 from headstart.analysis.sentences import verdict_messages, verdict_sentences
 from headstart.analysis.verdict import comparator_of
-from headstart.analysis.wording import length_words, paragraph
+from headstart.analysis.wording import length_words
 from headstart.errors import UsageError
 from headstart.experiment import best_model
 from headstart.i18n import Message, translated
@@ -195,8 +195,8 @@ def test_verdict_with_one_seed_has_val_result_and_notes() -> None:
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     arms = [verdict.arms[0], changed(verdict.arms[1], diverged=[0])]
     verdict = changed(verdict, arms=arms, overlaps=["Three images are in train and test."])
-    texts = verdict_sentences(verdict)
-    assert paragraph(texts).startswith(
+    texts = verdict_messages(verdict)
+    assert texts.paragraph.startswith(
         "Undecided. Scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
     )
     assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts.notes and texts.notes[-1].startswith("Three")
@@ -315,7 +315,7 @@ def test_sentences_of_a_verdict_are_translated_and_stored_in_english(verdict: Ve
     messages, stored = verdict_messages(verdict), verdict_sentences(verdict)
     assert stored.to_json() == vars(messages)
     assert not isinstance(stored.headline, Message)  # a record does not depend on the reader
-    assert paragraph(messages) == paragraph(stored) == translated(paragraph(messages), gettext.NullTranslations())
+    assert messages.paragraph == translated(messages.paragraph, gettext.NullTranslations())
 
     catalog = PseudoCatalog()
     texts = [messages.headline, messages.evidence, *messages.details, *messages.others, *messages.notes]

@@ -404,3 +404,15 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
     (tmp_path / "nothing").mkdir()
     with pytest.raises(ModelFileError, match="no model"):
         find_model(tmp_path / "nothing")
+
+
+def test_runs_that_select_by_different_metrics_are_not_ranked(folder: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        shutil.copytree(folder, tmp_path / name)
+    assert find_model(tmp_path) in {tmp_path / "a" / "model", tmp_path / "b" / "model"}
+    content = json.loads((tmp_path / "a" / "plan.json").read_text())
+    content["plan"]["recipe"]["select"] = "balanced"
+    (tmp_path / "a" / "plan.json").write_text(json.dumps(content))
+    with pytest.raises(ModelFileError) as error:
+        find_model(tmp_path)
+    assert error.value.message.values == {"path": tmp_path}

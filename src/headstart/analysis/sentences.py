@@ -45,10 +45,34 @@ class VerdictMessages:
         texts = (self.budgets, self.rows, self.interim, self.time, self.labels, self.width, self.next_steps)
         return [text for text in texts if text is not None]
 
+    @property
+    def after_headline(self) -> Message:
+        """The sentences after the headline as one paragraph."""
+        return join([self.evidence, *self.details, self.limits])
+
+    @property
+    def paragraph(self) -> Message:
+        """All sentences as one paragraph, for the terminal."""
+        return join([self.headline, self.after_headline])
+
 
 def verdict_sentences(verdict: VerdictNumbers) -> Sentences:
     """Return the verdict in English sentences, which verdict.json stores."""
-    return Sentences(**vars(verdict_messages(verdict)))
+    messages = verdict_messages(verdict)
+    return Sentences(
+        headline=messages.headline,
+        evidence=messages.evidence,
+        time=messages.time,
+        interim=messages.interim,
+        labels=messages.labels,
+        rows=messages.rows,
+        budgets=messages.budgets,
+        width=messages.width,
+        next_steps=messages.next_steps,
+        others=list(messages.others),
+        notes=list(messages.notes),
+        limits=messages.limits,
+    )
 
 
 def verdict_messages(verdict: VerdictNumbers) -> VerdictMessages:

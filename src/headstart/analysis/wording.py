@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from headstart.config.duration import Duration
 from headstart.config.registry.starts import Argument
 from headstart.config.run_config import NetworkConfig
@@ -12,28 +9,9 @@ from headstart.config.start_spec import split_start, start_row
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.verdict import Condition, Contrast, VerdictNumbers
 from headstart.text import format_level, format_points
-
-
-class VerdictTexts(Protocol):
-    """Sentences of a verdict: those that verdict.json stores, or messages."""
-
-    @property
-    def headline(self) -> str:
-        """The decision."""
-
-    @property
-    def evidence(self) -> str:
-        """The numbers of the decision."""
-
-    @property
-    def details(self) -> Sequence[str]:
-        """Sentences between evidence and limits."""
-
-    @property
-    def limits(self) -> str:
-        """What the verdict does not cover."""
 
 
 def arm_words(arm: ArmSpec) -> Message:
@@ -66,6 +44,16 @@ def _tuning_words(tuning: str) -> Message:
         return ngettext("last {count} stage fine-tuned", "last {count} stages fine-tuned", int(number))
     words = {"frozen": _("frozen"), "lp-ft": _("head first, then fine-tuned")}
     return words.get(tuning, verbatim(tuning))
+
+
+def state_words(state: RunState) -> Message:
+    """Return the state of a run in words."""
+    match state:
+        case RunState.FINISHED:
+            return _("finished")
+        case RunState.DIVERGED:
+            return _("diverged")
+    return _("unfinished")
 
 
 def splits(condition: Condition) -> tuple[Message, Message]:
@@ -125,16 +113,6 @@ def length_words(length: str | Duration) -> Message:
 def plural_number(value: float) -> int:
     """Return the whole number that selects the plural form of a value; a fraction has that of 2."""
     return int(value) if value == int(value) else 2
-
-
-def paragraph(sentences: VerdictTexts) -> Message:
-    """Return the verdict's sentences as one paragraph, for the terminal."""
-    return join([sentences.headline, after_headline(sentences)])
-
-
-def after_headline(sentences: VerdictTexts) -> Message:
-    """Return the sentences after the headline as one paragraph."""
-    return join([sentences.evidence, *sentences.details, sentences.limits])
 
 
 def network_words(network: NetworkConfig) -> Message:

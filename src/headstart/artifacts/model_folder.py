@@ -118,21 +118,24 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
     try:
         state = model_weights(folder).state
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            raise _unusable(folder, _("some weights are not finite"))
+            raise _unusable(folder, _("some weights are not finite."))
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
         if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
-            reason = _("its weights do not match {classes} classes and the head {head}", classes=num_classes, head=head)
+            reason = _(
+                "its weights do not match {classes} classes and the head {head}.", classes=num_classes, head=head
+            )
             raise _unusable(folder, reason)
         network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
     except DataError as error:
-        raise _unusable(folder, _first_line(error.message)) from None
+        raise _unusable(folder, error.message) from None
     except UsageError as error:
-        reason = _("its settings are invalid: {reason}", reason=_first_line(error.message))
+        reason = _("its settings are invalid: {reason}", reason=error.message)
         raise _unusable(folder, reason) from None
     except RuntimeError as error:  # load_state_dict lists the keys and shapes that do not match
         mismatches = [line.strip() for line in str(error).splitlines()[1:]]
-        raise _unusable(folder, _first_line(mismatches[0] if mismatches else error)) from None
+        reason = _("{reason}.", reason=_first_line(mismatches[0] if mismatches else error))
+        raise _unusable(folder, reason) from None
     return network
 
 
@@ -140,28 +143,28 @@ def _read(path: Path, schema: type[_File]) -> _File:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _unusable(path.parent, _("{file} is missing", file=path.name)) from None
+        raise _unusable(path.parent, _("{file} is missing.", file=path.name)) from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = _("{file} is damaged: {reason}", file=path.name, reason=_first_line(error))
+        reason = _("{file} is damaged: {reason}.", file=path.name, reason=_first_line(error))
         raise _unusable(path.parent, reason) from None
     if not isinstance(content, dict):
-        raise _unusable(path.parent, _("{file} is not a JSON object", file=path.name))
+        raise _unusable(path.parent, _("{file} is not a JSON object.", file=path.name))
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        reason = _("its settings are invalid: {reason}", reason=first_fault(error))
+        reason = _("its settings are invalid: {reason}.", reason=first_fault(error))
         raise _unusable(path.parent, reason) from None
 
 
 def _unusable(folder: Path, reason: Message) -> ModelFileError:
     return ModelFileError(
-        _("The model in {folder} cannot be used ({reason}).", folder=folder, reason=reason),
+        _("The model in {folder} cannot be used: {reason}", folder=folder, reason=reason),
         _("Restore it from a backup, or train it again."),
     )
 
 
-def _first_line(error: object) -> Message:
-    """Return the first line of an error's text, which may be another program's; it is not translated."""
+def _first_line(error: Exception | str) -> Message:
+    """Return the first line of the text of another program's error, which is not translated."""
     text = str(error).strip()
     return verbatim(text.splitlines()[0].rstrip(":.") if text else type(error).__name__)
 

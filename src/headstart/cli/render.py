@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.analysis.wording import paragraph, splits
+from headstart.analysis.wording import splits
 from headstart.i18n import Message, _, translated, verbatim
 from headstart.storage.files import JsonData
 from headstart.text import printable
@@ -87,7 +87,7 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
     messages = verdict_messages(verdict)
     print(study_table(verdict), end="\n\n")
     print("\n".join(printable(translated(text)) for text in (*messages.others, *messages.notes)), end="\n\n")
-    print(f"{printable(translated(paragraph(messages)))}\n{folder}")
+    print(f"{printable(translated(messages.paragraph))}\n{folder}")
     print(translated(_("Report: {path}", path=folder / "report.html")))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, Unpack
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Unpack
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -44,6 +44,9 @@ def split_commas(value: T) -> T | tuple[str, ...]:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+SettingValue: TypeAlias = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of the plan
 
 
 class ConfigSection(BaseModel):
@@ -259,6 +262,11 @@ class RunConfig(ConfigSection):
         for name, value in values.items():
             content[_SECTION_OF[name]][name] = value
         return RunConfig.model_validate(content)
+
+    def value(self, name: str) -> SettingValue:
+        """Return the value of a field that users set, by its name."""
+        value: SettingValue = getattr(getattr(self, _SECTION_OF[name]), name)
+        return value
 
     def with_facts(self, facts: ResolvedFacts) -> RunConfig:
         """Return a copy with other facts."""

@@ -16,7 +16,7 @@ from statistics import median
 
 from headstart.diagnostics import gradients
 from headstart.diagnostics.finding import CheckResult, Finding, make_finding, number_words
-from headstart.diagnostics.history import HEALTHY, History
+from headstart.diagnostics.history import HealthStatus, History
 from headstart.diagnostics.registry import HEALTH_CHECKS, HealthCheck, Moment, finding_name
 from headstart.factories import load_factory
 from headstart.i18n import Message, _, join, ngettext
@@ -143,7 +143,7 @@ def healthy_words(history: History) -> Message:
         facts.append(_("all val images get the same prediction"))
     facts += [missing_probe_reason(history), _unchecked_filters(history)]
     facts += [] if history.ended else [_("the run has not ended")]
-    if history.status == HEALTHY:
+    if history.status is HealthStatus.HEALTHY:
         return _("Healthy: no findings ({facts})", facts=join(facts, "; "))
     return _("Too early to say: no findings yet ({facts})", facts=join(facts, "; "))
 

@@ -77,10 +77,9 @@ def exploding(history: History, probe: ProbeLine) -> CheckResult | None:
 def _exploded(
     history: History, layer: str, probe: ProbeLine, value: float | None, threshold: float, evidence: Message
 ) -> CheckResult:
-    norm_flag = next((flag for flag in restoring_flags(history) if flag.startswith("--norm")), "")
     advice = (
-        _("Try {flag} or initial weights of smaller scale; --clip 1 only hides the symptom.", flag=norm_flag)
-        if norm_flag
+        _("Try --norm batch or initial weights of smaller scale; --clip 1 only hides the symptom.")
+        if history.plan.network.norm == "none"
         else _("Try initial weights of smaller scale; --clip 1 only hides the symptom.")
     )
     return CheckResult(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from statistics import median
 
 from headstart.config.run_config import RunConfig
@@ -19,7 +20,18 @@ MAX_UNLEARNED_LOSS_RATIO = 0.95  # of the prior entropy: a run whose loss is not
 MAX_LEARNED_LOSS_RATIO = 0.6  # of the prior entropy: a run whose loss is below it has learned
 MIN_SNAPSHOT_STEP = 4  # earlier snapshots show the optimizer's warm-up rather than the learning rate
 MIN_LR_SHARE = 0.1  # of the highest rate: snapshots at lower rates are ignored
-HEALTHY, TOO_EARLY = _("healthy"), _("too early to say")  # status of a run without unhealthy findings
+
+
+class HealthStatus(Enum):
+    """Status of a run without unhealthy findings."""
+
+    HEALTHY = "healthy"
+    TOO_EARLY = "too early to say"
+
+    @property
+    def words(self) -> Message:
+        """The status in words."""
+        return _("healthy") if self is HealthStatus.HEALTHY else _("too early to say")
 
 
 @dataclass
@@ -87,10 +99,10 @@ class History:
         return len(self.epochs) >= LONG_EPOCHS and self.epochs[-1].step >= steps
 
     @property
-    def status(self) -> Message:
-        """Status of the run if it has no unhealthy finding: `HEALTHY` or `TOO_EARLY`."""
+    def status(self) -> HealthStatus:
+        """Status of the run if it has no unhealthy finding."""
         learns = self.has_had_time and not (self.has_barely_learned or self.predicts_one_class)
-        return HEALTHY if learns else TOO_EARLY
+        return HealthStatus.HEALTHY if learns else HealthStatus.TOO_EARLY
 
     @property
     def has_barely_learned(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from headstart.analysis.run_records import RunRecord
 from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
-from headstart.diagnostics.history import HEALTHY, TOO_EARLY, read_history
+from headstart.diagnostics.history import HealthStatus, read_history
 from headstart.diagnostics.registry import HEALTH_CHECKS, finding_name
 from headstart.i18n import Message, _, join
 from headstart.storage import journal
@@ -40,12 +40,12 @@ class FactorialCell:
     correct: np.ndarray
     gradient_ratios: tuple[float, float]
     findings: tuple[str, ...]
-    no_finding: Message = HEALTHY
+    no_finding: HealthStatus = HealthStatus.HEALTHY
 
     @property
     def health(self) -> Message:
         """Findings in any of its runs, or the health of runs without findings."""
-        return join(map(finding_name, self.findings), ", ") if self.findings else self.no_finding
+        return join(map(finding_name, self.findings), ", ") if self.findings else self.no_finding.words
 
     @property
     def accuracy(self) -> float:
@@ -87,7 +87,8 @@ def read_cell(runs: Sequence[RunRecord]) -> FactorialCell:
     after = _geometric_mean(ratios) if len(ratios) == len(runs) else math.nan
     codes = [finding.code for history in histories for finding in findings(history)]
     correct = np.array([run.predictions(run.evaluation_split).correct for run in runs])
-    no_finding = TOO_EARLY if TOO_EARLY in [history.status for history in histories] else HEALTHY
+    too_early = any(history.status is HealthStatus.TOO_EARLY for history in histories)
+    no_finding = HealthStatus.TOO_EARLY if too_early else HealthStatus.HEALTHY
     return FactorialCell(network.network, network.shortcut, network.norm, correct, (before, after),
                          tuple(dict.fromkeys(codes)), no_finding)  # fmt: skip
 

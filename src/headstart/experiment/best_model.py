@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from headstart.analysis.wording import evaluation_images, paragraph, splits
+from headstart.analysis.sentences import verdict_messages
+from headstart.analysis.wording import evaluation_images, splits
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import UsageError
 from headstart.i18n import _, ngettext
@@ -46,7 +47,7 @@ def export(folder: Path, verdict: Verdict) -> None:
     lines = [
         card.read_text(encoding="utf-8"),
         f"{selection}\n",
-        f"{paragraph(verdict.sentences)}\n",
+        f"{verdict_messages(verdict).paragraph}\n",
     ]
     card.write_text("\n".join(lines), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)

@@ -143,7 +143,7 @@ def _key_figures(verdict: Verdict) -> list[KeyFigure]:
 def _target_figure(verdict: Verdict, arm: ArmResult, epochs: TimeToTarget) -> KeyFigure:
     """Return the median number of epochs in which an arm reached the target."""
     value: str = ngettext(
-        "{reached} of {count} runs reached it",
+        "{reached} of {count} run reached it",
         "{reached} of {count} runs reached it",
         verdict.n,
         reached=epochs.reached,

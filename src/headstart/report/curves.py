@@ -57,19 +57,24 @@ def _learning_caption(inputs: StudyInputs) -> Message:
         lines = [mean, *_early_end_words(inputs.runs_by_arm)]
     used = _(
         "The epoch is selected on {images}; the verdict uses {split}.",
-        images=_selection_images(inputs.runs, selection),
+        images=_selection_images(inputs.runs, None if verdict.evaluation.selects_on_val else selection),
         split=evaluation,
     )
     return join([*lines, used])
 
 
-def _selection_images(runs: Sequence[PlottedRun], selection: str) -> Message:
-    """Return the number of images of the selection split, which all runs of a study share: "540 val images"."""
+def _selection_images(runs: Sequence[PlottedRun], selection: Message | None = None) -> Message:
+    """Return the number of images of the selection split, which all runs of a study share: "540 val images".
+
+    Args:
+        runs: Runs of the study.
+        selection: What the data calls the selection split, if that is not val.
+    """
     counts = sorted({run.run.plan.facts.split_counts.val for run in runs} - {0})
     if not counts:
-        return _("val images") if selection == "val" else _("images of {split}", split=selection)
+        return _("val images") if selection is None else _("images of {split}", split=selection)
     numbers = join_list(f"{count:,}" for count in counts)
-    if selection == "val":
+    if selection is None:
         return ngettext("{numbers} val image", "{numbers} val images", sum(counts), numbers=numbers)
     return ngettext(
         "{numbers} image of {split}", "{numbers} images of {split}", sum(counts), numbers=numbers, split=selection
@@ -182,7 +187,7 @@ def _standalone_caption(runs: Sequence[PlottedRun], *, all_named: bool, all_epoc
     parts = [lines if all_named else in_color]
     if plotted < len(runs):
         parts.append(_("Without a finished epoch: {count} more.", count=len(runs) - plotted))
-    parts.append(_("The epoch is selected on {images}.", images=_selection_images(runs, "val")))
+    parts.append(_("The epoch is selected on {images}.", images=_selection_images(runs)))
     if not all_epochs:
         parts.append(_("The table has the last epoch of each run; metrics.jsonl of a run has all."))
     return join(parts)

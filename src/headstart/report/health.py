@@ -9,7 +9,7 @@ from statistics import median
 from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
 from headstart.diagnostics.checks import findings, missing_probe_reason
 from headstart.diagnostics.finding import Finding
-from headstart.diagnostics.history import HEALTHY
+from headstart.diagnostics.history import HealthStatus
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import PageInputs
 from headstart.report.layout import Figure, Section, legend_entries
@@ -107,7 +107,7 @@ def _unhealthy_words(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[Plott
 
 def _no_findings_words(runs: Sequence[PlottedRun]) -> Message:
     """Return the title if there are no findings: the number of healthy runs, and of runs too short to say."""
-    healthy = sum(run.history.status == HEALTHY for run in runs)
+    healthy = sum(run.history.status is HealthStatus.HEALTHY for run in runs)
     if not healthy:
         if len(runs) == 1:
             return _("Too early to say: this run is too short, has hardly begun to learn, or predicts only one class")

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from headstart.analysis.run_records import RunRecord, runs_in
-from headstart.analysis.wording import arm_words, length_words, split_names
-from headstart.config.duration import Duration
+from headstart.analysis.wording import arm_words, length_words, split_names, state_words
+from headstart.config.model_file import ModelConfig
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import ResolvedFacts, RunConfig, plan_fields
+from headstart.config.run_config import ResolvedFacts, SettingValue, plan_fields
 from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
@@ -22,11 +20,9 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import VariantInputs
 from headstart.text import join_list
 
-SettingValue = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of a plan
 RUN_HEADER = (
     _("run"),
     _("state"),
@@ -38,11 +34,6 @@ RUN_HEADER = (
 )
 SEARCH_HEADER = (_("arm"), _("seed"), _("learning rate"), _("length"), _("state"), _("best val, %"), _("folder"))
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
-STATE_WORDS = {
-    RunState.UNFINISHED: _("unfinished"),
-    RunState.FINISHED: _("finished"),
-    RunState.DIVERGED: _("diverged"),
-}
 
 
 @dataclass(frozen=True)
@@ -167,7 +158,7 @@ def _search_rows(spec: StudySpec, selection: Message) -> list[tuple[Message, str
     if not spec.searches_lr:
         return [(search, _("none: the rates are those of the plan"))]
     grid = ngettext(
-        "{rates}; the best {count} of an arm after the rung are trained in full",
+        "{rates}; the best {count} of an arm after the rung is trained in full",
         "{rates}; the best {count} of an arm after the rung are trained in full",
         protocol.survivors,
         rates=join_list(f"{rate:g}" for rate in protocol.grid),
@@ -207,7 +198,7 @@ def _run_row(plotted: PlottedRun) -> list[str]:
     result = plotted.run.result
     return [
         plotted.name,
-        STATE_WORDS[result.state] if result else _("not finished"),
+        state_words(plotted.run.state),
         f"{plotted.run.rate:g}",
         str(result.best_epoch) if result else "",
         f"{100 * result.val.accuracy:.1f}" if result else "",
@@ -217,14 +208,14 @@ def _run_row(plotted: PlottedRun) -> list[str]:
 
 
 def _search_row(run: RunRecord, place: str) -> list[str]:
-    rung = _("ended after the rung") if len(run.epochs) >= run.rung else _("not finished")
+    rung = _("ended after the rung") if len(run.epochs) >= run.rung else state_words(run.state)
     accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
         arm_words(run.spec),
         str(run.seed),
         f"{run.rate:g}",
         length_words(run.plan.recipe.epochs),
-        STATE_WORDS[run.state] if run.done else rung,
+        state_words(run.state) if run.done else rung,
         f"{max(accuracies):.1f}" if accuracies else "",
         f"{place}/{run.folder.name}",
     ]
@@ -241,7 +232,7 @@ def train_command(folder: Path) -> str:
         settings: dict[str, SettingValue] = {}
         for names in (SETS_DEFAULTS, plan_fields()):
             defaults = resolve_settings({"source": plan.data.source, **settings}).plan
-            settings |= {name: value for name in names if (value := _value(plan, name)) != _value(defaults, name)}
+            settings |= {name: value for name in names if (value := plan.value(name)) != defaults.value(name)}
         words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in settings.items()}
         if resolve_settings({"source": plan.data.source, **words}).plan != plan:
             return ""
@@ -250,11 +241,6 @@ def train_command(folder: Path) -> str:
     flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
              for name, value in words.items()]  # fmt: skip
     return " ".join(["headstart train", shlex.quote(plan.data.source), *flags])
-
-
-def _value(plan: RunConfig, name: str) -> SettingValue:
-    value: SettingValue = getattr(getattr(plan, plan_fields()[name][0]), name)
-    return value
 
 
 def _flag_words(value: SettingValue) -> str:
@@ -285,17 +271,7 @@ def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
     }
 
 
-class _PretrainedConfig(BaseModel):
-    license: str | None = None
-
-
-class _ModelConfig(BaseModel):
-    """The part of config.json, in timm's layout, that is shown here."""
-
-    pretrained_cfg: _PretrainedConfig
-
-
 def _license(run: PlottedRun) -> str:
     """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
     config = run.run.folder / "model" / "config.json"
-    return _ModelConfig.model_validate_json(config.read_bytes()).pretrained_cfg.license or "" if config.exists() else ""
+    return ModelConfig.read(config).pretrained_cfg.license if config.exists() else ""

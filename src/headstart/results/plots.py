@@ -128,7 +128,7 @@ class Plots:
                 others,
             )
             explanation = join([explanation, left_out])
-        chart = charts.heat_map(grid, label=translated(title), columns=translated(_("predicted")))
+        chart = charts.heat_map(grid, label=title, columns=_("predicted"))
         table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
         return Chart(title, _figure(Figure(chart, explanation, ["", *names], table)))
 
@@ -146,12 +146,18 @@ class Plots:
         images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
         items = [PHOTO.format(src=image.src, text=translated(image.text), map=_heat_map(image.map)) for image in images]
         if gallery.mistakes:
-            title = _("{wrong} of {total} are wrong", wrong=gallery.wrong, total=gallery.total)
-        else:
-            title = _(
-                "{wrong} of {total} are wrong; the least certain predictions are shown",
+            title = ngettext(
+                "{wrong} of {count} image is wrong",
+                "{wrong} of {count} images are wrong",
+                gallery.total,
                 wrong=gallery.wrong,
-                total=gallery.total,
+            )
+        else:
+            title = ngettext(
+                "{wrong} of {count} image is wrong; the least certain predictions are shown",
+                "{wrong} of {count} images are wrong; the least certain predictions are shown",
+                gallery.total,
+                wrong=gallery.wrong,
             )
         return Chart(title, GALLERY.format(Markup("").join(items)))
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
+from headstart.analysis.wording import state_words
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError
-from headstart.i18n import Message, _, translated, verbatim
+from headstart.i18n import Message, _, translated
 from headstart.metrics.values import counts_value
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
@@ -89,7 +90,7 @@ class Run:
     def _sentences(self) -> list[Message]:
         """Return the result of a finished run in sentences, else the state."""
         if self.result is None or self.state is not RunState.FINISHED:
-            return [verbatim(self.state)]
+            return [state_words(self.state)]
         return result_sentences(self.result)
 
 
@@ -105,7 +106,7 @@ def find_model(path: Path) -> Path:
         path: A run, its `model/` folder, or a folder of runs, whose best run on val is selected.
 
     Raises:
-        ModelFileError: There is no model, or the runs have different classes.
+        ModelFileError: There is no model, or the runs cannot be compared: their classes or selection metrics differ.
     """
     require_model(path)
     for candidate in (path, path / "model"):
@@ -116,6 +117,11 @@ def find_model(path: Path) -> Path:
     finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
     if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
         raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
+    if len({run.plan.recipe.select for run, _unused in finished}) > 1:
+        raise ModelFileError(
+            _("The runs in {path} select their best epoch by different metrics.", path=path),
+            _("Name one of these runs."),
+        )
     if finished:  # model selection is on val, never on test
         best, _unused = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
         return best.folder / "model"

@@ -12,7 +12,7 @@ from headstart.analysis.headline import flip_contrast
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.status import read_verdict
-from headstart.analysis.wording import after_headline, arm_words, paragraph
+from headstart.analysis.wording import arm_words
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, translated
@@ -27,11 +27,11 @@ class StudyVerdict(Verdict):
     """Content of verdict.json (docs/formats.md), displayed as sentences."""
 
     def __str__(self) -> str:
-        return translated(paragraph(verdict_messages(self)))
+        return translated(verdict_messages(self).paragraph)
 
     def _repr_html_(self) -> str:
         messages = verdict_messages(self)
-        headline, rest = (html.escape(translated(text)) for text in (messages.headline, after_headline(messages)))
+        headline, rest = (html.escape(translated(text)) for text in (messages.headline, messages.after_headline))
         notes = "".join(f"<li>{html.escape(translated(note))}</li>" for note in (*messages.others, *messages.notes))
         return f"<h4>{headline}</h4><p>{rest}</p>{f'<ul>{notes}</ul>' if notes else ''}"
 
@@ -89,7 +89,7 @@ class Study:
         """
         first, second = self._arm(first), self._arm(second)
         requested = (budget or self.verdict.budget, fraction or self.verdict.fraction)
-        conditions = [self.verdict, *self.verdict.conditions]
+        conditions = self.verdict.all_conditions
         for condition in conditions:
             if (condition.budget, condition.fraction) == requested:
                 for contrast in condition.contrasts:
@@ -143,7 +143,7 @@ class Study:
 
     def __repr__(self) -> str:
         if not (self.folder / "verdict.json").exists():
-            return f"Study({self.folder}: unfinished)"
+            return f"Study({self.folder}: {translated(_('unfinished'))})"
         return f"Study({self.verdict})"
 
     def _repr_html_(self) -> str:

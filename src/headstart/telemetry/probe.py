@@ -69,15 +69,15 @@ class Probe:
             logits = functional_call(self._network, buffers, (self._images,)).float()
             loss = Objective().loss(logits, self._labels)  # without class weights and label smoothing
             trainable = {name: output for name, output in outputs.items() if output.requires_grad}
-            flows = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True) if trainable else ()
-        flow = {name: _norm(flow) for name, flow in zip(trainable, flows, strict=True) if flow is not None}
+            gradients = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True) if trainable else ()
+        norms = {name: _norm(tensor) for name, tensor in zip(trainable, gradients, strict=True) if tensor is not None}
         with torch.no_grad():
             distance = {name: self._distance(name) for name in self._layers}
         return ProbeLine(
             step=step,
             epoch=epoch,
             loss=_finite(float(loss.detach())),
-            block_gradient_norm=flow,
+            block_gradient_norm=norms,
             zero_activations=zeros,
             dead_channels=dead,
             distance_from_init=distance,

@@ -47,7 +47,7 @@ class RunLogger:
 
 def hyperparameters(plan: RunConfig) -> dict[str, tensorboard.Hyperparameter]:
     """Return every field of the plan, so that all runs have the same hyperparameter keys in TensorBoard."""
-    values = {name: getattr(getattr(plan, section), name) for name, (section, _) in plan_fields().items()}
+    values = {name: plan.value(name) for name in plan_fields()}
     # TensorBoard has numbers and text, and would show a bool as a number
     return {
         name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)

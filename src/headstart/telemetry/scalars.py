@@ -35,10 +35,8 @@ def _epoch(line: EpochLine) -> Iterator[tuple[str, float | None]]:
     for split, score in (("train", line.train), ("val", line.val)):
         yield f"loss/{split}", score.loss
         yield f"accuracy/{split}", score.accuracy
-    yield "speed/images_per_second", line.speed.images_per_second
-    yield "speed/mfu", line.speed.mfu
-    yield "speed/train_seconds", line.speed.train_seconds
-    yield "speed/val_seconds", line.speed.val_seconds
+    for name, value in line.speed:
+        yield f"speed/{name}", value
 
 
 def _snapshot(line: SnapshotLine) -> Iterator[tuple[str, float | None]]:

@@ -77,7 +77,7 @@ def _counts(flat: Tensor, low: float, high: float) -> list[int]:
 
 @dataclass
 class LayerStatistics:
-    """Statistics of layers at one step by layer, measured one by one."""
+    """Statistics of tensors at one step, by layer."""
 
     weights: dict[str, Histogram] = field(default_factory=dict)
     gradients: dict[str, Histogram] = field(default_factory=dict)

@@ -149,6 +149,11 @@ class EvaluationImages(Schema):
     images: int = Field(description="number of images")
     declared: str = Field(description="splits that the data has declared; with `train+val` its val is the runs' test")
 
+    @property
+    def selects_on_val(self) -> bool:
+        """Whether the data has the name val for the split on which runs select."""
+        return self.declared != "train+val"
+
 
 class ExportedRun(Schema):
     """The run whose model is exported."""
@@ -264,12 +269,6 @@ class Sentences(Schema):
     others: list[str] = Field(default_factory=list, description="one sentence for each other contrast")
     notes: list[str] = Field(default_factory=list, description="further remarks")
     limits: str = Field(description="what the verdict does not cover")
-
-    @property
-    def details(self) -> list[str]:
-        """Sentences after headline and evidence that apply, in order."""
-        texts = (self.budgets, self.rows, self.interim, self.time, self.labels, self.width, self.next_steps)
-        return [text for text in texts if text is not None]
 
 
 class VerdictNumbers(VersionedSchema, Condition):
