@@ -19,6 +19,7 @@ from headstart.artifacts.model_folder import read_model
 from headstart.data.sources import read_index
 from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
+from tests.messages import fields_of
 from tests.trained import SETTINGS, train, trained
 
 CLASSES = ["0", "1", "2", "3"]
@@ -209,40 +210,51 @@ def write_torch_pickle(model: Path) -> None:
 
 
 HOSTILE_HEADER = (1 << 60).to_bytes(8, "little") + b'{"a":1}'
+WEIGHTS = {"path": "model.safetensors"}
+OF_OTHERS = ("text", "error")  # values with the text of another program or error, of which a part is expected
 DAMAGES = {
-    "no weights": (lambda m: (m / "model.safetensors").unlink(), "model.safetensors"),
-    "no preprocess": (lambda m: (m / "preprocess.json").unlink(), "preprocess.json is missing"),
-    "cut in the header": (edit_bytes(lambda b: b[:100]), "damaged"),
-    "cut in the tensors": (edit_bytes(lambda b: b[:1_000_000]), "damaged"),
-    "empty": (edit_bytes(lambda b: b[:0]), "neither"),
-    "huge header": (edit_bytes(lambda b: HOSTILE_HEADER), "neither"),
-    "trailing bytes": (edit_bytes(lambda b: b + b"x" * 999), "damaged"),
-    "a pickle": (write_pickle, "pickle"),
-    "a torch pickle": (write_torch_pickle, "pickle"),
-    "NaN weight": (edit_weights(lambda s: s["layer1.0.conv1.weight"].fill_(float("nan"))), "not finite"),
-    "NaN statistics": (edit_weights(lambda s: s["bn1.running_var"].fill_(float("nan"))), "not finite"),
-    "missing tensor": (edit_weights(lambda s: s.pop("layer2.0.bn1.weight")), "layer2.0.bn1.weight"),
-    "unexpected tensor": (edit_weights(lambda s: s.update(more=torch.zeros(3))), "more"),
-    "wrong shape": (edit_weights(lambda s: s.update({"conv1.weight": torch.zeros(64, 3, 3, 3)})), "conv1.weight"),
+    "no weights": (lambda m: (m / "model.safetensors").unlink(), {"text": "model.safetensors"}),
+    "no preprocess": (lambda m: (m / "preprocess.json").unlink(), {"file": "preprocess.json"}),
+    "cut in the header": (edit_bytes(lambda b: b[:100]), {**WEIGHTS, "size": 100, "header": None}),
+    "cut in the tensors": (edit_bytes(lambda b: b[:1_000_000]), {**WEIGHTS, "error": ""}),
+    "empty": (edit_bytes(lambda b: b[:0]), WEIGHTS),
+    "huge header": (edit_bytes(lambda b: HOSTILE_HEADER), WEIGHTS),
+    "trailing bytes": (edit_bytes(lambda b: b + b"x" * 999), {**WEIGHTS, "error": ""}),
+    "a pickle": (write_pickle, WEIGHTS),
+    "a torch pickle": (write_torch_pickle, WEIGHTS),
+    "NaN weight": (edit_weights(lambda s: s["layer1.0.conv1.weight"].fill_(float("nan"))), {}),
+    "NaN statistics": (edit_weights(lambda s: s["bn1.running_var"].fill_(float("nan"))), {}),
+    "missing tensor": (edit_weights(lambda s: s.pop("layer2.0.bn1.weight")), {"text": "layer2.0.bn1.weight"}),
+    "unexpected tensor": (edit_weights(lambda s: s.update(more=torch.zeros(3))), {"text": '"more"'}),
+    "wrong shape": (
+        edit_weights(lambda s: s.update({"conv1.weight": torch.zeros(64, 3, 3, 3)})),
+        {"text": "conv1.weight"},
+    ),
     "other class count": (
         edit_weights(lambda s: s.update({"fc.bias": torch.zeros(9), "fc.weight": torch.zeros(9, 512)})),
-        "4",
+        {"classes": 4, "head": "linear"},
     ),
-    "config no JSON": (lambda m: (m / "config.json").write_text("{"), "config.json is damaged"),
-    "config a list": (lambda m: (m / "config.json").write_text("[1]"), "not a JSON object"),
-    "config of another": (lambda m: (m / "config.json").write_text("{}"), "label_names"),
-    "names a number": (edit_json("config.json", label_names=4), "label_names"),
-    "names twice": (edit_json("config.json", label_names=["a", "a", "b", "c"]), "label_names"),
-    "a huge head": (edit_network("resnet18", "mlp:65536"), "mlp:65536"),
-    "unknown network": (edit_network("resnet19", "linear"), "resnet19"),
-    "no section of headstart": (edit_json("config.json", headstart=None), "headstart"),
-    "no training data": (edit_json("config.json", headstart={"head": "linear"}), "headstart.network"),
-    "size a word": (edit_json("preprocess.json", size="big"), "big"),
-    "size without end": (edit_json("preprocess.json", size=10**9), "side"),
-    "std of nothing": (edit_json("preprocess.json", std=[0, 1, 1]), "std"),
-    "mean of two": (edit_json("preprocess.json", mean=[0.5, 0.5]), "values"),
-    "mean not finite": (edit_json("preprocess.json", mean=[0.5, 0.5, float("nan")]), "mean"),
-    "std a number": (edit_json("preprocess.json", std=0.5), "std"),
+    "config no JSON": (lambda m: (m / "config.json").write_text("{"), {"file": "config.json", "text": ""}),
+    "config a list": (lambda m: (m / "config.json").write_text("[1]"), {"file": "config.json"}),
+    "config of another": (lambda m: (m / "config.json").write_text("{}"), {"place": "label_names", "text": ""}),
+    "names a number": (edit_json("config.json", label_names=4), {"place": "label_names", "text": ""}),
+    "names twice": (edit_json("config.json", label_names=["a", "a", "b", "c"]), {"place": "label_names"}),
+    "a huge head": (edit_network("resnet18", "mlp:65536"), {"classes": 4, "head": "mlp:65536"}),
+    "unknown network": (edit_network("resnet19", "linear"), {"text": "resnet19"}),
+    "no section of headstart": (edit_json("config.json", headstart=None), {"place": "headstart", "text": ""}),
+    "no training data": (
+        edit_json("config.json", headstart={"head": "linear"}),
+        {"place": "headstart.network", "text": ""},
+    ),
+    "size a word": (edit_json("preprocess.json", size="big"), {"place": "size", "value": "'big'"}),
+    "size without end": (edit_json("preprocess.json", size=10**9), {"place": "size", "value": "1000000000"}),
+    "std of nothing": (edit_json("preprocess.json", std=[0, 1, 1]), {"place": "std", "values": "[0.0, 1.0, 1.0]"}),
+    "mean of two": (edit_json("preprocess.json", mean=[0.5, 0.5]), {"place": "mean", "values": "[0.5, 0.5]"}),
+    "mean not finite": (
+        edit_json("preprocess.json", mean=[0.5, 0.5, float("nan")]),
+        {"place": "mean.2", "text": ""},
+    ),
+    "std a number": (edit_json("preprocess.json", std=0.5), {"place": "std", "values": "0.5"}),
 }
 
 
@@ -261,14 +273,22 @@ def test_undamaged_folder_is_read(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_or_malicious_folder_is_refused_in_one_sentence(name: str, folder: Path, tmp_path: Path) -> None:
-    damage, word = DAMAGES[name]
+    damage, fields = DAMAGES[name]
     model = tmp_path / "model"
     copy_model(folder / "model", model)
+    header = int.from_bytes((model / "model.safetensors").read_bytes()[:8], "little")
     damage(model)
     with pytest.raises(ModelFileError) as caught:
         read_model(model)
     assert caught.value.exit_code == 6
-    assert word in caught.value.message
+    expected = {**fields, "path": model / fields["path"]} if "path" in fields else {**fields, "folder": model}
+    if "header" in fields:
+        expected["header"] = header
+    found = fields_of(caught.value.message)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert value in str(found[key]) if key in OF_OTHERS else value == found[key], key
+    assert (".pth" in caught.value.hint) == ("pickle" in name)
     assert "\n" not in caught.value.message and caught.value.message.endswith(".")
     assert not (model / "canary").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import resource
@@ -18,13 +19,22 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from headstart.data import pixel_store
-from headstart.data.decode import MAX_PIXELS, decode, suppress_pillow_warnings
+from headstart.data.decode import (
+    FORMATS,
+    MAX_PIXELS,
+    ImageFileError,
+    UndecodableError,
+    decode,
+    suppress_pillow_warnings,
+)
 from headstart.data.hashing import fingerprint, hash_files
 from headstart.data.image_index import ImageIndex
 from headstart.data.pixel_store import open_store
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ResourceError
+from headstart.i18n import Message
 from headstart.storage import cache
+from tests.messages import fields_of
 
 
 @pytest.fixture(autouse=True)
@@ -104,8 +114,9 @@ def test_integers_and_floats_are_scaled() -> None:
         assert np.abs(decode(encoded(Image.fromarray(values), "TIFF"))[..., 0] - expected).max() <= 1
     stretched = decode(encoded(Image.fromarray((ramp * 1e6 - 500).astype(np.int32)), "TIFF"))[..., 0]
     assert np.abs(stretched - expected).max() <= 1
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(UndecodableError) as error:
         decode(encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"))
+    assert type(error.value.__cause__) is ValueError  # it was read as an image, and its values were refused
 
 
 def test_gray_binary_palette_and_cmyk_are_converted() -> None:
@@ -188,35 +199,43 @@ def psd() -> bytes:
     return b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 4, 4, 8, 3) + struct.pack(">III", 0, 0, 0) + bytes(2 + 48)
 
 
+DAMAGED, NO_IMAGE = {"name", "text"}, {"name", "formats", "last_format"}  # fields of the messages
+
+
 @pytest.mark.parametrize(
-    ("name", "data", "words"),
+    ("name", "data", "names"),
     [
-        ("truncated.jpg", encoded(picture(200, 200), "JPEG")[:-2000], "damaged"),
-        ("almost.jpg", encoded(picture(200, 200), "JPEG")[:-40], "damaged"),
-        ("truncated.png", encoded(picture(50, 50))[:-200], "damaged"),
-        ("empty.jpg", b"", "is empty"),
-        ("page.jpg", b"<!DOCTYPE html><html><body>404</body></html>", "is not a JPEG"),
-        ("layers.png", psd(), "is not a JPEG"),
-        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n", "is not a JPEG"),
-        ("sky.png", b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), "is not a JPEG"),
-        ("header.png", b"\x89PNG\r\n\x1a\n", "is not a JPEG"),
+        ("truncated.jpg", encoded(picture(200, 200), "JPEG")[:-2000], DAMAGED),
+        ("almost.jpg", encoded(picture(200, 200), "JPEG")[:-40], DAMAGED),
+        ("truncated.png", encoded(picture(50, 50))[:-200], DAMAGED),
+        ("empty.jpg", b"", {"name"}),
+        ("page.jpg", b"<!DOCTYPE html><html><body>404</body></html>", NO_IMAGE),
+        ("layers.png", psd(), NO_IMAGE),
+        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n", NO_IMAGE),
+        ("sky.png", b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), NO_IMAGE),
+        ("header.png", b"\x89PNG\r\n\x1a\n", NO_IMAGE),
     ],
 )
 @pytest.mark.parametrize("side", [0, 64])
 def test_file_that_is_not_an_image_is_refused_by_name(
-    tmp_path: Path, name: str, data: bytes, words: str, side: int
+    tmp_path: Path, name: str, data: bytes, names: set[str], side: int
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UndecodableError) as caught:
         decode(tmp_path / name, side)
-    assert name in caught.value.message and words in caught.value.message and caught.value.exit_code == 3
+    fields = fields_of(caught.value.message)
+    assert fields.keys() == names and fields["name"] == str(tmp_path / name) and caught.value.exit_code == 3
+    if names == NO_IMAGE:
+        assert (*str(fields["formats"]).split(", "), fields["last_format"]) == FORMATS
 
 
 def test_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    for name in ("gone.jpg", ".", "pipe.jpg"):
-        with pytest.raises(DataError, match=r"cannot be read|is not a file"):
+    for name, details in (("gone.jpg", {"reason": os.strerror(errno.ENOENT)}), (".", {}), ("pipe.jpg", {})):
+        with pytest.raises(ImageFileError) as error:
             decode(tmp_path / name)
+        assert type(error.value) is ImageFileError
+        assert fields_of(error.value.message) == {"name": tmp_path / name, **details}
 
 
 def bomb(side: int) -> bytes:
@@ -238,8 +257,9 @@ def bomb(side: int) -> bytes:
 def test_decompression_bombs_are_refused_before_decoding(side: int) -> None:
     data = bomb(side)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DataError, match=f"more than {MAX_PIXELS // 10**6} megapixels"):
+    with pytest.raises(UndecodableError) as error:
         decode(data, 192)
+    assert fields_of(error.value.message) == {"megapixels": MAX_PIXELS // 10**6}
     assert len(data) < 60_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000, "kB"
 
@@ -339,7 +359,7 @@ def test_sixteen_bit_files_are_noted(tmp_path: Path) -> None:
     contents = hash_files(images)
     for _ in range(2):
         store = open_store(images, contents, side=32, threads=1)
-        assert store.notes == ("Scaled 1 image with more than 8 bits per value to 8.",)
+        assert [fields_of(note) for note in store.notes] == [{"count": 1}]
 
 
 def spoil(folder: Path) -> ImageIndex:
@@ -350,20 +370,29 @@ def spoil(folder: Path) -> ImageIndex:
     return read_index(str(folder))
 
 
+def faults_in(error: DataError) -> list[dict[str, object]]:
+    """Return the named values of each image that the error lists."""
+    faults = error.message.values["faults"]
+    assert isinstance(faults, Message)
+    return [fields_of(fault) for fault in faults.values.values()]
+
+
 def test_all_undecodable_files_are_named_or_left_out(tmp_path: Path, root: Path) -> None:
     photos(tmp_path / "photos")
     images = spoil(tmp_path / "photos")
     contents = hash_files(images)
+    names = ["a/empty.jpg", "b/page.jpg", "b/page2.jpg", "b/short.jpg"]
     calls: list[int] = []
     for _ in range(2):
         with pytest.raises(DataError) as caught:
             open_store(images, contents, side=32, threads=2, progress=lambda done, _: calls.append(done))
-        assert caught.value.message.startswith("4 of the 16 images of ")
-        assert all(name in caught.value.message for name in ("empty.jpg", "page.jpg", "page2.jpg", "short.jpg"))
+        fields = fields_of(caught.value.message)
+        assert (fields["failed"], fields["count"], fields["source"]) == (4, 16, str(tmp_path / "photos"))
+        assert [fault["name"] for fault in faults_in(caught.value)] == names
+        assert [set(fault) for fault in faults_in(caught.value)] == [{"name"}, NO_IMAGE, NO_IMAGE, DAMAGED]
         assert "--skip-bad" in caught.value.hint
     store = open_store(images, contents, side=32, threads=2, skip_bad=True, progress=lambda done, _: calls.append(done))
-    names = ("a/empty.jpg", "b/page.jpg", "b/page2.jpg", "b/short.jpg")
-    assert [images.keys[i] for i in store.bad] == list(names)
+    assert [images.keys[i] for i in store.bad] == names
     assert max(calls) == len(calls) == 15, "every image was decoded once, and the good ones are in the store"
     with pytest.raises(LookupError):
         store[store.bad[0]]
@@ -387,9 +416,12 @@ def test_data_with_only_bad_files_is_refused(tmp_path: Path, root: Path) -> None
         (tmp_path / "photos" / name).parent.mkdir(parents=True)
         (tmp_path / "photos" / name).write_bytes(b"no image")
     images = read_index(str(tmp_path / "photos"))
-    with pytest.raises(DataError, match="None of the 2 images") as error:
+    with pytest.raises(DataError) as error:
         open_store(images, hash_files(images), side=32, threads=1, skip_bad=True)
-    assert error.value.hint == "Check that these are image files (JPEG, PNG, WEBP, BMP, GIF, TIFF)."
+    fields = fields_of(error.value.message)
+    assert (fields["count"], fields["source"], "failed" in fields) == (2, str(tmp_path / "photos"), False)
+    assert [fault["name"] for fault in faults_in(error.value)] == ["a/1.jpg", "b/1.jpg"]
+    assert fields_of(error.value.hint) == {"formats": "JPEG, PNG, WEBP, BMP, GIF, TIFF"}
     assert [p.name for p in root.iterdir()] == ["undecodable.json"]
 
 
@@ -399,15 +431,22 @@ def test_file_that_vanishes_or_changes_is_named_and_not_listed_as_undecodable(tm
     original = images.paths[0].read_bytes()
     images.paths[0].write_bytes(images.paths[1].read_bytes())
     images.paths[2].unlink()
-    with pytest.raises(DataError, match=r"2 of the 6 .*changed while.*cannot be read"):
+    with pytest.raises(DataError) as error:
         open_store(images, contents, side=32, threads=2)
+    fields = fields_of(error.value.message)
+    assert (fields["failed"], fields["count"]) == (2, 6)
+    missing = {"name": images.keys[2], "reason": os.strerror(errno.ENOENT)}
+    assert faults_in(error.value) == [{"name": images.keys[0]}, missing]
     unreadable = hash_files(images)
     assert unreadable[2].startswith("unreadable-")
     assert open_store(images, unreadable, side=32, threads=2, skip_bad=True).bad == (2,)
     images.paths[0].write_bytes(original)
     images.paths[2].write_bytes(original)
-    with pytest.raises(DataError, match="a moment ago"):
+    with pytest.raises(DataError) as error:
         open_store(images, unreadable, side=32, threads=2)
+    fields = fields_of(error.value.message)
+    assert (fields["failed"], fields["count"]) == (1, 6)
+    assert faults_in(error.value) == [{"name": images.keys[2]}], "the file can be read now: no reason is given"
     assert not (root / "undecodable.json").exists()
 
 
@@ -482,8 +521,9 @@ def test_changed_byte_is_reported_at_the_first_access(tmp_path: Path, root: Path
     changed[offset] ^= 1
     path.write_bytes(changed)
     store = open_store(images, contents, side=32, threads=1)
-    with pytest.raises(DataError, match="have changed on the disk"):
+    with pytest.raises(DataError) as error:
         [store[index] for index in range(len(store))]
+    assert fields_of(error.value.message) == {"folder": path.parent, "index": 5 if offset < 0 else 0}
     store = open_store(images, contents, side=32, threads=1)  # built again
     assert file_contents(root) == intact
     assert all(np.array_equal(store[i], decode(path, 32)) for i, path in enumerate(images.paths))
@@ -494,8 +534,9 @@ def test_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, monke
     contents = hash_files(images)
     usage = pixel_store.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(ResourceError, match=r"needs about 67 MB, and .* has 1 kB free"):
+    with pytest.raises(ResourceError) as error:
         open_store(images, contents, side=32, threads=2)
+    assert error.value.message.values == {"needed": "67 MB", "folder": root, "free": "1 kB"}
     assert list(root.iterdir()) == []
 
 
@@ -504,8 +545,10 @@ def test_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
     contents = hash_files(images)
-    with pytest.raises(ResourceError, match="HEADSTART_CACHE"):
+    with pytest.raises(ResourceError) as error:
         open_store(images, contents, side=32, threads=2)
+    assert fields_of(error.value.message)["folder"] == tmp_path / "file" / "pixels"
+    assert "HEADSTART_CACHE" in error.value.hint
 
 
 def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

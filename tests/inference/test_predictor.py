@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,14 +15,18 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
+from headstart.data.decode import MAX_PIXELS
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.inference.evaluate import ModelEvaluation, describe_evaluation, evaluate
+from headstart.i18n import Message
+from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_evaluation, evaluate
 from headstart.inference.predictor import Predictor, require_predictions
 from headstart.reporter import NullReporter
 from headstart.results.run import find_model
 from headstart.text import printable
+from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, train, trained
+from tests.training.test_setup import RecordingReporter
 
 
 @pytest.fixture(scope="module")
@@ -124,27 +129,33 @@ def main_with_partial_failure(words: list[str], capsys):
     return capsys.readouterr()
 
 
-def test_unreadable_files_do_not_stop_the_others(folder, digits, tmp_path: Path, capsys) -> None:
+def test_unreadable_files_do_not_stop_the_others(folder, predictor, digits, tmp_path: Path, capsys) -> None:
     good = sorted((digits / "0").iterdir())[0]
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
     (tmp_path / "page.jpg").write_text("<html>")
     (tmp_path / "empty.png").touch()
     bad = [tmp_path / name for name in ("cut.png", "page.jpg", "empty.png", "missing.png")]
+    failed = list(predictor.predict(bad))
+    names = [{"name", "text"}, {"name", "formats", "last_format"}, {"name"}, {"path"}]
+    assert [fields_of(p.error).keys() for p in failed] == names
     words = ["predict", str(folder), str(bad[0]), str(good), *map(str, bad[1:])]
     output = main_with_partial_failure(words, capsys)
     lines = output.out.splitlines()
-    assert output.err.startswith("4 of the 5 images could not be read.")
+    assert re.findall(r"\d+", output.err.splitlines()[-2]) == ["4", "5"]
     assert len(lines) == 5 and "%" in lines[1] and str(good) in lines[1]
-    for line, path, word in zip(
-        [lines[0], *lines[2:]], bad, ("damaged", "is not a JPEG", "is empty", "no image"), strict=True
-    ):
-        assert line.startswith(str(path)) and word in line and "%" not in line
+    for line, path, prediction in zip([lines[0], *lines[2:]], bad, failed, strict=True):
+        assert line.startswith(str(path)) and "%" not in line
+        assert line.removeprefix(str(path)).strip() == prediction.error.removeprefix(str(path)).strip()
     parsed = json.loads(main_with_partial_failure([*words, "--json"], capsys).out)
     assert [sorted(row) for row in parsed].count(["error", "image"]) == 4
     with pytest.raises(SystemExit) as exit_info:
         main(["predict", str(folder), *map(str, bad)])
     output = capsys.readouterr()
-    assert exit_info.value.code == 3 and output.out == "" and "None of the 4 images" in output.err
+    assert exit_info.value.code == 3 and output.out == ""
+    with pytest.raises(DataError) as caught:
+        require_predictions(failed)
+    assert fields_of(caught.value.message) == {"count": 4, **fields_of(failed[0].error)}
+    assert output.err.splitlines()[-2:] == [caught.value.message, caught.value.hint]
     with pytest.raises(SystemExit) as exit_info:
         main(["predict", str(folder), str(bad[2])])
     assert exit_info.value.code == 3 and str(bad[2]) in capsys.readouterr().err
@@ -153,7 +164,8 @@ def test_unreadable_files_do_not_stop_the_others(folder, digits, tmp_path: Path,
 def test_decompression_bomb_is_refused_without_a_warning(predictor, digits, tmp_path: Path) -> None:
     Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
     predictions = list(predictor.predict([tmp_path / "bomb.png", sorted((digits / "0").iterdir())[0]]))
-    assert "megapixels" in predictions[0].error and predictions[1].label
+    fields = {"name": str(tmp_path / "bomb.png"), "megapixels": MAX_PIXELS // 10**6}
+    assert fields_of(predictions[0].error) == fields and predictions[1].label
 
 
 HOSTILE = ["<b>bold.png", "two\nlines.png", 'a,b"c.png', "=cmd().png", "\x1b[31mred.png", "ünï ☃.png", "'quote.png"]
@@ -200,8 +212,16 @@ def test_classes_named_like_csv_columns_keep_their_own_columns() -> None:
     }
     assert as_table(predictions) == "a.png   75.0 %  image\n"
     assert as_table([]) == ""
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError) as error:
         require_predictions([])
+    assert values_of(error.value.message) == []
+
+
+def split_note(evaluation: ModelEvaluation) -> dict[str, object]:
+    """Return the split in the first line of the description, with its note."""
+    split = describe_evaluation(evaluation)[0].values["split"]
+    assert isinstance(split, Message)
+    return dict(split.values)
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
@@ -244,15 +264,15 @@ def test_evaluation_on_the_training_data_uses_its_test_split(named: str, folder:
     for key in ("accuracy", "n", "correct", "interval", "confusion"):
         assert written[key] == result["test"][key], key
     assert evaluation.loss == pytest.approx(result["test"]["loss"], rel=1e-5)
-    assert "(test, not used in training or model selection)" in describe_evaluation(evaluation)[0]
+    assert split_note(evaluation) == {"split": "test", "note": SPLIT_NOTES["test"]}
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
 @pytest.mark.parametrize(("named", "count"), [(".", 0), ("model", 0), ("..", 1)])
 def test_selected_run_is_reported(verb: str, named: str, count: int, folder: Path, digits: Path, capsys) -> None:
     main([verb, str((folder / named).resolve()), str(digits)])
-    sentence = f"Using {folder.name}, the best run on val in {folder.parent}."
-    assert capsys.readouterr().err.count(sentence) == count
+    lines = [line for line in capsys.readouterr().err.splitlines() if folder.name in line]
+    assert len(lines) == count and all(str(folder.parent) in line for line in lines)
 
 
 def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
@@ -261,7 +281,7 @@ def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
     evaluations = {name: evaluate(folder, SETTINGS["source"], NullReporter(), split=name) for name in ("train", "val")}
     assert {name: evaluations[name].n for name in evaluations} == {name: counts[name] for name in evaluations}
     assert evaluations["val"].confusion == result["val"]["confusion"]
-    assert "(train, used in training)" in describe_evaluation(evaluations["train"])[0]
+    assert split_note(evaluations["train"]) == {"split": "train", "note": SPLIT_NOTES["train"]}
 
 
 def test_selected_classes_never_add_training_images(folder: Path) -> None:
@@ -278,14 +298,17 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
     more = tmp_path / "more"
     shutil.copytree(digits, more)
     shutil.copytree(digits / "0", more / "seven")
-    with pytest.raises(DataError, match="does not have: seven") as caught:
+    with pytest.raises(DataError) as caught:
         evaluate(folder, str(more), NullReporter())
+    assert values_of(caught.value.message) == ["seven", *"0123"]
     assert "--classes 0,1,2,3" in caught.value.hint
     assert evaluate(folder, str(more), NullReporter(), classes=list("0123")).n == 24
-    with pytest.raises(UsageError, match="'seven' in the model"):
+    with pytest.raises(UsageError) as error:
         evaluate(folder, str(more), NullReporter(), classes=["seven"])
-    with pytest.raises(UsageError, match="no class '9'"):
+    assert fields_of(error.value.message) == {"name": "seven"}
+    with pytest.raises(UsageError) as error:
         evaluate(folder, str(more), NullReporter(), classes=["9"])
+    assert fields_of(error.value.message) == {"name": "9", "source": str(more)}
     subset = tmp_path / "subset"
     for name in "31":  # a subset, in another order
         shutil.copytree(digits / name, subset / name)
@@ -296,8 +319,9 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
     other = tmp_path / "other"
     for name in ("a", "b"):
         shutil.copytree(digits / "0", other / name)
-    with pytest.raises(DataError, match="does not have: a, b"):
+    with pytest.raises(DataError) as caught:
         evaluate(folder, str(other), NullReporter())
+    assert values_of(caught.value.message) == ["a", "b", *"0123"]
 
 
 def test_evaluation_on_declared_splits(folder, digits, tmp_path: Path) -> None:
@@ -312,12 +336,16 @@ def test_evaluation_on_declared_splits(folder, digits, tmp_path: Path) -> None:
         assert (evaluation.split, evaluation.n, evaluation.own) == (name, count, False)
     shutil.rmtree(tmp_path / "test")
     assert evaluate(folder, str(tmp_path), NullReporter()).split == "all"
-    with pytest.raises(DataError, match="no test images"):
+    with pytest.raises(DataError) as no_images:
         evaluate(folder, str(tmp_path), NullReporter(), split="test")
-    with pytest.raises(UsageError, match="declares no splits"):
+    assert fields_of(no_images.value.message) == {"split": "test", "source": str(tmp_path)}
+    with pytest.raises(UsageError) as error:
         evaluate(folder, str(digits), NullReporter(), split="val")
-    with pytest.raises(UsageError, match="no split 'tset'"):
+    assert fields_of(error.value.message) == {"source": str(digits)}
+    with pytest.raises(UsageError) as error:
         evaluate(folder, str(digits), NullReporter(), split="tset")
+    assert fields_of(error.value.message) == {"split": "tset"}
+    assert fields_of(error.value.hint) == {"splits": "auto, train, val, test, all"}
 
 
 @pytest.fixture(scope="module")
@@ -334,30 +362,44 @@ def test_training_data_is_recognised_without_classes_and_bad_images(damaged: Pat
     selection = {"classes": "0,1,2", "skip_bad": True, "source": str(damaged), "image_size": 16, "stem": "small"}
     folder = train(tmp_path, **{**SETTINGS, **selection, "epochs": "2st", "batch_size": 4, "precision": "fp32"})
     result = json.loads((folder / "result.json").read_text())
-    with pytest.raises(DataError, match="other"):
+    with pytest.raises(DataError) as error:
         evaluate(folder, str(damaged), NullReporter())
+    assert values_of(error.value.message) == ["3", "other", "0", "1", "2"]
     evaluation = evaluate(folder, str(damaged), NullReporter(), skip_bad=True)
     assert evaluation.own and evaluation.confusion == result["test"]["confusion"]
 
 
 def test_bad_image_is_reported_or_left_out(folder, damaged, capsys) -> None:
-    with pytest.raises(DataError, match=r"cut\.png") as caught:
+    with pytest.raises(DataError) as caught:
         evaluate(folder, str(damaged), NullReporter(), classes=list("0123"))
+    fields = fields_of(caught.value.message)
+    assert (fields["failed"], fields["count"], fields["name"]) == (1, 25, "1/cut.png")
     assert "--skip-bad" in caught.value.hint
     main(["evaluate", str(folder), str(damaged), "--classes", "0,1,2,3", "--skip-bad", "--json"])
     output = capsys.readouterr()
     assert json.loads(output.out)["n"] == 24
-    assert "Left out 1 image that cannot be decoded: 1/cut.png." in output.err
+    (line,) = (line for line in output.err.splitlines() if "1/cut.png" in line)
+    assert re.findall(r"\d+", line.replace("1/cut.png", "")) == ["1"]
 
 
 def test_confusion_matrix_is_printed(folder, digits, capsys) -> None:
     main(["evaluate", str(folder), str(digits)])
     output = capsys.readouterr()
     lines = output.out.splitlines()
-    assert lines[0].startswith("Accuracy ") and "on 24 images (all), 95 % interval" in lines[0]
-    assert lines[2].split() == ["true", "\\", "predicted", "0", "1", "2", "3"]
-    assert [sum(map(int, line.split()[1:])) for line in lines[3:]] == [6, 6, 6, 6]
-    assert "too high" in output.err
+    assert lines[2].split()[-4:] == list("0123")
+    assert [line.split()[0] for line in lines[3:]] == list("0123")
+    confusion = np.array([line.split()[1:] for line in lines[3:]], dtype=int)
+    assert confusion.sum(axis=1).tolist() == [6, 6, 6, 6]
+    correct = int(np.trace(confusion))
+    low, high = wilson_interval(correct, 24)
+    numbers = [f"{100 * correct / 24:.1f}", "24", "95", f"{100 * low:.1f}", f"{100 * high:.1f}"]
+    assert re.findall(r"\d+(?:\.\d+)?", lines[0]) == numbers and "(all)" in lines[0]
+    reporter = RecordingReporter()
+    evaluate(folder, str(digits), reporter)
+    evaluate(folder, SETTINGS["source"], reporter)
+    other, own = reporter.sentences
+    assert fields_of(other) == {"count": 24, "split": "all"} and str(other) in output.err
+    assert own.template != other.template, "only data other than the training data has a warning"
 
 
 def test_many_classes_are_described_by_their_most_confused_pairs() -> None:
@@ -369,15 +411,13 @@ def test_many_classes_are_described_by_their_most_confused_pairs() -> None:
         loss=0.3, accuracy=0.9, n=277, correct=249, interval=(0.8, 0.95), split="all", own=False,
         classes=tuple(f"c{i}" for i in range(count)), confusion=confusion.tolist(),
     )  # fmt: skip
-    assert describe_evaluation(evaluation)[2:] == [
-        "Most often confused:",
-        "      5  c3 predicted as c7",
-        "      2  c4 predicted as c2",
+    assert [fields_of(line) for line in describe_evaluation(evaluation)[2:]] == [
+        {},
+        {"count": 5, "true": "c3", "predicted": "c7"},
+        {"count": 2, "true": "c4", "predicted": "c2"},
     ]
-    assert (
-        describe_evaluation(evaluation.model_copy(update={"confusion": np.eye(count, dtype=int).tolist()}))[-1]
-        == "No image was misclassified."
-    )
+    correct = evaluation.model_copy(update={"confusion": np.eye(count, dtype=int).tolist()})
+    assert [fields_of(line) for line in describe_evaluation(correct)[2:]] == [{}]
 
 
 def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> None:
@@ -399,11 +439,14 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         result["val"]["confusion"] = [[9, 1], [0, 2]] if name == "c" else [[10, 0], [2, 0]]
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert find_model(tmp_path) == tmp_path / "c" / "model"
-    with pytest.raises(ModelFileError, match="nothing does not exist"):
+    with pytest.raises(ModelFileError) as missing:
         find_model(tmp_path / "nothing")
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(ModelFileError, match="no model"):
+    with pytest.raises(ModelFileError) as empty:
         find_model(tmp_path / "nothing")
+    for error in (missing, empty):
+        assert fields_of(error.value.message) == {"path": tmp_path / "nothing"}
+    assert missing.value.message.template != empty.value.message.template
 
 
 def test_runs_that_select_by_different_metrics_are_not_ranked(folder: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.verdict import Verdict
 from tests import verdicts
 from tests.handmade import epoch_line, evaluation, probe_line, run_result, snapshot_line, step_line
+from tests.messages import fields_of
 
 FORMATS = generated.FORMATS.read_text(encoding="utf-8")
 VERDICT_SCHEMA = importlib.resources.files("headstart.storage.schemas") / "verdict.schema.json"
@@ -46,15 +47,18 @@ def test_lines_are_read_as_they_were_written(number: float, step: int) -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_values_that_are_not_finite_are_rejected(loss: float) -> None:
-    with pytest.raises(ValidationError, match="finite"):
+    with pytest.raises(ValidationError) as error:
         step_line(1, loss)
+    assert [fault["type"] for fault in error.value.errors()] == ["finite_number"]
 
 
 def test_damaged_file_names_its_first_fault(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(run_result().model_dump_json().replace('"best_epoch":1', '"best_epoch":"one"'))
-    with pytest.raises(DataError, match=r"result\.json is damaged \(best_epoch: input should be a valid integer"):
+    with pytest.raises(DataError) as error:
         RunResult.read(path)
+    fields = fields_of(error.value.message)
+    assert (fields["name"], fields["place"]) == (str(path), "best_epoch")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +70,14 @@ def test_another_version_is_refused_whatever_else_the_file_has(value: VersionedS
     path.write_text(json.dumps(value.to_json()))
     assert type(value).read(path) == value
     path.write_text(json.dumps({**value.to_json(), "schema_version": 2, "field_of_version_2": 1}))
-    with pytest.raises(DataError, match=r"file\.json has schema 2, but this version reads 1"):
+    with pytest.raises(DataError) as error:
         type(value).read(path)
+    assert fields_of(error.value.message) == {"name": str(path), "schema": 2, "supported": 1}
     path.write_text(json.dumps({name: part for name, part in value.to_json().items() if name != "schema_version"}))
-    with pytest.raises(DataError, match="schema_version: field required"):
+    with pytest.raises(DataError) as error:
         type(value).read(path)
+    fields = fields_of(error.value.message)
+    assert (fields["name"], fields["place"]) == (str(path), "schema_version")
 
 
 def test_docs_have_the_current_fields() -> None:
