@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.cli.main import app, main
+from headstart.cli.app import app
+from headstart.cli.main import main
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig, plan_fields
 from headstart.console import ConsoleReporter

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic.fields import FieldInfo
 
 from headstart.config.duration import Duration
+from headstart.config.field_help import Detail
 from headstart.config.one_of import OneOf
 from headstart.config.presets import Setting
 from headstart.config.registry.starts import DEFAULT_START
@@ -94,10 +95,7 @@ class NetworkConfig(ConfigSection):
 class ArmConfig(ConfigSection):
     """The arm: initial weights, fine-tuning mode and head."""
 
-    start: str = Field(
-        DEFAULT_START,
-        description=_("initial weights: {forms}", forms=describe_forms()),
-    )
+    start: Annotated[str, Detail(describe_forms)] = Field(DEFAULT_START, description=_("initial weights"))
     tuning: str = Field(
         "full",
         pattern=r"^(full|frozen|lp-ft|stages:\d+)$",
@@ -112,22 +110,17 @@ class RecipeConfig(ConfigSection):
     """The training recipe."""
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description=_("optimizer"))
-    lr: float = Field(
-        gt=0,
-        description=_("peak learning rate of the schedule (default: {defaults})", defaults=optimizer_defaults("lr")),
+    lr: Annotated[float, Detail(lambda: optimizer_defaults("lr"))] = Field(
+        gt=0, description=_("peak learning rate of the schedule")
     )
-    momentum: float = Field(
-        0.9, ge=0, lt=1, description=_("momentum of {optimizers}", optimizers=optimizers_with("momentum"))
+    momentum: Annotated[float, Detail(lambda: optimizers_with("momentum"))] = Field(
+        0.9, ge=0, lt=1, description=_("momentum")
     )
-    nesterov: bool = Field(
-        False, description=_("Nesterov momentum ({optimizers})", optimizers=optimizers_with("nesterov"))
+    nesterov: Annotated[bool, Detail(lambda: optimizers_with("nesterov"))] = Field(
+        False, description=_("Nesterov momentum")
     )
-    weight_decay: float = Field(
-        ge=0,
-        description=_(
-            "weight decay, except on norms and biases (default: {defaults})",
-            defaults=optimizer_defaults("weight_decay"),
-        ),
+    weight_decay: Annotated[float, Detail(lambda: optimizer_defaults("weight_decay"))] = Field(
+        ge=0, description=_("weight decay, except on norms and biases")
     )
     backbone_lr: float = Field(1.0, ge=0, le=1, description=_("factor on the learning rate of the pretrained backbone"))
     schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description=_("learning-rate schedule"))

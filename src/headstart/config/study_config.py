@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart.config.arm_spec import absolute_arm, parse_arm, start_names
 from headstart.config.duration import Duration, parse_seconds
+from headstart.config.field_help import Detail
 from headstart.config.one_of import OneOf
 from headstart.config.presets import Setting
 from headstart.config.run_config import (
@@ -86,11 +87,10 @@ class StudyConfig(ConfigSection):
         (1.0,), description=_("shares of the training images to report, e.g. 0.1,0.25,0.5,1")
     )
     metric: Annotated[
-        str, OneOf(METRICS, is_study_metric, _("a study needs a mean over images that the confusion counts determine"))
-    ] = Field(
-        DEFAULT_METRIC,
-        description=_("metric by which arms are compared; {metrics}", metrics=describe_metrics(is_study_metric)),
-    )
+        str,
+        OneOf(METRICS, is_study_metric, _("a study needs a mean over images that the confusion counts determine")),
+        Detail(lambda: describe_metrics(is_study_metric)),
+    ] = Field(DEFAULT_METRIC, description=_("metric by which arms are compared"))
     target: float = Field(
         0.75, ge=0, lt=1, description=_("validation accuracy (0 to 1) used for time-to-target; 0 turns it off")
     )
