@@ -16,13 +16,23 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from headstart.config.field_help import describe_field, field_choices
-from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, plan_fields
+from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, STUDY_FIELDS, plan_fields
 from headstart.config.study_config import StudyConfig
 from headstart.i18n import Message, _, translated, verbatim
 from headstart.text import closest
 
 _PROTOCOL_GROUP = Group(translated(_("Protocol")), sort_key=0.5)
-_SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
+SECTION_TITLES = {
+    "data": _("Data"),
+    "network": _("Network"),
+    "arm": _("Arm"),
+    "recipe": _("Recipe"),
+    "machine": _("Machine"),
+    "seeding": _("Seeding"),
+}
+_SECTION_GROUPS = {
+    section: Group(translated(SECTION_TITLES[section]), sort_key=place) for place, section in enumerate(SECTIONS, 1)
+}
 
 
 def switch(text: Message) -> Any:
@@ -86,8 +96,7 @@ else:
         {
             # parameters of the command itself, or derived from other flags
             **_protocol_fields(without=("arms", "vary", "fixed_fields")),
-            # set by the study
-            **_plan_fields(without=("source", "start", "tuning", "head", "fraction", "evaluate_on_val", "select")),
+            **_plan_fields(without=("source", *STUDY_FIELDS)),
         },
     )
 

@@ -322,6 +322,12 @@ SECTIONS: dict[str, type[ConfigSection]] = {
 
 
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
+STUDY_FIELDS = {  # set by a study for each of its runs; and what its users do instead
+    **dict.fromkeys(("start", "tuning", "head"), _("Use --arm or --vary.")),
+    "fraction": _("Use --fractions."),
+    "evaluate_on_val": _("Leave it out: a study evaluates on val if the data declares no test split."),
+    "select": _("Use --metric."),
+}
 
 
 def plan_fields() -> dict[str, tuple[str, FieldInfo]]:
