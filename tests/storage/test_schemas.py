@@ -53,7 +53,7 @@ def test_values_that_are_not_finite_are_rejected(loss: float) -> None:
 def test_damaged_file_names_its_first_fault(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(run_result().model_dump_json().replace('"best_epoch":1', '"best_epoch":"one"'))
-    with pytest.raises(DataError, match=r"result\.json is damaged \(best_epoch: input should be a valid integer"):
+    with pytest.raises(DataError, match=r"result\.json is damaged \(best_epoch: Input should be a valid integer"):
         RunResult.read(path)
 
 
@@ -69,7 +69,7 @@ def test_another_version_is_refused_whatever_else_the_file_has(value: VersionedS
     with pytest.raises(DataError, match=r"file\.json has schema 2, but this version reads 1"):
         type(value).read(path)
     path.write_text(json.dumps({name: part for name, part in value.to_json().items() if name != "schema_version"}))
-    with pytest.raises(DataError, match="schema_version: field required"):
+    with pytest.raises(DataError, match="schema_version: Field required"):
         type(value).read(path)
 
 

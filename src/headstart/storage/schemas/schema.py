@@ -115,7 +115,7 @@ def _damaged(name: str, error: ValidationError, hint: Message) -> DataError:
 
 
 def first_fault(error: ValidationError) -> Message:
-    """Return the first fault of a validation error: "arms.0.val: field required"."""
+    """Return the first fault of a validation error: "arms.0.val: Field required"."""
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     return _("{place}: {fault}", place=place, fault=fault_text(fault)) if place else fault_text(fault)
@@ -125,5 +125,4 @@ def fault_text(error: ErrorDetails) -> Message:
     """Return what is wrong with a value: the message of a validator, or pydantic's text, which is not translated."""
     if error["type"] == "value_error":
         return message_of(error["ctx"]["error"])
-    text = str(error["msg"])
-    return verbatim(f"{text[0].lower()}{text[1:]}" if error["loc"] else text)  # after the name of the place
+    return verbatim(str(error["msg"]))
