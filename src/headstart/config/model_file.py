@@ -64,7 +64,7 @@ class TrainingData(_ModelSchema):
 
 
 class ModelOrigin(_ModelSchema):
-    """What headstart needs to build the network and to find its training images again."""
+    """Values with which headstart builds the network and finds its training images again."""
 
     schema_version: int = SCHEMA_VERSION
     network: NetworkConfig
