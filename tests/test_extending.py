@@ -161,7 +161,7 @@ def test_plan_of_a_missing_plugin_names_the_variable(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(text.replace('"optimizer": "sgd"', '"optimizer": "adagrad"'))
     with pytest.raises(DataError) as caught:
         read_plan_file(tmp_path)
-    assert "'lion'" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
+    assert "lion" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
 
 
 HELP_PLUGIN = """

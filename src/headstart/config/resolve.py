@@ -86,7 +86,7 @@ def resolve_settings(
     try:
         plan = RunConfig.model_validate(nested)
     except ValidationError as error:
-        raise _usage_error(unknown + [describe_error(e, valid) for e in error.errors()]) from None
+        raise _usage_error(unknown + [describe_error(e, RunConfig) for e in error.errors()]) from None
     if unknown:
         raise _usage_error(unknown)
     return ResolvedSettings(plan, origins, frozenset(given))
@@ -118,7 +118,7 @@ def checkpoint_interval(save_every: str | None) -> Duration | None:
     try:
         interval = Duration.parse(save_every)
     except ValueError as error:
-        raise UsageError(_("save-every = {fault}.", fault=message_of(error)), hint) from None
+        raise UsageError(end_sentence(_("save-every = {fault}", fault=message_of(error))), hint) from None
     if interval.value <= 0:
         raise UsageError(_("save-every = {save_every!r} must be above 0.", save_every=save_every), hint)
     return interval

@@ -278,7 +278,7 @@ class RunConfig(ConfigSection):
             raise ValueError(f"the plan is not complete: {', '.join(self.unresolved_fields)}")
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
-    def to_json(self) -> Any:
+    def to_json(self) -> dict[str, JsonData]:
         """Return the plan as JSON data."""
         return self.model_dump(mode="json")
 

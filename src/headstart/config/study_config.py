@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -37,7 +37,8 @@ from headstart.text import message_of, suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
-OPTIMIZER_FIELDS = ("lr", "weight_decay")  # fields with a default per optimizer
+OptimizerField = Literal["lr", "weight_decay"]
+OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
 _NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
 _FLAGS_INSTEAD = {"epochs": "--budgets", "fraction": "--fractions"}
 
@@ -117,7 +118,7 @@ class StudyConfig(ConfigSection):
         le=100,
         description=_("learning rates per arm that survive the first rung of the search (successive halving)"),
     )
-    fixed_fields: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
+    fixed_fields: Annotated[tuple[OptimizerField, ...], BeforeValidator(split_commas)] = Field(
         (), description=_("fields of the plan that keep their value with every optimizer, because the user set them")
     )
     source_epochs: Duration | None = Field(

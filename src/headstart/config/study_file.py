@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from headstart.config.duration import Duration
 from headstart.config.presets import Setting
-from headstart.config.run_config import SECTIONS, RunConfig, plan_fields, with_absolute_paths
+from headstart.config.run_config import SECTIONS, RunConfig, with_absolute_paths
 from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
@@ -186,12 +186,11 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
     """
     faults: list[Message] = []
     models = []
-    plan_names = [*SECTIONS, *plan_fields()]
-    for model, value, names in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
+    for model, value in ((StudyConfig, protocol), (RunConfig, plan)):
         try:
             models.append(model.model_validate(value))
         except ValidationError as error:
-            faults += [describe_error(e, names) for e in error.errors()]
+            faults += [describe_error(e, model) for e in error.errors()]
     if faults:
         raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help`."))
     rules, shared = models
@@ -208,8 +207,7 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         try:
             variant.plan(spec.plan)
         except ValidationError as error:
-            fault = join((describe_error(e, plan_names) for e in error.errors()), "; ")
-            raise UsageError(
-                _("{variant}: {fault}.", variant=variant.name, fault=fault), _("See `headstart train --help`.")
-            ) from None
+            fault = join((describe_error(e, RunConfig) for e in error.errors()), "; ")
+            message = end_sentence(_("{variant}: {fault}", variant=variant.name, fault=fault))
+            raise UsageError(message, _("See `headstart train --help`.")) from None
     return spec
