@@ -15,10 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
-from headstart.artifacts.model_folder import read_model
+from headstart.artifacts.model_folder import read_model, saved_epoch
 from headstart.data.sources import read_index
 from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
+from headstart.storage.schemas.schema import UPDATE_HINT
+from tests.messages import fields_of
 from tests.trained import SETTINGS, train, trained
 
 CLASSES = ["0", "1", "2", "3"]
@@ -230,13 +232,16 @@ DAMAGES = {
     ),
     "config no JSON": (lambda m: (m / "config.json").write_text("{"), "config.json is damaged"),
     "config a list": (lambda m: (m / "config.json").write_text("[1]"), "not a JSON object"),
-    "config of another": (lambda m: (m / "config.json").write_text("{}"), "label_names"),
+    "config of another": (lambda m: (m / "config.json").write_text("{}"), "headstart"),
     "names a number": (edit_json("config.json", label_names=4), "label_names"),
     "names twice": (edit_json("config.json", label_names=["a", "a", "b", "c"]), "label_names"),
     "a huge head": (edit_network("resnet18", "mlp:65536"), "mlp:65536"),
     "unknown network": (edit_network("resnet19", "linear"), "resnet19"),
     "no section of headstart": (edit_json("config.json", headstart=None), "headstart"),
-    "no training data": (edit_json("config.json", headstart={"head": "linear"}), "headstart.network"),
+    "no training data": (
+        edit_json("config.json", headstart={"schema_version": 1, "head": "linear"}),
+        "headstart.network",
+    ),
     "size a word": (edit_json("preprocess.json", size="big"), "big"),
     "size without end": (edit_json("preprocess.json", size=10**9), "side"),
     "std of nothing": (edit_json("preprocess.json", std=[0, 1, 1]), "std"),
@@ -276,3 +281,22 @@ def test_damaged_or_malicious_folder_is_refused_in_one_sentence(name: str, folde
 def test_canary_is_executed_by_pickle(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Canary(tmp_path / "canary")))
     assert (tmp_path / "canary").exists()
+
+
+def test_model_of_another_schema_version_is_refused_whatever_else_it_has(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "model" / "config.json"
+    copy_model(folder / "model", tmp_path / "model")
+    content = json.loads(config.read_text())
+    for version in (0, 99):
+        config.write_text(json.dumps({"headstart": {"schema_version": version}}))
+        for read in (read_model, saved_epoch):
+            with pytest.raises(ModelFileError) as error:
+                read(tmp_path / "model")
+            fields = fields_of(error.value.message)
+            assert (fields["name"], fields["schema"], fields["supported"]) == (config, version, 1)
+            assert error.value.hint == UPDATE_HINT
+    del content["headstart"]["schema_version"]
+    config.write_text(json.dumps(content))
+    with pytest.raises(ModelFileError) as error:
+        read_model(tmp_path / "model")
+    assert fields_of(error.value.message)["place"] == "headstart.schema_version"

@@ -53,6 +53,18 @@ class _ModelSchema(Schema):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
 
+class _OriginVersion(_ModelSchema):
+    """The version in headstart's section of config.json."""
+
+    schema_version: int
+
+
+class ConfigVersion(_ModelSchema):
+    """The version of config.json; its other values may be of any version."""
+
+    headstart: _OriginVersion
+
+
 class TrainingData(_ModelSchema):
     """Data that a model was trained on, and what its split depends on."""
 

@@ -22,6 +22,7 @@ from headstart.errors import DataError, UsageError
 from headstart.i18n import Message, _, join
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.schema import UPDATE_HINT, unsupported_version
 from headstart.text import end_sentence, suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
@@ -109,13 +110,7 @@ def read_study(path: Path) -> StudySpec:
     path = path / "study.toml" if has_begun else path
     file = _parse(path, read_toml(path, _("study"), DataError))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
-        message = _(
-            "{path} has schema {schema}, but this version reads {supported}.",
-            path=path,
-            schema=str(file.schema_version),
-            supported=SCHEMA_VERSION,
-        )
-        raise DataError(message, _("Update headstart."))
+        raise DataError(unsupported_version(path, str(file.schema_version)), UPDATE_HINT)
     protocol, plan = file.protocol, file.plan
     if has_begun and file.hash != _digest(protocol, plan):
         if not file.hash:
