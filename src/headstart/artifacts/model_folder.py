@@ -29,7 +29,7 @@ from headstart.config.model_file import (
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.i18n import Message, _, verbatim
+from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.models import structure
 from headstart.storage.files import SCHEMA_VERSION, link_or_copy, write_atomic, write_json
 from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
@@ -122,7 +122,12 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
             raise _unusable(folder, _("some weights are not finite"))
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
         if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
-            reason = _("its weights do not match {classes} classes and the head {head}", classes=num_classes, head=head)
+            reason = ngettext(
+                "its weights do not match {count} class and the head {head}",
+                "its weights do not match {count} classes and the head {head}",
+                num_classes,
+                head=head,
+            )
             raise _unusable(folder, reason)
         network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
