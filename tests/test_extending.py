@@ -161,4 +161,41 @@ def test_plan_of_a_missing_plugin_names_the_variable(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(text.replace('"optimizer": "sgd"', '"optimizer": "adagrad"'))
     with pytest.raises(DataError) as caught:
         read_plan_file(tmp_path)
-    assert "'lion'" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
+    assert "lion" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
+
+
+HELP_PLUGIN = """
+from headstart.config.registry.starts import STARTS, StartSpec
+from headstart.engines.registry import ENGINES, EngineSpec
+from headstart.metrics.registry import METRICS, MetricSpec
+from headstart.optim.registry import OPTIMIZERS, OptimizerSpec
+
+OPTIMIZERS["rowopt"] = OptimizerSpec("m:f", "Row", 0.123, 0.456, 1.0, ("momentum", "nesterov"))
+ENGINES["rowengine"] = EngineSpec("in a row", "m:f")
+STARTS["rowstart"] = StartSpec("m:f")
+METRICS["rowmetric"] = MetricSpec("row", "share of rows", of_counts="m:f", of_images="m:f")
+"""
+
+
+def help_by_flag(text: str) -> dict[str, str]:
+    """Return what the help of a command says on each flag."""
+    words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+    parts = re.split(r" --([a-z-]+) (?=[A-Z]{2,}|[A-Za-z])", words)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("plugins", ["rows", "early,rows"])
+def test_help_lists_the_rows_of_plugins(plugins: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.py").write_text(HELP_PLUGIN)
+    (tmp_path / "early.py").write_text("import headstart.config.study_config\n")  # before the rows are added
+    listed = {"optimizer": "rowopt", "lr": "rowopt 0.123", "weight-decay": "rowopt 0.456", "momentum": "rowopt",
+              "nesterov": "rowopt"}  # fmt: skip
+    expected = {
+        "train": {**listed, "start": "rowstart", "select": "rowmetric"},
+        "compare": {**listed, "arm": "rowstart", "metric": "rowmetric: share of rows", "engine": "rowengine, in a row"},
+    }
+    for command, rows in expected.items():
+        result = run_headstart([command, "--help"], tmp_path, plugins)
+        assert result.returncode == 0, result.stderr
+        texts = help_by_flag(result.stdout)
+        assert {flag: row for flag, row in rows.items() if row not in texts[flag]} == {}

@@ -41,7 +41,7 @@ def train(
         config: TOML file with settings; `settings` override it.
         preset: name of a preset; `config` and `settings` override it.
         runs: folder in which the run's folder is created.
-        save_every: checkpoint interval such as `1ep` or `50st`. Default: as often as costs 1 % of the time.
+        save_every: interval between checkpoints, as text; see `--save-every` in `headstart train --help`.
         quiet: report no progress.
         **settings: fields of the plan by name, as on the command line (`optimizer="adam"`, `lr=1e-3`, `epochs="10ep"`).
 
@@ -66,7 +66,7 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
 
     Args:
         folder: folder of the run.
-        save_every: checkpoint interval such as `1ep` or `50st`. Default: as often as costs 1 % of the time.
+        save_every: interval between checkpoints, as text; see `--save-every` in `headstart train --help`.
         quiet: report no progress.
 
     Raises:

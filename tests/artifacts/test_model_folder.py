@@ -15,10 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
-from headstart.artifacts.model_folder import read_model
+from headstart.artifacts.model_folder import read_model, saved_epoch
 from headstart.data.sources import read_index
 from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
+from headstart.storage.schemas.schema import UPDATE_HINT
 from tests.messages import fields_of
 from tests.trained import SETTINGS, train, trained
 
@@ -243,7 +244,7 @@ DAMAGES = {
     "unknown network": (edit_network("resnet19", "linear"), {"text": "resnet19"}),
     "no section of headstart": (edit_json("config.json", headstart=None), {"place": "headstart", "text": ""}),
     "no training data": (
-        edit_json("config.json", headstart={"head": "linear"}),
+        edit_json("config.json", headstart={"schema_version": 1, "head": "linear"}),
         {"place": "headstart.network", "text": ""},
     ),
     "size a word": (edit_json("preprocess.json", size="big"), {"place": "size", "value": "'big'"}),
@@ -296,3 +297,22 @@ def test_damaged_or_malicious_folder_is_refused_in_one_sentence(name: str, folde
 def test_canary_is_executed_by_pickle(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Canary(tmp_path / "canary")))
     assert (tmp_path / "canary").exists()
+
+
+def test_model_of_another_schema_version_is_refused_whatever_else_it_has(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "model" / "config.json"
+    copy_model(folder / "model", tmp_path / "model")
+    content = json.loads(config.read_text())
+    for version in (0, 99):
+        config.write_text(json.dumps({"headstart": {"schema_version": version}}))
+        for read in (read_model, saved_epoch):
+            with pytest.raises(ModelFileError) as error:
+                read(tmp_path / "model")
+            fields = fields_of(error.value.message)
+            assert (fields["name"], fields["schema"], fields["supported"]) == (config, version, 1)
+            assert error.value.hint == UPDATE_HINT
+    del content["headstart"]["schema_version"]
+    config.write_text(json.dumps(content))
+    with pytest.raises(ModelFileError) as error:
+        read_model(tmp_path / "model")
+    assert fields_of(error.value.message)["place"] == "headstart.schema_version"

@@ -17,14 +17,20 @@ from pathlib import Path
 
 import pytest
 
-from headstart.cli.main import app, main
+from headstart.cli.app import app
+from headstart.cli.main import main
+from headstart.cli.options import SECTION_TITLES
+from headstart.config.presets import PRESETS
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RunConfig, plan_fields
+from headstart.config.run_config import SECTIONS, STUDY_FIELDS, RunConfig, plan_fields
+from headstart.config.study_request import build_study_spec
 from headstart.console import ConsoleReporter
 from headstart.errors import ResourceError, UsageError
+from headstart.i18n import Message
 from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
 from headstart.runs import runner
 from tests.conftest import environment_for_processes
+from tests.messages import fields_of
 from tests.trained import SETTINGS
 
 COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "board", "diagnose", "report", "repair"]
@@ -387,3 +393,28 @@ def test_ctrl_c_during_the_import_of_torch_exits_with_130(tmp_path: Path) -> Non
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and out == "" and list(tmp_path.iterdir()) == []
     assert err.splitlines() == ["Stopped by Ctrl-C.", "Run the command again."]
+
+
+def test_titles_of_sections_are_messages_for_every_section() -> None:
+    assert list(SECTION_TITLES) == list(SECTIONS)
+    assert all(isinstance(title, Message) for title in SECTION_TITLES.values())
+
+
+def test_fields_that_a_study_sets_are_no_flags_of_compare_and_are_refused_in_its_settings() -> None:
+    main(["compare", "--help"])  # imports the command
+    flags = {name for argument in app["compare"].assemble_argument_collection() for name in argument.names}
+    values = {"start": "imagenet", "tuning": "frozen", "head": "mlp:8", "fraction": 0.5, "evaluate_on_val": True,
+              "select": "balanced"}  # fmt: skip
+    assert values.keys() == STUDY_FIELDS.keys()
+    for name, value in values.items():
+        assert f"--{name.replace('_', '-')}" not in flags
+        with pytest.raises(UsageError) as error:
+            build_study_spec("digits", ("scratch", "scratch@adam"), None, None, None, None, {name: value})
+        assert fields_of(error.value.message) == {"name": name} and error.value.hint == STUDY_FIELDS[name]
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_help_lists_every_preset(command: str, capsys) -> None:
+    main([command, "--help"])
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert f"Preset: {', '.join(PRESETS)};" in text

@@ -9,7 +9,9 @@ from headstart.config.arm_spec import parse_arm
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
+from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.schemas.arm import ArmSpec
+from tests.messages import fields_of
 
 
 @pytest.mark.parametrize(
@@ -113,3 +115,27 @@ def test_default_contrast_is_of_pretrained_weights_against_random_ones(tmp_path:
     spec = build_study_spec("digits", arms, None, None, None, None, {})
     assert spec.protocol.contrast([variant.arm for variant in spec.variants]) == ("file:scratch", "scratch:xavier")
     assert spec.arm("file:scratch").start == arms[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "similar"),
+    [
+        ("scratch@Adam", "adam"), ("scratch:xavier+frozen@SGD", "sgd"), ("imagenet@adam_w", "adamw"),
+        ("source:digits:0-5@Lion", "lion"), ("timm:resnet18.a1_in1k@adam2", "adam"), ("scratch@my_own", None),
+        ("scratch@", None), ("file:w.pth@adm", "adam"),
+    ],
+)  # fmt: skip
+def test_what_follows_the_at_sign_of_a_start_without_path_is_an_optimizer(text: str, similar: str | None) -> None:
+    with pytest.raises(ValueError) as error:
+        parse_arm(text)
+    fields = fields_of(error.value.args[0])
+    assert (fields["arm"], fields.get("choice")) == (text, similar)
+    assert similar or fields["optimizers"] == ", ".join(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("path", ["runs/Oct20_host-scratch@sgd-s0", "a@b/c.pth", "w@Adam", "w@2"])
+def test_at_sign_in_a_path_is_part_of_it(path: str) -> None:
+    assert parse_arm(f"file:{path}+frozen@adam").settings == {
+        "start": f"file:{path}", "tuning": "frozen", "optimizer": "adam"
+    }  # fmt: skip
+    assert parse_arm(f"stats:file:{path}").settings == {"start": f"stats:file:{path}"}

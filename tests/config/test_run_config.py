@@ -22,7 +22,10 @@ from headstart.config.run_config import (
     plan_fields,
     with_absolute_paths,
 )
+from headstart.config.study_file import validate_study
 from headstart.errors import DataError, UsageError
+from headstart.optim.registry import OPTIMIZERS
+from tests.messages import fields_of
 
 recipes = st.fixed_dictionaries(
     {
@@ -173,7 +176,7 @@ def test_paths_become_absolute_and_names_contain_no_folder(tmp_path, monkeypatch
 
 def test_invalid_plan_files_are_reported(tmp_path) -> None:
     for content, match in [
-        ("{}", "schema_version: field required"),
+        ("{}", "schema_version: Field required"),
         ('{"schema_version": 2, "plan": {"new": 1}}', "schema 2"),
         ("[", "is damaged"),
     ]:
@@ -202,3 +205,48 @@ def test_changed_values_are_validated_and_keep_the_others() -> None:
         plan.changed(lr=-1.0)
     with pytest.raises(KeyError):
         plan.changed(rate=0.1)
+
+
+def test_invalid_value_of_a_field_with_the_name_of_its_section_names_field_and_value(tmp_path) -> None:
+    (tmp_path / "s.toml").write_text("network = 5\n")
+    with pytest.raises(UsageError) as error:
+        resolve_settings({}, file=tmp_path / "s.toml")
+    fields = fields_of(error.value.message)
+    assert (fields["name"], fields["value"]) == ("network", "5")
+
+
+@pytest.mark.parametrize(
+    ("settings", "choices", "similar"),
+    [
+        ({"optimizer": "adan"}, ", ".join(OPTIMIZERS), "adam"),
+        ({"norm": "btch"}, "batch, none", "batch"),
+        ({"flip": "sideways"}, "auto, on, off", None),
+    ],
+)
+def test_invalid_choice_lists_the_choices(settings: dict[str, str], choices: str, similar: str | None) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_settings(settings)
+    fields = fields_of(error.value.message)
+    ((name, value),) = settings.items()
+    assert (fields["name"], fields["value"], fields["choices"], fields.get("choice")) == (name, value, choices, similar)
+
+
+def test_metric_that_cannot_select_epochs_is_refused_with_the_ones_that_can() -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_settings({"select": "log-loss"})
+    fields = fields_of(error.value.message)
+    assert fields["value"] == "log-loss" and fields["names"] == "accuracy, balanced, macro-f1"
+
+
+def test_choices_of_a_protocol_are_those_of_its_field() -> None:
+    for rules, choices in (({"fixed_fields": "rate"}, "lr, weight_decay"), ({"search": "al"}, "shared, per-seed, off")):
+        with pytest.raises(UsageError) as error:
+            validate_study({"arms": ("scratch", "imagenet"), **rules}, {})
+        assert fields_of(error.value.message)["choices"] == choices
+
+
+def test_fault_of_a_variant_ends_with_one_punctuation_mark() -> None:
+    rules = {"arms": ("scratch",), "vary": {"schedule": ("cosin", "step")}}
+    with pytest.raises(UsageError) as error:
+        validate_study(rules, {})
+    assert fields_of(error.value.message)["choice"] == "cosine" and error.value.message.endswith("'cosine'?")

@@ -223,3 +223,10 @@ def test_fewer_than_one_seed_is_an_error(seeds: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Use --seeds 1 or more"):
         run_ablation("digits:0-3", {}, tmp_path / "runs", seeds)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced", "macro-f1"])
+def test_ablation_selects_epochs_by_any_metric_and_computes_accuracy(metric: str) -> None:
+    spec = ablation_grid.ablation_spec("digits:0-3", {"select": metric}).study
+    assert {variant.plan(spec.plan).recipe.select for variant in spec.variants} == {metric}
+    assert spec.protocol.metric == "accuracy"

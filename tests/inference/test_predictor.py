@@ -18,9 +18,9 @@ from headstart.cli.render import as_csv, as_table
 from headstart.data.decode import MAX_PIXELS
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.i18n import Message
+from headstart.i18n import Message, _
 from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_evaluation, evaluate
-from headstart.inference.predictor import Predictor, require_predictions
+from headstart.inference.predictor import Prediction, Predictor, require_predictions
 from headstart.reporter import NullReporter
 from headstart.results.run import find_model
 from headstart.text import printable
@@ -145,7 +145,7 @@ def test_unreadable_files_do_not_stop_the_others(folder, predictor, digits, tmp_
     assert len(lines) == 5 and "%" in lines[1] and str(good) in lines[1]
     for line, path, prediction in zip([lines[0], *lines[2:]], bad, failed, strict=True):
         assert line.startswith(str(path)) and "%" not in line
-        assert line.removeprefix(str(path)).strip() == prediction.error.removeprefix(str(path)).strip()
+        assert line.removeprefix(str(path)).strip() == prediction.error
     parsed = json.loads(main_with_partial_failure([*words, "--json"], capsys).out)
     assert [sorted(row) for row in parsed].count(["error", "image"]) == 4
     with pytest.raises(SystemExit) as exit_info:
@@ -198,8 +198,6 @@ def test_file_name_that_is_not_unicode_is_printed_escaped(folder, digits, tmp_pa
 
 
 def test_classes_named_like_csv_columns_keep_their_own_columns() -> None:
-    from headstart.inference.predictor import Prediction
-
     predictions = [Prediction("a.png", "image", 0.75, (0.25, 0.75))]
     (row,) = csv.DictReader(io.StringIO(as_csv(predictions, ["error", "image"])))
     assert row == {
@@ -459,3 +457,36 @@ def test_runs_that_select_by_different_metrics_are_not_ranked(folder: Path, tmp_
     with pytest.raises(ModelFileError) as error:
         find_model(tmp_path)
     assert error.value.message.values == {"path": tmp_path}
+
+
+def test_error_of_a_prediction_is_a_message_without_the_path(predictor, digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(sorted((digits / "0").iterdir())[0].read_bytes()[:60])
+    (tmp_path / "empty.png").touch()
+    paths = [tmp_path / name for name in ("cut.png", "empty.png", "missing.png")]
+    predictions = list(predictor.predict([*paths[:2], tmp_path, paths[2]]))
+    assert [p.image for p in predictions] == [str(paths[i]) for i in (0, 1, 0, 1, 2)]
+    for prediction in predictions:
+        assert isinstance(prediction.error, Message) and str(tmp_path) not in prediction.error
+    for prediction, row in zip(predictions, as_table(predictions).splitlines(), strict=True):
+        assert row.removeprefix(prediction.image).strip() == prediction.error
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_failure_of_all_predictions_names_the_first_image(count: int) -> None:
+    reason = _("It is {what}.", what="empty")
+    with pytest.raises(DataError) as error:
+        require_predictions([Prediction(f"{i}.png", "", 0.0, (), reason) for i in range(count)])
+    message = error.value.message
+    assert isinstance(message, Message) and message.number == count
+    assert (fields_of(message)["image"], fields_of(message)["what"]) == ("0.png", "empty")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_number_of_evaluated_images_selects_the_plural(count: int) -> None:
+    confusion = [[count, 0], [0, 0]]
+    evaluation = ModelEvaluation(
+        loss=0.3, accuracy=1.0, n=count, correct=count, interval=(0.8, 1.0), split="all", own=False,
+        classes=("a", "b"), confusion=confusion,
+    )  # fmt: skip
+    line = describe_evaluation(evaluation)[0]
+    assert line.plural and line.number == fields_of(line)["count"] == count

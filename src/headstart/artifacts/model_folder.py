@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from headstart.config.model_file import (
     CONFIG_FILE,
     PREPROCESS_FILE,
+    ConfigVersion,
     ModelConfig,
     ModelOrigin,
     Preprocess,
@@ -28,10 +29,10 @@ from headstart.config.model_file import (
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.i18n import Message, _, verbatim
+from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.models import structure
-from headstart.storage.files import link_or_copy, write_atomic, write_json
-from headstart.storage.schemas.schema import Schema, first_fault
+from headstart.storage.files import SCHEMA_VERSION, link_or_copy, write_atomic, write_json
+from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes
@@ -83,7 +84,7 @@ def merge_weight_files(folder: Path) -> None:
     """Combine the two weight files of a model folder with a shared backbone into one."""
     if not (folder / MODEL_FILE).exists():
         write_atomic(folder / MODEL_FILE, tensor_bytes(model_weights(folder).state))
-        config = _read(folder / CONFIG_FILE, ModelConfig)
+        config = _read_config(folder)
         card = (folder / "README.md").read_text(encoding="utf-8")
         usage = _usage(config.headstart.network, config.headstart.head, len(config.label_names))
         write_atomic(folder / "README.md", card.replace(SEPARATE_WEIGHTS, usage))
@@ -93,8 +94,7 @@ def merge_weight_files(folder: Path) -> None:
 
 def saved_epoch(folder: Path) -> int:
     """Return the epoch of the weights in a model folder; 0 without a model."""
-    path = folder / CONFIG_FILE
-    return _read(path, ModelConfig).headstart.epoch if path.exists() else 0
+    return _read_config(folder).headstart.epoch if (folder / CONFIG_FILE).exists() else 0
 
 
 def read_model(folder: Path) -> SavedModel:
@@ -103,9 +103,10 @@ def read_model(folder: Path) -> SavedModel:
     Nothing in the folder is executed, and no more memory is allocated than its files are large.
 
     Raises:
-        ModelFileError: A file is missing, damaged or malicious, or does not match the others.
+        ModelFileError: A file is missing, damaged or malicious, has another schema version, or does not match the
+            others.
     """
-    config, preprocess = _read(folder / CONFIG_FILE, ModelConfig), _read(folder / PREPROCESS_FILE, Preprocess)
+    config, preprocess = _read_config(folder), _read(folder / PREPROCESS_FILE, Preprocess)
     classes = config.label_names
     network = _network(folder, config.headstart.network, config.headstart.head, len(classes))
     return SavedModel(
@@ -121,8 +122,11 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
             raise _unusable(folder, _("some weights are not finite."))
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
         if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
-            reason = _(
-                "its weights do not match {classes} classes and the head {head}.", classes=num_classes, head=head
+            reason = ngettext(
+                "its weights do not match {count} class and the head {head}.",
+                "its weights do not match {count} classes and the head {head}.",
+                num_classes,
+                head=head,
             )
             raise _unusable(folder, reason)
         network = make_network(config, head, num_classes, 0)
@@ -137,6 +141,15 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
         reason = _("{reason}.", reason=_first_line(mismatches[0] if mismatches else error))
         raise _unusable(folder, reason) from None
     return network
+
+
+def _read_config(folder: Path) -> ModelConfig:
+    """Read config.json; its version is checked before its other values."""
+    path = folder / CONFIG_FILE
+    version = _read(path, ConfigVersion).headstart.schema_version
+    if version != SCHEMA_VERSION:
+        raise ModelFileError(unsupported_version(path, version), UPDATE_HINT)
+    return _read(path, ModelConfig)
 
 
 def _read(path: Path, schema: type[_File]) -> _File:

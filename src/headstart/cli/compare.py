@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, command
 from headstart.cli.options import StudyFlags, parameter, switch
 from headstart.cli.render import print_study
+from headstart.config.presets import PRESETS
 from headstart.config.registry.starts import SOURCE_START, STARTS
 from headstart.config.start_spec import start_form, start_forms
 from headstart.console import ConsoleReporter
@@ -45,7 +46,8 @@ def compare(
     study: Annotated[Path | None, parameter(_("study.toml to run, or folder of a study to resume."))] = None,
     config: Annotated[Path | None, parameter(_("TOML file with settings of the plan; flags override it."))] = None,
     preset: Annotated[
-        str | None, parameter(_("Preset: demo, digits, quick or lab; a settings file and flags override it."))
+        str | None,
+        parameter(_("Preset: {presets}; a settings file and flags override it.", presets=", ".join(PRESETS))),
     ] = None,
     runs: Annotated[Path, parameter(_("Parent of the study's folder."))] = RUNS,
     engine: EngineName = "auto",

@@ -7,10 +7,8 @@ import signal
 import sys
 from typing import NoReturn
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError
 
-from headstart.cli.app import app
-from headstart.cli.options import usage
 from headstart.config.plugins import load_plugins
 from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
 from headstart.i18n import _, translated
@@ -33,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         require_supported_platform()
         load_plugins()
-        _register_commands()
+        app = _application()
         app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -49,9 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
         _exit_with(converted, converted.exit_code)
 
 
-def _register_commands() -> None:
-    """Import the commands. Their help lists the rows of the registries, those of plugins included."""
+def _application() -> App:
+    """Return the application with its commands.
+
+    They are imported after the plugins: their help lists the rows of the registries at the time of the import.
+    """
     from headstart.cli import compare, predict, reports, train  # noqa: F401
+    from headstart.cli.app import app
+
+    return app
 
 
 def _ignore_interrupts(arguments: list[str] | None) -> None:
@@ -62,6 +66,8 @@ def _ignore_interrupts(arguments: list[str] | None) -> None:
 
 def _converted(error: Exception) -> HeadstartError:
     if isinstance(error, CycloptsError):
+        from headstart.cli.options import usage
+
         command = " ".join(["headstart", *(error.command_chain or ())])
         return UsageError(usage(error), _("See `{command} --help`.", command=command))
     return as_headstart_error(error)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from cyclopts import (
     CycloptsError,
@@ -13,16 +12,27 @@ from cyclopts import (
     UnknownOptionError,
     UnusedCliTokensError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from headstart.config.one_of import OneOf
-from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, plan_fields
+from headstart.config.field_help import describe_field, field_choices
+from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, STUDY_FIELDS, plan_fields
 from headstart.config.study_config import StudyConfig
-from headstart.i18n import Message, _, join, translated, verbatim
+from headstart.i18n import Message, _, translated, verbatim
 from headstart.text import closest
 
 _PROTOCOL_GROUP = Group(translated(_("Protocol")), sort_key=0.5)
-_SECTION_GROUPS = {section: Group(section.capitalize(), sort_key=place) for place, section in enumerate(SECTIONS, 1)}
+SECTION_TITLES = {
+    "data": _("Data"),
+    "network": _("Network"),
+    "arm": _("Arm"),
+    "recipe": _("Recipe"),
+    "machine": _("Machine"),
+    "seeding": _("Seeding"),
+}
+_SECTION_GROUPS = {
+    section: Group(translated(SECTION_TITLES[section]), sort_key=place) for place, section in enumerate(SECTIONS, 1)
+}
 
 
 def switch(text: Message) -> Any:
@@ -35,7 +45,7 @@ def parameter(text: Message, **options: Any) -> Any:
     return Parameter(help=translated(text), **options)
 
 
-def _flags(name: str, fields: dict[str, tuple[Group, Any]]) -> Any:
+def _flags(name: str, fields: dict[str, tuple[Group, FieldInfo]]) -> Any:
     """Return the annotation of a parameter that takes one flag per field: a dictionary of the given flags, or None.
 
     The values are text, not those of the pydantic models, which cyclopts could flatten too: it would validate one model
@@ -45,36 +55,29 @@ def _flags(name: str, fields: dict[str, tuple[Group, Any]]) -> Any:
     return Annotated[TypedDict(name, annotations, total=False) | None, Parameter(name="*")]  # type: ignore[operator]
 
 
-def _plan_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]]:
+def _plan_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, FieldInfo]]:
     """Return group and field of the flags for the fields of the plan."""
     return {name: (_SECTION_GROUPS[section], f) for name, (section, f) in plan_fields().items() if name not in without}
 
 
-def _protocol_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, Any]]:
+def _protocol_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, FieldInfo]]:
     """Return group and field of the flags for the fields of the protocol."""
     return {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without}
 
 
-def _flag(field: Any, group: Group) -> Any:
+def _flag(field: FieldInfo, group: Group) -> Any:
     """Return the annotation of a flag: a switch, or text, so that the plan reports all invalid values at once."""
     if field.annotation is bool:
-        return Annotated[bool, parameter(_description(field), group=group, negative="")]
-    metavar = {int: "INT", float: "FLOAT"}.get(field.annotation, "TEXT")
+        return Annotated[bool, parameter(describe_field(field), group=group, negative="")]
+    metavar = "INT" if field.annotation is int else "FLOAT" if field.annotation is float else "TEXT"
     return Annotated[str, parameter(_flag_help(field), group=group, metavar=metavar)]
 
 
-def _description(field: Any) -> Message:
-    """Return the description of a field."""
-    return join([field.description])
-
-
-def _flag_help(field: Any) -> Message:
+def _flag_help(field: FieldInfo) -> Message:
     """Return description, choices and default of a field."""
-    text, default = _description(field), field.default
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    choices = choices or tuple(chain.from_iterable(m.names for m in field.metadata if isinstance(m, OneOf)))
-    if choices:
-        text = _("{description}: {choices}", description=text, choices=", ".join(map(str, choices)))
+    text, default = describe_field(field), field.default
+    if choices := field_choices(field):
+        text = _("{description}: {choices}", description=text, choices=", ".join(choices))
     if default is PydanticUndefined or default in ((), "", None):
         return text
     value = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
@@ -93,8 +96,7 @@ else:
         {
             # parameters of the command itself, or derived from other flags
             **_protocol_fields(without=("arms", "vary", "fixed_fields")),
-            # set by the study
-            **_plan_fields(without=("source", "start", "tuning", "head", "fraction", "evaluate_on_val", "select")),
+            **_plan_fields(without=("source", *STUDY_FIELDS)),
         },
     )
 

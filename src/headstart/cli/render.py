@@ -25,7 +25,7 @@ def as_table(predictions: Sequence[Prediction]) -> str:
     width = max(map(len, names), default=0)
     rows = []
     for name, p in zip(names, predictions, strict=True):
-        result = translated(p.error).removeprefix(p.image).strip() or f"{100 * p.confidence:5.1f} %  {p.label}"
+        result = translated(p.error) if p.error else f"{100 * p.confidence:5.1f} %  {p.label}"
         rows.append(f"{name:<{width}}  {printable(result)}\n")
     return "".join(rows)
 

@@ -9,6 +9,7 @@ from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveE
 from headstart.cli.compare import compare
 from headstart.cli.options import PlanFlags, parameter, switch
 from headstart.cli.render import print_run
+from headstart.config.presets import PRESETS
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
 from headstart.console import ConsoleReporter
@@ -26,7 +27,8 @@ def train(
     *,
     config: Annotated[Path | None, parameter(_("TOML file with settings; flags override it."))] = None,
     preset: Annotated[
-        str | None, parameter(_("Preset: digits, quick or lab; a settings file and flags override it."))
+        str | None,
+        parameter(_("Preset: {presets}; a settings file and flags override it.", presets=", ".join(PRESETS))),
     ] = None,
     runs: Annotated[Path, parameter(_("Parent of the run's folder."))] = RUNS,
     save_every: SaveEvery = None,

@@ -14,6 +14,7 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import suggestion
 
 _TUNING, _HEAD = (re.compile(ArmConfig.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
+_LIKE_AN_OPTIMIZER = re.compile("[a-z]+")  # the end of a path that is no file: file:weights.pth@adm
 
 
 def parse_arm(text: str) -> ArmSpec:
@@ -24,22 +25,8 @@ def parse_arm(text: str) -> ArmSpec:
     Raises:
         ValueError: the text is not an arm.
     """
-    settings: dict[str, str] = {}
-    rest, at, last = text.strip().rpartition("@")
-    if at and last in OPTIMIZERS:
-        settings["optimizer"] = last
-    elif at and re.fullmatch(r"[a-z]+", last) and "." not in last and "/" not in last:
-        raise ValueError(
-            _("the arm {arm!r} has no valid optimizer after @{suggestion}", arm=text, suggestion=similar)
-            if (similar := suggestion(last, OPTIMIZERS))
-            else _(
-                "the arm {arm!r} has no valid optimizer after @: use {optimizers}",
-                arm=text,
-                optimizers=", ".join(OPTIMIZERS),
-            )
-        )
-    else:
-        rest = text.strip()
+    rest, optimizer = _split_optimizer(text)
+    settings = {"optimizer": optimizer} if optimizer else {}
     while "+" in rest:
         before, _unused, last = rest.rpartition("+")
         if _TUNING.fullmatch(last) and "tuning" not in settings:
@@ -63,6 +50,31 @@ def parse_arm(text: str) -> ArmSpec:
     if fault := start_problem(rest):
         raise ValueError(fault)
     return ArmSpec(start=rest, label=short_start(rest), **settings)
+
+
+def _split_optimizer(text: str) -> tuple[str, str]:
+    """Return an arm without its optimizer, and the optimizer; "" if it names none.
+
+    Raises:
+        ValueError: what follows @ is not an optimizer, and not part of a path.
+    """
+    rest, at, last = text.strip().rpartition("@")
+    if not at:
+        return last, ""
+    if last in OPTIMIZERS:
+        return rest, last
+    if start_path(rest) is not None and not _LIKE_AN_OPTIMIZER.fullmatch(last):
+        return text.strip(), ""
+    similar = suggestion(last, OPTIMIZERS)
+    raise ValueError(
+        _("the arm {arm!r} has no valid optimizer after @{suggestion}", arm=text, suggestion=similar)
+        if similar
+        else _(
+            "the arm {arm!r} has no valid optimizer after @: use {optimizers}",
+            arm=text,
+            optimizers=", ".join(OPTIMIZERS),
+        )
+    )
 
 
 def _exists_without_part(whole: str, before: str) -> bool:

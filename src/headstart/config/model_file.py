@@ -53,6 +53,18 @@ class _ModelSchema(Schema):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
 
+class _OriginVersion(_ModelSchema):
+    """The version in headstart's section of config.json."""
+
+    schema_version: int
+
+
+class ConfigVersion(_ModelSchema):
+    """The version of config.json; its other values may be of any version."""
+
+    headstart: _OriginVersion
+
+
 class TrainingData(_ModelSchema):
     """Data that a model was trained on, and what its split depends on."""
 
@@ -64,7 +76,7 @@ class TrainingData(_ModelSchema):
 
 
 class ModelOrigin(_ModelSchema):
-    """What headstart needs to build the network and to find its training images again."""
+    """Values with which headstart builds the network and finds its training images again."""
 
     schema_version: int = SCHEMA_VERSION
     network: NetworkConfig

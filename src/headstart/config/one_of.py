@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
-from headstart.i18n import Message
+from headstart.i18n import Message, _
+from headstart.text import suggestion
 
-UNKNOWN_NAME = "literal_error"  # pydantic's type of the error for a value that is not among the choices
-NOT_ACCEPTED = "row_not_accepted"
 R = TypeVar("R")
 
 
@@ -40,16 +39,16 @@ class OneOf(Generic[R]):
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def check(self, value: str) -> str:
-        """Return the value.
-
-        Raises:
-            PydanticCustomError: It is not a name in the registry (`UNKNOWN_NAME`), or its row is not accepted
-                (`NOT_ACCEPTED`).
-        """
+        """Return the value. Raises ValueError if it is not a name in the registry, or its row is not accepted."""
         if value not in self.registry:
-            names = ", ".join(f"'{name}'" for name in self.names)
-            raise PydanticCustomError(UNKNOWN_NAME, "Input should be one of {names}", {"names": names})
+            raise ValueError(not_a_choice(value, self.names))
         if not self.accepts(self.registry[value]):
-            context = {"rejection": self.rejection, "names": ", ".join(self.names)}
-            raise PydanticCustomError(NOT_ACCEPTED, "{rejection}: choose one of {names}", context)
+            names = ", ".join(self.names)
+            raise ValueError(_("{rejection}: choose one of {names}", rejection=self.rejection, names=names))
         return value
+
+
+def not_a_choice(value: str, choices: Sequence[str]) -> Message:
+    """Return the choices of which a value is none, with the most similar one."""
+    similar = suggestion(value, choices)
+    return _("choose one of {choices}{suggestion}", choices=", ".join(choices), suggestion=similar)

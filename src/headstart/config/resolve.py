@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from pydantic import ValidationError
 
@@ -20,6 +21,9 @@ from headstart.errors import UsageError
 from headstart.i18n import Message, _, join
 from headstart.text import end_sentence, message_of, suggestion
 
+# Interval between checkpoints; None: as often as costs 1 % of the time. Only `checkpoint_interval` and
+# runs/checkpoint_policy.py depend on its kind.
+SaveInterval: TypeAlias = Duration | None
 _DEFAULT = _("default")
 
 
@@ -86,7 +90,7 @@ def resolve_settings(
     try:
         plan = RunConfig.model_validate(nested)
     except ValidationError as error:
-        raise _usage_error(unknown + [describe_error(e, valid) for e in error.errors()]) from None
+        raise _usage_error(unknown + [describe_error(e, RunConfig) for e in error.errors()]) from None
     if unknown:
         raise _usage_error(unknown)
     return ResolvedSettings(plan, origins, frozenset(given))
@@ -110,15 +114,19 @@ def _usage_error(faults: list[Message]) -> UsageError:
     return UsageError(end_sentence(join(faults, "; ")), _("See `headstart train --help` for settings and values."))
 
 
-def checkpoint_interval(save_every: str | None) -> Duration | None:
-    """Parse the interval between checkpoints. Raises UsageError when it is not a duration above 0."""
+def checkpoint_interval(save_every: str | None) -> SaveInterval:
+    """Parse the interval between checkpoints, such as `1ep` or `50st`.
+
+    Raises:
+        UsageError: it is not a duration above 0.
+    """
     if save_every is None:
         return None
     hint = _("Write for example 1ep or 50st.")
     try:
         interval = Duration.parse(save_every)
     except ValueError as error:
-        raise UsageError(_("save-every = {fault}.", fault=message_of(error)), hint) from None
+        raise UsageError(end_sentence(_("save-every = {fault}", fault=message_of(error))), hint) from None
     if interval.value <= 0:
         raise UsageError(_("save-every = {save_every!r} must be above 0.", save_every=save_every), hint)
     return interval

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Unpack
+from typing import Annotated, Literal, TypeAlias, TypeVar, Unpack
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from headstart.config.duration import Duration
+from headstart.config.field_help import Detail
 from headstart.config.one_of import OneOf
 from headstart.config.plan_values import PlanValues
 from headstart.config.presets import Setting
@@ -98,10 +99,7 @@ class NetworkConfig(ConfigSection):
 class ArmConfig(ConfigSection):
     """The arm: initial weights, fine-tuning mode and head."""
 
-    start: str = Field(
-        DEFAULT_START,
-        description=_("initial weights: {forms}", forms=describe_forms()),
-    )
+    start: Annotated[str, Detail(describe_forms)] = Field(DEFAULT_START, description=_("initial weights"))
     tuning: str = Field(
         "full",
         pattern=r"^(full|frozen|lp-ft|stages:\d+)$",
@@ -116,22 +114,17 @@ class RecipeConfig(ConfigSection):
     """The training recipe."""
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description=_("optimizer"))
-    lr: float = Field(
-        gt=0,
-        description=_("peak learning rate of the schedule (default: {defaults})", defaults=optimizer_defaults("lr")),
+    lr: Annotated[float, Detail(lambda: optimizer_defaults("lr"))] = Field(
+        gt=0, description=_("peak learning rate of the schedule")
     )
-    momentum: float = Field(
-        0.9, ge=0, lt=1, description=_("momentum of {optimizers}", optimizers=optimizers_with("momentum"))
+    momentum: Annotated[float, Detail(lambda: optimizers_with("momentum"))] = Field(
+        0.9, ge=0, lt=1, description=_("momentum")
     )
-    nesterov: bool = Field(
-        False, description=_("Nesterov momentum ({optimizers})", optimizers=optimizers_with("nesterov"))
+    nesterov: Annotated[bool, Detail(lambda: optimizers_with("nesterov"))] = Field(
+        False, description=_("Nesterov momentum")
     )
-    weight_decay: float = Field(
-        ge=0,
-        description=_(
-            "weight decay, except on norms and biases (default: {defaults})",
-            defaults=optimizer_defaults("weight_decay"),
-        ),
+    weight_decay: Annotated[float, Detail(lambda: optimizer_defaults("weight_decay"))] = Field(
+        ge=0, description=_("weight decay, except on norms and biases")
     )
     backbone_lr: float = Field(1.0, ge=0, le=1, description=_("factor on the learning rate of the pretrained backbone"))
     schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description=_("learning-rate schedule"))
@@ -300,7 +293,7 @@ class RunConfig(ConfigSection):
             raise ValueError(f"the plan is not complete: {', '.join(self.unresolved_fields)}")
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
-    def to_json(self) -> Any:
+    def to_json(self) -> dict[str, JsonData]:
         """Return the plan as JSON data."""
         return self.model_dump(mode="json")
 
@@ -346,6 +339,12 @@ _ALL_SECTIONS: dict[str, type[ConfigSection]] = {**SECTIONS, "facts": ResolvedFa
 _SECTION_OF = {name: section for section, model in _ALL_SECTIONS.items() for name in model.model_fields}
 
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
+STUDY_FIELDS = {  # set by a study for each of its runs; and what its users do instead
+    **dict.fromkeys(("start", "tuning", "head"), _("Use --arm or --vary.")),
+    "fraction": _("Use --fractions."),
+    "evaluate_on_val": _("Leave it out: a study evaluates on val if the data declares no test split."),
+    "select": _("Use --metric."),
+}
 
 
 def plan_fields() -> dict[str, tuple[str, FieldInfo]]:

@@ -11,12 +11,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart.config.arm_spec import absolute_arm, parse_arm, start_names
 from headstart.config.duration import Duration, parse_seconds
+from headstart.config.field_help import Detail
 from headstart.config.one_of import OneOf
 from headstart.config.plan_values import PlanSettings
 from headstart.config.presets import Setting
@@ -37,7 +38,8 @@ from headstart.text import message_of, suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
-OPTIMIZER_FIELDS = ("lr", "weight_decay")  # fields with a default per optimizer
+OptimizerField = Literal["lr", "weight_decay"]
+OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
 _NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
 _FLAGS_INSTEAD = {"epochs": "--budgets", "fraction": "--fractions"}
 
@@ -87,11 +89,10 @@ class StudyConfig(ConfigSection):
         (1.0,), description=_("shares of the training images to report, e.g. 0.1,0.25,0.5,1")
     )
     metric: Annotated[
-        str, OneOf(METRICS, is_study_metric, _("a study needs a mean over images that the confusion counts determine"))
-    ] = Field(
-        DEFAULT_METRIC,
-        description=_("metric by which arms are compared; {metrics}", metrics=describe_metrics(is_study_metric)),
-    )
+        str,
+        OneOf(METRICS, is_study_metric, _("a study needs a mean over images that the confusion counts determine")),
+        Detail(lambda: describe_metrics(is_study_metric)),
+    ] = Field(DEFAULT_METRIC, description=_("metric by which arms are compared"))
     target: float = Field(
         0.75, ge=0, lt=1, description=_("validation accuracy (0 to 1) used for time-to-target; 0 turns it off")
     )
@@ -118,7 +119,7 @@ class StudyConfig(ConfigSection):
         le=100,
         description=_("learning rates per arm that survive the first rung of the search (successive halving)"),
     )
-    fixed_fields: Annotated[tuple[Literal["lr", "weight_decay"], ...], BeforeValidator(split_commas)] = Field(
+    fixed_fields: Annotated[tuple[OptimizerField, ...], BeforeValidator(split_commas)] = Field(
         (), description=_("fields of the plan that keep their value with every optimizer, because the user set them")
     )
     source_epochs: Duration | None = Field(

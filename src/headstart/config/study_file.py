@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from headstart.config.duration import Duration
 from headstart.config.presets import Setting
-from headstart.config.run_config import SECTIONS, RunConfig, plan_fields, with_absolute_paths
+from headstart.config.run_config import SECTIONS, RunConfig, with_absolute_paths
 from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
@@ -22,6 +22,7 @@ from headstart.errors import DataError, UsageError
 from headstart.i18n import Message, _, join
 from headstart.storage.files import SCHEMA_VERSION, write_atomic
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.schema import UPDATE_HINT, unsupported_version
 from headstart.text import end_sentence, suggestion
 
 FIRST_SEARCH_SEED = 1_000_000_000  # seeds from here on are used by learning-rate searches only
@@ -109,13 +110,7 @@ def read_study(path: Path) -> StudySpec:
     path = path / "study.toml" if has_begun else path
     file = _parse(path, read_toml(path, _("study"), DataError))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
-        message = _(
-            "{path} has schema {schema}, but this version reads {supported}.",
-            path=path,
-            schema=str(file.schema_version),
-            supported=SCHEMA_VERSION,
-        )
-        raise DataError(message, _("Update headstart."))
+        raise DataError(unsupported_version(path, str(file.schema_version)), UPDATE_HINT)
     protocol, plan = file.protocol, file.plan
     if has_begun and file.hash != _digest(protocol, plan):
         if not file.hash:
@@ -186,12 +181,11 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
     """
     faults: list[Message] = []
     models = []
-    plan_names = [*SECTIONS, *plan_fields()]
-    for model, value, names in ((StudyConfig, protocol, [*StudyConfig.model_fields]), (RunConfig, plan, plan_names)):
+    for model, value in ((StudyConfig, protocol), (RunConfig, plan)):
         try:
             models.append(model.model_validate(value))
         except ValidationError as error:
-            faults += [describe_error(e, names) for e in error.errors()]
+            faults += [describe_error(e, model) for e in error.errors()]
     if faults:
         raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help`."))
     rules, shared = models
@@ -208,8 +202,7 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         try:
             variant.plan(spec.plan)
         except ValidationError as error:
-            fault = join((describe_error(e, plan_names) for e in error.errors()), "; ")
-            raise UsageError(
-                _("{variant}: {fault}.", variant=variant.name, fault=fault), _("See `headstart train --help`.")
-            ) from None
+            fault = join((describe_error(e, RunConfig) for e in error.errors()), "; ")
+            message = end_sentence(_("{variant}: {fault}", variant=variant.name, fault=fault))
+            raise UsageError(message, _("See `headstart train --help`.")) from None
     return spec

@@ -8,6 +8,7 @@ from typing import Any
 
 from headstart.config.registry.starts import DEFAULT_START, PRETRAINED_START, SOURCE_START
 from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import STUDY_FIELDS, plan_fields
 from headstart.config.study_config import OPTIMIZER_FIELDS, StudyConfig
 from headstart.config.study_file import StudySpec, read_study, validate_study
 from headstart.config.toml import read_toml
@@ -22,11 +23,6 @@ def _default_arms(pretrained: str) -> tuple[str, ...]:
 
 DEFAULT_ARMS = _default_arms(PRETRAINED_START)
 DEMO_ARMS = _default_arms(f"{SOURCE_START}:digits:0-5")
-_STUDY_FIELDS = {  # fields of the plan that a study sets itself, by section; and the hint for users
-    "arm": (("start", "tuning", "head"), _("Use --arm or --vary.")),
-    "data": (("fraction", "evaluate_on_val"), _("Use --fractions for shares of the training images.")),
-    "recipe": (("select",), _("Use --metric.")),
-}
 
 
 def build_study_spec(
@@ -70,10 +66,10 @@ def build_study_spec(
     rules.setdefault("fixed_fields", tuple(explicit))
     if "lr" in explicit:  # a learning rate that the user set is not searched
         rules.setdefault("search", "off")
-    for section, (names, hint) in _STUDY_FIELDS.items():
-        defaults = type(getattr(plan, section))()
-        if changed := [name for name in names if getattr(getattr(plan, section), name) != getattr(defaults, name)]:
-            raise UsageError(_("{name} cannot be set for a whole study.", name=changed[0]), hint)
+    for name, hint in STUDY_FIELDS.items():
+        section, field = plan_fields()[name]
+        if getattr(getattr(plan, section), name) != field.default:
+            raise UsageError(_("{name} cannot be set for a whole study.", name=name), hint)
     return validate_study(rules, plan)
 
 

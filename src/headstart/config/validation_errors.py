@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from inspect import isclass
 
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from headstart.config.one_of import NOT_ACCEPTED, UNKNOWN_NAME
+from headstart.config.field_help import describe_field, field_choices
+from headstart.config.one_of import not_a_choice
 from headstart.config.presets import Setting
-from headstart.config.run_config import SECTIONS, plan_fields
+from headstart.config.run_config import SECTIONS, ConfigSection, RunConfig, plan_fields
 from headstart.i18n import Message, _
 from headstart.storage.schemas.schema import fault_text
 from headstart.text import suggestion
 
 
-def describe_error(error: ErrorDetails, names: Iterable[str]) -> Message:
-    """Return what is wrong with a field.
+def describe_error(error: ErrorDetails, model: type[ConfigSection]) -> Message:
+    """Return what is wrong with a field, or with several fields.
 
     Args:
         error: One of the `errors()` of a pydantic ValidationError.
-        names: Valid field names, among which the most similar one is suggested for an unknown name.
+        model: The model that was validated.
     """
     # The location of a list item ends with its index.
     name = next((part for part in reversed(error["loc"]) if isinstance(part, str)), "")
     if error["type"] == "extra_forbidden":
-        return _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, list(names)))
+        names = [*SECTIONS, *plan_fields()] if model is RunConfig else list(model.model_fields)
+        return _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, names))
     if error["type"] == "missing":
         return _("{name} is missing", name=name)
-    fault = _fault(error, name)
-    if name in ("", *SECTIONS):  # a rule that concerns several fields
-        return _("{fault:cap}", fault=fault)
+    field = _field_at(error["loc"], model)
+    if field is None:  # a rule that concerns several fields
+        return _("{fault:cap}", fault=fault_text(error))
+    fault = _fault(error, field)
     return _("{name} = {value}: {fault}", name=name.replace("_", "-"), value=_input_text(error["input"]), fault=fault)
 
 
-def _fault(error: ErrorDetails, name: str) -> Message:
-    """Return what is wrong with the value of the field `name`."""
-    if error["type"] == "string_pattern_mismatch" and name in plan_fields():
-        return _("expected {description}", description=plan_fields()[name][1].description)
-    if error["type"] == NOT_ACCEPTED:
-        context = error["ctx"]
-        return _("{rejection}: choose one of {names}", rejection=context["rejection"], names=context["names"])
-    if error["type"] == UNKNOWN_NAME:
-        choices = re.findall(r"'([^']+)'", str(error["msg"]))
-        similar = suggestion(str(error["input"]), choices)
-        return _("choose one of {choices}{suggestion}", choices=", ".join(choices), suggestion=similar)
+def _field_at(location: tuple[int | str, ...], model: type[ConfigSection]) -> FieldInfo | None:
+    """Return the field at a location; None for the location of a section, which may have the name of a field."""
+    for name in location:
+        field = model.model_fields.get(str(name))
+        if field is None or not (isclass(field.annotation) and issubclass(field.annotation, ConfigSection)):
+            return field
+        model = field.annotation
+    return None
+
+
+def _fault(error: ErrorDetails, field: FieldInfo) -> Message:
+    """Return what is wrong with the value of a field."""
+    if error["type"] == "string_pattern_mismatch":
+        return _("expected {description}", description=describe_field(field))
+    if error["type"] == "literal_error":
+        return not_a_choice(str(error["input"]), field_choices(field))
     return fault_text(error)
 
 

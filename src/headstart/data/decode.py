@@ -56,6 +56,11 @@ class ImageFileError(DataError):
         super().__init__(end_sentence(fault), hint)
         self.fault = fault
 
+    @property
+    def reason(self) -> Message:
+        """The message without the name of the file."""
+        return end_sentence(Message(self.fault.template, {**self.fault.values, "name": _("The image")}))
+
 
 class UndecodableError(ImageFileError):
     """The bytes were read, but they are not an image that this program can open."""

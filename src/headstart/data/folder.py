@@ -231,11 +231,9 @@ def _layout_hint(folder: str) -> Message:
 def list_images(path: Path) -> list[Path]:
     """Return the images that a path names: the file itself, or a folder's images and those of its subfolders.
 
-    Images of a folder are in natural order. Raises DataError if `path` does not exist.
+    Images of a folder are in natural order. Raises DataError if a folder cannot be read.
     """
     if path.is_dir():
         images = _Walk(path.absolute(), allow_outside=True).images(str(path))
         return [Path(image) for image in sorted(images, key=natural_key)]
-    if not path.exists():
-        raise DataError(_("There is no image {path}.", path=path), _("Check the path."))
     return [path]

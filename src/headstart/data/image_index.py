@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError, UsageError
-from headstart.i18n import Message, _, join, verbatim
+from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.text import join_first, replacement_hint
 
 SPLITS = ("train", "val", "test")
@@ -91,10 +91,10 @@ class ImageIndex:
         declared = [name for name in SPLITS if (splits == name).any()]
         lines = [
             _(
-                "{source}: {images:,} images in {classes} classes",
+                "{source}: {images} in {classes}",
                 source=self.source,
-                images=len(self),
-                classes=len(self.classes),
+                images=ngettext("{count:,} image", "{count:,} images", len(self)),
+                classes=ngettext("{count} class", "{count} classes", len(self.classes)),
             )
         ]
         if declared:
@@ -104,7 +104,8 @@ class ImageIndex:
         counts = {name: self._counts(splits == name) for name in declared}
         for i, (name, total) in enumerate(zip(self.classes, self._counts(slice(None)), strict=True)):
             if i == _MAX_CLASSES_SHOWN:
-                lines.append(_("  … and {count} more classes", count=len(self.classes) - _MAX_CLASSES_SHOWN))
+                more = len(self.classes) - _MAX_CLASSES_SHOWN
+                lines.append(ngettext("  … and {count} more class", "  … and {count} more classes", more))
                 break
             parts = "".join(f"  {split} {counts[split][i]:,}" for split in declared)
             lines.append(verbatim(f"  {name:<{width}}  {total:>6,}{'  =' + parts if parts else ''}"))

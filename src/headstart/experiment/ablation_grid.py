@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
@@ -55,11 +55,11 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
         "vary": {"network": [*DEPTHS], "norm": [*NORMS], "shortcut": [*SHORTCUTS]},
         "seeds": seeds,
         "fractions": (plan.data.fraction,),
-        "metric": plan.recipe.select,
         "search": "off",
         "target": 0.0,
     }
-    return AblationSpec(validate_study(rules, plan))
+    study = validate_study(rules, plan)  # selects epochs by its metric, but --select has more metrics
+    return AblationSpec(replace(study, plan=study.plan.changed(select=plan.recipe.select)))
 
 
 def _check_settings(settings: Mapping[str, Setting], seeds: int) -> None:

@@ -18,7 +18,7 @@ from headstart.data.image_index import ImageIndex
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
-from headstart.i18n import Message, _, verbatim
+from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
@@ -234,16 +234,19 @@ def _notes(evaluation_set: _EvaluationSet) -> list[Message]:
     count, name, bad = len(evaluation_set.rows), evaluation_set.name, evaluation_set.bad
     notes = [left_out_note(bad, LISTED_NAMES)] if bad else []
     if evaluation_set.own:
-        note = _(
-            "This is the data that the model was trained on. Evaluating on {count} images ({split}).",
-            count=count,
+        note = ngettext(
+            "This is the data that the model was trained on. Evaluating on {count:,} image ({split}).",
+            "This is the data that the model was trained on. Evaluating on {count:,} images ({split}).",
+            count,
             split=name,
         )
     else:
-        note = _(
-            "Evaluating on {count} images ({split}). This is not exactly the data that the model was trained on. "
+        note = ngettext(
+            "Evaluating on {count:,} image ({split}). This is not exactly the data that the model was trained on. "
             "If it contains training images, the accuracy is too high.",
-            count=count,
+            "Evaluating on {count:,} images ({split}). This is not exactly the data that the model was trained on. "
+            "If it contains training images, the accuracy is too high.",
+            count,
             split=name,
         )
     return [*notes, note]
@@ -262,10 +265,11 @@ def describe_evaluation(evaluation: ModelEvaluation) -> list[Message]:
     name = evaluation.split
     is_known = evaluation.own and name in SPLIT_NOTES
     lines = [
-        _(
-            "Accuracy {accuracy:.1f} % on {count} images ({split}), 95 % interval {low:.1f} to {high:.1f}.",
+        ngettext(
+            "Accuracy {accuracy:.1f} % on {count:,} image ({split}), 95 % interval {low:.1f} to {high:.1f}.",
+            "Accuracy {accuracy:.1f} % on {count:,} images ({split}), 95 % interval {low:.1f} to {high:.1f}.",
+            evaluation.n,
             accuracy=100 * evaluation.accuracy,
-            count=evaluation.n,
             split=_("{split}, {note}", split=name, note=SPLIT_NOTES[name]) if is_known else name,
             low=low,
             high=high,

@@ -12,11 +12,11 @@ from scipy.special import softmax
 
 from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.data import transforms
-from headstart.data.decode import decode, suppress_pillow_warnings
+from headstart.data.decode import ImageFileError, decode, suppress_pillow_warnings
 from headstart.data.folder import list_images
-from headstart.errors import DataError, HeadstartError
+from headstart.errors import DataError
 from headstart.hardware import devices
-from headstart.i18n import Message, _, verbatim
+from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import find_model
 from headstart.storage.files import JsonData
@@ -28,7 +28,15 @@ NO_ERROR = verbatim("")
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction for one image: probabilities [classes] that sum to 1, or the error with which reading it failed."""
+    """Prediction for one image.
+
+    Attributes:
+        image: Path of the image.
+        label: Most probable class; "" after an error.
+        confidence: Its probability; 0 after an error.
+        probabilities: [classes], with a sum of 1; empty after an error.
+        error: Why the image could not be read, as a sentence without its path; "" without an error.
+    """
 
     image: str
     label: str
@@ -82,7 +90,7 @@ class Predictor:
             uint8 [h, w, 3].
 
         Raises:
-            DataError: The image cannot be decoded.
+            ImageFileError: The image cannot be read or decoded.
         """
         return decode(source, self.model.cache_side)
 
@@ -123,8 +131,8 @@ class Predictor:
                 if isinstance(file, Path):
                     try:
                         images[index] = self.load_image(file)
-                    except HeadstartError as error:
-                        predictions[index] = _failed(file, error)
+                    except ImageFileError as error:
+                        predictions[index] = _failed(file, error.reason)
         if images:
             rows = softmax(self.logits(list(images.values())).astype(np.float64), axis=1)
             predictions |= {index: self._prediction(files[index], row) for index, row in zip(images, rows, strict=True)}
@@ -140,11 +148,11 @@ def _images(path: Path) -> list[Path | Prediction]:
     try:
         return [*list_images(path)]
     except DataError as error:
-        return [_failed(path, error)]
+        return [_failed(path, error.message)]  # names a folder or file in the folder `path`
 
 
-def _failed(path: Path, error: HeadstartError) -> Prediction:
-    return Prediction(str(path), "", 0.0, (), error.message)
+def _failed(path: Path, reason: Message) -> Prediction:
+    return Prediction(str(path), "", 0.0, (), reason)
 
 
 def require_predictions(predictions: Sequence[Prediction]) -> None:
@@ -152,8 +160,11 @@ def require_predictions(predictions: Sequence[Prediction]) -> None:
     if not predictions:
         raise DataError(_("There are no images to predict."), _("Name image files, or folders that contain images."))
     if all(p.error for p in predictions):
-        message = predictions[0].error
-        if len(predictions) > 1:
-            count = len(predictions)
-            message = _("None of the {count} images could be read: {error}", count=count, error=message)
+        message = ngettext(
+            "{image} could not be read: {error}",
+            "None of the {count:,} images could be read, such as {image}: {error}",
+            len(predictions),
+            image=predictions[0].image,
+            error=predictions[0].error,
+        )
         raise DataError(message, _("Check the path and the file."))

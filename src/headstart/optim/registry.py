@@ -77,8 +77,8 @@ def optimizers_with(option: str) -> Message:
 
 
 def optimizer_defaults(field: str) -> Message:
-    """Return the defaults of `lr` or `weight_decay` in words: "sgd 0.01, lion 0.0001, others 0.001"."""
+    """Return the defaults of `lr` or `weight_decay` in words: "default: sgd 0.01, lion 0.0001, others 0.001"."""
     values = {name: float(getattr(spec, field)) for name, spec in OPTIMIZERS.items()}
     usual = Counter(values.values()).most_common(1)[0][0]
     own = [f"{name} {value:g}" for name, value in values.items() if value != usual]
-    return join([*own, _("others {value:g}", value=usual)], ", ")
+    return _("default: {defaults}", defaults=join([*own, _("others {value:g}", value=usual)], ", "))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from headstart.config.duration import Duration
+from headstart.config.resolve import SaveInterval
 from headstart.storage.schemas.checkpoint import Progress
 from headstart.training import events, loop
 from headstart.training.state import TrainingContext
@@ -19,11 +19,11 @@ MAX_SAVING_SHARE = 0.01  # of the time, for checkpoints without --save-every
 class CheckpointPolicy:
     """Decide after each event of the training loop whether a checkpoint is due."""
 
-    def __init__(self, save_every: Duration | None, context: TrainingContext) -> None:
+    def __init__(self, save_every: SaveInterval, context: TrainingContext) -> None:
         """Start without a checkpoint.
 
         Args:
-            save_every: Interval between checkpoints; None to limit their share of the time.
+            save_every: Interval between checkpoints.
             context: The context of the training, which converts the interval to steps.
         """
         self._context = context
@@ -51,7 +51,7 @@ class CheckpointPolicy:
         self._save_seconds = self._saved_at - begin
 
 
-def _interval_steps(save_every: Duration | None, context: TrainingContext) -> int:
+def _interval_steps(save_every: SaveInterval, context: TrainingContext) -> int:
     """Return the interval between checkpoints in steps, or 0 for none."""
     if save_every is None:
         return 0

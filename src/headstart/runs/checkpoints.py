@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from headstart.config.duration import Duration
+from headstart.config.resolve import SaveInterval
 from headstart.reporter import Reporter
 from headstart.runs.checkpoint_policy import CheckpointPolicy
 from headstart.runs.session import RunSession
@@ -17,14 +17,14 @@ from headstart.training.state import State, TrainingContext
 class RunCheckpoints:
     """The checkpoints of a training state in the folder of its run."""
 
-    def __init__(self, folder: Path, context: TrainingContext, state: State, save_every: Duration | None) -> None:
+    def __init__(self, folder: Path, context: TrainingContext, state: State, save_every: SaveInterval) -> None:
         """Start without a checkpoint.
 
         Args:
             folder: The folder of the run.
             context: The context of the training.
             state: The state that is saved, and restored in place.
-            save_every: Interval between checkpoints; None to limit their share of the time.
+            save_every: Interval between checkpoints.
         """
         self._folder, self._context, self._state = folder, context, state
         self._policy = CheckpointPolicy(save_every, context)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
-from headstart.config.duration import Duration
 from headstart.config.plan_file import read_plan_file
+from headstart.config.resolve import SaveInterval
 from headstart.config.run_config import ResolvedFacts, RunConfig, differences, with_absolute_paths
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
@@ -40,7 +40,7 @@ def run_new(
     runs: Path,
     reporter: Reporter,
     *,
-    save_every: Duration | None = None,
+    save_every: SaveInterval = None,
     until: int | None = None,
     role: RunRole | None = None,
 ) -> Path:
@@ -50,7 +50,7 @@ def run_new(
         draft: The plan; open fields are resolved.
         runs: The parent of the new folder.
         reporter: Receives progress.
-        save_every: Interval between checkpoints (default: as often as costs 1 % of the time).
+        save_every: Interval between checkpoints.
         until: Epoch after which the run pauses, with a checkpoint and no result; `resume` continues it.
         role: The role of the run in a study, written beside the plan; its variant also names the folder.
 
@@ -71,7 +71,7 @@ def run_new(
     return folder
 
 
-def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = None, until: int | None = None) -> Path:
+def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None, until: int | None = None) -> Path:
     """Continue a stopped run, and return its folder; `save_every` and `until` as in `run_new`.
 
     Raises:
@@ -119,7 +119,7 @@ def _run(
     setup: TrainingSetup,
     role: RunRole | None,
     reporter: Reporter,
-    save_every: Duration | None,
+    save_every: SaveInterval,
     until: int | None,
 ) -> None:
     """Train from the newest checkpoint, or from the start, and evaluate the best model."""
@@ -138,7 +138,7 @@ class _NetworkTrainer:
         setup: TrainingSetup,
         role: RunRole | None,
         reporter: Reporter,
-        save_every: Duration | None,
+        save_every: SaveInterval,
     ) -> None:
         context = setup.context
         self._folder, self._reporter, self._context = folder, reporter, context

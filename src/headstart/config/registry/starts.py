@@ -13,7 +13,7 @@ from headstart.i18n import Message, _
 
 
 class Argument(StrEnum):
-    """What follows the colon of a start; the value is its placeholder in help."""
+    """Kinds of text after the colon of a start; the value is its placeholder in help."""
 
     NONE = ""
     SCHEME = "SCHEME"  # an initialization scheme, or nothing

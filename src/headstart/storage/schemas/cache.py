@@ -12,7 +12,7 @@ from headstart.storage.schemas.schema import Schema
 
 
 class MeasurementKey(Schema):
-    """What a measurement depends on."""
+    """Machine and network that a measurement depends on."""
 
     schema_version: int = SCHEMA_VERSION
     machine: tuple[str | int, ...] = Field(description="processor, device, threads, versions")

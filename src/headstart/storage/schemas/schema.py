@@ -14,6 +14,7 @@ from headstart.storage.files import SCHEMA_VERSION, JsonData
 from headstart.text import message_of
 
 RESTORE_HINT = _("Restore it from a copy.")
+UPDATE_HINT = _("Update headstart.")
 
 
 class Schema(BaseModel):
@@ -81,15 +82,7 @@ class VersionedSchema(Schema):
         except ValidationError as error:
             raise _damaged(name, error, hint) from None
         if version != SCHEMA_VERSION:
-            raise DataError(
-                _(
-                    "{name} has schema {schema}, but this version reads {supported}.",
-                    name=name,
-                    schema=version,
-                    supported=SCHEMA_VERSION,
-                ),
-                _("Update headstart."),
-            )
+            raise DataError(unsupported_version(name, version), UPDATE_HINT)
         return super().parse(text, name, hint)
 
 
@@ -97,6 +90,16 @@ class _Version(BaseModel):
     """The version of a file; its other fields may be of any version."""
 
     schema_version: int
+
+
+def unsupported_version(name: Path | str, version: int | str) -> Message:
+    """Return that the file `name` has another schema version than the one that is read."""
+    return _(
+        "{name} has schema {schema}, but this version reads {supported}.",
+        name=name,
+        schema=version,
+        supported=SCHEMA_VERSION,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -115,7 +118,7 @@ def _damaged(name: str, error: ValidationError, hint: Message) -> DataError:
 
 
 def first_fault(error: ValidationError) -> Message:
-    """Return the first fault of a validation error: "arms.0.val: field required"."""
+    """Return the first fault of a validation error: "arms.0.val: Field required"."""
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     return _("{place}: {fault}", place=place, fault=fault_text(fault)) if place else fault_text(fault)
@@ -125,5 +128,4 @@ def fault_text(error: ErrorDetails) -> Message:
     """Return what is wrong with a value: the message of a validator, or pydantic's text, which is not translated."""
     if error["type"] == "value_error":
         return message_of(error["ctx"]["error"])
-    text = str(error["msg"])
-    return verbatim(f"{text[0].lower()}{text[1:]}" if error["loc"] else text)  # after the name of the place
+    return verbatim(str(error["msg"]))

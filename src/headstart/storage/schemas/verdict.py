@@ -275,7 +275,7 @@ class VerdictNumbers(VersionedSchema, Condition):
     """What the sentences of a verdict word: the last budget with the largest fraction, and what concerns all."""
 
     study: str = Field(description="sha256 of what was declared")
-    metric: str = Field(description="metric that is compared: `accuracy` or `balanced`")
+    metric: str = Field(description="metric that is compared")
     margin: float = Field(description="equivalence margin as a difference of accuracies")
     target: float = Field(description="accuracy on val used for time-to-target; 0 without a target")
     source: str = Field(description="the data set")
