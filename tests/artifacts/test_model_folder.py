@@ -212,9 +212,9 @@ def write_torch_pickle(model: Path) -> None:
 
 HOSTILE_HEADER = (1 << 60).to_bytes(8, "little") + b'{"a":1}'
 WEIGHTS = {"path": "model.safetensors"}
-OF_OTHERS = ("text", "error")  # values with the text of another program or error, of which a part is expected
+OF_OTHERS = ("text", "error", "reason")  # values with the text of another program or error, of which a part is expected
 DAMAGES = {
-    "no weights": (lambda m: (m / "model.safetensors").unlink(), {"text": "model.safetensors"}),
+    "no weights": (lambda m: (m / "model.safetensors").unlink(), {**WEIGHTS, "folder": "", "reason": ""}),
     "no preprocess": (lambda m: (m / "preprocess.json").unlink(), {"file": "preprocess.json"}),
     "cut in the header": (edit_bytes(lambda b: b[:100]), {**WEIGHTS, "size": 100, "header": None}),
     "cut in the tensors": (edit_bytes(lambda b: b[:1_000_000]), {**WEIGHTS, "error": ""}),
@@ -233,15 +233,15 @@ DAMAGES = {
     ),
     "other class count": (
         edit_weights(lambda s: s.update({"fc.bias": torch.zeros(9), "fc.weight": torch.zeros(9, 512)})),
-        {"classes": 4, "head": "linear"},
+        {"count": 4, "head": "linear"},
     ),
     "config no JSON": (lambda m: (m / "config.json").write_text("{"), {"file": "config.json", "text": ""}),
     "config a list": (lambda m: (m / "config.json").write_text("[1]"), {"file": "config.json"}),
-    "config of another": (lambda m: (m / "config.json").write_text("{}"), {"place": "label_names", "text": ""}),
+    "config of another": (lambda m: (m / "config.json").write_text("{}"), {"place": "headstart", "text": ""}),
     "names a number": (edit_json("config.json", label_names=4), {"place": "label_names", "text": ""}),
     "names twice": (edit_json("config.json", label_names=["a", "a", "b", "c"]), {"place": "label_names"}),
-    "a huge head": (edit_network("resnet18", "mlp:65536"), {"classes": 4, "head": "mlp:65536"}),
-    "unknown network": (edit_network("resnet19", "linear"), {"text": "resnet19"}),
+    "a huge head": (edit_network("resnet18", "mlp:65536"), {"count": 4, "head": "mlp:65536"}),
+    "unknown network": (edit_network("resnet19", "linear"), {"name": "resnet19"}),
     "no section of headstart": (edit_json("config.json", headstart=None), {"place": "headstart", "text": ""}),
     "no training data": (
         edit_json("config.json", headstart={"schema_version": 1, "head": "linear"}),
@@ -282,7 +282,9 @@ def test_damaged_or_malicious_folder_is_refused_in_one_sentence(name: str, folde
     with pytest.raises(ModelFileError) as caught:
         read_model(model)
     assert caught.value.exit_code == 6
-    expected = {**fields, "path": model / fields["path"]} if "path" in fields else {**fields, "folder": model}
+    expected = {**fields, "path": model / fields["path"]} if "path" in fields else {**fields}
+    if "path" not in fields or "folder" in fields:
+        expected["folder"] = model
     if "header" in fields:
         expected["header"] = header
     found = fields_of(caught.value.message)
