@@ -25,6 +25,8 @@ from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.experiment import study
 from headstart.experiment.lr_search import extend_grid, search
+from headstart.experiment.study_runs import reused_sentences
+from headstart.i18n import verbatim
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
 from headstart.storage.files import read_json, write_json
@@ -33,6 +35,7 @@ from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantInputs
 from tests.cli.test_train_errors import write_images
+from tests.messages import fields_of
 
 TINY = {
     "batch_size": 8,
@@ -341,3 +344,13 @@ def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -
         assert "lower --lr" in error.value.hint and "resume" not in error.value.hint
     assert len(list(runs_in(folder / "sources"))) == 1
     assert list(runs_in(folder)) == [] and not (folder / "search").exists()
+
+
+@pytest.mark.parametrize("reused", [1, 2])
+def test_number_of_reused_runs_selects_the_plural_not_the_number_of_runs(reused: int) -> None:
+    (from_studies,) = reused_sentences(verbatim("search"), 3, reused, 0)
+    (from_search,) = reused_sentences(verbatim("search"), 3, 0, reused)
+    for sentence in (from_studies, from_search):
+        assert sentence.number == reused and fields_of(sentence) == {"text": "search", "count": reused}
+        assert fields_of(sentence.values["runs"]) == {"count": 3}
+    assert len(list(reused_sentences(verbatim("search"), 3, 2, 1))) == 2

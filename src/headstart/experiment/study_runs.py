@@ -135,26 +135,8 @@ class StudyRuns:
         hashes = {plan.hash for plan, _unused in requests}
         made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
         from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
-        if reused_runs := len(made_in) - from_search:
-            self.reporter.say(
-                ngettext(
-                    "{phase:cap}: the run is reused from earlier studies.",
-                    "{phase:cap}: {reused} of {count} runs are reused from earlier studies.",
-                    len(hashes),
-                    phase=phase,
-                    reused=reused_runs,
-                )
-            )
-        if from_search:
-            self.reporter.say(
-                ngettext(
-                    "{phase:cap}: the run is reused from the search.",
-                    "{phase:cap}: {reused} of {count} runs are reused from the search.",
-                    len(hashes),
-                    phase=phase,
-                    reused=from_search,
-                )
-            )
+        for sentence in reused_sentences(phase, len(hashes), len(made_in) - from_search, from_search):
+            self.reporter.say(sentence)
 
     def _seconds(self, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
         """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
@@ -176,6 +158,25 @@ class StudyRuns:
                     conditions.add((role.variant, role.budget, role.fraction))
         for condition in sorted(conditions):
             seed_means.rebuild_mean_runs(self.folder, self.spec, condition)
+
+
+def reused_sentences(phase: Message, requested: int, from_studies: int, from_search: int) -> Iterator[Message]:
+    """Yield how many of the `requested` runs of a phase are reused from earlier studies, and from the search."""
+    values = {"phase": phase, "runs": ngettext("{count:,} run", "{count:,} runs", requested)}
+    if from_studies:
+        yield ngettext(
+            "{phase:cap}: {count:,} of {runs} is reused from earlier studies.",
+            "{phase:cap}: {count:,} of {runs} are reused from earlier studies.",
+            from_studies,
+            **values,
+        )
+    if from_search:
+        yield ngettext(
+            "{phase:cap}: {count:,} of {runs} is reused from the search.",
+            "{phase:cap}: {count:,} of {runs} are reused from the search.",
+            from_search,
+            **values,
+        )
 
 
 def seed_group(protocol: StudyConfig, seed: int) -> str:
