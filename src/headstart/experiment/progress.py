@@ -38,7 +38,7 @@ def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) ->
         rung: Epochs of the longest rung; 0 for whole runs.
         extension: How often the grid has been extended.
     """
-    length = ngettext("first epoch", "first epochs", rung) if rung else _("whole")
+    length = ngettext("first epoch", "first epochs", rung) if rung else _("whole runs")
     if protocol.search == "per-seed":
         if extension == 0:
             return _("search for seed {seed}, {length}", seed=seed, length=length)
