@@ -12,7 +12,7 @@ from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
 from headstart.analysis.interim import interim_analyses
-from headstart.analysis.run_records import RunRecord, common_seeds, main_runs, runs_in, value_tables
+from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in, value_tables
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
@@ -99,9 +99,9 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
     return any(analysis.stopped for analysis in analyses)
 
 
-def _main_condition(spec: StudySpec) -> tuple[str, float]:
+def _main_condition(spec: StudySpec) -> ConditionKey:
     """Return the budget and the fraction of the verdict: the last budget and the largest fraction."""
-    return str(spec.budgets[-1]), spec.largest_fraction
+    return ConditionKey(str(spec.budgets[-1]), spec.largest_fraction)
 
 
 def _condition(
