@@ -33,9 +33,9 @@ def table(source: str, weights: Path, size: int, runs: Path | None = None) -> li
         root = stock.as_image_folders(source, Path(scratch) / "photos")
         loops = {fast: [_epoch(root, size, fast, frozen) for frozen in (False, True)] for fast in (False, True)}
         seconds, verdict = _study(source, arms, size, runs or Path(scratch) / "runs", Path(scratch) / "cache")
-    if verdict.search is None:
+    if not verdict.search:
         raise SystemExit("The study did not search its learning rates.")
-    rates = len(next(iter(next(iter(verdict.search.grid.values())).values())))
+    rates = len(verdict.search[0].grid)
     rows = [
         f"{len(arms)} arms, {SEEDS} seeds, {EPOCHS} epochs, {size} px, {rates} learning rates with the added edges",
         f"headstart, from the command to the verdict: {seconds / 60:.1f} minutes",

@@ -25,7 +25,8 @@ from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.gallery import GalleryIndex
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
-from headstart.storage.schemas.study import SearchResults, VariantInputs
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import VariantInputs
 from headstart.storage.schemas.verdict import Verdict
 from headstart.training.checkpoint import CheckpointState
 

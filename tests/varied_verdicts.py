@@ -4,7 +4,7 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
-from headstart.storage.schemas.study import SearchResults
+from headstart.storage.schemas.search import ArmSearch, SearchGroup
 from headstart.storage.schemas.verdict import (
     ArmResult,
     Contrast,
@@ -101,8 +101,9 @@ def varied_verdicts(draw: st.DrawFn) -> Verdict:
         [draw(contrasts(*pair, n, primary=not place)) for place, pair in enumerate(pairs)]
         for _family in range(draw(st.integers(1, 3)))
     ]
-    edges = {draw(st.sampled_from(["shared", "seed 3"])): {names[0]: 0.1}} if draw(flags) else {}
-    search = SearchResults(selected={}, edges={budget: edges}, tried={}, grid={}) if draw(flags) else None
+    result = ArmSearch(arm=names[0], selected=0.1, at_edge=draw(flags), tried=[])
+    group = SearchGroup(budget=budget, seed=draw(st.sampled_from([None, 3])), grid=[0.1], arms=[result])
+    search = [group] if draw(flags) else []
     rows = draw(st.lists(st.sampled_from(names), unique=True))
     exposure = {
         name: Exposure(

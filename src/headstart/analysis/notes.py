@@ -94,17 +94,23 @@ def _diverged(arm: ArmResult) -> Message:
 
 def _search_edges(verdict: VerdictNumbers) -> Iterator[Message]:
     """Yield the arms whose searched learning rate is at the edge of the grid."""
-    for group, edges in (verdict.search.edges[verdict.budget] if verdict.search else {}).items():
-        for name, edge in edges.items():
-            arm = named_words(verdict, name)
-            if group == "shared":
-                yield _("The best learning rate of {arm}, {rate:g}, is at the edge of the grid.", arm=arm, rate=edge)
+    for group in verdict.search:
+        for search in group.arms if group.budget == verdict.budget else ():
+            if not search.at_edge:
+                continue
+            arm = named_words(verdict, search.arm)
+            if group.seed is None:
+                yield _(
+                    "The best learning rate of {arm}, {rate:g}, is at the edge of the grid.",
+                    arm=arm,
+                    rate=search.selected,
+                )
             else:
                 yield _(
                     "The best learning rate of {arm} on seed {seed}, {rate:g}, is at the edge of the grid.",
                     arm=arm,
-                    seed=group.rpartition(" ")[2],
-                    rate=edge,
+                    seed=group.seed,
+                    rate=search.selected,
                 )
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from headstart import signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.config.run_config import RunConfig
-from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.data.dataset import Dataset
 from headstart.engines.engine import Engine
@@ -31,9 +30,12 @@ from headstart.reporter import Reporter
 from headstart.runs import execute, job_protocol, reuse
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import locks
-from headstart.storage.schemas.study import RunRole, SearchResults, Stage
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import seed_means
 from headstart.training import setup
+
+NO_SEARCH = SearchResults()
 
 
 @dataclass
@@ -62,12 +64,12 @@ class StudyRuns:
         changes: dict[str, str | float] = {"epochs": budget} | ({} if rate is None else {"lr": rate})
         return self.datasets[variant].with_split_counts(plan.changed("recipe", **changes))
 
-    def comparison_requests(self, seeds: int, results: SearchResults | None = None) -> list[RunRequest]:
+    def comparison_requests(self, seeds: int, results: SearchResults = NO_SEARCH) -> list[RunRequest]:
         """Return the runs of the first paired seeds, seed by seed, so that an interrupted study still has pairs.
 
         Args:
             seeds: Number of seeds.
-            results: Results of the learning-rate search; None if the rates are given.
+            results: Results of the learning-rate search; without groups if the rates are given.
         """
         spec = self.spec
         requests: list[RunRequest] = []
@@ -75,8 +77,7 @@ class StudyRuns:
             for fraction in spec.protocol.fractions:
                 for seed in spec.seed_range[:seeds]:
                     for variant in spec.variants:
-                        group = seed_group(spec.protocol, seed)
-                        rate = results.selected[budget][group][variant.name] if results else None
+                        rate = results.selected_rate(variant.name, budget, seed)
                         role = RunRole(arm=variant.arm, stage=self.kind.stage, budget=budget, fraction=fraction)
                         requests.append((self.plan(variant.name, budget, fraction, seed, rate), role))
         return requests
@@ -177,11 +178,6 @@ def reused_sentences(phase: Message, requested: int, from_studies: int, from_sea
             from_search,
             **values,
         )
-
-
-def seed_group(protocol: StudyConfig, seed: int) -> str:
-    """Return the name of the group of seeds whose search results apply to a run of `seed`."""
-    return f"seed {seed}" if protocol.search == "per-seed" else "shared"
 
 
 @contextmanager

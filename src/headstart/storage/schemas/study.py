@@ -1,4 +1,4 @@
-"""Schemas of a study: the role of a run in it, its inputs, and the results of the learning-rate search."""
+"""Schemas of a study: the role of a run in it, and its inputs."""
 
 from __future__ import annotations
 
@@ -35,26 +35,6 @@ class RunRole(Schema):
     def variant(self) -> str:
         """Name of the arm."""
         return self.arm.name
-
-
-class TrialScores(Schema):
-    """Scores of one learning rate of a variant on val."""
-
-    rung: float = Field(description="score after the first rung")
-    full_runs: list[float] = Field(
-        description="scores of the whole runs, one per seed; empty if the rate did not survive"
-    )
-
-
-class SearchResults(Schema):
-    """Results of the search by budget, then by group of seeds (`shared`, or `seed N`)."""
-
-    selected: dict[str, dict[str, dict[str, float]]] = Field(description="learning rate by variant")
-    edges: dict[str, dict[str, dict[str, float]]] = Field(
-        description="selected rates at an edge of the grid, by variant"
-    )
-    tried: dict[str, dict[str, dict[str, dict[str, TrialScores]]]] = Field(description="scores by variant and rate")
-    grid: dict[str, dict[str, list[float]]] = Field(description="the final grid, ascending")
 
 
 class InputFingerprints(Schema):
