@@ -663,7 +663,9 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
     candidates["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
     starts = [re.split("[+@,]", name)[0].removeprefix("file:") for name in words]
     classes = [name for exposure in expected["exposure"].values() for name in exposure["classes"]]
-    names = [*words.values(), verdict["network"], *starts, *classes, *verdict["overlaps"]]
+    candidates["notes"] += [Named("overlap", overlap["count"]) for overlap in verdict["overlaps"]]
+    examples = [name for overlap in verdict["overlaps"] for name in overlap["examples"]]
+    names = [*words.values(), verdict["network"], *starts, *classes, *examples]
     everything = [named for values in candidates.values() for named in values]
     for kind, texts in verdict["sentences"].items():
         for text in [texts] if isinstance(texts, str) else texts or []:

@@ -185,12 +185,12 @@ def test_overlaps_between_splits_are_reported() -> None:
     contents[3] = contents[2]
     groups = ("",) * 39 + ("g", "g") + ("",) * 79
     notes = overlaps(replace(images, groups=groups), divide(images, seed=0), contents)
-    assert notes == [
-        "1 image is in both train and val, such as 000000.jpg and 000040.jpg.",
-        "1 image is in both train and test, such as 000000.jpg and 000080.jpg.",
-        "1 image is in both val and test, such as 000040.jpg and 000080.jpg.",
-        "1 group is in both train and val, such as 000039.jpg and 000040.jpg.",
-        "1 image has two labels, such as 000002.jpg and 000003.jpg.",
+    assert [(note.kind, note.splits, note.count, note.examples) for note in notes] == [
+        ("image", ("train", "val"), 1, ("000000.jpg", "000040.jpg")),
+        ("image", ("train", "test"), 1, ("000000.jpg", "000080.jpg")),
+        ("image", ("val", "test"), 1, ("000040.jpg", "000080.jpg")),
+        ("group", ("train", "val"), 1, ("000039.jpg", "000040.jpg")),
+        ("label", None, 1, ("000002.jpg", "000003.jpg")),
     ]
 
 

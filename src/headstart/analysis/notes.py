@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
-from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.verdict import ArmResult, GridRow, VerdictNumbers
 from headstart.text import format_percent, format_points, join_list
 
@@ -37,7 +37,7 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 smallest=2 / 2**contrast.n,
             )
         )
-    return [*texts, *map(verbatim, verdict.overlaps), *exposure_notes(verdict)]
+    return [*texts, *(overlap.sentence for overlap in verdict.overlaps), *exposure_notes(verdict)]
 
 
 def _optimism(verdict: VerdictNumbers) -> Message:

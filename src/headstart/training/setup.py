@@ -119,7 +119,8 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     if start.state is None and plan.arm.tuning == "frozen":
         reporter.say(_("The backbone is random and frozen: only the head is trained. Is --start missing?"))
     dataset, split = load_dataset(plan, index, reporter)
-    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.content_hashes)):
+    overlaps = splits.overlaps(dataset.images, split, dataset.content_hashes)
+    for note in (*start.notes, *dataset.store.notes, *(overlap.sentence for overlap in overlaps)):
         reporter.say(note)
     plan = plan.changed("recipe", flip=_flip(plan, dataset.images))
     plan = _with_facts(plan, dataset, split, start)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.schema import Schema
 
 
@@ -50,6 +51,6 @@ class VariantInputs(InputFingerprints):
 
     arm: ArmSpec = Field(description="the arm of the variant")
     declared: str = Field(description="splits that the data has declared")
-    overlaps: list[str] = Field(description="sentences on images that are in two splits")
+    overlaps: list[Overlap] = Field(description="images and groups in two splits, and images under two labels")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")
     known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")

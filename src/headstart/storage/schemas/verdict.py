@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.search import SearchGroup
@@ -288,7 +289,7 @@ class VerdictNumbers(VersionedSchema, Condition):
     )
     search: list[SearchGroup] = Field(description="`groups` of search.json; empty if nothing was searched")
     exposure: dict[str, Exposure] = Field(description="by variant, what its weights were trained on")
-    overlaps: list[str] = Field(description="sentences on images in two splits, or under two labels")
+    overlaps: list[Overlap] = Field(description="images and groups in two splits, and images under two labels")
     cost: StudyCost = Field(description="cost of the study")
 
     @property
