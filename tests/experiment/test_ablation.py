@@ -20,6 +20,7 @@ from headstart.experiment import ablation, ablation_grid, ablation_summary
 from headstart.experiment.ablation_cell import FactorialCell
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
+from headstart.models import resnet
 from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
@@ -223,3 +224,12 @@ def test_fewer_than_one_seed_is_an_error(seeds: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Use --seeds 1 or more"):
         run_ablation("digits:0-3", {}, tmp_path / "runs", seeds)
     assert not (tmp_path / "runs").exists()
+
+
+def test_depth_of_a_cell_counts_the_layers_with_weights_of_its_network() -> None:
+    assert list(ablation_grid.DEPTHS) == list(resnet.FAMILY)
+    for name, (block, blocks) in resnet.FAMILY.items():
+        per_block = 3 if block is resnet.Bottleneck else 2
+        cell = make_cell("on", "batch", 1.0, 0.5, name)
+        assert cell.depth == 2 + per_block * sum(blocks)  # with the first convolution and the head
+    assert (ablation_grid.NORMS, ablation_grid.SHORTCUTS) == (resnet.NORMS, ("on", "off"))

@@ -35,6 +35,7 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.split_counts import SplitCounts
 
 Switch = Literal["on", "off"]
+Norm = Literal["batch", "none"]
 T = TypeVar("T")
 
 
@@ -85,7 +86,7 @@ class NetworkConfig(ConfigSection):
         description=_("architecture: resnet18, resnet34, resnet50 or timm:NAME; auto: that of the start, or resnet18"),
     )
     shortcut: Switch = Field("on", description=_("residual shortcuts"))
-    norm: Literal["batch", "none"] = Field("batch", description=_("normalization layers"))
+    norm: Norm = Field("batch", description=_("normalization layers"))
     stem: Literal["imagenet", "small"] = Field(
         "imagenet", description=_("first layer: 7x7 stride 2 and pooling, or 3x3 stride 1 for small images")
     )
