@@ -17,6 +17,7 @@ from statistics import median
 
 from benchmarks import stock
 from headstart.config.arm_spec import parse_arm
+from headstart.storage.schemas.arm import FULL, TuningKind
 from headstart.storage.schemas.verdict import Verdict
 
 EPOCHS, SEEDS, SEARCH_SEEDS, SURVIVORS, HEAD_SHARE = 8, 5, 2, 2, 0.3
@@ -62,8 +63,8 @@ def _rungs(rates: int) -> float:
 
 def _arm_seconds(arm: str, epochs: float, whole: float, frozen: float) -> float:
     """Return the seconds of `epochs` of an arm; frozen arms, and the head's share of LP-FT, cost frozen epochs."""
-    tuning = parse_arm(arm).tuning or ""
-    share = {"frozen": 1.0, "lp-ft": HEAD_SHARE}.get(tuning, 0.0)
+    kind = (parse_arm(arm).tuning or FULL).kind
+    share = {TuningKind.FROZEN: 1.0, TuningKind.LP_FT: HEAD_SHARE}.get(kind, 0.0)
     return epochs * (share * frozen + (1 - share) * whole)
 
 

@@ -31,7 +31,7 @@ from headstart.optim.registry import (
     optimizers_with,
 )
 from headstart.storage.files import JsonData
-from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.arm import FULL, TUNING_DESCRIPTION, USUAL_HEAD, ArmSpec, Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
 
 Switch = Literal["on", "off"]
@@ -99,14 +99,8 @@ class ArmConfig(ConfigSection):
         DEFAULT_START,
         description=_("initial weights: {forms}", forms=describe_forms()),
     )
-    tuning: str = Field(
-        "full",
-        pattern=r"^(full|frozen|lp-ft|stages:\d+)$",
-        description=_(
-            "fine-tuning mode: full, frozen (linear probe), lp-ft (head first, then all) or stages:N (partial)"
-        ),
-    )
-    head: str = Field("linear", pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
+    tuning: Tuning = Field(FULL, description=TUNING_DESCRIPTION)
+    head: str = Field(USUAL_HEAD, pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
 
 
 class RecipeConfig(ConfigSection):

@@ -22,11 +22,12 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
+from headstart.storage.schemas.arm import Tuning
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import VariantInputs
 from headstart.text import join_list
 
-SettingValue = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of a plan
+SettingValue = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of a plan
 RUN_HEADER = (
     _("run"),
     _("state"),
