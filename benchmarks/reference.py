@@ -127,7 +127,7 @@ def _train_all(tree: Path, runs: Path) -> Outcome:
     for folder in sorted(verdict.parent.glob("*-s[0-9]*/model")):
         name = folder.parent.name.split("_", 2)[2]  # <date>_<time>_<host>-<arm>-s<seed>
         weights[f"study/{name}"] = _weights_digest(folder)
-    return Outcome(weights, dict(_numbers(json.loads(verdict.read_text(encoding="utf-8")))))
+    return Outcome(weights, dict(_numbers(_restructured(json.loads(verdict.read_text(encoding="utf-8"))))))
 
 
 def _local_engine(tree: Path) -> str:
@@ -146,6 +146,37 @@ def _weights_digest(folder: Path) -> str:
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
     return digest.hexdigest()
+
+
+def _restructured(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return the verdict with the searches of earlier commits, four parallel dictionaries, as a list of groups."""
+    search = verdict["search"]
+    if not isinstance(search, dict):
+        return verdict
+    groups = [
+        {
+            "budget": budget,
+            "seed": int(name.split()[1]) if name.startswith("seed ") else None,
+            "grid": grid,
+            "arms": [
+                {
+                    "selected": rate,
+                    "at_edge": arm in search["edges"][budget][name],
+                    "tried": [
+                        {"lr": float(lr), **scores}
+                        for lr, scores in sorted(
+                            search["tried"][budget][name][arm].items(), key=lambda item: float(item[0])
+                        )
+                    ],
+                }
+                for arm, rate in search["selected"][budget][name].items()
+            ],
+        }
+        for budget, by_group in search["grid"].items()
+        for name, grid in by_group.items()
+    ]
+    arms = [{key: value for key, value in arm.items() if key != "rates"} for arm in verdict["arms"]]
+    return {**verdict, "search": groups, "arms": arms}
 
 
 def _numbers(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, float]]:

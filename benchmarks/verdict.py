@@ -17,6 +17,7 @@ from statistics import median
 
 from benchmarks import stock
 from headstart.config.arm_spec import parse_arm
+from headstart.storage.schemas.arm import FULL, TuningKind
 from headstart.storage.schemas.verdict import Verdict
 
 EPOCHS, SEEDS, SEARCH_SEEDS, SURVIVORS, HEAD_SHARE = 8, 5, 2, 2, 0.3
@@ -33,9 +34,9 @@ def table(source: str, weights: Path, size: int, runs: Path | None = None) -> li
         root = stock.as_image_folders(source, Path(scratch) / "photos")
         loops = {fast: [_epoch(root, size, fast, frozen) for frozen in (False, True)] for fast in (False, True)}
         seconds, verdict = _study(source, arms, size, runs or Path(scratch) / "runs", Path(scratch) / "cache")
-    if verdict.search is None:
+    if not verdict.search:
         raise SystemExit("The study did not search its learning rates.")
-    rates = len(next(iter(next(iter(verdict.search.grid.values())).values())))
+    rates = len(verdict.search[0].grid)
     rows = [
         f"{len(arms)} arms, {SEEDS} seeds, {EPOCHS} epochs, {size} px, {rates} learning rates with the added edges",
         f"headstart, from the command to the verdict: {seconds / 60:.1f} minutes",
@@ -62,8 +63,8 @@ def _rungs(rates: int) -> float:
 
 def _arm_seconds(arm: str, epochs: float, whole: float, frozen: float) -> float:
     """Return the seconds of `epochs` of an arm; frozen arms, and the head's share of LP-FT, cost frozen epochs."""
-    tuning = parse_arm(arm).tuning or ""
-    share = {"frozen": 1.0, "lp-ft": HEAD_SHARE}.get(tuning, 0.0)
+    kind = (parse_arm(arm).tuning or FULL).kind
+    share = {TuningKind.FROZEN: 1.0, TuningKind.LP_FT: HEAD_SHARE}.get(kind, 0.0)
     return epochs * (share * frozen + (1 - share) * whole)
 
 

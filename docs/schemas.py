@@ -25,7 +25,8 @@ from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.gallery import GalleryIndex
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
-from headstart.storage.schemas.study import SearchResults, VariantInputs
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import VariantInputs
 from headstart.storage.schemas.verdict import Verdict
 from headstart.training.checkpoint import CheckpointState
 
@@ -105,16 +106,16 @@ def _references(node: Any) -> Iterator[str]:
 
 def _summary(schema: JsonSchema) -> str:
     """Return the description of a schema in one paragraph; of a line of the record also its kind."""
-    kind = schema["properties"].get("kind")
+    kind = schema["properties"].get("kind", {}).get("const")
     text = " ".join(str(schema["description"]).split())
-    return f"`kind` is `{kind['const']}`. {text}" if kind else text
+    return f"`kind` is `{kind}`. {text}" if kind else text
 
 
 def _table(schema: JsonSchema, definitions: JsonSchema) -> str:
     """Return the fields of a schema as a table."""
     rows = ["| field | type | content |", "|---|---|---|"]
     for name, field in schema["properties"].items():
-        if name != "kind":  # which the summary has
+        if name != "kind" or "const" not in field:  # the summary has that of a line of the record
             content = field["description"].replace("|", "\\|")
             rows.append(f"| `{name}` | {_type(field, definitions)} | {content} |")
     return "\n".join(rows) + "\n"

@@ -147,7 +147,8 @@ def searched(runs: list[Run], protocol: dict[str, Any], variants: list[str], see
         beyond += [r for r in recorded if r > grid[-1]][:1] if grid[-1] in edges.values() else []
         grid = sorted([*grid, *beyond])
     chosen = {variant: max(scores, key=lambda rate: (scores[rate], -rate)) for variant, scores in means.items()}
-    return {"selected": chosen, "edges": edges, "grid": grid}
+    arms = [{"arm": variant, "selected": rate, "at_edge": variant in edges} for variant, rate in chosen.items()]
+    return {"grid": grid, "arms": arms}
 
 
 # Statistics
@@ -252,15 +253,15 @@ def recompute(study: Path) -> dict[str, Any]:
     protocol = study_file["protocol"]
     main = [run for run in runs_of(study) if run.stage == "main" and run.done]
     variants = declared_variants(protocol)
-    search = _search(study, protocol, variants, main)
     budgets = protocol["budgets"] or [study_file["plan"]["recipe"]["epochs"]]
+    search = _search(study, protocol, budgets, variants, main)
     expected = [(budget, fraction) for budget in budgets for fraction in sorted(protocol["fractions"])]
     conditions = []
     for condition in expected:
         runs = [run for run in main if run.condition == condition]
         if runs:
             interim = protocol.get("interim", []) if condition == expected[-1] else []
-            conditions.append(_condition(runs, condition, protocol, variants, search, interim))
+            conditions.append(_condition(runs, condition, protocol, variants, interim))
     places = {"search": study / "search", "main": study, "source": study / "sources"}
     cost = {stage: runs_of(folder) for stage, folder in places.items()}
     return {
@@ -329,28 +330,27 @@ def _rivals(chosen: str, protocol: dict[str, Any], arms: list[dict[str, Any]]) -
     return best[:1] if len(rows) == 1 else best
 
 
-def _search(study: Path, protocol: dict[str, Any], variants: list[str], main: list[Run]) -> dict[str, Any] | None:
-    """Return the results of the search, or None if there was none."""
+def _search(
+    study: Path, protocol: dict[str, Any], budgets: list[str], variants: list[str], main: list[Run]
+) -> list[dict[str, Any]]:
+    """Return the results of the search, or an empty list if there was none."""
     runs = runs_of(study / "search") if (study / "search").is_dir() else []
-    if not runs:
-        return None
-    search: dict[str, Any] = {"selected": {}, "edges": {}, "grid": {}}
-    for budget in {run.condition[0] for run in runs}:
+    groups: list[dict[str, Any]] = []
+    for budget in budgets if runs else ():
         of_budget = [run for run in runs if run.condition[0] == budget]
         seeds = sorted({run.seed for run in of_budget})
-        groups = {"shared": seeds}
-        if protocol["search"] == "per-seed":
-            groups = {f"seed {seed}": [seed] for seed in seeds}
-        for group, of_group in groups.items():
-            for key, value in searched(
-                [r for r in of_budget if r.seed in of_group], protocol, variants, of_group
-            ).items():
-                search[key].setdefault(budget, {})[group] = value
-    for run in main:
-        group = f"seed {run.seed}" if protocol["search"] == "per-seed" else "shared"
-        if run.rate != search["selected"][run.condition[0]][group][run.variant]:
+        for seed in seeds if protocol["search"] == "per-seed" else [None]:
+            group = [seed] if seed is not None else seeds
+            result = searched([run for run in of_budget if run.seed in group], protocol, variants, group)
+            groups.append({"budget": budget, "seed": seed, **result})
+    for run in main if groups else ():
+        rates = {
+            arm["selected"] for group in groups for arm in group["arms"]
+            if (group["budget"], arm["arm"]) == (run.condition[0], run.variant) and group["seed"] in (None, run.seed)
+        }  # fmt: skip
+        if rates != {run.rate}:
             raise SystemExit(f"{run.folder} was trained with {run.rate:g}, which its search did not choose")
-    return search
+    return groups
 
 
 def _condition(
@@ -358,7 +358,6 @@ def _condition(
     condition: tuple[str, float],
     protocol: dict[str, Any],
     variants: list[str],
-    search: dict[str, Any] | None,
     declared_interim: list[int],
 ) -> dict[str, Any]:
     metric, margin = protocol["metric"], float(protocol["margin"].removesuffix("pt")) / 100
@@ -373,9 +372,6 @@ def _condition(
     factor = np.array([weight[k] if metric == "balanced" else 1.0 for k in labels])
     tables = {variant: np.array([correct[variant, seed][2] * factor for seed in seeds]) for variant in variants}
     arms = [_arm(variant, [by[variant, s] for s in seeds], tables[variant].mean(1), protocol) for variant in variants]
-    for arm in arms:
-        rates = search["selected"][condition[0]] if search else {}
-        arm["rates"] = {group: by_arm[arm["name"]] for group, by_arm in rates.items()}
     selected = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))
     validated = {run.folder.name for run in by.values() if run.epochs}
     best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
@@ -570,9 +566,10 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
     values["budgets"] = []
     values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     values["notes"] += [Named("diverged seed", seed) for arm in verdict["arms"] for seed in arm["diverged"]]
-    for group, edges in (verdict["search"]["edges"][verdict["budget"]] if verdict["search"] else {}).items():
-        values["notes"] += [Named("edge", rate) for rate in edges.values()]
-        values["notes"] += [Named("group", int(group.split()[1]))] if group != "shared" else []
+    for group in verdict["search"]:
+        if group["budget"] == verdict["budget"]:
+            values["notes"] += [Named("edge", arm["selected"]) for arm in group["arms"] if arm["at_edge"]]
+            values["notes"] += [Named("group", group["seed"])] if group["seed"] is not None else []
     values["notes"] += [Named("known images", exposure["images"] or 0) for exposure in verdict["exposure"].values()]
     values["notes"] += [Named("evaluation images", verdict["evaluation"]["images"])]
     values["notes"] += [
@@ -666,7 +663,9 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
     candidates["labels"] = [Named("read from verdict.json", value) for value in _read_labels(verdict.get("labels"))]
     starts = [re.split("[+@,]", name)[0].removeprefix("file:") for name in words]
     classes = [name for exposure in expected["exposure"].values() for name in exposure["classes"]]
-    names = [*words.values(), verdict["network"], *starts, *classes, *verdict["overlaps"]]
+    candidates["notes"] += [Named("overlap", overlap["count"]) for overlap in verdict["overlaps"]]
+    examples = [name for overlap in verdict["overlaps"] for name in overlap["examples"]]
+    names = [*words.values(), verdict["network"], *starts, *classes, *examples]
     everything = [named for values in candidates.values() for named in values]
     for kind, texts in verdict["sentences"].items():
         for text in [texts] if isinstance(texts, str) else texts or []:

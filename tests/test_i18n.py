@@ -22,7 +22,7 @@ from headstart.reporter import ArmStatus, StudyStatus
 from headstart.results.study import StudyVerdict
 from headstart.storage.schemas.verdict import Verdict
 from tests.pseudo_catalog import CLOSE, OPEN, PACKAGE, PseudoCatalog, extracted_templates, has_words, words_left
-from tests.varied_verdicts import ARMS, CLASS_NAME, NETWORK, OVERLAP, varied_verdicts
+from tests.varied_verdicts import ARMS, CLASS_NAME, EXAMPLE, NETWORK, varied_verdicts
 
 TEMPLATES = {"_": 1, "ngettext": 2}  # number of templates by the function that makes a message
 babel_pofile = pytest.importorskip("babel.messages.pofile")
@@ -186,7 +186,7 @@ def test_verdict_is_printed_from_the_catalog(
 ) -> None:
     print_study(Path("/study"), verdict, as_json=False)
     shown = capsys.readouterr().out
-    names = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, OVERLAP, "val test /study/report.html")))
+    names = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, EXAMPLE, "val test /study/report.html")))
     assert words_left(shown) <= names | {name.capitalize() for name in names}, shown
     assert translated(verdict_messages(verdict).paragraph, catalog) in shown
     html = StudyVerdict(**dict(verdict))._repr_html_()

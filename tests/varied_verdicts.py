@@ -4,7 +4,8 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
-from headstart.storage.schemas.study import SearchResults
+from headstart.storage.schemas.overlap import Overlap, OverlapKind
+from headstart.storage.schemas.search import ArmSearch, SearchGroup
 from headstart.storage.schemas.verdict import (
     ArmResult,
     Contrast,
@@ -25,7 +26,17 @@ from tests import verdicts
 ARMS = ("scratch:a", "scratch", "imagenet", "imagenet+frozen", "imagenet+lp-ft", "imagenet+stages:2", "file:weights",
         "scratch+mlp:8@adam", "imagenet,lr=0.1", "scratch:orthogonal,weight-decay=0.1")  # fmt: skip
 BUDGETS = ("1ep", "3ep", "0.5ep", "100st", "1st")
-NETWORK, CLASS_NAME, OVERLAP = "resnet18", "dog", "two images overlap"
+NETWORK, CLASS_NAME, EXAMPLE = "resnet18", "dog", "cat.jpg"
+overlaps = st.builds(
+    lambda kind, count: Overlap(
+        kind=kind,
+        splits=None if kind is OverlapKind.LABEL else ("val", "test"),
+        count=count,
+        examples=(EXAMPLE, EXAMPLE),
+    ),
+    st.sampled_from(OverlapKind),
+    st.sampled_from([1, 3]),
+)
 flags, shares = st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 
 
@@ -101,8 +112,9 @@ def varied_verdicts(draw: st.DrawFn) -> Verdict:
         [draw(contrasts(*pair, n, primary=not place)) for place, pair in enumerate(pairs)]
         for _family in range(draw(st.integers(1, 3)))
     ]
-    edges = {draw(st.sampled_from(["shared", "seed 3"])): {names[0]: 0.1}} if draw(flags) else {}
-    search = SearchResults(selected={}, edges={budget: edges}, tried={}, grid={}) if draw(flags) else None
+    result = ArmSearch(arm=names[0], selected=0.1, at_edge=draw(flags), tried=[])
+    group = SearchGroup(budget=budget, seed=draw(st.sampled_from([None, 3])), grid=[0.1], arms=[result])
+    search = [group] if draw(flags) else []
     rows = draw(st.lists(st.sampled_from(names), unique=True))
     exposure = {
         name: Exposure(
@@ -138,5 +150,5 @@ def varied_verdicts(draw: st.DrawFn) -> Verdict:
         labels=draw(st.none() | data_efficiencies(names[0], names[1], n)),
         search=search,
         exposure=exposure,
-        overlaps=draw(st.sampled_from([[], [OVERLAP]])),
+        overlaps=draw(st.lists(overlaps, max_size=2)),
     )

@@ -46,7 +46,7 @@ def arm_result(name: str, seeds: Sequence[SeedResult] = (), **changes: Any) -> A
     runs = list(seeds) or [seed_result()]
     val, test = fmean(run.val for run in runs), fmean(run.test for run in runs)
     fields = {"val": val, "test": test, "test_sd": None, "optimism": val - test, "diverged": [], "to_target": None,
-              "rates": {}, "seeds": runs}  # fmt: skip
+              "seeds": runs}  # fmt: skip
     return ArmResult(**{**fields, "name": name, "spec": arm_spec(name), **changes})
 
 
@@ -75,7 +75,7 @@ def verdict(arms: Sequence[ArmResult] = (), **changes: Any) -> Verdict:
         "one_split": False, "arms": arms, "primary": (first, last), "selected": first, "comparator": last,
         "grid_rows": [], "exported": ExportedRun(run="run-0", seed=0), "contrasts": [], "interim": [], "winner": None,
         "study": "hash", "metric": "accuracy", "margin": 0.01, "target": 0.0, "source": "photos", "fingerprint": "",
-        "network": "resnet18", "classes": ["a", "b"], "conditions": [], "labels": None, "search": None,
+        "network": "resnet18", "classes": ["a", "b"], "conditions": [], "labels": None, "search": [],
         "exposure": {}, "overlaps": [], "cost": study_cost(),
         "sentences": Sentences(headline="Undecided.", evidence="None.", limits="None."),
     }  # fmt: skip

@@ -19,10 +19,11 @@ from headstart.analysis.wording import length_words
 from headstart.errors import UsageError
 from headstart.experiment import best_model
 from headstart.i18n import Message, translated
+from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.verdict import EvaluationImages, Exposure, SampleSizeEstimate, TimeToTarget, Verdict
 from headstart.text import format_level
 from tests.pseudo_catalog import CLOSE, OPEN, PseudoCatalog, words_left
-from tests.varied_verdicts import ARMS, CLASS_NAME, NETWORK, OVERLAP, varied_verdicts
+from tests.varied_verdicts import ARMS, CLASS_NAME, EXAMPLE, NETWORK, varied_verdicts
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target
 from tests.verdicts import verdict as make_verdict
 
@@ -31,7 +32,7 @@ DIVERGED = (
     "epoch was validated."
 )
 
-NAMES = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, OVERLAP, "val test")))
+NAMES = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, EXAMPLE, "val test")))
 NAMES |= {name.capitalize() for name in NAMES}  # at the start of a sentence
 
 
@@ -194,12 +195,13 @@ def test_verdict_with_one_seed_has_val_result_and_notes() -> None:
     a, b = correct_tables(0.9, 0.5, n=1)
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     arms = [verdict.arms[0], changed(verdict.arms[1], diverged=[0])]
-    verdict = changed(verdict, arms=arms, overlaps=["Three images are in train and test."])
+    overlap = Overlap(kind="image", splits=("train", "test"), count=3, examples=("a.jpg", "b.jpg"))
+    verdict = changed(verdict, arms=arms, overlaps=[overlap])
     texts = verdict_messages(verdict)
     assert texts.paragraph.startswith(
         "Undecided. Scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
     )
-    assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts.notes and texts.notes[-1].startswith("Three")
+    assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts.notes and texts.notes[-1] == overlap.sentence
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9})
     assert verdict_sentences(verdict).evidence == "Scratch:a and scratch:b had the same accuracy on val."
 

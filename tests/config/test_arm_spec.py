@@ -6,12 +6,14 @@ import pytest
 
 from headstart.analysis.wording import arm_words
 from headstart.config.arm_spec import parse_arm
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
 from headstart.optim.registry import OPTIMIZERS
-from headstart.storage.schemas.arm import ArmSpec
-from tests.messages import fields_of
+from headstart.storage.schemas.arm import FULL, TUNING_FORMS, ArmSpec, Tuning, TuningKind
+from tests.messages import fields_of, values_of
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_arms_with_equal_file_names_are_named_with_their_folders(tmp_path: Path)
         "file:a/best.pth@adam",
         "file:x-frozen-sgd-1", f"file:{tmp_path.name}/x.pth", f"file:{tmp_path.name}/x.safetensors",
     ]  # fmt: skip
-    assert spec.variants[5].plan(spec.plan).arm.tuning == "full"
+    assert spec.variants[5].plan(spec.plan).arm.tuning == FULL
     with pytest.raises(UsageError, match="declared twice"):
         build_study_spec("digits", (arms[0], arms[0]), None, None, None, None, {})
 
@@ -139,3 +141,38 @@ def test_at_sign_in_a_path_is_part_of_it(path: str) -> None:
         "start": f"file:{path}", "tuning": "frozen", "optimizer": "adam"
     }  # fmt: skip
     assert parse_arm(f"stats:file:{path}").settings == {"start": f"stats:file:{path}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "stages", "trained"),
+    [
+        ("full", TuningKind.FULL, 0, None),
+        ("frozen", TuningKind.FROZEN, 0, 0),
+        ("lp-ft", TuningKind.LP_FT, 0, None),
+        ("stages:2", TuningKind.STAGES, 2, 2),
+        ("stages:999999999", TuningKind.STAGES, 999_999_999, 999_999_999),
+    ],
+)
+def test_tuning_has_a_kind_and_is_stored_as_its_text(
+    text: str, kind: TuningKind, stages: int, trained: int | None
+) -> None:
+    tuning = Tuning.parse(text)
+    assert (tuning, tuning.trained_stages, str(tuning)) == (Tuning(kind, stages), trained, text)
+    plan = resolve_settings({"tuning": text}).plan
+    assert plan.arm.tuning == tuning and plan.to_json()["arm"]["tuning"] == text
+    assert RunConfig.model_validate(plan.to_json()) == plan
+    assert parse_arm(f"imagenet+{text}").tuning == tuning
+    assert plan.arm_spec.to_json()["tuning"] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "stages", "stages:", "stages:0", "stages:02", "stages:x", "stages:-1", "stages:1234567890", "stages:٣",
+     "frozen:1", "Frozen", "full "],
+)  # fmt: skip
+def test_other_tunings_are_refused_with_the_forms(text: str) -> None:
+    with pytest.raises(ValueError, match="expected") as error:
+        Tuning.parse(text)
+    assert [str(value) for value in values_of(error.value.args[0])] == list(TUNING_FORMS)
+    with pytest.raises(UsageError):
+        resolve_settings({"tuning": text})

@@ -190,17 +190,13 @@ def test_overlaps_between_splits_are_reported() -> None:
     contents[3] = contents[2]
     groups = ("",) * 39 + ("g", "g") + ("",) * 79
     notes = overlaps(replace(images, groups=groups), divide(images, seed=0), contents)
-    *shared, conflicting = map(fields_of, notes)
-    assert shared == [
-        {"count": 1, "split": split, "other_split": other, "first": f"{first:06d}.jpg", "second": f"{second:06d}.jpg"}
-        for split, other, first, second in (
-            ("train", "val", 0, 40),
-            ("train", "test", 0, 80),
-            ("val", "test", 40, 80),
-            ("train", "val", 39, 40),  # the group, whose images differ
-        )
+    assert [(note.kind, note.splits, note.count, note.examples) for note in notes] == [
+        ("image", ("train", "val"), 1, ("000000.jpg", "000040.jpg")),
+        ("image", ("train", "test"), 1, ("000000.jpg", "000080.jpg")),
+        ("image", ("val", "test"), 1, ("000040.jpg", "000080.jpg")),
+        ("group", ("train", "val"), 1, ("000039.jpg", "000040.jpg")),
+        ("label", None, 1, ("000002.jpg", "000003.jpg")),
     ]
-    assert conflicting == {"count": 1, "first": "000002.jpg", "second": "000003.jpg"}
 
 
 def test_split_of_50_000_images_keeps_its_shares() -> None:

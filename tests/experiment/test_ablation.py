@@ -20,6 +20,7 @@ from headstart.experiment import ablation, ablation_grid, ablation_summary
 from headstart.experiment.ablation_cell import FactorialCell
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
+from headstart.models import resnet
 from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
@@ -230,3 +231,12 @@ def test_ablation_selects_epochs_by_any_metric_and_computes_accuracy(metric: str
     spec = ablation_grid.ablation_spec("digits:0-3", {"select": metric}).study
     assert {variant.plan(spec.plan).recipe.select for variant in spec.variants} == {metric}
     assert spec.protocol.metric == "accuracy"
+
+
+def test_depth_of_a_cell_counts_the_layers_with_weights_of_its_network() -> None:
+    assert list(ablation_grid.DEPTHS) == list(resnet.FAMILY)
+    for name, (block, blocks) in resnet.FAMILY.items():
+        per_block = 3 if block is resnet.Bottleneck else 2
+        cell = make_cell("on", "batch", 1.0, 0.5, name)
+        assert cell.depth == 2 + per_block * sum(blocks)  # with the first convolution and the head
+    assert (ablation_grid.NORMS, ablation_grid.SHORTCUTS) == (resnet.NORMS, ("on", "off"))

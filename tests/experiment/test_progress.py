@@ -162,7 +162,7 @@ def test_table_counts_runs_as_they_end(small_study) -> None:
     assert {row.state for row in tables[3].rows} <= {"0 trials", "1 trial", "2 trials", "3 trials"}
     assert not any("test" in table.latest for table in tables)
     lines = [table.latest for table in tables if table.latest]
-    phase = re.compile(r"(?:search(?:, (?:still )?wider grid)?, (?:first epoch|whole)|comparison) \d+/\d+  ")
+    phase = re.compile(r"(?:search(?:, (?:still )?wider grid)?, (?:first epoch|whole runs)|comparison) \d+/\d+  ")
     matches = [phase.match(line) for line in lines]
     assert None not in matches and len(lines) == len({match[0] for match in matches if match})  # no count is repeated
     assert all(table.title == f"{table.latest.split('  ')[0]}: 4st" for table in tables if table.latest)
@@ -181,11 +181,11 @@ def test_every_phase_of_a_study_has_its_own_name() -> None:
     phases = [(rung, extension) for extension in range(MAX_EXTENSIONS + 1) for rung in (1, 0)]
     assert [search_phase(shared, 10**9, *phase) for phase in phases] == [
         "search, first epoch",
-        "search, whole",
+        "search, whole runs",
         "search, wider grid, first epoch",
-        "search, wider grid, whole",
+        "search, wider grid, whole runs",
         "search, still wider grid, first epoch",
-        "search, still wider grid, whole",
+        "search, still wider grid, whole runs",
     ]
     assert search_phase(shared, 10**9, 3, 0) == "search, first epochs"
     assert search_phase(per_seed, 1, 1, 0) == "search for seed 1, first epoch"

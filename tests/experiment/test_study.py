@@ -7,6 +7,7 @@ import signal
 import tomllib
 import zipfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,18 @@ from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.experiment import study
 from headstart.experiment.lr_search import extend_grid, search
+from headstart.experiment.study_runs import reused_sentences
+from headstart.i18n import verbatim
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
 from headstart.storage.files import read_json, write_json
 from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
 from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.search import ArmSearch, SearchGroup, SearchResults
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantInputs
 from tests.cli.test_train_errors import write_images
+from tests.messages import fields_of
 
 TINY = {
     "batch_size": 8,
@@ -43,6 +48,7 @@ TINY = {
     "survivors": 1,
     "seeds": 2,
 }
+ONE_GROUP: dict[str, Any] = {"budget": "6st", "group": None, "metric": "accuracy"}  # of a search
 
 
 @dataclasses.dataclass
@@ -86,8 +92,9 @@ def fake_runs(best: dict[str, float], diverging: float = np.inf):
 
 def test_every_arm_has_the_same_rungs_and_number_of_whole_trials() -> None:
     run, requested = fake_runs({"a": 0.01, "b": 0.005})
-    outcome = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], survivors=2, metric="accuracy", run=run)
-    assert outcome.selected == {"a": 0.01, "b": 0.005} and outcome.edges == {} and len(outcome.grid) == 5
+    outcome = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], survivors=2, run=run, **ONE_GROUP)
+    assert {arm.arm: arm.selected for arm in outcome.arms} == {"a": 0.01, "b": 0.005} and len(outcome.grid) == 5
+    assert not any(arm.at_edge for arm in outcome.arms)
     for variant in ("a", "b"):
         assert sum(t.variant == variant and t.rung for t in requested) == 5
         assert sum(t.variant == variant and not t.rung for t in requested) == 4
@@ -96,14 +103,15 @@ def test_every_arm_has_the_same_rungs_and_number_of_whole_trials() -> None:
 
 def test_best_rate_at_the_edge_extends_the_grid_of_all_arms_at_most_twice() -> None:
     run, requested = fake_runs({"a": 1e-9, "b": 0.01})
-    outcome = search(["a", "b"], [0.1, 0.01, 0.001], [7], survivors=1, metric="accuracy", run=run)
-    assert outcome.grid == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1] and outcome.edges == {"a": 1e-5}
+    outcome = search(["a", "b"], [0.1, 0.01, 0.001], [7], survivors=1, run=run, **ONE_GROUP)
+    assert outcome.grid == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+    assert [(arm.arm, arm.selected) for arm in outcome.arms if arm.at_edge] == [("a", 1e-5)]
     assert {t.rate for t in requested if t.variant == "b" and t.rung} == set(outcome.grid)
 
 
 def test_diverged_edge_does_not_extend_the_grid() -> None:
     run, _ = fake_runs({"a": 0.1}, diverging=0.1)
-    assert search(["a"], [0.1, 0.01], [7], survivors=1, metric="accuracy", run=run).grid == [0.01, 0.1]
+    assert search(["a"], [0.1, 0.01], [7], survivors=1, run=run, **ONE_GROUP).grid == [0.01, 0.1]
     assert extend_grid([0.0001, 0.001, 0.05], [0.0001, 0.05]) == [1e-5, 0.0001, 0.001, 0.05, 2.5]
 
 
@@ -328,7 +336,7 @@ def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp
         write_json(run.folder / "plan.json", content)
         run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
     assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]
-    assert compute_verdict(folder, read_study(folder), None).counts == SplitCounts(train=100, val=1, test=1)
+    assert compute_verdict(folder, read_study(folder), []).counts == SplitCounts(train=100, val=1, test=1)
 
 
 def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -> None:
@@ -341,3 +349,33 @@ def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -
         assert "lower --lr" in error.value.hint and "resume" not in error.value.hint
     assert len(list(runs_in(folder / "sources"))) == 1
     assert list(runs_in(folder)) == [] and not (folder / "search").exists()
+
+
+@pytest.mark.parametrize("reused", [1, 2])
+def test_number_of_reused_runs_selects_the_plural_not_the_number_of_runs(reused: int) -> None:
+    (from_studies,) = reused_sentences(verbatim("search"), 3, reused, 0)
+    (from_search,) = reused_sentences(verbatim("search"), 3, 0, reused)
+    for sentence in (from_studies, from_search):
+        assert sentence.number == reused and fields_of(sentence) == {"text": "search", "count": reused}
+        assert fields_of(sentence.values["runs"]) == {"count": 3}
+    assert len(list(reused_sentences(verbatim("search"), 3, 2, 1))) == 2
+
+
+@pytest.mark.parametrize("seeds", [(None,), (0, 1)])
+def test_rate_of_a_run_is_that_of_its_arm_budget_and_group_of_seeds(seeds: tuple[int | None, ...]) -> None:
+    rates = {(budget, seed): 0.1 / (1 + place) for place, (budget, seed) in enumerate(product(("1ep", "2ep"), seeds))}
+    groups = [
+        SearchGroup(budget=budget, seed=seed, grid=[rate], arms=[
+            ArmSearch(arm=arm, selected=factor * rate, at_edge=False, tried=[])
+            for arm, factor in (("scratch", 1), ("imagenet", 10))
+        ])
+        for (budget, seed), rate in rates.items()
+    ]  # fmt: skip
+    results = SearchResults(groups=groups)
+    for (budget, seed), rate in rates.items():
+        assert results.selected_rate("scratch", budget, seed or 0) == rate
+        assert results.selected_rate("imagenet", budget, seed or 0) == 10 * rate
+    for arm, budget in (("scratch", "3ep"), ("file:a", "1ep")):
+        with pytest.raises(KeyError):
+            results.selected_rate(arm, budget, 0)
+    assert SearchResults().selected_rate("scratch", "1ep", 0) is None

@@ -142,9 +142,9 @@ def test_network_without_timm_groups_has_a_backbone_and_a_head() -> None:
     (_, backbone), (name, head) = structure.stages(network)
     names = [name for name, _ in network.named_parameters()]
     assert name == "head" and all(structure.in_part(n, backbone) != structure.in_part(n, head) for n in names)
-    assert freezing.trainable(network, "frozen") == [n for n in names if n.startswith("head.fc.")]
+    assert freezing.trainable(network, 0) == [n for n in names if n.startswith("head.fc.")]
     with pytest.raises(UsageError, match="no stages:1"):
-        freezing.trainable(network, "stages:1")
+        freezing.trainable(network, 1)
 
 
 @pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])

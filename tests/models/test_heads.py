@@ -9,6 +9,7 @@ from torch import nn
 from headstart.errors import UsageError
 from headstart.models import factory, freezing, heads, structure
 from headstart.weights import starts
+from tests.messages import fields_of
 
 SWITCHES = {"shortcut": True, "norm": "batch", "stem": "small"}
 
@@ -21,11 +22,11 @@ def scratch(network: str = "resnet18") -> starts.Start:
     return starts.resolve_start("scratch", network=network, num_classes=3, **{**SWITCHES, "stem": "imagenet"})
 
 
-def steps(network: nn.Module, tuning: str, count: int = 1, size: int = 8) -> None:
+def steps(network: nn.Module, trained_stages: int | None, count: int = 1, size: int = 8) -> None:
     """Take `count` steps of SGD on noise, with the freezing of the training loop."""
-    names = freezing.trainable(network, tuning)
+    names = freezing.trainable(network, trained_stages)
     freezing.freeze(network, names)
-    freezing.train_mode(network, tuning)
+    freezing.train_mode(network, trained_stages)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     generator = torch.Generator().manual_seed(3)
     for _ in range(count):
@@ -96,23 +97,23 @@ def test_head_values_depend_only_on_the_seed_and_the_head(head: str) -> None:
 def test_trainable_names_of_a_resnet() -> None:
     network = resnet()
     all_names = [n for n, _ in network.named_parameters()]
-    assert freezing.trainable(network, "full") == all_names
-    assert freezing.trainable(network, "frozen") == ["fc.weight", "fc.bias"]
-    assert freezing.trainable(network, "stages:1") == [n for n in all_names if n.startswith(("layer4", "fc"))]
-    assert freezing.trainable(network, "stages:4") == [n for n in all_names if not n.startswith(("conv1", "bn1"))]
+    assert freezing.trainable(network, None) == all_names
+    assert freezing.trainable(network, 0) == ["fc.weight", "fc.bias"]
+    assert freezing.trainable(network, 1) == [n for n in all_names if n.startswith(("layer4", "fc"))]
+    assert freezing.trainable(network, 4) == [n for n in all_names if not n.startswith(("conv1", "bn1"))]
 
 
 def test_trainable_names_of_a_timm_network() -> None:
     network = factory.build("timm:test_vit", 3)
-    names = freezing.trainable(network, "stages:1")
+    names = freezing.trainable(network, 1)
     assert {n.split(".")[0] for n in names} == {"blocks", "norm", "head"}
     assert all(n.startswith("blocks.5") for n in names if n.startswith("blocks"))
 
 
-@pytest.mark.parametrize("tuning", ["stages:0", "stages:5", "stages:x", "stages:", "frosen", "lp-ft"])
-def test_invalid_tuning_raises_usage_error_with_the_range(tuning: str) -> None:
-    with pytest.raises(UsageError, match="N from 1 to 4"):
-        freezing.trainable(resnet(), tuning)
+def test_more_stages_than_the_network_has_are_an_error_with_the_range() -> None:
+    with pytest.raises(UsageError) as error:
+        freezing.trainable(resnet(), 5)
+    assert fields_of(error.value.message) == {"number": 5} and fields_of(error.value.hint) == {"last": 4}
 
 
 def test_freeze_leaves_gradients_to_exactly_the_named_parameters() -> None:
@@ -122,21 +123,19 @@ def test_freeze_leaves_gradients_to_exactly_the_named_parameters() -> None:
     assert [n for n, p in network.named_parameters() if p.requires_grad] == ["layer4.1.bn2.weight", "fc.bias"]
     assert network.conv1.weight.grad is None
     assert network.fc.bias.grad is not None
-    freezing.freeze(network, freezing.trainable(network, "full"))
+    freezing.freeze(network, freezing.trainable(network, None))
     assert all(p.requires_grad for p in network.parameters())
     with pytest.raises(ValueError, match="fc2"):
         freezing.freeze(network, ["fc2.weight"])
 
 
-@pytest.mark.parametrize(
-    ("tuning", "head"), [("frozen", "linear"), ("frozen", "mlp:8"), ("stages:1", "mlp:8"), ("stages:3", "linear")]
-)
-def test_only_trained_tensors_change(tuning: str, head: str) -> None:
+@pytest.mark.parametrize(("trained_stages", "head"), [(0, "linear"), (0, "mlp:8"), (1, "mlp:8"), (3, "linear")])
+def test_only_trained_tensors_change(trained_stages: int, head: str) -> None:
     network = resnet()
     heads.replace_head(network, head, 3, seed=0)
-    names = freezing.trainable(network, tuning)
+    names = freezing.trainable(network, trained_stages)
     before, digest = {k: v.clone() for k, v in network.state_dict().items()}, freezing.frozen_digest(network, names)
-    steps(network, tuning)
+    steps(network, trained_stages)
     after = network.state_dict()
     assert freezing.frozen_digest(network, names) == digest
     changed = {k for k in before if not torch.equal(before[k], after[k])}
@@ -146,7 +145,7 @@ def test_only_trained_tensors_change(tuning: str, head: str) -> None:
 
 def test_digest_detects_a_frozen_batchnorm_in_train_mode() -> None:
     network = resnet()
-    names = freezing.trainable(network, "frozen")
+    names = freezing.trainable(network, 0)
     digest = freezing.frozen_digest(network, names)
     network.train()
     network(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
@@ -156,7 +155,7 @@ def test_digest_detects_a_frozen_batchnorm_in_train_mode() -> None:
 @pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.downsample.1.running_var", "bn1.num_batches_tracked"])
 def test_digest_depends_on_every_frozen_tensor(key: str) -> None:
     network = resnet()
-    names = freezing.trainable(network, "stages:1")
+    names = freezing.trainable(network, 1)
     nn.init.zeros_(network.conv1.weight)  # so that addition and subtraction are exact
     digest = freezing.frozen_digest(network, names)
     assert freezing.frozen_digest(network.to(memory_format=torch.channels_last), names) == digest
@@ -178,19 +177,19 @@ def test_digest_covers_all_of_a_network_without_trained_parameters() -> None:
 
 def test_train_mode_applies_to_modules_with_trained_parameters() -> None:
     network = resnet()
-    freezing.train_mode(network, "stages:1")
+    freezing.train_mode(network, 1)
     assert not network.bn1.training
     assert not network.layer3.training
     assert not network.layer3[0].bn1.training
     assert network.layer4[0].bn1.training
     assert network.training
-    freezing.train_mode(network, "full")
+    freezing.train_mode(network, None)
     assert all(m.training for m in network.modules())
 
 
 def test_dropout_of_a_frozen_backbone_is_off() -> None:
     network = factory.build("timm:test_vit", 3)
     network.blocks[0].mlp.drop1 = nn.Dropout(0.5)
-    freezing.train_mode(network, "frozen")
+    freezing.train_mode(network, 0)
     assert not network.blocks[0].mlp.drop1.training
     assert network.head.training

@@ -45,7 +45,8 @@ from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import BeginLine, EpochLine, StepLine
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import RunRole, SearchResults, Stage, TrialScores
+from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import SeedResult, TimeToTarget, Verdict
 from tests import browser
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
@@ -657,37 +658,36 @@ def test_time_span_uses_seconds_minutes_or_hours(seconds: float, words: str) -> 
     assert cost.time_span(seconds) == words
 
 
-def verdict_with_two_searches(groups: tuple[str, ...]) -> Verdict:
+def verdict_with_two_searches(seeds: tuple[int | None, ...]) -> Verdict:
     """Return a verdict with searches at two budgets; at the shorter one a best rate is at the edge."""
-    not_run = TrialScores(rung=0.4, full_runs=[])
-    cells = {
-        "scratch": {"0.1": TrialScores(rung=0.5, full_runs=[0.6, 0.8]), "0.01": not_run},
-        "scratch@adam": {
-            "0.1": TrialScores(rung=-1.0, full_runs=[]), "0.01": TrialScores(rung=0.4, full_runs=[0.5])
-        },
+    not_run = TrialScores(lr=0.01, rung=0.4, full_runs=[])
+    tried = {
+        "scratch": (0.1, [not_run, TrialScores(lr=0.1, rung=0.5, full_runs=[0.6, 0.8])]),
+        "scratch@adam": (0.01, [TrialScores(lr=0.01, rung=0.4, full_runs=[0.5]),
+                                TrialScores(lr=0.1, rung=-1.0, full_runs=[])]),
     }  # fmt: skip
-    rates, budgets = {"scratch": 0.1, "scratch@adam": 0.01}, ("1ep", "2ep")
-    no_edges: dict[str, dict[str, float]] = {group: {} for group in groups}
-    search = SearchResults(
-        tried={budget: dict.fromkeys(groups, cells) for budget in budgets},
-        selected={budget: dict.fromkeys(groups, rates) for budget in budgets},
-        edges={"1ep": {**no_edges, groups[0]: {"scratch": 0.1}}, "2ep": no_edges},
-        grid={budget: {group: [0.01, 0.1] for group in groups} for budget in budgets},
-    )
-    return verdict(list(map(arm_result, cells)), search=search, budget="2ep")
+    search = [
+        SearchGroup(budget=budget, seed=seed, grid=[0.01, 0.1], arms=[
+            ArmSearch(arm=name, selected=rate, tried=scores,
+                      at_edge=name == "scratch" and budget == "1ep" and seed == seeds[0])
+            for name, (rate, scores) in tried.items()
+        ])
+        for budget in ("1ep", "2ep") for seed in seeds
+    ]  # fmt: skip
+    return verdict(list(map(arm_result, tried)), search=search, budget="2ep")
 
 
-@pytest.mark.parametrize("groups", [("shared",), ("seed 0", "seed 1")])
-def test_every_search_has_a_heat_map(groups: tuple[str, ...]) -> None:
-    verdict = verdict_with_two_searches(groups)
+@pytest.mark.parametrize("seeds", [(None,), (0, 1)])
+def test_every_search_has_a_heat_map(seeds: tuple[int | None, ...]) -> None:
+    verdict = verdict_with_two_searches(seeds)
     section = heatmaps.searched_rates_section(study_inputs(verdict))
     assert section is not None and section.finding == "The best rate of scratch is at the edge of the grid"
-    expected = [f"{budget}{'' if group == 'shared' else f', {group}'}" for budget in ("2 epochs", "1 epoch")
-              for group in groups]  # fmt: skip
+    expected = [f"{budget}{'' if seed is None else f', seed {seed}'}" for budget in ("2 epochs", "1 epoch")
+              for seed in seeds]  # fmt: skip
     assert [figure.choice for figure in section.figures] == expected
     rows = [["scratch", "70.0", "(40)"], ["scratch, with adam", "×", "50.0"]]
     assert all(list(map(list, figure.rows)) == rows for figure in section.figures)
-    assert ["outline edge" in figure.chart for figure in section.figures].index(True) == len(groups)
+    assert ["outline edge" in figure.chart for figure in section.figures].index(True) == len(seeds)
     markup = Plots(Path(), verdict).grid().html
     assert markup.count("<svg") == len(expected) and all(f"<h5>{choice}</h5>" in markup for choice in expected)
 

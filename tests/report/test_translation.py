@@ -20,7 +20,8 @@ from headstart.report import page
 from headstart.storage.files import write_json
 from headstart.storage.journal import Journal
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import SearchResults, Stage, TrialScores
+from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
+from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Condition, ExportedRun, StageCost, StudyCost, TimeToTarget, Verdict
 from tests.handmade import (
     epoch_line,
@@ -145,13 +146,9 @@ def study_verdict(runs: dict[str, list[str]]) -> Verdict:
         )
         for arm, names in runs.items()
     ]
-    scores = {"0.1": TrialScores(rung=0.4, full_runs=[]), "0.01": TrialScores(rung=0.5, full_runs=[0.6])}
-    search = SearchResults(
-        tried={"10ep": {"seed 0": dict.fromkeys(ARMS, scores)}},
-        selected={"10ep": {"seed 0": dict.fromkeys(ARMS, 0.01)}},
-        edges={"10ep": {"seed 0": {"scratch": 0.01}}},
-        grid={"10ep": {"seed 0": [0.01, 0.1]}},
-    )
+    scores = [TrialScores(lr=0.01, rung=0.5, full_runs=[0.6]), TrialScores(lr=0.1, rung=0.4, full_runs=[])]
+    searches = [ArmSearch(arm=arm, selected=0.01, at_edge=arm == "scratch", tried=scores) for arm in ARMS]
+    search = [SearchGroup(budget="10ep", seed=0, grid=[0.01, 0.1], arms=searches)]
     stage = StageCost(runs=2, images=100, seconds=400.0)
     whole = verdict(
         arms,

@@ -95,7 +95,7 @@ def test_balanced_class_weights_equal_sklearn(tmp_path: Path) -> None:
 
 def test_phases_share_the_budget() -> None:
     training_setup = prepared(tuning="lp-ft", epochs="40st", head_epochs="25%", warmup="10%", augmented_views=3)
-    assert [(p.tuning, p.begin, p.end, p.augmented_views) for p in training_setup.context.phases] == [
+    assert [(str(p.tuning), p.begin, p.end, p.augmented_views) for p in training_setup.context.phases] == [
         ("frozen", 0, 10, 3),
         ("full", 10, 40, 0),
     ]

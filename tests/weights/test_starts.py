@@ -975,7 +975,7 @@ def test_start_added_at_run_time_is_resolved() -> None:
 def test_start_added_at_run_time_is_a_start_of_runs_and_arms(tmp_path: Path) -> None:
     spec = build_study_spec("digits", ("scratch", "mine:0.01+frozen"), None, None, None, None, {})
     arm = spec.variants[1].plan(spec.plan).arm
-    assert (spec.variants[1].name, arm.start, arm.tuning) == ("mine:0.01+frozen", "mine:0.01", "frozen")
+    assert (spec.variants[1].name, arm.start, str(arm.tuning)) == ("mine:0.01+frozen", "mine:0.01", "frozen")
     options = ["--network", SMALL, "--image-size", "16", "--epochs", "2st", "--precision", "fp32", "--threads", "1"]
     arguments = ["digits:0-1", "--start", "mine:0.01", "--tuning", "frozen", *options]
     main(["train", *arguments, "--runs", str(tmp_path / "runs")])

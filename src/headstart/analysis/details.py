@@ -267,7 +267,7 @@ def _outcome(verdict: VerdictNumbers, contrast: Contrast) -> Message:
 def limits(verdict: VerdictNumbers) -> Message:
     """Return what the verdict is limited to."""
     share = labels_share(verdict.fraction)
-    if verdict.search is None:
+    if not verdict.search:
         rates = _("the given learning rates")
     elif any(condition.fraction != verdict.fraction for condition in verdict.conditions):
         rates = _(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
-from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.verdict import ArmResult, GridRow, VerdictNumbers
 from headstart.text import format_percent, format_points, join_list
 
@@ -37,7 +37,7 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 smallest=2 / 2**contrast.n,
             )
         )
-    return [*texts, *map(verbatim, verdict.overlaps), *exposure_notes(verdict)]
+    return [*texts, *(overlap.sentence for overlap in verdict.overlaps), *exposure_notes(verdict)]
 
 
 def _optimism(verdict: VerdictNumbers) -> Message:
@@ -94,17 +94,23 @@ def _diverged(arm: ArmResult) -> Message:
 
 def _search_edges(verdict: VerdictNumbers) -> Iterator[Message]:
     """Yield the arms whose searched learning rate is at the edge of the grid."""
-    for group, edges in (verdict.search.edges[verdict.budget] if verdict.search else {}).items():
-        for name, edge in edges.items():
-            arm = named_words(verdict, name)
-            if group == "shared":
-                yield _("The best learning rate of {arm}, {rate:g}, is at the edge of the grid.", arm=arm, rate=edge)
+    for group in verdict.search:
+        for search in group.arms if group.budget == verdict.budget else ():
+            if not search.at_edge:
+                continue
+            arm = named_words(verdict, search.arm)
+            if group.seed is None:
+                yield _(
+                    "The best learning rate of {arm}, {rate:g}, is at the edge of the grid.",
+                    arm=arm,
+                    rate=search.selected,
+                )
             else:
                 yield _(
                     "The best learning rate of {arm} on seed {seed}, {rate:g}, is at the edge of the grid.",
                     arm=arm,
-                    seed=group.rpartition(" ")[2],
-                    rate=edge,
+                    seed=group.seed,
+                    rate=search.selected,
                 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,13 @@ from headstart.storage.schemas.metrics import EpochLine
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import RunLength
+
+
+class ConditionKey(NamedTuple):
+    """What runs have in common that are compared: budget, and fraction of the training images."""
+
+    budget: str
+    fraction: float
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,11 @@ class RunRecord:
         return self.role.arm if self.role else self.plan.arm_spec
 
     @property
-    def condition(self) -> tuple[str, float]:
+    def condition(self) -> ConditionKey:
         """Budget and fraction of the training images."""
         if self.role is None:
-            return str(self.plan.recipe.epochs), self.plan.data.fraction
-        return self.role.budget, self.role.fraction
+            return ConditionKey(str(self.plan.recipe.epochs), self.plan.data.fraction)
+        return ConditionKey(self.role.budget, self.role.fraction)
 
     @property
     def rung(self) -> int:
@@ -167,7 +175,7 @@ def main_runs(folder: Path) -> list[RunRecord]:
         DataError: An arm has two runs with the same seed, budget and fraction; the second would count as another seed.
     """
     runs = [run for run in runs_in(folder) if run.stage is Stage.MAIN and run.done]
-    by_role: dict[tuple[str, tuple[str, float], int], RunRecord] = {}
+    by_role: dict[tuple[str, ConditionKey, int], RunRecord] = {}
     for run in runs:
         other = by_role.setdefault((run.arm, run.condition, run.seed), run)
         if other is not run:

@@ -12,7 +12,7 @@ from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
 from headstart.analysis.interim import interim_analyses
-from headstart.analysis.run_records import RunRecord, common_seeds, main_runs, runs_in, value_tables
+from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in, value_tables
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
 from headstart.config.study_config import ArmVariant
@@ -20,7 +20,8 @@ from headstart.config.study_file import StudySpec
 from headstart.metrics.values import image_weights, metric_value
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import SearchResults, VariantInputs
+from headstart.storage.schemas.search import SearchGroup
+from headstart.storage.schemas.study import VariantInputs
 from headstart.storage.schemas.verdict import (
     ArmResult,
     Condition,
@@ -41,13 +42,13 @@ from headstart.storage.schemas.verdict import (
 EVALUATION_SPLIT = "test"
 
 
-def compute_verdict(folder: Path, spec: StudySpec, search: SearchResults | None) -> Verdict:
+def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]) -> Verdict:
     """Return the verdict of a study.
 
     Args:
         folder: Folder of the study.
         spec: The declared study.
-        search: Results of the learning-rate search, or None if nothing was searched.
+        search: Results of the learning-rate search; empty if nothing was searched.
 
     Raises:
         DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
@@ -58,9 +59,9 @@ def compute_verdict(folder: Path, spec: StudySpec, search: SearchResults | None)
     conditions = []
     for budget in map(str, spec.budgets):
         for fraction in spec.protocol.fractions:
-            of_condition = [run for run in runs if run.condition == (budget, fraction)]
-            if of_condition:
-                conditions.append(_condition(of_condition, spec, budget, fraction, search, first.declared))
+            key = ConditionKey(budget, fraction)
+            if compared := [run for run in runs if run.condition == key]:
+                conditions.append(_condition(compared, spec, key, first.declared))
     numbers = VerdictNumbers(
         **dict(conditions[-1]),  # the last budget with the largest fraction
         study=spec.hash,
@@ -73,7 +74,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: SearchResults | None)
         classes=list(runs[0].plan.facts.class_names),
         conditions=conditions[:-1],
         labels=data_efficiency(conditions),
-        search=search,
+        search=list(search),
         exposure={
             name: Exposure(classes=inputs.known_classes, images=inputs.known_images)
             for name, inputs in variants.items()
@@ -99,14 +100,12 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
     return any(analysis.stopped for analysis in analyses)
 
 
-def _main_condition(spec: StudySpec) -> tuple[str, float]:
+def _main_condition(spec: StudySpec) -> ConditionKey:
     """Return the budget and the fraction of the verdict: the last budget and the largest fraction."""
-    return str(spec.budgets[-1]), spec.largest_fraction
+    return ConditionKey(str(spec.budgets[-1]), spec.largest_fraction)
 
 
-def _condition(
-    runs: Sequence[RunRecord], spec: StudySpec, budget: str, fraction: float, search: SearchResults | None, splits: str
-) -> Condition:
+def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, splits: str) -> Condition:
     """Return one budget and fraction: arms, the arm selected on val, contrasts, and winner.
 
     `splits` are those that the data declares.
@@ -116,16 +115,7 @@ def _condition(
     order, primary = [arm.name for arm in specs], protocol.contrast(specs)
     tables, images = value_tables(runs, EVALUATION_SPLIT, protocol.metric)
     seeds = common_seeds(runs)
-    rates = search.selected[budget] if search else {}
-    arms = [
-        _arm(
-            arm,
-            [run for run in runs if run.arm == arm.name and run.seed in seeds],
-            spec,
-            {group: by_arm[arm.name] for group, by_arm in rates.items()},
-        )
-        for arm in specs
-    ]
+    arms = [_arm(arm, [run for run in runs if run.arm == arm.name and run.seed in seeds], spec) for arm in specs]
     val = {arm.name: arm.val for arm in arms}
     selected = max(arms, key=lambda arm: arm.val)  # on val only; of equal arms the first declared
     comparators = [] if protocol.primary else comparators_of(selected.name, spec.variants, val)
@@ -133,7 +123,7 @@ def _condition(
     # prefer a run with a validated epoch: only that has a model
     best = max(selected.seeds, key=lambda run: (bool(run.best_epoch), run.val, -run.seed))
     weights = image_weights(protocol.metric, images.labels)
-    declared_analyses = protocol.interim if (budget, fraction) == _main_condition(spec) else ()
+    declared_analyses = protocol.interim if key == _main_condition(spec) else ()
     analyses = interim_analyses(tables, primary, declared_analyses, weights=weights)
     contrasts = []
     if len(seeds) > 1:
@@ -141,8 +131,8 @@ def _condition(
         pairs = with_comparators(order, primary, selected.name, comparators)
         contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, weights=weights, primary_level=level)
     return Condition(
-        budget=budget,
-        fraction=fraction,
+        budget=key.budget,
+        fraction=key.fraction,
         counts=min(runs, key=lambda run: run.seed).plan.facts.split_counts,  # folder order is not seed order
         evaluation=EvaluationImages(split=EVALUATION_SPLIT, images=len(images.images), declared=splits),
         n=len(seeds),
@@ -159,11 +149,8 @@ def _condition(
     )
 
 
-def _arm(arm: ArmSpec, runs: Sequence[RunRecord], spec: StudySpec, rates: dict[str, float]) -> ArmResult:
-    """Return the results of one arm: each seed, the means, and the time to the target.
-
-    `rates` are the searched learning rates by group of seeds.
-    """
+def _arm(arm: ArmSpec, runs: Sequence[RunRecord], spec: StudySpec) -> ArmResult:
+    """Return the results of one arm: each seed, the means, and the time to the target."""
     protocol = spec.protocol
     seeds = [_seed(run, spec) for run in sorted(runs, key=lambda run: run.seed)]
     test = np.array([run.test for run in seeds])
@@ -177,7 +164,6 @@ def _arm(arm: ArmSpec, runs: Sequence[RunRecord], spec: StudySpec, rates: dict[s
         optimism=float(val.mean() - test.mean()),
         diverged=[run.seed for run in seeds if run.state is RunState.DIVERGED],
         to_target=_times(seeds) if protocol.target else None,
-        rates=rates,
         seeds=seeds,
     )
 

@@ -8,7 +8,7 @@ from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import split_start, start_row
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
-from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.verdict import Condition, Contrast, VerdictNumbers
 from headstart.text import format_level, format_points
@@ -17,11 +17,11 @@ from headstart.text import format_level, format_points
 def arm_words(arm: ArmSpec) -> Message:
     """Return an arm in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
     words = [start_words(arm)]
-    if arm.tuning is not None and arm.tuning in arm.parts:
+    if arm.tuning is not None and arm.tuning.kind is not TuningKind.FULL:
         words.append(_tuning_words(arm.tuning))
     elif not start_row(arm.start).from_scratch:
         words.append(_("fine-tuned"))
-    words += [_("with the head {head}", head=arm.head)] if arm.head in arm.parts else []
+    words += [_("with the head {head}", head=arm.head)] if arm.head not in (None, USUAL_HEAD) else []
     words += [_("with {optimizer}", optimizer=arm.optimizer)] if arm.optimizer else []
     return join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())], ", ")
 
@@ -37,13 +37,11 @@ def start_words(arm: ArmSpec) -> str:
     return split_start(arm.label)[1] if is_file else arm.label
 
 
-def _tuning_words(tuning: str) -> Message:
-    """Return a fine-tuning mode in words."""
-    kind, _colon, number = tuning.partition(":")
-    if kind == "stages":
-        return ngettext("last {count} stage fine-tuned", "last {count} stages fine-tuned", int(number))
-    words = {"frozen": _("frozen"), "lp-ft": _("head first, then fine-tuned")}
-    return words.get(tuning, verbatim(tuning))
+def _tuning_words(tuning: Tuning) -> Message:
+    """Return a fine-tuning mode other than the full one in words."""
+    if tuning.kind is TuningKind.STAGES:
+        return ngettext("last {count} stage fine-tuned", "last {count} stages fine-tuned", tuning.stages)
+    return _("frozen") if tuning.kind is TuningKind.FROZEN else _("head first, then fine-tuned")
 
 
 def state_words(state: RunState) -> Message:

@@ -15,16 +15,18 @@ from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.i18n import _, translated
+from headstart.storage.schemas.arm import TUNING_FORMS
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
 
 _ARM_HELP = _(
     "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. START: {starts}. The weights of "
-    "{source} are trained on {data} first. TUNING: full, frozen, lp-ft, stages:N. HEAD: linear, mlp:WIDTH.",
+    "{source} are trained on {data} first. TUNING: {tunings}. HEAD: linear, mlp:WIDTH.",
     starts=", ".join(start_forms()),
     source=start_form(SOURCE_START),
     data=STARTS[SOURCE_START].argument,
+    tunings=", ".join(TUNING_FORMS),
 )
 
 

@@ -10,10 +10,11 @@ from headstart.config.run_config import ArmConfig
 from headstart.config.start_spec import absolute_start, inner_start, short_start, start_path, start_problem, start_row
 from headstart.i18n import _
 from headstart.optim.registry import OPTIMIZERS
-from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
 from headstart.text import suggestion
 
-_TUNING, _HEAD = (re.compile(ArmConfig.model_fields[name].metadata[0].pattern) for name in ("tuning", "head"))
+_HEAD = re.compile(ArmConfig.model_fields["head"].metadata[0].pattern)
+_PART_NAMES = (*(kind.value for kind in TuningKind if kind is not TuningKind.STAGES), USUAL_HEAD)
 _LIKE_AN_OPTIMIZER = re.compile("[a-z]+")  # the end of a path that is no file: file:weights.pth@adm
 
 
@@ -26,11 +27,11 @@ def parse_arm(text: str) -> ArmSpec:
         ValueError: the text is not an arm.
     """
     rest, optimizer = _split_optimizer(text)
-    settings = {"optimizer": optimizer} if optimizer else {}
+    settings: dict[str, str | Tuning] = {"optimizer": optimizer} if optimizer else {}
     while "+" in rest:
         before, _unused, last = rest.rpartition("+")
-        if _TUNING.fullmatch(last) and "tuning" not in settings:
-            settings["tuning"] = last
+        if "tuning" not in settings and (tuning := _tuning(last)) is not None:
+            settings["tuning"] = tuning
         elif _HEAD.fullmatch(last) and "head" not in settings:
             settings["head"] = last
         elif start_row(inner_start(rest)).argument.is_path and not _exists_without_part(rest, before):
@@ -41,7 +42,7 @@ def parse_arm(text: str) -> ArmSpec:
                     "the arm {arm!r} has a part {part!r} that is neither a tuning nor a head{suggestion}",
                     arm=text,
                     part=last,
-                    suggestion=suggestion(last, ("full", "frozen", "lp-ft", "linear")),
+                    suggestion=suggestion(last, _PART_NAMES),
                 )
             )
         rest = before
@@ -75,6 +76,14 @@ def _split_optimizer(text: str) -> tuple[str, str]:
             optimizers=", ".join(OPTIMIZERS),
         )
     )
+
+
+def _tuning(text: str) -> Tuning | None:
+    """Return the fine-tuning mode of a text; None if it is none."""
+    try:
+        return Tuning.parse(text)
+    except ValueError:
+        return None
 
 
 def _exists_without_part(whole: str, before: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from headstart.config.duration import Duration
+from headstart.storage.schemas.arm import Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
 
 
@@ -27,7 +28,7 @@ class PlanSettings(TypedDict, total=False):
     norm: str
     stem: str
     start: str
-    tuning: str
+    tuning: Tuning | str
     head: str
     optimizer: str
     lr: float

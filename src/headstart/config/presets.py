@@ -12,10 +12,11 @@ from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
 from headstart.i18n import _
 from headstart.optim.registry import CONSTANT_SCHEDULE, DEFAULT_OPTIMIZER
+from headstart.storage.schemas.arm import Tuning
 from headstart.text import end_sentence, suggestion
 
 # Value of a field of the configuration, as given: text, a number, or a value of Python.
-Setting: TypeAlias = "TomlValue | Duration | tuple[Setting, ...] | None"
+Setting: TypeAlias = "TomlValue | Duration | Tuning | tuple[Setting, ...] | None"
 
 DIGITS_PRESET: dict[str, Setting] = {
     "image_size": 16,

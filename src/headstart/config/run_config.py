@@ -33,10 +33,11 @@ from headstart.optim.registry import (
     optimizers_with,
 )
 from headstart.storage.files import JsonData
-from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.arm import FULL, TUNING_DESCRIPTION, USUAL_HEAD, ArmSpec, Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
 
 Switch = Literal["on", "off"]
+Norm = Literal["batch", "none"]
 T = TypeVar("T")
 
 
@@ -47,7 +48,7 @@ def split_commas(value: T) -> T | tuple[str, ...]:
     return value
 
 
-SettingValue: TypeAlias = str | float | bool | Duration | tuple[str | Duration, ...]  # of a field of the plan
+SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
 
 
 class ConfigSection(BaseModel):
@@ -90,7 +91,7 @@ class NetworkConfig(ConfigSection):
         description=_("architecture: resnet18, resnet34, resnet50 or timm:NAME; auto: that of the start, or resnet18"),
     )
     shortcut: Switch = Field("on", description=_("residual shortcuts"))
-    norm: Literal["batch", "none"] = Field("batch", description=_("normalization layers"))
+    norm: Norm = Field("batch", description=_("normalization layers"))
     stem: Literal["imagenet", "small"] = Field(
         "imagenet", description=_("first layer: 7x7 stride 2 and pooling, or 3x3 stride 1 for small images")
     )
@@ -100,14 +101,8 @@ class ArmConfig(ConfigSection):
     """The arm: initial weights, fine-tuning mode and head."""
 
     start: Annotated[str, Detail(describe_forms)] = Field(DEFAULT_START, description=_("initial weights"))
-    tuning: str = Field(
-        "full",
-        pattern=r"^(full|frozen|lp-ft|stages:\d+)$",
-        description=_(
-            "fine-tuning mode: full, frozen (linear probe), lp-ft (head first, then all) or stages:N (partial)"
-        ),
-    )
-    head: str = Field("linear", pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
+    tuning: Tuning = Field(FULL, description=TUNING_DESCRIPTION)
+    head: str = Field(USUAL_HEAD, pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
 
 
 class RecipeConfig(ConfigSection):

@@ -14,11 +14,12 @@ from headstart.config.study_file import StudySpec, read_study, validate_study
 from headstart.config.toml import read_toml
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.storage.schemas.arm import TuningKind
 
 
 def _default_arms(pretrained: str) -> tuple[str, ...]:
     """Return random weights, and pretrained weights with each usual fine-tuning mode."""
-    return (DEFAULT_START, *(pretrained + tuning for tuning in ("", "+frozen", "+lp-ft")))
+    return (DEFAULT_START, *(pretrained + tuning for tuning in ("", f"+{TuningKind.FROZEN}", f"+{TuningKind.LP_FT}")))
 
 
 DEFAULT_ARMS = _default_arms(PRETRAINED_START)

@@ -19,8 +19,9 @@ from scipy.sparse.csgraph import connected_components
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.unit_selection import Indices, UnitSelection
 from headstart.errors import DataError
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import _, ngettext
 from headstart.rng import stream
+from headstart.storage.schemas.overlap import Overlap, OverlapKind
 
 HELD_OUT_SHARE = 0.15  # of all images, for val and for test each
 _MAX_ATTEMPTS = 20  # random orders that are tried until every split has every class
@@ -115,10 +116,8 @@ def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int
     return np.sort(np.concatenate(chosen))
 
 
-def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) -> list[Message]:
-    """Return sentences on overlaps between splits.
-
-    They name images of equal content in two splits or under two labels, and groups in two splits.
+def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) -> list[Overlap]:
+    """Return images of equal content in two splits or under two labels, and groups in two splits.
 
     Args:
         images: Index of the images.
@@ -128,50 +127,23 @@ def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) ->
     split_of = np.empty(len(images), dtype=np.int64)
     for number, part in enumerate((split.train, split.val, split.test)):
         split_of[part] = number
-    notes = []
-    for names in (content_hashes, images.groups):
+    results = []
+    for kind, names in ((OverlapKind.IMAGE, content_hashes), (OverlapKind.GROUP, images.groups)):
         sets = _shared_names(names)
         for a, b in ((0, 1), (0, 2), (1, 2)):
-            shared = [members for members in sets if {a, b} <= set(split_of[members].tolist())]
-            if shared:
-                key, other_key = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
-                values = {"split": SPLITS[a], "other_split": SPLITS[b], "first": key, "second": other_key}
-                note = _shared_images_note if names is content_hashes else _shared_groups_note
-                notes.append(note(len(shared), values))
+            if shared := [members for members in sets if {a, b} <= set(split_of[members].tolist())]:
+                first, second = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
+                pair = (SPLITS[a], SPLITS[b])
+                results.append(Overlap(kind=kind, splits=pair, count=len(shared), examples=(first, second)))
     conflicting = [
         members for members in _shared_names(content_hashes) if len(set(images.labels[members].tolist())) > 1
     ]
     if conflicting:
-        first = conflicting[0]
-        other = next(i for i in first if images.labels[i] != images.labels[first[0]])
-        notes.append(
-            ngettext(
-                "{count:,} image has two labels, such as {first} and {second}.",
-                "{count:,} images have two labels, such as {first} and {second}.",
-                len(conflicting),
-                first=images.keys[first[0]],
-                second=images.keys[other],
-            )
-        )
-    return notes
-
-
-def _shared_images_note(count: int, values: dict[str, str]) -> Message:
-    return ngettext(
-        "{count:,} image is in both {split} and {other_split}, such as {first} and {second}.",
-        "{count:,} images are in both {split} and {other_split}, such as {first} and {second}.",
-        count,
-        **values,
-    )
-
-
-def _shared_groups_note(count: int, values: dict[str, str]) -> Message:
-    return ngettext(
-        "{count:,} group is in both {split} and {other_split}, such as {first} and {second}.",
-        "{count:,} groups are in both {split} and {other_split}, such as {first} and {second}.",
-        count,
-        **values,
-    )
+        members = conflicting[0]
+        other = next(i for i in members if images.labels[i] != images.labels[members[0]])
+        examples = (images.keys[members[0]], images.keys[other])
+        results.append(Overlap(kind=OverlapKind.LABEL, splits=None, count=len(conflicting), examples=examples))
+    return results
 
 
 def _shared_names(names: Sequence[str]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from headstart.diagnostics.history import HealthStatus, History
 from headstart.diagnostics.registry import HEALTH_CHECKS, HealthCheck, Moment, finding_name
 from headstart.factories import load_factory
 from headstart.i18n import Message, _, join, ngettext
+from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.metrics import FindingLine, ProbeLine, WithdrawnLine
 
 ProbeCheck = Callable[[History, ProbeLine], CheckResult | None]
@@ -152,7 +153,7 @@ def missing_probe_reason(history: History) -> Message:
     """Return why |∂L/∂h| at the blocks is unknown, and what is known instead; "" where it is known."""
     if any(probe.block_gradient_norm for probe in history.probes):
         return join([])
-    if history.plan.arm.tuning != "frozen":
+    if history.plan.arm.tuning.kind is not TuningKind.FROZEN:
         return _("gradients at the blocks were not probed: the record has no probe lines")
     by_step = [(line.step, line.gradient_norm) for line, _rate in history.snapshots]
     norms = [(step, *next(iter(by_layer.items()))) for step, by_layer in by_step if by_layer]

@@ -11,6 +11,7 @@ import math
 from headstart.diagnostics.finding import CheckResult, number_words, probe_time, restoring_flags
 from headstart.diagnostics.history import MAX_UNLEARNED_LOSS_RATIO, History
 from headstart.i18n import Message, _, join, ngettext
+from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.metrics import ProbeLine
 
 MAX_VANISHED_RATIO = 1e-3  # |∂L/∂h| at the first block over that at the last
@@ -171,7 +172,7 @@ def _most_dead_layer(probe: ProbeLine) -> tuple[str, float]:
 def not_learning(history: History) -> CheckResult | None:
     """Return a finding if the network has not learned at the end although its gradients and updates are normal."""
     trained = (
-        history.plan.arm.tuning != "frozen"
+        history.plan.arm.tuning.kind is not TuningKind.FROZEN
         and len(history.probes[-1].block_gradient_norm if history.probes else ()) > 1
     )
     if not (trained and history.has_barely_learned and history.has_had_long_time):

@@ -11,6 +11,7 @@ from headstart.diagnostics.gradients import dead, first_to_last_ratio
 from headstart.diagnostics.history import History
 from headstart.i18n import Message, _, ngettext
 from headstart.optim.registry import OPTIMIZERS
+from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RunState
 
 TYPICAL_UPDATE_RATIO = 1e-3  # |Δw|/|w| per step, median over layers: a rule of thumb for SGD; Adam has more
@@ -30,7 +31,7 @@ def too_high(history: History) -> CheckResult | None:
     diverged = history.state is RunState.DIVERGED
     updates = history.updates()
     epoch, layer, largest = max(updates, key=lambda update: update[2], default=(0, "", 0.0))
-    head_only = history.plan.arm.tuning == "frozen"  # its initial weights are small
+    head_only = history.plan.arm.tuning.kind is TuningKind.FROZEN  # its initial weights are small
     large = largest >= (HEAD_UPDATE_FACTOR if head_only else 1) * MAX_UPDATE_RATIO
     if not diverged and not _does_harm(history, large=large or history.distance() >= MAX_DISTANCE_RATIO):
         return None

@@ -13,6 +13,7 @@ from headstart.diagnostics.checks import findings
 from headstart.diagnostics.gradients import MAX_VANISHED_RATIO, first_to_last_ratio
 from headstart.diagnostics.history import HealthStatus, read_history
 from headstart.diagnostics.registry import HEALTH_CHECKS, finding_name
+from headstart.experiment.ablation_grid import DEPTHS
 from headstart.i18n import Message, _, join
 from headstart.storage import journal
 from headstart.storage.schemas.result import RunState
@@ -25,7 +26,7 @@ class FactorialCell:
     """One cell of the factorial: a network, over its seeds.
 
     Attributes:
-        network: Name of the network, which has the depth.
+        network: Name of the network.
         shortcut: `on` or `off`.
         norm: `batch` or `none`.
         correct: [seeds, images] of 0 and 1.
@@ -41,6 +42,11 @@ class FactorialCell:
     gradient_ratios: tuple[float, float]
     findings: tuple[str, ...]
     no_finding: HealthStatus = HealthStatus.HEALTHY
+
+    @property
+    def depth(self) -> int:
+        """Number of layers with weights from input to output."""
+        return DEPTHS[self.network]
 
     @property
     def health(self) -> Message:

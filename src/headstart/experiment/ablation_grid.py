@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import FACTORIAL_FIELDS
+from headstart.config.run_config import FACTORIAL_FIELDS, Norm, Switch
 from headstart.config.start_spec import random_starts
 from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import UsageError
 from headstart.i18n import _
 
-DEPTHS = ("resnet18", "resnet34", "resnet50")
-NORMS, SHORTCUTS = ("batch", "none"), ("on", "off")
+DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50}  # by network
+NORMS: tuple[str, ...] = get_args(Norm)
+SHORTCUTS: tuple[str, ...] = get_args(Switch)
 DEFAULT_EPOCHS = "3ep"
 
 

@@ -130,14 +130,13 @@ def _factor_name(switch: str) -> Message:
 
 def _compared_networks(switch: str, cell: FactorialCell) -> Message:
     """Return what two networks have in common that differ in a factor."""
-    depth = cell.network.removeprefix("resnet")
     if switch == "shortcut":
         if cell.norm == "batch":
-            return _("Depth {depth}, with BatchNorm", depth=depth)
-        return _("Depth {depth}, without a norm", depth=depth)
+            return _("Depth {depth}, with BatchNorm", depth=cell.depth)
+        return _("Depth {depth}, without a norm", depth=cell.depth)
     if cell.shortcut == "on":
-        return _("Depth {depth}, with shortcuts", depth=depth)
-    return _("Depth {depth}, without shortcuts", depth=depth)
+        return _("Depth {depth}, with shortcuts", depth=cell.depth)
+    return _("Depth {depth}, without shortcuts", depth=cell.depth)
 
 
 def _meaning(switch: str, on: FactorialCell, off: FactorialCell, *, decades: float, adds: bool) -> Message:

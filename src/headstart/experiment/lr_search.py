@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from headstart.analysis.run_records import RunRecord, epoch_score
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import SearchResults, TrialScores
+from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
 
 MAX_EXTENSIONS = 2  # rates that may be added at each end of the grid
 TrialScore = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
@@ -38,38 +38,25 @@ class Trial:
     extension: int = 0
 
 
-@dataclass(frozen=True)
-class SearchOutcome:
-    """Result of a search.
-
-    Attributes:
-        selected: Learning rate of each variant.
-        edges: Selected rates that lie at an edge of the final grid, by variant.
-        tried: Scores by variant and rate.
-        grid: The final grid, ascending.
-    """
-
-    selected: dict[str, float]
-    edges: dict[str, float]
-    tried: dict[str, dict[str, TrialScores]]
-    grid: list[float]
-
-
 def search(
     variants: Sequence[str],
     grid: Iterable[float],
     seeds: Sequence[int],
     *,
+    budget: str,
+    group: int | None,
     survivors: int,
     metric: str,
     run: Callable[[Sequence[Trial]], Mapping[Trial, RunRecord]],
-) -> SearchOutcome:
+) -> SearchGroup:
     """Choose a learning rate for each variant.
 
     Args:
         variants: Names of the arm variants.
         grid: Learning rates to try.
         seeds: Search seeds. Rungs use the first one, whole runs all of them.
+        budget: Training length of the whole runs, for the result.
+        group: Seed whose runs will have the selected rates; None for all seeds.
         survivors: Number of rates per variant that are trained to the end.
         metric: Name of the metric on val.
         run: Runs trials and returns their records. It may return records of earlier runs.
@@ -81,23 +68,10 @@ def search(
     selected: dict[str, float] = {}
     edges: dict[str, float] = {}
     for extension in range(MAX_EXTENSIONS + 1):
-        trials = [
-            Trial(variant, rate, seeds[0], True, extension)
-            for variant in variants
-            for rate in rates
-            if rate not in rungs[variant]
-        ]
-        for trial, record in run(trials).items():
+        for trial, record in run(_rung_trials(rungs, rates, seeds[0], extension)).items():
             rungs[trial.variant][trial.rate] = rung_score(record, metric)
         best = {variant: best_rates(rungs[variant], survivors) for variant in variants}
-        trials = [
-            Trial(variant, rate, seed, False, extension)
-            for variant in variants
-            for rate in best[variant]
-            if rate not in whole[variant]
-            for seed in seeds
-        ]
-        for trial, record in run(trials).items():
+        for trial, record in run(_full_trials(whole, best, seeds, extension)).items():
             whole[trial.variant].setdefault(trial.rate, []).append(record.val_score(metric))
             if record.state is RunState.DIVERGED:
                 diverged.add((trial.variant, trial.rate))
@@ -110,18 +84,39 @@ def search(
         if not edges or extension == MAX_EXTENSIONS:
             break
         rates = extend_grid(rates, edges.values())
-    tried = {variant: _tried(rates, rungs[variant], whole[variant]) for variant in variants}
-    return SearchOutcome(selected, edges, tried, rates)
+    arms = []
+    for variant, rate in selected.items():
+        tried = [_scores(value, rungs[variant], whole[variant]) for value in rates]
+        arms.append(ArmSearch(arm=variant, selected=rate, at_edge=variant in edges, tried=tried))
+    return SearchGroup(budget=budget, seed=group, grid=rates, arms=arms)
 
 
-def search_results(outcomes: Mapping[str, Mapping[str, SearchOutcome]]) -> SearchResults:
-    """Return the results of searches by budget and group of seeds."""
-    return SearchResults(
-        selected={budget: {name: found.selected for name, found in of.items()} for budget, of in outcomes.items()},
-        edges={budget: {name: found.edges for name, found in of.items()} for budget, of in outcomes.items()},
-        tried={budget: {name: found.tried for name, found in of.items()} for budget, of in outcomes.items()},
-        grid={budget: {name: found.grid for name, found in of.items()} for budget, of in outcomes.items()},
-    )
+def _rung_trials(
+    rungs: Mapping[str, Mapping[float, TrialScore]], rates: Sequence[float], seed: int, extension: int
+) -> list[Trial]:
+    """Return the rungs of the variants that are not in `rungs`."""
+    return [
+        Trial(variant, rate, seed, True, extension)
+        for variant, scores in rungs.items()
+        for rate in rates
+        if rate not in scores
+    ]
+
+
+def _full_trials(
+    whole: Mapping[str, Mapping[float, list[float]]],
+    survivors: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+    extension: int,
+) -> list[Trial]:
+    """Return the whole runs of the surviving rates that are not in `whole`."""
+    return [
+        Trial(variant, rate, seed, False, extension)
+        for variant, scores in whole.items()
+        for rate in survivors[variant]
+        if rate not in scores
+        for seed in seeds
+    ]
 
 
 def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:
@@ -129,11 +124,9 @@ def _best_mean(scores: Mapping[float, Sequence[float]]) -> float:
     return best_rates({rate: (sum(values) / len(values), 0.0) for rate, values in scores.items()}, 1)[0]
 
 
-def _tried(
-    rates: Iterable[float], rungs: Mapping[float, TrialScore], whole: Mapping[float, list[float]]
-) -> dict[str, TrialScores]:
-    """Return the scores of one variant by rate."""
-    return {f"{rate:g}": TrialScores(rung=rungs[rate][0], full_runs=whole.get(rate, [])) for rate in sorted(rates)}
+def _scores(rate: float, rungs: Mapping[float, TrialScore], whole: Mapping[float, list[float]]) -> TrialScores:
+    """Return the scores of one learning rate of a variant."""
+    return TrialScores(lr=rate, rung=rungs[rate][0], full_runs=whole.get(rate, []))
 
 
 def rung_score(record: RunRecord, metric: str) -> TrialScore:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from headstart.analysis.run_records import RunRecord
+from headstart.analysis.run_records import ConditionKey, RunRecord
 from headstart.analysis.statistics import time_to_target
 from headstart.config.duration import parse_seconds
 from headstart.config.run_config import RunConfig
@@ -26,8 +26,6 @@ from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import format_duration, format_remaining
 
-Condition = tuple[str, float]  # budget, fraction
-
 
 def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) -> Message:
     """Describe a phase of the search.
@@ -38,7 +36,7 @@ def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) ->
         rung: Epochs of the longest rung; 0 for whole runs.
         extension: How often the grid has been extended.
     """
-    length = ngettext("first epoch", "first epochs", rung) if rung else _("whole")
+    length = ngettext("first epoch", "first epochs", rung) if rung else _("whole runs")
     if protocol.search == "per-seed":
         if extension == 0:
             return _("search for seed {seed}, {length}", seed=seed, length=length)
@@ -79,9 +77,9 @@ class Progress:
         self._expected: dict[str, dict[Stage, int]] = {}  # variant -> stage -> images that are not requested yet
         self._main_runs: dict[str, int] = defaultdict(int)  # requested runs of the comparison, by variant
         self._trials: dict[str, int] = defaultdict(int)  # finished trials of the search, by variant
-        self._compared: dict[Condition, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
+        self._compared: dict[ConditionKey, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
         self._stage: Stage | None = None  # of the latest request
-        self._condition = (str(spec.budgets[0]), spec.protocol.fractions[0])
+        self._condition = ConditionKey(str(spec.budgets[0]), spec.protocol.fractions[0])
         self._phase = join([])  # description of the latest request
         self._done, self._total = 0, 0  # runs of the latest request
 
@@ -116,7 +114,7 @@ class Progress:
         self._done, self._total = len(hashes & done.keys()), len(hashes)
         for plan, role in runs:
             if role.stage is Stage.SEARCH:
-                self._condition = (role.budget, role.fraction)
+                self._condition = ConditionKey(role.budget, role.fraction)
             self._stage = role.stage
             images = requested_images(plan, rung) - started.get(plan.hash, 0)
             if (plan.hash, rung) not in self._requested:  # an interim analysis requests earlier seeds again
@@ -171,7 +169,7 @@ class Progress:
         if role.stage is Stage.SEARCH:
             self._trials[role.variant] += 1
         elif role.stage is self._compared_stage:
-            self._condition = (role.budget, role.fraction)
+            self._condition = ConditionKey(role.budget, role.fraction)
             self._compared[self._condition][role.variant][record.seed] = record
 
     def pending(self) -> set[str]:
@@ -261,10 +259,10 @@ class Progress:
         return len(self.spec.budgets) > 1 or len(self.spec.protocol.fractions) > 1
 
     def _condition_words(self) -> Message:
-        budget, fraction = self._condition
+        condition = self._condition
         if len(self.spec.protocol.fractions) > 1:
-            return _("{budget}, {share:.3g} % of the images", budget=budget, share=100 * fraction)
-        return verbatim(budget)
+            return _("{budget}, {share:.3g} % of the images", budget=condition.budget, share=100 * condition.fraction)
+        return verbatim(condition.budget)
 
     def _row(self, variant: str) -> ArmStatus:
         """Return the status of one variant under the current condition."""

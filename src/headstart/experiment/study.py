@@ -17,7 +17,7 @@ from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.engines.engine import Engine
 from headstart.errors import DivergedError
 from headstart.experiment import best_model, cleanup
-from headstart.experiment.lr_search import SearchOutcome, Trial, search, search_results
+from headstart.experiment.lr_search import Trial, search
 from headstart.experiment.preflight import (
     common_precision,
     input_fingerprints,
@@ -30,7 +30,7 @@ from headstart.experiment.preflight import (
     write_arm_inputs,
 )
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
-from headstart.experiment.study_runs import StudyRuns, in_progress, seed_group
+from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.experiment.workload import rung_epochs
 from headstart.hardware import calibration
 from headstart.i18n import _
@@ -40,7 +40,8 @@ from headstart.runs import runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files, folders, locks
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import RunRole, SearchResults, Stage
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry import seed_means
 from headstart.training import setup
@@ -83,10 +84,10 @@ def _run_stages(study: StudyRuns) -> Verdict:
     _resolve_variants(study)
     study.progress.expect(study.plans)
     results = _search(study)
-    files.write_json(folder / "search.json", results.to_json() if results else None)
+    files.write_json(folder / "search.json", results.to_json())
     _compare(study, results)
     seed_means.rebuild_mean_runs(folder, spec)
-    verdict = compute_verdict(folder, spec, results)
+    verdict = compute_verdict(folder, spec, results.groups)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict.to_json())
     gallery.write_if_possible(folder / verdict.exported.run, reporter)
@@ -136,33 +137,35 @@ def _train_source(study: StudyRuns, variant: str, source: str) -> Path:
     return run.folder.absolute()
 
 
-def _search(study: StudyRuns) -> SearchResults | None:
-    """Return the results of the learning-rate search, or None if the rates are given."""
+def _search(study: StudyRuns) -> SearchResults:
+    """Return the results of the learning-rate search; they have no groups if the rates are given."""
     spec, protocol = study.spec, study.spec.protocol
     if not spec.searches_lr:
-        return None
+        return SearchResults()
     per_seed = protocol.search == "per-seed"
     groups = [[seed] for seed in spec.seed_range] if per_seed else [list(spec.search_seed_range)]
     variants = [variant.name for variant in spec.variants]
-    outcomes: dict[str, dict[str, SearchOutcome]] = {}
-    for budget in map(str, spec.budgets):
-        for seeds in groups:
-            outcomes.setdefault(budget, {})[seed_group(protocol, seeds[0])] = search(
-                variants,
-                protocol.grid,
-                seeds,
-                survivors=protocol.survivors,
-                metric=protocol.metric,
-                run=partial(_run_trials, study, budget),
-            )
+    results = [
+        search(
+            variants,
+            protocol.grid,
+            seeds,
+            budget=budget,
+            group=seeds[0] if per_seed else None,
+            survivors=protocol.survivors,
+            metric=protocol.metric,
+            run=partial(_run_trials, study, budget),
+        )
+        for budget in map(str, spec.budgets)
+        for seeds in groups
+    ]
     cleanup.remove_rung_artifacts(study.folder / "search")
-    return search_results(outcomes)
+    return SearchResults(groups=results)
 
 
-def _added_rates(spec: StudySpec, results: SearchResults | None) -> int:
+def _added_rates(spec: StudySpec, results: SearchResults) -> int:
     """Count the learning rates that the search added to the declared grid, over all budgets and seeds."""
-    grids = [grid for groups in results.grid.values() for grid in groups.values()] if results else []
-    return sum(len(grid) - len(spec.protocol.grid) for grid in grids)
+    return sum(len(group.grid) - len(spec.protocol.grid) for group in results.groups)
 
 
 def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
@@ -184,7 +187,7 @@ def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mappi
     return dict(zip(trials, records, strict=True))
 
 
-def _compare(study: StudyRuns, results: SearchResults | None) -> None:
+def _compare(study: StudyRuns, results: SearchResults) -> None:
     """Run the comparison, up to the interim analysis that stops it."""
     protocol = study.spec.protocol
     for count in protocol.interim or (protocol.seeds,):

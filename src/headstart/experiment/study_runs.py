@@ -15,7 +15,6 @@ from pathlib import Path
 from headstart import signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.config.run_config import RunConfig
-from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.data.dataset import Dataset
 from headstart.engines.engine import Engine
@@ -31,9 +30,12 @@ from headstart.reporter import Reporter
 from headstart.runs import execute, job_protocol, reuse
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import locks
-from headstart.storage.schemas.study import RunRole, SearchResults, Stage
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import seed_means
 from headstart.training import setup
+
+NO_SEARCH = SearchResults()
 
 
 @dataclass
@@ -61,12 +63,12 @@ class StudyRuns:
         plan = self.plans[variant].changed(seed=seed, fraction=fraction, epochs=budget)
         return self.datasets[variant].with_split_counts(plan if rate is None else plan.changed(lr=rate))
 
-    def comparison_requests(self, seeds: int, results: SearchResults | None = None) -> list[RunRequest]:
+    def comparison_requests(self, seeds: int, results: SearchResults = NO_SEARCH) -> list[RunRequest]:
         """Return the runs of the first paired seeds, seed by seed, so that an interrupted study still has pairs.
 
         Args:
             seeds: Number of seeds.
-            results: Results of the learning-rate search; None if the rates are given.
+            results: Results of the learning-rate search; without groups if the rates are given.
         """
         spec = self.spec
         requests: list[RunRequest] = []
@@ -74,8 +76,7 @@ class StudyRuns:
             for fraction in spec.protocol.fractions:
                 for seed in spec.seed_range[:seeds]:
                     for variant in spec.variants:
-                        group = seed_group(spec.protocol, seed)
-                        rate = results.selected[budget][group][variant.name] if results else None
+                        rate = results.selected_rate(variant.name, budget, seed)
                         role = RunRole(arm=variant.arm, stage=self.kind.stage, budget=budget, fraction=fraction)
                         requests.append((self.plan(variant.name, budget, fraction, seed, rate), role))
         return requests
@@ -134,26 +135,8 @@ class StudyRuns:
         hashes = {plan.hash for plan, _unused in requests}
         made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
         from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
-        if reused_runs := len(made_in) - from_search:
-            self.reporter.say(
-                ngettext(
-                    "{phase:cap}: the run is reused from earlier studies.",
-                    "{phase:cap}: {reused} of {count} runs are reused from earlier studies.",
-                    len(hashes),
-                    phase=phase,
-                    reused=reused_runs,
-                )
-            )
-        if from_search:
-            self.reporter.say(
-                ngettext(
-                    "{phase:cap}: the run is reused from the search.",
-                    "{phase:cap}: {reused} of {count} runs are reused from the search.",
-                    len(hashes),
-                    phase=phase,
-                    reused=from_search,
-                )
-            )
+        for sentence in reused_sentences(phase, len(hashes), len(made_in) - from_search, from_search):
+            self.reporter.say(sentence)
 
     def _seconds(self, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
         """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
@@ -177,9 +160,23 @@ class StudyRuns:
             seed_means.rebuild_mean_runs(self.folder, self.spec, condition)
 
 
-def seed_group(protocol: StudyConfig, seed: int) -> str:
-    """Return the name of the group of seeds whose search results apply to a run of `seed`."""
-    return f"seed {seed}" if protocol.search == "per-seed" else "shared"
+def reused_sentences(phase: Message, requested: int, from_studies: int, from_search: int) -> Iterator[Message]:
+    """Yield how many of the `requested` runs of a phase are reused from earlier studies, and from the search."""
+    values = {"phase": phase, "runs": ngettext("{count:,} run", "{count:,} runs", requested)}
+    if from_studies:
+        yield ngettext(
+            "{phase:cap}: {count:,} of {runs} is reused from earlier studies.",
+            "{phase:cap}: {count:,} of {runs} are reused from earlier studies.",
+            from_studies,
+            **values,
+        )
+    if from_search:
+        yield ngettext(
+            "{phase:cap}: {count:,} of {runs} is reused from the search.",
+            "{phase:cap}: {count:,} of {runs} are reused from the search.",
+            from_search,
+            **values,
+        )
 
 
 @contextmanager

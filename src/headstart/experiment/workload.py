@@ -16,6 +16,7 @@ from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
 from headstart.i18n import _, ngettext
+from headstart.storage.schemas.arm import TuningKind
 from headstart.text import format_duration
 
 EPOCH = Duration(1, "ep")
@@ -97,7 +98,7 @@ def rung_epochs(plan: RunConfig) -> int:
     Args:
         plan: A resolved configuration.
     """
-    if plan.arm.tuning != "lp-ft":
+    if plan.arm.tuning.kind is not TuningKind.LP_FT:
         return 1
     per_epoch, head, whole = lp_ft_steps(plan)
     return max(1, min(math.ceil(head / per_epoch + MIN_FINE_TUNING_SHARE), -(-whole // per_epoch) - 1))
@@ -128,9 +129,9 @@ def requested_images(plan: RunConfig, rung: bool) -> int:
 
 def backbone_images(plan: RunConfig, start: int, end: int) -> int:
     """Count the training images from `start` to `end` of a run with which more than the head is trained."""
-    if plan.arm.tuning == "frozen":
+    if plan.arm.tuning.kind is TuningKind.FROZEN:
         return 0
-    head = lp_ft_steps(plan)[1] * plan.recipe.batch_size if plan.arm.tuning == "lp-ft" else 0
+    head = lp_ft_steps(plan)[1] * plan.recipe.batch_size if plan.arm.tuning.kind is TuningKind.LP_FT else 0
     return max(0, end - max(start, head))
 
 

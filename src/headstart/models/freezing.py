@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection
 
 import torch
@@ -14,42 +13,33 @@ from headstart.i18n import _
 from headstart.models.structure import in_part, stages
 
 
-def trainable(network: nn.Module, tuning: str) -> list[str]:
-    """Return the names of the parameters that a fine-tuning mode trains.
+def trainable(network: nn.Module, trained_stages: int | None) -> list[str]:
+    """Return the names of the parameters that are trained.
 
     Args:
         network: The network.
-        tuning: `full` for all parameters, `frozen` for the head, `stages:N` for the head and the last N stages of
-            `structure.stages`. The stem is not a stage, because with the stem that is `full`.
+        trained_stages: Number of the last stages of `structure.stages` that are trained besides the head; 0 for the
+            head alone, None for all parameters. The stem is not a stage, because with the stem that is all.
 
     Returns:
         Parameter names in network order.
 
     Raises:
-        UsageError: If `tuning` is none of these or N is too large; the hint has the range.
+        UsageError: The network has fewer stages; the hint has their number.
     """
     names = [name for name, _unused in network.named_parameters()]
-    if tuning == "full":
+    if trained_stages is None:
         return names
     parts = stages(network)
     last = len(parts) - 2
-    match = re.fullmatch(r"stages:(\d{1,9})", tuning)
-    if tuning == "frozen":
-        trained = parts[-1:]
-    elif match is not None and 1 <= int(match[1]) <= last:
-        trained = parts[-1 - int(match[1]) :]
-    else:
-        message = (
-            _("There is no fine-tuning mode {tuning!r}.", tuning=tuning)
-            if match is None
-            else _("This network has no {tuning}.", tuning=tuning)
-        )
-        hint = (
-            _("Use full, frozen, lp-ft or stages:N with N from 1 to {last}.", last=last)
+    if trained_stages > max(last, 0):
+        raise UsageError(
+            _("This network has no stages:{number}.", number=trained_stages),
+            _("Use stages:N with N from 1 to {last}.", last=last)
             if last > 0
-            else _("Use full, frozen or lp-ft.")
+            else _("Use another fine-tuning mode: this network has no stages."),
         )
-        raise UsageError(message, hint)
+    trained = parts[-1 - trained_stages :]
     return [n for n in names if any(in_part(n, prefixes) for _unused, prefixes in trained)]
 
 
@@ -68,14 +58,14 @@ def freeze(network: nn.Module, names: Collection[str]) -> None:
             parameter.grad = None
 
 
-def train_mode(network: nn.Module, tuning: str) -> None:
-    """Put the network in train mode, in place, and the modules that `tuning` freezes in eval mode.
+def train_mode(network: nn.Module, trained_stages: int | None) -> None:
+    """Put the network in train mode, in place, and the modules that are not trained (see `trainable`) in eval mode.
 
     A module is frozen when it, or a module that contains it, has parameters and none of them is trained. Its BatchNorm
     statistics do not change and its dropout is off, so a frozen backbone is a fixed function.
     """
     network.train()
-    for module in _frozen_modules(network, trainable(network, tuning)).values():
+    for module in _frozen_modules(network, trainable(network, trained_stages)).values():
         module.eval()
 
 

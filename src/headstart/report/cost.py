@@ -16,6 +16,7 @@ from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.report.words import evaluated_images, metric_over, metric_percent, run_count, time_span
+from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.verdict import ArmResult, StudyCost
 
 
@@ -90,7 +91,7 @@ def cost_section(inputs: StudyInputs) -> Section:
         if (chart := _cost_chart(inputs, unit, values, accuracy)) is not None:
             figures.append(Figure(chart, _caption(inputs, unit), header, table, unit.choice))
     notes = _stage_notes(verdict.cost)
-    if any(run.run.plan.arm.tuning == "frozen" for run in inputs.runs):
+    if any(run.run.plan.arm.tuning.kind is TuningKind.FROZEN for run in inputs.runs):
         notes.append(CACHED_FEATURES_NOTE)
     return Section(finding, figures, notes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from headstart.analysis.wording import arm_words, length_words, metric_words, named_words, splits
 from headstart.i18n import Message, _, join, ngettext
@@ -11,7 +11,7 @@ from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.report.words import evaluated_images
-from headstart.storage.schemas.study import TrialScores
+from headstart.storage.schemas.search import SearchGroup, TrialScores
 from headstart.storage.schemas.verdict import ArmResult, Verdict
 from headstart.text import join_list
 
@@ -19,18 +19,16 @@ from headstart.text import join_list
 def searched_rates_section(inputs: StudyInputs) -> Section | None:
     """Return a heat map for each budget and seed group of the learning-rate search; None without a search."""
     verdict, search = inputs.verdict, inputs.verdict.search
-    if search is None:
+    if not search:
         return None
+    budgets = list(dict.fromkeys(group.budget for group in search))
     figures = []
-    for budget, groups in reversed(search.tried.items()):  # the verdict's budget is the last one and comes first
-        for group, results in groups.items():
-            choice = [length_words(budget)] if len(search.tried) > 1 else []
-            choice += [_("seed {seed}", seed=group.rpartition(" ")[2])] if group != "shared" else []
-            selected, edges = search.selected[budget][group], search.edges[budget][group]
-            figures.append(_search_figure(verdict, results, selected, edges, join(choice, ", ")))
-    at_edge = [
-        name for groups in search.edges.values() for edges in groups.values() for name in edges
-    ]  # shorter budgets count too, since their rates are part of the comparison
+    for group in sorted(search, key=lambda group: -budgets.index(group.budget)):  # the verdict's budget comes first
+        choice = [length_words(group.budget)] if len(budgets) > 1 else []
+        choice += [_("seed {seed}", seed=group.seed)] if group.seed is not None else []
+        figures.append(_search_figure(verdict, group, join(choice, ", ")))
+    # shorter budgets count too, since their rates are part of the comparison
+    at_edge = [arm.arm for group in search for arm in group.arms if arm.at_edge]
     return Section(_edge_words(verdict, at_edge), figures)
 
 
@@ -55,28 +53,23 @@ def _edge_words(verdict: Verdict, at_edge: Sequence[str]) -> Message:
     return ngettext("{finding} in {count} search", "{finding} in {count} searches", len(at_edge), finding=finding)
 
 
-def _search_figure(
-    verdict: Verdict,
-    results: Mapping[str, Mapping[str, TrialScores]],
-    selected: Mapping[str, float],
-    edges: Mapping[str, float],
-    choice: Message,
-) -> Figure:
+def _search_figure(verdict: Verdict, group: SearchGroup, choice: Message) -> Figure:
     """Return the heat map of one search, arms by rates."""
-    names = list(results)
-    columns = sorted({rate for by_rate in results.values() for rate in by_rate}, key=float, reverse=True)
+    rates = sorted(group.grid, reverse=True)
+    columns = [f"{rate:g}" for rate in rates]
     values, texts = [], []
-    for name in names:
-        row = [results[name].get(rate) for rate in columns]
+    for arm in group.arms:
+        scores = {trial.lr: trial for trial in arm.tried}
+        row = [scores.get(rate) for rate in rates]
         means = [
-            100 * sum(result.full_runs) / len(result.full_runs) if result and result.full_runs else None
-            for result in row
-        ]  # fmt: skip
+            100 * sum(trial.full_runs) / len(trial.full_runs) if trial and trial.full_runs else None for trial in row
+        ]
         values.append(means)
-        texts.append([_search_text(mean, result) for mean, result in zip(means, row, strict=True)])
-    places = {name: (row, columns.index(f"{selected[name]:g}")) for row, name in enumerate(names)}
-    grid = charts.Grid([named_words(verdict, name) for name in names], columns, values, texts,
-                       frozenset(places.values()), frozenset(places[name] for name in edges))  # fmt: skip
+        texts.append([_search_text(mean, trial) for mean, trial in zip(means, row, strict=True)])
+    places = [(row, rates.index(arm.selected)) for row, arm in enumerate(group.arms)]
+    edges = frozenset(place for place, arm in zip(places, group.arms, strict=True) if arm.at_edge)
+    names = [named_words(verdict, arm.arm) for arm in group.arms]
+    grid = charts.Grid(names, columns, values, texts, frozenset(places), edges)
     split, metric = splits(verdict)[0], metric_words(verdict)
     label = _("{metric:cap} on {split} by arm and learning rate", metric=metric, split=split)
     chart = charts.heat_map(grid, label=join([label, choice], ", "), columns=_("learning rate"))

@@ -30,6 +30,7 @@ from headstart.runs import lifecycle
 from headstart.runs.run_folder import make_folder
 from headstart.runs.session import RunSession
 from headstart.storage import files
+from headstart.storage.schemas.arm import FROZEN, TuningKind
 from headstart.storage.schemas.metrics import Histogram
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.cadence import snapshot_is_due
@@ -52,7 +53,12 @@ HEAD_FIELDS = {
 def stack_key(plan: RunConfig) -> str | None:
     """Return a key that is equal for complete plans whose heads can be trained together; None if they cannot be."""
     recipe = plan.recipe
-    if plan.arm.tuning != "frozen" or any(getattr(recipe, name) for name in MIXERS) or recipe.ema or recipe.patience:
+    if (
+        plan.arm.tuning.kind is not TuningKind.FROZEN
+        or any(getattr(recipe, name) for name in MIXERS)
+        or recipe.ema
+        or recipe.patience
+    ):
         return None
     if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
         return None
@@ -177,7 +183,7 @@ class _HeadsTrainer:
         self.sessions = [session for session in heads if session.setup.plan.hash not in done]
         self._heads, self._parent, self._unfinished = heads, parent, unfinished
         self._setup = heads[0].setup
-        self._trained_names = freezing.trainable(self._setup.network, "frozen")
+        self._trained_names = freezing.trainable(self._setup.network, FROZEN.trained_stages)
         self._digest = freezing.frozen_digest(self._setup.network, self._trained_names)
         self._evaluation_features: FeatureCache = evaluation_cache(self._setup)
 
@@ -201,7 +207,7 @@ class _HeadsTrainer:
                     session.add_results(result)
             yield events.BatchDone()
         after = freezing.frozen_digest(network, self._trained_names)
-        check = events.FreezeCheck("frozen", context.steps, len(self._trained_names), self._digest, after)
+        check = events.FreezeCheck(str(FROZEN), context.steps, len(self._trained_names), self._digest, after)
         for session in self.sessions:
             if session.diverged is None:
                 session.observe(check)

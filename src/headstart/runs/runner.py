@@ -24,6 +24,7 @@ from headstart.runs.resume_checks import require_reproducible_best, require_unch
 from headstart.runs.run_folder import make_folder
 from headstart.runs.session import RunSession
 from headstart.storage import folders, locks
+from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
@@ -144,7 +145,9 @@ class _NetworkTrainer:
         self._folder, self._reporter, self._context = folder, reporter, context
         self._state = loop.initial_state(context)
         self._probe = Probe(context)  # before a checkpoint is loaded: it measures the distance from the initial weights
-        probe = self._probe.line if setup.plan.arm.tuning != "frozen" else None  # a frozen backbone does not change
+        probe = (
+            self._probe.line if setup.plan.arm.tuning.kind is not TuningKind.FROZEN else None
+        )  # a frozen backbone does not change
         observer = Observer(setup, structure.layer_names(context.network), probe)
         self.session = RunSession(setup, role, observer, reporter)
         self.sessions = (self.session,)
@@ -194,9 +197,12 @@ class _NetworkTrainer:
     def _initial_probe(self) -> None:
         """Probe the network at initialization: some findings exist before the first step."""
         with self.session.logging_time():
-            network, tuning = self._state.network, self._context.phases[0].tuning  # as the loop sets it when it begins
-            freezing.freeze(network, freezing.trainable(network, tuning))
-            freezing.train_mode(network, tuning)
+            network, stages = (
+                self._state.network,
+                self._context.phases[0].tuning.trained_stages,
+            )  # as the loop sets it when it begins
+            freezing.freeze(network, freezing.trainable(network, stages))
+            freezing.train_mode(network, stages)
             self.session.write(self._probe.line(0, 0))
             self.session.report_findings()
 

@@ -42,7 +42,7 @@ MEAN_RUN_LAYOUT = {"mean over seeds": {tag: ["Margin", [tag, f"{tag}/low", f"{ta
 KINDS_WITH_BAND = ("epoch", "end")  # kinds of lines whose means have a band
 
 LineKey = tuple[str, int]  # kind of line, and its number: the epoch's, 0 for the end, the step's for others
-Condition = tuple[str, str, float]  # variant, budget, fraction
+MeanRunKey = tuple[str, str, float]  # variant, budget, fraction
 
 
 @dataclass
@@ -55,13 +55,13 @@ class PooledPoint:
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-def folder_names(spec: StudySpec) -> dict[Condition, str]:
+def folder_names(spec: StudySpec) -> dict[MeanRunKey, str]:
     """Return the folder name of each mean run.
 
     The name is `mean-ARM`, followed by the budget and the fraction of the training images where the study has several.
     """
     fractions = spec.protocol.fractions
-    folders: dict[Condition, str] = {}
+    folders: dict[MeanRunKey, str] = {}
     for variant in spec.variants:
         for budget in map(str, spec.budgets):
             for fraction in fractions:
@@ -74,7 +74,7 @@ def folder_names(spec: StudySpec) -> dict[Condition, str]:
     return folders
 
 
-def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = None) -> list[Path]:
+def rebuild_mean_runs(study: Path, spec: StudySpec, only: MeanRunKey | None = None) -> list[Path]:
     """Rewrite the mean runs of a study.
 
     Conditions without a finished run have no mean run. A reader sees either the old or the new points.
@@ -91,7 +91,7 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: Condition | None = Non
     Raises:
         DataError: An arm has one seed twice.
     """
-    by_condition: dict[Condition, list[RunRecord]] = defaultdict(list)
+    by_condition: dict[MeanRunKey, list[RunRecord]] = defaultdict(list)
     for run in main_runs(study):
         by_condition[run.arm, *run.condition].append(run)
     folders = []

@@ -29,6 +29,7 @@ from headstart.models import freezing, structure
 from headstart.storage.cache import cache_root, remove_stale
 from headstart.storage.files import fsync_folder, temp_suffix
 from headstart.storage.folders import require_space
+from headstart.storage.schemas.arm import FROZEN
 
 MAX_FEATURES_PER_IMAGE = 65_536  # with more features per image a cache is not worth its space
 PLAIN_VIEW = "plain"
@@ -92,7 +93,7 @@ class FeatureCache:
         """
         self.network, self.batches = network, batches
         self._settings, self._device = settings, settings.device
-        frozen = freezing.frozen_digest(network, freezing.trainable(network, "frozen"))
+        frozen = freezing.frozen_digest(network, freezing.trainable(network, FROZEN.trained_stages))
         key = [frozen, settings.contents, settings.precision, str(self._device), settings.mean, settings.std]
         text = json.dumps(
             [

@@ -27,6 +27,7 @@ from headstart.i18n import _
 from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
+from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.checkpoint import Progress
 from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
 from headstart.training.feature_cache import PLAIN_VIEW
@@ -174,17 +175,18 @@ def _enter_next_phase(context: TrainingContext, state: State) -> Iterator[Event]
         progress.stale = 0
         progress.val_losses = []
         tuning = context.phases[index].tuning
-        if tuning != "full":
-            progress.frozen_digest = freezing.frozen_digest(state.network, freezing.trainable(state.network, tuning))
+        if tuning.kind is not TuningKind.FULL:
+            names = freezing.trainable(state.network, tuning.trained_stages)
+            progress.frozen_digest = freezing.frozen_digest(state.network, names)
     elif not state.network.training:  # a validation has just put it in eval mode
-        freezing.train_mode(state.network, context.phases[index].tuning)
+        freezing.train_mode(state.network, context.phases[index].tuning.trained_stages)
 
 
 def enter_phase(context: TrainingContext, state: State, index: int) -> None:
     """Enter phase `index`: freeze parameters, set the mode of each layer and make a new optimizer."""
     phase = context.phases[index]
-    freezing.freeze(state.network, freezing.trainable(state.network, phase.tuning))
-    freezing.train_mode(state.network, phase.tuning)
+    freezing.freeze(state.network, freezing.trainable(state.network, phase.tuning.trained_stages))
+    freezing.train_mode(state.network, phase.tuning.trained_stages)
     state.optimizer = phase.make_optimizer(state.network)
     state.progress.phase = index
 
@@ -195,14 +197,15 @@ def _finish_phase(context: TrainingContext, state: State) -> Iterator[Event]:
     if not progress.frozen_digest:
         return
     phase = context.phases[progress.phase]
-    names = freezing.trainable(state.network, phase.tuning)
+    names = freezing.trainable(state.network, phase.tuning.trained_stages)
     before, after = progress.frozen_digest, freezing.frozen_digest(state.network, names)
     if after != before:
         raise HeadstartError(
-            _("A frozen tensor changed in the phase {phase}.", phase=phase.tuning), _("Report this bug in headstart.")
+            _("A frozen tensor changed in the phase {phase}.", phase=str(phase.tuning)),
+            _("Report this bug in headstart."),
         )
     progress.frozen_digest = ""
-    yield FreezeCheck(phase.tuning, progress.step, len(names), before, after)
+    yield FreezeCheck(str(phase.tuning), progress.step, len(names), before, after)
 
 
 def _finish_epoch(context: TrainingContext, state: State, seconds: float, images: dict[int, int]) -> Iterator[Event]:

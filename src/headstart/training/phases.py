@@ -16,6 +16,7 @@ from headstart.i18n import _, ngettext
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
 from headstart.optim.registry import SCHEDULES
+from headstart.storage.schemas.arm import FROZEN, FULL, Tuning, TuningKind
 from headstart.training.state import Phase
 from headstart.weights import starts
 
@@ -43,8 +44,8 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
             _("Use more, e.g. --epochs 1ep."),
         )
     make_optimizer = partial(_make_optimizer, recipe, start.state is not None)
-    if plan.arm.tuning != "lp-ft":
-        augmented_views = recipe.augmented_views if plan.arm.tuning == "frozen" else 0
+    if plan.arm.tuning.kind is not TuningKind.LP_FT:
+        augmented_views = recipe.augmented_views if plan.arm.tuning == FROZEN else 0
         return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make_optimizer, augmented_views),)
     head = recipe.head_epochs.steps(per_epoch, whole=total)
     if not 0 < head < total:
@@ -58,14 +59,14 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
             _("Use a share between 0 and 100%, e.g. --head-epochs 30%."),
         )
     return (
-        _phase(recipe, "frozen", 0, head, per_epoch, make_optimizer, recipe.augmented_views, shorten_warmup=True),
-        _phase(recipe, "full", head, total, per_epoch, make_optimizer, 0),
+        _phase(recipe, FROZEN, 0, head, per_epoch, make_optimizer, recipe.augmented_views, shorten_warmup=True),
+        _phase(recipe, FULL, head, total, per_epoch, make_optimizer, 0),
     )
 
 
 def _phase(
     recipe: RecipeConfig,
-    tuning: str,
+    tuning: Tuning,
     begin: int,
     end: int,
     per_epoch: int,

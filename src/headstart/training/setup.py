@@ -31,6 +31,7 @@ from headstart.i18n import _
 from headstart.models import factory, freezing, heads, structure
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
+from headstart.storage.schemas.arm import FULL, TuningKind
 from headstart.training.batched_heads import HeadSpec
 from headstart.training.feature_cache import FeatureCache, FeatureSettings
 from headstart.training.objective import Objective
@@ -113,13 +114,14 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
         reporter.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
     plan = _check_image_size_and_precision(plan, network, reporter)
-    freezing.trainable(network, plan.arm.tuning.replace("lp-ft", "frozen"))  # raises if the network has no such tuning
+    freezing.trainable(network, plan.arm.tuning.trained_stages)  # raises if the network has fewer stages
     starts.initialize(network, start, seed=plan.seeding.seed)
 
-    if start.state is None and plan.arm.tuning == "frozen":
+    if start.state is None and plan.arm.tuning.kind is TuningKind.FROZEN:
         reporter.say(_("The backbone is random and frozen: only the head is trained. Is --start missing?"))
     dataset, split = load_dataset(plan, index, reporter)
-    for note in (*start.notes, *dataset.store.notes, *splits.overlaps(dataset.images, split, dataset.content_hashes)):
+    overlaps = splits.overlaps(dataset.images, split, dataset.content_hashes)
+    for note in (*start.notes, *dataset.store.notes, *(overlap.sentence for overlap in overlaps)):
         reporter.say(note)
     plan = plan.changed(flip=_flip(plan, dataset.images))
     plan = _with_facts(plan, dataset, split, start)
@@ -315,10 +317,10 @@ def _flops(context: TrainingContext, plan: RunConfig, network: nn.Module) -> tup
             flops.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
             continue
         network_key = (plan.network.model_dump_json(), plan.arm.head, str(len(plan.facts.class_names)))
-        key = (*network_key, str(context.batches.augmentation.size), phase.tuning)
+        key = (*network_key, str(context.batches.augmentation.size), str(phase.tuning))
         if key not in _flops_of:
-            freezing.freeze(network, freezing.trainable(network, phase.tuning))
+            freezing.freeze(network, freezing.trainable(network, phase.tuning.trained_stages))
             _flops_of[key] = benchmark.training_flops(network, context.batches.augmentation.size)
         flops.append(_flops_of[key])
-    freezing.freeze(network, freezing.trainable(network, "full"))
+    freezing.freeze(network, freezing.trainable(network, FULL.trained_stages))
     return tuple(flops)

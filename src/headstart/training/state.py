@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from headstart.data.loader import ImageSubset, TrainingBatches
 from headstart.data.mixing import MixedBatch
 from headstart.optim.schedules import Schedule
+from headstart.storage.schemas.arm import Tuning
 from headstart.storage.schemas.checkpoint import Progress
 from headstart.training.feature_cache import FeatureCache
 from headstart.training.objective import Objective
@@ -21,7 +22,7 @@ from headstart.training.objective import Objective
 class Phase:
     """The steps `begin` to `end` of a training, with one fine-tuning mode, optimizer and schedule."""
 
-    tuning: str
+    tuning: Tuning
     begin: int  # steps before the phase
     end: int  # steps up to its end
     rate: float  # peak learning rate; a step uses it times the schedule

@@ -1,4 +1,4 @@
-"""Schemas of a study: the role of a run in it, its inputs, and the results of the learning-rate search."""
+"""Schemas of a study: the role of a run in it, and its inputs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.schema import Schema
 
 
@@ -37,26 +38,6 @@ class RunRole(Schema):
         return self.arm.name
 
 
-class TrialScores(Schema):
-    """Scores of one learning rate of a variant on val."""
-
-    rung: float = Field(description="score after the first rung")
-    full_runs: list[float] = Field(
-        description="scores of the whole runs, one per seed; empty if the rate did not survive"
-    )
-
-
-class SearchResults(Schema):
-    """Results of the search by budget, then by group of seeds (`shared`, or `seed N`)."""
-
-    selected: dict[str, dict[str, dict[str, float]]] = Field(description="learning rate by variant")
-    edges: dict[str, dict[str, dict[str, float]]] = Field(
-        description="selected rates at an edge of the grid, by variant"
-    )
-    tried: dict[str, dict[str, dict[str, dict[str, TrialScores]]]] = Field(description="scores by variant and rate")
-    grid: dict[str, dict[str, list[float]]] = Field(description="the final grid, ascending")
-
-
 class InputFingerprints(Schema):
     """Fingerprints of what a variant reads."""
 
@@ -70,6 +51,6 @@ class VariantInputs(InputFingerprints):
 
     arm: ArmSpec = Field(description="the arm of the variant")
     declared: str = Field(description="splits that the data has declared")
-    overlaps: list[str] = Field(description="sentences on images that are in two splits")
+    overlaps: list[Overlap] = Field(description="images and groups in two splits, and images under two labels")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")
     known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")

@@ -8,10 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.search import SearchGroup
 from headstart.storage.schemas.split_counts import SplitCounts
-from headstart.storage.schemas.study import SearchResults
 
 
 class Outcome(StrEnum):
@@ -79,7 +80,6 @@ class ArmResult(Schema):
     optimism: float = Field(description="`val` minus `test`")
     diverged: list[int] = Field(description="seeds of the runs that diverged")
     to_target: TimesToTarget | None = Field(description="time to the target; null without a target")
-    rates: dict[str, float] = Field(description="learning rate by group of seeds, if they were searched")
     seeds: list[SeedResult] = Field(description="one item for each run")
 
 
@@ -286,9 +286,9 @@ class VerdictNumbers(VersionedSchema, Condition):
     labels: DataEfficiency | None = Field(
         description="label equivalence of the primary pair; null with one fraction or fewer than two seeds"
     )
-    search: SearchResults | None = Field(description="content of search.json; null if nothing was searched")
+    search: list[SearchGroup] = Field(description="`groups` of search.json; empty if nothing was searched")
     exposure: dict[str, Exposure] = Field(description="by variant, what its weights were trained on")
-    overlaps: list[str] = Field(description="sentences on images in two splits, or under two labels")
+    overlaps: list[Overlap] = Field(description="images and groups in two splits, and images under two labels")
     cost: StudyCost = Field(description="cost of the study")
 
     @property
