@@ -1,6 +1,7 @@
 """The ablation of shortcut x norm x depth: conclusions from the numbers, reuse of runs, resuming."""
 
 import math
+import re
 import signal
 from collections.abc import Mapping
 from itertools import product
@@ -14,21 +15,29 @@ from scipy import stats
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import resolve_settings
 from headstart.config.start_spec import random_starts
+from headstart.diagnostics.history import HealthStatus, read_history
+from headstart.diagnostics.registry import finding_name
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, InterruptedRunError, UsageError
-from headstart.experiment import ablation, ablation_grid, ablation_summary
-from headstart.experiment.ablation_cell import FactorialCell
+from headstart.experiment import ablation, ablation_grid, ablation_sentences, ablation_summary
+from headstart.experiment.ablation_cell import ALWAYS, NEVER, FactorialCell
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
+from headstart.experiment.progress import comparison_phase
+from headstart.i18n import Message
 from headstart.models import resnet
 from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
 from headstart.storage.files import read_json
+from headstart.storage.journal import read_lines
 from tests.diagnostics.test_checks import FAST
+from tests.messages import fields_of, values_of
 from tests.training.test_setup import write_images
 
 GRID = list(product(ablation_grid.DEPTHS, ablation_grid.NORMS, ablation_grid.SHORTCUTS))
+SHORTCUTS = ablation_sentences._factor_name("shortcut")
+PREVENTION = ablation_sentences._prevention("shortcut")
 
 
 def run_ablation(source: str, settings: Mapping[str, Any], runs: Path, seeds: int = 1) -> AblationSummary:
@@ -45,41 +54,70 @@ def test_factor_prevents_vanishing_only_where_the_numbers_show_it() -> None:
     plan = resolve_settings(FAST).plan.changed(split_counts={"test": 200})
     cells = [make_cell(s, n, 1.0 if n == "batch" or s == "on" else 1e-18, 0.9 if s == "on" else 0.6, depth)
              for depth, n, s in GRID]  # fmt: skip
-    summary = ablation_summary.summarize(cells, plan, Path("runs")).result
-    effects = {(e.network, e.norm): e for e in summary.effects if e.switch == "shortcut"}
-    sentences = {key: effect.sentence for key, effect in effects.items()}
+    summary = ablation_summary.summarize(cells, plan, Path("runs"))
+    sentences = effect_sentences(summary)
+    assert [effect.sentence for effect in summary.result.effects] == sentences
+    effects = {(e.network, e.norm): e for e in summary.result.effects if e.switch == "shortcut"}
+    pairs = zip(summary.result.effects, sentences, strict=True)
+    meanings = {(effect.network, effect.norm): sentence.values["meaning"] for effect, sentence in pairs}
     assert effects["resnet18", "batch"].ratio_decades_after == 0
     assert effects["resnet50", "none"].ratio_decades_after == pytest.approx(18)
     assert effects["resnet18", "batch"].accuracy == pytest.approx(0.3)
-    assert "prevent vanishing" in sentences["resnet50", "none"]
-    assert "prevent vanishing" not in sentences["resnet18", "batch"]
-    assert "does not vanish without shortcuts" in sentences["resnet18", "batch"]
+    assert meanings["resnet50", "none"] == PREVENTION
+    no_difference = meanings["resnet18", "batch"]
+    assert no_difference != PREVENTION and fields_of(no_difference) == {} and "BatchNorm" not in no_difference
 
 
-def shortcut_sentence(on: tuple[float, float], off: tuple[float, float], *findings: str) -> str:
-    """Return the sentence on shortcuts for these gradient ratios, before and after training, with and without them."""
-    cells = [FactorialCell(depth, s, n, np.ones((1, 200), int), on if s == "on" else off,
-                                    findings if s == "on" else ())
+def effect_sentences(summary: AblationSummary) -> list[Message]:
+    """Return the sentences on the effects: between the rows of the table and the limits."""
+    return list(summary.sentences[1 + len(GRID) : -1])
+
+
+def shortcut_sentence(
+    on: tuple[float, float], off: tuple[float, float], *findings: str, seeds: int = 1, gain: bool = False
+) -> Message:
+    """Return the sentence on shortcuts for these gradient ratios, before and after training, with and without them.
+
+    With a gain, networks with shortcuts predict every image correctly, and those without them none.
+    """
+    cells = [FactorialCell(depth, s, n, np.full((seeds, 200), int(s == "on" or not gain)), on if s == "on" else off,
+                           findings if s == "on" else ())
              for depth, n, s in GRID]  # fmt: skip
     plan = resolve_settings(FAST).plan.changed(split_counts={"test": 200})
-    return str(ablation_summary.summarize(cells, plan, Path("runs")).result.effects[0].sentence)
+    return effect_sentences(ablation_summary.summarize(cells, plan, Path("runs")))[0]
+
+
+def times_of_vanishing(with_shortcuts: tuple[bool, bool], without: tuple[bool, bool]) -> dict[str, Message]:
+    """Return the values of the sentence on when the gradient vanishes: before training, and after it."""
+    words = ablation_sentences._VANISHING_WORDS
+    return {"factor": SHORTCUTS, "when_with": words[with_shortcuts], "when_without": words[without]}
 
 
 def test_sentences_agree_with_the_table() -> None:
-    assert "shortcuts prevent vanishing here" in shortcut_sentence((0.5, 0.1), (1e-4, 1e-5))
-    for close in (((1.1e-3, 1.1e-3), (9e-4, 9e-4)), ((0.5, 0.1), (2.4e3, 7.7e-4)), ((0.5, 0.1), (1e-9, 0.2))):
-        assert "prevent" not in shortcut_sentence(*close)
+    def meaning(*arguments: Any, **settings: Any) -> Message:
+        return shortcut_sentence(*arguments, **settings).values["meaning"]
+
+    high, low = (0.1, 0.1), (1e-9, 1e-9)
+    assert meaning((0.5, 0.1), (1e-4, 1e-5)) == PREVENTION
+    assert meaning((1.1e-3, 1.1e-3), (9e-4, 9e-4)).values == times_of_vanishing(NEVER, ALWAYS)  # too close
+    assert meaning((0.5, 0.1), (2.4e3, 7.7e-4)).values == times_of_vanishing(NEVER, (False, True))
+    assert meaning((0.5, 0.1), (1e-9, 0.2)).values == times_of_vanishing(NEVER, (True, False))
+    assert meaning(low, high).values == times_of_vanishing(ALWAYS, NEVER)
     after = shortcut_sentence((86.0, 0.11), (2.4e3, 7.7e-4))
-    assert (
-        "With shortcuts the gradient vanishes neither before nor after training; without shortcuts, after training "
-        "only." in after
-    )
-    assert "by a factor of 10^-1.4 before training and a factor of 10^2.2 after it" in after
-    assert "vanishes with and without shortcuts" in shortcut_sentence((1e-9, 1e-9), (1e-9, 1e-9))
-    assert "With shortcuts the gradient vanishes before" in shortcut_sentence((1e-9, 1e-9), (0.1, 0.1))
-    exploding = shortcut_sentence((1.0, 1.0), (0.1, 0.1), "exploding-gradients")
-    assert "The network with shortcuts has exploding gradients" in exploding
-    assert "The network with shortcuts did not finish training" in shortcut_sentence((1.0, math.nan), (0.1, 0.1))
+    assert after.values["meaning"].values == times_of_vanishing(NEVER, (False, True))
+    assert [fields_of(after.values[name]) for name in ("before", "after")] == [{"exponent": -1.4}, {"exponent": 2.2}]
+    always, gain = meaning(low, low), meaning(high, high, seeds=3, gain=True)
+    assert always.values == gain.values == {"factor": SHORTCUTS}
+    assert always == meaning(low, low, seeds=3, gain=True) != gain
+    for findings, ratios, named in (
+        (("exploding-gradients",), (1.0, 1.0), {"finding": finding_name("exploding-gradients")}),
+        ((), (1.0, math.nan), {}),
+    ):
+        cell = FactorialCell("", "on", "batch", np.ones((1, 200), int), ratios, findings)
+        failure = cell.failure(SHORTCUTS, present=True)
+        assert failure != cell.failure(SHORTCUTS, present=False)
+        assert meaning(ratios, high, *findings).values == {"failure": failure}
+        assert failure.values == {"factor": SHORTCUTS, **named}
 
 
 def test_intervals_of_equal_predictions_allow_for_images_that_were_not_drawn() -> None:
@@ -94,8 +132,10 @@ def test_intervals_of_equal_predictions_allow_for_images_that_were_not_drawn() -
 
 def test_starts_are_random_weights_only(tmp_path: Path) -> None:
     assert "scratch:torch" in random_starts() and "imagenet" not in random_starts()
-    with pytest.raises(UsageError, match="random weights"):
+    with pytest.raises(UsageError) as error:
         run_ablation("digits:0-3", {"start": "imagenet"}, tmp_path / "runs")
+    assert fields_of(error.value.message) == {"start": "imagenet"}
+    assert fields_of(error.value.hint) == {"starts": ", ".join(random_starts())}
 
 
 def test_networks_are_the_variants_of_a_study_with_the_same_recipe() -> None:
@@ -111,11 +151,11 @@ def test_networks_are_the_variants_of_a_study_with_the_same_recipe() -> None:
 
 class Listener(NullReporter):
     def __init__(self) -> None:
-        self.titles: list[str] = []
+        self.titles: list[Message] = []
 
     def study_status(self, status: StudyStatus) -> None:
-        done = sum(row.done for row in status.rows)
-        assert status.title == f"comparison {done}/{sum(row.total for row in status.rows)}: 1ep"
+        done, total = sum(row.done for row in status.rows), sum(row.total for row in status.rows)
+        assert values_of(status.title) == [done, total, "1ep"]
         self.titles.append(status.title)
 
 
@@ -129,7 +169,9 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     spec = ablation_grid.ablation_spec(source, settings)
     first = compare(spec, tmp_path, EngineChoice("local"), reporter)
     result = first.result
-    assert reporter.titles == [f"comparison {done}/4: 1ep" for done in range(5)]
+    assert [values_of(title) for title in reporter.titles] == [[done, 4, "1ep"] for done in range(5)]
+    phases = {title.values["phase"].values["phase"] for title in reporter.titles}
+    assert phases == {comparison_phase(spec.study.protocol, 1)}
     folders = sorted(path.parent for path in Path(result.folder).glob("*/plan.json"))
     assert len(folders) == 4 and all((folder / "result.json").exists() for folder in folders)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
@@ -177,23 +219,23 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
     assert {path: path.stat().st_mtime_ns for path in results} == results
 
 
-@pytest.mark.parametrize(("fraction", "health"), [(0.2, "too early to say"), (1.0, "healthy")])
+@pytest.mark.parametrize(("fraction", "health"), [(0.2, HealthStatus.TOO_EARLY), (1.0, HealthStatus.HEALTHY)])
 def test_health_of_a_cell_is_that_of_its_run(
-    fraction: float, health: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fraction: float, health: Message, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
     summary = run_ablation(settings.pop("source"), settings, tmp_path)
-    runs = {
-        (run.plan.network.shortcut, run.plan.network.norm): run.folder for run in runs_in(Path(summary.result.folder))
-    }
+    runs = {(run.plan.network.shortcut, run.plan.network.norm): run for run in runs_in(Path(summary.result.folder))}
     for cell in summary.result.cells:
-        (run,) = diagnosis.diagnose(runs[cell.shortcut, cell.norm])
-        assert cell.findings == [finding.code for finding in run.findings]
-        names = ", ".join(finding.name for finding in run.findings)
-        assert cell.health == (names or run.healthy.partition(":")[0].lower())
-    assert health in {cell.health for cell in summary.result.cells}
-    assert sum(line.endswith(health) for line in summary.sentences) >= 1
+        run = runs[cell.shortcut, cell.norm]
+        (diagnosed,) = diagnosis.diagnose(run.folder)
+        assert cell.findings == [finding.code for finding in diagnosed.findings]
+        names = ", ".join(finding.name for finding in diagnosed.findings)
+        status = read_history(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state).status.words
+        assert cell.health == (names or status) and bool(diagnosed.health) == (not names)
+    assert health.words in {cell.health for cell in summary.result.cells}
+    assert [row.values["health"] for row in summary.sentences[1:5]] == [cell.health for cell in summary.result.cells]
 
 
 def test_evaluation_is_on_val_without_a_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,10 +245,13 @@ def test_evaluation_is_on_val_without_a_test_split(tmp_path: Path, monkeypatch: 
     counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
     source = write_images(tmp_path / "photos", counts)
     summary = run_ablation(str(source), plan, tmp_path / "runs")
-    assert "evaluated on 8 images of val, which also selected each network's epoch" in summary.sentences[0]
+    assert values_of(summary.sentences[0]) == [4, 1, 1, 1, 8]  # networks, seeds, epochs, images
+    assert re.search(r"\bval\b", summary.sentences[0])
     source = write_images(tmp_path / "one", counts | {"test/dark": 1})
-    with pytest.raises(DataError, match="The test split has 1 image, and an ablation needs at least 2"):
+    with pytest.raises(DataError) as error:
         run_ablation(str(source), plan, tmp_path / "runs")
+    assert fields_of(error.value.message) == {"count": 1, "split": "test"}
+    assert fields_of(error.value.hint) == {"split": "test"}
 
 
 def test_changed_images_are_an_error_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,15 +259,16 @@ def test_changed_images_are_an_error_with_a_hint(tmp_path: Path, monkeypatch: py
     answer = job_protocol.Answer().model_dump_json()  # as if the runs had other hashes
     monkeypatch.setattr(execute, "answer_job", lambda *_: answer)
     settings = {**FAST, "epochs": "1ep"}
-    with pytest.raises(DataError, match="changed during the ablation") as error:
+    with pytest.raises(DataError) as error:
         run_ablation(settings.pop("source"), settings, tmp_path)
-    assert "Restore them" in error.value.hint
+    assert error.value.message.values == error.value.hint.values == {"work": ablation.ABLATION.name}
 
 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_fewer_than_one_seed_is_an_error(seeds: int, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Use --seeds 1 or more"):
+    with pytest.raises(UsageError) as error:
         run_ablation("digits:0-3", {}, tmp_path / "runs", seeds)
+    assert fields_of(error.value.message) == {"seeds": seeds} and "--seeds" in error.value.hint
     assert not (tmp_path / "runs").exists()
 
 

@@ -9,31 +9,42 @@ from typing import Any
 import pytest
 
 from headstart.analysis.run_records import RunRecord, runs_in
+from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RunConfig
+from headstart.config.run_config import NetworkConfig, RunConfig
 from headstart.config.study_request import build_study_spec
 from headstart.diagnostics.finding import Finding
+from headstart.diagnostics.registry import finding_name
 from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
 from headstart.experiment import study
 from headstart.experiment.health_summary import HealthSummary
+from headstart.i18n import Message, Value
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import describe_diagnoses, diagnose
 from headstart.runs import runner
 from headstart.storage.journal import Journal
-from headstart.storage.schemas.study import Stage
+from headstart.storage.schemas.study import RunRole, Stage
 from tests.handmade import run_role
+from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL
 from tests.tensorboard_server import points
+
+TOO_LOW = finding_name("learning-rate-too-low")
 
 
 class Listener(NullReporter):
     def __init__(self) -> None:
-        self.sentences: list[str] = []
+        self.sentences: list[Message] = []
 
-    def say(self, sentence: str) -> None:
+    def say(self, sentence: Message) -> None:
         self.sentences.append(sentence)
+
+    @property
+    def of_low_rates(self) -> list[Message]:
+        """Sentences on learning rates that are too low."""
+        return [sentence for sentence in self.sentences if sentence.values.get("finding") == TOO_LOW]
 
 
 def make_finding(code: str) -> Finding:
@@ -51,19 +62,25 @@ def make_record(seed: int, *names: str) -> RunRecord:
 
 def test_each_finding_of_an_arm_is_reported_once_and_counted_at_the_end() -> None:
     health, role = HealthSummary(), run_role("a")
-    assert health.new_finding_sentences(run_role("a", Stage.SEARCH), make_record(0, "slow")) == []
-    assert health.new_finding_sentences(role, make_record(1)) == []
-    assert health.new_finding_sentences(role, make_record(2, "slow")) == ["Slow in a, seed 2: It is slow."]
+
+    def reported(role: RunRole, run: RunRecord) -> list[list[Value]]:
+        """Return the finding, the arm, the seed and the evidence of each new sentence."""
+        return [values_of(sentence) for sentence in health.new_finding_sentences(role, run)]
+
+    assert reported(run_role("a", Stage.SEARCH), make_record(0, "slow")) == []
+    assert reported(role, make_record(1)) == []
+    assert reported(role, make_record(2, "slow")) == [["slow", "a", 2, "It is slow."]]
     assert health.summary(Path("S")) == []  # one run, and it has been reported
-    assert health.new_finding_sentences(role, make_record(3, "slow", "steep")) == ["Steep in a, seed 3: It is steep."]
-    assert health.new_finding_sentences(run_role("b"), make_record(4, "slow")) == ["Slow in b, seed 4: It is slow."]
+    assert reported(role, make_record(3, "slow", "steep")) == [["steep", "a", 3, "It is steep."]]
+    assert reported(run_role("b"), make_record(4, "slow")) == [["slow", "b", 4, "It is slow."]]
     health.add(role, make_record(3, "slow", "steep"))  # an interim analysis requests earlier seeds again
     health.add(run_role("c"), make_record(5, "slow"))  # done before the study was resumed
-    hint = "Run `headstart diagnose S` for details."
-    assert health.summary(Path("S")) == [
-        f"Slow in 2 of 3 runs of a. {hint}",
-        f"Slow in 1 of 1 run of c. {hint}",
+    summary = health.summary(Path("S"))
+    assert [fields_of(sentence) for sentence in summary] == [
+        {"text": "slow", "affected": 2, "count": 3, "arm": "a", "folder": Path("S")},
+        {"text": "slow", "affected": 1, "count": 1, "arm": "c", "folder": Path("S")},
     ]
+    assert all("`headstart diagnose S`" in sentence for sentence in summary)
 
 
 def test_finding_that_no_longer_holds_at_the_end_is_not_reported(tmp_path: Path) -> None:
@@ -92,15 +109,32 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runner.run_new(resolve_settings(tiny).plan, tmp_path_factory.mktemp("slow"), NullReporter())
 
 
-def diagnose_copies(slow: Path, parent: Path, runs: list[dict[str, Any]]) -> list[str]:
-    """Return the sentences of `diagnose` on copies of the run with changed plans, without the evidence."""
+def diagnose_copies(
+    slow: Path, parent: Path, runs: list[dict[str, Any]]
+) -> list[tuple[list[Value], list[list[Value]]]]:
+    """Return what `diagnose` prints on copies of the run with changed plans.
+
+    Each title is returned as its parts after the arm, with the runs that each finding below it names.
+    """
+    arm = arm_words(diagnose(slow)[0].arm)
+    assert values_of(arm) == ["scratch", "sgd"]
     for number, changes in enumerate(runs):
         folder = shutil.copytree(slow, parent / f"run{number}")
         content = json.loads((folder / "plan.json").read_text())
         for section, new in changes.items():
             content["plan"][section] |= new
         (folder / "plan.json").write_text(json.dumps(content))
-    return [line.partition(". ")[0] for line in describe_diagnoses(diagnose(parent))]
+    groups: list[tuple[list[Value], list[list[Value]]]] = []
+    for line in describe_diagnoses(diagnose(parent)):
+        if title := line.values.get("title"):
+            first, *conditions = title.values.values()
+            assert first == arm
+            groups.append((conditions, []))
+        else:
+            subject = line.values["subject"]
+            assert subject.values.get("subject", subject) == TOO_LOW
+            groups[-1][1].append(values_of(subject))
+    return groups
 
 
 def test_sentences_name_the_runs_of_a_finding(slow: Path, tmp_path: Path) -> None:
@@ -109,45 +143,33 @@ def test_sentences_name_the_runs_of_a_finding(slow: Path, tmp_path: Path) -> Non
     def plan(seed: int, lr: float = 1e-7, epochs: str = "66st", fraction: float = 1.0) -> dict[str, Any]:
         return {"seeding": {"seed": seed}, "recipe": {"lr": lr, "epochs": epochs}, "data": {"fraction": fraction}}
 
-    finding = "  Learning rate too low"
-    assert diagnose_copies(slow, tmp_path / "one", [plan(3)]) == ["Scratch, with sgd:", finding]
-    assert diagnose_copies(slow, tmp_path / "seeds", [plan(1), plan(0)]) == [
-        "Scratch, with sgd:",
-        f"{finding}, seeds 0, 1",
-    ]
+    first, both = [1, "0"], [2, "0, 1"]  # number of seeds, and the seeds
+    assert diagnose_copies(slow, tmp_path / "one", [plan(3)]) == [([], [[]])]
+    assert diagnose_copies(slow, tmp_path / "seeds", [plan(1), plan(0)]) == [([], [both])]
     rates = [plan(seed, lr) for lr in (1e-7, 1e-8) for seed in (1_000_000_000, 1_000_000_001)]
-    both = f"{finding}, seeds 1000000000, 1000000001"
-    assert diagnose_copies(slow, tmp_path / "rates", rates) == [
-        "Scratch, with sgd, learning rate 1e-08:", both, "Scratch, with sgd, learning rate 1e-07:", both,
-    ]  # fmt: skip
+    large = [2, "1000000000, 1000000001"]
+    by_rate = diagnose_copies(slow, tmp_path / "rates", rates)
+    assert [(values_of(rate), runs) for (rate,), runs in by_rate] == [([1e-8], [large]), ([1e-7], [large])]
     items = json.loads(json.dumps([diagnosis.to_json() for diagnosis in diagnose(tmp_path / "rates")]))
     assert [(item["lr"], item["epochs"], item["fraction"]) for item in items] == [
         (lr, "66st", 1.0) for lr in (1e-7, 1e-7, 1e-8, 1e-8)
     ]
     budgets = [plan(0, epochs="100st"), plan(0), plan(1), plan(1, fraction=0.1)]
     assert diagnose_copies(slow, tmp_path / "budgets", budgets) == [
-        "Scratch, with sgd, 66 steps, 10 % of the labels:", f"{finding}, seed 1",
-        "Scratch, with sgd, 66 steps, 100 % of the labels:", f"{finding}, seeds 0, 1",
-        "Scratch, with sgd, 100 steps, 100 % of the labels:", f"{finding}, seed 0",
-    ]  # fmt: skip
+        ([length_words("66st"), labels_share(0.1)], [[1, "1"]]),
+        ([length_words("66st"), labels_share(1.0)], [both]),
+        ([length_words("100st"), labels_share(1.0)], [first]),
+    ]
     networks = [plan(0) | {"network": changes} for changes in ({}, {"norm": "none"}, {"stem": "small"})]
+    usual = json.loads((slow / "plan.json").read_text())["plan"]["network"]
     assert diagnose_copies(slow, tmp_path / "networks", networks) == [
-        "Scratch, with sgd, timm:test_resnet:", f"{finding}, seed 0",
-        "Scratch, with sgd, timm:test_resnet with a small stem:", f"{finding}, seed 0",
-        "Scratch, with sgd, timm:test_resnet without norm:", f"{finding}, seed 0",
-    ]  # fmt: skip
+        ([network_words(NetworkConfig(**{**usual, **changes}))], [first])
+        for changes in ({}, {"stem": "small"}, {"norm": "none"})
+    ]
     assert diagnose_copies(
         slow, tmp_path / "units", [plan(seed, epochs=length) for seed in (0, 1) for length in ("66ep", "66st")]
-    ) == [
-        "Scratch, with sgd, 66 epochs:",
-        f"{finding}, seeds 0, 1",
-        "Scratch, with sgd, 66 steps:",
-        f"{finding}, seeds 0, 1",
-    ]
-    assert diagnose_copies(slow, tmp_path / "folders", [plan(0), plan(0)]) == [
-        "Scratch, with sgd:",
-        f"{finding}, in run0 and run1",
-    ]
+    ) == [([length_words("66ep")], [both]), ([length_words("66st")], [both])]
+    assert diagnose_copies(slow, tmp_path / "folders", [plan(0), plan(0)]) == [([], [["run0", "run1"]])]
 
 
 @pytest.mark.parametrize(
@@ -174,17 +196,15 @@ def test_study_reports_the_findings_of_its_arms(
         ("scratch,lr=1e-7", "learning-rate-too-low")
     }
     assert len(unhealthy) == 2 and len(runs) == 4
-    reported = [sentence for sentence in reporter.sentences if "earning rate too low" in sentence]
-    first = {
-        f"Learning rate too low in {run.arm}, seed {run.seed}: {run.unhealthy_findings[0].sentence}"
-        for run in unhealthy
-    }
-    assert len(reported) == 2 and reported[0] in first
-    summary = f"Learning rate too low in 2 of 2 runs of {unhealthy[0].arm}. Run `headstart diagnose {folder}`"
-    assert reported[1].startswith(summary)
+    reported, summary = reporter.of_low_rates
+    first = [{"finding": TOO_LOW, "arm": run.arm, "seed": run.seed, "sentence": run.unhealthy_findings[0].sentence}
+             for run in unhealthy]  # fmt: skip
+    assert reported.values in first
+    arm = unhealthy[0].arm
+    assert summary.values == {"finding": TOO_LOW, "affected": 2, "count": 2, "arm": arm, "folder": folder}
     tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]
     assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning-rate-too-low/text_summary"]
 
     again = Listener()
     study.run_study(folder, LocalEngine(NullReporter()), again)  # everything is done
-    assert [sentence for sentence in again.sentences if "earning rate" in sentence] == reported[1:]
+    assert again.of_low_rates == [summary]

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import itertools
-import re
 import time
 from datetime import datetime
 
@@ -28,12 +27,15 @@ from headstart.experiment.workload import (
     seconds_left,
     workload,
 )
+from headstart.i18n import Message
 from headstart.reporter import ArmStatus, NullReporter, StudyStatus
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_duration, format_remaining
 from tests import recompute
+from tests.messages import fields_of, values_of
 
 ARMS = ("scratch", "scratch@adam")
+PHASES = list(itertools.product((1, 0), range(MAX_EXTENSIONS + 1)))  # of a search: the rung, and extensions of the grid
 arms = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1000), min_size=1)
 
 
@@ -150,47 +152,53 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[StudySta
     return reporter.tables, estimates, verdict
 
 
+def counted(status: StudyStatus) -> Message:
+    """Return the phase of a table, with the counts of its runs."""
+    return status.title.values["phase"]
+
+
 def test_table_counts_runs_as_they_end(small_study) -> None:
     tables, _, verdict = small_study
     assert [row.done for row in tables[0].rows] == [0, 0] and tables[0].latest == ""
     last = tables[-1]
-    assert last.title == "comparison 4/4: 4st" and last.remaining == ""
+    assert values_of(last.title) == [4, 4, "4st"] and last.remaining == ""
     for row, arm in zip(last.rows, verdict.arms, strict=True):
         assert row == ArmStatus(arm.name, "done", 2, 2, pytest.approx(arm.val), arm.to_target.epochs.median)
     for before, after in itertools.pairwise(tables):
         assert sum(row.done for row in after.rows) - sum(row.done for row in before.rows) in (0, 1)
-    assert {row.state for row in tables[3].rows} <= {"0 trials", "1 trial", "2 trials", "3 trials"}
+    assert {tuple(values_of(row.state)) for row in tables[3].rows} <= {(trials,) for trials in range(4)}
     assert not any("test" in table.latest for table in tables)
-    lines = [table.latest for table in tables if table.latest]
-    phase = re.compile(r"(?:search(?:, (?:still )?wider grid)?, (?:first epoch|whole runs)|comparison) \d+/\d+  ")
-    matches = [phase.match(line) for line in lines]
-    assert None not in matches and len(lines) == len({match[0] for match in matches if match})  # no count is repeated
-    assert all(table.title == f"{table.latest.split('  ')[0]}: 4st" for table in tables if table.latest)
+    ended = [table for table in tables if table.latest]
+    assert all(table.title.values["condition"] == "4st" for table in tables)
+    assert all(table.latest.values["part0"] == counted(table) for table in ended)
+    assert len({counted(table) for table in ended}) == len(ended)  # no count is repeated
+    protocol = make_spec(**TINY).protocol
+    comparison, searches = comparison_phase(protocol, 2), [search_phase(protocol, 0, *phase) for phase in PHASES]
+    assert {counted(table).values["phase"] for table in ended} <= {comparison, *searches}
+    assert counted(last).values["phase"] == comparison
 
 
 def test_estimate_is_exact_where_all_runs_take_the_same_time(small_study) -> None:
     """During the comparison, after the search, which an extended grid could make longer."""
     tables, estimates, _ = small_study
     pairs = zip(tables, estimates[-len(tables) :], strict=True)
-    seconds = [estimate for table, estimate in pairs if "comparison" in table.title]
+    phase = comparison_phase(make_spec(**TINY).protocol, 2)
+    seconds = [estimate for table, estimate in pairs if counted(table).values["phase"] == phase]
     assert seconds == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0])
 
 
 def test_every_phase_of_a_study_has_its_own_name() -> None:
     shared, per_seed = make_spec().protocol, make_spec(search="per-seed").protocol
-    phases = [(rung, extension) for extension in range(MAX_EXTENSIONS + 1) for rung in (1, 0)]
-    assert [search_phase(shared, 10**9, *phase) for phase in phases] == [
-        "search, first epoch",
-        "search, whole runs",
-        "search, wider grid, first epoch",
-        "search, wider grid, whole runs",
-        "search, still wider grid, first epoch",
-        "search, still wider grid, whole runs",
-    ]
-    assert search_phase(shared, 10**9, 3, 0) == "search, first epochs"
-    assert search_phase(per_seed, 1, 1, 0) == "search for seed 1, first epoch"
-    assert comparison_phase(shared, 5) == "comparison"
-    assert comparison_phase(make_spec(interim="3,5", seeds=5).protocol, 3) == "comparison, up to 3 seeds"
+    comparison = comparison_phase(shared, 5)
+    assert values_of(comparison) == []
+    names = {comparison}
+    for (rung, extension), (protocol, seed) in itertools.product([*PHASES, (3, 0)], [(shared, []), (per_seed, [1])]):
+        name = search_phase(protocol, 1, rung, extension)
+        assert values_of(name) == seed + ([rung] if rung else [])
+        assert ("grid" in name) == (extension > 0)
+        names.add(name)
+    assert len(names) == 1 + 2 * (len(PHASES) + 1)
+    assert values_of(comparison_phase(make_spec(interim="3,5", seeds=5).protocol, 3)) == [3]
 
 
 def test_study_that_exceeds_its_time_budget_reports_the_causes() -> None:
@@ -198,19 +206,22 @@ def test_study_that_exceeds_its_time_budget_reports_the_causes() -> None:
     spec = make_spec(time_budget="20m")
     assert Progress(spec, lambda: next(clock)).overrun(0) == ""
     slow = Progress(spec, lambda: next(clock)).overrun(0)
-    assert slow.startswith("The study took 31 min; --time-budget was 20 min: ") and "not shortened" in slow
     wider = Progress(spec, lambda: next(clock)).overrun(2)
-    assert "20 min: 2 learning rates were added at the edges of the grid; runs may" in wider
+    assert [values_of(sentence) for sentence in (slow, wider)] == [[31, 20], [31, 20, 2]]
+    (cause,), (rates, same_cause) = (sentence.values["causes"].values.values() for sentence in (slow, wider))
+    assert cause == same_cause and values_of(rates) == [2] and "--time-budget" in slow
     assert Progress(make_spec(), lambda: next(clock)).overrun(2) == ""
 
 
 def test_remaining_time_in_words() -> None:
     noon = datetime(2026, 10, 20, 12, 0)
     assert format_remaining(None, noon) == format_remaining(0.0, noon) == ""
-    assert format_remaining(12 * 60, noon) == "about 12 min left (until 12:12)"
-    assert format_remaining(125 * 60, noon) == "about 2 h 05 min left (until 14:05)"
-    assert format_remaining(26 * 3600, noon) == "about 26 h 00 min left (until Oct 21 14:00)"
-    assert format_remaining(5, noon) == "less than a minute left" and format_duration(45) == "45 s"
+    assert fields_of(format_remaining(12 * 60, noon)) == {"minutes": 12, "end": "12:12"}
+    assert fields_of(format_remaining(125 * 60, noon)) == {"hours": 2, "minutes": 5, "end": "14:05"}
+    assert fields_of(format_remaining(26 * 3600, noon)) == {"hours": 26, "minutes": 0, "end": "Oct 21 14:00"}
+    seconds = format_remaining(5, noon)
+    assert seconds and values_of(seconds) == []
+    assert [format_duration(length) for length in (45, 720, 7500)] == ["45 s", "12 min", "2 h 05 min"]
 
 
 ROWS = (ArmStatus("scratch[red]", "comparing", 1, 5, 0.5, None), ArmStatus("b", "waiting", 0, 5, None, 2.0))
@@ -244,7 +255,7 @@ def test_on_a_terminal_the_table_is_redrawn_and_removed(monkeypatch) -> None:
         "comparing",
         "1/5",
         "50.0",
-        "epochs to 75 %",
+        "75 %",
         TABLE.latest,
         TABLE.remaining,
         "a sentence",

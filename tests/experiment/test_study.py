@@ -26,8 +26,9 @@ from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.experiment import study
 from headstart.experiment.lr_search import extend_grid, search
+from headstart.experiment.progress import comparison_phase, search_phase
 from headstart.experiment.study_runs import reused_sentences
-from headstart.i18n import verbatim
+from headstart.i18n import Message, verbatim
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
 from headstart.storage.files import read_json, write_json
@@ -142,10 +143,12 @@ def weights(folder: Path) -> bytes:
 
 
 def test_only_fields_with_optimizer_defaults_can_be_held() -> None:
-    with pytest.raises(UsageError, match="fixed-fields"):
+    with pytest.raises(UsageError) as error:
         build_study_spec(
             "digits", ("scratch", "scratch@adam"), None, None, None, None, {"fixed_fields": "learning_rate"}
         )
+    fault = fields_of(error.value.message)
+    assert (fault["name"], fault["value"]) == ("fixed-fields", "learning_rate")
 
 
 @pytest.mark.parametrize(
@@ -171,8 +174,9 @@ def test_explicit_settings_apply_to_every_optimizer(explicit: dict[str, str], ad
 
 def test_same_arm_under_two_names_is_an_error_before_training(tmp_path: Path) -> None:
     spec = build_study_spec("digits:0-3", ("scratch", "scratch@sgd"), None, None, None, None, TINY)
-    with pytest.raises(UsageError, match="same arm"):
+    with pytest.raises(UsageError) as error:
         study.begin(spec, tmp_path, NullReporter())
+    assert fields_of(error.value.message) == {"first": "scratch", "second": "scratch@sgd"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,11 +209,11 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     second = study.begin(spec, tmp_path / "again", NullReporter())  # reuses the runs of the first study
     reporter = Listener()
     study.run_study(second, LocalEngine(NullReporter()), reporter)
-    origin = "earlier studies" if mode == "shared" else "the search"  # whose runs are also runs of the comparison
-    first_rungs = "search" if mode == "shared" else "search for seed 0"
-    reused = [line for line in reporter.sentences if "reused" in line]
-    assert reused[0] == f"{first_rungs.capitalize()}, first epoch: 4 of 4 runs are reused from earlier studies."
-    assert reused[-1] == f"Comparison: 4 of 4 runs are reused from {origin}."
+    reused = [line for line in reporter.sentences if "reused" in line.values]
+    phases = [search_phase(spec.protocol, 0, 1, 0), comparison_phase(spec.protocol, 2)]
+    assert [reused[0].values, reused[-1].values] == [{"phase": phase, "reused": 4, "count": 4} for phase in phases]
+    from_search = ["search" in line.plural for line in (reused[0], reused[-1])]
+    assert from_search == [False, mode == "per-seed"]  # whose runs are also runs of the comparison
     assert set(reporter.latest) == {""}  # no reused run is reported as trained
     copies = [run for run in runs_in(second) if run.stage == "main"]
     assert {run.hash for run in copies} == {run.hash for run in runs}
@@ -254,17 +258,17 @@ def test_hint_of_a_stopped_study_names_its_folder(tmp_path: Path) -> None:
     folder = study.begin(spec, tmp_path, NullReporter())
     with pytest.raises(InterruptedRunError) as stop:
         study.run_study(folder, StoppedEngine(), NullReporter())
-    assert str(folder) in stop.value.hint and stop.value.exit_code == 130
+    assert fields_of(stop.value.hint) == {"folder": folder} and stop.value.exit_code == 130
 
 
 class Listener(NullReporter):
     """Record the sentences of a study, and its lines on runs that have ended."""
 
     def __init__(self) -> None:
-        self.sentences: list[str] = []
-        self.latest: list[str] = []
+        self.sentences: list[Message] = []
+        self.latest: list[Message] = []
 
-    def say(self, sentence: str) -> None:
+    def say(self, sentence: Message) -> None:
         self.sentences.append(sentence)
 
     def study_status(self, status: StudyStatus) -> None:
@@ -296,14 +300,17 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     assert scratch.source_images is None
     photo = next(source.glob("cat/*"))
     shutil.move(photo, tmp_path / "kept")
-    with pytest.raises(DataError, match=f"source_images: {trained.plan.facts.fingerprint} -> ") as error:
+    with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    assert "Restore them" in error.value.hint
+    changed = fields_of(error.value.message)
+    assert changed["arm"] == spec.variants[1].name
+    assert changed["changes"].startswith(f"source_images: {trained.plan.facts.fingerprint} -> ")
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
     content = (folder / "variants.json").read_text()
     (folder / "variants.json").write_text("{}")
-    with pytest.raises(DataError, match=r"variants\.json has no images of scratch"):
+    with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
+    assert fields_of(error.value.message) == {"path": folder / "variants.json", "field": "images", "arm": "scratch"}
     (folder / "variants.json").write_text(content)
     shutil.move(tmp_path / "kept", photo)
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()).n == 2
@@ -314,14 +321,18 @@ def test_two_runs_of_one_seed_are_an_error(tmp_path: Path) -> None:
     spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
     folder = study.begin(spec, tmp_path, NullReporter())
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    first = next(runs_in(folder)).folder
-    second = shutil.copytree(first, first.with_name(f"{first.name}-2"))
+    first = next(runs_in(folder))
+    second = shutil.copytree(first.folder, first.folder.with_name(f"{first.folder.name}-2"))
     content = read_json(second / "plan.json")
-    content["plan"]["facts"]["weights_sha256"] = "of other weights"
+    sha256 = content["plan"]["facts"]["weights_sha256"]
+    content["plan"]["facts"]["weights_sha256"] = "other"
     write_json(second / "plan.json", {**content, "hash": "another"})
-    with pytest.raises(DataError, match=r"seed \d \(facts.weights_sha256: .* -> of other weights\)") as error:
+    with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    assert str(first) in error.value.message and second.name in error.value.message
+    assert fields_of(error.value.message) == {
+        "folder": first.folder, "other": second.name, "arm": first.arm, "seed": first.seed,
+        "part0": f"facts.weights_sha256: {sha256} -> other",
+    }  # fmt: skip
     shutil.rmtree(second)  # as the hint says
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()).n == 2
 
@@ -344,9 +355,10 @@ def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -
     spec = build_study_spec("digits:0-3", ("scratch", "source:digits:4-6"), None, None, None, None, settings)
     folder = study.begin(spec, tmp_path, NullReporter())
     for _ in range(2):  # also when it is resumed
-        with pytest.raises(DivergedError, match=r"source digits:4-6 diverged at a learning rate of 1e\+30\.") as error:
+        with pytest.raises(DivergedError) as error:
             study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-        assert "lower --lr" in error.value.hint and "resume" not in error.value.hint
+        assert fields_of(error.value.message) == {"source": "digits:4-6", "learning_rate": 1e30}
+        assert "--lr" in error.value.hint and "resume" not in error.value.hint
     assert len(list(runs_in(folder / "sources"))) == 1
     assert list(runs_in(folder)) == [] and not (folder / "search").exists()
 

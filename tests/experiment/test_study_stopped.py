@@ -66,12 +66,10 @@ def test_stopped_study_reports_what_is_kept_and_can_be_resumed(engine: str, numb
     assert study.returncode == 128 + number, err
     done = sum(run.done for run in runs_in(folder))
     started = sum(not run.done and (run.folder / "checkpoints").is_dir() for run in runs_in(folder))
-    verb = "is" if done == 1 else "are"
-    kept = rf"Stopped by {number.name} during its comparison: {done} of 6 runs {verb} done, all finished runs are kept"
-    unfinished = r"(?:, and (\d) unfinished runs? resumes? from (?:its|their) last checkpoints?)?"
-    match = re.fullmatch(rf"{kept}{unfinished}\.", message)
-    assert match and int(match[1] or 0) == started, (message, done, started)
-    assert hint == f"Resume with `headstart resume {folder}`."
+    counts = [done, 6, started] if started else [done, 6]
+    assert list(map(int, re.findall(r"\d+", message))) == counts, (message, done, started)
+    assert re.search(rf"\b{number.name}\b.*\bcomparison\b", message)
+    assert f"`headstart resume {folder}`" in hint
     assert complete_verdict(folder, read_study(folder)) is None
 
     resumed = process("resume", str(folder), "--engine", "local", **environment)
@@ -84,7 +82,7 @@ def test_stopped_study_reports_what_is_kept_and_can_be_resumed(engine: str, numb
 
     again = process("resume", str(folder), **environment)
     repeated, err = again.communicate(timeout=120)
-    assert err == f"The study {folder} is finished; this is its verdict.\n"
+    assert len(err.splitlines()) == 1 and str(folder) in err
     assert repeated == out.replace("True\n", "False\n")  # the same verdict, without torch
 
 
