@@ -9,6 +9,7 @@ from torch import nn
 from headstart.errors import UsageError
 from headstart.models import factory, freezing, heads, structure
 from headstart.weights import starts
+from tests.messages import fields_of
 
 SWITCHES = {"shortcut": True, "norm": "batch", "stem": "small"}
 
@@ -72,8 +73,10 @@ def test_timm_heads_are_replaced_in_place(name: str, key: str) -> None:
 
 @pytest.mark.parametrize("head", ["mlp", "mlp:", "mlp:0", "mlp:-4", "mlp:1e3", "mlp:99999999", "conv", ""])
 def test_invalid_head_raises_usage_error(head: str) -> None:
-    with pytest.raises(UsageError, match=r"mlp:256"):
+    with pytest.raises(UsageError) as error:
         heads.replace_head(resnet(), head, 3, seed=0)
+    assert fields_of(error.value.message) == {"head": head}
+    assert fields_of(error.value.hint) == {"max_width": heads.MAX_HIDDEN_WIDTH}
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:16"])
@@ -111,8 +114,9 @@ def test_trainable_names_of_a_timm_network() -> None:
 
 @pytest.mark.parametrize("tuning", ["stages:0", "stages:5", "stages:x", "stages:", "frosen", "lp-ft"])
 def test_invalid_tuning_raises_usage_error_with_the_range(tuning: str) -> None:
-    with pytest.raises(UsageError, match="N from 1 to 4"):
+    with pytest.raises(UsageError) as error:
         freezing.trainable(resnet(), tuning)
+    assert (fields_of(error.value.message), fields_of(error.value.hint)) == ({"tuning": tuning}, {"last": 4})
 
 
 def test_freeze_leaves_gradients_to_exactly_the_named_parameters() -> None:
