@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torchvision
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from torch import nn
 
 from headstart.errors import UsageError
 from headstart.models import factory, freezing, resnet, structure
+from tests.messages import fields_of
 
 NAMES = ("resnet18", "resnet34", "resnet50")
 TIMM = "timm:test_vit"
@@ -64,8 +66,6 @@ def test_outputs_statistics_and_gradients_are_bit_equal(pair: tuple[nn.Module, n
 
 
 def test_resnet_equals_timms() -> None:
-    import timm
-
     theirs = timm.create_model("resnet18", num_classes=3).eval()
     ours = factory.build("resnet18", 3).eval()
     ours.load_state_dict(theirs.state_dict())
@@ -116,25 +116,40 @@ def test_build_is_deterministic_and_does_not_change_the_global_generator() -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "switches", "hint"),
+    ("name", "switches", "message", "hint"),
     [
-        ("resnet19", {}, "resnet18"),
-        ("vgg16", {}, "resnet18, resnet34, resnet50"),
-        ("timm:test_vot", {}, "timm:test_vit"),
-        ("timm:resnet18.a1_in1", {}, "timm:resnet18.a1_in1k"),
-        ("timm:hf-hub:someone/something", {}, "list_models"),
-        ("timm:deit_tiny_distilled_patch16_224", {}, "another network"),
-        (TIMM, {"shortcut": False}, "Omit the switches"),
-        ("resnet18", {"norm": "batsh"}, "batch"),
-        ("resnet18", {"stem": "tiny"}, "imagenet, small"),
+        ("resnet19", {}, {"name": "resnet19"}, {"choice": "resnet18"}),
+        ("vgg16", {}, {"name": "vgg16"}, {"names": "resnet18, resnet34, resnet50, timm:NAME"}),
+        ("timm:test_vot", {}, {"version": timm.__version__, "name": "test_vot"}, {"similar": "test_vit"}),
+        (
+            "timm:resnet18.a1_in1",
+            {},
+            {"version": timm.__version__, "tag": "a1_in1", "architecture": "resnet18"},
+            {"names": ", ".join(f"timm:{name}" for name in sorted(timm.list_models("resnet18.*", pretrained=True)))},
+        ),
+        (
+            "timm:hf-hub:someone/something",
+            {},
+            {"version": timm.__version__, "name": "hf-hub:someone/something"},
+            {"count": len(timm.list_models())},
+        ),
+        (
+            "timm:deit_tiny_distilled_patch16_224",
+            {},
+            {"name": "timm:deit_tiny_distilled_patch16_224", "count": 2},
+            {},
+        ),
+        (TIMM, {"shortcut": False}, {"name": TIMM}, {"networks": ", ".join(NAMES)}),
+        ("resnet18", {"norm": "batsh"}, {"switch": "norm", "value": "batsh"}, {"choice": "batch"}),
+        ("resnet18", {"stem": "tiny"}, {"switch": "stem", "value": "tiny"}, {"names": "imagenet, small"}),
     ],
 )
 def test_unknown_names_raise_usage_error_with_the_nearest_names(
-    name: str, switches: dict[str, object], hint: str
+    name: str, switches: dict[str, object], message: dict[str, object], hint: dict[str, object]
 ) -> None:
     with pytest.raises(UsageError) as caught:
         factory.build(name, 3, **switches)
-    assert hint in caught.value.hint
+    assert (fields_of(caught.value.message), fields_of(caught.value.hint)) == (message, hint)
 
 
 def test_network_without_timm_groups_has_a_backbone_and_a_head() -> None:
@@ -143,8 +158,10 @@ def test_network_without_timm_groups_has_a_backbone_and_a_head() -> None:
     names = [name for name, _ in network.named_parameters()]
     assert name == "head" and all(structure.in_part(n, backbone) != structure.in_part(n, head) for n in names)
     assert freezing.trainable(network, 0) == [n for n in names if n.startswith("head.fc.")]
-    with pytest.raises(UsageError, match="no stages:1"):
+    with pytest.raises(UsageError) as caught:
         freezing.trainable(network, 1)
+    assert fields_of(caught.value.message) == {"number": 1}
+    assert fields_of(caught.value.hint) == {}  # no range of stages
 
 
 @pytest.mark.parametrize("name", [*NAMES, TIMM, "timm:test_convnext", "timm:test_efficientnet", "timm:test_resnet"])

@@ -73,8 +73,10 @@ def test_timm_heads_are_replaced_in_place(name: str, key: str) -> None:
 
 @pytest.mark.parametrize("head", ["mlp", "mlp:", "mlp:0", "mlp:-4", "mlp:1e3", "mlp:99999999", "conv", ""])
 def test_invalid_head_raises_usage_error(head: str) -> None:
-    with pytest.raises(UsageError, match=r"mlp:256"):
+    with pytest.raises(UsageError) as error:
         heads.replace_head(resnet(), head, 3, seed=0)
+    assert fields_of(error.value.message) == {"head": head}
+    assert fields_of(error.value.hint) == {"max_width": heads.MAX_HIDDEN_WIDTH}
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:16"])

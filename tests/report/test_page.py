@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markupsafe import escape
 from PIL import Image
 from scipy import stats
 
@@ -29,13 +30,19 @@ from headstart.cli.main import main
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import ResolvedFacts, RunConfig
 from headstart.config.study_request import build_study_spec
+from headstart.diagnostics.checks import findings
 from headstart.diagnostics.history import History
 from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
-from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page
+from headstart.factories import load_factory
+from headstart.i18n import Message, Value
+from headstart.metrics.registry import METRICS
+from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page, provenance
+from headstart.report.content import page_head
 from headstart.report.inputs import COLOR_COUNT, PageInputs, StudyInputs, arm_colors
 from headstart.report.photos import Gallery, Photo
+from headstart.report.registry import SECTIONS, Page
 from headstart.report.series import PlottedRun, load_run, mean_and_band, with_unique_names
 from headstart.report.svg import charts, labels, sampling
 from headstart.reporter import NullReporter
@@ -51,6 +58,7 @@ from headstart.storage.schemas.verdict import SeedResult, TimeToTarget, Verdict
 from tests import browser
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
 from tests.handmade import SPEED, arm_spec, epoch_line, histogram, probe_line, run_result, snapshot_line, split_score
+from tests.messages import fields_of, values_of
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -228,15 +236,18 @@ def test_right_to_left_name_does_not_reorder_its_sentence() -> None:
     shown = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
                     [Photo(key="", true=0, predicted=1, confidence=0.5, src="")], {})  # fmt: skip
     sentences = [gallery._pair_words(shown.pairs[0]), shown.tile(0).text]
-    script = """words => [...document.querySelectorAll("p")].map((p, at) => words[at].map(word => {
-        const range = document.createRange(), from = p.textContent.indexOf(word);
-        range.setStart(p.firstChild, from); range.setEnd(p.firstChild, from + word.length);
+    true, predicted = map(labels.isolate_bidi, names)
+    assert [values_of(sentence) for sentence in sentences] == [[true, predicted, 3, 3], [predicted, 50, true]]
+    script = """() => [...document.querySelectorAll("p")].map(p => [...p.textContent.matchAll(/\\S+/g)].map(word => {
+        const range = document.createRange();
+        range.setStart(p.firstChild, word.index); range.setEnd(p.firstChild, word.index + word[0].length);
         return range.getBoundingClientRect().left; }))"""
     with open_browser() as visits:
         tab = visits.open("about:blank", WIDE)
         tab.set_content("".join(f"<p>{sentence}</p>" for sentence in sentences))
-        words = [[names[0], "is taken", names[1], "3", "of 3"], ["predicted", names[1], "50", "true class", names[0]]]
-        for places in tab.evaluate(script, words):
+        of_words = tab.evaluate(script)
+        assert [len(places) for places in of_words] == [len(sentence.split()) for sentence in sentences]
+        for places in of_words:
             assert places == sorted(places) and len(set(places)) == len(places)
     assert labels.isolate_bidi("plain, 3") == "plain, 3"
 
@@ -336,10 +347,11 @@ def test_mean_and_title_use_all_epochs_if_one_run_ends_early() -> None:
     fast = [[0.505 + 0.01 * epoch for epoch in range(10)]] * 5
     slow = [[0.3 + 0.05 * epoch for epoch in range(10)]] * 4
     whole, cut = learning_section([*slow, slow[0]], fast), learning_section([*slow, slow[0][:1]], fast)
-    assert whole.finding == cut.finding == "Imagenet, fine-tuned is ahead on val in 6 of 10 epochs"
-    assert "ended early" not in whole.figures[0].caption
-    assert "The mean excludes runs that ended early: scratch has 4 runs from epoch 2." in cut.figures[0].caption
+    assert whole.finding == cut.finding and values_of(cut.finding) == [10, "imagenet", "val", 6]
+    assert values_of(whole.figures[0].caption) == [5, 165, "165", "test"]
+    runs_that_go_on = ["scratch", 4, 2]  # runs of the arm, and the epoch from which the mean is over them
     for figure in cut.figures:
+        assert values_of(figure.caption) == [5, *runs_that_go_on, 165, "165", "test"]
         scratch = [row[2:] for row in figure.rows if row[0] == "scratch"]
         assert scratch == [[f"{30 + 5 * epoch:.1f}", "4" if epoch else "5"] for epoch in range(10)]
 
@@ -359,6 +371,7 @@ def test_mean_and_title_use_all_epochs_if_one_run_ends_early() -> None:
 def test_title_of_the_curves_states_the_lead_of_the_selected_arm(
     slow: list[float], fast: list[float], chosen: str, words: str
 ) -> None:
+    """This test owns the words of these titles, since some of them differ in words only."""
     name = {"imagenet": "Imagenet, fine-tuned", "scratch": "Scratch"}[chosen]
     assert learning_section([slow], [fast], chosen).finding == f"{name} {words}"
 
@@ -367,7 +380,7 @@ def test_title_of_the_curves_names_the_epoch_with_fewer_arms() -> None:
     means = {"imagenet": [0.6] * 10, "scratch": [0.9] * 5, "imagenet+frozen": [0.5] * 10}
     runs = [plotted_run(arm, 0, mean) for arm, mean in means.items()]
     title = curves.learning_section(study_inputs(verdict_on(runs, "imagenet"), runs)).finding
-    assert title.endswith("is ahead on val in 5 of 10 epochs (from epoch 6 on against fewer arms)")
+    assert values_of(title) == [10, "imagenet", "val", 5, 6]
 
 
 def with_probes(run: PlottedRun, flows: list[dict[str, float | None]], distance: float = 0.1) -> PlottedRun:
@@ -380,29 +393,21 @@ def with_probes(run: PlottedRun, flows: list[dict[str, float | None]], distance:
 
 
 @pytest.mark.parametrize(
-    ("long", "short", "words"),
+    ("long", "short", "numbers"),
     [
-        (1, 9, "No findings in 1 run; too early to say for 9"),
-        (2, 1, "No findings in 2 runs; too early to say for 1"),
-        (3, 0, "No findings in any of the 3 runs"),
-        (1, 0, "No findings in this run"),
-        (
-            0,
-            2,
-            "Too early to say: these runs are too short, have hardly begun to learn, or predict only one class",
-        ),
-        (
-            0,
-            1,
-            "Too early to say: this run is too short, has hardly begun to learn, or predicts only one class",
-        ),
+        (1, 9, {"count": 1, "others": 9}),
+        (2, 1, {"count": 2, "others": 1}),
+        (3, 0, {"count": 3}),
+        (1, 0, {"count": 1}),
+        (0, 2, {}),
+        (0, 1, {}),
     ],
 )
-def test_health_title_counts_the_runs_that_are_long_enough(long: int, short: int, words: str) -> None:
+def test_health_title_counts_the_runs_that_are_long_enough(long: int, short: int, numbers: dict[str, int]) -> None:
     runs = [plotted_run("a", seed, [0.9] * (5 if seed < long else 1)) for seed in range(long + short)]
     for run in runs[long:]:
         run.history.epochs[0] = run.history.epochs[0].model_copy(update={"step": 10})
-    assert health.health_section(runs_inputs(runs)).finding == words
+    assert health.health_section(runs_inputs(runs)).finding.values == numbers
 
 
 def test_layer_distances_use_the_runs_of_the_verdict() -> None:
@@ -413,9 +418,9 @@ def test_layer_distances_use_the_runs_of_the_verdict() -> None:
     assert section is not None and [row[2] for row in section.figures[0].rows] == ["50", "100"]
     standalone = health.distance_section(runs_inputs(runs))  # without a verdict each condition has its own line
     assert standalone is not None
-    assert {(row[0], row[2]) for row in standalone.figures[0].rows if row[1] == "conv1"} == {
-        (f"scratch, {length}, {share} % of the labels", distance)
-        for length, share, distance in (("10 epochs", "100", "50"), ("1 epoch", "100", "10"), ("10 epochs", "10", "20"))
+    assert {(*values_of(row[0]), row[2]) for row in standalone.figures[0].rows if row[1] == "conv1"} == {
+        ("scratch", epochs, epochs, share, distance)
+        for epochs, share, distance in ((10, 100, "50"), (1, 100, "10"), (10, 10, "20"))
     }
 
 
@@ -527,36 +532,51 @@ def test_study_ends_with_its_report(study_folder: Path) -> None:
     assert f"<h1>{verdict['sentences']['headline']}</h1>" in text
 
 
-def rows_of(text: str, title: str) -> list[list[str]]:
-    """Return the cells of the first table after `title`, row by row."""
-    table = text.partition(title)[2].partition("</table>")[0]
-    cells = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
-    return [[html.unescape(cell) for cell in row] for row in cells]
+def section_of(text: str, name: str) -> str:
+    """Return the HTML of the section of that id."""
+    return text.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+
+
+def tables_of(text: str) -> list[list[list[str]]]:
+    """Return the cells of every table, row by row."""
+    tables = [re.findall(r"<tr>(.*?)</tr>", table) for table in re.findall(r"<table.*?</table>", text, re.DOTALL)]
+    cells = [[re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in table] for table in tables]
+    return [[[html.unescape(cell) for cell in row] for row in table] for table in cells]
 
 
 def test_page_has_the_protocol_and_the_runs_of_the_search(study_folder: Path) -> None:
     text = (study_folder / "report.html").read_text(encoding="utf-8")
-    declared = dict(rows_of(text, "<h3>Declared before the first step</h3>"))
-    assert declared["arms"] == "scratch; and scratch, with adam"
-    assert declared["primary contrast"] == "scratch, with adam against scratch"
-    assert declared["metric"].startswith("accuracy:") and declared["target"].startswith("75 %")
-    assert (
-        declared["equivalence margin"].startswith("±1 percentage points") and declared["seeds"] == "2, paired: 0 to 1"
-    )
-    assert declared["learning-rate grid"].startswith("0.001 and 0.01; the best 1 ")
-    assert declared["seeds of the search"] == "1, not used again: 1000000000"
-    assert declared["length of a run"] == "3 epochs" and declared["share of the training images"] == "100 %"
-    assert declared["sha256 of the declaration"] == read_json(study_folder / "verdict.json")["study"]
+    declared, main_runs, searched, _environment = tables_of(section_of(text, "how"))
+    protocol = provenance.declared_protocol(study_folder)
+    assert protocol is not None and declared == [[name, value] for name, value in protocol.rows]
+    assert [values_of(value) if isinstance(value, Message) else value for _name, value in protocol.rows] == [
+        ["scratch", "scratch", "adam"],
+        ["scratch", "adam", "scratch"],  # the primary contrast: the declared arms, the reference last
+        ["val", "test"],  # of selection and evaluation
+        [1],  # percentage points of the margin
+        [75, "val"],
+        [2, 0, 1],  # seeds, the first and the last
+        [3, 3],  # epochs
+        [100],  # per cent of the training images
+        [],
+        [1, "0.001", "0.01"],  # rates that are trained in full, of the rates
+        [1, "1000000000"],  # seeds of the search, the first of them
+        "timm:test_resnet",
+        ["sgd", "cosine", 8, 16],
+        read_json(study_folder / "verdict.json")["study"],
+    ]
     assert (
         html.escape((study_folder / "study.toml").read_text(encoding="utf-8"), quote=False).replace('"', "&#34;")
         in text
     )
-    for title, place in (("<summary>All runs (4)", "."), ("<summary>Runs of the search (", "search")):
-        header, *rows = rows_of(text, title)
+    for (_header, *rows), place in ((main_runs, "."), (searched, "search")):
         expected = {os.path.relpath(plan.parent, study_folder) for plan in (study_folder / place).glob("*/plan.json")}
-        assert {row[header.index("folder")] for row in rows} == expected and len(rows) == len(expected)
-    states = [row[4] for row in rows_of(text, "<summary>Runs of the search (")[1:]]
-    assert set(states) == {"finished", "ended after the rung"}
+        assert {row[-1] for row in rows} == expected and len(rows) == len(expected)
+    states = {row[-1]: row[4] for row in searched[1:]}
+    finished = {name for name in states if (study_folder / name / "result.json").exists()}
+    assert {states[name] for name in finished} == {provenance.STATE_WORDS[RunState.FINISHED]}
+    (ended_early,) = {states[name] for name in states.keys() - finished}
+    assert "rung" in ended_early  # "not finished" would be a run that may continue
 
 
 def test_page_reports_a_changed_declaration(study_folder: Path, tmp_path: Path) -> None:
@@ -567,8 +587,11 @@ def test_page_reports_a_changed_declaration(study_folder: Path, tmp_path: Path) 
     declaration = tmp_path / "study.toml"
     changed = declaration.read_text(encoding="utf-8").replace('margin = "1pt"', 'margin = "9pt"')
     declaration.write_text(changed, encoding="utf-8")
-    text = page.write_page(tmp_path).read_text(encoding="utf-8")
-    assert "was changed after the study began" in text and "primary contrast" not in text
+    protocol = provenance.declared_protocol(tmp_path)
+    assert protocol is not None and protocol.problem is not None and protocol.rows == ()
+    assert set(values_of(protocol.problem)) == {declaration}
+    text = section_of(page.write_page(tmp_path).read_text(encoding="utf-8"), "how")
+    assert escape(protocol.problem) in text and text.count('class="named"') == 1  # the table of the environment
 
 
 def test_charts_of_a_study_render_in_a_notebook(study_folder: Path, tmp_path: Path) -> None:
@@ -586,12 +609,14 @@ def test_charts_of_a_study_render_in_a_notebook(study_folder: Path, tmp_path: Pa
     ]["confusion"]
     svg = str(study_charts[3].html).partition("<svg")[2].partition("</svg>")[0]
     assert all(str(count) in texts(f"<svg{svg}</svg>") for row in counts for count in row)
-    assert all("<summary>Numbers</summary>" in chart.html for chart in study_charts[:4])
+    assert all("<summary>" in chart.html and "<table" in chart.html for chart in study_charts[:4])
     cells = re.findall(r"<td>([^<]*)</td>", study_charts[3].html)
     assert [int(cell) for cell in cells if cell.isdigit()] == [count for row in counts for count in row]
     assert 'src="data:image/webp' in study_charts[4].html
-    with pytest.raises(UsageError, match="curves over"):
+    with pytest.raises(UsageError) as error:
         plots.curves("weeks")
+    assert fields_of(error.value.message) == {"over": "weeks"}
+    assert fields_of(error.value.hint) == {"units": ", ".join(curves.UNITS)}
     verdict = headstart.Study(study_folder).verdict
     assert str(verdict).startswith(verdict.sentences.headline) and HOSTILE not in verdict._repr_html_()
 
@@ -601,7 +626,8 @@ def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -
     first, *others = verdict.arms
     diverged = changed(first, seeds=[changed(run, seconds=0.0) for run in first.seeds])
     section = cost.cost_section(study_inputs(changed(verdict, arms=[diverged, *others])))
-    assert section.finding.startswith("A run of scratch, with adam is the cheapest")
+    duration = cost.time_span(np.mean([run.seconds for run in others[0].seeds]))
+    assert values_of(section.finding) == ["scratch", "adam", *map(pytest.approx, values_of(duration))]
 
 
 def test_sections_are_in_order(study_folder: Path) -> None:
@@ -618,12 +644,13 @@ def test_study_without_runs_or_verdict_is_an_error(study_folder: Path, tmp_path:
         if subfolder:
             shutil.copytree(next(study_folder.glob("*-scratch-s0")), tmp_path / subfolder / "run")
         for read in (page.write_page, diagnosis.diagnose):
-            with pytest.raises(DataError, match="without main runs yet") as error:
+            with pytest.raises(DataError) as error:
                 read(tmp_path)
             assert f"headstart resume {tmp_path}" in error.value.hint
-            assert error.value.message.endswith(f"are in {tmp_path / subfolder}." if subfolder else "main runs yet.")
-    with pytest.raises(DataError, match="has no verdict yet"):
+            assert values_of(error.value.message) == [tmp_path, *([tmp_path / subfolder] if subfolder else [])]
+    with pytest.raises(DataError) as error:
         _ = headstart.Study(tmp_path).verdict
+    assert values_of(error.value.message) == [tmp_path] and f"headstart resume {tmp_path}" in error.value.hint
 
 
 def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> None:
@@ -631,13 +658,19 @@ def test_contrast_accepts_the_arm_names_of_the_sentences(study_folder: Path) -> 
     first, second = study.verdict.primary
     names = [named_words(study.verdict, first).capitalize(), named_words(study.verdict, second)]
     assert study.contrast(*names) == study.contrast(first, second)
-    with pytest.raises(UsageError, match="no contrast of 'x' and"):
+    condition = {"budget": "3ep", "fraction": 1.0}
+    with pytest.raises(UsageError) as error:
         study.contrast("x", second)
+    assert fields_of(error.value.message) == {"first": "x", "second": second, **condition}
     arms = [arm_result(name) for name in ("imagenet", "file:imagenet", "scratch")]
     study.verdict = changed(study.verdict, arms=arms, contrasts=[contrast("file:imagenet", "scratch")])
     assert study.contrast("file:imagenet", "scratch").first == "file:imagenet"
-    with pytest.raises(UsageError, match="no contrast"):  # the name of two arms
-        study.contrast("imagenet, fine-tuned", "scratch")
+    of_two_arms, other = (named_words(study.verdict, name) for name in ("imagenet", "file:imagenet"))
+    assert of_two_arms == other
+    with pytest.raises(UsageError) as error:
+        study.contrast(of_two_arms, "scratch")
+    assert fields_of(error.value.message)["second"] == "scratch"
+    assert error.value.message.values["first"] == of_two_arms
 
 
 def test_cost_has_minutes_images_and_utilization(study_folder: Path) -> None:
@@ -681,15 +714,17 @@ def verdict_with_two_searches(seeds: tuple[int | None, ...]) -> Verdict:
 def test_every_search_has_a_heat_map(seeds: tuple[int | None, ...]) -> None:
     verdict = verdict_with_two_searches(seeds)
     section = heatmaps.searched_rates_section(study_inputs(verdict))
-    assert section is not None and section.finding == "The best rate of scratch is at the edge of the grid"
-    expected = [f"{budget}{'' if seed is None else f', seed {seed}'}" for budget in ("2 epochs", "1 epoch")
-              for seed in seeds]  # fmt: skip
-    assert [figure.choice for figure in section.figures] == expected
-    rows = [["scratch", "70.0", "(40)"], ["scratch, with adam", "×", "50.0"]]
+    assert section is not None and values_of(section.finding) == [1, "scratch"]
+    choices = [figure.choice for figure in section.figures]
+    assert [values_of(choice) for choice in choices] == [
+        [epochs, epochs, *([] if seed is None else [seed])] for epochs in (2, 1) for seed in seeds
+    ]
+    scratch, with_adam = (named_words(verdict, arm.name) for arm in verdict.arms)
+    rows = [[scratch, "70.0", "(40)"], [with_adam, "×", "50.0"]]
     assert all(list(map(list, figure.rows)) == rows for figure in section.figures)
     assert ["outline edge" in figure.chart for figure in section.figures].index(True) == len(seeds)
     markup = Plots(Path(), verdict).grid().html
-    assert markup.count("<svg") == len(expected) and all(f"<h5>{choice}</h5>" in markup for choice in expected)
+    assert markup.count("<svg") == len(choices) and all(f"<h5>{choice}</h5>" in markup for choice in choices)
 
 
 @pytest.fixture(scope="module")
@@ -711,17 +746,32 @@ def test_page_has_every_variant_budget_and_share(grid: Path) -> None:
     runs = [path.parent.name for path in grid.glob("*/plan.json")]
     assert len(runs) == 8 and all(run in text for run in runs)
     loaded = with_unique_names([load_run(read_run(grid / run)) for run in runs])
-    assert len({run.name for run in loaded}) == 8 and any("50 % of the labels" in run.name for run in loaded)
+    assert sorted(values_of(run.name) for run in loaded) == sorted(
+        ["scratch", f"lr={rate}", 0, epochs, epochs, share]
+        for rate in ("0.01", "0.001") for epochs in (1, 2) for share in (50, 100)
+    )  # fmt: skip
     section = heatmaps.compared_rates_section(inputs)
     assert section is not None and section.figures[0].header[1:] == ["0.01", "0.001"]
     assert [f"{100 * arm.test:.1f}" for arm in verdict.arms] == list(section.figures[0].rows[0][1:])
     shown = re.findall(r'<section id="([a-z]+)"', text)
     assert [name for name in shown if name in ("labels", "budgets", "grid", "target")] == ["labels", "budgets", "grid"]
     assert curves.target_section(inputs) is None and heatmaps.searched_rates_section(inputs) is None
-    assert "balanced accuracy" in text and "Undecided." in text
-    assert not re.search(r"\b1 seeds|\bthe mean of 1\b", text)
-    with pytest.raises(DataError, match="no runs"):
+    assert METRICS["balanced"].label in text and verdict.metric == "balanced"
+    assert verdict.contrasts == [] and verdict.winner is None and f"<h1>{verdict.sentences.headline}</h1>" in text
+    assert not re.search(r"\b1 seeds", text)
+    images = read_plan_file(grid / verdict.exported.run).plan.facts.split_counts.val
+    for figure in curves.learning_section(study_inputs(verdict, loaded)).figures:
+        assert values_of(figure.caption) == [images, str(images), "test"]  # no mean of one seed
+    with pytest.raises(DataError) as error:
         page.write_page(grid.parent)  # it holds a study, and no runs of its own
+    assert (values_of(error.value.message), values_of(error.value.hint)) == ([grid.parent], [grid])
+
+
+def headline_values(folder: Path) -> list[Value]:
+    """Return the values of the headline of a folder's page, which has been written and has this headline."""
+    headline = page_head(page.read_inputs(folder)).headline
+    assert f"<h1>{escape(headline)}</h1>" in (folder / page.PAGE_NAME).read_text(encoding="utf-8")
+    return values_of(headline)
 
 
 def test_runs_outside_a_study_have_a_page_without_a_verdict(study_folder: Path, tmp_path: Path, capsys) -> None:
@@ -731,22 +781,26 @@ def test_runs_outside_a_study_have_a_page_without_a_verdict(study_folder: Path, 
     main(["report", str(tmp_path / "copied")])
     assert capsys.readouterr().out.strip() == str(tmp_path / "copied" / "report.html")
     text = (tmp_path / "copied" / "report.html").read_text(encoding="utf-8")
-    assert "without a verdict" in text and all(run.name in text for run in runs)
+    assert headline_values(tmp_path / "copied") == [len(runs)] and all(run.name in text for run in runs)
+    assert "headstart resume" not in text and not section_of(text, "limits")
     single = page.write_page(tmp_path / "copied" / runs[0].name).read_text(encoding="utf-8")
-    assert "One run." in single and runs[1].name not in single
+    assert runs[1].name not in single
     test = read_json(runs[0] / "result.json")["test"]
     name = load_run(read_run(runs[0])).name
-    assert f"<h1>{name[0].upper()}{name[1:]}: {100 * test['accuracy']:.1f} % on {test['n']} test images.</h1>" in single
-    with pytest.raises(DataError, match="no runs"):
+    expected = [test["n"], *values_of(name), 100 * test["accuracy"], "test"]
+    assert headline_values(tmp_path / "copied" / runs[0].name) == expected
+    assert f"{name[0].upper()}{name[1:]}: {100 * test['accuracy']:.1f} %" in single.partition("<h1>")[2]
+    with pytest.raises(DataError) as error:
         page.write_page(tmp_path)
+    assert (values_of(error.value.message), values_of(error.value.hint)) == ([tmp_path], [])
 
 
 @pytest.mark.parametrize("arm", ["scratch", "scratch@adam"])
 def test_page_of_a_run_has_the_command_that_repeats_it(study_folder: Path, arm: str, tmp_path: Path, capsys) -> None:
     run = Path(shutil.copytree(next(study_folder.glob(f"*-{arm}-s1")), tmp_path / "run"))
-    match = re.search(r"<h3>Repeat the run</h3><pre[^>]*>(.*?)</pre>", page.write_page(run).read_text(encoding="utf-8"))
-    assert match is not None
-    headstart_, *words = shlex.split(html.unescape(match[1]))
+    how = section_of(page.write_page(run).read_text(encoding="utf-8"), "how")
+    (shown,) = re.findall(r"<pre[^>]*>(.*?)</pre>", how)
+    headstart_, *words = shlex.split(html.unescape(shown))
     assert headstart_ == "headstart" and words[0] == "train" and len(words) < 40  # defaults are left out
     main([*words, "--dry-run"])
     plan = read_plan_file(run).plan
@@ -763,25 +817,33 @@ def test_plan_that_flags_cannot_express_has_no_command(study_folder: Path, tmp_p
     assert f">headstart report {run}</pre>" in page.write_page(run).read_text(encoding="utf-8")
     content["plan"]["data"]["later"] = 1  # of a later version
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match=r"plan\.json is damaged"):
+    with pytest.raises(DataError) as error:
         page.write_page(run)
+    damage = fields_of(error.value.message)
+    assert (damage["name"], damage["place"]) == (str(run / "plan.json"), "plan.data.later")
 
 
 def test_captions_state_the_numbers_of_runs_and_images(study_folder: Path, tmp_path: Path) -> None:
     verdict, text = read_json(study_folder / "verdict.json"), (study_folder / "report.html").read_text(encoding="utf-8")
-    runs = [load_run(read_run(plan.parent)) for plan in study_folder.glob("*/plan.json")]
-    images = read_plan_file(runs[0].run.folder).plan.facts.split_counts
-    captions = {anchor: re.findall(r'<figcaption class="how">([^<]*)', section)
-            for anchor, section in re.findall(r'<section id="([a-z]+)"(.*?)</section>', text, re.DOTALL)}  # fmt: skip
-    n, val, test = verdict["n"], f"{images.val} val images", f"{images.test} test images"
-    for anchor, parts in {
-        "arms": (f"the {n} seeds",), "curves": (f"the mean of {n}", val), "target": (f"the {n} seeds", val),
-        "cost": ("each arm", test), "rates": (f"each run ({len(runs)})",),
-        "distance": (f"each run ({len(runs)} in all)",), "health": ("8 fixed images",),
+    inputs = page.read_inputs(study_folder)
+    images = read_plan_file(inputs.runs[0].run.folder).plan.facts.split_counts
+    n, runs, val, test = verdict["n"], len(inputs.runs), [images.val, f"{images.val:,}"], [images.test, "test"]
+    for row, expected in {
+        "arms": [n], "curves": [n, *val, "test"], "target": [n, *val], "cost": test, "rates": [runs],
+        "distance": [runs],
     }.items():  # fmt: skip
-        assert captions[anchor] and all(part in caption for part in parts for caption in captions[anchor]), anchor
-    single = page.write_page(Path(shutil.copytree(runs[0].run.folder, tmp_path / "run"))).read_text(encoding="utf-8")
-    assert f"The run. The epoch is selected on {val}." in single
+        (factory,) = (spec.factory for spec in SECTIONS if spec.id == row and Page.STUDY in spec.pages)
+        figures = load_factory(factory)(inputs).figures
+        captions = re.findall(r'<figcaption class="how">(.*?)</figcaption>', section_of(text, row))
+        assert figures and captions == [escape(figure.caption) for figure in figures], row
+        assert all(values_of(figure.caption) == expected for figure in figures), row
+    of_health = re.findall(r'<figcaption class="how">(.*?)</figcaption>', section_of(text, "health"))
+    assert of_health and all("8" in re.findall(r"\d+", caption) for caption in of_health)  # images of the probe
+    run = Path(shutil.copytree(inputs.runs[0].run.folder, tmp_path / "run"))
+    section = curves.standalone_section(page.read_inputs(run))
+    single = page.write_page(run).read_text(encoding="utf-8")
+    assert {tuple(values_of(figure.caption)) for figure in section.figures} == {tuple(val)}
+    assert section.figures[0].caption in single
 
 
 def test_page_of_an_unfinished_study_has_the_command_to_resume(study_folder: Path, tmp_path: Path) -> None:
@@ -793,8 +855,9 @@ def test_page_of_an_unfinished_study_has_the_command_to_resume(study_folder: Pat
     with (runs[0] / "metrics.jsonl").open("r+b") as file:
         file.truncate(1500)  # within a line, before the end of the first epoch
     text = page.write_page(tmp_path).read_text(encoding="utf-8")
-    assert f"<h1>{len(runs)} runs of a study without a verdict yet.</h1>" in text
-    assert f">headstart resume {tmp_path}</pre>" in text and f"{len(runs) - 1} of {len(runs)} runs have ended" in text
+    assert headline_values(tmp_path) == [len(runs)] and f">headstart resume {tmp_path}</pre>" in text
+    section = curves.standalone_section(page.read_inputs(tmp_path))
+    assert fields_of(section.finding) == {"count": len(runs), "finished": len(runs) - 1} and section.finding in text
 
 
 def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: Path) -> None:
@@ -808,10 +871,18 @@ def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: 
     (run / "result.json").write_text(diverged.model_dump_json(), encoding="utf-8")
     shutil.rmtree(run / "artifacts")
     text = page.write_page(run).read_text(encoding="utf-8")
-    assert "<h1>Scratch, seed 0 diverged.</h1>" in text
-    assert "No run has finished an epoch" in text and 'name="curves"' not in text
+    inputs = page.read_inputs(run)
+    assert headline_values(run) == ["scratch", 0]
+    _header, row = tables_of(section_of(text, "how"))[0]
+    assert row[1] == provenance.STATE_WORDS[RunState.DIVERGED]
+    without_epoch = curves.standalone_section(inputs)
+    assert values_of(without_epoch.finding) == [] and without_epoch.figures == []  # not that of a best epoch 0
+    assert without_epoch.finding in section_of(text, "curves") and 'name="curves"' not in text
     assert "#histograms" not in text and 'id="pick-run"' not in text  # there are no snapshots
-    assert "This run is unhealthy: learning rate too high" in text and "Try --lr 0.1." in text
+    assert [finding.code for finding in findings(inputs.runs[0].history)] == ["learning-rate-too-high"]
+    of_health = health.health_section(inputs)
+    (sentence,) = of_health.lead
+    assert escape(of_health.finding) in text and escape(sentence) in text and "--lr 0.1." in sentence
 
 
 def test_median_time_has_the_number_of_seeds_that_reached_the_target() -> None:
@@ -821,8 +892,8 @@ def test_median_time_has_the_number_of_seeds_that_reached_the_target() -> None:
         arms.append(arm_result(name, to_target=times))
     section = curves.target_section(study_inputs(verdict(arms, target=0.9, n=5)))
     assert section is not None
-    words = "Imagenet, fine-tuned reaches 90 % first, after 7 epochs (median; reached on 3 of 5 seeds)"
-    assert section.finding == words
+    # of 1 arm: per cent, runs, epochs (which also select the plural), and the runs that reached the target
+    assert values_of(section.finding) == [1, "imagenet", 90, 5, 7, 7, 3]
 
 
 @needs_browser
@@ -837,9 +908,9 @@ def test_snapshots_without_a_finite_value_are_counted(study_folder: Path, tmp_pa
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     with open_browser() as visits:
         tab = visits.open(page.write_page(run).as_uri(), WIDE)
-        assert "Snapshots without a finite value, not drawn: 1." in tab.locator("#ridges").inner_text()
+        assert re.findall(r"\d+", tab.locator("#ridges p.note").inner_text()) == ["1"]
         tab.locator("#pick-layer").select_option(label=other)
-        assert tab.locator("#ridges svg").count() and "finite" not in tab.locator("#ridges").inner_text()
+        assert tab.locator("#ridges svg").count() and not tab.locator("#ridges p.note").count()
         assert visits.errors == []
 
 
@@ -860,11 +931,14 @@ def test_standalone_runs_have_a_heat_map_of_optimizers_and_rates(study_folder: P
         cell: (f"{np.mean(accuracies):.1f}", str(len(accuracies))) for cell, accuracies in expected.items()
     }
     highest = max(np.mean(accuracies) for accuracies in expected.values())
-    for (optimizer, rate), accuracies in expected.items():
-        assert (f"{optimizer} at {rate}" in section.finding.lower()) == (np.mean(accuracies) == highest)
-    assert section.finding.endswith(f" the highest val accuracy, {highest:.1f} %")
+    best = {cell for cell, accuracies in expected.items() if np.mean(accuracies) == highest}
+    count, *cells_of_title, accuracy = values_of(section.finding)
+    assert count == len(best) and accuracy == pytest.approx(highest)
+    named = zip(cells_of_title[::2], cells_of_title[1::2], strict=True)
+    assert {(optimizer, f"{rate:g}") for optimizer, rate in named} == best
     text = page.write_page(tmp_path).read_text(encoding="utf-8")
-    assert section.finding in text.replace("\u00a0", " ") and f"<summary>All runs ({len(runs)})" in text
+    assert section.finding in text.replace("\u00a0", " ")
+    assert len(tables_of(section_of(text, "how"))[0]) == 1 + len(runs)
     assert heatmaps.standalone_rates_section(runs_inputs(runs[:1])) is None
 
 
@@ -913,9 +987,9 @@ def test_study_page_in_a_browser(study_folder: Path) -> None:
             assert tab.locator("#curves .legend:visible").count() == (1 if width == NARROW else 0)
             save_screenshot(tab, f"report-{width}-{scheme}")
         shown = tab.locator("#curves figure:visible")
-        assert shown.count() == 1 and "epochs" in shown.locator("svg.wide").get_attribute("aria-label")
-        tab.get_by_text("training images", exact=True).first.click()
-        assert shown.count() == 1 and "training images" in shown.locator("svg.wide").get_attribute("aria-label")
+        assert shown.count() == 1 and curves.UNITS["epochs"] in shown.locator("svg.wide").get_attribute("aria-label")
+        tab.locator('label[for="curves-1"]').click()
+        assert shown.count() == 1 and curves.UNITS["images"] in shown.locator("svg.wide").get_attribute("aria-label")
         run = read_run(next(path.parent for path in sorted(study_folder.glob("*-s1/plan.json"))))
         tab.locator("#pick-run").select_option(label=load_run(run).name)
         tab.locator("#pick-layer").select_option(index=0)
@@ -923,19 +997,20 @@ def test_study_page_in_a_browser(study_folder: Path) -> None:
         assert tab.locator("#ridges polygon").count() == len(snapshots) > 2
         weights = tab.locator("#ridges svg").inner_html()
         layer, last = tab.locator("#pick-layer option:checked").inner_text(), snapshots[-1]
-        assert f"epoch {last.epoch}, step {last.step}" in tab.locator("#ridges text").all_text_contents()
+        place = [str(last.epoch), str(last.step)]
+        assert place in [re.findall(r"\d+", label) for label in tab.locator("#ridges text").all_text_contents()]
         tab.locator("#bins summary").click()
         bins = tab.locator("#bins tr").evaluate_all(
             "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
         )
-        assert bins[0][:2] == ["from", "to"] and bins[0][-1] == f"epoch {last.epoch}, step {last.step}"
+        assert len(bins[0]) == 2 + len(snapshots) and re.findall(r"\d+", bins[0][-1]) == place
         drawn = last.weights[layer]
         edges = np.linspace(drawn.low, drawn.high, len(drawn.counts) + 1)
         middle = (edges[:-1] + edges[1:]) / 2 @ np.array(drawn.counts) / drawn.n
         contributions = [(float(low) + float(high)) / 2 * float(row[-1]) / 100 for low, high, *row in bins[1:]]
         assert sum(float(row[-1]) for row in bins[1:]) == pytest.approx(100, abs=3)
         assert sum(contributions) == pytest.approx(middle, abs=float(bins[1][1]) - float(bins[1][0]))
-        tab.get_by_text("gradients", exact=True).click()
+        tab.locator('label[for="kind-gradients"]').click()
         assert (
             tab.locator("#ridges polygon").count() == len(snapshots)
             and tab.locator("#ridges svg").inner_html() != weights
@@ -982,11 +1057,11 @@ def test_images_without_a_photo_on_the_page_have_their_path(study_folder: Path, 
     with open_browser() as visits:
         tab = visits.open(page.write_page(run).as_uri(), WIDE)
         tab.locator(f'[data-cell="{cell}"]').click()
-        assert tab.locator("#cell summary").inner_text() == f"+{len(cells[cell]) - 1} more"
+        assert re.findall(r"\d+", tab.locator("#cell summary").inner_text()) == [str(len(cells[cell]) - 1)]
         shown = tab.locator("#cell .gallery .note").all_text_contents()
         assert sorted([*shown, *tab.locator("#cell .paths li").all_text_contents()]) == sorted(cells[cell])
         worst = tab.locator("#mistakes > details")
-        assert worst.locator("summary").inner_text() == f"+{len(wrong) - 1} more"
+        assert re.findall(r"\d+", worst.locator("summary").inner_text()) == [str(len(wrong) - 1)]
         assert set(worst.locator("li").all_text_contents()) == wrong - {index["photos"][listed]["key"]}
         assert visits.errors == []
 

@@ -147,17 +147,19 @@ def test_page_of_many_runs_is_small_and_has_all_numbers(study: bool, tmp_path: P
     layers = [histograms.ridges(snapshots, kind, histograms.MIN_SNAPSHOTS) for kind in histograms.KINDS]
     least = sum(len(ridges.model_dump_json()) for by_layer in layers for ridges in by_layer.values() if ridges)
     assert least * len(runs) > page.MAX_BYTES  # the histograms of all runs would exceed the limit
-    table = text.partition(f"<summary>All runs ({2 * SEEDS})")[2].partition("</table>")[0]
-    assert all(f"<td>{run}</td>" in table for run in runs)
-    assert "This page has the histograms of one run of each arm. Those of all 320 runs are in their records" in text
+    table = text.partition('<section id="how"')[2].partition("</table>")[0]
+    assert all(f"<td>{run}</td>" in table for run in runs) and table.count("<tr>") == 1 + len(runs) == 1 + 2 * SEEDS
+    (omitted,) = re.findall(r"</h2>\n<p>([^<]*)</p>", text.partition('<section id="histograms"')[2])
+    assert re.findall(r"\d+", omitted) == [str(len(runs))]  # with fewer than one run of each arm it has their number
     shown = embedded_json(text, "snapshots")
     chosen = series.with_unique_names([series.load_run(read_run(tmp_path / exported))])[0].name
     assert len(shown) == len(ARMS) and chosen in {run["name"] for run in shown}
     assert all(len(layer["steps"]) == SNAPSHOTS for run in shown for layer in run["weights"].values())
     if study:
         cells = embedded_json(text, "cells")
-        match = re.search(r"The page shows (\d+) of the 360 images", html.unescape(text))
-        assert match is not None and 48 < int(match[1]) < 360
+        caption = re.findall(r'<p class="how">([^<]*)</p>', text.partition('<section id="mistakes"')[2])[0]
+        evaluated, shown_photos, stored = map(int, re.findall(r"\d+", caption)[-3:])
+        assert (evaluated, stored) == (360, 360) and 48 < shown_photos < 360
         assert all(cells["cells"].values()) and {
             str(number) for numbers in cells["cells"].values() for number in numbers
         } == set(cells["photos"])

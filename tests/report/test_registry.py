@@ -102,14 +102,14 @@ def test_every_page_has_the_sections_of_its_rows_in_order(folder: Path) -> None:
 @pytest.mark.usefixtures("plugin")
 def test_sections_of_a_plugin_are_on_their_pages(folder: Path) -> None:
     shown, _ = sections_of(folder)
-    SECTIONS.append(SectionSpec("losses", "Does the loss & co. fall?", "plugin_of_sections:losses"))
+    SECTIONS.append(SectionSpec("losses", "Loss & co.?", "plugin_of_sections:losses"))
     SECTIONS.insert(0, SectionSpec("arm-count", "How many arms?", "plugin_of_sections:arms", STUDY))
     SECTIONS.append(SectionSpec("nothing", "Nothing?", "plugin_of_sections:nothing"))
     with_plugin, text = sections_of(folder)
     assert with_plugin == [*shown, "losses"]
     section = text[text.index('<section id="losses"') :]
     section = section[: section.index("</section>")]
-    assert "Does the loss &amp; co. fall?" in section and "&lt;It&gt; falls" in section and "2 runs." in section
+    assert "Loss &amp; co.?" in section and "&lt;It&gt; falls" in section and "2 runs." in section
     assert section.count("<svg") == 1 and section.count("<td>") == 2
     of_study, text = sections_of(with_verdict(folder))
     assert (of_study[0], of_study[-1]) == ("arm-count", "losses") and ">2 arms<" in text

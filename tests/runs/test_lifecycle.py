@@ -25,6 +25,7 @@ from headstart.telemetry.observer import Observer
 from headstart.training import checkpoint, events, loop, scoring
 from headstart.training.setup import TrainingSetup
 from tests.handmade import run_role
+from tests.messages import fields_of
 from tests.short_runs import prepared
 
 ROLE = run_role("full", budget="2ep")
@@ -100,8 +101,11 @@ def test_run_whose_best_model_is_not_finite_has_diverged_with_equal_probabilitie
     trainer = StubTrainer(setup, tmp_path, has_checkpoints=False, loss=math.nan)
     lifecycle.run(trainer, NullReporter())
     assert isinstance(trainer.session.diverged, DivergedError)
+    assert fields_of(trainer.session.diverged.message) == {
+        "split": "val", "loss": pytest.approx(math.nan, nan_ok=True)
+    }  # fmt: skip
     result = RunResult.read(tmp_path / RESULT_FILE)
-    assert result.state is RunState.DIVERGED and "val" in (result.reason or "")
+    assert result.state is RunState.DIVERGED and result.reason == trainer.session.diverged.message
     labels = setup.context.val.labels
     assert result.val.loss == pytest.approx(log_loss(labels, np.full((len(labels), 2), 0.5)))
     assert result.val.accuracy == pytest.approx(accuracy_score(labels, np.zeros_like(labels)))

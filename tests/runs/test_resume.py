@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -16,12 +18,13 @@ import pytest
 
 from headstart.cli.main import main
 from headstart.config.resolve import resolve_settings
-from headstart.errors import UsageError
+from headstart.errors import HeadstartError, UsageError
 from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.storage.files import read_json
 from headstart.training import loop
 from headstart.training.state import State, TrainingContext
+from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL, flags, metrics
 from tests.training.test_setup import RecordingReporter
 
@@ -221,10 +224,14 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, HeadstartError]:
+    """Run a command that fails, and return its exit code and the error whose message and hint it has printed last."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
-    return int(caught.value.code or 0), capsys.readouterr().err
+    error = caught.value.__context__
+    assert isinstance(error, HeadstartError)
+    assert capsys.readouterr().err.endswith(f"{error.message}\n{error.hint}\n")
+    return int(caught.value.code or 0), error
 
 
 def test_resume_rejects_changed_images_with_the_difference(stopped: Path, tmp_path: Path, capsys) -> None:
@@ -235,9 +242,10 @@ def test_resume_rejects_changed_images_with_the_difference(stopped: Path, tmp_pa
     (folder / "plan.json").write_text(json.dumps(plan))
     (tmp_path / "copy" / "photos" / "cat" / "3.png").unlink()
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"}
-    code, output = failure(["resume", str(folder)], capsys)
-    assert code == 3
-    assert "facts.fingerprint" in output and "facts.split_counts" in output and "--force-new" in output
+    code, error = failure(["resume", str(folder)], capsys)
+    assert code == 3 and "--force-new" in error.hint
+    changes = str(fields_of(error.message)["changes"])
+    assert {"facts.fingerprint", "facts.split_counts"} <= set(re.findall(r"\bfacts\.\w+", changes))
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"} == before
 
 
@@ -247,20 +255,20 @@ def test_resume_rejects_a_changed_plan(stopped: Path, tmp_path: Path, capsys) ->
     plan = read_json(folder / "plan.json")
     plan["plan"]["recipe"]["lr"] = 0.5
     (folder / "plan.json").write_text(json.dumps(plan))
-    code, output = failure(["resume", str(folder)], capsys)
-    assert code == 2
-    assert "recipe.lr: 0.001 -> 0.5" in output and "--force-new" in output
+    code, error = failure(["resume", str(folder)], capsys)
+    assert code == 2 and "--force-new" in error.hint
+    assert fields_of(error.message) == {"folder": folder, "changes": "recipe.lr: 0.001 -> 0.5"}
 
 
 def test_resume_rejects_a_run_in_use(tmp_path: Path, capsys) -> None:
     log = tmp_path / "log"
     process = start(train_arguments(tmp_path, epochs="3000st"), log)
     folder = wait_for_training(tmp_path, log)
-    code, output = failure(["resume", str(folder)], capsys)
+    code, error = failure(["resume", str(folder)], capsys)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert code == 2
-    assert f"process {process.pid} on " in output
+    assert fields_of(error.message) == {"folder": folder, "pid": process.pid, "host": socket.gethostname()}
 
 
 def test_resume_exits_with_6_if_all_checkpoints_are_damaged(stopped: Path, tmp_path: Path, capsys) -> None:
@@ -268,9 +276,9 @@ def test_resume_exits_with_6_if_all_checkpoints_are_damaged(stopped: Path, tmp_p
     folder = only_run(tmp_path / "runs")
     for path in (folder / "checkpoints").iterdir():
         (path / "model.safetensors").write_bytes(b"")
-    code, output = failure(["resume", str(folder)], capsys)
+    code, error = failure(["resume", str(folder)], capsys)
     assert code == 6
-    assert all(path.name in output for path in (folder / "checkpoints").iterdir())
+    assert {path.name for path in (folder / "checkpoints").iterdir()} <= set(values_of(error.message))
 
 
 def test_diverged_run_keeps_the_best_model(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -284,9 +292,9 @@ def test_diverged_run_keeps_the_best_model(tmp_path: Path, capsys, monkeypatch) 
         return (loss * float("nan") if state.progress.step == 20 else loss), logits
 
     monkeypatch.setattr(loop, "_loss", nan_loss)
-    code, output = failure(train_arguments(tmp_path / "bad", **settings, epochs="4ep"), capsys)
+    code, error = failure(train_arguments(tmp_path / "bad", **settings, epochs="4ep"), capsys)
     assert code == 4
-    assert "The training loss became nan at step 21." in output
+    assert fields_of(error.message) == {"loss": pytest.approx(math.nan, nan_ok=True), "step": 21}
     finished, diverged = only_run(tmp_path / "one"), only_run(tmp_path / "bad")
     result = read_json(diverged / "result.json")
     assert (result["state"], result["best_epoch"]) == ("diverged", 1)
@@ -294,8 +302,8 @@ def test_diverged_run_keeps_the_best_model(tmp_path: Path, capsys, monkeypatch) 
     assert not (diverged / "checkpoints").exists()
     expected = read_json(finished / "result.json")
     assert (result["val"], result["test"]) == (expected["val"], expected["test"])  # of the model that is kept
-    code, output = failure(["resume", str(diverged)], capsys)
-    assert code == 2 and "has diverged" in output
+    code, error = failure(["resume", str(diverged)], capsys)
+    assert code == 2 and fields_of(error.message) == {"folder": diverged} and "headstart board" in error.hint
 
 
 def test_resume_removes_incomplete_files_of_a_crash(stopped: Path, tmp_path: Path) -> None:
@@ -342,8 +350,9 @@ def test_resume_rejects_a_plan_made_invalid_by_hand(stopped: Path, tmp_path: Pat
     content = read_json(folder / "plan.json")
     content["plan"]["recipe"][key] = value
     (folder / "plan.json").write_text(json.dumps(content))
-    code, output = failure(["resume", str(folder)], capsys)
-    assert code == 2 and f"recipe.{key}: " in output and "Traceback" not in output
+    code, error = failure(["resume", str(folder)], capsys)
+    (change,) = str(fields_of(error.message)["changes"]).split("; ")
+    assert code == 2 and change.startswith(f"recipe.{key}: ") and change.endswith(f" -> {value}")
 
 
 def move_to_other_machine(folder: Path, best_epoch: int) -> Path:
@@ -363,9 +372,12 @@ def test_resume_on_another_machine_rejects_a_best_model_newer_than_the_checkpoin
     plan = resolve_settings({**SMALL, "epochs": "3ep", "network": "timm:test_resnet"}).plan
     reporter = RecordingReporter()
     stopped = runner.run_new(plan, tmp_path, NullReporter(), until=2)
-    with pytest.raises(UsageError, match="is of epoch 3, after the checkpoint"):
+    processor = read_json(stopped / "plan.json")["environment"]["processor"]
+    with pytest.raises(UsageError) as error:
         runner.resume(move_to_other_machine(stopped, best_epoch=3), reporter)
+    assert fields_of(error.value.message) == {"folder": stopped, "epoch": 3}
     assert not (stopped / "result.json").exists()
     runner.resume(move_to_other_machine(stopped, best_epoch=2), reporter)
-    assert any("Not comparable bit for bit" in sentence for sentence in reporter.sentences)
+    changes = [fields_of(sentence).get("changes") for sentence in reporter.sentences]
+    assert [change for change in changes if change] == [f"processor: another -> {processor}"] * 2  # in both attempts
     assert read_json(stopped / "result.json")["state"] == "finished"

@@ -11,6 +11,7 @@ from headstart.artifacts.model_folder import merge_weight_files
 from headstart.config.plan_file import read_plan_file
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
+from headstart.diagnostics.checks import missing_probe_reason
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
 from headstart.report import health, series
@@ -24,6 +25,7 @@ from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
 from headstart.training import setup
 from headstart.weights.files import model_weights
 from tests.handmade import run_role
+from tests.messages import values_of
 from tests.tensorboard_server import points
 from tests.trained import SETTINGS, trained
 
@@ -127,13 +129,14 @@ def test_diagnosis_of_a_head_explains_missing_block_gradients(start: str, tmp_pa
     (folder,) = train_batched([plan(start=start, lr=0.05)], tmp_path)
     snapshots = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, SnapshotLine)]
     first, last = snapshots[0].gradient_norm["fc"], snapshots[-1].gradient_norm["fc"]
-    sentence = (
-        f"gradients at the blocks were not probed, since all blocks are frozen; |∂L/∂w| of fc is {first:.2g} at step 1 "
-        f"and {last:.2g} at step {snapshots[-1].step}"
-    )
-    assert sentence in "\n".join(diagnosis.describe_diagnoses(diagnosis.diagnose(folder)))
-    section = health.health_section(PageInputs(folder, [series.load_run(read_run(folder))], {}))
-    assert not section.figures and [note.partition(", seed 0: ")[2] for note in section.notes] == [f"{sentence}."]
+    plotted = series.load_run(read_run(folder))
+    reason = missing_probe_reason(plotted.history)
+    assert values_of(reason) == ["fc", f"{first:.2g}", 1, f"{last:.2g}", snapshots[-1].step]
+    assert reason in "\n".join(diagnosis.describe_diagnoses(diagnosis.diagnose(folder)))
+    section = health.health_section(PageInputs(folder, [plotted], {}))
+    assert not section.figures and [dict(note.values) for note in section.notes] == [
+        {"run": plotted.name, "reason": reason}
+    ]
 
 
 def test_backbone_is_stored_once_and_the_model_is_usable(start: str, tmp_path: Path) -> None:
