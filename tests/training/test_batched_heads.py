@@ -18,6 +18,7 @@ from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, lifecycle, runner
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
@@ -57,7 +58,7 @@ def plans(start: str, head: str = "linear") -> list[RunConfig]:
 def train_batched(heads: list[RunConfig], parent: Path) -> list[Path]:
     """Train heads in one batch and return the folders of their runs."""
     parent.mkdir(exist_ok=True)
-    (bundle,) = execute.group_into_jobs([(plan, ROLE) for plan in heads])
+    (bundle,) = execute.group_into_jobs([RunRequest(plan=plan, role=ROLE) for plan in heads])
     return job_protocol.decode_answer(execute.answer_job(job_protocol.encode_job(parent, bundle), NullReporter()))
 
 
@@ -188,7 +189,9 @@ def test_diverged_head_does_not_stop_the_others(start: str, tmp_path: Path) -> N
     heads = [plan(start=start, seed=seed, lr=lr) for lr in (0.01, 1e30) for seed in (1, 2)]
     states = [read_json(folder / "result.json") for folder in train_batched(heads, tmp_path)]
     assert [state["state"] for state in states] == ["finished", "finished", "diverged", "diverged"]
-    alone = heads_runner.run_heads([(heads[0], ROLE)], tmp_path / "alone", NullReporter(), unfinished={})
+    alone = heads_runner.run_heads(
+        [RunRequest(plan=heads[0], role=ROLE)], tmp_path / "alone", NullReporter(), unfinished={}
+    )
     lines = list(read_lines(alone[heads[0].hash] / "metrics.jsonl"))
     assert lines[-1].val.accuracy == states[0]["val"]["accuracy"]
 
@@ -210,7 +213,8 @@ def test_only_frozen_heads_on_one_backbone_are_grouped(start: str) -> None:
 
 def test_threads_of_the_plan_are_used(start: str, tmp_path: Path) -> None:
     head = plan(start=start)
+    requests = [RunRequest(plan=head, role=ROLE)]
     with precision.deterministic(torch.device("cpu"), 1):
-        first = heads_runner.run_heads([(head, ROLE)], tmp_path / "a", NullReporter(), unfinished={})[head.hash]
-    second = heads_runner.run_heads([(head, ROLE)], tmp_path / "b", NullReporter(), unfinished={})[head.hash]
+        first = heads_runner.run_heads(requests, tmp_path / "a", NullReporter(), unfinished={})[head.hash]
+    second = heads_runner.run_heads(requests, tmp_path / "b", NullReporter(), unfinished={})[head.hash]
     assert (first / "model/head.safetensors").read_bytes() == (second / "model/head.safetensors").read_bytes()

@@ -261,8 +261,7 @@ def _answer(job: str, token: str, archive: bytes | None) -> TaskAnswer:
     parent = copies / name  # the same folder if another worker of this node retries: it continues from the checkpoint
     if not parent.exists():
         unpack(archive, parent)
-    requests = [(run.plan, run.role) for run in content.runs]
-    moved = job_protocol.encode_job(parent, requests, until=content.until, seconds=content.estimated_seconds)
+    moved = job_protocol.encode_job(parent, content.runs, until=content.until, seconds=content.estimated_seconds)
     answer = execute.answer_job_in_worker(moved, NullReporter())
     runs = pack([run.folder for run in runs_in(parent)])
     shutil.rmtree(parent, ignore_errors=True)

@@ -242,12 +242,12 @@ def requested_records(
     Raises:
         DataError: A run has no record, because its hash, and so its images or weights, changed.
     """
-    if any(plan.hash not in records for plan, _unused in requests):
+    if any(request.plan.hash not in records for request in requests):
         raise DataError(
             _("The images or the weights changed during the {work}.", work=work),
             _("Restore them, then resume the {work}.", work=work),
         )
-    return [records[plan.hash] for plan, _unused in requests]
+    return [records[request.plan.hash] for request in requests]
 
 
 def common_precision(runs: Iterable[setup.ResolvedRun]) -> str:

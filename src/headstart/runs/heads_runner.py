@@ -27,6 +27,7 @@ from headstart.models import freezing, structure
 from headstart.optim.registry import SCHEDULES
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import lifecycle
+from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import make_folder
 from headstart.runs.session import RunSession
 from headstart.storage import files
@@ -65,7 +66,7 @@ def stack_key(plan: RunConfig) -> str | None:
 
 
 def run_heads(
-    requests: Sequence[tuple[RunConfig, RunRole]],
+    requests: Sequence[RunRequest],
     parent: Path,
     reporter: Reporter,
     *,
@@ -75,7 +76,7 @@ def run_heads(
     """Train the heads of complete plans that have one `stack_key`. Runs that diverge are recorded like the others.
 
     Args:
-        requests: Each run's complete plan and role.
+        requests: The runs.
         parent: The parent of the run folders.
         reporter: Receives progress.
         done: Hashes of runs that are trained with the others, but not written.
@@ -88,16 +89,16 @@ def run_heads(
         InterruptedRunError: A signal stopped the runs.
         HeadstartError: A plan or the data are invalid.
     """
-    machine = requests[0][0].machine
+    machine = requests[0].plan.machine
     with precision.deterministic(torch.device(machine.device), machine.threads):
-        pairs = prepare_heads([plan for plan, _role in requests], reporter)
+        pairs = prepare_heads([request.plan for request in requests], reporter)
         _setup, spec = pairs[0]
         if spec.context.backbone is None or not batched_heads.is_stackable(spec.head):
             return {}
         backbone: dict[str, Histogram] = {}
         sessions = [
-            _HeadSession(setup, role, spec, backbone)
-            for (setup, spec), (_plan, role) in zip(pairs, requests, strict=True)
+            _HeadSession(setup, request.role, spec, backbone)
+            for (setup, spec), request in zip(pairs, requests, strict=True)
         ]
         trainer = _HeadsTrainer(sessions, parent, done, unfinished)
         lifecycle.run(trainer, reporter)

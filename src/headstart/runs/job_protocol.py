@@ -15,21 +15,19 @@ from headstart.i18n import Message, _, join, verbatim
 from headstart.storage.schemas.schema import Schema
 from headstart.storage.schemas.study import RunRole
 
-RunRequest = tuple[RunConfig, RunRole]  # a complete plan and the role of the run in its study
 
-
-class JobRun(Schema):
-    """A run of a job."""
+class RunRequest(Schema):
+    """Request for one run."""
 
     plan: RunConfig = Field(description="complete plan")
-    role: RunRole
+    role: RunRole = Field(description="role of the run in its study")
 
 
 class Job(Schema):
     """Runs to be made in a folder."""
 
     parent: Path = Field(description="folder of the run folders")
-    runs: list[JobRun]
+    runs: list[RunRequest]
     until: int | None = Field(None, description="epoch after which the runs pause")
     estimated_seconds: float = Field(0.0, description="estimated duration; 0 if unknown")
 
@@ -56,12 +54,12 @@ def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | Non
 
     Args:
         parent: The folder of the runs.
-        requests: Each run's complete plan and role.
+        requests: The runs.
         until: Epoch after which the runs pause.
         seconds: Estimated duration of the job; 0 if unknown.
     """
-    runs = [JobRun(plan=plan, role=role) for plan, role in requests]
-    return Job(parent=parent.absolute(), runs=runs, until=until, estimated_seconds=seconds).model_dump_json()
+    job = Job(parent=parent.absolute(), runs=list(requests), until=until, estimated_seconds=seconds)
+    return job.model_dump_json()
 
 
 def decode_job(text: str) -> Job:
