@@ -14,6 +14,7 @@ from pathlib import Path
 
 from headstart import errors
 from headstart.analysis.run_records import runs_in
+from headstart.config.plugins import load_plugins
 from headstart.errors import DivergedError, HeadstartError
 from headstart.reporter import Reporter
 from headstart.runs import heads_runner, runner
@@ -62,18 +63,30 @@ def group_into_jobs(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
     return [list(job.values()) for job in jobs.values()]
 
 
-def answer_job(text: str, reporter: Reporter) -> str:
-    """Run a job given as text and return its answer as text. A HeadstartError is an answer too."""
+def answer_job(text: str, reporter: Reporter, *, parent: Path | None = None) -> str:
+    """Run a job given as text and return its answer as text. A HeadstartError is an answer too.
+
+    Args:
+        text: The job.
+        reporter: Receives progress.
+        parent: The folder of the runs; None for that of the job.
+    """
     try:
-        return Answer(folders=run_job(decode_job(text), reporter)).model_dump_json()
+        job = decode_job(text)
+        job = job if parent is None else job.model_copy(update={"parent": parent})
+        return Answer(folders=run_job(job, reporter)).model_dump_json()
     except HeadstartError as error:
         return error_answer(error)
 
 
-def answer_job_in_worker(text: str, reporter: Reporter) -> str:
-    """Run a job in another process than its caller: unexpected errors are answers too, with their traceback."""
+def answer_job_in_worker(text: str, reporter: Reporter, *, parent: Path | None = None) -> str:
+    """Run a job in another process than its caller, with its plugins.
+
+    The arguments are those of `answer_job`. Unexpected errors are answers too, with their traceback.
+    """
     try:
-        return answer_job(text, reporter)
+        load_plugins()
+        return answer_job(text, reporter, parent=parent)
     except Exception as error:
         return error_answer(errors.as_headstart_error(error), traceback.format_exc())
 
