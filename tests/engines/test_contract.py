@@ -23,9 +23,9 @@ from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.runs import execute, job_protocol
-from headstart.storage.files import read_json
 from headstart.storage.locks import locked
 from tests.experiment.test_study import TINY
+from tests.files import read_json
 from tests.handmade import write_run_files
 from tests.short_runs import metrics
 

@@ -22,8 +22,8 @@ from headstart.errors import InterruptedRunError, ResourceError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
-from headstart.storage.files import read_json
 from tests.engines.test_contract import ARMS, STUDY, bits, child_processes, own_cache, start_study
+from tests.files import read_json
 from tests.short_runs import metrics
 
 CONTEXT = multiprocessing.get_context("forkserver")  # one server imports torch, and each parent is a fork of it

@@ -23,8 +23,8 @@ from headstart.experiment.compare import compare
 from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
-from headstart.storage.files import read_json
 from tests.diagnostics.test_checks import FAST
+from tests.files import read_json
 from tests.training.test_setup import write_images
 
 GRID = list(product(ablation_grid.DEPTHS, ablation_grid.NORMS, ablation_grid.SHORTCUTS))

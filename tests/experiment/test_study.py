@@ -27,12 +27,13 @@ from headstart.experiment import study
 from headstart.experiment.lr_search import extend_grid, search
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
-from headstart.storage.files import read_json, write_json
+from headstart.storage.files import write_json
 from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantInputs
 from tests.cli.test_train_errors import write_images
+from tests.files import read_json
 
 TINY = {
     "batch_size": 8,

@@ -19,11 +19,11 @@ from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, lifecycle, runner
 from headstart.runs.job_protocol import RunRequest
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
 from headstart.training import setup
 from headstart.weights.files import model_weights
+from tests.files import read_json
 from tests.handmade import run_role
 from tests.tensorboard_server import points
 from tests.trained import SETTINGS, trained

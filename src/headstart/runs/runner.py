@@ -76,7 +76,7 @@ def resume(folder: Path, reporter: Reporter, *, save_every: Duration | None = No
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
-        DataError: The data or the weights have changed.
+        DataError: plan.json is damaged, or the data or the weights have changed.
     """
     content = unchanged_plan(folder)
     plan = content.plan
