@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from headstart.config import plugins
 from headstart.engines import processes
-from headstart.engines.registry import ENGINES, engine_choices
+from headstart.engines.registry import ENGINES, address_choices, engine_choices
 from headstart.engines.worker_protocol import WORKER_MESSAGE, JobMessage, StopMessage
 from headstart.errors import DataError, HeadstartError, InterruptedRunError, MissingWeightsError, UsageError
 from headstart.i18n import Message, _, translated, verbatim
@@ -113,3 +113,9 @@ def test_messages_to_a_worker_have_exactly_one_kind() -> None:
     for text in ("{}", '{"job": "{}"}', '{"kind": "job"}', '{"kind": "job", "job": "{}", "signal_number": 2}'):
         with pytest.raises(ValidationError):
             WORKER_MESSAGE.validate_json(text)
+
+
+def test_words_on_addresses_are_in_the_catalog() -> None:
+    for name, address in address_choices().items():
+        for text in (address.description, address.hint):
+            assert isinstance(text, Message) and words_left(translated(text, PseudoCatalog())) <= {name}, text

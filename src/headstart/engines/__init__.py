@@ -1,1 +1,1 @@
-"""Where runs execute: in this process, in worker processes side by side, or on a Ray cluster."""
+"""Where runs execute: the engines, one module and one row of `registry` each."""
