@@ -10,9 +10,10 @@ from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.config.plan_file import read_plan_file
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RunConfig
+from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
+from headstart.optim.registry import SCHEDULES, ScheduleSpec
 from headstart.report import health, series
 from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
@@ -218,3 +219,16 @@ def test_threads_of_the_plan_are_used(start: str, tmp_path: Path) -> None:
         first = heads_runner.run_heads(requests, tmp_path / "a", NullReporter(), unfinished={})[head.hash]
     second = heads_runner.run_heads(requests, tmp_path / "b", NullReporter(), unfinished={})[head.hash]
     assert (first / "model/head.safetensors").read_bytes() == (second / "model/head.safetensors").read_bytes()
+
+
+def test_heads_may_differ_in_the_options_of_optimizers_and_schedules(start: str, monkeypatch) -> None:
+    fields = heads_runner.head_fields()
+    assert fields <= RecipeConfig.model_fields.keys()
+    assert {"momentum", "nesterov", "step_every", "milestones", "gamma"} <= fields
+    assert "plateau_epochs" not in fields and "head_epochs" not in fields
+    base = plan(start=start)
+    other = base.changed("recipe", head_epochs="40%")
+    assert heads_runner.stack_key(base) != heads_runner.stack_key(other)
+    polynomial = ScheduleSpec("tests:unused", ("head_epochs",))  # a schedule with a parameter of its own
+    monkeypatch.setitem(SCHEDULES, "polynomial", polynomial)
+    assert heads_runner.stack_key(base) == heads_runner.stack_key(other)

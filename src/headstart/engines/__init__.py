@@ -1,1 +1,1 @@
-"""Where runs execute: the engines, one module and one row of `registry` each."""
+"""Engines, which execute runs: one module and one row of `registry` each."""

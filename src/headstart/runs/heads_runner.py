@@ -24,11 +24,11 @@ from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
 from headstart.i18n import _
 from headstart.models import freezing, structure
-from headstart.optim.registry import SCHEDULES
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import lifecycle
 from headstart.runs.job_protocol import RunRequest
-from headstart.runs.run_folder import make_folder
+from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
 from headstart.storage import files
 from headstart.storage.schemas.metrics import Histogram
@@ -43,11 +43,17 @@ from headstart.training.scoring import Score, score
 from headstart.training.setup import TrainingSetup, evaluation_cache, prepare_heads
 from headstart.weights.files import tensor_bytes
 
-# The recipe fields in which heads on one backbone may differ. All other fields must be equal.
-HEAD_FIELDS = {
-    "optimizer", "lr", "momentum", "nesterov", "weight_decay", "backbone_lr", "schedule", "warmup", "step_every",
-    "milestones", "gamma", "label_smoothing", "class_weights", "clip",
+# The recipe fields in which heads on one backbone may differ, besides the options of optimizers and schedules.
+_HEAD_FIELDS = {
+    "optimizer", "lr", "weight_decay", "backbone_lr", "schedule", "warmup", "label_smoothing", "class_weights", "clip",
 }  # fmt: skip
+
+
+def head_fields() -> set[str]:
+    """Return the recipe fields in which heads on one backbone may differ. All other fields must be equal."""
+    optimizers = (spec.options for spec in OPTIMIZERS.values())
+    schedules = (spec.options for spec in SCHEDULES.values() if not spec.uses_history)  # others are not stacked
+    return _HEAD_FIELDS.union(*optimizers, *schedules)
 
 
 def stack_key(plan: RunConfig) -> str | None:
@@ -57,7 +63,7 @@ def stack_key(plan: RunConfig) -> str | None:
         return None
     if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
         return None
-    differing = {"recipe": HEAD_FIELDS, "seeding": {"seed"}, "facts": {"split_counts"}}
+    differing = {"recipe": head_fields(), "seeding": {"seed"}, "facts": {"split_counts"}}
     content = plan.model_dump(mode="json", exclude=differing)
     is_random = start_row(plan.arm.start).random  # a random backbone depends on the seed
     return json.dumps(
@@ -187,7 +193,7 @@ class _HeadsTrainer:
         plan = session.setup.plan
         existing = self._unfinished.get(plan.hash)
         if existing is None:
-            return make_folder(plan, self._parent, session.role)
+            return make_run_folder(plan, self._parent, session.role)
         for name in ("model", "artifacts", "checkpoints"):
             shutil.rmtree(existing / name, ignore_errors=True)
         return existing
