@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from headstart.data.loader import ImageSubset, TrainingBatches
 from headstart.data.mixing import MixedBatch
 from headstart.optim.schedules import Schedule
-from headstart.storage.schemas.checkpoint import Progress
+from headstart.storage.schemas.checkpoint import TrainingProgress
 from headstart.training.feature_cache import FeatureCache
 from headstart.training.objective import Objective
 
@@ -68,7 +68,7 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer | None = None
     ema: AveragedModel | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
 
     @property
     def evaluated_network(self) -> nn.Module:
