@@ -31,7 +31,7 @@ from headstart.storage.files import write_json
 from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.split_counts import SplitCounts
-from headstart.storage.schemas.study import VariantInputs
+from headstart.storage.schemas.study import StudyInputs
 from tests.cli.test_train_errors import write_images
 from tests.files import read_json
 
@@ -224,8 +224,6 @@ def _schema_faults(folder: Path, name: str) -> list[str]:
                 contents += map(json.loads, path.read_text().splitlines())
             case "study.toml":
                 contents.append(tomllib.loads(path.read_text())["protocol"])
-            case "variants.json":
-                contents += json.loads(path.read_text()).values()
             case _:
                 contents.append(json.loads(path.read_text()))
     validator = jsonschema.Draft202012Validator(json_schema(FILES[name]))
@@ -283,7 +281,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     with pytest.raises(InterruptedRunError):
         study.run_study(folder, OneJobEngine(NullReporter()), NullReporter())
     (trained,) = runs_in(folder / "sources")
-    inputs = VariantInputs.read_by_name(folder / "variants.json")
+    inputs = StudyInputs.read(folder / "variants.json").variants
     scratch, other = (inputs[variant.name] for variant in spec.variants)
     assert other.source_images == trained.plan.facts.fingerprint and other.weights is None
     assert scratch.source_images is None
@@ -294,7 +292,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     assert "Restore them" in error.value.hint
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
     content = (folder / "variants.json").read_text()
-    (folder / "variants.json").write_text("{}")
+    (folder / "variants.json").write_text(StudyInputs(variants={}).model_dump_json())
     with pytest.raises(DataError, match=r"variants\.json has no images of scratch"):
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     (folder / "variants.json").write_text(content)

@@ -20,7 +20,7 @@ from headstart.config.study_file import StudySpec
 from headstart.metrics.values import image_weights, metric_value
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import SearchResults, VariantInputs
+from headstart.storage.schemas.study import SearchResults, StudyInputs
 from headstart.storage.schemas.verdict import (
     ArmResult,
     Condition,
@@ -53,7 +53,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: SearchResults | None)
         DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
     """
     runs = main_runs(folder)
-    variants = VariantInputs.read_by_name(folder / "variants.json")
+    variants = StudyInputs.read(folder / "variants.json").variants
     first = next(iter(variants.values()))
     conditions = []
     for budget in map(str, spec.budgets):

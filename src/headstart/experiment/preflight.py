@@ -27,7 +27,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.study import InputFingerprints, VariantInputs
+from headstart.storage.schemas.study import InputFingerprints, StudyInputs, VariantInputs
 from headstart.training import setup
 
 
@@ -151,7 +151,7 @@ def write_arm_inputs(
             known_classes=list(shared_classes(arm.dataset.images.classes, trained_classes)),
             known_images=count if count or all_known else None,
         )
-    files.write_json(folder / "variants.json", {name: value.to_json() for name, value in inputs.items()})
+    files.write_json(folder / "variants.json", StudyInputs(variants=inputs).to_json())
 
 
 def _start_digests(start: str) -> tuple[set[str], bool]:
@@ -210,7 +210,7 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
         DataError: A fingerprint differs, or variants.json does not contain it.
     """
     path = folder / "variants.json"
-    inputs = VariantInputs.read_by_name(path).get(variant)
+    inputs = StudyInputs.read(path).variants.get(variant)
     first = {} if inputs is None else inputs.model_dump(exclude_none=True)
     present = current.model_dump(exclude_none=True)
     if missing := [name for name in present if name not in first]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 
 class Stage(StrEnum):
@@ -73,3 +73,9 @@ class VariantInputs(InputFingerprints):
     overlaps: list[str] = Field(description="sentences on images that are in two splits")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")
     known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")
+
+
+class StudyInputs(VersionedSchema):
+    """Content of variants.json: what the variants of a study read when it began."""
+
+    variants: dict[str, VariantInputs] = Field(description="inputs by variant")
