@@ -60,7 +60,7 @@ def make_error(kind: type[HeadstartError]) -> HeadstartError:
     return kind(*map(verbatim, names))
 
 
-@pytest.mark.parametrize("kind", subclasses(HeadstartError), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(subclasses(HeadstartError)), ids=lambda kind: kind.__name__)
 def test_every_error_is_carried_by_an_answer(kind: type[HeadstartError]) -> None:
     error = make_error(kind)
     with pytest.raises(HeadstartError) as raised:

@@ -160,7 +160,7 @@ def test_error_of_a_damaged_line_has_its_number(damaged: str, tmp_path: Path) ->
     ("change", "fields"),
     [
         ({"schema_version": 2, "field_of_version_2": 1}, {"schema", "supported", "name"}),
-        ({"schema_version": None}, {"name", "place", "fault"}),
+        ({"schema_version": None}, {"name", "place", "text"}),
     ],
 )
 def test_record_of_another_version_is_refused(change: dict[str, object], fields: set[str], tmp_path: Path) -> None:
