@@ -16,6 +16,7 @@ from headstart.hardware import calibration, precision
 from headstart.models import structure
 from headstart.reporter import NullReporter
 from headstart.runs import heads_runner
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry.cadence import snapshot_is_due
 from headstart.training import batched_heads, events, loop, setup
@@ -51,8 +52,11 @@ def table(source: str, weights: Path, size: int) -> list[str]:
         training = time.perf_counter() - clock
         assert isinstance(trained, list)
         clock = time.perf_counter()
-        jobs = [(plan, RunRole(arm=plan.arm_spec, stage=Stage.MAIN, budget="20ep", fraction=1.0)) for plan in plans]
-        heads_runner.run_heads(jobs, Path(folder), NullReporter(), unfinished={})
+        requests = [
+            RunRequest(plan=plan, role=RunRole(arm=plan.arm_spec, stage=Stage.MAIN, budget="20ep", fraction=1.0))
+            for plan in plans
+        ]
+        heads_runner.run_heads(requests, Path(folder), NullReporter(), unfinished={})
         total = time.perf_counter() - clock
         sample = range(0, len(pairs), 7)
         distances = {index: _distance_to_single(*pairs[index], trained[index]) for index in sample}

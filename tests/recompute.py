@@ -272,7 +272,7 @@ def recompute(study: Path) -> dict[str, Any]:
         "search": search,
         "exposure": {
             variant: {"classes": facts["known_classes"], "images": facts["known_images"]}
-            for variant, facts in json.loads((study / "variants.json").read_text()).items()
+            for variant, facts in json.loads((study / "variants.json").read_text())["variants"].items()
         },
         "cost": {
             stage: {"runs": len(runs), "images": sum(r.epochs[-1]["step"] * r.batch for r in runs if r.epochs),

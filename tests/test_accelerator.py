@@ -19,11 +19,11 @@ from headstart.hardware import devices, precision
 from headstart.models import factory
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, StepLine
 from headstart.telemetry import tensor_stats
 from headstart.weights.files import model_weights
+from tests.files import read_json
 from tests.runs.test_resume import outcome
 from tests.training.test_batched_heads import (
     test_each_head_equals_the_head_trained_alone as _stacked_head_equals_single_head,

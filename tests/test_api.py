@@ -2,8 +2,11 @@
 
 import ast
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from headstart.experiment import planning
 from headstart.results.summary import result_sentences
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
+from tests.conftest import environment_for_processes
 from tests.messages import fields_of
 from tests.trained import SETTINGS, trained
 
@@ -249,3 +253,15 @@ def test_windows_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(headstart.UsageError) as error:
         _ = headstart.train
     assert str(fields_of(error.value.hint)["address"]).endswith("/wsl")
+
+
+def test_public_names_load_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "counted_plugin.py").write_text("print('imported')\n")
+    command = [sys.executable, "-c", "import headstart; headstart.HeadstartError; headstart.train; headstart.Run"]
+    environment = {**environment_for_processes(), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    plugin = {"HEADSTART_PLUGINS": "counted_plugin"}
+    result = subprocess.run(command, env=environment | plugin, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["imported"]  # once
+    monkeypatch.setenv("HEADSTART_PLUGINS", "a_plugin_that_does_not_exist")
+    with pytest.raises(headstart.UsageError):
+        headstart.train  # noqa: B018

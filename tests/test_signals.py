@@ -14,7 +14,7 @@ from headstart.engines.local import LocalEngine
 from headstart.reporter import NullReporter
 from headstart.runs import execute, job_protocol, lifecycle
 from headstart.signals import SignalGuard
-from headstart.storage.files import read_json
+from tests.files import read_json
 
 
 def test_nested_guards_all_see_the_signal() -> None:

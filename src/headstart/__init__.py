@@ -47,10 +47,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import public names on first access, so that `headstart --help` needs no torch."""
+    """Import public names on first access, so that `headstart --help` needs no torch; load plugins before."""
     if name in __all__:
         if not name.endswith("Error"):
             import_module("headstart.errors").require_supported_platform()
+            import_module("headstart.config.plugins").load_plugins()
         return getattr(import_module("headstart.errors" if name.endswith("Error") else "headstart.api"), name)
     raise AttributeError(f"module 'headstart' has no attribute {name!r}")
 

@@ -104,9 +104,8 @@ def compare(
         config: TOML file with settings of the plan; `settings` override it.
         preset: name of a preset; `config` and `settings` override it.
         runs: folder in which the study's folder is created.
-        engine: where runs execute. `local`: one after the other; `processes`: as many processes as are faster on this
-            machine; `ray`: a Ray cluster; `auto`: the faster of `local` and `processes`. The address of a Ray cluster
-            is given as `EngineChoice("ray", "HOST:PORT")`.
+        engine: where runs execute: the name of an engine as in `headstart compare --help`, or `EngineChoice(NAME,
+            ADDRESS)` for an engine that connects to a cluster.
         quiet: report no progress.
         **settings: fields of the protocol (`seeds=5`, `target=0.75`, `margin="1pt"`) and of the plan (`epochs="10ep"`).
 

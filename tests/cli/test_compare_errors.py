@@ -10,8 +10,8 @@ from headstart.cli.main import main
 from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines import factory
-from headstart.storage.files import read_json
 from tests.cli.test_train_errors import failure, write_images
+from tests.files import read_json
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]
 PLAN += ["--threads", "1", "--precision", "fp32", "--cache-resolution", "1"]

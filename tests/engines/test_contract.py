@@ -12,21 +12,24 @@ from pathlib import Path
 import pytest
 
 from headstart.analysis.run_records import runs_in
+from headstart.config.run_config import RunConfig
 from headstart.config.study_request import build_study_spec
-from headstart.engines import contract, factory, throughput
+from headstart.engines import contract, factory, registry, throughput
 from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
-from headstart.engines.registry import validate_engine_name
+from headstart.engines.registry import EngineChoice, EngineSpec, validate_engine_name
 from headstart.engines.transfer import pack, unpack
-from headstart.errors import UsageError
+from headstart.errors import ResourceError, UsageError
 from headstart.experiment import study
-from headstart.reporter import NullReporter
+from headstart.i18n import verbatim
+from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
-from headstart.storage.files import read_json
 from headstart.storage.locks import locked
 from tests.experiment.test_study import TINY
+from tests.files import read_json
 from tests.handmade import write_run_files
+from tests.messages import fields_of
 from tests.short_runs import metrics
 
 ARMS = ("scratch", "scratch@adam")
@@ -168,8 +171,9 @@ def test_engine_depends_on_name_cores_and_threads(monkeypatch) -> None:
         assert isinstance(engine, ProcessEngine) and engine.count == count
     with pytest.raises(UsageError, match="no engine 'rey'"):
         validate_engine_name("rey")
-    with pytest.raises(UsageError, match="Ray cluster"):
+    with pytest.raises(UsageError) as error:
         validate_engine_name("processes", "somewhere:6379")
+    assert fields_of(error.value.message) == {"name": "processes"} and fields_of(error.value.hint) == {"choices": "ray"}
 
 
 def test_shared_backbone_is_packed_once(tmp_path: Path) -> None:
@@ -205,3 +209,33 @@ def test_names_and_links_of_an_archive_cannot_lead_out_of_it(kind: bytes, outsid
     assert not any(path.is_symlink() or path.stat().st_ino == (tmp_path / "secret").stat().st_ino
                    for path in (tmp_path / "b").rglob("*"))  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == {"secret", "b"}
+
+
+def test_engine_of_other_machines_needs_only_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = EngineSpec(
+        verbatim("in a queue"),
+        "headstart.engines.local:create",
+        on_this_machine=False,
+        address=registry.AddressSpec(verbatim("host of the queue"), verbatim("Start the queue.")),
+    )
+    monkeypatch.setattr(registry, "ENGINES", {"queue": row, **dict(reversed(registry.ENGINES.items()))})
+    monkeypatch.setattr(factory, "ENGINES", registry.ENGINES)
+    assert registry.automatic_engine(parallel=True) == "processes"
+    assert registry.automatic_engine(parallel=False) == "local"
+    assert set(registry.address_choices()) == {"queue", "ray"}
+    with pytest.raises(ResourceError) as error:
+        registry.require_listener(EngineChoice("queue", "127.0.0.1:99999"))
+    assert error.value.hint == "Start the queue."
+
+    measured: list[bool] = []
+
+    def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool) -> int:
+        measured.append(side_by_side)
+        return 2
+
+    monkeypatch.setattr(throughput, "threads_per_run", threads_per_run)
+    spec = build_study_spec("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
+    for name in ("queue", "ray", "auto", "processes"):
+        assert factory.choose_threads(spec, name, NullReporter()).plan.machine.threads == 2
+    assert measured == [False, False, False, True]
+    assert factory.choose_threads(spec, "local", NullReporter()) == spec and len(measured) == 4

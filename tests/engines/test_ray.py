@@ -14,6 +14,7 @@ from headstart.errors import ResourceError, UsageError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import StepLine
 from tests.engines.test_contract import bits, own_cache, start_study
@@ -57,7 +58,7 @@ def test_runs_return_from_a_node_without_access_to_the_study(cluster, engine: Ra
     remote = RayEngine(cluster.address, NullReporter(), shared=False)
     plan = contract.plan(50, 60)
     role = run_role("small")
-    ((_, answer),) = remote.run([job_protocol.encode_job(tmp_path, [(plan, role)], until=1)])
+    ((_, answer),) = remote.run([job_protocol.encode_job(tmp_path, [RunRequest(plan=plan, role=role)], until=1)])
     (folder,) = job_protocol.decode_answer(answer)
     (rung,) = runs_in(tmp_path)
     assert rung.folder == folder and len(rung.epochs) == 1 and not rung.done

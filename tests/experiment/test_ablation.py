@@ -29,9 +29,9 @@ from headstart.models import resnet
 from headstart.reporter import NullReporter, Reporter, StudyStatus
 from headstart.results import diagnosis
 from headstart.runs import execute, job_protocol
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from tests.diagnostics.test_checks import FAST
+from tests.files import read_json
 from tests.messages import fields_of, values_of
 from tests.training.test_setup import write_images
 

@@ -13,9 +13,9 @@ import pytest
 
 from headstart.cli.main import main
 from headstart.runs import runner
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import StepLine
+from tests.files import read_json
 from tests.runs.test_resume import CONTEXT, run_command, wait
 from tests.short_runs import metrics
 

@@ -48,7 +48,6 @@ from headstart.report.svg import charts, labels, sampling
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.results.plots import Plots
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import BeginLine, EpochLine, StepLine
 from headstart.storage.schemas.result import RunState
@@ -57,6 +56,7 @@ from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import SeedResult, TimeToTarget, Verdict
 from tests import browser
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
+from tests.files import read_json
 from tests.handmade import SPEED, arm_spec, epoch_line, histogram, probe_line, run_result, snapshot_line, split_score
 from tests.messages import fields_of, values_of
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict

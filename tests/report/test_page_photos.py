@@ -11,8 +11,8 @@ from headstart.engines.local import LocalEngine
 from headstart.experiment import study
 from headstart.report import curves, page, series
 from headstart.reporter import NullReporter
-from headstart.storage.files import read_json
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
+from tests.files import read_json
 from tests.messages import fields_of
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]

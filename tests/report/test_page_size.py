@@ -123,7 +123,8 @@ def large_gallery() -> bytes:
     noise, buffer = random.Random(0), io.BytesIO()
     cells = {"0-0": list(range(90)), "0-1": list(range(90, 180)), "1-1": list(range(180, 360))}
     photos = [{"key": f"{number}.png", "true": 0, "predicted": number % 2, "confidence": 0.5} for number in range(360)]
-    index = {"split": "test", "classes": ["a", "b"], "counts": [[90, 90], [0, 180]], "cells": cells, "photos": photos,
+    index = {"schema_version": 1, "split": "test", "classes": ["a", "b"], "counts": [[90, 90], [0, 180]],
+             "cells": cells, "photos": photos,
              "lists": {"mistakes": list(range(90, 114)), "least_confident": list(range(24))}}  # fmt: skip
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("index.json", json.dumps(index))

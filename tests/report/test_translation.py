@@ -120,7 +120,8 @@ def write_gallery(run: Path) -> None:
     """Write photos of two images with filters; a third image has no photo."""
     (run / "artifacts").mkdir()
     photos = [{"key": f"cat/{number}.png", "true": 0, "predicted": number, "confidence": 0.5} for number in (0, 1)]
-    index = {"split": "test", "classes": ["cat", "dog"], "lists": {"mistakes": [1], "least_confident": [0]},
+    index = {"schema_version": 1, "split": "test", "classes": ["cat", "dog"],
+             "lists": {"mistakes": [1], "least_confident": [0]},
              "cells": {"0-0": [0], "0-1": [1]}, "counts": [[1, 2], [0, 5]], "photos": photos}  # fmt: skip
     write_json(run / "index.json", index)
     filters = io.BytesIO()

@@ -11,19 +11,24 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from headstart.cli.main import main
+from headstart.config import plugins
+from headstart.config.plan_file import read_plan_file
 from headstart.config.resolve import resolve_settings
-from headstart.errors import HeadstartError, UsageError
+from headstart.errors import DataError, HeadstartError, UsageError
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.storage.files import read_json
-from headstart.training import loop
+from headstart.runs.resume_checks import unchanged_plan
+from headstart.training import checkpoint, loop
 from headstart.training.state import State, TrainingContext
+from tests.files import read_json
 from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL, flags, metrics
 from tests.training.test_setup import RecordingReporter
@@ -343,16 +348,23 @@ def test_plan_has_absolute_paths(stopped: Path, tmp_path: Path, monkeypatch) -> 
     assert plan.data.source == str(stopped / "photos")
 
 
-@pytest.mark.parametrize(("key", "value"), [("lr", -1), ("optimizer", "adan"), ("flip", "auto")])
-def test_resume_rejects_a_plan_made_invalid_by_hand(stopped: Path, tmp_path: Path, capsys, key: str, value) -> None:
+@pytest.mark.parametrize(("key", "value", "expected"), [("lr", -1, 3), ("optimizer", "adan", 3), ("flip", "auto", 2)])
+def test_resume_rejects_a_plan_made_invalid_by_hand(
+    stopped: Path, tmp_path: Path, capsys, key: str, value, expected: int
+) -> None:
     shutil.copytree(stopped / "runs", tmp_path / "runs")
     folder = only_run(tmp_path / "runs")
     content = read_json(folder / "plan.json")
     content["plan"]["recipe"][key] = value
     (folder / "plan.json").write_text(json.dumps(content))
     code, error = failure(["resume", str(folder)], capsys)
-    (change,) = str(fields_of(error.message)["changes"]).split("; ")
-    assert code == 2 and change.startswith(f"recipe.{key}: ") and change.endswith(f" -> {value}")
+    fields = fields_of(error.message)
+    assert code == expected
+    if isinstance(error, UsageError):
+        (change,) = str(fields["changes"]).split("; ")
+        assert change.startswith(f"recipe.{key}: ") and change.endswith(f" -> {value}")
+    else:
+        assert str(fields["place"]).startswith(f"plan.recipe.{key}")
 
 
 def move_to_other_machine(folder: Path, best_epoch: int) -> Path:
@@ -381,3 +393,62 @@ def test_resume_on_another_machine_rejects_a_best_model_newer_than_the_checkpoin
     changes = [fields_of(sentence).get("changes") for sentence in reporter.sentences]
     assert [change for change in changes if change] == [f"processor: another -> {processor}"] * 2  # in both attempts
     assert read_json(stopped / "result.json")["state"] == "finished"
+
+
+def refused_plan(folder: Path, change: Callable[[Any], Any]) -> HeadstartError:
+    """Change plan.json of a stopped run, and return the error of resuming it."""
+    path = folder / "plan.json"
+    path.write_text(json.dumps(change(read_json(path))))
+    with pytest.raises(HeadstartError) as error:
+        unchanged_plan(folder)
+    return error.value
+
+
+def test_resume_names_the_fault_of_a_damaged_plan(stopped: Path, tmp_path: Path) -> None:
+    def refused(name: str, change: Callable[[Any], Any]) -> HeadstartError:
+        shutil.copytree(stopped / "runs", tmp_path / name)
+        error = refused_plan(only_run(tmp_path / name), change)
+        assert type(error) is DataError, name
+        return error
+
+    version = fields_of(refused("version", lambda content: {**content, "schema_version": 2}).message)
+    assert (version["schema"], version["supported"]) == (2, 1)
+    for part, value in (("environment", "linux"), ("plan", []), ("plan", None)):
+        error = refused(f"{part} {value}", lambda content, part=part, value=value: {**content, part: value})
+        assert fields_of(error.message)["place"] == part and plugins.VARIABLE in error.hint
+    assert set(fields_of(refused("list", lambda content: []).message)) == {"name", "text"}
+    wrong_hash = refused("hash", lambda content: {**content, "hash": "0" * 64})
+    assert set(fields_of(wrong_hash.message)) == {"path"}
+
+
+def test_resume_reports_a_missing_plugin_although_the_checkpoint_needs_it_too(stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped / "runs", tmp_path / "runs")
+    folder = only_run(tmp_path / "runs")
+
+    def with_unknown_optimizer(text: str) -> str:
+        return text.replace('"optimizer": "adam"', '"optimizer": "of_a_plugin"')
+
+    for state in folder.glob("checkpoints/*/state.json"):
+        state.write_text(with_unknown_optimizer(state.read_text()))
+        manifest = read_json(state.parent / "MANIFEST.json")
+        manifest["files"]["state.json"] = hashlib.sha256(state.read_bytes()).hexdigest()
+        (state.parent / "MANIFEST.json").write_text(json.dumps(manifest))
+        assert "of_a_plugin" in state.read_text() and not checkpoint.find_damage(state.parent)
+    error = refused_plan(folder, lambda content: json.loads(with_unknown_optimizer(json.dumps(content))))
+    assert type(error) is DataError and plugins.VARIABLE in error.hint
+    assert str(fields_of(error.message)["name"]).endswith("plan.json")
+
+
+def test_resume_lists_a_change_of_a_plan_whose_hash_was_changed_too(stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped / "runs", tmp_path / "runs")
+    folder = only_run(tmp_path / "runs")
+    content = read_plan_file(folder)
+    plan = content.plan.changed(momentum=0.5)
+    changed = content.model_copy(update={"plan": plan, "hash": plan.hash}).to_json()
+    error = refused_plan(folder, lambda _content: changed)
+    assert type(error) is UsageError
+    assert fields_of(error.message)["changes"] == "recipe.momentum: 0.9 -> 0.5"
+    shutil.rmtree(folder / "checkpoints")
+    assert unchanged_plan(folder).plan == plan  # nothing contradicts it
+    error = refused_plan(folder, lambda _content: {**changed, "hash": content.hash})
+    assert type(error) is DataError

@@ -15,6 +15,7 @@ import pytest
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.storage import files, folders, locks
 from headstart.storage.journal import Journal, read_lines
+from headstart.storage.schemas.metrics import BeginLine
 from tests.handmade import step_line
 from tests.messages import fields_of
 
@@ -160,3 +161,23 @@ def test_error_of_a_damaged_line_has_its_number(damaged: str, tmp_path: Path) ->
     with pytest.raises(DataError) as error:
         list(read_lines(tmp_path / "m"))
     assert fields_of(error.value.message) == {"number": 2, "path": tmp_path / "m"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"schema_version": 2, "field_of_version_2": 1}, {"schema", "supported", "name"}),
+        ({"schema_version": None}, {"name", "place", "text"}),
+    ],
+)
+def test_record_of_another_version_is_refused(change: dict[str, object], fields: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Journal(path) as journal:
+        journal.append(BeginLine(time=0.0))
+        journal.append(step_line(1))
+    assert list(read_lines(path)) == [BeginLine(time=0.0), step_line(1)]
+    begin, step = path.read_text().splitlines()
+    path.write_text(f"{json.dumps({**json.loads(begin), **change})}\n{step}\n")
+    with pytest.raises(DataError) as error:
+        list(read_lines(path))
+    assert set(fields_of(error.value.message)) == fields

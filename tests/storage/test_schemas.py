@@ -19,8 +19,9 @@ from docs import schemas as generated
 from headstart.config.plan_file import PlanFile
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
+from headstart.runs.job_protocol import Answer, Job
 from headstart.storage import schemas
-from headstart.storage.schemas.metrics import LINE, EndLine, Line
+from headstart.storage.schemas.metrics import LINE, BeginLine, EndLine, Line
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.verdict import Verdict
@@ -145,3 +146,14 @@ def test_unknown_kinds_and_fields_are_rejected() -> None:
     for text in ('{"kind":"new","step":1}', step_line(1).model_dump_json().replace('"time"', '"clock"')):
         with pytest.raises(ValidationError):
             LINE.validate_json(text)
+
+
+def test_every_file_has_the_schema_version() -> None:
+    """But for study.toml, which has it beside the protocol, and search.json, which is a part of verdict.json."""
+    for name, file in generated.FILES.items():
+        if name not in ("metrics.jsonl", "study.toml", "search.json"):
+            assert generated.json_schema(file)["properties"]["schema_version"]["const"] == 1, name
+    begin = LINE.dump_python(BeginLine(time=0.0))
+    assert (begin["kind"], begin["schema_version"]) == ("begin", 1)
+    for value in (Job(parent=Path(), runs=[]), Answer()):
+        assert json.loads(value.model_dump_json())["schema_version"] == 1

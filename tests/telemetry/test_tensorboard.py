@@ -16,7 +16,6 @@ from PIL import Image
 
 import headstart
 from headstart.config.run_config import plan_fields
-from headstart.storage.files import read_json
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import (
     EndLine,
@@ -29,6 +28,7 @@ from headstart.storage.schemas.metrics import (
 )
 from headstart.telemetry import tensorboard
 from headstart.telemetry.confusion_image import confusion_picture
+from tests.files import read_json
 from tests.handmade import step_line
 from tests.short_runs import command, finish, flags
 from tests.tensorboard_server import TensorBoardServer, points

@@ -10,20 +10,22 @@ from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.config.plan_file import read_plan_file
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RunConfig
+from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.diagnostics.checks import missing_probe_reason
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
+from headstart.optim.registry import SCHEDULES, ScheduleSpec
 from headstart.report import health, series
 from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, lifecycle, runner
-from headstart.storage.files import read_json
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
 from headstart.training import setup
 from headstart.weights.files import model_weights
+from tests.files import read_json
 from tests.handmade import run_role
 from tests.messages import values_of
 from tests.tensorboard_server import points
@@ -59,7 +61,7 @@ def plans(start: str, head: str = "linear") -> list[RunConfig]:
 def train_batched(heads: list[RunConfig], parent: Path) -> list[Path]:
     """Train heads in one batch and return the folders of their runs."""
     parent.mkdir(exist_ok=True)
-    (bundle,) = execute.group_into_jobs([(plan, ROLE) for plan in heads])
+    (bundle,) = execute.group_into_jobs([RunRequest(plan=plan, role=ROLE) for plan in heads])
     return job_protocol.decode_answer(execute.answer_job(job_protocol.encode_job(parent, bundle), NullReporter()))
 
 
@@ -191,7 +193,9 @@ def test_diverged_head_does_not_stop_the_others(start: str, tmp_path: Path) -> N
     heads = [plan(start=start, seed=seed, lr=lr) for lr in (0.01, 1e30) for seed in (1, 2)]
     states = [read_json(folder / "result.json") for folder in train_batched(heads, tmp_path)]
     assert [state["state"] for state in states] == ["finished", "finished", "diverged", "diverged"]
-    alone = heads_runner.run_heads([(heads[0], ROLE)], tmp_path / "alone", NullReporter(), unfinished={})
+    alone = heads_runner.run_heads(
+        [RunRequest(plan=heads[0], role=ROLE)], tmp_path / "alone", NullReporter(), unfinished={}
+    )
     lines = list(read_lines(alone[heads[0].hash] / "metrics.jsonl"))
     assert lines[-1].val.accuracy == states[0]["val"]["accuracy"]
 
@@ -213,7 +217,21 @@ def test_only_frozen_heads_on_one_backbone_are_grouped(start: str) -> None:
 
 def test_threads_of_the_plan_are_used(start: str, tmp_path: Path) -> None:
     head = plan(start=start)
+    requests = [RunRequest(plan=head, role=ROLE)]
     with precision.deterministic(torch.device("cpu"), 1):
-        first = heads_runner.run_heads([(head, ROLE)], tmp_path / "a", NullReporter(), unfinished={})[head.hash]
-    second = heads_runner.run_heads([(head, ROLE)], tmp_path / "b", NullReporter(), unfinished={})[head.hash]
+        first = heads_runner.run_heads(requests, tmp_path / "a", NullReporter(), unfinished={})[head.hash]
+    second = heads_runner.run_heads(requests, tmp_path / "b", NullReporter(), unfinished={})[head.hash]
     assert (first / "model/head.safetensors").read_bytes() == (second / "model/head.safetensors").read_bytes()
+
+
+def test_heads_may_differ_in_the_options_of_optimizers_and_schedules(start: str, monkeypatch) -> None:
+    fields = heads_runner.head_fields()
+    assert fields <= RecipeConfig.model_fields.keys()
+    assert {"momentum", "nesterov", "step_every", "milestones", "gamma"} <= fields
+    assert "plateau_epochs" not in fields and "head_epochs" not in fields
+    base = plan(start=start)
+    other = base.changed(head_epochs="40%")
+    assert heads_runner.stack_key(base) != heads_runner.stack_key(other)
+    polynomial = ScheduleSpec("tests:unused", ("head_epochs",))  # a schedule with a parameter of its own
+    monkeypatch.setitem(SCHEDULES, "polynomial", polynomial)
+    assert heads_runner.stack_key(base) == heads_runner.stack_key(other)

@@ -1,6 +1,7 @@
 """The training loop gives the same weights as plain torch, bit for bit."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -12,7 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from headstart.data import mixing, transforms
 from headstart.errors import DivergedError, HeadstartError
-from headstart.training import events, loop, scoring
+from headstart.i18n import verbatim
+from headstart.metrics.registry import METRICS, MetricSpec
+from headstart.storage.schemas.checkpoint import TrainingProgress
+from headstart.training import events, loop, objective, scoring
 from tests.messages import fields_of
 from tests.short_runs import prepared
 
@@ -262,3 +266,23 @@ def test_changed_frozen_tensor_raises() -> None:
             if isinstance(event, events.Step) and event.step == 2:
                 setup.network.bn1.running_mean.add_(1e-7)
     assert fields_of(caught.value.message) == {"phase": "frozen"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([-1.0, -1.0, 0.5], 3), ([-1.0], 1), ([0.9, -1.0], 1), ([math.nan, -1.0, -0.5], 3), ([math.nan], 0)],
+)
+def test_any_value_of_a_metric_can_be_that_of_the_best_epoch(values: list[float], expected: int, monkeypatch) -> None:
+    remaining = iter(values)
+    metric = MetricSpec(verbatim("metric"), verbatim(""), of_counts="tests:unused")
+    monkeypatch.setitem(METRICS, "metric", metric)
+    monkeypatch.setattr(objective, "counts_value", lambda name, counts: next(remaining))
+    small = {"source": "digits:0-1", "batch_size": 128, "network": "timm:test_resnet"}
+    setup = prepared(**small, epochs=f"{len(values)}ep", select="metric")
+    state = loop.initial_state(setup.context)
+    epochs = [event for event in loop.train(setup.context, state) if isinstance(event, events.Epoch)]
+    assert [event.epoch for event in epochs if event.best][-1:] == ([expected] if expected else [])
+    assert state.progress.best_epoch == expected
+    saved = json.loads(json.dumps(state.progress.to_json(), allow_nan=False))
+    assert saved["best_score"] == (values[expected - 1] if expected else None)
+    assert TrainingProgress.model_validate(saved) == state.progress

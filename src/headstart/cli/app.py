@@ -10,7 +10,7 @@ from cyclopts import App, Group
 
 from headstart.cli.options import parameter, switch
 from headstart.config.run_config import DataConfig
-from headstart.engines.registry import engine_choices
+from headstart.engines.registry import address_choices, engine_choices
 from headstart.i18n import Message, _, join, translated
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -18,14 +18,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 RUNS = Path("runs")
 DATA_FORMS = join([DataConfig.model_fields["source"].description or ""])
 _ENGINES = join((_("{name}, {place}", name=name, place=place) for name, place in engine_choices().items()), "; ")
+_ADDRESSES = join(
+    (_("{name}: {address}", name=name, address=spec.description) for name, spec in address_choices().items()), "; "
+)
 
 Data = Annotated[str, parameter(_("{forms:cap}.", forms=DATA_FORMS))]
 Model = Annotated[Path, parameter(_("Run, its model folder, or a folder of runs (the best by val)."))]
 Json = Annotated[bool, switch(_("JSON output."))]
 EngineName = Annotated[str, parameter(_("Where runs execute: {engines}.", engines=_ENGINES))]
-Address = Annotated[
-    str, parameter(_("ray: address of the cluster [default: a cluster on this machine]."), show_default=False)
-]
+Address = Annotated[str, parameter(_("{addresses}.", addresses=_ADDRESSES), show_default=False)]
 SaveEvery = Annotated[
     str | None,
     parameter(_("Checkpoint interval, e.g. 1ep or 50st [default: as often as costs 1 % of the time].")),

@@ -14,7 +14,8 @@ VARIABLE = "HEADSTART_PLUGINS"
 def load_plugins() -> None:
     """Import the modules in `HEADSTART_PLUGINS`, separated by commas.
 
-    The command line and each worker process call this first. Worker processes inherit the variable.
+    The command line, the public names of `headstart` and each worker process call this before they read a plan. A
+    module that is imported already costs nothing. Worker processes inherit the variable.
 
     Raises:
         UsageError: A module cannot be imported.

@@ -1,1 +1,1 @@
-"""Where runs execute: in this process, in worker processes side by side, or on a Ray cluster."""
+"""Engines, which execute runs: one module and one row of `registry` each."""

@@ -28,6 +28,7 @@ from headstart.errors import DataError
 from headstart.hardware import calibration, precision
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage import locks
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
@@ -58,7 +59,7 @@ def plan(seed: int, steps: int = STEPS, **settings: str | float) -> RunConfig:
 def job(parent: Path, *plans: RunConfig) -> str:
     """Return a job with these plans, as a study would request it."""
     role = RunRole(arm=ArmSpec(start=DEFAULT_START, label="small"), stage=Stage.MAIN, budget="", fraction=1.0)
-    return job_protocol.encode_job(parent, [(plan, role) for plan in plans])
+    return job_protocol.encode_job(parent, [RunRequest(plan=plan, role=role) for plan in plans])
 
 
 def every_job_is_answered_once(engine: Engine, folder: Path) -> None:

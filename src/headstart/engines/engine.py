@@ -19,7 +19,7 @@ STOP_TIMEOUT_S = 10.0  # time for a run to write its checkpoint after a stop req
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What an engine is made from.
+    """Settings of a new engine.
 
     Args:
         machine: Device, precision and threads of each run.

@@ -1,4 +1,4 @@
-"""Create the engine of a study: `local`, `processes`, `ray`, or the one that `auto` selects for this machine."""
+"""Create the engine of a study: that of a row, or the one that `auto` selects for this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from headstart.config.run_config import MachineConfig, RunConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine, EngineSettings
-from headstart.engines.registry import AUTO, AUTO_PARALLEL, AUTO_SERIAL, ENGINES, validate_engine_name
+from headstart.engines.registry import AUTO, ENGINES, automatic_engine, validate_engine_name
 from headstart.factories import load_factory
 from headstart.hardware import calibration, devices
 from headstart.reporter import Reporter
@@ -17,7 +17,8 @@ from headstart.reporter import Reporter
 def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
     """Return the study with the threads per run that suit the engine, measured for parallel runs.
 
-    The threads are part of the hash, so they are chosen before the study is written.
+    The threads are part of the hash, so they are chosen before the study is written. For an engine of other machines
+    they are those of a run on this machine, as for `auto`.
     """
     plan = spec.plan
     engine = None if engine_name == AUTO else ENGINES[engine_name]
@@ -27,7 +28,7 @@ def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> Stu
     from headstart.engines import throughput
 
     first = spec.variants[0].plan(plan)
-    threads = throughput.threads_per_run(first, reporter, side_by_side=engine is not None and not engine.has_address)
+    threads = throughput.threads_per_run(first, reporter, side_by_side=engine is not None and engine.on_this_machine)
     return StudySpec(spec.protocol, plan.changed(threads=threads))
 
 
@@ -35,7 +36,7 @@ def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> Stu
 def open_engine(name: str, plan: RunConfig, reporter: Reporter, address: str = "") -> Iterator[Engine]:
     """Yield the engine for runs of a resolved plan, and close it at the end.
 
-    `auto` selects `processes` if the cores suffice for two runs at a time, else `local`.
+    `auto` selects a parallel engine if the cores suffice for two runs at a time.
     """
     engine = _create(validate_engine_name(name, address), plan, reporter, address)
     try:
@@ -47,7 +48,7 @@ def open_engine(name: str, plan: RunConfig, reporter: Reporter, address: str = "
 def parallel_runs(name: str, machine: MachineConfig) -> int:
     """Return the number of runs that an engine executes at a time, by the threads of a run on this machine's cores.
 
-    For `ray` it is the number on this machine; a cluster may run more.
+    It is the number on this machine; an engine of other machines may run more.
     """
     if (name != AUTO and not ENGINES[name].parallel) or machine.device != "cpu":
         return 1
@@ -57,6 +58,6 @@ def parallel_runs(name: str, machine: MachineConfig) -> int:
 def _create(name: str, plan: RunConfig, reporter: Reporter, address: str) -> Engine:
     count = parallel_runs(name, plan.machine)
     if name == AUTO:
-        name = AUTO_PARALLEL if count > 1 else AUTO_SERIAL
+        name = automatic_engine(parallel=count > 1)
     engine: Engine = load_factory(ENGINES[name].factory)(EngineSettings(plan.machine, count, reporter, address))
     return engine

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 
 from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.scheduling import schedule_jobs
-from headstart.engines.worker_protocol import WorkerMessage
+from headstart.engines.worker_protocol import JobMessage, StopMessage, WorkerMessage
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import Reporter
@@ -146,7 +146,7 @@ class ProcessEngine:
                 worker = WorkerProcess(self._answers)
                 self._workers.append(worker)
             worker.index = waiting.popleft()
-            worker.send(WorkerMessage(job=jobs[worker.index]))
+            worker.send(JobMessage(job=jobs[worker.index]))
 
     def _next_answer(self, timeout: float) -> tuple[WorkerProcess, int, str | None] | None:
         """Return the next worker that answered, the index of its job, and its answer.
@@ -185,7 +185,7 @@ class ProcessEngine:
         """
         busy = [worker for worker in self._workers if worker.index is not None]
         for worker in busy:
-            worker.send(WorkerMessage(stop=int(number)))
+            worker.send(StopMessage(signal_number=number))
         answers = list[tuple[int, str | None]]()
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while any(worker.index is not None for worker in busy) and time.monotonic() < deadline:

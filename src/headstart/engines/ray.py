@@ -9,7 +9,6 @@ the loss of the node the run starts again. The images must be at the same path o
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -18,20 +17,21 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from headstart.analysis.run_records import runs_in
-from headstart.config.plugins import load_plugins
+from headstart.config.plan_file import PLAN_FILE
 from headstart.engines.engine import MAX_LOST_WORKERS, STOP_TIMEOUT_S, EngineSettings
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import HeadstartError, InterruptedRunError, ResourceError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
-from headstart.runs.job_protocol import Answer, Job, decode_job
+from headstart.runs.job_protocol import Answer, decode_job, parse_answer
 from headstart.signals import SignalGuard
 
 if TYPE_CHECKING:
@@ -41,10 +41,28 @@ TASK_POLL_S = 0.2  # interval at which a stop request is checked
 CANCEL_POLL_S = 0.5
 COPY_MAX_AGE_S = 7 * 24 * 3600  # age at which a node deletes run folders that were not returned
 
-# The answer's text, and packed run folders of a node without access to the study's folder.
-TaskAnswer = tuple[str, bytes]
-_NO_ACCESS = json.dumps({"no_access": True})  # the node has no access to the study's folder
 _HINT = _("Continue with `headstart resume`; `ray status` shows the nodes of the cluster.")
+
+
+@dataclass(frozen=True)
+class TaskAnswer:
+    """Answer of a task.
+
+    Args:
+        text: The answer of the job.
+        archive: Packed run folders of a node without access to the study's folder.
+    """
+
+    text: str
+    archive: bytes = b""
+
+
+@dataclass(frozen=True)
+class NoAccess:
+    """The job was not run: its node has no access to the study's folder, and was not sent the runs."""
+
+
+TaskResult = TaskAnswer | NoAccess
 
 
 class _Resources(BaseModel):
@@ -114,12 +132,12 @@ class RayEngine:
                     if (number := guard.pending()) is not None:
                         yield from self._answers_after_stop(number, running, jobs)
                         return
-                    for index, (text, archive) in self._finished_tasks(running, jobs, TASK_POLL_S):
-                        if text == _NO_ACCESS:
-                            started = _pack_started_runs(jobs[index])
-                            running[self._task.remote(jobs[index], tokens.path(jobs[index]), started)] = index
+                    for index, result in self._finished_tasks(running, jobs, TASK_POLL_S):
+                        job = jobs[index]
+                        if isinstance(result, NoAccess):
+                            running[self._task.remote(job, tokens.path(job), _pack_started_runs(job))] = index
                         else:
-                            yield index, _unpack_answer(jobs[index], text, archive)
+                            yield index, _unpack_answer(job, result)
             finally:
                 self._cancel(running, jobs)
                 tokens.remove()
@@ -150,8 +168,8 @@ class RayEngine:
             raise ResourceError(message, _("Add such a node, or start the study with fewer --threads."))
 
     def _finished_tasks(
-        self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str], timeout: float
-    ) -> Generator[tuple[int, TaskAnswer]]:
+        self, running: dict[ObjectRef[TaskResult], int], jobs: Sequence[str], timeout: float
+    ) -> Generator[tuple[int, TaskResult]]:
         """Remove tasks that end within `timeout` seconds from `running`, and yield their answers.
 
         Errors of Ray become answers.
@@ -162,7 +180,7 @@ class RayEngine:
             try:
                 yield index, self._ray.get(ref)
             except self._ray.exceptions.TaskCancelledError:
-                yield index, (job_protocol.interruption_answer(signal.SIGTERM), b"")
+                yield index, TaskAnswer(job_protocol.interruption_answer(signal.SIGTERM))
             except self._ray.exceptions.RayTaskError as error:
                 reason = " ".join(str(error.cause).split())
                 kind, title = type(error.cause).__name__, job_protocol.job_title(jobs[index])
@@ -170,7 +188,7 @@ class RayEngine:
                 failure = HeadstartError(
                     _("The task of {job} failed ({kind}: {reason}).", job=title, kind=kind, reason=reason), hint
                 )
-                yield index, (job_protocol.error_answer(failure, str(error)), b"")
+                yield index, TaskAnswer(job_protocol.error_answer(failure, str(error)))
             except self._ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
                 title = job_protocol.job_title(jobs[index])
@@ -183,16 +201,16 @@ class RayEngine:
                     ),
                     _HINT,
                 )
-                yield index, (job_protocol.error_answer(loss), b"")
+                yield index, TaskAnswer(job_protocol.error_answer(loss))
 
     def _answers_after_stop(
-        self, number: signal.Signals, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]
+        self, number: signal.Signals, running: dict[ObjectRef[TaskResult], int], jobs: Sequence[str]
     ) -> Generator[tuple[int, str]]:
         """Yield the answers that still come after a signal: finished runs, then one interrupted run."""
         interrupted = -1
-        for index, (text, archive) in self._cancel(running, jobs):
-            answer = text if text == _NO_ACCESS else _unpack_answer(jobs[index], text, archive)
-            if answer == _NO_ACCESS or job_protocol.is_interruption(answer):
+        for index, result in self._cancel(running, jobs):
+            answer = None if isinstance(result, NoAccess) else _unpack_answer(jobs[index], result)
+            if answer is None or job_protocol.is_interruption(answer):
                 interrupted = index
             else:
                 yield index, answer
@@ -203,12 +221,12 @@ class RayEngine:
             raise InterruptedRunError(number, _("Continue with `headstart resume`."))
         yield interrupted, job_protocol.interruption_answer(number)
 
-    def _cancel(self, running: dict[ObjectRef[TaskAnswer], int], jobs: Sequence[str]) -> list[tuple[int, TaskAnswer]]:
+    def _cancel(self, running: dict[ObjectRef[TaskResult], int], jobs: Sequence[str]) -> list[tuple[int, TaskResult]]:
         """Stop the running tasks as Ctrl-C does, wait for checkpoints, and return the answers that come meanwhile."""
         for ref in running:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(ref, force=False)
-        answers, deadline = list[tuple[int, TaskAnswer]](), time.monotonic() + STOP_TIMEOUT_S
+        answers, deadline = list[tuple[int, TaskResult]](), time.monotonic() + STOP_TIMEOUT_S
         while running and time.monotonic() < deadline:
             answers += self._finished_tasks(running, jobs, CANCEL_POLL_S)
         return answers
@@ -236,59 +254,51 @@ class _Tokens:
             path.unlink(missing_ok=True)
 
 
-def _answer(job: str, token: str, archive: bytes | None) -> TaskAnswer:
+def _answer(job: str, token: str, archive: bytes | None) -> TaskResult:
     """Run a job on a node, in the study's folder if the node has access to it, else in a folder of the node.
+
+    The job is not decoded here: another version of headstart or a missing plugin must be an answer.
 
     Args:
         job: The job as text.
         token: Path of the file that shows whether the node has access to the study's folder.
         archive: The packed runs of the job that were started earlier; None at the first attempt, which expects access.
     """
-    load_plugins()
-    content = decode_job(job)
-    if not content.runs or Path(token).exists():
-        return execute.answer_job_in_worker(job, NullReporter()), b""
+    if Path(token).exists():
+        return TaskAnswer(execute.answer_job_in_worker(job, NullReporter()))
     if archive is None:
-        return _NO_ACCESS, b""
+        return NoAccess()
     from headstart.storage.cache import cache_root
 
-    hashes = sorted(_hashes(content))
-    name = hashlib.sha256(json.dumps([token, *hashes]).encode()).hexdigest()[:32]
     copies = cache_root() / "ray-runs"
     for copy in copies.glob("*"):
         if time.time() - copy.stat().st_mtime > COPY_MAX_AGE_S:
             shutil.rmtree(copy, ignore_errors=True)
-    parent = copies / name  # the same folder if another worker of this node retries: it continues from the checkpoint
+    # the same folder if another worker of this node retries: it continues from the checkpoint
+    parent = copies / hashlib.sha256(f"{token} {job}".encode()).hexdigest()[:32]
     if not parent.exists():
         unpack(archive, parent)
-    requests = [(run.plan, run.role) for run in content.runs]
-    moved = job_protocol.encode_job(parent, requests, until=content.until, seconds=content.estimated_seconds)
-    answer = execute.answer_job_in_worker(moved, NullReporter())
-    runs = pack([run.folder for run in runs_in(parent)])
+    answer = execute.answer_job_in_worker(job, NullReporter(), parent=parent)
+    runs = pack([plan.parent for plan in sorted(parent.glob(f"*/{PLAN_FILE}"))])
     shutil.rmtree(parent, ignore_errors=True)
-    return answer, runs
-
-
-def _hashes(job: Job) -> set[str]:
-    """Return the hashes of a job's plans."""
-    return {run.plan.hash for run in job.runs}
+    return TaskAnswer(answer, runs)
 
 
 def _pack_started_runs(job: str) -> bytes:
     """Pack the runs of a job that were started earlier, for a node without access to them."""
     content = decode_job(job)
-    hashes = _hashes(content)
+    hashes = {request.plan.hash for request in content.runs}
     return pack([run.folder for run in runs_in(content.parent) if run.hash in hashes])
 
 
-def _unpack_answer(job: str, answer: str, archive: bytes) -> str:
+def _unpack_answer(job: str, result: TaskAnswer) -> str:
     """Unpack the run folders of a node into the study's folder, and return the answer with their new paths."""
-    if not archive:
-        return answer
-    placed = unpack(archive, decode_job(job).parent)
-    content = Answer.model_validate_json(answer)
-    folders = [placed[folder.name] for folder in content.folders]
-    return Answer(folders=folders, error=content.error).model_dump_json()
+    if not result.archive:
+        return result.text
+    placed = unpack(result.archive, decode_job(job).parent)
+    answer = parse_answer(result.text)
+    folders = [placed[folder.name] for folder in answer.folders]
+    return Answer(folders=folders, error=answer.error).model_dump_json()
 
 
 def create(settings: EngineSettings) -> RayEngine:

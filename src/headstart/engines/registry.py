@@ -10,6 +10,19 @@ from headstart.i18n import Message, _
 
 
 @dataclass(frozen=True)
+class AddressSpec:
+    """The address that an engine connects to.
+
+    Args:
+        description: What it is, for help.
+        hint: What to do if nothing listens there.
+    """
+
+    description: Message
+    hint: Message
+
+
+@dataclass(frozen=True)
 class EngineSpec:
     """One engine.
 
@@ -17,47 +30,71 @@ class EngineSpec:
         place: Where its runs execute, in words.
         factory: Import path of a function from `EngineSettings` to an engine.
         parallel: It executes several runs at a time.
-        has_address: It connects to a cluster at an address.
+        on_this_machine: All its runs execute on this machine, which decides how many run side by side.
+        automatic: `auto` may select it. It selects the first such row that is parallel, or the first that is not.
+        address: Its address; None if it has none.
     """
 
     place: Message
     factory: str
     parallel: bool = True
-    has_address: bool = False
+    on_this_machine: bool = True
+    automatic: bool = False
+    address: AddressSpec | None = None
 
 
 ENGINES = {
-    "local": EngineSpec(_("one after the other"), "headstart.engines.local:create", parallel=False),
-    "processes": EngineSpec(_("in parallel"), "headstart.engines.processes:create"),
-    "ray": EngineSpec(_("on a cluster"), "headstart.engines.ray:create", has_address=True),
+    "local": EngineSpec(_("one after the other"), "headstart.engines.local:create", parallel=False, automatic=True),
+    "processes": EngineSpec(_("in parallel"), "headstart.engines.processes:create", automatic=True),
+    "ray": EngineSpec(
+        _("on a cluster"),
+        "headstart.engines.ray:create",
+        on_this_machine=False,
+        address=AddressSpec(
+            _("address of the cluster [default: a cluster on this machine]"),
+            _("Start a cluster with `ray start --head`, or check the address."),
+        ),
+    ),
 }
 AUTO = "auto"
-AUTO_SERIAL, AUTO_PARALLEL, *_unused = ENGINES  # the two engines from which `auto` selects
 CONNECT_TIMEOUT_S = 5.0  # time for an address to accept a connection
+
+
+def automatic_engine(*, parallel: bool) -> str:
+    """Return the name of the engine that `auto` selects for several runs at a time, or for one."""
+    return next(name for name, spec in ENGINES.items() if spec.automatic and spec.parallel == parallel)
 
 
 def engine_choices() -> dict[str, Message]:
     """Return where the runs of each engine execute, in words; `auto` included."""
     automatic = _(
         "{parallel} if measured to be at least as fast as {serial}, else {serial}",
-        parallel=AUTO_PARALLEL,
-        serial=AUTO_SERIAL,
+        parallel=automatic_engine(parallel=True),
+        serial=automatic_engine(parallel=False),
     )
     return {name: spec.place for name, spec in ENGINES.items()} | {AUTO: automatic}
+
+
+def address_choices() -> dict[str, AddressSpec]:
+    """Return the address of each engine that has one."""
+    return {name: spec.address for name, spec in ENGINES.items() if spec.address is not None}
 
 
 def validate_engine_name(name: str, address: str = "") -> str:
     """Return the name of an engine if it is valid.
 
     Raises:
-        UsageError: The engine is unknown, or an address is given for an engine other than Ray.
+        UsageError: The engine is unknown, or an address is given for an engine that has none.
     """
     if name not in (choices := engine_choices()):
         raise UsageError(
             _("There is no engine {name!r}.", name=name), _("Choose one of {choices}.", choices=", ".join(choices))
         )
-    if address and not (name in ENGINES and ENGINES[name].has_address):
-        raise UsageError(_("An address is valid only for a Ray cluster."), _("Add --engine ray, or remove --address."))
+    if address and name not in (with_address := address_choices()):
+        raise UsageError(
+            _("The engine {name} has no address.", name=name),
+            _("Remove --address, or choose an engine that has one: {choices}.", choices=", ".join(with_address)),
+        )
     return name
 
 
@@ -66,12 +103,12 @@ class EngineChoice:
     """An engine by name, and the cluster that it connects to.
 
     Args:
-        name: `local`: one run after the other; `processes`: as many processes as are faster on this machine; `ray`: a
-            Ray cluster; `auto`: the faster of `local` and `processes`.
-        address: Address of the Ray cluster; "" starts a cluster on this machine.
+        name: A row of `ENGINES`, or `auto`, which selects by measurement among the engines of this machine. The help of
+            `headstart compare` describes each.
+        address: Address of a cluster, for an engine that has one; "" for its default.
 
     Raises:
-        UsageError: The engine is unknown, or an address is given for an engine other than Ray.
+        UsageError: The engine is unknown, or an address is given for an engine that has none.
     """
 
     name: str = AUTO
@@ -82,12 +119,12 @@ class EngineChoice:
         validate_engine_name(self.name, self.address)
 
 
-def require_listener(address: str) -> None:
-    """Raise ResourceError if nothing listens at `address`, since Ray itself waits for minutes.
+def require_listener(engine: EngineChoice) -> None:
+    """Raise ResourceError if nothing listens at the address of an engine, which itself may wait for minutes.
 
-    Args:
-        address: `host:port` or `ray://host:port`. Other addresses ("", `auto`) are resolved by Ray and not checked.
+    An address is `host:port` or `scheme://host:port`. Others ("", `auto`) are resolved by the engine and not checked.
     """
+    address = engine.address
     host, _unused, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return
@@ -96,5 +133,5 @@ def require_listener(address: str) -> None:
     except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
             _("Nothing listens at {address} ({reason}).", address=address, reason=error),
-            _("Start a cluster with `ray start --head`, or check the address."),
+            address_choices()[engine.name].hint,
         ) from None

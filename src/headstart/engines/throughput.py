@@ -14,9 +14,10 @@ from queue import Empty, SimpleQueue
 import torch
 from torch import nn
 
+from headstart.config.plugins import load_plugins
 from headstart.config.run_config import NetworkConfig, RunConfig
 from headstart.engines.processes import WorkerProcess
-from headstart.engines.worker_protocol import TimingAnswer, TimingRequest, WorkerMessage
+from headstart.engines.worker_protocol import TimingAnswer, TimingRequest
 from headstart.errors import DataError, ResourceError
 from headstart.hardware import benchmark, calibration, devices, environment, precision
 from headstart.i18n import _, ngettext
@@ -156,7 +157,7 @@ def _steps_per_second(
     """
     for timing in (request.warm_up(), request):
         for worker in workers:
-            worker.send(WorkerMessage(timing=timing))
+            worker.send(timing)
         texts = [answers.get(timeout=ANSWER_TIMEOUT_S)[1] for _unused in workers]
         if None in texts:
             raise ResourceError(
@@ -170,9 +171,10 @@ def _steps_per_second(
 
 
 def time_training_steps(request: TimingRequest) -> TimingAnswer:
-    """Time training steps in a worker process."""
+    """Time training steps in a worker process, with its plugins."""
     key, device = (request.network, request.precision), torch.device("cpu")
     try:
+        load_plugins()
         with precision.deterministic(device, request.threads):
             if key not in _networks:
                 network = make_network(request.network, "linear", 10, 0)
@@ -183,5 +185,5 @@ def time_training_steps(request: TimingRequest) -> TimingAnswer:
                 benchmark.training_step(_networks[key], batch, request.precision)
                 steps += 1
             return TimingAnswer(rate=steps / (time.perf_counter() - begin))
-    except Exception:  # no bf16 kernel, out of memory, or a network that the study itself rejects with a message
+    except Exception:  # no bf16 kernel, out of memory, or a network or plugin that the study itself rejects
         return TimingAnswer(rate=None)

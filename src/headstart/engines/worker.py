@@ -1,8 +1,7 @@
 """The program of a worker process: read messages from the parent and answer each job.
 
-Messages (`worker_protocol.WorkerMessage`) and answers are JSON, one per line. A job is run, a measurement is made, and
-a signal asks the run in progress to stop with a checkpoint. The process ends when the pipe closes, and so with its
-parent, however the parent ended.
+Messages (`worker_protocol.WorkerMessage`) and answers are JSON, one per line. The process ends when the pipe closes,
+and so with its parent, however the parent ended.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from headstart import signals
-from headstart.config.plugins import load_plugins
-from headstart.engines.worker_protocol import WorkerMessage
+from headstart.engines.worker_protocol import WORKER_MESSAGE, StopMessage, TimingRequest, WorkRequest
 from headstart.reporter import NullReporter
 
 PARENT_POLL_S = 1
@@ -25,21 +23,20 @@ PARENT_POLL_S = 1
 def main() -> None:
     """Answer jobs until the parent closes the pipe."""
     messages, answers = _open_pipes()
-    queue: SimpleQueue[WorkerMessage] = SimpleQueue()
+    queue: SimpleQueue[WorkRequest] = SimpleQueue()
     threading.Thread(target=_read_messages, args=(messages, queue), daemon=True).start()
     threading.Thread(target=_watch_parent, daemon=True).start()
     # imports torch: the threads above must notice a closed pipe during these three seconds
     from headstart.runs import execute
 
-    load_plugins()
     while True:
         message = queue.get()
-        if message.timing is not None:
+        if isinstance(message, TimingRequest):
             from headstart.engines import throughput
 
-            answer = throughput.time_training_steps(message.timing).model_dump_json()
+            answer = throughput.time_training_steps(message).model_dump_json()
         else:
-            answer = execute.answer_job_in_worker(message.job or "", NullReporter())
+            answer = execute.answer_job_in_worker(message.job, NullReporter())
         answers.write(answer.encode() + b"\n")
         answers.flush()
 
@@ -57,11 +54,11 @@ def _open_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return messages, answers
 
 
-def _read_messages(messages: IO[bytes], queue: SimpleQueue[WorkerMessage]) -> None:
+def _read_messages(messages: IO[bytes], queue: SimpleQueue[WorkRequest]) -> None:
     for line in messages:
-        message = WorkerMessage.model_validate_json(line)
-        if message.stop is not None:
-            signals.request_stop(signal.Signals(message.stop))
+        message = WORKER_MESSAGE.validate_json(line)
+        if isinstance(message, StopMessage):
+            signals.request_stop(signal.Signals(message.signal_number))
         else:
             queue.put(message)
     os._exit(0)  # also during a run: the files on disk are consistent at any time

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
 
 from headstart.config.run_config import NetworkConfig
 from headstart.storage.schemas.schema import Schema
 
 
-class TimingRequest(Schema):
-    """Request to time training steps. At least one step is made; with 0 seconds it is a warm-up."""
+class JobMessage(Schema):
+    """Run a job."""
 
+    kind: Literal["job"] = "job"
+    job: str = Field(description="the job as text")
+
+
+class TimingRequest(Schema):
+    """Time training steps. At least one step is made; with 0 seconds it is a warm-up."""
+
+    kind: Literal["timing"] = "timing"
     network: NetworkConfig
     precision: str
     shape: list[int] = Field(description="of a batch: images, channels, height, width")
@@ -24,15 +34,19 @@ class TimingRequest(Schema):
         )
 
 
+class StopMessage(Schema):
+    """Stop the run in progress with a checkpoint."""
+
+    kind: Literal["stop"] = "stop"
+    signal_number: int = Field(description="number of the signal that asks for it")
+
+
+WorkRequest = JobMessage | TimingRequest  # what a worker answers
+WorkerMessage = WorkRequest | StopMessage
+WORKER_MESSAGE: TypeAdapter[WorkerMessage] = TypeAdapter(Annotated[WorkerMessage, Field(discriminator="kind")])
+
+
 class TimingAnswer(Schema):
     """Measured speed."""
 
     rate: float | None = Field(description="steps per second; null if a step failed")
-
-
-class WorkerMessage(Schema):
-    """Message to a worker process; one of the fields is set."""
-
-    job: str | None = Field(None, description="job to run, as text")
-    timing: TimingRequest | None = Field(None, description="measurement to make")
-    stop: int | None = Field(None, description="number of the signal that stops the run in progress")

@@ -133,6 +133,6 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     with in_progress(study):
         records = study.run(comparison_phase(spec.protocol, spec.protocol.seeds), folder, requests)
     by_variant: dict[str, list[RunRecord]] = defaultdict(list)
-    for (_unused, role), record in zip(requests, records, strict=True):
-        by_variant[role.variant].append(record)
-    return summarize([read_cell(runs) for runs in by_variant.values()], requests[0][0], folder)
+    for request, record in zip(requests, records, strict=True):
+        by_variant[request.role.variant].append(record)
+    return summarize([read_cell(runs) for runs in by_variant.values()], requests[0].plan, folder)

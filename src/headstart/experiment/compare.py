@@ -88,7 +88,7 @@ def compare(
             return FinishedStudy(study, verdict)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
-    require_listener(engine.address)
+    require_listener(engine)
     from headstart.engines import factory
     from headstart.experiment import ablation, planning
     from headstart.experiment.study import run_study
@@ -111,7 +111,7 @@ def describe(
 ) -> list[Message]:
     """Check everything that `compare` checks, and return lines that describe what it would do. Write nothing."""
     require_inputs(spec)
-    require_listener(engine.address)
+    require_listener(engine)
     from headstart.experiment import planning
 
     resolved = planning.check_inputs_and_choose_threads(spec, engine.name, reporter)

@@ -22,6 +22,7 @@ from headstart.experiment.workload import (
 )
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.reporter import ArmStatus, StudyStatus
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import format_duration, format_remaining
@@ -95,7 +96,7 @@ class Progress:
     def request(
         self,
         phase: Message,
-        runs: Sequence[tuple[RunConfig, RunRole]],
+        requests: Sequence[RunRequest],
         done: Mapping[str, RunRecord],
         started: Mapping[str, int],
         rung: bool,
@@ -104,15 +105,16 @@ class Progress:
 
         Args:
             phase: Description of the phase of the study that requests them.
-            runs: Configuration and role of each run.
+            requests: The runs.
             done: Records of finished runs, by hash.
             started: Images that unfinished runs have trained on, by hash.
             rung: Only the rungs of the runs are requested.
         """
         self._last_answer, self._phase = self._clock(), phase
-        hashes = {plan.hash for plan, _role in runs}
+        hashes = {request.plan.hash for request in requests}
         self._done, self._total = len(hashes & done.keys()), len(hashes)
-        for plan, role in runs:
+        for request in requests:
+            plan, role = request.plan, request.role
             if role.stage is Stage.SEARCH:
                 self._condition = ConditionKey(role.budget, role.fraction)
             self._stage = role.stage

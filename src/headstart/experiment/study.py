@@ -121,7 +121,7 @@ def _train_source(study: StudyRuns, variant: str, source: str) -> Path:
     require_unchanged(study.folder, variant, source_fingerprint(plan))
     role = RunRole(arm=source_arm(source), stage=Stage.SOURCE, budget="", fraction=1.0)
     phase = _("source of {length}", length=str(plan.recipe.epochs))
-    run = study.run(phase, study.folder / "sources", [(plan, role)])[0]
+    run = study.run(phase, study.folder / "sources", [RunRequest(plan=plan, role=role)])[0]
     if run.state is RunState.DIVERGED:
         raise DivergedError(
             _(
@@ -179,9 +179,9 @@ def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mappi
         plan = study.plan(trial.variant, budget, share, trial.seed, trial.rate)
         arm, rung = study.spec.arm(trial.variant), rung_epochs(plan)
         role = RunRole(arm=arm, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
-        requests.append((plan, role))
+        requests.append(RunRequest(plan=plan, role=role))
     first = trials[0]
-    epochs = max(role.rung or 0 for _unused, role in requests) if first.rung else 0
+    epochs = max(request.role.rung or 0 for request in requests) if first.rung else 0
     phase = search_phase(study.spec.protocol, first.seed, epochs, first.extension)
     records = study.run(phase, study.folder / "search", requests, rung=first.rung)
     return dict(zip(trials, records, strict=True))

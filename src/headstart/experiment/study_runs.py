@@ -78,7 +78,8 @@ class StudyRuns:
                     for variant in spec.variants:
                         rate = results.selected_rate(variant.name, budget, seed)
                         role = RunRole(arm=variant.arm, stage=self.kind.stage, budget=budget, fraction=fraction)
-                        requests.append((self.plan(variant.name, budget, fraction, seed, rate), role))
+                        plan = self.plan(variant.name, budget, fraction, seed, rate)
+                        requests.append(RunRequest(plan=plan, role=role))
         return requests
 
     def run(
@@ -98,18 +99,25 @@ class StudyRuns:
                 started[run.hash] = run.length().images if run.has_checkpoint else 0
         self._reuse_finished(phase, parent, requests, records, started)
         self.reporter.study_status(self.progress.request(phase, requests, records, started, rung))
-        for plan, role in requests:
-            if plan.hash in records:
-                self.health.add(role, records[plan.hash])
+        for request in requests:
+            if request.plan.hash in records:
+                self.health.add(request.role, records[request.plan.hash])
         groups = execute.group_into_jobs(requests)
-        bundles = [group for group in groups if any(plan.hash not in records for plan, _unused in group)]
-        missing = {plan.hash: role for bundle in bundles for plan, role in bundle if plan.hash not in records}
+        bundles = [group for group in groups if any(request.plan.hash not in records for request in group)]
+        missing = {
+            request.plan.hash: request.role
+            for bundle in bundles
+            for request in bundle
+            if request.plan.hash not in records
+        }
         jobs = [
             job_protocol.encode_job(
                 parent,
                 bundle,
-                until=bundle[0][1].rung if rung else None,
-                seconds=sum(self._seconds(*run, started, rung) for run in bundle if run[0].hash not in records),
+                until=bundle[0].role.rung if rung else None,
+                seconds=sum(
+                    self._seconds(request, started, rung) for request in bundle if request.plan.hash in missing
+                ),
             )
             for bundle in bundles
         ]
@@ -127,21 +135,22 @@ class StudyRuns:
         started: Mapping[str, int],
     ) -> None:
         """Add finished runs of other folders to `records`, and report where they come from."""
-        new = {plan.hash: (plan, role) for plan, role in requests if plan.hash not in {*records, *started}}
+        new = {request.plan.hash: request for request in requests if request.plan.hash not in {*records, *started}}
         reused = [read_run(folder) for folder in reuse.reuse_finished(parent, list(new.values()))]
         records |= {run.hash: run for run in reused}
         if not reused:
             return
-        hashes = {plan.hash for plan, _unused in requests}
+        hashes = {request.plan.hash for request in requests}
         made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
         from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
         for sentence in reused_sentences(phase, len(hashes), len(made_in) - from_search, from_search):
             self.reporter.say(sentence)
 
-    def _seconds(self, plan: RunConfig, role: RunRole, started: Mapping[str, int], rung: bool) -> float:
+    def _seconds(self, request: RunRequest, started: Mapping[str, int], rung: bool) -> float:
         """Predict the seconds for the rest of a run, or of its rung; 0 for a source, whose cost is unknown."""
+        plan = request.plan
         images = backbone_images(plan, started.get(plan.hash, 0), requested_images(plan, rung))
-        return self.image_seconds.get(role.variant, 0.0) * images
+        return self.image_seconds.get(request.role.variant, 0.0) * images
 
     def _add_results(
         self, runs: Sequence[RunRecord], missing: dict[str, RunRole], records: dict[str, RunRecord]

@@ -20,7 +20,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.schemas.study import VariantInputs
+from headstart.storage.schemas.study import StudyInputs
 from headstart.text import join_list
 
 RUN_HEADER = (
@@ -75,7 +75,7 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
 def _splits(folder: Path) -> tuple[Message, Message]:
     """Return the data's names of the selection split and the evaluation split of a study."""
     path = folder / "variants.json"
-    variants = VariantInputs.read_by_name(path) if path.exists() else {}
+    variants = StudyInputs.read(path).variants if path.exists() else {}
     return split_names(next((inputs.declared for inputs in variants.values()), ""))
 
 

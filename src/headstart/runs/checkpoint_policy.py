@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from headstart.config.resolve import SaveInterval
-from headstart.storage.schemas.checkpoint import Progress
+from headstart.storage.schemas.checkpoint import TrainingProgress
 from headstart.training import events, loop
 from headstart.training.state import TrainingContext
 
@@ -31,7 +31,7 @@ class CheckpointPolicy:
         self._saved_at: float | None = None  # clock after the last checkpoint
         self._save_seconds = 0.0  # duration of the last checkpoint
 
-    def is_due(self, event: events.Event, progress: Progress) -> bool:
+    def is_due(self, event: events.Event, progress: TrainingProgress) -> bool:
         """Return whether a checkpoint is due after `event`."""
         if isinstance(event, events.Epoch) and (self._interval or loop.is_finished(self._context, progress)):
             return True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from headstart import errors
 from headstart.analysis.run_records import runs_in
-from headstart.config.run_config import RunConfig
+from headstart.config.plugins import load_plugins
 from headstart.errors import DivergedError, HeadstartError
 from headstart.reporter import Reporter
 from headstart.runs import heads_runner, runner
@@ -28,7 +28,6 @@ from headstart.runs.reuse import (
     run_lock_name,
 )
 from headstart.storage import locks
-from headstart.storage.schemas.study import RunRole
 
 
 def run_job(job: Job, reporter: Reporter) -> list[Path]:
@@ -40,16 +39,15 @@ def run_job(job: Job, reporter: Reporter) -> list[Path]:
     """
     parent = job.parent
     parent.mkdir(parents=True, exist_ok=True)
-    requests = [(run.plan, run.role) for run in job.runs]
     head_groups: dict[str, list[RunRequest]] = {}
-    for plan, role in requests:
-        if (key := heads_runner.stack_key(plan)) is not None:
-            head_groups.setdefault(key, []).append((plan, role))
+    for request in job.runs:
+        if (key := heads_runner.stack_key(request.plan)) is not None:
+            head_groups.setdefault(key, []).append(request)
     head_folders: dict[str, Path] = {}
     for key, group in head_groups.items():
         head_folders |= _run_heads(parent, key, group, reporter)
     return [
-        head_folders.get(plan.hash) or _run_single(parent, plan, role, job.until, reporter) for plan, role in requests
+        head_folders.get(request.plan.hash) or _run_single(parent, request, job.until, reporter) for request in job.runs
     ]
 
 
@@ -59,23 +57,36 @@ def group_into_jobs(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
     Heads on one backbone are in one job; every other run has its own.
     """
     jobs: dict[str, dict[str, RunRequest]] = {}
-    for plan, role in requests:
-        jobs.setdefault(heads_runner.stack_key(plan) or plan.hash, {}).setdefault(plan.hash, (plan, role))
+    for request in requests:
+        plan = request.plan
+        jobs.setdefault(heads_runner.stack_key(plan) or plan.hash, {}).setdefault(plan.hash, request)
     return [list(job.values()) for job in jobs.values()]
 
 
-def answer_job(text: str, reporter: Reporter) -> str:
-    """Run a job given as text and return its answer as text. A HeadstartError is an answer too."""
+def answer_job(text: str, reporter: Reporter, *, parent: Path | None = None) -> str:
+    """Run a job given as text and return its answer as text. A HeadstartError is an answer too.
+
+    Args:
+        text: The job.
+        reporter: Receives progress.
+        parent: The folder of the runs; None for that of the job.
+    """
     try:
-        return Answer(folders=run_job(decode_job(text), reporter)).model_dump_json()
+        job = decode_job(text)
+        job = job if parent is None else job.model_copy(update={"parent": parent})
+        return Answer(folders=run_job(job, reporter)).model_dump_json()
     except HeadstartError as error:
         return error_answer(error)
 
 
-def answer_job_in_worker(text: str, reporter: Reporter) -> str:
-    """Run a job in another process than its caller: unexpected errors are answers too, with their traceback."""
+def answer_job_in_worker(text: str, reporter: Reporter, *, parent: Path | None = None) -> str:
+    """Run a job in another process than its caller, with its plugins.
+
+    The arguments are those of `answer_job`. Unexpected errors are answers too, with their traceback.
+    """
     try:
-        return answer_job(text, reporter)
+        load_plugins()
+        return answer_job(text, reporter, parent=parent)
     except Exception as error:
         return error_answer(errors.as_headstart_error(error), traceback.format_exc())
 
@@ -89,38 +100,40 @@ def _run_heads(parent: Path, key: str, requests: Sequence[RunRequest], reporter:
     folders: dict[str, Path] = {}
     with locks.locked(parent, backbone_lock_name(key), RUN_LOCK_TIMEOUT_S):
         records = {record.hash: record for record in runs_in(parent)}
-        for plan, role in requests:
-            if plan.hash in records and records[plan.hash].done:
-                folders[plan.hash] = records[plan.hash].folder
-            elif plan.hash not in records and (folder := copy_finished(parent, plan, role)) is not None:
-                folders[plan.hash] = folder
+        for request in requests:
+            run_hash = request.plan.hash
+            if run_hash in records and records[run_hash].done:
+                folders[run_hash] = records[run_hash].folder
+            elif run_hash not in records and (folder := copy_finished(parent, request)) is not None:
+                folders[run_hash] = folder
         if len(folders) < len(requests):
             unfinished = {record.hash: record.folder for record in records.values() if not record.done}
             new = heads_runner.run_heads(requests, parent, reporter, done=folders.keys(), unfinished=unfinished)
-            for plan, _ in requests:
-                if plan.hash in new:
-                    register_finished(new[plan.hash], plan)
+            for request in requests:
+                if request.plan.hash in new:
+                    register_finished(new[request.plan.hash], request.plan)
             folders |= new
     return folders
 
 
-def _run_single(parent: Path, plan: RunConfig, role: RunRole, until: int | None, reporter: Reporter) -> Path:
+def _run_single(parent: Path, request: RunRequest, until: int | None, reporter: Reporter) -> Path:
     """Start, resume or reuse one run, and return its folder.
 
     Only one process at a time does this, even if a worker that is considered lost is still working on the run.
     """
+    plan = request.plan
     with locks.locked(parent, run_lock_name(plan), RUN_LOCK_TIMEOUT_S):
         record = next((record for record in runs_in(parent) if record.hash == plan.hash), None)
         if record is not None and (record.done or (until is not None and len(record.epochs) >= until)):
             return record.folder
-        if record is None and (folder := copy_finished(parent, plan, role, until)) is not None:
+        if record is None and (folder := copy_finished(parent, request, until)) is not None:
             return folder
         try:
             if record is not None:
                 claim(record)
                 folder = runner.resume(record.folder, reporter, until=until)
             else:
-                folder = runner.run_new(plan, parent, reporter, until=until, role=role)
+                folder = runner.run_new(plan, parent, reporter, until=until, role=request.role)
         except DivergedError:
             folder = next(other.folder for other in runs_in(parent) if other.hash == plan.hash)
     register_finished(folder, plan, until)

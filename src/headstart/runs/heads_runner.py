@@ -24,10 +24,11 @@ from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
 from headstart.i18n import _
 from headstart.models import freezing, structure
-from headstart.optim.registry import SCHEDULES
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import lifecycle
-from headstart.runs.run_folder import make_folder
+from headstart.runs.job_protocol import RunRequest
+from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
 from headstart.storage import files
 from headstart.storage.schemas.arm import FROZEN, TuningKind
@@ -43,11 +44,17 @@ from headstart.training.scoring import Score, score
 from headstart.training.setup import TrainingSetup, evaluation_cache, prepare_heads
 from headstart.weights.files import tensor_bytes
 
-# The recipe fields in which heads on one backbone may differ. All other fields must be equal.
-HEAD_FIELDS = {
-    "optimizer", "lr", "momentum", "nesterov", "weight_decay", "backbone_lr", "schedule", "warmup", "step_every",
-    "milestones", "gamma", "label_smoothing", "class_weights", "clip",
+# The recipe fields in which heads on one backbone may differ, besides the options of optimizers and schedules.
+_HEAD_FIELDS = {
+    "optimizer", "lr", "weight_decay", "backbone_lr", "schedule", "warmup", "label_smoothing", "class_weights", "clip",
 }  # fmt: skip
+
+
+def head_fields() -> set[str]:
+    """Return the recipe fields in which heads on one backbone may differ. All other fields must be equal."""
+    optimizers = (spec.options for spec in OPTIMIZERS.values())
+    schedules = (spec.options for spec in SCHEDULES.values() if not spec.uses_history)  # others are not stacked
+    return _HEAD_FIELDS.union(*optimizers, *schedules)
 
 
 def stack_key(plan: RunConfig) -> str | None:
@@ -62,7 +69,7 @@ def stack_key(plan: RunConfig) -> str | None:
         return None
     if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
         return None
-    differing = {"recipe": HEAD_FIELDS, "seeding": {"seed"}, "facts": {"split_counts"}}
+    differing = {"recipe": head_fields(), "seeding": {"seed"}, "facts": {"split_counts"}}
     content = plan.model_dump(mode="json", exclude=differing)
     is_random = start_row(plan.arm.start).random  # a random backbone depends on the seed
     return json.dumps(
@@ -71,7 +78,7 @@ def stack_key(plan: RunConfig) -> str | None:
 
 
 def run_heads(
-    requests: Sequence[tuple[RunConfig, RunRole]],
+    requests: Sequence[RunRequest],
     parent: Path,
     reporter: Reporter,
     *,
@@ -81,7 +88,7 @@ def run_heads(
     """Train the heads of complete plans that have one `stack_key`. Runs that diverge are recorded like the others.
 
     Args:
-        requests: Each run's complete plan and role.
+        requests: The runs.
         parent: The parent of the run folders.
         reporter: Receives progress.
         done: Hashes of runs that are trained with the others, but not written.
@@ -94,16 +101,16 @@ def run_heads(
         InterruptedRunError: A signal stopped the runs.
         HeadstartError: A plan or the data are invalid.
     """
-    machine = requests[0][0].machine
+    machine = requests[0].plan.machine
     with precision.deterministic(torch.device(machine.device), machine.threads):
-        pairs = prepare_heads([plan for plan, _role in requests], reporter)
+        pairs = prepare_heads([request.plan for request in requests], reporter)
         _setup, spec = pairs[0]
         if spec.context.backbone is None or not batched_heads.is_stackable(spec.head):
             return {}
         backbone: dict[str, Histogram] = {}
         sessions = [
-            _HeadSession(setup, role, spec, backbone)
-            for (setup, spec), (_plan, role) in zip(pairs, requests, strict=True)
+            _HeadSession(setup, request.role, spec, backbone)
+            for (setup, spec), request in zip(pairs, requests, strict=True)
         ]
         trainer = _HeadsTrainer(sessions, parent, done, unfinished)
         lifecycle.run(trainer, reporter)
@@ -192,7 +199,7 @@ class _HeadsTrainer:
         plan = session.setup.plan
         existing = self._unfinished.get(plan.hash)
         if existing is None:
-            return make_folder(plan, self._parent, session.role)
+            return make_run_folder(plan, self._parent, session.role)
         for name in ("model", "artifacts", "checkpoints"):
             shutil.rmtree(existing / name, ignore_errors=True)
         return existing

@@ -8,28 +8,38 @@ from pathlib import Path
 
 from pydantic import Field
 
-from headstart import errors
 from headstart.config.run_config import RunConfig
-from headstart.errors import HeadstartError, InterruptedRunError
+from headstart.errors import (
+    DataError,
+    DivergedError,
+    HeadstartError,
+    InterruptedRunError,
+    MissingWeightsError,
+    ModelFileError,
+    ResourceError,
+    UsageError,
+)
 from headstart.i18n import Message, _, join, verbatim
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
-RunRequest = tuple[RunConfig, RunRole]  # a complete plan and the role of the run in its study
+# Errors that are made from a message and a hint; the other classes of `errors` take a value of their own too.
+_PLAIN_ERRORS = (HeadstartError, UsageError, DataError, DivergedError, ResourceError, ModelFileError)
+_HINT = _("Use the same version of headstart and the same plugins in all processes and on all machines.")
 
 
-class JobRun(Schema):
-    """A run of a job."""
+class RunRequest(Schema):
+    """Request for one run."""
 
     plan: RunConfig = Field(description="complete plan")
-    role: RunRole
+    role: RunRole = Field(description="role of the run in its study")
 
 
-class Job(Schema):
+class Job(VersionedSchema):
     """Runs to be made in a folder."""
 
     parent: Path = Field(description="folder of the run folders")
-    runs: list[JobRun]
+    runs: list[RunRequest] = Field(description="requested runs")
     until: int | None = Field(None, description="epoch after which the runs pause")
     estimated_seconds: float = Field(0.0, description="estimated duration; 0 if unknown")
 
@@ -38,17 +48,47 @@ class ErrorAnswer(Schema):
     """An error of a job."""
 
     kind: str = Field(description="name of the class")
-    message: str
-    hint: str
-    exit_code: int
+    message: str = Field(description="what is wrong")
+    hint: str = Field(description="what to do")
+    instructions: str | None = Field(None, description="of MissingWeightsError: how to download the weights by hand")
+    signal_number: int | None = Field(None, description="of InterruptedRunError: number of the signal")
     trace: str = Field("", description="traceback in another process")
 
+    @classmethod
+    def of(cls, error: HeadstartError, trace: str = "") -> ErrorAnswer:
+        """Return the answer that carries an error.
 
-class Answer(Schema):
+        The kind of a class that is not defined in `errors` is that of its nearest base class there.
+        """
+        return cls(
+            kind=next(base.__name__ for base in type(error).__mro__ if base.__module__ == HeadstartError.__module__),
+            message=error.message,
+            hint=error.hint,
+            instructions=error.instructions if isinstance(error, MissingWeightsError) else None,
+            signal_number=error.exit_code - 128 if isinstance(error, InterruptedRunError) else None,
+            trace=trace,
+        )
+
+    def error(self) -> HeadstartError:
+        """Return the error, with its traceback in another process as a note."""
+        message, hint = verbatim(self.message), verbatim(self.hint)
+        error: HeadstartError
+        if self.signal_number is not None:
+            error = InterruptedRunError(signal.Signals(self.signal_number), hint)
+        elif self.instructions is not None:
+            error = MissingWeightsError(message, hint, verbatim(self.instructions))
+        else:
+            error = next(kind for kind in _PLAIN_ERRORS if kind.__name__ == self.kind)(message, hint)
+        if self.trace:
+            error.add_note(f"In the process of the run:\n{self.trace}")
+        return error
+
+
+class Answer(VersionedSchema):
     """Answer of a job: the run folders in order, or an error."""
 
-    folders: list[Path] = Field(default_factory=list)
-    error: ErrorAnswer | None = None
+    folders: list[Path] = Field(default_factory=list, description="run folders in the order of the requests")
+    error: ErrorAnswer | None = Field(None, description="the error of the job")
 
 
 def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | None = None, seconds: float = 0.0) -> str:
@@ -56,25 +96,26 @@ def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | Non
 
     Args:
         parent: The folder of the runs.
-        requests: Each run's complete plan and role.
+        requests: The runs.
         until: Epoch after which the runs pause.
         seconds: Estimated duration of the job; 0 if unknown.
     """
-    runs = [JobRun(plan=plan, role=role) for plan, role in requests]
-    return Job(parent=parent.absolute(), runs=runs, until=until, estimated_seconds=seconds).model_dump_json()
+    job = Job(parent=parent.absolute(), runs=list(requests), until=until, estimated_seconds=seconds)
+    return job.model_dump_json()
 
 
 def decode_job(text: str) -> Job:
-    """Return the job that `encode_job` wrote."""
-    return Job.model_validate_json(text)
+    """Return the job that `encode_job` wrote.
+
+    Raises:
+        DataError: The job is from another version of headstart, or needs a plugin that is not loaded.
+    """
+    return Job.parse(text, _("The job"), _HINT)
 
 
 def error_answer(error: HeadstartError, trace: str = "") -> str:
     """Return the answer that carries an error, and its traceback in another process."""
-    content = ErrorAnswer(
-        kind=type(error).__name__, message=error.message, hint=error.hint, exit_code=error.exit_code, trace=trace
-    )
-    return Answer(error=content).model_dump_json()
+    return Answer(error=ErrorAnswer.of(error, trace)).model_dump_json()
 
 
 def interruption_answer(number: signal.Signals) -> str:
@@ -84,8 +125,8 @@ def interruption_answer(number: signal.Signals) -> str:
 
 def is_interruption(text: str) -> bool:
     """Return whether the answer says that the job was stopped by a signal."""
-    error = Answer.model_validate_json(text).error
-    return error is not None and error.kind == InterruptedRunError.__name__
+    error = parse_answer(text).error
+    return error is not None and error.signal_number is not None
 
 
 def estimated_seconds(text: str) -> float:
@@ -102,20 +143,19 @@ def job_title(text: str) -> Message:
     return join(titles, ", ")
 
 
+def parse_answer(text: str) -> Answer:
+    """Return an answer. Raises DataError if it is from another version of headstart."""
+    return Answer.parse(text, _("The answer of the job"), _HINT)
+
+
 def decode_answer(text: str) -> list[Path]:
     """Return the run folders of an answer.
 
     Raises:
         HeadstartError: The error that the answer carries, as its original class.
+        DataError: The answer is from another version of headstart.
     """
-    answer = Answer.model_validate_json(text)
-    if answer.error is None:
-        return answer.folders
-    content = answer.error
-    if content.kind == InterruptedRunError.__name__:
-        raise InterruptedRunError(signal.Signals(content.exit_code - 128), verbatim(content.hint))
-    kind: type[HeadstartError] = getattr(errors, content.kind, HeadstartError)
-    error = kind(verbatim(content.message), verbatim(content.hint))
-    if content.trace:
-        error.add_note(f"In the process of the run:\n{content.trace}")
-    raise error
+    answer = parse_answer(text)
+    if answer.error is not None:
+        raise answer.error.error()
+    return answer.folders

@@ -42,7 +42,7 @@ class Trainer(Protocol[S]):
 
     @property
     def resume_hint(self) -> Message:
-        """How to continue after a signal."""
+        """Hint that says how to continue after a signal."""
 
     def folder(self, session: S) -> Path:
         """Return the folder of a run, which is made if it is new."""

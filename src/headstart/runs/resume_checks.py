@@ -9,7 +9,6 @@ from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file
 from headstart.config.run_config import RunConfig, differences
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
-from headstart.storage import files
 from headstart.training import checkpoint
 
 
@@ -17,22 +16,23 @@ def unchanged_plan(folder: Path) -> PlanFile:
     """Return the content of the plan.json of a run.
 
     Raises:
-        UsageError: The plan was changed by hand; the message lists the differences.
+        UsageError: The plan was changed by hand; the message lists the differences from the plan of the checkpoint.
+        DataError: plan.json is missing, damaged or of another schema version, or its plan does not have its hash.
     """
-    original = checkpoint.newest_position(folder / "checkpoints")
-    try:
-        content = read_plan_file(folder)
-        if not content.plan.unresolved_fields and content.plan.hash == content.hash:
-            return content
-    except DataError:
-        if original is None:
-            raise
-    message = _("The plan in {folder} was changed by hand (there is no checkpoint to compare with).", folder=folder)
-    if original is not None:
-        changed_plan = files.read_json(folder / PLAN_FILE).get("plan", {})  # it may not be a valid plan
-        changes = "; ".join(differences(original.plan.to_json(), changed_plan))
-        message = _("The plan in {folder} was changed by hand ({changes}).", folder=folder, changes=changes)
-    raise UsageError(message, _("Undo the change, or start a new run with --force-new."))
+    content = read_plan_file(folder)
+    position = checkpoint.newest_position(folder / "checkpoints")
+    changes = [] if position is None else differences(position.plan.identity(), content.plan.identity())
+    if changes:
+        raise UsageError(
+            _("The plan in {folder} was changed by hand ({changes}).", folder=folder, changes="; ".join(changes)),
+            _("Undo the change, or start a new run with --force-new."),
+        )
+    if content.plan.unresolved_fields or content.plan.hash != content.hash:
+        raise DataError(
+            _("The plan in {path} does not have the hash in this file.", path=folder / PLAN_FILE),
+            _("Restore the file from a copy, or start a new run with --force-new."),
+        )
+    return content
 
 
 def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:

@@ -36,13 +36,14 @@ class _RegisteredRun(Schema):
 def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
     """Copy those of the requested runs that are finished elsewhere into `parent`, and return their folders."""
     copies = []
-    for plan, role in requests:
+    for request in requests:
+        plan = request.plan
         if _registry_path(plan).exists():
             key = heads_runner.stack_key(plan)
             lock = run_lock_name(plan) if key is None else backbone_lock_name(key)
             with locks.locked(parent, lock, RUN_LOCK_TIMEOUT_S):
                 exists = any(record.hash == plan.hash for record in runs_in(parent))
-                if not exists and (folder := copy_finished(parent, plan, role)) is not None:
+                if not exists and (folder := copy_finished(parent, request)) is not None:
                     copies.append(folder)
     return copies
 
@@ -69,8 +70,8 @@ def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -
             write_cache_file(path, _RegisteredRun(folder=folder.absolute()).model_dump_json().encode())
 
 
-def copy_finished(parent: Path, plan: RunConfig, role: RunRole, until: int | None = None) -> Path | None:
-    """Copy a finished run of this plan from elsewhere into a new folder in `parent`; else its rung of `until` epochs.
+def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -> Path | None:
+    """Copy a finished run of a plan from elsewhere into a new folder in `parent`; else its rung of `until` epochs.
 
     Files of the model are hard-linked if possible, since they are only replaced atomically. The others are copied,
     since `repair` truncates TensorBoard's files in place. The plan is written last: a folder without it is not a run.
@@ -78,6 +79,7 @@ def copy_finished(parent: Path, plan: RunConfig, role: RunRole, until: int | Non
     Returns:
         The new folder, or None if there is no such run.
     """
+    plan, role = request.plan, request.role
     source = _finished_run(plan, role) or (None if until is None else _rung(plan, until))
     if source is None:
         return None

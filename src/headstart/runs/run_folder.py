@@ -20,7 +20,7 @@ def is_blind(role: RunRole | None) -> bool:
     return role is not None and role.blind
 
 
-def make_folder(plan: RunConfig, runs: Path, role: RunRole | None) -> Path:
+def make_run_folder(plan: RunConfig, runs: Path, role: RunRole | None) -> Path:
     """Create a run folder under `runs` with its plan.json."""
     folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
     machine = environment(plan.machine.device)

@@ -21,7 +21,7 @@ from headstart.reporter import Reporter
 from headstart.runs import lifecycle
 from headstart.runs.checkpoints import RunCheckpoints
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
-from headstart.runs.run_folder import make_folder
+from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
 from headstart.storage import folders, locks
 from headstart.storage.schemas.arm import TuningKind
@@ -67,7 +67,7 @@ def run_new(
     draft = calibration.resolve_machine(with_absolute_paths(draft))
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
         setup = prepare(draft, reporter)
-        folder = make_folder(setup.plan, runs, role)
+        folder = make_run_folder(setup.plan, runs, role)
         _run(folder, setup, role, reporter, save_every, until)
     return folder
 
@@ -77,7 +77,7 @@ def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None,
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
-        DataError: The data or the weights have changed.
+        DataError: plan.json is damaged, or the data or the weights have changed.
     """
     content = unchanged_plan(folder)
     plan = content.plan

@@ -1,4 +1,4 @@
-"""Read and atomically write the files of a run folder. The file formats are the interface between packages."""
+"""Atomically write the files of a run folder. The file formats are the interface between packages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
-
-from headstart.errors import DataError
-from headstart.i18n import _
+from typing import TypeAlias
 
 SCHEMA_VERSION = 1  # version of the file formats
 
@@ -60,16 +57,3 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: JsonData) -> None:
     """Replace a JSON file atomically. Raises ValueError for NaN and infinity, which are not JSON."""
     write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises DataError when it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(_("{path} is missing.", path=path), _("Use a folder that headstart wrote.")) from None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            _("{path} cannot be read ({error}).", path=path, error=error),
-            _("Restore it from a copy, or delete it and resume."),
-        ) from None

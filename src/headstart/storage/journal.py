@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from headstart.errors import DataError
 from headstart.i18n import _
-from headstart.storage.schemas.metrics import LINE, Line
+from headstart.storage.schemas.metrics import BEGIN, LINE, BeginLine, Line
+
+_RESTORE_HINT = _("Restore the file from a copy.")
 
 
 class Journal:
@@ -85,18 +87,27 @@ def read_lines(path: Path) -> Iterator[Line]:
     A missing file has no lines.
 
     Raises:
-        DataError: a line is damaged.
+        DataError: a line is damaged, or the record is of another schema version.
     """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
         for number, text in enumerate(file, 1):
             if text.endswith("\n"):
-                try:
-                    line = LINE.validate_json(text)
-                except ValidationError:
-                    raise DataError(
-                        _("Line {number} of {path} is damaged.", number=number, path=path),
-                        _("Restore the file from a copy."),
-                    ) from None
-                yield line
+                yield _parse_line(text, number, path)
+
+
+def _parse_line(text: str, number: int, path: Path) -> Line:
+    """Return a line of a record; the version in the first is checked before its other fields."""
+    try:
+        if number == 1 and _Kind.model_validate_json(text).kind == BEGIN:
+            return BeginLine.parse(text, str(path), _RESTORE_HINT)
+        return LINE.validate_json(text)
+    except ValidationError:
+        raise DataError(_("Line {number} of {path} is damaged.", number=number, path=path), _RESTORE_HINT) from None
+
+
+class _Kind(BaseModel):
+    """The kind of a line, whose other fields may be of any version."""
+
+    kind: str

@@ -25,7 +25,7 @@ from headstart.optim.param_groups import ParameterGroup
 from headstart.training import loop, scoring
 from headstart.training.events import BatchDone, Epoch
 from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
-from headstart.training.objective import Objective, count_correct, require_finite
+from headstart.training.objective import Objective, count_correct, is_better, require_finite
 from headstart.training.scoring import Score
 from headstart.training.state import Phase, TrainingContext
 
@@ -254,7 +254,7 @@ class HeadStack:
             train = Score(sum(head_losses) * size / seen, int(correct[:, seed, recipe].sum()) / seen, seen)
             best = result.best_epoch
             objective = self.contexts[seed].objective
-            better = best is None or objective.rank(val) > objective.rank(best.val)
+            better = is_better(objective.rank(val), None if best is None else objective.rank(best.val))
             rates = self.rates[recipe][self.step - 1]
             event = Epoch(epoch, self.step, train, val, better, *share, {0: seen}, rates)
             result.epochs.append(event)

@@ -23,7 +23,7 @@ from headstart.errors import DataError, ModelFileError, ResourceError
 from headstart.i18n import Message, _, join
 from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
-from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, Progress
+from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, TrainingProgress
 from headstart.storage.schemas.result import RunSeconds
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.training.loop import enter_phase
@@ -35,7 +35,7 @@ MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
 
 
 class RunPosition(Schema):
-    """What a run needs besides the training state to continue from a checkpoint."""
+    """State of a run besides that of the training, from which it continues."""
 
     bytes: int = Field(description="length of the record")
     seconds: RunSeconds = Field(description="duration of the run so far")
@@ -46,9 +46,9 @@ class RunPosition(Schema):
 class CheckpointState(VersionedSchema):
     """The content of state.json."""
 
-    progress: Progress = Field(description="progress of the training")
+    progress: TrainingProgress = Field(description="progress of the training")
     optimizer: OptimizerNumbers = Field(description="numbers of the optimizer that are no tensors")
-    position: RunPosition = Field(description="what the run needs to continue")
+    position: RunPosition = Field(description="state of the run besides that of the training")
 
 
 def save_state(folder: Path, state: State, position: RunPosition) -> Path:
@@ -57,7 +57,7 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     Args:
         folder: The folder of all checkpoints of the run.
         state: The state to save.
-        position: What `load_state` returns.
+        position: The position of the run, which `load_state` returns.
 
     Returns:
         The folder of the checkpoint, such as `folder/step-00000188-0002` (steps and epochs done).

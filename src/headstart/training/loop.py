@@ -28,10 +28,10 @@ from headstart.models import freezing, structure
 from headstart.optim import param_groups
 from headstart.rng import torch_stream
 from headstart.storage.schemas.arm import TuningKind
-from headstart.storage.schemas.checkpoint import Progress
+from headstart.storage.schemas.checkpoint import TrainingProgress
 from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
 from headstart.training.feature_cache import PLAIN_VIEW
-from headstart.training.objective import count_correct, require_finite
+from headstart.training.objective import count_correct, is_better, require_finite
 from headstart.training.scoring import Score, score
 from headstart.training.state import State, TrainingContext
 
@@ -79,7 +79,7 @@ def train(context: TrainingContext, state: State) -> Iterator[Event]:
     yield from _finish_phase(context, state)
 
 
-def is_finished(context: TrainingContext, progress: Progress) -> bool:
+def is_finished(context: TrainingContext, progress: TrainingProgress) -> bool:
     """Return True if all epochs are validated or early stopping has ended the run."""
     last = math.ceil(context.steps / context.batches.steps_per_epoch)
     return progress.epoch == last or (
@@ -228,7 +228,8 @@ def _finish_epoch(context: TrainingContext, state: State, seconds: float, images
     require_finite("validation", val.loss, progress.step)
     train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
     rank = context.objective.rank(val)
-    better = rank > (progress.best_score, -progress.best_loss)
+    best = None if progress.best_score is None else (progress.best_score, -progress.best_loss)
+    better = is_better(rank, best)
     progress.epoch += 1
     progress.val_losses.append(val.loss)
     progress.stale = 0 if better else progress.stale + 1

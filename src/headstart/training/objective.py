@@ -24,7 +24,7 @@ from headstart.training.scoring import Score
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimizes, and how its epochs are ranked.
+    """The loss that a training minimizes, and the order of its epochs.
 
     Args:
         class_weights: Weight of each class in the loss, [classes] or [S, R, classes]; None for equal weights.
@@ -88,6 +88,16 @@ class Objective:
     def rank(self, score: Score) -> tuple[float, float]:
         """Return the key that orders epochs: the metric on val, then the lower loss. The highest one is the best."""
         return (counts_value(self.select, score.counts), -score.loss)
+
+
+def is_better(rank: tuple[float, float], best: tuple[float, float] | None) -> bool:
+    """Return whether an epoch is better than the best so far.
+
+    Args:
+        rank: The `rank` of the epoch; one whose metric is not a number is never better.
+        best: The `rank` of the best epoch so far; None before the first.
+    """
+    return not math.isnan(rank[0]) and (best is None or rank > best)
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from headstart.data.loader import ImageSubset, TrainingBatches
 from headstart.data.mixing import MixedBatch
 from headstart.optim.schedules import Schedule
 from headstart.storage.schemas.arm import Tuning
-from headstart.storage.schemas.checkpoint import Progress
+from headstart.storage.schemas.checkpoint import TrainingProgress
 from headstart.training.feature_cache import FeatureCache
 from headstart.training.objective import Objective
 
@@ -69,7 +69,7 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer | None = None
     ema: AveragedModel | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
 
     @property
     def evaluated_network(self) -> nn.Module:

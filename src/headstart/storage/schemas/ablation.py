@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 
 class AblationCell(Schema):
@@ -39,7 +39,7 @@ class AblationEffect(Schema):
     sentence: str = Field(description="the effect in words")
 
 
-class AblationResult(Schema):
+class AblationResult(VersionedSchema):
     """Networks of an ablation, the effect of each factor, and sentences that describe both."""
 
     cells: list[AblationCell] = Field(description="one item for each network")

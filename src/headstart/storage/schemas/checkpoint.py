@@ -16,7 +16,7 @@ class Manifest(VersionedSchema):
     files: dict[str, str] = Field(description="sha256 by file name")
 
 
-class Progress(Schema):
+class TrainingProgress(Schema):
     """The progress of a training as plain numbers; the training changes it in place."""
 
     model_config = ConfigDict(frozen=False)
@@ -27,8 +27,8 @@ class Progress(Schema):
     loss_sum: float = Field(0.0, description="of the current epoch")
     correct: int = Field(0, description="of the current epoch")
     seen: int = Field(0, description="of the current epoch")
-    best_score: float = Field(-1.0, description="metric of the best epoch; -1, below any metric, before the first")
-    best_loss: float = Field(0.0, description="val loss of the best epoch")
+    best_score: float | None = Field(None, description="metric of the best epoch; null before the first")
+    best_loss: float = Field(0.0, description="val loss of the best epoch; 0 before the first")
     best_epoch: int = Field(0, description="epoch of the best model; 0 before the first")
     stale: int = Field(0, description="epochs since the best")
     val_losses: list[float] = Field(default_factory=list, description="of the epochs of the phase")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 
 class GalleryPhoto(Schema):
@@ -25,7 +25,7 @@ class GalleryLists(Schema):
     )
 
 
-class GalleryIndex(Schema):
+class GalleryIndex(VersionedSchema):
     """Photos of the evaluation images of one model, and its confusion matrix."""
 
     split: str = Field(description="split that the model was evaluated on")

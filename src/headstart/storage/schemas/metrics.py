@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 LayerValues = dict[str, float | None]  # by layer; None is a value that is not finite
 FindingCode = Annotated[
@@ -14,10 +14,13 @@ FindingCode = Annotated[
 ]  # a key of `headstart.diagnostics.registry.HEALTH_CHECKS`
 
 
-class BeginLine(Schema):
-    """The run begins."""
+BEGIN: Literal["begin"] = "begin"  # kind of the first line
 
-    kind: Literal["begin"] = "begin"
+
+class BeginLine(VersionedSchema):
+    """The run begins; the first line, with the version of all lines."""
+
+    kind: Literal["begin"] = BEGIN
     step: int = Field(0, description="number of updates done")
     time: float = Field(description="seconds since 1970")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from headstart.errors import DataError
@@ -36,18 +36,6 @@ class Schema(BaseModel):
             DataError: The file is missing or damaged, or has another schema version.
         """
         return cls.parse(_read(path), str(path), hint)
-
-    @classmethod
-    def read_by_name(cls, path: Path, hint: Message = RESTORE_HINT) -> dict[str, Self]:
-        """Read the values in a JSON file by name.
-
-        Raises:
-            DataError: The file is missing or damaged.
-        """
-        try:
-            return TypeAdapter(dict[str, cls]).validate_json(_read(path))  # type: ignore[valid-type]
-        except ValidationError as error:
-            raise _damaged(str(path), error, hint) from None
 
     @classmethod
     def parse(cls, text: str | bytes, name: str, hint: Message = RESTORE_HINT) -> Self:

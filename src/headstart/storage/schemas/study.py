@@ -8,7 +8,7 @@ from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.overlap import Overlap
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 
 class Stage(StrEnum):
@@ -54,3 +54,9 @@ class VariantInputs(InputFingerprints):
     overlaps: list[Overlap] = Field(description="images and groups in two splits, and images under two labels")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")
     known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")
+
+
+class StudyInputs(VersionedSchema):
+    """Content of variants.json: what the variants of a study read when it began."""
+
+    variants: dict[str, VariantInputs] = Field(description="inputs by variant")
