@@ -19,7 +19,7 @@ from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
 from headstart.config.presets import Setting
 from headstart.config.registry.starts import DEFAULT_START
-from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
+from headstart.config.start_spec import absolute_source, absolute_start, content_start, describe_forms, short_start
 from headstart.i18n import _
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
 from headstart.optim.registry import (
@@ -274,7 +274,7 @@ class RunConfig(ConfigSection):
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
         arm = self.arm
         if self.facts.weights_sha256:
-            arm = arm.model_copy(update={"start": split_start(arm.start)[0]})
+            arm = arm.model_copy(update={"start": content_start(arm.start)})
         path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
         return self.model_copy(update={"arm": arm}).model_dump(mode="json", exclude={"data": path_like})
 
