@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from headstart.config.duration import Duration
 from headstart.config.one_of import OneOf
 from headstart.config.presets import Setting
+from headstart.config.registry.mixers import MIXERS
 from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.start_spec import absolute_source, absolute_start, content_start, describe_forms, short_start
 from headstart.i18n import _
@@ -33,6 +34,7 @@ from headstart.optim.registry import (
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.split_counts import SplitCounts
+from headstart.text import join_list
 
 Switch = Literal["on", "off"]
 T = TypeVar("T")
@@ -190,8 +192,8 @@ class RecipeConfig(ConfigSection):
                 raise ValueError(_("{name} must be above 0", name=name))
         if self.epochs.unit == "%":
             raise ValueError(_("epochs must be a duration such as 10ep or 500st, not a share"))
-        if self.mixup and self.cutmix:
-            raise ValueError(_("mixup and cutmix cannot be combined"))
+        if len(mixers := [name for name in MIXERS if getattr(self, name)]) > 1:
+            raise ValueError(_("{mixers} cannot be combined", mixers=join_list(mixers)))
         if self.nesterov and ("nesterov" not in OPTIMIZERS[self.optimizer].options or self.momentum == 0):
             raise ValueError(
                 _("nesterov needs the optimizer {optimizers} with momentum", optimizers=optimizers_with("nesterov"))
@@ -326,7 +328,6 @@ SECTIONS: dict[str, type[ConfigSection]] = {
     "machine": MachineConfig,
     "seeding": SeedConfig,
 }
-
 
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from headstart.artifacts.model_folder import write_model
+from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import start_row
-from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
 from headstart.i18n import _
 from headstart.models import freezing, structure

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from headstart.data.loader import ImageSubset, TrainingBatches
-from headstart.data.mixing import MixedBatch
+from headstart.data.mixing import RecipeMixer
 from headstart.optim.schedules import Schedule
 from headstart.storage.schemas.checkpoint import Progress
 from headstart.training.feature_cache import FeatureCache
@@ -46,7 +46,7 @@ class TrainingContext:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     objective: Objective = field(default_factory=Objective)
-    mixer: Callable[..., MixedBatch] | None = None  # (images, seed, epoch, step) -> mixed batch
+    mixer: RecipeMixer | None = None
     ema: float = 0.0  # decay per step of the moving average of the weights; 0 for no average
     patience: int = 0  # epochs without improvement after which the run ends; 0 for no early stopping
     backbone: FeatureCache | None = None  # the cached features of a frozen backbone
