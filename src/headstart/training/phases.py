@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from headstart.config.duration import Duration
+from headstart.config.duration import Duration, head_steps
 from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.errors import UsageError
 from headstart.factories import load_factory
@@ -46,7 +46,7 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
     if plan.arm.tuning != "lp-ft":
         augmented_views = recipe.augmented_views if plan.arm.tuning == "frozen" else 0
         return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make_optimizer, augmented_views),)
-    head = recipe.head_epochs.steps(per_epoch, whole=total)
+    head = head_steps(recipe.epochs, recipe.head_epochs, per_epoch)
     if not 0 < head < total:
         raise UsageError(
             _(
