@@ -13,6 +13,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
+from headstart.optim.registry import OPTIMIZERS, OptimizerSpec
 from headstart.report import health, series
 from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
@@ -214,3 +215,21 @@ def test_threads_of_the_plan_are_used(start: str, tmp_path: Path) -> None:
         first = heads_runner.run_heads([(head, ROLE)], tmp_path / "a", NullReporter(), unfinished={})[head.hash]
     second = heads_runner.run_heads([(head, ROLE)], tmp_path / "b", NullReporter(), unfinished={})[head.hash]
     assert (first / "model/head.safetensors").read_bytes() == (second / "model/head.safetensors").read_bytes()
+
+
+def test_heads_of_an_optimizer_that_is_not_elementwise_are_trained_alone(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Adafactor the update of a weight depends on the other weights in its tensor."""
+    monkeypatch.setitem(OPTIMIZERS, "adafactor", OptimizerSpec("torch.optim:Adafactor", "Adafactor", 0.01, 0.0, 0.1))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    heads = [plan(start=start, seed=seed, optimizer="adafactor") for seed in (1, 2)]
+    assert [heads_runner.stack_key(head) for head in heads] == [None, None]
+    jobs = execute.group_into_jobs([(head, ROLE) for head in heads])
+    assert [len(job) for job in jobs] == [1, 1]
+    (tmp_path / "study").mkdir()
+    answers = [execute.answer_job(job_protocol.encode_job(tmp_path / "study", job), NullReporter()) for job in jobs]
+    ((folder,), _second) = map(job_protocol.decode_answer, answers)
+    alone = runner.run_new(heads[0], tmp_path / "alone", NullReporter(), role=ROLE)
+    actual, expected = model_weights(folder / "model").state, model_weights(alone / "model").state
+    assert expected and all(torch.equal(actual[key], expected[key]) for key in expected)

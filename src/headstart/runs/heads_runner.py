@@ -24,7 +24,7 @@ from headstart.config.start_spec import start_row
 from headstart.hardware import precision
 from headstart.i18n import _
 from headstart.models import freezing, structure
-from headstart.optim.registry import SCHEDULES
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import lifecycle
 from headstart.runs.run_folder import make_folder
@@ -55,6 +55,8 @@ def stack_key(plan: RunConfig) -> str | None:
     if plan.arm.tuning != "frozen" or any(getattr(recipe, name) for name in MIXERS) or recipe.ema or recipe.patience:
         return None
     if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
+        return None
+    if not OPTIMIZERS[recipe.optimizer].elementwise:  # each head would need its own optimizer
         return None
     differing = {"recipe": HEAD_FIELDS, "seeding": {"seed"}, "facts": {"split_counts"}}
     content = plan.model_dump(mode="json", exclude=differing)

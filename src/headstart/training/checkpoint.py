@@ -31,7 +31,7 @@ from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
-MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
+_START_AGAIN = _("Start the run again; nothing was deleted.")
 
 
 class RunPosition(Schema):
@@ -98,10 +98,11 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     return final
 
 
-def max_checkpoint_bytes(state: State) -> int:
+def max_checkpoint_bytes(context: TrainingContext, state: State) -> int:
     """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
     network: int = sum(tensor.nbytes for tensor in state.network.state_dict().values())
-    return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
+    slots = max(phase.slots for phase in context.phases)
+    return (MAX_CHECKPOINTS + 1) * network * (1 + slots + int(state.ema is not None))
 
 
 def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:

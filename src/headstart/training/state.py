@@ -27,6 +27,7 @@ class Phase:
     rate: float  # peak learning rate; a step uses it times the schedule
     schedule: Schedule
     make_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    slots: int  # most tensors that the optimizer has for each weight
     augmented_views: int = 0  # number of cached views per image; 0 if the features are not cached
 
 
