@@ -11,9 +11,12 @@ from pydantic import ValidationError
 
 from headstart.config.plan_file import read_plan_file
 from headstart.config.presets import PRESETS
+from headstart.config.registry.mixers import MIXERS
+from headstart.config.registry.starts import STARTS, Argument, StartSpec
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import SECTIONS, RunConfig, differences, plan_fields, with_absolute_paths
 from headstart.errors import DataError, UsageError
+from tests.messages import values_of
 
 recipes = st.fixed_dictionaries(
     {
@@ -177,3 +180,39 @@ def test_pattern_is_described_in_words() -> None:
     with pytest.raises(UsageError, match="tuning = frosen: expected fine-tuning mode: full, frozen") as error:
         resolve_settings({"tuning": "frosen"})
     assert "pattern" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("start", "identity"),
+    [
+        ("imagenet", "imagenet"),
+        ("timm:resnet18.a1_in1k", "timm"),
+        ("file:a.safetensors", "file"),
+        ("run:runs/a", "run"),
+        ("stats:imagenet", "stats"),
+        ("stats:file:a.pth", "stats"),
+        ("shrunk:0.3", "shrunk:0.3"),
+        ("stats:shrunk:0.3", "stats:shrunk:0.3"),
+        ("outer:stats:file:a.pth", "outer:stats"),
+    ],
+)
+def test_identity_has_what_the_hash_of_the_weights_does_not_cover(
+    start: str, identity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STARTS, "shrunk", StartSpec("", Argument.NAME))
+    monkeypatch.setitem(STARTS, "outer", StartSpec("", Argument.START))
+    plan = resolved(RunConfig()).changed("facts", fingerprint="abc", weights_sha256="f00").changed("arm", start=start)
+    assert plan.identity()["arm"] == {**plan.arm.model_dump(), "start": identity}
+    without_file = plan.changed("facts", fingerprint="abc", weights_sha256="")
+    assert without_file.identity()["arm"] == plan.arm.model_dump()
+
+
+def test_at_most_one_mixer_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_settings({"mixup": 0.2, "cutmix": 1.0})
+    assert values_of(caught.value.message)[-2:] == ["mixup", "cutmix"]
+    settings = {"mixup": 0.2, "jitter": 0.1}
+    assert resolve_settings(settings).plan.recipe.jitter == 0.1
+    monkeypatch.setitem(MIXERS, "jitter", "headstart.data.mixing:mixup")
+    with pytest.raises(UsageError):
+        resolve_settings(settings)

@@ -35,6 +35,7 @@ from headstart.factories import load_factory
 from headstart.models import factory, heads, structure
 from headstart.rng import torch_stream
 from headstart.weights import download, starts
+from tests.messages import fields_of, values_of
 
 SMALL = "timm:test_resnet"  # 0.4 M parameters with a ResNet-18's names: the tests do not depend on the size
 DEFAULTS = {"network": SMALL, "shortcut": True, "norm": "batch", "stem": "imagenet", "num_classes": 4}
@@ -478,7 +479,7 @@ def test_metadata_and_json_files_of_the_folder_are_read(tmp_path: Path, key: str
     start = resolve(f"file:{path}")
     assert (start.license, start.mean, start.std) == ("CC0", starts.IMAGENET_MEAN, starts.IMAGENET_STD)
     assert "CIFAR-10" in start.provenance
-    assert any("ImageNet's are used" in note for note in start.notes)
+    assert any("ImageNet's" in note for note in start.notes)
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [1, 1, 2]}}))
     start = resolve(f"file:{path}")
     assert (start.mean, start.std) == ((0.5, 0.4, 0.3), (1.0, 1.0, 2.0))
@@ -852,3 +853,31 @@ def fill_with_threes(network: nn.Module) -> None:
     """Set all parameters to 3: the factory of a scheme that a plugin adds."""
     for parameter in network.parameters():
         nn.init.constant_(parameter, 3)
+
+
+def test_each_invalid_mean_and_std_is_noted_with_its_own_file_and_value(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(state(), path)
+    (tmp_path / "preprocess.json").write_text(json.dumps({"std": [1, 0, 1]}))
+    (tmp_path / "config.json").write_text(json.dumps({"mean": [1, 2], "std": "gray"}))
+    start = resolve(f"file:{path}")
+    fields = [fields_of(note) for note in start.notes]
+    assert [note for note in fields if "field" in note] == [
+        {"field": "mean", "file": "config.json", "value": "[1, 2]"},
+        {"field": "std", "file": "preprocess.json", "value": "[1, 0, 1]"},
+        {"field": "std", "file": "config.json", "value": "'gray'"},
+    ]
+    assert not any("example" in note for note in fields)  # the note that nothing is given
+    assert (start.mean, start.std) == (starts.IMAGENET_MEAN, starts.IMAGENET_STD)
+    (tmp_path / "preprocess.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps({"std": [1, 1, 1]}))
+    (missing,) = [note for note in resolve(f"file:{path}").notes if "example" in fields_of(note)]
+    assert values_of(missing) == ["w.pth", "mean", "config.json"]
+
+
+def test_model_without_architecture_is_not_compared_with_the_network(run_folder: Path) -> None:
+    (run_folder / "model" / "config.json").write_text("{}")
+    with pytest.raises(ModelFileError) as caught:
+        resolve(f"run:{run_folder}")
+    assert fields_of(caught.value.message) == {"file": run_folder / "model" / "config.json"}
+    assert "--network" not in caught.value.hint
