@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 from collections import defaultdict
@@ -15,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DataError, UsageError
-from headstart.i18n import Message, _, join, verbatim
-from headstart.text import join_first, replacement_hint
+from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.text import join_first, join_list, replacement_hint
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -91,10 +90,10 @@ class ImageIndex:
         declared = [name for name in SPLITS if (splits == name).any()]
         lines = [
             _(
-                "{source}: {images:,} images in {classes} classes",
+                "{source}: {images} in {classes}",
                 source=self.source,
-                images=len(self),
-                classes=len(self.classes),
+                images=ngettext("{count:,} image", "{count:,} images", len(self)),
+                classes=ngettext("{count} class", "{count} classes", len(self.classes)),
             )
         ]
         if declared:
@@ -104,7 +103,8 @@ class ImageIndex:
         counts = {name: self._counts(splits == name) for name in declared}
         for i, (name, total) in enumerate(zip(self.classes, self._counts(slice(None)), strict=True)):
             if i == _MAX_CLASSES_SHOWN:
-                lines.append(_("  … and {count} more classes", count=len(self.classes) - _MAX_CLASSES_SHOWN))
+                more = len(self.classes) - _MAX_CLASSES_SHOWN
+                lines.append(ngettext("  … and {count} more class", "  … and {count} more classes", more))
                 break
             parts = "".join(f"  {split} {counts[split][i]:,}" for split in declared)
             lines.append(verbatim(f"  {name:<{width}}  {total:>6,}{'  =' + parts if parts else ''}"))
@@ -213,7 +213,7 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
                 replacement_hint(absent[0], present) or _("Add training images of it, or leave it out with --classes."),
             )
         if absent:
-            names = ", ".join(map(repr, absent[:5]))
+            names = join_first([*map(repr, absent)], 5)
             notes.append(
                 _(
                     "No images in {split} of {classes}: results on {split} do not cover them.",
@@ -230,9 +230,5 @@ def _clashes(classes: Iterable[str]) -> Iterable[Message]:
         same_spelling[unicodedata.normalize("NFC", name).casefold().strip()].append(name)
     for names in same_spelling.values():
         if len(names) > 1:
-            listed = functools.reduce(_pair, map(repr, names))
+            listed = join_list(map(repr, names))
             yield _("Classes {names} differ only in spelling and are treated as separate.", names=listed)
-
-
-def _pair(first: str, second: str) -> Message:
-    return _("{first} and {second}", first=first, second=second)
