@@ -25,6 +25,7 @@ from headstart.data.pixel_store import open_store
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ResourceError
 from headstart.storage import cache
+from headstart.storage.schemas.cache import UndecodableFiles
 
 
 @pytest.fixture(autouse=True)
@@ -378,7 +379,7 @@ def test_file_that_is_wrongly_listed_as_undecodable_is_read(tmp_path: Path, root
     images = photos(tmp_path / "photos", 4)
     contents = hash_files(images)
     root.mkdir(parents=True)
-    (root / "undecodable.json").write_text(f'["{contents[0]}"]')
+    (root / "undecodable.json").write_text(UndecodableFiles(contents=(contents[0],)).model_dump_json())
     assert open_store(images, contents, side=32, threads=1).bad == ()
 
 
