@@ -13,6 +13,8 @@ from headstart.config.duration import Duration
 from headstart.config.plan_file import read_plan_file
 from headstart.config.plan_values import PlanSettings, PlanValues
 from headstart.config.presets import PRESETS
+from headstart.config.registry.mixers import MIXERS
+from headstart.config.registry.starts import STARTS, Argument, StartSpec
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import (
     SECTIONS,
@@ -25,7 +27,7 @@ from headstart.config.run_config import (
 from headstart.config.study_file import validate_study
 from headstart.errors import DataError, UsageError
 from headstart.optim.registry import OPTIMIZERS
-from tests.messages import fields_of
+from tests.messages import fields_of, values_of
 
 recipes = st.fixed_dictionaries(
     {
@@ -250,3 +252,39 @@ def test_fault_of_a_variant_ends_with_one_punctuation_mark() -> None:
     with pytest.raises(UsageError) as error:
         validate_study(rules, {})
     assert fields_of(error.value.message)["choice"] == "cosine" and error.value.message.endswith("'cosine'?")
+
+
+@pytest.mark.parametrize(
+    ("start", "identity"),
+    [
+        ("imagenet", "imagenet"),
+        ("timm:resnet18.a1_in1k", "timm"),
+        ("file:a.safetensors", "file"),
+        ("run:runs/a", "run"),
+        ("stats:imagenet", "stats"),
+        ("stats:file:a.pth", "stats"),
+        ("shrunk:0.3", "shrunk:0.3"),
+        ("stats:shrunk:0.3", "stats:shrunk:0.3"),
+        ("outer:stats:file:a.pth", "outer:stats"),
+    ],
+)
+def test_identity_has_what_the_hash_of_the_weights_does_not_cover(
+    start: str, identity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STARTS, "shrunk", StartSpec("", Argument.NAME))
+    monkeypatch.setitem(STARTS, "outer", StartSpec("", Argument.START))
+    plan = resolved(RunConfig()).changed(fingerprint="abc", weights_sha256="f00").changed(start=start)
+    assert plan.identity()["arm"] == {**plan.arm.model_dump(), "start": identity}
+    without_file = plan.changed(fingerprint="abc", weights_sha256="")
+    assert without_file.identity()["arm"] == plan.arm.model_dump()
+
+
+def test_at_most_one_mixer_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_settings({"mixup": 0.2, "cutmix": 1.0})
+    assert values_of(caught.value.message)[-2:] == ["mixup", "cutmix"]
+    settings = {"mixup": 0.2, "jitter": 0.1}
+    assert resolve_settings(settings).plan.recipe.jitter == 0.1
+    monkeypatch.setitem(MIXERS, "jitter", "headstart.data.mixing:mixup")
+    with pytest.raises(UsageError):
+        resolve_settings(settings)

@@ -6,18 +6,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import RecipeConfig
-from headstart.data.mixing import MIXERS, cutmix, mixup
+from headstart.data.mixing import cutmix, mixup
+from headstart.factories import load_factory
 
 IMAGES = torch.arange(16 * 3 * 8 * 12, dtype=torch.float32).view(16, 3, 8, 12)
 
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_partners_are_a_permutation_and_draws_depend_on_the_step_alone(name: str) -> None:
-    mixes = [MIXERS[name](IMAGES, alpha=0.4, seed=0, epoch=1, step=step) for step in range(300)]
+    mixes = [load_factory(MIXERS[name])(IMAGES, alpha=0.4, seed=0, epoch=1, step=step) for step in range(300)]
     assert all(sorted(mix.partner.tolist()) == list(range(16)) for mix in mixes)
     assert all(0 <= mix.share <= 1 for mix in mixes)
-    again = MIXERS[name](IMAGES, alpha=0.4, seed=0, epoch=1, step=7)
+    again = load_factory(MIXERS[name])(IMAGES, alpha=0.4, seed=0, epoch=1, step=7)
     assert again.share == mixes[7].share and torch.equal(again.images, mixes[7].images)
     assert torch.equal(again.partner, mixes[7].partner)
 

@@ -34,6 +34,7 @@ from headstart.data.sources import read_index
 from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message
 from headstart.storage import cache
+from headstart.storage.schemas.cache import UndecodableFiles
 from tests.messages import fields_of
 
 
@@ -407,7 +408,7 @@ def test_file_that_is_wrongly_listed_as_undecodable_is_read(tmp_path: Path, root
     images = photos(tmp_path / "photos", 4)
     contents = hash_files(images)
     root.mkdir(parents=True)
-    (root / "undecodable.json").write_text(f'["{contents[0]}"]')
+    (root / "undecodable.json").write_text(UndecodableFiles(contents=(contents[0],)).model_dump_json())
     assert open_store(images, contents, side=32, threads=1).bad == ()
 
 

@@ -426,3 +426,15 @@ def test_digits_are_written_once_and_read(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("source", ["digits:", "digits:5-0", "digits:3", "digits:a", "digits:0-11", "digits:1,,2"])
 def test_digits_that_are_refused(source: str) -> None:
     assert fields_of(refused(source, UsageError).message) == {"source": source}
+
+
+def test_lists_of_classes_have_a_sign_for_those_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "many", *(f"{number}/1.jpg" for number in range(31)))
+    line = read_index(str(tmp_path / "many")).summary()[-1]
+    assert (fields_of(line), line.number) == ({"count": 1}, 1)
+    touch(tmp_path / "spelt", *(f"{name}/1.jpg" for name in ("Cat", "cat", "CAT", "dog")))
+    (note,) = read_index(str(tmp_path / "spelt")).notes
+    assert sorted(values_of(note)) == ["'CAT'", "'Cat'", "'cat'"]
+    few = touch(tmp_path / "few", *(f"train/{number}/1.jpg" for number in range(7)), "val/0/1.jpg")
+    (note,) = read_index(str(few)).notes
+    assert values_of(note)[1:7] == [*(f"'{number}'" for number in range(1, 6)), "…"]

@@ -5,8 +5,10 @@ import torch
 from timm.optim.lion import Lion
 from torch import nn
 
+from headstart.errors import UsageError
 from headstart.optim import optimizers, param_groups
-from headstart.optim.registry import OPTIMIZERS
+from headstart.optim.registry import OPTIMIZERS, Kernels, OptimizerSpec
+from tests.messages import fields_of
 
 PLAIN = {
     "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True, foreach=False),
@@ -85,3 +87,71 @@ def test_groups_contain_every_parameter_once_and_norms_and_biases_have_no_decay(
     optimizer = optimizers.build("sgd", groups, 1.0, OPTIONS)
     param_groups.set_rates(optimizer, 0.5)
     assert param_groups.rates(optimizer) == {"backbone": 0.05, "head": 0.5}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rows_are_elementwise_and_have_the_declared_slots(name: str) -> None:
+    """Two weights in one tensor get the bits of two weights alone."""
+    gradients = (
+        torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 1e3])[:, None, None]
+    )
+    together, alone = nn.Parameter(torch.ones(2, 5, 4)), [nn.Parameter(torch.ones(5, 4)) for _ in range(2)]
+    optimizer = optimizers.make_optimizer(name, one_group(together), 0.05, OPTIONS)
+    others = [optimizers.make_optimizer(name, one_group(weight), 0.05, OPTIONS) for weight in alone]
+    for step in gradients:
+        together.grad = step.clone()
+        optimizer.step()
+        for weight, other, gradient in zip(alone, others, step, strict=True):
+            weight.grad = gradient.clone()
+            other.step()
+    assert OPTIMIZERS[name].elementwise and torch.equal(together, torch.stack(list(alone)))
+    (slots,) = optimizer.state.values()
+    assert sum(isinstance(slot, torch.Tensor) and slot.ndim > 0 for slot in slots.values()) == OPTIMIZERS[name].slots
+
+
+def one_group(*weights: nn.Parameter) -> list[param_groups.ParameterGroup]:
+    return [{"name": "head", "params": list(weights), "weight_decay": 0.0, "factor": 1.0}]
+
+
+def test_optimizer_that_is_not_elementwise_gets_the_weights_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPTIMIZERS, "adafactor", OptimizerSpec("torch.optim:Adafactor", "Adafactor", 0.01, 0.0, 0.1))
+    states = []
+    for ours in (True, False):
+        net = network().to(memory_format=torch.channels_last)
+        if ours:
+            groups = param_groups.groups(net.named_parameters(), weight_decay=0.0, backbone=set(), backbone_factor=1.0)
+            optimizer = optimizers.make_optimizer("adafactor", groups, 0.05, {})
+        else:
+            optimizer = torch.optim.Adafactor(net.parameters(), 0.05, foreach=False)
+        states.append(train(net, optimizer))
+        assert all(p.grad is None for p in net.parameters())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+class Recorded(torch.optim.SGD):
+    """SGD that keeps the arguments that it was made with."""
+
+    def __init__(self, groups: list[param_groups.ParameterGroup], lr: float, **arguments: object) -> None:
+        super().__init__(groups, lr)
+        self.arguments = arguments
+
+
+@pytest.mark.parametrize(
+    ("kernels", "expected"),
+    [(Kernels.NONE, {}), (Kernels.FOREACH, {"foreach": True}), (Kernels.FUSED, {"fused": True})],
+)
+def test_factory_gets_the_kernel_arguments_of_its_row(
+    kernels: Kernels, expected: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = OptimizerSpec(f"{__name__}:Recorded", "recorded", 0.01, 0.0, 0.1, ("momentum",), kernels=kernels)
+    monkeypatch.setitem(OPTIMIZERS, "recorded", row)
+    optimizer = optimizers.build("recorded", one_group(nn.Parameter(torch.ones(2))), 0.1, OPTIONS)
+    assert isinstance(optimizer, Recorded) and optimizer.arguments == {"momentum": 0.8, **expected}
+
+
+def test_option_that_is_no_field_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = OptimizerSpec("torch.optim:Adagrad", "Adagrad", 0.01, 0.0, 0.1, ("lr_decay",))
+    monkeypatch.setitem(OPTIMIZERS, "adagrad", row)
+    with pytest.raises(UsageError) as caught:
+        optimizers.build("adagrad", one_group(nn.Parameter(torch.ones(2))), 0.1, OPTIONS)
+    assert fields_of(caught.value.message) == {"name": "adagrad", "option": "lr_decay"}

@@ -14,7 +14,7 @@ from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.diagnostics.checks import missing_probe_reason
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor
-from headstart.optim.registry import SCHEDULES, ScheduleSpec
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES, OptimizerSpec, ScheduleSpec
 from headstart.report import health, series
 from headstart.report.inputs import PageInputs
 from headstart.reporter import NullReporter
@@ -235,3 +235,21 @@ def test_heads_may_differ_in_the_options_of_optimizers_and_schedules(start: str,
     polynomial = ScheduleSpec("tests:unused", ("head_epochs",))  # a schedule with a parameter of its own
     monkeypatch.setitem(SCHEDULES, "polynomial", polynomial)
     assert heads_runner.stack_key(base) == heads_runner.stack_key(other)
+
+
+def test_heads_of_an_optimizer_that_is_not_elementwise_are_trained_alone(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Adafactor the update of a weight depends on the other weights in its tensor."""
+    monkeypatch.setitem(OPTIMIZERS, "adafactor", OptimizerSpec("torch.optim:Adafactor", "Adafactor", 0.01, 0.0, 0.1))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    heads = [plan(start=start, seed=seed, optimizer="adafactor") for seed in (1, 2)]
+    assert [heads_runner.stack_key(head) for head in heads] == [None, None]
+    jobs = execute.group_into_jobs([(head, ROLE) for head in heads])
+    assert [len(job) for job in jobs] == [1, 1]
+    (tmp_path / "study").mkdir()
+    answers = [execute.answer_job(job_protocol.encode_job(tmp_path / "study", job), NullReporter()) for job in jobs]
+    ((folder,), _second) = map(job_protocol.decode_answer, answers)
+    alone = runner.run_new(heads[0], tmp_path / "alone", NullReporter(), role=ROLE)
+    actual, expected = model_weights(folder / "model").state, model_weights(alone / "model").state
+    assert expected and all(torch.equal(actual[key], expected[key]) for key in expected)

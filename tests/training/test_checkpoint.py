@@ -11,6 +11,8 @@ import torch
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError, ResourceError
+from headstart.optim.registry import OPTIMIZERS
+from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.result import RunSeconds
 from headstart.training import checkpoint, loop
 from headstart.training.events import BatchDone, Epoch, FreezeCheck, Step
@@ -248,3 +250,40 @@ def test_checkpoint_contains_no_pickle(tmp_path: Path, small) -> None:
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
     manifest = json.loads((path / "MANIFEST.json").read_text())
     assert set(manifest["files"]) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}
+
+
+def test_invalid_manifest_is_told_from_a_missing_one(tmp_path: Path, small) -> None:
+    context, state = small
+    folder = tmp_path / "c"
+    manifest = checkpoint.save_state(folder, at(state, 2), POSITION) / "MANIFEST.json"
+    content = manifest.read_text()
+
+    def error() -> ModelFileError:
+        with pytest.raises(ModelFileError) as caught:
+            load(folder, context)
+        return caught.value
+
+    manifest.write_text(content.replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
+    other_version = error()
+    assert (fields_of(other_version.message)["schema"], fields_of(other_version.message)["supported"]) == (
+        99,
+        SCHEMA_VERSION,
+    )
+    manifest.write_text(content[:20])
+    damaged = error()
+    assert fields_of(damaged.message)["name"] == str(manifest)
+    manifest.unlink()
+    missing = error()
+    assert "name" not in fields_of(missing.message)
+    assert other_version.hint != damaged.hint == missing.hint
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_checkpoints_fit_into_the_space_that_is_required(tmp_path: Path, optimizer: str) -> None:
+    setup = prepared(optimizer=optimizer, lr=1e-4, epochs="9st")
+    state = loop.initial_state(setup.context)
+    next(event for event in loop.train(setup.context, state) if isinstance(event, Step))
+    folder = checkpoint.save_state(tmp_path / "c", state, POSITION)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    assert 0.9 * checkpoint.max_checkpoint_bytes(setup.context, state) < 3 * size
+    assert 3 * size < 1.1 * checkpoint.max_checkpoint_bytes(setup.context, state)

@@ -12,6 +12,8 @@ from headstart.config.resolve import resolve_settings
 from headstart.errors import DataError, UsageError
 from headstart.hardware import calibration, precision
 from headstart.i18n import Message
+from headstart.optim import schedules
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES, OptimizerSpec, ScheduleSpec
 from headstart.training import setup
 from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL, prepared
@@ -143,3 +145,24 @@ def test_impossible_plans_raise_before_training(settings: dict[str, Any], fields
         prepared(**settings)
     found = fields_of(error.value.message)
     assert {name: value for name, value in found.items() if name != "reason"} == fields  # the reason is torch's
+
+
+def of_losses(total: int, warm_up: int = 0) -> schedules.Schedule:
+    """Return the number of losses: the factory of a schedule that a plugin adds."""
+    return lambda step, losses: float(len(losses))
+
+
+@pytest.mark.parametrize("uses_history", [False, True])
+def test_only_schedules_that_use_the_history_get_the_losses(uses_history: bool, monkeypatch) -> None:
+    monkeypatch.setitem(SCHEDULES, "of-losses", ScheduleSpec(f"{__name__}:of_losses", uses_history=uses_history))
+    (phase,) = prepared(schedule="of-losses").context.phases
+    assert phase.schedule(1, (0.5, 0.4)) == (2 if uses_history else 0)
+
+
+def test_row_with_an_option_that_is_no_field_is_refused_before_training(monkeypatch) -> None:
+    monkeypatch.setitem(SCHEDULES, "mine", ScheduleSpec("headstart.optim.schedules:constant", ("floor",)))
+    monkeypatch.setitem(OPTIMIZERS, "mine", OptimizerSpec("torch.optim:SGD", "SGD", 0.1, 0.0, 0.1, ("dampening",)))
+    for settings, option in (({"schedule": "mine"}, "floor"), ({"optimizer": "mine"}, "dampening")):
+        with pytest.raises(UsageError) as caught:
+            prepared(**settings)
+        assert fields_of(caught.value.message) == {"name": "mine", "option": option}

@@ -998,3 +998,31 @@ def fill_with_threes(network: nn.Module) -> None:
     """Set all parameters to 3: the factory of a scheme that a plugin adds."""
     for parameter in network.parameters():
         nn.init.constant_(parameter, 3)
+
+
+def test_each_invalid_mean_and_std_is_noted_with_its_own_file_and_value(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(state(), path)
+    (tmp_path / "preprocess.json").write_text(json.dumps({"std": [1, 0, 1]}))
+    (tmp_path / "config.json").write_text(json.dumps({"mean": [1, 2], "std": "gray"}))
+    start = resolve(f"file:{path}")
+    fields = [fields_of(note) for note in start.notes]
+    assert [note for note in fields if "field" in note] == [
+        {"field": "mean", "file": "config.json", "value": "[1, 2]"},
+        {"field": "std", "file": "preprocess.json", "value": "[1, 0, 1]"},
+        {"field": "std", "file": "config.json", "value": "'gray'"},
+    ]
+    assert not any("example" in note for note in fields)  # the note that nothing is given
+    assert (start.mean, start.std) == (starts.IMAGENET_MEAN, starts.IMAGENET_STD)
+    (tmp_path / "preprocess.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps({"std": [1, 1, 1]}))
+    (missing,) = [note for note in resolve(f"file:{path}").notes if "example" in fields_of(note)]
+    assert values_of(missing) == ["w.pth", "mean", "config.json"]
+
+
+def test_model_without_architecture_is_not_compared_with_the_network(run_folder: Path) -> None:
+    (run_folder / "model" / "config.json").write_text("{}")
+    with pytest.raises(ModelFileError) as caught:
+        resolve(f"run:{run_folder}")
+    assert fields_of(caught.value.message) == {"file": run_folder / "model" / "config.json"}
+    assert "--network" not in caught.value.hint

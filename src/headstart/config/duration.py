@@ -90,3 +90,14 @@ def parse_seconds(text: str) -> float:
     if total <= 0:
         raise ValueError(_("{text!r} is not a time: write 90s, 20m, 2h or 1h30m", text=text))
     return total
+
+
+def head_steps(epochs: Duration, head_epochs: Duration, per_epoch: int) -> int:
+    """Return the steps of the head alone at the beginning of an LP-FT training.
+
+    Args:
+        epochs: Length of the training.
+        head_epochs: Length of the part of the head; a share is one of the training.
+        per_epoch: Steps of an epoch.
+    """
+    return head_epochs.steps(per_epoch, whole=epochs.steps(per_epoch))

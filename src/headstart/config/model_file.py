@@ -82,7 +82,7 @@ class ModelOrigin(_ModelSchema):
     network: NetworkConfig
     head: str
     start: str = Field(description="start of the run, without the path")
-    provenance: str = Field(description="provenance of the initial weights")
+    provenance: str = Field(description="provenance of the initial weights, in English")
     plan: str = Field(description="hash of the plan")
     epoch: int = Field(description="epoch of the weights")
     data: TrainingData

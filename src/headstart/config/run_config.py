@@ -20,8 +20,9 @@ from headstart.config.field_help import Detail
 from headstart.config.one_of import OneOf
 from headstart.config.plan_values import PlanValues
 from headstart.config.presets import Setting
+from headstart.config.registry.mixers import MIXERS
 from headstart.config.registry.starts import DEFAULT_START
-from headstart.config.start_spec import absolute_source, absolute_start, describe_forms, short_start, split_start
+from headstart.config.start_spec import absolute_source, absolute_start, content_start, describe_forms, short_start
 from headstart.i18n import _
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
 from headstart.optim.registry import (
@@ -35,6 +36,7 @@ from headstart.optim.registry import (
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import FULL, TUNING_DESCRIPTION, USUAL_HEAD, ArmSpec, Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
+from headstart.text import join_list
 
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
@@ -182,8 +184,8 @@ class RecipeConfig(ConfigSection):
                 raise ValueError(_("{name} must be above 0", name=name))
         if self.epochs.unit == "%":
             raise ValueError(_("epochs must be a duration such as 10ep or 500st, not a share"))
-        if self.mixup and self.cutmix:
-            raise ValueError(_("mixup and cutmix cannot be combined"))
+        if len(mixers := [name for name in MIXERS if getattr(self, name)]) > 1:
+            raise ValueError(_("{mixers} cannot be combined", mixers=join_list(mixers)))
         if self.nesterov and ("nesterov" not in OPTIMIZERS[self.optimizer].options or self.momentum == 0):
             raise ValueError(
                 _("nesterov needs the optimizer {optimizers} with momentum", optimizers=optimizers_with("nesterov"))
@@ -277,7 +279,7 @@ class RunConfig(ConfigSection):
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
         arm = self.arm
         if self.facts.weights_sha256:
-            arm = arm.model_copy(update={"start": split_start(arm.start)[0]})
+            arm = arm.model_copy(update={"start": content_start(arm.start)})
         path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
         return self.model_copy(update={"arm": arm}).model_dump(mode="json", exclude={"data": path_like})
 
@@ -328,7 +330,6 @@ SECTIONS: dict[str, type[ConfigSection]] = {
     "machine": MachineConfig,
     "seeding": SeedConfig,
 }
-
 
 _ALL_SECTIONS: dict[str, type[ConfigSection]] = {**SECTIONS, "facts": ResolvedFacts}
 _SECTION_OF = {name: section for section, model in _ALL_SECTIONS.items() for name in model.model_fields}

@@ -74,6 +74,26 @@ def inner_start(start: str) -> str:
     return start
 
 
+def content_start(start: str) -> str:
+    """Return what of a start, besides the hash of its weights file, decides its weights.
+
+    The hash stands for the path or the published name of the weights: `file:a.pth` becomes `file`. An argument of
+    another kind stays, also that of an inner start: `shrunk:0.3`.
+    """
+    kind, argument = split_start(start)
+    if _is_in_hash(start):
+        return kind
+    if start_row(start).argument is Argument.START:
+        return kind if _is_in_hash(argument) else f"{kind}:{content_start(argument)}"
+    return start
+
+
+def _is_in_hash(start: str) -> bool:
+    """Return True if the argument of a start only names its weights file."""
+    spec = start_row(start)
+    return spec.argument.is_path or spec.published
+
+
 def run_start(folder: Path | str) -> str:
     """Return the start with the weights of a finished run."""
     return f"{RUN_START}:{folder}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from enum import Enum, auto
 from pathlib import Path
 
 from headstart.data.image_index import IMAGE_SUFFIXES, SPLIT_NAMES, ImageIndex, build_index, natural_key
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
-from headstart.text import join_list
+from headstart.text import join_first, join_list
 
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
 
@@ -47,6 +48,34 @@ def read_folder(source: str, root: Path, *, allow_outside: bool = False) -> Imag
     return build_index(source, root, keys, names, splits, [""] * len(keys), [*notes, *walk.notes()])
 
 
+class _SkippedLink(Enum):
+    """Why a link is not followed, in the order of the notes."""
+
+    BACK_TO_PARENT = auto()
+    OUTSIDE = auto()
+    WITHOUT_TARGET = auto()
+
+    def note(self, count: int) -> Message:
+        """Return the note on `count` such links."""
+        match self:
+            case _SkippedLink.BACK_TO_PARENT:
+                return ngettext(
+                    "Skipped {count:,} link back to a parent folder.",
+                    "Skipped {count:,} links back to a parent folder.",
+                    count,
+                )
+            case _SkippedLink.OUTSIDE:
+                return ngettext(
+                    "Skipped {count:,} link out of the folder (--allow-outside follows them).",
+                    "Skipped {count:,} links out of the folder (--allow-outside follows them).",
+                    count,
+                )
+            case _SkippedLink.WITHOUT_TARGET:
+                return ngettext(
+                    "Skipped {count:,} link without a target.", "Skipped {count:,} links without a target.", count
+                )
+
+
 class _Walk:
     """Lists folders in sorted order and counts what it skips."""
 
@@ -55,7 +84,7 @@ class _Walk:
         self._real_root = os.path.realpath(root)
         self._allow_outside = allow_outside
         self._entries: dict[str, tuple[dict[str, str], list[str]]] = {}
-        self._skipped_links: Counter[str] = Counter()
+        self._skipped_links: Counter[_SkippedLink] = Counter()
         self._skipped_files: Counter[str] = Counter()
 
     def entries(self, folder: str) -> tuple[dict[str, str], list[str]]:
@@ -110,11 +139,11 @@ class _Walk:
         """Return True if a link is followed; count it otherwise."""
         target, parent = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
         if not Path(target).exists():
-            reason = "without target"
+            reason = _SkippedLink.WITHOUT_TARGET
         elif not self._allow_outside and not is_inside(target, self._real_root):
-            reason = "out of the folder"
+            reason = _SkippedLink.OUTSIDE
         elif is_inside(parent, target):
-            reason = "back to a parent"
+            reason = _SkippedLink.BACK_TO_PARENT
         else:
             return True
         self._skipped_links[reason] += 1
@@ -122,7 +151,7 @@ class _Walk:
 
     def notes(self) -> list[Message]:
         """Return one sentence for each kind of entry that was skipped."""
-        notes = [_skipped_links_note(reason, count) for reason, count in sorted(self._skipped_links.items())]
+        notes = [reason.note(count) for reason in _SkippedLink if (count := self._skipped_links[reason])]
         if self._skipped_files:
             kinds = (
                 verbatim(f"{count:,} {suffix}") if suffix else _("{count:,} other", count=count)
@@ -137,20 +166,6 @@ class _Walk:
                 )
             )
         return notes
-
-
-def _skipped_links_note(reason: str, count: int) -> Message:
-    if reason == "without target":
-        return ngettext("Skipped {count:,} link without a target.", "Skipped {count:,} links without a target.", count)
-    if reason == "back to a parent":
-        return ngettext(
-            "Skipped {count:,} link back to a parent folder.", "Skipped {count:,} links back to a parent folder.", count
-        )
-    return ngettext(
-        "Skipped {count:,} link out of the folder (--allow-outside follows them).",
-        "Skipped {count:,} links out of the folder (--allow-outside follows them).",
-        count,
-    )
 
 
 def is_inside(path: str, root: str) -> bool:
@@ -200,7 +215,7 @@ def _split_folders(walk: _Walk, notes: list[Message]) -> dict[str, str]:
     if others and (images or not subfolders or len(splits) == 1):
         return {"": walk.root}
     if others:
-        notes.append(_("Skipped {folders} beside the splits.", folders=", ".join(map(repr, others[:5]))))
+        notes.append(_("Skipped {folders} beside the splits.", folders=join_first([*map(repr, others)], 5)))
     return splits
 
 

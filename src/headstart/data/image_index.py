@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 from collections import defaultdict
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from headstart.errors import DataError, UsageError
 from headstart.i18n import Message, _, join, ngettext, verbatim
-from headstart.text import join_first, replacement_hint
+from headstart.text import join_first, join_list, replacement_hint
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -214,7 +213,7 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
                 replacement_hint(absent[0], present) or _("Add training images of it, or leave it out with --classes."),
             )
         if absent:
-            names = ", ".join(map(repr, absent[:5]))
+            names = join_first([*map(repr, absent)], 5)
             notes.append(
                 _(
                     "No images in {split} of {classes}: results on {split} do not cover them.",
@@ -231,9 +230,5 @@ def _clashes(classes: Iterable[str]) -> Iterable[Message]:
         same_spelling[unicodedata.normalize("NFC", name).casefold().strip()].append(name)
     for names in same_spelling.values():
         if len(names) > 1:
-            listed = functools.reduce(_pair, map(repr, names))
+            listed = join_list(map(repr, names))
             yield _("Classes {names} differ only in spelling and are treated as separate.", names=listed)
-
-
-def _pair(first: str, second: str) -> Message:
-    return _("{first} and {second}", first=first, second=second)

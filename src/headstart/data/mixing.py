@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +25,14 @@ class Mixer(Protocol):
     """Mix a batch; the draws depend on seed, epoch and step alone."""
 
     def __call__(self, images: Tensor, *, alpha: float, seed: int, epoch: int, step: int) -> MixedBatch:
+        """Return the mixed batch."""
+        ...
+
+
+class RecipeMixer(Protocol):
+    """A mixer with the alpha of the recipe."""
+
+    def __call__(self, images: Tensor, *, seed: int, epoch: int, step: int) -> MixedBatch:
         """Return the mixed batch."""
         ...
 
@@ -73,6 +80,3 @@ def cutmix(images: Tensor, *, alpha: float, seed: int, epoch: int, step: int) ->
     mixed[:, :, rows, columns] = images[partner][:, :, rows, columns]
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
     return MixedBatch(mixed, partner, 1 - area / (images.shape[2] * images.shape[3]))
-
-
-MIXERS: Mapping[str, Mixer] = {"mixup": mixup, "cutmix": cutmix}  # by the field of the recipe that has its alpha

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import mmap
 import shutil
 import zlib
@@ -43,7 +42,7 @@ from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.cache import cache_root, commit_folder, scratch_folder, write_cache_file
 from headstart.storage.folders import format_bytes
-from headstart.storage.schemas.cache import StoreManifest
+from headstart.storage.schemas.cache import StoreManifest, UndecodableFiles
 
 ProgressCallback = Callable[[int, int], None]
 _SCHEMA_VERSION = 2  # of a store
@@ -306,8 +305,8 @@ def _read_index(
 
 def _read_undecodable() -> set[str]:
     try:
-        return set(json.loads((_root() / "undecodable.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return set(UndecodableFiles.read(_root() / "undecodable.json").contents)
+    except DataError:
         return set()
 
 
@@ -315,7 +314,8 @@ def _add_undecodable(failures: dict[str, _DecodeFailure]) -> None:
     """Save the hashes of files that are not images. They are tried again each time, so a wrong entry does no harm."""
     saved = _read_undecodable()
     if fresh := {content for content, failure in failures.items() if failure.permanent} - saved:
-        write_cache_file(_root() / "undecodable.json", json.dumps(sorted(saved | fresh), indent=0).encode())
+        listed = UndecodableFiles(contents=tuple(sorted(saved | fresh)))
+        write_cache_file(_root() / "undecodable.json", listed.model_dump_json(indent=1).encode())
 
 
 def _check_disk(root: Path, paths: Sequence[Path], side: int) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headstart.config.duration import Duration
+from headstart.config.duration import Duration, head_steps
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
@@ -116,8 +116,8 @@ def lp_ft_steps(plan: RunConfig) -> tuple[int, int, int]:
         plan: A resolved configuration.
     """
     per_epoch = -(-plan.facts.split_counts.train // plan.recipe.batch_size)
-    whole = plan.recipe.epochs.steps(per_epoch)
-    return per_epoch, plan.recipe.head_epochs.steps(per_epoch, whole=whole), whole
+    recipe = plan.recipe
+    return per_epoch, head_steps(recipe.epochs, recipe.head_epochs, per_epoch), recipe.epochs.steps(per_epoch)
 
 
 def requested_images(plan: RunConfig, rung: bool) -> int:

@@ -39,7 +39,7 @@ def build(
     _check_switch("norm", norm, NORMS)
     _check_switch("stem", stem, STEMS)
     if name.startswith("timm:"):
-        timm_config(name)  # report an unknown name first
+        pretrained_cfg(name)  # report an unknown name first
         if not (shortcut and norm == "batch" and stem == "imagenet"):
             raise UsageError(
                 _("{name} does not support the switches shortcut, norm and stem.", name=name),
@@ -64,7 +64,7 @@ def _nearest(name: str, names: list[str]) -> Message:
     return replacement_hint(name, names) or _("Use one of {names}.", names=", ".join(names))
 
 
-def timm_config(name: str) -> PretrainedCfg:
+def pretrained_cfg(name: str) -> PretrainedCfg:
     """Return timm's PretrainedCfg of NAME in `timm:NAME`.
 
     Only names in timm's registry are allowed. The forms `hf-hub:` and `local-dir:` would read a description from
@@ -110,7 +110,7 @@ def timm_config(name: str) -> PretrainedCfg:
 def _build_timm(name: str, num_classes: int) -> nn.Module:
     import timm
 
-    config = timm_config(name)
+    config = pretrained_cfg(name)
     with torch_stream(0, "build"):
         network = timm.create_model(name.removeprefix("timm:"), pretrained=False, num_classes=num_classes)
     if not isinstance(config.classifier, str):

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 
+from headstart.errors import UsageError
 from headstart.i18n import Message, _, join
 from headstart.text import join_list
 
 
+class Kernels(Enum):
+    """Which arguments for faster kernels the factory of an optimizer takes."""
+
+    NONE = auto()  # none
+    FOREACH = auto()  # `foreach`
+    FUSED = auto()  # `foreach` and `fused`, on CPU and CUDA: one pass over memory, half the time on a CPU
+
+
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """One optimizer.
+    """One optimizer. Its `step` must need no closure, and its updates no sparse gradients.
 
     Args:
-        factory: Import path. It is called with parameter groups, the learning rate and the `options`.
+        factory: Import path. It is called with parameter groups, the learning rate, the `options` and the arguments of
+            `kernels`.
         label: Name in texts.
         lr: Default learning rate.
         weight_decay: Default weight decay.
         max_advised_lr: Highest learning rate that health checks advise.
         options: Fields of the recipe that it takes as keyword arguments.
-        fused: It has fused kernels on CPU and CUDA, which pass over memory once instead of four to ten times and take
-            half the time on a CPU. Others use foreach kernels.
+        elementwise: The update of an element depends on the history of this element alone, not on the rest of its
+            tensor or on the shape. Only then can heads of several seeds share a tensor, and dimensions be permuted.
+        kernels: Which arguments for faster kernels the factory takes.
+        slots: Most tensors that it has for each weight, for the size of a checkpoint.
     """
 
     factory: str
@@ -30,7 +44,9 @@ class OptimizerSpec:
     weight_decay: float
     max_advised_lr: float
     options: tuple[str, ...] = ()
-    fused: bool = True
+    elementwise: bool = False
+    kernels: Kernels = Kernels.NONE
+    slots: int = 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,7 @@ class ScheduleSpec:
     Args:
         factory: Import path. It is called with `total` (steps after the warm-up), `warm_up` (steps) and the `options`.
         options: Fields of the recipe that it takes as keyword arguments; durations are converted to steps.
-        uses_history: It depends on the validation losses, not only on the step.
+        uses_history: It depends on the validation losses, not only on the step. Others get no losses.
     """
 
     factory: str
@@ -49,12 +65,56 @@ class ScheduleSpec:
 
 
 OPTIMIZERS = {
-    "sgd": OptimizerSpec("torch.optim:SGD", "SGD", 0.01, 1e-4, 0.1, ("momentum", "nesterov")),
-    "adam": OptimizerSpec("torch.optim:Adam", "Adam", 0.001, 0.0, 0.01),
-    "adamw": OptimizerSpec("torch.optim:AdamW", "AdamW", 0.001, 0.01, 0.01),
-    "rmsprop": OptimizerSpec("torch.optim:RMSprop", "RMSprop", 0.001, 0.0, 0.01, ("momentum",), fused=False),
+    "sgd": OptimizerSpec(
+        "torch.optim:SGD",
+        "SGD",
+        lr=0.01,
+        weight_decay=1e-4,
+        max_advised_lr=0.1,
+        options=("momentum", "nesterov"),
+        elementwise=True,
+        kernels=Kernels.FUSED,
+        slots=1,
+    ),
+    "adam": OptimizerSpec(
+        "torch.optim:Adam",
+        "Adam",
+        lr=0.001,
+        weight_decay=0.0,
+        max_advised_lr=0.01,
+        elementwise=True,
+        kernels=Kernels.FUSED,
+    ),
+    "adamw": OptimizerSpec(
+        "torch.optim:AdamW",
+        "AdamW",
+        lr=0.001,
+        weight_decay=0.01,
+        max_advised_lr=0.01,
+        elementwise=True,
+        kernels=Kernels.FUSED,
+    ),
+    "rmsprop": OptimizerSpec(
+        "torch.optim:RMSprop",
+        "RMSprop",
+        lr=0.001,
+        weight_decay=0.0,
+        max_advised_lr=0.01,
+        options=("momentum",),
+        elementwise=True,
+        kernels=Kernels.FOREACH,
+    ),
     # Chen et al. 2023: a learning rate three to ten times smaller than that of AdamW, and more weight decay.
-    "lion": OptimizerSpec("timm.optim.lion:Lion", "Lion", 1e-4, 0.1, 0.001, fused=False),
+    "lion": OptimizerSpec(
+        "timm.optim.lion:Lion",
+        "Lion",
+        lr=1e-4,
+        weight_decay=0.1,
+        max_advised_lr=0.001,
+        elementwise=True,
+        kernels=Kernels.FOREACH,
+        slots=1,
+    ),
 }
 DEFAULT_OPTIMIZER = "sgd"
 
@@ -69,6 +129,29 @@ SCHEDULES = {
     "plateau": ScheduleSpec("headstart.optim.schedules:plateau", ("gamma", "plateau_epochs"), uses_history=True),
 }
 DEFAULT_SCHEDULE = "cosine"
+
+
+def require_options(name: str, options: Iterable[str], fields: Collection[str]) -> None:
+    """Check that the options of a row are fields of the recipe.
+
+    Args:
+        name: Name of the row.
+        options: Its options.
+        fields: Names of the fields.
+
+    Raises:
+        UsageError: An option is no field.
+    """
+    for option in options:
+        if option not in fields:
+            raise UsageError(
+                _(
+                    "The row {name!r} has the option {option!r}, which is no field of the recipe.",
+                    name=name,
+                    option=option,
+                ),
+                _("Remove it from `options`, and set its value in a factory function."),
+            )
 
 
 def optimizers_with(option: str) -> Message:

@@ -25,12 +25,12 @@ def constant(total: int, warm_up: int = 0) -> Schedule:
 
 
 def step_decay(total: int, warm_up: int = 0, *, step_every: int, gamma: float) -> Schedule:
-    """Multiply by `gamma` every `step_every` steps, counted from the begin of the warm-up."""
+    """Multiply by `gamma` every `step_every` steps, counted from the beginning of the warm-up."""
     return lambda step, losses: gamma ** ((step + warm_up) // max(step_every, 1))
 
 
 def multistep(total: int, warm_up: int = 0, *, milestones: Sequence[int], gamma: float) -> Schedule:
-    """Multiply by `gamma` at each milestone, a number of steps counted from the begin of the warm-up."""
+    """Multiply by `gamma` at each milestone, a number of steps counted from the beginning of the warm-up."""
     return lambda step, losses: gamma ** sum(step + warm_up >= milestone for milestone in milestones)
 
 
@@ -90,6 +90,11 @@ def plateau(total: int, warm_up: int = 0, *, gamma: float, plateau_epochs: int) 
         return value
 
     return factor
+
+
+def without_history(then: Schedule) -> Schedule:
+    """Return the schedule without the validation losses, so that it depends on the step alone."""
+    return lambda step, losses: then(step, ())
 
 
 def with_warm_up(steps: int, then: Schedule) -> Schedule:

@@ -45,7 +45,7 @@ class RunCheckpoints:
         for warning in warnings:
             reporter.say(warning)
         if saved is None:  # fail before training, not at the first checkpoint
-            folders.require_space(self._folder, checkpoint.max_checkpoint_bytes(self._state))
+            folders.require_space(self._folder, checkpoint.max_checkpoint_bytes(self._context, self._state))
         return saved
 
     def is_due(self, event: events.Event) -> bool:

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from headstart.artifacts.model_folder import write_model
+from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import start_row
-from headstart.data.mixing import MIXERS
 from headstart.hardware import precision
 from headstart.i18n import _
 from headstart.models import freezing, structure
@@ -68,6 +68,8 @@ def stack_key(plan: RunConfig) -> str | None:
     ):
         return None
     if SCHEDULES[recipe.schedule].uses_history:  # each head would need its own rate
+        return None
+    if not OPTIMIZERS[recipe.optimizer].elementwise:  # each head would need its own optimizer
         return None
     differing = {"recipe": head_fields(), "seeding": {"seed"}, "facts": {"split_counts"}}
     content = plan.model_dump(mode="json", exclude=differing)

@@ -2,8 +2,8 @@
 
 Each head gets the steps that `loop` would give it alone: the same initial weights, batches, schedule and optimizer, and
 the loss of its own rows. Heads do not interact, because the sum of their losses has for each head the gradient of its
-own loss. Only the order of additions inside the products differs, so a head equals the head trained alone up to
-rounding.
+own loss, and because the updates of their optimizers are element-wise (`OptimizerSpec.elementwise`). Only the order of
+additions inside the products differs, so a head equals the head trained alone up to rounding.
 """
 
 from __future__ import annotations

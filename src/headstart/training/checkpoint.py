@@ -26,12 +26,13 @@ from headstart.storage.folders import require_space
 from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, TrainingProgress
 from headstart.storage.schemas.result import RunSeconds
 from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.text import end_sentence
 from headstart.training.loop import enter_phase
 from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
-MAX_SLOTS_PER_WEIGHT = 2  # most tensors that an optimizer has for each weight
+_START_AGAIN = _("Start the run again; nothing was deleted.")
 
 
 class RunPosition(Schema):
@@ -98,10 +99,11 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     return final
 
 
-def max_checkpoint_bytes(state: State) -> int:
+def max_checkpoint_bytes(context: TrainingContext, state: State) -> int:
     """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
     network: int = sum(tensor.nbytes for tensor in state.network.state_dict().values())
-    return (MAX_CHECKPOINTS + 1) * network * (1 + MAX_SLOTS_PER_WEIGHT + int(state.ema is not None))
+    slots = max(phase.slots for phase in context.phases)
+    return (MAX_CHECKPOINTS + 1) * network * (1 + slots + int(state.ema is not None))
 
 
 def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:
@@ -116,7 +118,7 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[Ru
         The position in the checkpoint, or None if there is no checkpoint, and one warning per damaged checkpoint.
 
     Raises:
-        ModelFileError: If all checkpoints are damaged. Nothing is deleted.
+        ModelFileError: If all checkpoints are damaged or of another version. Nothing is deleted.
     """
     checkpoints = _newest_first(folder)
     warnings: list[Message] = []
@@ -125,10 +127,17 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[Ru
         if not damage:
             return _fill(path, context, state), warnings
         warnings.append(
-            _("The checkpoint {checkpoint} is damaged ({damage}).", checkpoint=path.name, damage=join(damage, "; "))
+            end_sentence(
+                _(
+                    "The checkpoint {checkpoint} cannot be used: {damage}",
+                    checkpoint=path.name,
+                    damage=join(damage, "; "),
+                )
+            )
         )
     if checkpoints:
-        raise ModelFileError(join(warnings), _("Start the run again; nothing was deleted."))
+        error = _manifest_error(checkpoints[0])
+        raise ModelFileError(join(warnings), error.hint if error is not None else _START_AGAIN)
     return None, warnings
 
 
@@ -142,11 +151,12 @@ def newest_position(folder: Path) -> RunPosition | None:
 
 def find_damage(path: Path) -> list[Message]:
     """Return what is wrong with a checkpoint directory; an intact one has all files of its manifest, unchanged."""
-    try:
-        manifest = Manifest.read(path / MANIFEST_FILE)
-    except DataError:
-        return [_("no manifest")]
+    if not (path / MANIFEST_FILE).exists():
+        return [_("it has no manifest")]
+    if (error := _manifest_error(path)) is not None:
+        return [error.message]
     damage = []
+    manifest = Manifest.read(path / MANIFEST_FILE)
     for name, digest in manifest.files.items():
         file = path / name
         if not file.is_file():
@@ -154,6 +164,15 @@ def find_damage(path: Path) -> list[Message]:
         elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             damage.append(_("{file} differs from its checksum", file=name))
     return damage
+
+
+def _manifest_error(path: Path) -> DataError | None:
+    """Return the error of a checkpoint's manifest that cannot be read or has another version; None if it is valid."""
+    try:
+        Manifest.read(path / MANIFEST_FILE, _START_AGAIN)
+    except DataError as error:
+        return error if (path / MANIFEST_FILE).exists() else None
+    return None
 
 
 def remove_all(folder: Path) -> None:

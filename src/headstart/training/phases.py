@@ -8,14 +8,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from headstart.config.duration import Duration
+from headstart.config.duration import Duration, head_steps
 from headstart.config.run_config import RecipeConfig, RunConfig
 from headstart.errors import UsageError
 from headstart.factories import load_factory
 from headstart.i18n import _, ngettext
 from headstart.models import structure
 from headstart.optim import optimizers, param_groups, schedules
-from headstart.optim.registry import SCHEDULES
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES, require_options
 from headstart.storage.schemas.arm import FROZEN, FULL, Tuning, TuningKind
 from headstart.training.state import Phase
 from headstart.weights import starts
@@ -30,9 +30,12 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
         start: The start, which decides whether the backbone has its own learning rate.
 
     Raises:
-        UsageError: If the recipe has less than one step, or a phase or the schedule after the warm-up has none.
+        UsageError: If the recipe has less than one step, or a phase or the schedule after the warm-up has none, or the
+            row of the optimizer or the schedule has an option that is no field of the recipe.
     """
     recipe = plan.recipe
+    require_options(recipe.optimizer, OPTIMIZERS[recipe.optimizer].options, RecipeConfig.model_fields)
+    require_options(recipe.schedule, SCHEDULES[recipe.schedule].options, RecipeConfig.model_fields)
     total = recipe.epochs.steps(per_epoch)
     if total < 1:
         raise UsageError(
@@ -47,7 +50,7 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
     if plan.arm.tuning.kind is not TuningKind.LP_FT:
         augmented_views = recipe.augmented_views if plan.arm.tuning == FROZEN else 0
         return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make_optimizer, augmented_views),)
-    head = recipe.head_epochs.steps(per_epoch, whole=total)
+    head = head_steps(recipe.epochs, recipe.head_epochs, per_epoch)
     if not 0 < head < total:
         raise UsageError(
             _(
@@ -89,9 +92,12 @@ def _phase(
     warm_up = min(recipe.warmup.steps(per_epoch, whole=length), length)
     spec = SCHEDULES[recipe.schedule]
     options = {name: _in_steps(getattr(recipe, name), per_epoch, length) for name in spec.options}
-    schedule = load_factory(spec.factory)(length - warm_up, warm_up, **options)
+    schedule: schedules.Schedule = load_factory(spec.factory)(length - warm_up, warm_up, **options)
+    if not spec.uses_history:
+        schedule = schedules.without_history(schedule)
     schedule = schedules.with_warm_up(warm_up, schedule)
-    return Phase(tuning, begin, end, recipe.lr, schedule, make_optimizer, augmented_views)
+    slots = OPTIMIZERS[recipe.optimizer].slots
+    return Phase(tuning, begin, end, recipe.lr, schedule, make_optimizer, slots, augmented_views)
 
 
 def _in_steps(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from headstart.data.loader import ImageSubset, TrainingBatches
-from headstart.data.mixing import MixedBatch
+from headstart.data.mixing import RecipeMixer
 from headstart.optim.schedules import Schedule
 from headstart.storage.schemas.arm import Tuning
 from headstart.storage.schemas.checkpoint import TrainingProgress
@@ -28,6 +28,7 @@ class Phase:
     rate: float  # peak learning rate; a step uses it times the schedule
     schedule: Schedule
     make_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    slots: int  # most tensors that the optimizer has for each weight
     augmented_views: int = 0  # number of cached views per image; 0 if the features are not cached
 
 
@@ -47,7 +48,7 @@ class TrainingContext:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     objective: Objective = field(default_factory=Objective)
-    mixer: Callable[..., MixedBatch] | None = None  # (images, seed, epoch, step) -> mixed batch
+    mixer: RecipeMixer | None = None
     ema: float = 0.0  # decay per step of the moving average of the weights; 0 for no average
     patience: int = 0  # epochs without improvement after which the run ends; 0 for no early stopping
     backbone: FeatureCache | None = None  # the cached features of a frozen backbone

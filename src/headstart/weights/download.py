@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
+from headstart.config.registry.starts import FILE_START
+from headstart.config.start_spec import start_form
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
 from headstart.i18n import Message, _, verbatim
 from headstart.storage.files import temp_suffix
@@ -98,7 +100,8 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
             partial.unlink(missing_ok=True)
     except _DownloadError as error:
         instructions = _instructions(error, url, path, sha256)
-        hint = _("{instructions}; or use local weights with --start file:PATH.", instructions=instructions)
+        local = start_form(FILE_START)
+        hint = _("{instructions}; or use local weights with --start {start}.", instructions=instructions, start=local)
         raise MissingWeightsError(
             _("{url} could not be downloaded ({reason}).", url=url, reason=message_of(error)),
             end_sentence(instructions) if error.rejected else hint,

@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from headstart.config.start_spec import unreadable_weights_error
+from headstart.config.start_spec import run_start, unreadable_weights_error
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, ngettext
 from headstart.models.structure import head_name
+from headstart.text import join_first
 from headstart.weights.download import sha256_of
-from headstart.weights.torch_file import first_names, read_torch
+from headstart.weights.torch_file import MAX_NAMES_SHOWN, read_torch
 
 # Files of a model folder.
 MODEL_FILE = "model.safetensors"
@@ -57,7 +58,8 @@ def read_weights(path: Path) -> WeightsFile:
             start, size = file.read(9), path.stat().st_size
     except IsADirectoryError as error:
         raise DataError(
-            _("{path} is a folder.", path=path), _("Name a weights file, or write run:{path} for a model.", path=path)
+            _("{path} is a folder.", path=path),
+            _("Name a weights file, or write {start} for a model.", start=run_start(path)),
         ) from error
     except OSError as error:
         raise unreadable_weights_error(path, str(error.strerror)) from error
@@ -187,16 +189,15 @@ def _require_equal_shapes(path: Path, state: Mapping[str, Tensor], expected: Map
         if shape != required
     ]
     if different:
-        message = _(
-            "{path} does not fit {network}: {mismatches}.", path=path, network=label, mismatches=first_names(different)
-        )
+        mismatches = join_first(different, MAX_NAMES_SHOWN)
+        message = _("{path} does not fit {network}: {mismatches}.", path=path, network=label, mismatches=mismatches)
         raise ModelFileError(message, _MATCH_NETWORK)
 
 
 def _mismatch(missing: Sequence[str], unexpected: Sequence[str]) -> Message:
     """Return how many tensors are missing and unexpected, with examples."""
-    first = _("{count} missing ({names})", count=len(missing), names=first_names(missing))
-    second = _("{count} unexpected ({names})", count=len(unexpected), names=first_names(unexpected))
+    first = _("{count} missing ({names})", count=len(missing), names=join_first(missing, MAX_NAMES_SHOWN))
+    second = _("{count} unexpected ({names})", count=len(unexpected), names=join_first(unexpected, MAX_NAMES_SHOWN))
     if missing and unexpected:
         return _("{first} and {second}", first=first, second=second)
     return first if missing else second

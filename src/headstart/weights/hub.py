@@ -10,11 +10,11 @@ from typing import cast
 
 import torch
 
-from headstart.config.registry.starts import DEFAULT_START, FILE_START
+from headstart.config.registry.starts import DEFAULT_START, FILE_START, TIMM_START
 from headstart.config.start_spec import start_form
 from headstart.errors import ModelFileError, UsageError
 from headstart.i18n import _
-from headstart.models.factory import timm_config
+from headstart.models.factory import pretrained_cfg
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_atomic
 from headstart.weights.download import check_hash, fetch
@@ -33,8 +33,8 @@ class PretrainedWeights:
         sha256: Its hash.
         mean: The publisher's mean per color channel.
         std: The publisher's standard deviation per color channel.
-        license: Terms of use.
-        provenance: Who published it, and where.
+        license: Terms of use, in English, see `starts.Start`.
+        provenance: Who published it, and where, in English.
         classes: Class names, empty if not known.
     """
 
@@ -87,14 +87,14 @@ def fetch_timm(name: str) -> PretrainedWeights:
         MissingWeightsError: The file could not be downloaded (no network, a timeout, or an HTTP error).
         ModelFileError: A file in a cache has another hash.
     """
-    config = timm_config(name)
+    config = pretrained_cfg(name)
     full_name = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
     if not config.hf_hub_id:
         raise UsageError(
             _("timm publishes no safetensors weights for {name}.", name=full_name),
             _("Get {url} and use --start {start}.", url=str(config.url), start=start_form(FILE_START))
             if config.url
-            else _("Use another timm:NAME, or {start}.", start=DEFAULT_START),
+            else _("Use another {form}, or {start}.", form=start_form(TIMM_START), start=DEFAULT_START),
         )
     repository, _unused, revision = config.hf_hub_id.partition("@")
     file = config.hf_hub_filename or "model.safetensors"
@@ -147,9 +147,9 @@ def convert_timm_keys(name: str, file: WeightsFile) -> WeightsFile:
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelFileError(
             _(
-                "{path} does not fit timm:{name} ({reason}).",
+                "{path} does not fit {network} ({reason}).",
                 path=file.path,
-                name=name,
+                network=f"timm:{name}",
                 reason=str(error).splitlines()[0],
             ),
             _("Delete it and run again."),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import run_start
 from headstart.errors import DataError, ModelFileError
-from headstart.i18n import _
+from headstart.i18n import Message, _
 from headstart.text import join_list
 from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
 from headstart.weights.hub import Triple
@@ -20,7 +22,7 @@ from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD, NetworkTarget,
 def from_file(path: str, target: NetworkTarget) -> Start:
     """Return the weights in a file or folder."""
     file = read_weights(Path(path).expanduser())
-    return _from_weights_file(f"file:{path}", file, target, license="unknown: ask whoever made the file")
+    return _from_weights_file(f"{FILE_START}:{path}", file, target, license="unknown: ask whoever made the file")
 
 
 def from_run(folder: str, target: NetworkTarget) -> Start:
@@ -28,7 +30,7 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
 
     Raises:
         DataError: The folder has no model.
-        ModelFileError: The model is of another network.
+        ModelFileError: The model is of another network, or does not name its network.
     """
     model = _model_folder(Path(folder).expanduser())
     if model is None:
@@ -36,16 +38,21 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
             _("{folder} contains no trained model (model/model.safetensors).", folder=folder),
             _("Name the folder of a finished run."),
         )
-    architecture = str(_read_json(model / "config.json").get("architecture", ""))
+    architecture = _architecture(model)
+    if not architecture:
+        raise ModelFileError(
+            _("{file} does not name the architecture of the model.", file=model / "config.json"),
+            _("Add it to the file, for example {example}.", example='"architecture": "resnet18"'),
+        )
     if architecture != target.network.removeprefix("timm:").partition(".")[0]:
         raise ModelFileError(
             _(
                 "The model in {folder} is {architecture}, but the network is {network}.",
                 folder=folder,
-                architecture=architecture or _("of an unknown network"),
+                architecture=architecture,
                 network=target.network,
             ),
-            _("Use --network {network}, or another start.", network=network_of_run(folder) or "NAME"),
+            _("Use --network {network}, or another start.", network=network_of_architecture(architecture)),
         )
     return _from_weights_file(run_start(folder), model_weights(model), target, license="yours")
 
@@ -53,35 +60,21 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
 def network_of_run(folder: str) -> str | None:
     """Return the network of a finished run; None if the folder has no model."""
     model = _model_folder(Path(folder).expanduser())
-    architecture = str(_read_json(model / "config.json").get("architecture", "")) if model else ""
+    architecture = _architecture(model) if model else ""
     return network_of_architecture(architecture) if architecture else None
+
+
+def _architecture(model: Path) -> str:
+    """Return the architecture that the config.json of a model folder names; "" if it names none."""
+    return str(_read_json(model / "config.json").get("architecture") or "")
 
 
 def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, license: str) -> Start:
     state, notes = adapt_weights(file, target.skeleton(), label=target.label, num_classes=target.num_classes)
-    folder_settings = _read_settings(file.path.parent)
-    settings = {**folder_settings, **file.metadata}
-    invalid = [key for key in ("mean", "std") if key in settings and _triple(settings[key]) is None]
-    invalid_value = settings[invalid[0]] if invalid else None
-    settings |= {key: folder_settings[key] for key in invalid if key in folder_settings}
-    mean, std = _triple(settings.get("mean")), _triple(settings.get("std"))
-    if invalid:
-        notes.append(
-            _(
-                "The {fields} of {file} ({value}) is not three numbers.",
-                fields=join_list(invalid),
-                file=file.path.name,
-                value=repr(invalid_value),
-            )
-        )
-    if mean is None or std is None or min(std) <= 0:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-        notes.append(
-            _(
-                "{file} and its folder give no mean and std, for example in config.json: ImageNet's are used.",
-                file=file.path.name,
-            )
-        )
+    sources = [_Settings(file.path.name, dict(file.metadata)), *_folder_settings(file.path.parent)]
+    mean, std, normalization_notes = _normalization(sources)
+    notes += normalization_notes
+    settings = {key: value for source in reversed(sources) for key, value in source.values.items()}
     license = str(settings.get("license") or settings.get("licence") or license)  # files in use have both spellings
     trained_on = settings.get("trained_on")
     provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name
@@ -109,14 +102,62 @@ def _read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """Return the content of config.json and preprocess.json in `folder`, with timm's `pretrained_cfg` flattened."""
-    settings: dict[str, Any] = {}
-    for name in ("config.json", "preprocess.json"):
+class _Settings(NamedTuple):
+    """What a file says about its weights."""
+
+    file: str  # name of the file
+    values: dict[str, Any]
+
+
+def _folder_settings(folder: Path) -> list[_Settings]:
+    """Return the content of preprocess.json and config.json in `folder`, with timm's `pretrained_cfg` flattened."""
+    settings = []
+    for name in ("preprocess.json", "config.json"):
         content = _read_json(folder / name)
         inner = content.get("pretrained_cfg")
-        settings |= {**content, **(inner if isinstance(inner, dict) else {})}
+        settings.append(_Settings(name, {**content, **(inner if isinstance(inner, dict) else {})}))
     return settings
+
+
+def _normalization(sources: Sequence[_Settings]) -> tuple[Triple, Triple, list[Message]]:
+    """Return the mean and standard deviation of the first source that has a valid one, and notes on the others.
+
+    If one of the two is missing, both are ImageNet's.
+    """
+    notes: list[Message] = []
+    mean, std = (_first_valid(field, sources, notes) for field in ("mean", "std"))
+    if mean is not None and std is not None:
+        return mean, std, notes
+    if not notes:
+        missing = [field for field, value in (("mean", mean), ("std", std)) if value is None]
+        notes.append(
+            _(
+                "{file} and its folder give no {fields}, for example in {example}.",
+                file=sources[0].file,
+                fields=join_list(missing),
+                example=sources[-1].file,
+            )
+        )
+    return IMAGENET_MEAN, IMAGENET_STD, [*notes, _("ImageNet's mean and std are used.")]
+
+
+def _first_valid(field: str, sources: Sequence[_Settings], notes: list[Message]) -> Triple | None:
+    """Return the first valid value of `mean` or `std`, and add a note on each invalid value before it."""
+    for source in (source for source in sources if field in source.values):
+        value = source.values[field]
+        numbers = _triple(value)
+        if numbers is None:
+            text = _(
+                "The {field} in {file} is not three numbers: {value}.", field=field, file=source.file, value=repr(value)
+            )
+        elif field == "std" and min(numbers) <= 0:
+            text = _(
+                "The {field} in {file} is not positive: {value}.", field=field, file=source.file, value=repr(value)
+            )
+        else:
+            return numbers
+        notes.append(text)
+    return None
 
 
 def _class_names(value: Any) -> tuple[str, ...]:

@@ -17,11 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from headstart.config import start_spec
-from headstart.config.registry.starts import DEFAULT_SCHEME, DEFAULT_START, PRETRAINED_START, SCHEMES, STARTS
+from headstart.config.registry.starts import (
+    DEFAULT_SCHEME,
+    DEFAULT_START,
+    PRETRAINED_START,
+    SCHEMES,
+    STARTS,
+    STATISTICS_START,
+    TIMM_START,
+)
 from headstart.errors import ModelFileError, UsageError
 from headstart.factories import load_factory
 from headstart.i18n import Message, _
-from headstart.models.factory import build, timm_config
+from headstart.models.factory import build, pretrained_cfg
 from headstart.models.heads import reset_head
 from headstart.models.resnet import FAMILY
 from headstart.models.structure import head_name, in_part
@@ -44,8 +52,8 @@ class Start:
         init: Draws the weights of a random start; None for the weights in `state`.
         mean: Mean per color channel, for pixels in [0, 1].
         std: Standard deviation per color channel, for pixels in [0, 1].
-        license: Terms of use.
-        provenance: Where the weights come from.
+        license: Terms of use, in English: they become part of a model folder.
+        provenance: Where the weights come from, likewise in English.
         sha256: Hash of the file; "" for random starts.
         notes: What was changed to make the weights fit.
         classes: The classes that the weights were trained on, if known.
@@ -180,7 +188,7 @@ def from_scheme(scheme: str, target: NetworkTarget) -> Start:
     if spec.needs_residual_norms and (timm or not target.shortcut or target.norm == "none"):
         raise UsageError(
             _("{start} needs a ResNet with shortcut and norm on, not {network}.", start=name, network=target.label),
-            _("Use scratch, or switch shortcut and norm on."),
+            _("Use {start}, or switch shortcut and norm on.", start=DEFAULT_START),
         )
     provenance = f"random weights, {scheme or DEFAULT_SCHEME}: {spec.description}"
     init = load_factory(spec.factory)
@@ -201,7 +209,10 @@ def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
                 networks=", ".join(FAMILY),
                 network=target.label,
             ),
-            _("Use --shortcut on --norm batch --stem imagenet with one of these networks, or a timm:NAME start."),
+            _(
+                "Use --shortcut on --norm batch --stem imagenet with one of these networks, or a start {start}.",
+                start=start_spec.start_form(TIMM_START),
+            ),
         )
     weights = fetch_torchvision(target.network)
     return _from_published(PRETRAINED_START, weights, read_weights(weights.path), target)
@@ -213,12 +224,12 @@ def from_timm(name: str, target: NetworkTarget) -> Start:
     Raises:
         UsageError: There are no such weights, or they are for another network.
     """
-    config = timm_config(name)
+    start, config = f"{TIMM_START}:{name}", pretrained_cfg(name)
     if config.architecture != target.network.removeprefix("timm:").partition(".")[0]:
         raise UsageError(
             _(
-                "timm:{name} has weights for {architecture}, but the network is {network}.",
-                name=name,
+                "{start} has weights for {architecture}, but the network is {network}.",
+                start=start,
                 architecture=config.architecture,
                 network=target.network,
             ),
@@ -227,8 +238,8 @@ def from_timm(name: str, target: NetworkTarget) -> Start:
     if not target.is_standard:
         raise UsageError(
             _(
-                "timm:{name} has weights for the network as published, not for {network}.",
-                name=name,
+                "{start} has weights for the network as published, not for {network}.",
+                start=start,
                 network=target.label,
             ),
             _("Leave shortcut, norm and stem as they are."),
@@ -237,7 +248,7 @@ def from_timm(name: str, target: NetworkTarget) -> Start:
     file = read_weights(weights.path)
     if target.network.startswith("timm:"):
         file = convert_timm_keys(name, file)
-    return _from_published(f"timm:{name}", weights, file, target)
+    return _from_published(start, weights, file, target)
 
 
 def _from_published(name: str, weights: PretrainedWeights, file: WeightsFile, target: NetworkTarget) -> Start:
@@ -264,11 +275,12 @@ def from_statistics(name: str, target: NetworkTarget) -> Start:
     """
     switches: dict[str, Any] = {"shortcut": target.shortcut, "norm": target.norm, "stem": target.stem}
     model = resolve_start(name, network=target.network, num_classes=target.num_classes, **switches)
+    start = f"{STATISTICS_START}:{name}"
     if model.state is None or model.init is not None:
         raise UsageError(
-            _("stats:{name} needs a start with weights from a file, but {name} is drawn at random.", name=name),
-            _("Use for example stats:{start}.", start=PRETRAINED_START),
+            _("{start} needs a start with weights from a file, but {name} is drawn at random.", start=start, name=name),
+            _("Use for example {start}.", start=f"{STATISTICS_START}:{PRETRAINED_START}"),
         )
     provenance = f"random weights, normal with the mean and standard deviation of each tensor of {model.provenance}"
     init = partial(draw_from_statistics, model=model.state)
-    return replace(model, name=f"stats:{name}", init=init, provenance=provenance, classes=())
+    return replace(model, name=start, init=init, provenance=provenance, classes=())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from headstart.errors import DataError, HeadstartError, ModelFileError
-from headstart.i18n import Message, _, join
+from headstart.i18n import _
+from headstart.text import join_first
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
@@ -46,7 +47,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
     if others:
         raise ModelFileError(
-            _("{path} contains more than tensors ({names}).", path=path, names=first_names(others)),
+            _("{path} contains more than tensors ({names}).", path=path, names=join_first(others, MAX_NAMES_SHOWN)),
             _("Save only the state_dict, or put it under one of {keys}.", keys=", ".join(STATE_DICT_KEYS)),
         )
     return {name: tensor.detach() for name, tensor in content.items()}
@@ -87,7 +88,7 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
         _(
             "{path} contains more than tensors ({names}) and was refused; nothing in it was run.",
             path=path,
-            names=first_names(names) or _("code"),
+            names=join_first(names, MAX_NAMES_SHOWN) or _("code"),
         ),
         _("Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH)."),
     )
@@ -120,10 +121,3 @@ def _is_torchscript(path: Path) -> bool:
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
     return False
-
-
-def first_names(names: Sequence[str]) -> Message:
-    """Join the first names with commas and count the others."""
-    shown = join(names[:MAX_NAMES_SHOWN], ", ")
-    more = len(names) - MAX_NAMES_SHOWN
-    return _("{names} and {count} more", names=shown, count=more) if more > 0 else shown

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headstart.i18n import Message, _
-
 
 class Argument(StrEnum):
     """Kinds of text after the colon of a start; the value is its placeholder in help."""
@@ -68,45 +66,47 @@ class SchemeSpec:
 
     Args:
         factory: Import path of a function that draws the backbone of a network, in place.
-        description: What it draws, with its source.
+        description: What it draws, with its source, in English: it becomes the provenance of the weights in a model.
         needs_residual_norms: Its networks need residual blocks that end with a norm.
     """
 
     factory: str
-    description: Message
+    description: str
     needs_residual_norms: bool = False
 
 
 SCHEMES = {
     "kaiming": SchemeSpec(
-        "headstart.weights.init:kaiming", _("normal, variance 2 / fan-out (He et al. 2015, as torchvision)")
+        "headstart.weights.init:kaiming", "normal, variance 2 / fan-out (He et al. 2015, as torchvision)"
     ),
     "xavier": SchemeSpec(
-        "headstart.weights.init:xavier", _("normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)")
+        "headstart.weights.init:xavier", "normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)"
     ),
-    "orthogonal": SchemeSpec("headstart.weights.init:orthogonal", _("orthogonal, gain √2 (Saxe et al. 2013)")),
+    "orthogonal": SchemeSpec("headstart.weights.init:orthogonal", "orthogonal, gain √2 (Saxe et al. 2013)"),
     "zero-gamma": SchemeSpec(
         "headstart.weights.init:zero_gamma",
-        _("kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)"),
+        "kaiming, and the last norm of every block starts at 0 (Goyal et al. 2017)",
         needs_residual_norms=True,
     ),
     "torch": SchemeSpec(
         "headstart.weights.init:layer_defaults",
-        _("uniform, ±1/√fan-in, biases too, as torch's layers start by themselves"),
+        "uniform, ±1/√fan-in, biases too, as torch's layers start by themselves",
     ),
 }
 DEFAULT_SCHEME = "kaiming"  # of networks that have no initialization of their own
 
 DEFAULT_START = "scratch"
 PRETRAINED_START = "imagenet"  # pretrained weights that a study compares by default
+TIMM_START = "timm"
 FILE_START = "file"
 RUN_START = "run"
+STATISTICS_START = "stats"
 SOURCE_START = "source"
 
 STARTS = {
     DEFAULT_START: StartSpec("headstart.weights.starts:from_scheme", Argument.SCHEME, random=True),
     PRETRAINED_START: StartSpec("headstart.weights.starts:from_torchvision", published=True),
-    "timm": StartSpec(
+    TIMM_START: StartSpec(
         "headstart.weights.starts:from_timm",
         Argument.NAME,
         published=True,
@@ -121,6 +121,6 @@ STARTS = {
         check="headstart.config.start_spec:require_run_folder",
         network="headstart.weights.local:network_of_run",
     ),
-    "stats": StartSpec("headstart.weights.starts:from_statistics", Argument.START, random=True),
+    STATISTICS_START: StartSpec("headstart.weights.starts:from_statistics", Argument.START, random=True),
     SOURCE_START: StartSpec("", Argument.DATA, check="headstart.data.sources:require_source"),
 }

@@ -1,4 +1,4 @@
-"""Schemas of JSON files in the cache: measurements of the machine, and the manifest of decoded images."""
+"""Schemas of JSON files in the cache: measurements of the machine, and the files of decoded images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from pydantic import Field
 
 from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 
 class MeasurementKey(Schema):
@@ -46,3 +46,9 @@ class StoreManifest(Schema):
     schema_version: int
     bytes: int = Field(description="length of pixels.bin")
     index: str = Field(description="sha256 of index.npz")
+
+
+class UndecodableFiles(VersionedSchema):
+    """Content of undecodable.json: files that could not be decoded the last time."""
+
+    contents: tuple[str, ...] = Field(description="hashes of the files, sorted")
