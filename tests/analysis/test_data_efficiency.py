@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from headstart.analysis.data_efficiency import crossover, data_efficiency, label_equivalence
 from headstart.analysis.details import labels_words
-from headstart.storage.schemas.verdict import Condition
+from headstart.i18n import Message
+from headstart.storage.schemas.verdict import Condition, DataEfficiency
+from tests.messages import values_of
 from tests.verdicts import arm_result, changed, seed_result, verdict
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
@@ -104,6 +106,15 @@ def condition(fraction: float, first: list[float], reference: list[float]) -> Co
     return verdict(arms, budget="3ep", fraction=fraction)
 
 
+def equivalence_words(efficiency: DataEfficiency) -> Message:
+    """Return the sentence on the smallest fraction."""
+    words = labels_words(verdict(labels=efficiency))
+    assert words is not None
+    sentence = words.values["part0"]
+    assert isinstance(sentence, Message)
+    return sentence
+
+
 def test_verdict_with_several_fractions_has_a_labels_sentence() -> None:
     shifts = [-0.01, 0.0, 0.01]
     curves = [(log_curve(share * 1.9), log_curve(share)) for share in FRACTIONS]
@@ -118,19 +129,15 @@ def test_verdict_with_several_fractions_has_a_labels_sentence() -> None:
         3,
     )
     assert [row.factor for row in efficiency.equivalences] == [pytest.approx(1.9, rel=1e-6)] * 3 + [None]
-    text = labels_words(verdict(labels=efficiency))
-    assert text.startswith(
-        "With 10 % of the labels, imagenet, fine-tuned is as accurate as scratch with about 1.9 times as many "
-        "(95 % interval over 3 seeds: "
-    )
-    assert "3 seeds" in text
+    factor, first_row = pytest.approx(1.9, rel=1e-6), efficiency.equivalences[0]
+    between = ["95", f"{first_row.low:.2g}", f"{first_row.high:.2g}"]
+    assert values_of(equivalence_words(efficiency)) == [10, "imagenet", "scratch", factor, 3, *between]
     last = changed(efficiency.equivalences[3], high=None)
-    more = changed(efficiency, equivalences=[last])
-    assert "more than 1 times as many" in labels_words(verdict(labels=more))
-    fewer = changed(efficiency, equivalences=[changed(last, more=False)])
-    assert labels_words(verdict(labels=fewer)).startswith(
-        "With 100 % of the labels, the smallest fraction tested, imagenet, fine-tuned is less accurate than scratch. "
-    )
+    at_least = [3, "95", f"{last.low:.2g}", 1]
+    more = equivalence_words(changed(efficiency, equivalences=[last]))
+    assert values_of(more) == [100, "imagenet", "scratch", 1, *at_least]  # more than 1 times as many labels
+    fewer = equivalence_words(changed(efficiency, equivalences=[changed(last, more=False)]))
+    assert values_of(fewer) == [100, "imagenet", "scratch", *at_least] and "labels" not in fewer.values
     assert data_efficiency(conditions[-1:]) is None and data_efficiency([]) is None
 
 

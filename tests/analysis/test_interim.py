@@ -8,9 +8,11 @@ import pytest
 from scipy import stats
 
 from headstart.analysis import contrasts
+from headstart.analysis.details import interim_words
 from headstart.analysis.interim import interim_analyses
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed_interval, obrien_fleming
+from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
@@ -19,6 +21,7 @@ from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.storage.schemas.verdict import InterimAnalysis
 from tests import recompute, simulated
+from tests.messages import fields_of, values_of
 
 ANALYSES = (3, 5, 8)  # seeds
 COUNT = 2_000
@@ -96,17 +99,19 @@ def test_interim_p_is_the_crossed_p_and_agrees_with_the_interval() -> None:
 
 @pytest.mark.parametrize("interim", ["2,5", "3,3,5", "5,3", "3,4", "3,8"])
 def test_invalid_interim_analyses_are_rejected(interim: str) -> None:
-    with pytest.raises(UsageError, match="Interim needs increasing numbers of seeds"):
+    with pytest.raises(UsageError) as error:
         build_study_spec(
             "digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, {"seeds": 5, "interim": interim}
         )
+    assert fields_of(error.value.message) == {"first": MIN_DECISIVE_SEEDS, "last": 5, "seeds": 5}
 
 
 def test_interim_analyses_of_a_grid_need_a_declared_contrast() -> None:
-    with pytest.raises(UsageError, match="set primary = A vs B"):
-        build_study_spec(
-            "digits:0-3", ("scratch",), {"lr": ("0.1", "0.01")}, None, None, None, {"seeds": 4, "interim": "3,4"}
-        )
+    rules, vary = {"seeds": 4, "interim": "3,4"}, {"lr": ("0.1", "0.01")}
+    with pytest.raises(UsageError, match="primary"):
+        build_study_spec("digits:0-3", ("scratch",), vary, None, None, None, rules)
+    declared = {**rules, "primary": "scratch,lr=0.1 vs scratch,lr=0.01"}
+    assert build_study_spec("digits:0-3", ("scratch",), vary, None, None, None, declared).protocol.interim == (3, 4)
 
 
 @pytest.mark.parametrize(("rates", "seeds"), [(("0.02", "0.00001"), 3), (("0.02", "0.021"), 4)])
@@ -124,8 +129,13 @@ def test_study_ends_at_the_analysis_that_crosses_its_boundary(
     assert sorted(run.seed for run in runs) == sorted(2 * list(range(seeds))) and verdict.n == seeds
     assert [analysis.n for analysis in verdict.interim] == [3, 4][: seeds - 2]
     assert verdict.contrasts[0].level == 1 - verdict.interim[-1].boundary
-    text = verdict.sentences.interim
-    assert ("the study ended" in text) == (seeds == 3) and "analyzed after 3" in text
+    *earlier, last = verdict.interim
+    assert last.stopped == (last.p <= last.boundary) == (seeds == 3) and not any(a.stopped for a in earlier)
+    words = interim_words(verdict)
+    assert words is not None and words == verdict.sentences.interim and ("ended" in words) == (seeds == 3)
+    pair = ["scratch", f"lr={rates[1]}", "scratch", f"lr={rates[0]}"]
+    analyzed = [analysis.n for analysis in verdict.interim]
+    assert values_of(words) == ["test", seeds, *map(str, analyzed), *pair, last.p, last.boundary]
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
     assert list(runs_in(folder)) == runs  # a second call adds nothing
     wrong, rows = recompute.check(folder)

@@ -3,15 +3,18 @@
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from headstart.cli.main import main
-from headstart.config.study_file import read_study
+from headstart.config.study_file import FIRST_SEARCH_SEED, read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines import factory
-from tests.cli.test_train_errors import failure, write_images
+from headstart.storage.files import SCHEMA_VERSION
+from tests.cli.test_train_errors import ENOENT, as_texts, failure, write_images
 from tests.files import read_json
+from tests.messages import values_of
 
 PLAN = ["--network", "timm:test_resnet", "--image-size", "32", "--epochs", "1st", "--batch-size", "4"]
 PLAN += ["--threads", "1", "--precision", "fp32", "--cache-resolution", "1"]
@@ -45,78 +48,108 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# name -> (source, further arguments of `compare`, exit code, texts in message or hint); `@` is the folder of the files
-INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str]]] = {
-    "unknown start": ("@/good", ["--arm", "scratch", "--arm", "imagnet"], 2, ["'imagnet'", "imagenet"]),
-    "unknown tuning": ("@/good", ["--arm", "scratch", "--arm", "imagenet+frosen"], 2, ["'frosen'", "'frozen'"]),
-    "unknown optimizer": ("@/good", ["--arm", "scratch", "--arm", "scratch@adm"], 2, ["'scratch@adm'", "'adam'"]),
-    "empty arm": ("@/good", ["--arm", "scratch", "--arm", ""], 2, ["arm", "no start"]),
-    "misspelled arm": ("@/good", ["--arm", "scrtch"], 2, ["no start 'scrtch'; did", "'scratch'?; a study"]),
-    "two misspelled arms": ("@/good", ["--arm", "scrtch", "--arm", "imagnet"], 2, ["'scratch'", "'imagenet'"]),
-    "unknown initialization": ("@/good", [*ARMS, "--arm", "scratch:kaimin"], 2, ["'kaimin'", "'kaiming'"]),
-    "statistics of an unknown start": ("@/good", [*ARMS, "--arm", "stats:imagnet"], 2, ["'imagnet'", "'imagenet'"]),
-    "one arm": ("@/good", ["--arm", "scratch"], 2, ["two arms", "--vary"]),
-    "duplicate arm": ("@/good", ["--arm", "scratch", "--arm", "scratch"], 2, ["scratch", "twice"]),
-    "invalid weights": ("@/good", ["--arm", "scratch", "--arm", "file:@/text.safetensors"], 6, ["text.safetensors"]),
-    "missing weights": ("@/good", ["--arm", "scratch", "--arm", "file:@/no.pth"], 3, ["no.pth"]),
-    "missing source": ("@/good", ["--arm", "scratch", "--arm", "source:@/none"], 3, ["none does not exist"]),
-    "missing images": ("@/god", ARMS, 3, ["god does not exist", "good"]),
-    "rule in a settings file": ("@/good", [*ARMS, "--config", "@/rules.toml"], 2, ["Use --time-budget", "study.toml"]),
-    "one class": ("@/one-class", ARMS, 3, ["only one class"]),
-    "empty class": ("@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["0.05", "'cat'", "or more"]),
-    "too few test images": ("@/one-test.csv", ARMS, 3, ["1 image", "2 classes"]),
-    "fraction in words": ("@/good", [*ARMS, "--fractions", "half"], 2, ["fractions = half", "number"]),
-    "fraction above 1": ("@/good", [*ARMS, "--fractions", "2"], 2, ["ractions", "above 1"]),
-    "vary unknown field": ("@/good", [*ARMS, "--vary", "momentun=0,0.9"], 2, ["'momentun'", "'momentum'"]),
-    "vary without values": ("@/good", [*ARMS, "--vary", "momentum"], 2, ["'momentum'", "--vary lr=0.1,0.01"]),
-    "vary with an invalid value": ("@/good", [*ARMS, "--vary", "momentum=0,much"], 2, ["momentum = much", "number"]),
-    "vary a field with a flag": ("@/good", [*ARMS, "--vary", "epochs=1ep,2ep"], 2, ["'epochs'", "--budgets"]),
-    "vary a field of an arm": ("@/good", [*ARMS, "--vary", "optimizer=sgd,adam"], 2, ["'scratch@adam'", "optimizer"]),
-    "unknown metric": ("@/good", [*ARMS, "--metric", "balance"], 2, ["metric = balance", "did you mean 'balanced'"]),
-    "metric of no mean": ("@/good", [*ARMS, "--metric", "macro-f1"], 2, ["metric = macro-f1", "mean over images"]),
-    "no seeds": ("@/good", [*ARMS, "--seeds", "0"], 2, ["seeds = 0", "1"]),
-    "seeds in words": ("@/good", [*ARMS, "--seeds", "few"], 2, ["seeds = few"]),
-    "grid in words": ("@/good", [*ARMS, "--grid", "small,large"], 2, ["grid = small", "grid = large"]),
-    "empty grid": ("@/good", [*ARMS, "--grid", ","], 2, ["grid", "above 0"]),
-    "margin of 100 points": ("@/good", [*ARMS, "--margin", "100pt"], 2, ["100pt", "less than 100pt"]),
-    "margin in words": ("@/good", [*ARMS, "--margin", "big"], 2, ["margin", "1pt"]),
-    "target in per cent": ("@/good", [*ARMS, "--target", "75"], 2, ["target = 75", "less than 1"]),
-    "unknown primary": ("@/good", [*ARMS, "--primary", "scratch vs adam"], 2, ["scratch vs adam", "scratch@adam"]),
-    "budget in per cent": ("@/good", [*ARMS, "--budgets", "20%"], 2, ["udgets", "10ep"]),
-    "unknown search": ("@/good", [*ARMS, "--search", "shard"], 2, ["search = shard", "'shared'"]),
-    "no survivors": ("@/good", [*ARMS, "--survivors", "0"], 2, ["survivors = 0"]),
-    "misspelled flag": ("@/good", [*ARMS, "--sedes", "3"], 2, ["--sedes", "--seeds"]),
-    "reserved seed": ("@/good", [*ARMS, "--seed", "1748392011"], 2, ["seed = 1748392011", "smaller --seed"]),
-    "last seed reserved": ("@/good", [*ARMS, "--seed", "999999996"], 2, ["seed = 999999996", "smaller --seed"]),
+# name -> (source, further arguments of `compare`, exit code, values of the message, flags and names in message or
+# hint); `@` is the folder of the files, and ANY a text of pydantic
+INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
+    "unknown start": ("@/good", ["--arm", "scratch", "--arm", "imagnet"], 2, ["imagnet", "imagenet"], []),
+    "unknown tuning": (
+        "@/good", ["--arm", "scratch", "--arm", "imagenet+frosen"], 2, ["imagenet+frosen", "frosen", "frozen"], [],
+    ),
+    "unknown optimizer": ("@/good", ["--arm", "scratch", "--arm", "scratch@adm"], 2, ["scratch@adm", "adam"], []),
+    "empty arm": ("@/good", ["--arm", "scratch", "--arm", ""], 2, [""], []),
+    "misspelled arm": ("@/good", ["--arm", "scrtch"], 2, ["scrtch", "scratch"], ["--arm", "--vary"]),
+    "two misspelled arms": (
+        "@/good", ["--arm", "scrtch", "--arm", "imagnet"], 2, ["scrtch", "scratch", "imagnet", "imagenet"], [],
+    ),
+    "unknown initialization": ("@/good", [*ARMS, "--arm", "scratch:kaimin"], 2, ["kaimin", "kaiming"], []),
+    "statistics of an unknown start": ("@/good", [*ARMS, "--arm", "stats:imagnet"], 2, ["imagnet", "imagenet"], []),
+    "one arm": ("@/good", ["--arm", "scratch"], 2, [], ["--arm", "--vary"]),
+    "duplicate arm": ("@/good", ["--arm", "scratch", "--arm", "scratch"], 2, ["scratch"], []),
+    "invalid weights": ("@/good", ["--arm", "scratch", "--arm", "file:@/text.safetensors"], 6,
+                        ["@/text.safetensors"], []),
+    "missing weights": ("@/good", ["--arm", "scratch", "--arm", "file:@/no.pth"], 3, ["@/no.pth", ENOENT], []),
+    "missing source": ("@/good", ["--arm", "scratch", "--arm", "source:@/none"], 3, ["@/none"], []),
+    "missing images": ("@/god", ARMS, 3, ["@/god"], ["'good'"]),
+    "rule in a settings file": (
+        "@/good", [*ARMS, "--config", "@/rules.toml"], 2, ["time_budget", "@/rules.toml"],
+        ["--time-budget", "study.toml"],
+    ),
+    "one class": ("@/one-class", ARMS, 3, ["@/one-class", "cat"], []),
+    "empty class": ("@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["8", "0.05", "cat"], ["0.06", "--classes"]),
+    "too few test images": ("@/one-test.csv", ARMS, 3, ["1", "2"], []),
+    "fraction in words": ("@/good", [*ARMS, "--fractions", "half"], 2, ["fractions", "half", ANY], []),
+    "fraction above 1": ("@/good", [*ARMS, "--fractions", "2"], 2, [], ["ractions", " 1"]),
+    "vary unknown field": ("@/good", [*ARMS, "--vary", "momentun=0,0.9"], 2, ["momentun", "momentum"], []),
+    "vary without values": ("@/good", [*ARMS, "--vary", "momentum"], 2, ["momentum"], ["--vary lr=0.1,0.01"]),
+    "vary with an invalid value": (
+        "@/good", [*ARMS, "--vary", "momentum=0,much"], 2, ["scratch,momentum=much", "momentum", "much", ANY], [],
+    ),
+    "vary a field with a flag": ("@/good", [*ARMS, "--vary", "epochs=1ep,2ep"], 2, ["epochs", "--budgets"], []),
+    "vary a field of an arm": (
+        "@/good", [*ARMS, "--vary", "optimizer=sgd,adam"], 2, ["scratch@adam", "optimizer"], [],
+    ),
+    "unknown metric": (
+        "@/good", [*ARMS, "--metric", "balance"], 2, ["metric", "balance", "accuracy, balanced", "balanced"], [],
+    ),
+    "metric of no mean": (
+        "@/good", [*ARMS, "--metric", "macro-f1"], 2, ["metric", "macro-f1", "accuracy, balanced"], [],
+    ),
+    "no seeds": ("@/good", [*ARMS, "--seeds", "0"], 2, ["seeds", "0", ANY], [" 1"]),
+    "seeds in words": ("@/good", [*ARMS, "--seeds", "few"], 2, ["seeds", "few", ANY], []),
+    "grid in words": (
+        "@/good", [*ARMS, "--grid", "small,large"], 2, ["grid", "small", ANY, "grid", "large", ANY], [],
+    ),
+    "empty grid": ("@/good", [*ARMS, "--grid", ","], 2, ["grid", ","], [" 0"]),
+    "margin of 100 points": ("@/good", [*ARMS, "--margin", "100pt"], 2, ["margin", "100pt", "'100pt'"], ["1pt"]),
+    "margin in words": ("@/good", [*ARMS, "--margin", "big"], 2, ["margin", "big", "'big'"], ["1pt"]),
+    "target in per cent": ("@/good", [*ARMS, "--target", "75"], 2, ["target", "75", ANY], [" 1"]),
+    "unknown primary": (
+        "@/good", [*ARMS, "--primary", "scratch vs adam"], 2, ["scratch vs adam", "scratch, scratch@adam"], [],
+    ),
+    "budget in per cent": ("@/good", [*ARMS, "--budgets", "20%"], 2, ["20%"], ["10ep"]),
+    "unknown search": (
+        "@/good", [*ARMS, "--search", "shard"], 2, ["search", "shard", "shared, per-seed, off", "shared"], [],
+    ),
+    "no survivors": ("@/good", [*ARMS, "--survivors", "0"], 2, ["survivors", "0", ANY], []),
+    "misspelled flag": ("@/good", [*ARMS, "--sedes", "3"], 2, ["--sedes", "--seeds"], []),
+    "reserved seed": (
+        "@/good", [*ARMS, "--seed", "1748392011"], 2, ["1748392011", str(FIRST_SEARCH_SEED)], ["--seed"],
+    ),
+    "last seed reserved": (
+        "@/good", [*ARMS, "--seed", "999999996"], 2, ["999999996", str(FIRST_SEARCH_SEED)], ["--seed"],
+    ),
     "many faults": (
-        "@/good", [*ARMS, "--seeds", "0", "--survivors", "x", "--metric", "f1"], 2, ["seeds", "survivors", "metric"],
+        "@/good", [*ARMS, "--seeds", "0", "--survivors", "x", "--metric", "f1"], 2,
+        ["seeds", "0", ANY, "metric", "f1", "accuracy, balanced", "survivors", "x", ANY], [],
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", INVALID_STUDIES)
 def test_invalid_study_is_an_error_before_any_training(name: str, files: Path, tmp_path: Path, capsys) -> None:
-    source, words, expected, texts = INVALID_STUDIES[name]
+    source, words, expected, values, texts = INVALID_STUDIES[name]
     arguments = [word.replace("@/", f"{files}/") for word in (source, *words)]
     code, message, hint = failure(["compare", *arguments, *PLAN, "--runs", tmp_path / "runs"], capsys)
     assert code == expected, (message, hint)
+    assert as_texts(values_of(message), files) == values
     for text in texts:
         assert text in f"{message} {hint}"
     assert not (tmp_path / "runs").exists()
 
 
-INVALID_FILES = {
-    "protocol that is no table": ("protocol-value.toml", 2, ["protocol must be a table"]),
-    "recipe that is no table": ("recipe-value.toml", 2, ["plan.recipe must be a table"]),
-    "newer schema": ("schema.toml", 3, ["schema 99", "Update headstart"]),
-    "unknown field": ("key.toml", 2, ["'seedz'", "did you mean 'seeds'"]),
-    "unknown field of the plan": ("plan-key.toml", 2, ["'optimiser'", "did you mean 'optimizer'"]),
-    "unknown section of the plan": ("section.toml", 2, ["'recipee'", "did you mean 'recipe'"]),
-    "unknown top-level section": ("part.toml", 2, ["'protocl'", "did you mean 'protocol'"]),
-    "invalid TOML": ("no.toml", 2, ["no.toml", "line 1"]),
-    "empty file": ("empty.toml", 2, ["arms"]),
-    "missing file": ("none.toml", 3, ["none.toml"]),
-    "folder without study": ("good", 3, ["study.toml"]),
+# name -> (file, exit code, values of the message, names in message or hint); ANY is a text of tomllib
+INVALID_FILES: dict[str, tuple[str, int, list[str], list[str]]] = {
+    "protocol that is no table": ("protocol-value.toml", 2, ["@/protocol-value.toml", "protocol"], ["[protocol]"]),
+    "recipe that is no table": ("recipe-value.toml", 2, ["@/recipe-value.toml", "plan.recipe"], ["[plan.recipe]"]),
+    "newer schema": ("schema.toml", 3, ["@/schema.toml", "99", str(SCHEMA_VERSION)], []),
+    "unknown field": ("key.toml", 2, ["seedz", "seeds"], []),
+    "unknown field of the plan": ("plan-key.toml", 2, ["optimiser", "optimizer"], []),
+    "unknown section of the plan": ("section.toml", 2, ["recipee", "recipe"], []),
+    "unknown top-level section": ("part.toml", 2, ["@/part.toml", "protocl", "protocol"], []),
+    "invalid TOML": ("no.toml", 2, ["@/no.toml", ANY], ["line 1"]),
+    "empty file": ("empty.toml", 2, ["arms"], []),
+    "missing file": ("none.toml", 3, ["@/none.toml", ENOENT], []),
+    "folder without study": ("good", 3, ["@/good/study.toml", ENOENT], []),
 }
 
 
@@ -125,16 +158,17 @@ def test_missing_inputs_of_arms_are_reported_before_the_machine_is_measured(
     name: str, files: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     monkeypatch.setattr(factory, "choose_threads", lambda *_: pytest.fail("the machine was measured first"))
-    source, arms, expected, _ = INVALID_STUDIES[name]
+    source, arms, expected, *_ = INVALID_STUDIES[name]
     words = [source, *arms, "--network", "resnet18", "--runs", str(tmp_path / "runs")]
     assert failure(["compare", *(word.replace("@/", f"{files}/") for word in words)], capsys)[0] == expected
 
 
 @pytest.mark.parametrize("name", INVALID_FILES)
 def test_invalid_study_file_is_an_error(name: str, files: Path, tmp_path: Path, capsys) -> None:
-    file, expected, texts = INVALID_FILES[name]
+    file, expected, values, texts = INVALID_FILES[name]
     code, message, hint = failure(["compare", "--study", files / file, "--runs", tmp_path / "runs"], capsys)
     assert code == expected, (message, hint)
+    assert as_texts(values_of(message), files) == values
     for text in texts:
         assert text in f"{message} {hint}"
     assert not (tmp_path / "runs").exists()
@@ -144,7 +178,7 @@ def test_invalid_study_file_is_an_error(name: str, files: Path, tmp_path: Path, 
 def test_options_beside_a_study_are_an_error(more: list[str], files: Path, tmp_path: Path, capsys) -> None:
     words = ["compare", "--study", files / "good.toml", *more, "--runs", tmp_path / "runs"]
     code, message, _ = failure(words, capsys)
-    assert code == 2 and "cannot be combined with the declared study" in message
+    assert code == 2 and values_of(message) == [files / "good.toml"]
     assert not (tmp_path / "runs").exists()
 
 
@@ -169,10 +203,10 @@ def test_flags_of_a_run_are_rejected_for_a_study_and_vice_versa(files: Path, tmp
     shutil.copy(files / "good.toml", tmp_path / "study" / "study.toml")
     for words in (["--force-new"], ["--save-every", "1ep"]):
         code, message, _ = failure(["resume", tmp_path / "study", *words], capsys)
-        assert code == 2 and f"{words[0]} belongs to a run" in message
+        assert code == 2 and values_of(message) == [words[0].removeprefix("--"), tmp_path / "study"]
     (tmp_path / "plan.json").write_text("{}")
     code, message, _ = failure(["resume", tmp_path, "--engine", "processes"], capsys)
-    assert code == 2 and "--engine belongs to a study" in message
+    assert code == 2 and values_of(message) == [tmp_path] and "--engine" in message
 
 
 def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, capsys) -> None:
@@ -187,21 +221,20 @@ def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, cap
     file.write_text(written.replace("seeds = 1\n", "seeds = 2\n"))
     for words in (["resume", folder], ["compare", "--study", folder]):
         code, message, hint = failure(words, capsys)
-        assert code == 2 and "was changed after the study began" in message and f"--study {file}" in hint
+        assert code == 2 and values_of(message) == [file] and f"--study {file}" in hint
     assert read_json(folder / "verdict.json") == verdict and sorted(folder.glob("*/plan.json")) == runs
     assert read_study(file).protocol.seeds == 2  # as the hint says: a new study
     file.write_text(re.sub(r"^hash = .*\n", "", written, flags=re.MULTILINE))
     code, message, hint = failure(["resume", folder], capsys)
-    assert (
-        code == 2 and message == f"{file} has no hash, so changes cannot be detected." and "Start a new study" in hint
-    )
+    assert code == 2 and values_of(message) == [file] and " hash" in message and f"--study {file}" in hint
     for schema in ("", "schema_version = 99\n"):
         file.write_text(re.sub(r"^schema_version = .*\n", schema, written, flags=re.MULTILINE))
         code, message, hint = failure(["resume", folder], capsys)
-        assert code == 3 and "has schema" in message and hint == "Update headstart."
+        found = "99" if schema else "None"
+        assert code == 3 and values_of(message) == [file, found, SCHEMA_VERSION] and hint.values == {}
     file.write_text(f"# a remark changes nothing\n{written}")
     main(["resume", str(folder)])
     capsys.readouterr()
     main(["compare", "--study", str(folder), "--dry-run"])
-    assert "2 runs of" in capsys.readouterr().out
+    assert re.search(r"\b2 runs\b", capsys.readouterr().out)
     shutil.rmtree(folder)

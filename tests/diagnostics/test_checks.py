@@ -4,7 +4,6 @@ import copy
 import itertools
 import json
 import math
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -22,8 +21,11 @@ from scipy import stats
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks
-from headstart.diagnostics.history import History
+from headstart.diagnostics.finding import Finding
+from headstart.diagnostics.history import HEALTHY, TOO_EARLY, History
+from headstart.diagnostics.registry import finding_name
 from headstart.errors import DivergedError
+from headstart.i18n import Message, Value
 from headstart.models import factory
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
@@ -33,6 +35,7 @@ from headstart.storage.schemas.metrics import EpochLine, FindingLine, ProbeLine,
 from headstart.storage.schemas.result import RunState
 from tests.cli.test_main import run_python
 from tests.handmade import epoch_line, probe_line, snapshot_line, split_score, step_line
+from tests.messages import fields_of, values_of
 from tests.short_runs import command, finish, metrics
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
@@ -123,11 +126,23 @@ def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> No
     assert probes[0].step == 0 and len(probes) == 2  # and one at the end, because epochs are short
 
 
+def status_in(words: Message) -> Message:
+    """Return the status with which the words on a run begin."""
+    (status,) = (status for status in (HEALTHY, TOO_EARLY) if words.casefold().startswith(status))
+    return status
+
+
+def status_of(history: History) -> Message:
+    """Return the status of a run without unhealthy findings, which the words on it must have too."""
+    assert status_in(checks.healthy_words(history)) is history.status
+    return history.status
+
+
 def assert_healthy(folder: Path) -> None:
     """Assert that a run is long enough and has no finding during training or at its end."""
     (run,) = diagnosis.diagnose(folder)
     print(run.arm, run.healthy)
-    assert [finding.code for finding in run.findings if finding.unhealthy] == [] and run.healthy.startswith("Healthy")
+    assert [finding.code for finding in run.findings if finding.unhealthy] == [] and status_in(run.healthy) is HEALTHY
     assert [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)] == []
 
 
@@ -245,10 +260,10 @@ def test_diagnose_and_report_take_two_seconds(verb: str, record: str, request: p
 def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Path, tmp_path: Path) -> None:
     folder = slow_learner
     code, out, err = finish(command("diagnose", folder))
-    assert code == 0 and "Learning rate too low" in out and "Try --lr" in out, err
+    assert code == 0 and finding_name("learning-rate-too-low") in out.casefold() and " --lr " in out, err
     diagnoses = json.loads(finish(command("diagnose", folder, "--json"))[1])
     finding = diagnoses[0]["findings"][0]
-    assert (finding["code"], finding["name"]) == ("learning-rate-too-low", "learning rate too low")
+    assert (finding["code"], finding["name"]) == ("learning-rate-too-low", finding_name("learning-rate-too-low"))
     for words in (
         ["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
         ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"],
@@ -289,7 +304,7 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
         assert finding.sentence.endswith(".") and "nan" not in finding.sentence and "None" not in finding.sentence
         json.dumps(finding.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
-    assert checks.healthy_words(history).startswith("Healthy" if learning else "Too early to say")
+    assert status_of(history) is (HEALTHY if learning else TOO_EARLY)
 
 
 @pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
@@ -303,11 +318,12 @@ def test_advised_learning_rate_is_within_limits(optimizer: str, highest: float, 
         history.add(epoch_with(30 * epoch, epoch, 1.1))
     (finding,) = checks.findings(history)
     assert finding.code == ("learning-rate-too-high" if ratio == 0.5 else "learning-rate-too-low")
-    advised = re.search(r"Try --lr (\S+)[.]$", finding.advice)
-    if advised is None:
+    advised = fields_of(finding.advice)
+    if not advised:
         assert ratio < 0.5 and rate >= highest and "--lr" not in finding.advice
     else:
-        new = float(advised[1])
+        new = advised["learning_rate"]
+        assert isinstance(new, float) and f"--lr {new:g}" in finding.advice
         assert new <= highest and (new < rate if ratio == 0.5 else new > rate)
 
 
@@ -357,32 +373,42 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
         history = epochs_of(losses, UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.002)
         (finding,) = checks.findings(history)
         assert finding.code == "degradation-without-vanishing"
-        assert "all val images get the same prediction" in finding.evidence and "is 0.002 of that" in finding.evidence
+        prior = pytest.approx(stats.entropy([254, 504, 271, 822]))
+        assert values_of(finding.evidence) == [3, losses[-1], prior, "0.002"]
+        assert len(facts_of(finding)) == 3  # the second: all predictions are the same
     late = epochs_of(
         [3.53, 2.21, 1.48], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(late) == [] and "Too early" in checks.healthy_words(late)  # it is still improving
+    assert codes_of(late) == [] and status_of(late) is TOO_EARLY  # it is still improving
     stays = epochs_of(
         [1.31, 1.243, 1.239], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(stays) == ["degradation-without-vanishing"]
+    (finding,) = checks.findings(stays)
+    assert finding.code == "degradation-without-vanishing" and len(facts_of(finding)) == 2
     blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
-    assert codes_of(blind) == [] and "Too early" in checks.healthy_words(blind)
+    assert codes_of(blind) == [] and status_of(blind) is TOO_EARLY
     single = epochs_of(
         [1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
     )
-    assert "Healthy" in checks.healthy_words(single)  # all val images are of one class
+    assert status_of(single) is HEALTHY  # all val images are of one class
     learns = epochs_of(
         [1.35, 1.2, 1.0], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(learns) == [] and "Healthy" in checks.healthy_words(learns)
+    assert codes_of(learns) == [] and status_of(learns) is HEALTHY
+
+
+def facts_of(finding: Finding) -> list[Value]:
+    """Return the facts in the evidence of a network that has not learned."""
+    facts = finding.evidence.values["facts"]
+    assert isinstance(facts, Message)
+    return list(facts.values.values())
 
 
 @pytest.mark.parametrize("losses", [[4.75], [4.75, 4.63], [4.75, 4.65, 4.62]])
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
     plan = PLAN.changed(class_names=tuple(str(number) for number in range(100)))
     history = epochs_of(losses, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
-    assert codes_of(history) == [] and checks.healthy_words(history).startswith("Too early to say")
+    assert codes_of(history) == [] and status_of(history) is TOO_EARLY
     stuck = epochs_of([4.65] * 30, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
     assert codes_of(stuck) == ["degradation-without-vanishing"]
 
@@ -409,7 +435,8 @@ def test_loss_far_above_the_uniform_loss_is_found_after_one_epoch() -> None:
 def test_advice_is_a_tenth_of_the_rate_before_a_hundredth(rate: float, ratio: float, advised: float) -> None:
     plan = PLAN.changed(optimizer="adam", lr=rate)
     (finding,) = checks.findings(epochs_of([2.0, 1.9, 1.9], plan, RunState.FINISHED, ratio=ratio))
-    assert finding.advice == f"Try --lr {min(advised, 0.01):g}."
+    assert fields_of(finding.advice) == {"learning_rate": pytest.approx(min(advised, 0.01))}
+    assert f"--lr {min(advised, 0.01):g}" in finding.advice
 
 
 def test_learning_rate_in_warmup_is_not_too_low() -> None:
@@ -467,8 +494,8 @@ def test_improving_run_has_no_finding() -> None:
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
     assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, RunState.FINISHED))] != []
     assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, RunState.FINISHED)) == []
-    assert checks.healthy_words(epochs_of([2.0], PLAN)).startswith("Too early to say")
-    assert checks.healthy_words(epochs_of([0.5, 0.2], PLAN)).startswith("Healthy")
+    assert status_of(epochs_of([2.0], PLAN)) is TOO_EARLY
+    assert status_of(epochs_of([0.5, 0.2], PLAN)) is HEALTHY
 
 
 def test_prior_entropy_is_that_of_the_class_frequencies() -> None:

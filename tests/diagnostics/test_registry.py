@@ -16,6 +16,7 @@ from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, WithdrawnLine
 from headstart.storage.schemas.result import RunState
 from tests.diagnostics.test_checks import PLAN, epochs_of, finding_lines, run_in
+from tests.messages import values_of
 from tests.tensorboard_server import points
 
 PLUGIN = """
@@ -68,7 +69,8 @@ def test_finding_of_a_plugin_is_in_the_record_and_in_diagnose(tmp_path: Path) ->
         ("probed", False), ("few-epochs", True),
     ]  # fmt: skip
     assert not diagnosed.healthy
-    assert "  Few epochs. 2 epochs. It is short. Train longer." in diagnosis.describe_diagnoses([diagnosed])
+    described = list(map(values_of, diagnosis.describe_diagnoses([diagnosed])))
+    assert ["few epochs", "2 epochs.", "It is short.", "Train longer."] in described
     (line,) = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)]
     assert (line.code, line.name, line.value) == ("few-epochs", "few epochs", 2.0)
     assert json.loads(json.dumps(diagnosed.to_json()))["findings"][1]["code"] == line.code

@@ -119,7 +119,7 @@ def test_one_process_at_a_time_runs_a_plan(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(execute, "RUN_LOCK_TIMEOUT_S", 0.2)
     with locked(tmp_path, f".{plan.hash[:16]}.lock"):
         answer = execute.answer_job(contract.job(tmp_path, plan), NullReporter())
-    with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
+    with pytest.raises(UsageError, match=rf"^{tmp_path} .*\b{os.getpid()}\b"):
         job_protocol.decode_answer(answer)
     assert list(runs_in(tmp_path)) == []
 
@@ -169,8 +169,9 @@ def test_engine_depends_on_name_cores_and_threads(monkeypatch) -> None:
     for name, threads, count in (("auto", 2, 2), ("auto", 1, 4), ("processes", 4, 1), ("processes", 3, 1)):
         engine = create(name, threads)
         assert isinstance(engine, ProcessEngine) and engine.count == count
-    with pytest.raises(UsageError, match="no engine 'rey'"):
+    with pytest.raises(UsageError) as error:
         validate_engine_name("rey")
+    assert fields_of(error.value.message) == {"name": "rey"}
     with pytest.raises(UsageError) as error:
         validate_engine_name("processes", "somewhere:6379")
     assert fields_of(error.value.message) == {"name": "processes"} and fields_of(error.value.hint) == {"choices": "ray"}

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import time
@@ -20,10 +21,12 @@ from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
 from headstart.errors import InterruptedRunError, ResourceError
 from headstart.experiment import study
+from headstart.i18n import Message
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 from tests.engines.test_contract import ARMS, STUDY, bits, child_processes, own_cache, start_study
 from tests.files import read_json
+from tests.messages import fields_of
 from tests.short_runs import metrics
 
 CONTEXT = multiprocessing.get_context("forkserver")  # one server imports torch, and each parent is a fork of it
@@ -59,15 +62,17 @@ def test_study_with_a_killed_worker_is_bit_identical_to_local(tmp_path: Path) ->
 
 def test_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr("headstart.engines.processes._WORKER_COMMAND", "import sys; sys.stdin.readline(); sys.exit(7)")
-    messages: list[str] = []
+    messages: list[Message] = []
     reporter = NullReporter()
     reporter.say = messages.append  # type: ignore[method-assign]
     engine = ProcessEngine(1, reporter)
     ((index, answer),) = engine.run([contract.job(tmp_path, contract.plan(4))])
     engine.close()
-    assert index == 0 and len(messages) == MAX_LOST_WORKERS - 1
-    with pytest.raises(ResourceError, match="small seed 4 ended with exit code 7") as error:
+    assert index == 0
+    assert list(map(fields_of, messages)) == (MAX_LOST_WORKERS - 1) * [{"arm": "small", "seed": 4, "code": 7}]
+    with pytest.raises(ResourceError, match=r"\bsmall\b") as error:
         job_protocol.decode_answer(answer)
+    assert re.findall(r"\d+", error.value.message) == ["4", "7", str(MAX_LOST_WORKERS)]
     assert error.value.exit_code == 5
 
 
@@ -169,5 +174,7 @@ def test_unreachable_cluster_is_an_error_before_anything_is_written(tmp_path: Pa
         arguments = ["compare", "digits:0-1", "--engine", "ray", "--address", address, "--runs", str(tmp_path / "runs")]
         with pytest.raises(SystemExit) as error:
             main(arguments)
-        assert error.value.code == 5 and f"Nothing listens at {address}" in capsys.readouterr().err
+        cause = error.value.__context__
+        assert error.value.code == 5 and isinstance(cause, ResourceError)
+        assert fields_of(cause.message)["address"] == address and cause.message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -1,7 +1,9 @@
 """The machine is measured once for each network and batch shape."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,39 +11,63 @@ from torch import Tensor, nn
 
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, calibration, precision
+from headstart.i18n import Message
 from headstart.storage.cache import cache_root
+from tests.messages import fields_of, values_of
 from tests.short_runs import prepared
-from tests.training.test_setup import prepare
+from tests.training.test_setup import RecordingReporter, prepare
 
 
-def test_machine_is_measured_once_for_each_network_and_shape() -> None:
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Return the batch shapes that are measured from now on."""
+    shapes: list[tuple[int, ...]] = []
+    step_seconds = benchmark.step_seconds
+
+    def recorded(network: nn.Module, shape: tuple[int, ...], *more: Any) -> dict[str, float]:
+        shapes.append(shape)
+        return step_seconds(network, shape, *more)
+
+    monkeypatch.setattr(benchmark, "step_seconds", recorded)
+    return shapes
+
+
+def remarks(reporter: RecordingReporter) -> list[Message]:
+    """Return the messages without values: that the machine is measured, and before that why it is measured again."""
+    return [sentence for sentence in reporter.sentences if not values_of(sentence)]
+
+
+def test_machine_is_measured_once_for_each_network_and_shape(measured: list[tuple[int, ...]]) -> None:
     folder = cache_root() / "machine"
     prepare(batch_size=6, precision="auto")
+    measured.clear()
     files = {p: p.read_bytes() for p in folder.iterdir()}
     training_setup, reporter = prepare(batch_size=6, precision="auto")
     assert {p: p.read_bytes() for p in folder.iterdir()} == files
-    assert not any("Measuring" in s for s in reporter.sentences)
+    assert remarks(reporter) == measured == []
     measurements = [json.loads(content) for content in files.values()]
-    measured = next(m for m in measurements if m["key"]["network"][-1] == [6, 3, 16, 16])
-    assert training_setup.plan.machine.precision == min(measured["seconds"], key=measured["seconds"].get)
-    assert any("Measuring" in s for s in prepare(batch_size=7, precision="auto")[1].sentences)
+    seconds = next(m["seconds"] for m in measurements if m["key"]["network"][-1] == [6, 3, 16, 16])
+    assert training_setup.plan.machine.precision == min(seconds, key=seconds.get)
+    assert len(remarks(prepare(batch_size=7, precision="auto")[1])) == 1
+    assert measured == [(7, 3, 16, 16)]
 
 
-def test_measurement_of_a_busy_machine_is_repeated(monkeypatch) -> None:
+def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[tuple[int, ...]]) -> None:
     """A cached peak of a tenth of the real one was measured on a busy machine; a process checks only once."""
     prepare(batch_size=9, precision="auto")
     path = next(p for p in (cache_root() / "machine").iterdir() if _shape(p) == [9, 3, 16, 16])
     content = json.loads(path.read_text())
     busy = {p: value / 10 for p, value in content["peak"].items()}
     path.write_text(json.dumps({**content, "peak": busy}))
-    assert not any("busy" in s for s in prepare(batch_size=9, precision="auto")[1].sentences)
+    measured.clear()
+    assert remarks(prepare(batch_size=9, precision="auto")[1]) == measured == []
     monkeypatch.setattr(calibration, "_trusted", set())  # as in another process
     training_setup, reporter = prepare(batch_size=9, precision="auto")
-    assert any("busy" in s for s in reporter.sentences)
+    assert len(remarks(reporter)) == 2 and measured == [(9, 3, 16, 16)]
     assert training_setup.peak > 2 * busy[training_setup.plan.machine.precision]
     monkeypatch.setattr(calibration, "_trusted", set())
     monkeypatch.setattr(calibration, "BUSY_SPEED_RATIO", 4.0)  # the machine of these tests may be busy too
-    assert not any("Measuring" in s for s in prepare(batch_size=9, precision="auto")[1].sentences)
+    assert remarks(prepare(batch_size=9, precision="auto")[1]) == [] and len(measured) == 1
 
 
 def _shape(path: Path) -> list[int]:
@@ -58,17 +84,21 @@ def test_fp32_is_selected_where_bf16_leaves_part_of_a_kernel_unset() -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", "{", '{"seconds": {"fp32": 1}}', '{"seconds": "fast", "peak": {}}'])
-def test_damaged_measurement_is_repeated(damage: str) -> None:
+def test_damaged_measurement_is_repeated(damage: str, measured: list[tuple[int, ...]]) -> None:
     prepare(batch_size=5, precision="auto")
+    measured.clear()
     for path in (cache_root() / "machine").iterdir():
         content = json.loads(path.read_text())
         if content["key"]["network"][-1] == [5, 3, 16, 16]:
             path.write_text(damage)
-    assert any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].sentences)
-    assert not any("Measuring" in s for s in prepare(batch_size=5, precision="auto")[1].sentences)
+    assert len(remarks(prepare(batch_size=5, precision="auto")[1])) == 1
+    assert remarks(prepare(batch_size=5, precision="auto")[1]) == []
+    assert measured == [(5, 3, 16, 16)]
 
 
-def test_precision_that_the_device_does_not_support_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_that_the_device_does_not_support_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, measured: list[tuple[int, ...]]
+) -> None:
     step, peak, peaks = benchmark.training_step, benchmark.matmul_peak, []
 
     def training_step(network: nn.Module, batch: Tensor, name: str) -> None:
@@ -84,7 +114,10 @@ def test_precision_that_the_device_does_not_support_is_left_out(monkeypatch: pyt
     monkeypatch.setattr(benchmark, "matmul_peak", matmul_peak)
     training_setup, reporter = prepare(batch_size=11, precision="auto")
     assert training_setup.plan.machine.precision == "fp32" and set(peaks) == {"fp32"}
-    assert any("Precision fp32 on cpu" in s and "bf16" not in s for s in reporter.sentences)
-    assert not any("Measuring" in s for s in prepare(batch_size=11, precision="auto")[1].sentences)
-    with pytest.raises(UsageError, match="cpu does not support bf16"):
+    (selected,) = (fields for fields in map(fields_of, reporter.sentences) if "precision" in fields)
+    assert re.fullmatch(r"fp32 \d+", str(selected.pop("rates")))
+    assert selected == {"count": 1, "precision": "fp32", "device": "cpu"}
+    assert remarks(prepare(batch_size=11, precision="auto")[1]) == [] and measured == [(11, 3, 16, 16)]
+    with pytest.raises(UsageError) as error:
         prepare(batch_size=11, precision="bf16")
+    assert fields_of(error.value.message) == {"device": "cpu", "precision": "bf16"}
