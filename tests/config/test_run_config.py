@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
-from headstart.config.plan_file import read_plan_file
+from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.plan_values import PlanSettings, PlanValues
 from headstart.config.presets import PRESETS
 from headstart.config.registry.mixers import MIXERS
@@ -22,7 +22,6 @@ from headstart.config.run_config import (
     SECTIONS,
     ResolvedFacts,
     RunConfig,
-    differences,
     plan_fields,
     with_absolute_paths,
 )

@@ -22,7 +22,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks
 from headstart.diagnostics.finding import Finding
-from headstart.diagnostics.history import HEALTHY, TOO_EARLY, History
+from headstart.diagnostics.history import HealthStatus, History
 from headstart.diagnostics.registry import finding_name
 from headstart.errors import DivergedError
 from headstart.i18n import Message, Value
@@ -126,13 +126,13 @@ def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> No
     assert probes[0].step == 0 and len(probes) == 2  # and one at the end, because epochs are short
 
 
-def status_in(words: Message) -> Message:
+def status_in(words: Message) -> HealthStatus:
     """Return the status with which the words on a run begin."""
-    (status,) = (status for status in (HEALTHY, TOO_EARLY) if words.casefold().startswith(status))
+    (status,) = (status for status in HealthStatus if words.casefold().startswith(status.words))
     return status
 
 
-def status_of(history: History) -> Message:
+def status_of(history: History) -> HealthStatus:
     """Return the status of a run without unhealthy findings, which the words on it must have too."""
     assert status_in(checks.healthy_words(history)) is history.status
     return history.status
@@ -142,7 +142,9 @@ def assert_healthy(folder: Path) -> None:
     """Assert that a run is long enough and has no finding during training or at its end."""
     (run,) = diagnosis.diagnose(folder)
     print(run.arm, run.healthy)
-    assert [finding.code for finding in run.findings if finding.unhealthy] == [] and status_in(run.healthy) is HEALTHY
+    assert [finding.code for finding in run.findings if finding.unhealthy] == [] and status_in(
+        run.healthy
+    ) is HealthStatus.HEALTHY
     assert [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)] == []
 
 
@@ -304,7 +306,7 @@ def test_any_record_has_at_most_one_unhealthy_finding_with_valid_text(
         assert finding.sentence.endswith(".") and "nan" not in finding.sentence and "None" not in finding.sentence
         json.dumps(finding.to_json(), allow_nan=False)
     learning = history.has_had_time and history.last_loss < 0.95 * math.log(3)
-    assert status_of(history) is (HEALTHY if learning else TOO_EARLY)
+    assert status_of(history) is (HealthStatus.HEALTHY if learning else HealthStatus.TOO_EARLY)
 
 
 @pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 0.1), ("adam", 0.01), ("rmsprop", 0.01)])
@@ -379,22 +381,22 @@ def test_network_that_learned_only_the_class_frequencies_is_not_healthy() -> Non
     late = epochs_of(
         [3.53, 2.21, 1.48], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(late) == [] and status_of(late) is TOO_EARLY  # it is still improving
+    assert codes_of(late) == [] and status_of(late) is HealthStatus.TOO_EARLY  # it is still improving
     stays = epochs_of(
         [1.31, 1.243, 1.239], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
     (finding,) = checks.findings(stays)
     assert finding.code == "degradation-without-vanishing" and len(facts_of(finding)) == 2
     blind = epochs_of([1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=ONE_CLASS, gradient_ratio=0.1)
-    assert codes_of(blind) == [] and status_of(blind) is TOO_EARLY
+    assert codes_of(blind) == [] and status_of(blind) is HealthStatus.TOO_EARLY
     single = epochs_of(
         [1.2, 0.6, 0.3], UNEQUAL, RunState.FINISHED, confusion=[[0] * 4] * 3 + [[0, 0, 0, 9]], gradient_ratio=0.1
     )
-    assert status_of(single) is HEALTHY  # all val images are of one class
+    assert status_of(single) is HealthStatus.HEALTHY  # all val images are of one class
     learns = epochs_of(
         [1.35, 1.2, 1.0], UNEQUAL, RunState.FINISHED, ratio=1e-3, confusion=TWO_CLASSES, gradient_ratio=0.1
     )
-    assert codes_of(learns) == [] and status_of(learns) is HEALTHY
+    assert codes_of(learns) == [] and status_of(learns) is HealthStatus.HEALTHY
 
 
 def facts_of(finding: Finding) -> list[Value]:
@@ -408,7 +410,7 @@ def facts_of(finding: Finding) -> list[Value]:
 def test_many_classes_need_more_steps_for_a_finding(losses: list[float]) -> None:
     plan = PLAN.changed(class_names=tuple(str(number) for number in range(100)))
     history = epochs_of(losses, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
-    assert codes_of(history) == [] and status_of(history) is TOO_EARLY
+    assert codes_of(history) == [] and status_of(history) is HealthStatus.TOO_EARLY
     stuck = epochs_of([4.65] * 30, plan, RunState.FINISHED, ratio=1e-3, gradient_ratio=0.5)
     assert codes_of(stuck) == ["degradation-without-vanishing"]
 
@@ -494,8 +496,8 @@ def test_improving_run_has_no_finding() -> None:
     assert checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN)) == []
     assert [finding.code for finding in checks.findings(epochs_of([2.0, 1.8, 1.6], PLAN, RunState.FINISHED))] != []
     assert checks.findings(epochs_of([2.0, 1.0, 0.3, 0.3], PLAN, RunState.FINISHED)) == []
-    assert status_of(epochs_of([2.0], PLAN)) is TOO_EARLY
-    assert status_of(epochs_of([0.5, 0.2], PLAN)) is HEALTHY
+    assert status_of(epochs_of([2.0], PLAN)) is HealthStatus.TOO_EARLY
+    assert status_of(epochs_of([0.5, 0.2], PLAN)) is HealthStatus.HEALTHY
 
 
 def test_prior_entropy_is_that_of_the_class_frequencies() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.correctness import Predictions, read_predictions
-from headstart.config.plan_file import PLAN_FILE, read_plan_file
-from headstart.config.run_config import RunConfig, differences
+from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file
+from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError

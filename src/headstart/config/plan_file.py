@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from pydantic import Field
 from headstart.config.plugins import VARIABLE
 from headstart.config.run_config import RunConfig
 from headstart.i18n import _
-from headstart.storage.files import write_json
+from headstart.storage.files import JsonData, write_json
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
@@ -41,3 +42,15 @@ def read_plan_file(folder: Path) -> PlanFile:
         variable=VARIABLE,
     )
     return PlanFile.read(folder / PLAN_FILE, hint)
+
+
+def differences(old: Mapping[str, JsonData], new: Mapping[str, JsonData], prefix: str = "") -> list[str]:
+    """Return lines `section.field: old -> new` for two plans as JSON data."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias, TypeVar, Unpack
 
 import tomli_w
@@ -346,15 +345,3 @@ STUDY_FIELDS = {  # set by a study for each of its runs; and what its users do i
 def plan_fields() -> dict[str, tuple[str, FieldInfo]]:
     """Return (section, pydantic field) of every field that users set, by its unique name."""
     return {name: (section, field) for section, model in SECTIONS.items() for name, field in model.model_fields.items()}
-
-
-def differences(old: Mapping[str, JsonData], new: Mapping[str, JsonData], prefix: str = "") -> list[str]:
-    """Return lines `section.field: old -> new` for two plans as JSON data."""
-    lines = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            lines.append(f"{prefix}{key}: {before} -> {after}")
-    return lines

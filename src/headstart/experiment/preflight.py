@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
-from headstart.config.plan_file import read_plan_file
+from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.registry.starts import DEFAULT_START, FILE_START, SOURCE_START, Argument
-from headstart.config.run_config import RunConfig, differences
+from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import split_start, start_form, start_path, start_row
 from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.artifacts.model_folder import saved_epoch
-from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file
-from headstart.config.run_config import RunConfig, differences
+from headstart.config.plan_file import PLAN_FILE, PlanFile, differences, read_plan_file
+from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.training import checkpoint

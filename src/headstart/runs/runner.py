@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
-from headstart.config.plan_file import read_plan_file
+from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
-from headstart.config.run_config import ResolvedFacts, RunConfig, differences, with_absolute_paths
+from headstart.config.run_config import ResolvedFacts, RunConfig, with_absolute_paths
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.i18n import _, ngettext
