@@ -18,6 +18,7 @@ import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
+from headstart.config.run_config import RecipeConfig
 from headstart.rng import stream
 
 Box = tuple[int, int, int, int]  # top, left, height, width
@@ -38,6 +39,11 @@ class Augmentation:
     crop: float = 0.08
     flip: bool = True
     jitter: float = 0.0
+
+    @classmethod
+    def of(cls, recipe: RecipeConfig) -> Augmentation:
+        """Return the augmentation of a resolved recipe."""
+        return cls(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
 
 
 def random_box(height: int, width: int, smallest: float, draws: np.random.Generator) -> Box:

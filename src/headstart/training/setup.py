@@ -263,7 +263,7 @@ def _make_context(
     """Return the context of a plan; `backbone` is the feature cache of an earlier plan with the same backbone."""
     dataset, network, start = resolved.dataset, resolved.network, resolved.start
     recipe, device = plan.recipe, torch.device(plan.machine.device)
-    augmentation = Augmentation(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
+    augmentation = Augmentation.of(recipe)
     train = _subset(dataset, split.train)
     batches = TrainingBatches(train, recipe.batch_size, augmentation, plan.seeding.seed, plan.seeding.test_seed)
     weights = None
