@@ -51,7 +51,7 @@ def require_test_image_per_class(plan: RunConfig) -> None:
 
 
 def _resume_hint(folder: Path) -> Message:
-    return _("Resume with `headstart resume {folder}`.", folder=folder)
+    return _("Resume with `headstart resume {folder:shell}`.", folder=folder)
 
 
 COMPARISON = StudyKind(

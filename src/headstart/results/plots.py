@@ -102,7 +102,7 @@ class Plots:
         if evaluation is None:
             raise UsageError(
                 _("The exported model was not evaluated."),
-                _("Resume it: headstart resume {folder}.", folder=self._folder),
+                _("Run `headstart resume {folder:shell}`.", folder=self._folder),
             )
         counts = evaluation.confusion
         shown = confusion.shown_classes(counts)
@@ -141,7 +141,7 @@ class Plots:
         if gallery is None:
             raise UsageError(
                 _("The study has no images of mistakes."),
-                _("Resume it: headstart resume {folder}.", folder=self._folder),
+                _("Run `headstart resume {folder:shell}`.", folder=self._folder),
             )
         images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
         items = [PHOTO.format(src=image.src, text=translated(image.text), map=_heat_map(image.map)) for image in images]
