@@ -14,7 +14,7 @@ from headstart.storage.schemas.split_counts import SplitCounts
 
 
 class PlanSettings(TypedDict, total=False):
-    """The fields that users set. A duration may be text, such as `10ep`."""
+    """The fields that users set. A duration may be text, such as `10ep`, and one in epochs a number."""
 
     source: str
     classes: str | Sequence[str]
@@ -42,8 +42,8 @@ class PlanSettings(TypedDict, total=False):
     milestones: str | Sequence[Duration | str]
     plateau_epochs: int
     gamma: float
-    epochs: Duration | str
-    head_epochs: Duration | str
+    epochs: Duration | str | float
+    head_epochs: Duration | str | float
     batch_size: int
     image_size: int
     crop: float

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
+from headstart.config.one_value import require_one_value
 from headstart.config.presets import Setting, digits_preset, preset_settings
 from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.config.toml import read_toml
@@ -38,11 +39,11 @@ class ResolvedSettings:
     origins: dict[str, Message]
     explicit: frozenset[str]
 
-    def table(self) -> list[tuple[str, str, Message]]:
-        """Return rows (field, value, origin) of the values that are not defaults."""
+    def table(self, *, defaults: bool = False) -> list[tuple[str, str, Message]]:
+        """Return rows (field, value, origin) of the values that are not defaults, or of all values."""
         rows = []
         for name, (section, _unused) in plan_fields().items():
-            if self.origins[name] is not _DEFAULT:
+            if defaults or self.origins[name] is not _DEFAULT:
                 rows.append((name, str(getattr(getattr(self.plan, section), name)), self.origins[name]))
         return rows
 
@@ -64,6 +65,7 @@ def resolve_settings(
     """
     valid = plan_fields()
     flags = {name: value for name, value in flags.items() if value is not None}
+    require_one_value(flags, in_study=False)
     from_file = _read_file(file) if file is not None else {}
     given = {**from_file, **flags}
     source = str(given.get("source", "digits"))
@@ -111,7 +113,7 @@ def _read_file(path: Path) -> dict[str, Setting]:
 
 
 def _usage_error(faults: list[Message]) -> UsageError:
-    return UsageError(end_sentence(join(faults, "; ")), _("See `headstart train --help` for settings and values."))
+    return UsageError(end_sentence(join(faults, "; ")), _("See `headstart train --help-all` for settings and values."))
 
 
 def checkpoint_interval(save_every: str | None) -> SaveInterval:

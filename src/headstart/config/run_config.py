@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, TypeAlias, TypeVar, Unpack
+from typing import Annotated, Literal, TypeAlias, Unpack
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from headstart.config.duration import Duration
+from headstart.config.duration import Duration, EpochDuration
 from headstart.config.field_help import Detail
+from headstart.config.lists import as_list, split_commas
 from headstart.config.one_of import OneOf
 from headstart.config.plan_values import PlanValues
 from headstart.config.presets import Setting
@@ -39,16 +40,7 @@ from headstart.text import join_list
 
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
-T = TypeVar("T")
-
-
-def split_commas(value: T) -> T | tuple[str, ...]:
-    """Split the text `a,b` to ("a", "b"); other values are returned unchanged."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
 
 
@@ -62,9 +54,7 @@ class DataConfig(ConfigSection):
     """The data set and its subset."""
 
     source: str = Field("digits", description=_("folder of class folders, manifest, or built-in: digits, digits:0-5"))
-    classes: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
-        (), description=_("subset of the classes: a,b,c")
-    )
+    classes: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field((), description=_("subset of the classes"))
     skip_bad: bool = Field(False, description=_("list images that cannot be decoded and leave them out"))
     allow_outside: bool = Field(False, description=_("allow files outside the data folder in manifests and links"))
     fraction: float = Field(
@@ -136,8 +126,10 @@ class RecipeConfig(ConfigSection):
         3, ge=0, description=_("plateau schedule: epochs without a lower val loss before a multiplication by gamma")
     )
     gamma: float = Field(0.1, gt=0, le=1, description=_("factor of the step, multistep and plateau schedules"))
-    epochs: Duration = Field(Duration(10, "ep"), description=_("training length, e.g. 10ep or 500st"))
-    head_epochs: Duration = Field(Duration(30, "%"), description=_("lp-ft: share of the training for the head alone"))
+    epochs: EpochDuration = Field(Duration(10, "ep"), description=_("training length, e.g. 10ep or 500st"))
+    head_epochs: EpochDuration = Field(
+        Duration(30, "%"), description=_("lp-ft: share of the training for the head alone")
+    )
     batch_size: int = Field(32, ge=2, description=_("images per step"))
     image_size: int = Field(128, ge=8, le=2048, description=_("side of the network input in px"))
     crop: float = Field(
@@ -195,9 +187,7 @@ class RecipeConfig(ConfigSection):
 class MachineConfig(ConfigSection):
     """The machine. `auto` and 0 are resolved by measurement before the plan is hashed."""
 
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description=_("device: cpu, cuda, cuda:N, mps, or auto")
-    )
+    device: str = Field("auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto"))
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description=_("precision; auto: the faster one, measured")
     )

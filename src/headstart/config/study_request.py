@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.config.one_value import require_one_value
 from headstart.config.registry.starts import DEFAULT_START, PRETRAINED_START, SOURCE_START
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import STUDY_FIELDS, plan_fields
@@ -50,6 +51,7 @@ def build_study_spec(
         UsageError: the arguments are invalid; the message lists all faults.
     """
     fields = {name: value for name, value in settings.items() if value is not None}
+    require_one_value(fields, in_study=True)
     if study is not None:
         reject_extra_options(study, data, arms, vary, config, preset, fields)
         return read_study(Path(study))

@@ -216,7 +216,7 @@ def _split_off(
                     name=name,
                     splits=remaining + 1,
                 ),
-                _("Add images of it, or name the other classes with --classes a,b,c."),
+                _("Add images of it, or name the other classes with --classes a --classes b."),
             )
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]
