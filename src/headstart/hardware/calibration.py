@@ -25,13 +25,7 @@ def resolve_machine(draft: RunConfig) -> RunConfig:
     Raises:
         UsageError: If the device is not available.
     """
-    try:
-        device = devices.pick_device(draft.machine.device)
-    except (ValueError, RuntimeError):
-        raise UsageError(
-            _("There is no device {device} on this machine.", device=draft.machine.device),
-            _("Use --device cpu, or omit the flag."),
-        ) from None
+    device = devices.pick_device(draft.machine.device)
     threads = draft.machine.threads or devices.usable_cores()
     return draft.changed(device=str(device), threads=threads)
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 from torch import nn
+
+from headstart.config.run_config import DEVICE_PATTERN
+from headstart.errors import UsageError
+from headstart.i18n import _
 
 
 def pick_device(name: str) -> torch.device:
     """Return the device `name`; `auto` is the first of cuda, mps and cpu that is available.
 
     Raises:
-        ValueError: If the device is not available.
+        UsageError: If there is no such device on this machine.
     """
+    if not re.fullmatch(DEVICE_PATTERN, name):
+        raise _no_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
-        raise ValueError(f"no device {name} on this machine")
+        raise _no_device(name)
     return device
+
+
+def _no_device(name: str) -> UsageError:
+    return UsageError(
+        _("There is no device {device} on this machine.", device=name), _("Use --device cpu, or omit the flag.")
+    )
 
 
 def usable_cores() -> int:

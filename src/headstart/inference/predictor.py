@@ -22,7 +22,6 @@ from headstart.results.run import find_model
 from headstart.storage.files import JsonData
 
 INFERENCE_BATCH_SIZE = 32
-CPU = torch.device("cpu")
 NO_ERROR = verbatim("")
 
 
@@ -58,17 +57,23 @@ class Prediction:
 
 
 class Predictor:
-    """A saved model with its preprocessing, on the CPU in fp32."""
+    """A saved model with its preprocessing, in fp32."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
         """Open a run, a model folder or a folder of runs.
+
+        Args:
+            path: The run, model folder or folder of runs.
+            device: Where the model runs: cpu, cuda, cuda:N, mps, or auto for the first GPU, else cpu.
 
         Raises:
             ModelFileError: There is no usable model.
+            UsageError: The device is not available.
         """
+        self.device = devices.pick_device(device)
         self.path, self.folder = Path(path), find_model(Path(path))
         self.model: SavedModel = read_model(self.folder)
-        devices.place(self.model.network, CPU)
+        devices.place(self.model.network, self.device)
 
     @property
     def selection_note(self) -> Message | None:
@@ -105,8 +110,8 @@ class Predictor:
             float32 [n, classes].
         """
         pixels = transforms.plain_batch(images, self.model.size)
-        batch = transforms.normalize(pixels, self.model.mean, self.model.std, CPU)
-        return np.asarray(self.model.network(batch).numpy())
+        batch = transforms.normalize(pixels, self.model.mean, self.model.std, self.device)
+        return np.asarray(self.model.network(batch).cpu().numpy())
 
     def predict(self, paths: Sequence[Path], reporter: Reporter | None = None) -> Iterator[Prediction]:
         """Predict each image file, in order.
