@@ -47,7 +47,9 @@ def build(
             )
         return _build_timm(name, num_classes)
     if name not in FAMILY:
-        raise UsageError(_("There is no network {name!r}.", name=name), _nearest(name, [*FAMILY, "timm:NAME"]))
+        raise UsageError(
+            _("There is no network {name!r}.", name=name), _in_timm(name) or _nearest(name, [*FAMILY, "timm:NAME"])
+        )
     block, depths = FAMILY[name]
     with torch_stream(0, "build"):
         return ResNet(name, block, depths, num_classes, shortcut=shortcut, norm=norm, stem=stem)
@@ -62,6 +64,13 @@ def _check_switch(switch: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _nearest(name: str, names: list[str]) -> Message:
     return replacement_hint(name, names) or _("Use one of {names}.", names=", ".join(names))
+
+
+def _in_timm(name: str) -> Message | None:
+    """Return the hint for a name of timm without its prefix; None for other names."""
+    import timm
+
+    return _("Use timm:{name}.", name=name) if timm.is_model(name.partition(".")[0]) else None
 
 
 def pretrained_cfg(name: str) -> PretrainedCfg:
