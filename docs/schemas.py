@@ -46,7 +46,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "variants.json": TypeAdapter(StudyInputs),
     "search.json": TypeAdapter(SearchResults),
     "verdict.json": TypeAdapter(Verdict),
-    "ablation": TypeAdapter(AblationResult),  # not a file: the output of `diagnose --ablation --json`
+    "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
 }
 
 JsonSchema = dict[str, Any]  # JSON Schema is defined elsewhere, and has no schema here

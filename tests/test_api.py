@@ -171,7 +171,7 @@ def test_resume_is_bit_identical(run: headstart.Run, tmp_path: Path) -> None:
     ).read_bytes()
     with pytest.raises(headstart.UsageError) as error:
         headstart.resume(copy, quiet=True)
-    assert fields_of(error.value.message) == {"folder": copy} and "headstart board" in error.value.hint
+    assert fields_of(error.value.message) == {"folder": copy} and "headstart tensorboard" in error.value.hint
 
 
 class Tags(HTMLParser):

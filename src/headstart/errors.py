@@ -1,7 +1,7 @@
 """Exceptions for users: each has a message, a hint and an exit code.
 
-Exit codes: 0 success, 1 unexpected error, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 130 SIGINT,
-143 SIGTERM.
+Exit codes: 0 success, 1 unexpected error, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 7 no
+winner (`--require-winner`), 130 SIGINT, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ class ModelFileError(HeadstartError):
     """An unsafe or incompatible weights file, model folder or checkpoint."""
 
     exit_code = 6
+
+
+class NoWinnerError(HeadstartError):
+    """A study has no winner, or its exported model is not of the winning arm."""
+
+    exit_code = 7
 
 
 class InterruptedRunError(HeadstartError):

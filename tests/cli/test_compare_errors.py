@@ -85,6 +85,21 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
         "@/good", [*ARMS, "--vary", "momentum=0,much"], 2, ["scratch,momentum=much", "momentum", "much", ANY], [],
     ),
     "vary a field with a flag": ("@/good", [*ARMS, "--vary", "epochs=1ep,2ep"], 2, ["epochs", "--budgets"], []),
+    "several optimizers": (
+        "@/good", [*ARMS, "--optimizer", "sgd,adam"], 2, ["--optimizer", "sgd, adam"], ["--vary optimizer=sgd,adam"],
+    ),
+    "repeated optimizer": (
+        "@/good", [*ARMS, "--opt", "sgd", "--optimizer=adam"], 2, ["--optimizer", "sgd, adam"],
+        ["--vary optimizer=sgd,adam"],
+    ),
+    "several rates": (
+        "@/good", [*ARMS, "--lr", "0.01,0.1"], 2, ["--lr", "0.01, 0.1"], ["--vary lr=0.01,0.1"],
+    ),
+    "several values of a field with two words": (
+        "@/good", [*ARMS, "--backbone-lr", "0.1,1"], 2, ["--backbone-lr", "0.1, 1"], ["--vary backbone-lr=0.1,1"],
+    ),
+    "several numbers of seeds": ("@/good", [*ARMS, "--seeds", "3,5"], 2, ["--seeds", "3, 5"], []),
+    "field that a study sets": ("@/good", [*ARMS, "--start", "imagenet"], 2, ["--start"], ["--arm"]),
     "vary a field of an arm": (
         "@/good", [*ARMS, "--vary", "optimizer=sgd,adam"], 2, ["scratch@adam", "optimizer"], [],
     ),

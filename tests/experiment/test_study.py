@@ -199,7 +199,7 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert contrast.outcome == "undecided"  # only two seeds
     mean_runs = [folder / "mean-scratch", folder / "mean-scratch@adam"]
     assert sorted(folder.glob("mean-*")) == mean_runs
-    assert study.repair(folder) == [run.folder for run in runs] + mean_runs
+    assert study.rebuild(folder) == [run.folder for run in runs] + mean_runs
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # no run is repeated

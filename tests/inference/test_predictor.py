@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
+from headstart.config.flag_words import flag_words
 from headstart.data.decode import MAX_PIXELS
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
@@ -298,7 +299,7 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
     with pytest.raises(DataError) as caught:
         evaluate(folder, str(more), NullReporter())
     assert values_of(caught.value.message) == ["seven", *"0123"]
-    assert "--classes 0,1,2,3" in caught.value.hint
+    assert "--classes 0 --classes 1 --classes 2 --classes 3" in caught.value.hint
     assert evaluate(folder, str(more), NullReporter(), classes=list("0123")).n == 24
     with pytest.raises(UsageError) as error:
         evaluate(folder, str(more), NullReporter(), classes=["seven"])
@@ -372,7 +373,7 @@ def test_bad_image_is_reported_or_left_out(folder, damaged, capsys) -> None:
     fields = fields_of(caught.value.message)
     assert (fields["failed"], fields["count"], fields["name"]) == (1, 25, "1/cut.png")
     assert "--skip-bad" in caught.value.hint
-    main(["evaluate", str(folder), str(damaged), "--classes", "0,1,2,3", "--skip-bad", "--json"])
+    main(["evaluate", str(folder), str(damaged), *flag_words("classes", "0123"), "--skip-bad", "--json"])
     output = capsys.readouterr()
     assert json.loads(output.out)["n"] == 24
     (line,) = (line for line in output.err.splitlines() if "1/cut.png" in line)

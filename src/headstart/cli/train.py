@@ -5,42 +5,59 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, command
+from headstart.cli.app import (
+    DATA_FORMS,
+    RUNS,
+    Address,
+    EngineName,
+    Json,
+    Preset,
+    Runs,
+    SaveEvery,
+    command,
+    is_verbose,
+    reporter,
+)
+from headstart.cli.common_flags import TRAIN
 from headstart.cli.compare import compare
-from headstart.cli.options import PlanFlags, parameter, switch
+from headstart.cli.foreign_flags import ALIASES
+from headstart.cli.options import DATA, PlanFlags, parameter, switch
 from headstart.cli.render import print_run
-from headstart.config.presets import PRESETS
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
-from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 
 
 @command(
-    _("Train one run, with TensorBoard curves during training and the best model as files at the end."), sort_key=1
+    _("Train one run, with TensorBoard curves during training and the best model as files at the end."),
+    sort_key=1,
+    common=TRAIN,
+    examples=(
+        "headstart train photos/ --start imagenet --tuning lp-ft",
+        "headstart train photos/ --network resnet34 --epochs 20 --optimizer adamw",
+    ),
 )
 def train(
     source: Annotated[
-        str | None, parameter(_("{forms:cap} [default: that of --config, or digits].", forms=DATA_FORMS))
+        str | None,
+        parameter(
+            _("{forms:cap} [default: that of --config, or digits].", forms=DATA_FORMS),
+            group=DATA,
+            alias=ALIASES["source"],
+        ),
     ] = None,
     *,
-    config: Annotated[Path | None, parameter(_("TOML file with settings; flags override it."))] = None,
-    preset: Annotated[
-        str | None,
-        parameter(_("Preset: {presets}; a settings file and flags override it.", presets=", ".join(PRESETS))),
-    ] = None,
-    runs: Annotated[Path, parameter(_("Parent of the run's folder."))] = RUNS,
+    config: Annotated[Path | None, parameter(_("TOML file with settings; flags override it."), group=DATA)] = None,
+    preset: Preset = None,
+    runs: Runs = RUNS,
     save_every: SaveEvery = None,
-    dry_run: Annotated[bool, switch(_("Print the plan as TOML; train nothing."))] = False,
+    dry_run: Annotated[bool, switch(_("Check everything and print the plan as TOML; train nothing."))] = False,
     json: Json = False,
     settings: PlanFlags = None,
 ) -> None:
     """Train one run, with TensorBoard curves during training and the best model as files at the end."""
     draft = resolve_settings({"source": source, **(settings or {})}, file=config, preset=preset)
-    if dry_run:
-        print(draft.plan.to_toml(), end="")
-        return
     interval = checkpoint_interval(save_every)
     from headstart.data.sources import require_source
 
@@ -48,10 +65,14 @@ def train(
     require_start(draft.plan.arm.start)
     from headstart.runs import runner
 
-    with ConsoleReporter() as reporter:
-        for name, value, origin in draft.table():
-            reporter.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
-        folder = runner.run_new(draft.plan, runs, reporter, save_every=interval)
+    with reporter() as output:
+        if dry_run:
+            runner.check(draft.plan, output)
+            print(draft.plan.to_toml(), end="")
+            return
+        for name, value, origin in draft.table(defaults=is_verbose()):
+            output.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
+        folder = runner.run_new(draft.plan, runs, output, save_every=interval)
     print_run(folder, json)
 
 
@@ -89,11 +110,11 @@ def resume(
     interval = checkpoint_interval(save_every)
     from headstart.runs import runner
 
-    with ConsoleReporter() as reporter:
+    with reporter() as output:
         if force_new:
             folder = runner.run_new(
-                runner.draft_from_run(folder), folder.absolute().parent, reporter, save_every=interval
+                runner.draft_from_run(folder), folder.absolute().parent, output, save_every=interval
             )
         else:
-            runner.resume(folder, reporter, save_every=interval)
+            runner.resume(folder, output, save_every=interval)
     print_run(folder, json)

@@ -199,10 +199,10 @@ def _compare(study: StudyRuns, results: SearchResults) -> None:
         study.reporter.say(sentence)
 
 
-def repair(folder: Path) -> list[Path]:
+def rebuild(folder: Path) -> list[Path]:
     """Rebuild the TensorBoard files of a study's runs and mean runs from their records; return their folders."""
     with locks.locked(folder):
         return [
-            *(runner.repair(run.folder) for run in runs_in(folder)),
+            *(runner.rebuild(run.folder) for run in runs_in(folder)),
             *seed_means.rebuild_mean_runs(folder, read_study(folder)),
         ]

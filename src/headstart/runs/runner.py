@@ -33,7 +33,7 @@ from headstart.telemetry.probe import Probe
 from headstart.telemetry.run_logger import hyperparameters
 from headstart.training import events, loop
 from headstart.training.scoring import Score
-from headstart.training.setup import TrainingSetup, make_network, prepare
+from headstart.training.setup import TrainingSetup, check_plan, make_network, prepare
 
 
 def run_new(
@@ -72,6 +72,21 @@ def run_new(
     return folder
 
 
+def check(draft: RunConfig, reporter: Reporter) -> None:
+    """Raise the error that `run_new` would raise before the first step. Measure and train nothing.
+
+    Args:
+        draft: The plan.
+        reporter: Receives notes about data and start.
+
+    Raises:
+        HeadstartError: The plan or the data are invalid.
+    """
+    draft = calibration.resolve_machine(with_absolute_paths(draft))
+    with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
+        check_plan(draft, reporter)
+
+
 def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None, until: int | None = None) -> Path:
     """Continue a stopped run, and return its folder; `save_every` and `until` as in `run_new`.
 
@@ -87,7 +102,7 @@ def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None,
             _("The run {folder} is finished.", folder=folder)
             if is_finished
             else _("The run {folder} has diverged.", folder=folder),
-            _("View it with `headstart board`, or start a new run."),
+            _("View it with `headstart tensorboard`, or start a new run."),
         )
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
@@ -107,7 +122,7 @@ def draft_from_run(folder: Path) -> RunConfig:
     return read_plan_file(folder).plan.with_facts(ResolvedFacts())
 
 
-def repair(folder: Path) -> Path:
+def rebuild(folder: Path) -> Path:
     """Rebuild a run's TensorBoard files from its record, and return the folder."""
     plan = read_plan_file(folder).plan
     with locks.locked(folder):
@@ -152,7 +167,7 @@ class _NetworkTrainer:
         self.session = RunSession(setup, role, observer, reporter)
         self.sessions = (self.session,)
         self.checkpoints = RunCheckpoints(folder, context, self._state, save_every)
-        self.resume_hint = _("Continue with `headstart resume {folder}`.", folder=folder)
+        self.resume_hint = _("Continue with `headstart resume {folder:shell}`.", folder=folder)
 
     def folder(self, session: RunSession) -> Path:
         """Return the folder of the run."""
@@ -164,7 +179,8 @@ class _NetworkTrainer:
         if session.is_resumed:
             self._reporter.say(
                 _(
-                    "Run {folder}, at step {step} of {steps}. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    "Run {folder}, at step {step} of {steps}. Ctrl-C is safe: resume with "
+                    "`headstart resume {folder:shell}`.",
                     folder=self._folder,
                     step=session.step,
                     steps=steps,
@@ -173,8 +189,8 @@ class _NetworkTrainer:
         else:
             self._reporter.say(
                 ngettext(
-                    "Run {folder}, {count} step. Ctrl-C is safe: resume with `headstart resume {folder}`.",
-                    "Run {folder}, {count} steps. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    "Run {folder}, {count} step. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
+                    "Run {folder}, {count} steps. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
                     steps,
                     folder=self._folder,
                 )

@@ -1,7 +1,7 @@
 """Write TensorBoard event files from the record: the same lines always give the same points, at the same times.
 
 `headstart.telemetry.scalars` selects the scalars. `rebuild_event_file` rewrites the event file from `metrics.jsonl`, on
-resume and for repair.
+resume and for `headstart rebuild`.
 """
 
 from __future__ import annotations
