@@ -156,7 +156,8 @@ def test_every_command_has_help(command: str, capsys) -> None:
     assert inspect.getdoc(app[command].default_command).split()[0] in text
 
 
-def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_default(capsys) -> None:
+def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_default(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # names of flags in one line, beside the first line of their help
     main(["train", "--help-all"])
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     flags = {name for argument in app["train"].assemble_argument_collection() for name in argument.names}
