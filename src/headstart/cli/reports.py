@@ -28,6 +28,7 @@ def tensorboard(
     from headstart.cli.tensorboard import legend, serve
 
     def show(url: str) -> None:
+        """Print the URL, and open it with --open."""
         print(url, flush=True)
         if open:
             webbrowser.open(url)
