@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import App, Group
 
 from headstart.cli.options import parameter, switch
+from headstart.config.resolve import SAVE_FORMS
 from headstart.config.run_config import DataConfig
 from headstart.engines.registry import address_choices, engine_choices
 from headstart.i18n import Message, _, join, translated
@@ -29,7 +30,7 @@ EngineName = Annotated[str, parameter(_("Where runs execute: {engines}.", engine
 Address = Annotated[str, parameter(_("{addresses}.", addresses=_ADDRESSES), show_default=False)]
 SaveEvery = Annotated[
     str | None,
-    parameter(_("Checkpoint interval, e.g. 1ep or 50st [default: as often as costs 1 % of the time].")),
+    parameter(_("Checkpoint interval, e.g. {forms} [default: as often as costs 1 % of the time].", forms=SAVE_FORMS)),
 ]
 
 app = App(
