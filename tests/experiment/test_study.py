@@ -36,7 +36,7 @@ from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, SearchResults
 from headstart.storage.schemas.split_counts import SplitCounts
-from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.study import VariantsFile
 from tests.cli.test_train_errors import write_images
 from tests.files import read_json
 from tests.messages import fields_of
@@ -293,7 +293,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     with pytest.raises(InterruptedRunError):
         study.run_study(folder, OneJobEngine(NullReporter()), NullReporter())
     (trained,) = runs_in(folder / "sources")
-    inputs = StudyInputs.read(folder / "variants.json").variants
+    inputs = VariantsFile.read(folder / "variants.json").variants
     scratch, other = (inputs[variant.name] for variant in spec.variants)
     assert other.source_images == trained.plan.facts.fingerprint and other.weights is None
     assert scratch.source_images is None
@@ -306,7 +306,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     assert changed["changes"].startswith(f"source_images: {trained.plan.facts.fingerprint} -> ")
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
     content = (folder / "variants.json").read_text()
-    (folder / "variants.json").write_text(StudyInputs(variants={}).model_dump_json())
+    (folder / "variants.json").write_text(VariantsFile(variants={}).model_dump_json())
     with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert fields_of(error.value.message) == {"path": folder / "variants.json", "field": "images", "arm": "scratch"}

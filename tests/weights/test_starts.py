@@ -587,11 +587,11 @@ def test_metadata_and_json_files_of_the_folder_are_read(tmp_path: Path, key: str
     start = resolve(f"file:{path}")
     assert (start.license, start.mean, start.std) == ("CC0", starts.IMAGENET_MEAN, starts.IMAGENET_STD)
     assert "CIFAR-10" in start.provenance
-    assert {"file": path.name} in notes_of(start), "no mean and std"
+    assert [note["file"] for note in notes_of(start) if "example" in note] == [path.name], "no mean and std"
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [1, 1, 2]}}))
     start = resolve(f"file:{path}")
     assert (start.mean, start.std) == ((0.5, 0.4, 0.3), (1.0, 1.0, 2.0))
-    assert {"file": path.name} not in notes_of(start)
+    assert not any("example" in note for note in notes_of(start))
     (tmp_path / "preprocess.json").write_text(json.dumps({"mean": [0, 0, 0], "std": [0.5, 0.5, 0.5]}))
     assert resolve(f"file:{path}").std == (0.5, 0.5, 0.5)
     (tmp_path / "preprocess.json").write_text("{")
@@ -610,6 +610,11 @@ def test_mean_and_std_in_metadata_take_precedence_unless_invalid(tmp_path: Path)
     start = resolve(f"file:{path}")
     assert start.mean == (0.1, 0.2, 0.3)
     assert ["mean", path.name, "'gray'"] in [values_of(note) for note in start.notes]
+    (tmp_path / "config.json").write_text(json.dumps({"mean": [0.1, 0.2, 0.3]}))
+    start = resolve(f"file:{path}")
+    notes = [values_of(note) for note in start.notes]
+    assert start.mean == starts.IMAGENET_MEAN and ["mean", path.name, "'gray'"] in notes
+    assert [path.name, "std", "config.json"] in notes  # no file has a std
 
 
 @pytest.fixture
