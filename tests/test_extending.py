@@ -137,7 +137,7 @@ def check_chart(folder: Path) -> None:
     write_run(folder / "runs" / "Jan01_00-00-00_host-scratch-s0")
     run_recipe("A chart", folder)
     page = (folder / "runs" / "report.html").read_text(encoding="utf-8")
-    (question,) = re.findall(r'SectionSpec\("losses", "([^"]+)"', RECIPES["A chart"])
+    (question,) = re.findall(r'SectionSpec\("losses", _\("([^"]+)"', RECIPES["A chart"])
     assert '<section id="losses"' in page and question in page
 
 

@@ -130,6 +130,7 @@ def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
         source = _registered_folder(plan)
         record = read_run(source)
         record.predictions("val")
+        record.unhealthy_findings  # noqa: B018 - reads every line of the record
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     if record.hash != plan.hash or not record.done:
