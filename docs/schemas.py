@@ -26,7 +26,7 @@ from headstart.storage.schemas.gallery import GalleryIndex
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.search import SearchResults
-from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.training.checkpoint import CheckpointState
 
@@ -43,7 +43,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "gallery.zip": TypeAdapter(GalleryIndex),
     "result.json": TypeAdapter(RunResult),
     "study.toml": TypeAdapter(StudyConfig),
-    "variants.json": TypeAdapter(StudyInputs),
+    "variants.json": TypeAdapter(VariantsFile),
     "search.json": TypeAdapter(SearchResults),
     "verdict.json": TypeAdapter(Verdict),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`

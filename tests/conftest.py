@@ -4,6 +4,7 @@ import ipaddress
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +19,18 @@ PHOTOS = TEST_DATA / "data" / "clothing"
 WEIGHTS = TEST_DATA / "weights" / "cifar10-resnet18.safetensors"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Use one cache for the session: the machine is measured once, and the digits are decoded once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
+def pytest_configure(config: pytest.Config) -> None:
+    """Use one cache for the session: the machine is measured once, and the digits are decoded once.
+
+    This is no fixture, because notebooks need it too.
+    """
+    caches = tempfile.TemporaryDirectory(prefix="headstart-tests-")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("HEADSTART_CACHE", f"{caches.name}/cache")
+    patch.setenv("TORCH_HOME", f"{caches.name}/torch")
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    config.add_cleanup(caches.cleanup)
+    config.add_cleanup(patch.undo)
 
 
 @pytest.fixture(scope="session", autouse=True)

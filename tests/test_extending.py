@@ -137,7 +137,7 @@ def check_chart(folder: Path) -> None:
     write_run(folder / "runs" / "Jan01_00-00-00_host-scratch-s0")
     run_recipe("A chart", folder)
     page = (folder / "runs" / "report.html").read_text(encoding="utf-8")
-    (question,) = re.findall(r'SectionSpec\("losses", "([^"]+)"', RECIPES["A chart"])
+    (question,) = re.findall(r'SectionSpec\("losses", _\("([^"]+)"', RECIPES["A chart"])
     assert '<section id="losses"' in page and question in page
 
 
@@ -177,6 +177,10 @@ def test_plan_of_a_missing_plugin_names_the_variable(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_plan_file(tmp_path)
     assert "lion" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
+    (tmp_path / "plan.json").write_text(text.replace('"start": "scratch"', '"start": "halved:w.pth"'))
+    with pytest.raises(DataError) as caught:
+        read_plan_file(tmp_path)
+    assert "'halved:w.pth'" in caught.value.message and "HEADSTART_PLUGINS" in caught.value.hint
 
 
 HELP_PLUGIN = """

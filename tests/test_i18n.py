@@ -6,6 +6,7 @@ import gettext
 import io
 import pickle
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from headstart.analysis.sentences import verdict_messages
 from headstart.cli.main import main
 from headstart.cli.render import print_study
 from headstart.console import ConsoleReporter
+from headstart.errors import HeadstartError, InterruptedRunError, MissingWeightsError, UsageError
 from headstart.i18n import Message, _, join, ngettext, translated
 from headstart.reporter import ArmStatus, StudyStatus
 from headstart.results.study import StudyVerdict
@@ -201,3 +203,17 @@ def test_verdict_is_printed_from_the_catalog(
         name.capitalize() for name in names
     }
     assert {template for template in catalog.templates if has_words(template)} <= extracted_templates()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError(_("no {x}", x=1), _("use {y}", y=2)),
+        MissingWeightsError(_("no {x}", x=1), _("use {y}", y=2), _("copy {z}", z=3)),
+        InterruptedRunError(signal.SIGTERM, _("resume {y}", y=2)),
+    ],
+)
+def test_copied_error_keeps_its_messages(error: HeadstartError) -> None:
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied) is type(error) and vars(copied) == vars(error) and str(copied) == str(error)
+    assert (copied.message.values, copied.hint.values) == (error.message.values, error.hint.values)

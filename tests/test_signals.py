@@ -1,6 +1,5 @@
 """Signals are deferred to safe points, and a signal that no block has read is raised again."""
 
-import json
 import os
 import signal
 import subprocess
@@ -66,7 +65,7 @@ def test_signal_too_late_for_one_run_stops_the_next_before_it_starts(monkeypatch
         started.append(text)
         with SignalGuard():
             os.kill(os.getpid(), signal.SIGTERM)  # after the last check of this run
-        return json.dumps({"folders": []})
+        return job_protocol.Answer().model_dump_json()
 
     monkeypatch.setattr(execute, "answer_job", answer_job)
     answers = list(LocalEngine(NullReporter()).run(["first", "second", "third"]))

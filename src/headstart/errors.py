@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from headstart.i18n import Message, _
 
@@ -32,6 +34,17 @@ class HeadstartError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}"
+
+    def __reduce__(self) -> tuple[Callable[..., HeadstartError], tuple[type[HeadstartError], dict[str, Any]]]:
+        """Return how to copy the error without its constructor, whose arguments subclasses change."""
+        return _restored, (type(self), vars(self))
+
+
+def _restored(kind: type[HeadstartError], state: dict[str, Any]) -> HeadstartError:
+    error = kind.__new__(kind)
+    vars(error).update(state)
+    error.args = (error.message, error.hint)
+    return error
 
 
 class UsageError(HeadstartError):

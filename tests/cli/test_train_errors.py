@@ -23,6 +23,7 @@ from headstart.i18n import Message, Value
 from headstart.models.resnet import FAMILY
 from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from headstart.storage import folders
+from headstart.storage.schemas.arm import TUNING_FORMS
 from tests.cli.test_main import fails
 from tests.messages import values_of
 from tests.trained import trained
@@ -87,8 +88,8 @@ def as_texts(values: Iterable[Value], root: Path) -> list[str]:
 
 
 def mismatch(names: Sequence[str]) -> list[str]:
-    """Return values of a message: the number of these tensors, four of them, how many more, and that of a network's."""
-    return [str(len(names)), *names[:4], str(len(names) - 4), str(len(RESNET18))]
+    """Return values of a message: the number of these tensors, four of them, and the number of a network's."""
+    return [str(len(names)), *names[:4], "…", str(len(RESNET18))]
 
 
 with torch.device("meta"):
@@ -119,7 +120,7 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "unknown class": ("@/good", ["--classes", "cat", "--classes", "dgo"], 2, ["dgo", "@/good"], ["'dog'"]),
     "unknown start": ("@/good", ["--start", "imagenett"], 2, ["imagenett", "imagenet"], ["file:PATH"]),
     "unknown initialization": ("@/good", ["--start", "scratch:he"], 2, ["he"], ["scratch:kaiming"]),
-    "unknown tuning": ("@/good", ["--tuning", "frosen"], 2, ["tuning", "frosen"], ["frozen", "stages:N"]),
+    "unknown tuning": ("@/good", ["--tuning", "frosen"], 2, ["tuning", "frosen", *TUNING_FORMS], []),
     "unknown head": ("@/good", ["--head", "quadratic"], 2, ["head", "quadratic"], ["linear", "mlp:WIDTH"]),
     "unknown optimizer": ("@/good", ["--optimizer", "adma"], 2, ["optimizer", "adma", OPTIMIZER_NAMES, "adam"], []),
     "unknown schedule": ("@/good", ["--schedule", "cosin"], 2, ["schedule", "cosin", SCHEDULE_NAMES, "cosine"], []),
@@ -129,8 +130,8 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
         ["timm:resnet10t"],
     ),
     "unknown device": ("@/good", ["--device", "tpu"], 2, ["device", "tpu"], ["cpu"]),
-    "too many stages": ("@/good", ["--tuning", "stages:9"], 2, ["stages:9"], ["stages:N"]),
-    "no stages": ("@/good", ["--tuning", "stages:0"], 2, ["stages:0"], ["stages:N"]),
+    "too many stages": ("@/good", ["--tuning", "stages:9"], 2, ["9"], ["stages:N"]),
+    "no stages": ("@/good", ["--tuning", "stages:0"], 2, ["tuning", "stages:0", *TUNING_FORMS], []),
     "head of width 0": ("@/good", ["--head", "mlp:0"], 2, ["mlp:0"], ["mlp:WIDTH"]),
     "head too wide": ("@/good", ["--head", "mlp:999999999"], 2, ["mlp:999999999"], ["mlp:WIDTH"]),
     "missing weights": ("@/good", ["--start", "file:@/none.safetensors"], 3, ["@/none.safetensors", ENOENT], []),
@@ -153,7 +154,7 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
         "@/good", ["--start", "imagenet"], 2,
         ["imagenet", FAMILY_NAMES, "resnet18 (shortcut on, norm batch, stem small)"], ["--stem imagenet"],
     ),
-    "stats of scratch": ("@/good", ["--start", "stats:scratch"], 2, ["scratch"], ["stats:scratch", "stats:imagenet"]),
+    "stats of scratch": ("@/good", ["--start", "stats:scratch"], 2, ["stats:scratch", "scratch"], ["stats:imagenet"]),
     "classes with commas": (
         "@/good", ["--classes", "cat,dog"], 2, ["cat,dog", "@/good"], ["--classes cat --classes dog"],
     ),
@@ -284,7 +285,7 @@ def other_commands(files: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
         "predict a missing image": (["predict", run, tmp_path / "none.png"], 3, [str(tmp_path / "none.png")]),
         "predict an empty folder": (["predict", run, files / "empty"], 3, []),
         "predict a text file": (
-            ["predict", run, files / "notes.txt"], 3, ["@/notes.txt", ", ".join(formats[:-1]), formats[-1]],
+            ["predict", run, files / "notes.txt"], 3, ["1", "@/notes.txt", ", ".join(formats[:-1]), formats[-1]],
         ),
         "evaluate with an invalid model": (["evaluate", files / "good", files / "good"], 6, ["@/good"]),
         "evaluate on missing data": (["evaluate", run, missing], 3, [str(missing)]),

@@ -15,7 +15,7 @@ from headstart.experiment.study_kind import COMPARISON
 from headstart.hardware import calibration
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.verdict import EvaluationImages, Exposure
 from headstart.training import setup
 from headstart.weights import starts
@@ -71,7 +71,7 @@ def test_evaluation_images_that_a_source_was_trained_on_are_counted(tmp_path: Pa
     spec = type(spec)(spec.protocol, calibration.resolve_machine(spec.plan))
     arms, sources = preflight.resolve_arms(spec, NullReporter())
     preflight.write_arm_inputs(tmp_path, spec, arms, sources)
-    inputs = StudyInputs.read(tmp_path / "variants.json").variants
+    inputs = VariantsFile.read(tmp_path / "variants.json").variants
     arm, source = arms[0], sources["digits:0-6"]
     trained = {source.dataset.content_hashes[int(i)] for i in source.split.train}
     evaluated = [arm.dataset.content_hashes[int(i)] for i in arm.split.test]
@@ -92,7 +92,7 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
         spec = type(spec)(spec.protocol, calibration.resolve_machine(spec.plan))
         arms, sources = preflight.resolve_arms(spec, NullReporter())
         preflight.write_arm_inputs(tmp_path, spec, arms, sources)
-        inputs = StudyInputs.read(tmp_path / "variants.json").variants
+        inputs = VariantsFile.read(tmp_path / "variants.json").variants
         return [of_variant.known_images for of_variant in inputs.values()]
 
     run = setup.resolve_run(calibration.resolve_machine(first), NullReporter())

@@ -36,10 +36,10 @@ from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, SearchResults
 from headstart.storage.schemas.split_counts import SplitCounts
-from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.study import VariantsFile
 from tests.cli.test_train_errors import write_images
 from tests.files import read_json
-from tests.messages import fields_of
+from tests.messages import fields_of, values_of
 
 TINY = {
     "batch_size": 8,
@@ -210,9 +210,10 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     second = study.begin(spec, tmp_path / "again", NullReporter())  # reuses the runs of the first study
     reporter = Listener()
     study.run_study(second, LocalEngine(NullReporter()), reporter)
-    reused = [line for line in reporter.sentences if "reused" in line.values]
+    reused = [line for line in reporter.sentences if line.plural and {"phase", "runs"} <= line.values.keys()]
     phases = [search_phase(spec.protocol, 0, 1, 0), comparison_phase(spec.protocol, 2)]
-    assert [reused[0].values, reused[-1].values] == [{"phase": phase, "reused": 4, "count": 4} for phase in phases]
+    for line, phase in zip((reused[0], reused[-1]), phases, strict=True):
+        assert (line.values["phase"], line.values["count"], values_of(line.values["runs"])) == (phase, 4, [4])
     from_search = ["search" in line.plural for line in (reused[0], reused[-1])]
     assert from_search == [False, mode == "per-seed"]  # whose runs are also runs of the comparison
     assert set(reporter.latest) == {""}  # no reused run is reported as trained
@@ -293,7 +294,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     with pytest.raises(InterruptedRunError):
         study.run_study(folder, OneJobEngine(NullReporter()), NullReporter())
     (trained,) = runs_in(folder / "sources")
-    inputs = StudyInputs.read(folder / "variants.json").variants
+    inputs = VariantsFile.read(folder / "variants.json").variants
     scratch, other = (inputs[variant.name] for variant in spec.variants)
     assert other.source_images == trained.plan.facts.fingerprint and other.weights is None
     assert scratch.source_images is None
@@ -306,7 +307,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     assert changed["changes"].startswith(f"source_images: {trained.plan.facts.fingerprint} -> ")
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
     content = (folder / "variants.json").read_text()
-    (folder / "variants.json").write_text(StudyInputs(variants={}).model_dump_json())
+    (folder / "variants.json").write_text(VariantsFile(variants={}).model_dump_json())
     with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert fields_of(error.value.message) == {"path": folder / "variants.json", "field": "images", "arm": "scratch"}

@@ -25,7 +25,7 @@ from scipy import stats
 import headstart
 from headstart.analysis.run_records import RunRecord, read_run, runs_at
 from headstart.analysis.status import read_verdict
-from headstart.analysis.wording import named_words
+from headstart.analysis.wording import named_words, state_words
 from headstart.cli.main import main
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import ResolvedFacts, RunConfig
@@ -574,7 +574,7 @@ def test_page_has_the_protocol_and_the_runs_of_the_search(study_folder: Path) ->
         assert {row[-1] for row in rows} == expected and len(rows) == len(expected)
     states = {row[-1]: row[4] for row in searched[1:]}
     finished = {name for name in states if (study_folder / name / "result.json").exists()}
-    assert {states[name] for name in finished} == {provenance.STATE_WORDS[RunState.FINISHED]}
+    assert {states[name] for name in finished} == {state_words(RunState.FINISHED)}
     (ended_early,) = {states[name] for name in states.keys() - finished}
     assert "rung" in ended_early  # "not finished" would be a run that may continue
 
@@ -874,7 +874,7 @@ def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: 
     inputs = page.read_inputs(run)
     assert headline_values(run) == ["scratch", 0]
     _header, row = tables_of(section_of(text, "how"))[0]
-    assert row[1] == provenance.STATE_WORDS[RunState.DIVERGED]
+    assert row[1] == state_words(RunState.DIVERGED)
     without_epoch = curves.standalone_section(inputs)
     assert values_of(without_epoch.finding) == [] and without_epoch.figures == []  # not that of a best epoch 0
     assert without_epoch.finding in section_of(text, "curves") and 'name="curves"' not in text

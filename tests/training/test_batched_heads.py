@@ -245,7 +245,7 @@ def test_heads_of_an_optimizer_that_is_not_elementwise_are_trained_alone(
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     heads = [plan(start=start, seed=seed, optimizer="adafactor") for seed in (1, 2)]
     assert [heads_runner.stack_key(head) for head in heads] == [None, None]
-    jobs = execute.group_into_jobs([(head, ROLE) for head in heads])
+    jobs = execute.group_into_jobs([job_protocol.RunRequest(plan=head, role=ROLE) for head in heads])
     assert [len(job) for job in jobs] == [1, 1]
     (tmp_path / "study").mkdir()
     answers = [execute.answer_job(job_protocol.encode_job(tmp_path / "study", job), NullReporter()) for job in jobs]

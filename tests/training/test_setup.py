@@ -124,7 +124,7 @@ def test_frozen_backbone_needs_a_third_of_the_flops_and_cached_features_almost_n
 @pytest.mark.parametrize(
     ("settings", "fields"),
     [
-        ({"tuning": "stages:9"}, {"tuning": "stages:9"}),
+        ({"tuning": "stages:9"}, {"number": 9}),
         ({"tuning": "lp-ft", "head_epochs": "100%"}, {"head_epochs": "100%", "epochs": SMALL["epochs"]}),
         ({"epochs": "0.001ep"}, {"epochs": "0.001ep", "steps": PER_EPOCH}),
         ({"device": "cuda:7"}, {"device": "cuda:7"}),

@@ -28,7 +28,7 @@ from headstart.storage.schemas.verdict import RunLength
 
 
 class ConditionKey(NamedTuple):
-    """What runs have in common that are compared: budget, and fraction of the training images."""
+    """Budget, and fraction of the training images, by which compared runs are grouped."""
 
     budget: str
     fraction: float

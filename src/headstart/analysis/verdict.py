@@ -21,7 +21,7 @@ from headstart.metrics.values import image_weights, metric_value
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchGroup
-from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.verdict import (
     ArmResult,
     Condition,
@@ -54,7 +54,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
     """
     runs = main_runs(folder)
-    variants = StudyInputs.read(folder / "variants.json").variants
+    variants = VariantsFile.read(folder / "variants.json").variants
     first = next(iter(variants.values()))
     conditions = []
     for budget in map(str, spec.budgets):

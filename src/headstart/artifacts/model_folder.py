@@ -7,32 +7,31 @@
 from __future__ import annotations
 
 import html
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from headstart.config.model_file import (
     CONFIG_FILE,
     PREPROCESS_FILE,
-    ConfigVersion,
     ModelConfig,
     ModelOrigin,
     Preprocess,
     PretrainedConfig,
     TrainingData,
+    first_line,
+    read_model_config,
+    read_preprocess,
+    unusable_model,
 )
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
-from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.errors import DataError, UsageError
+from headstart.i18n import _, ngettext
 from headstart.models import structure
-from headstart.storage.files import SCHEMA_VERSION, link_or_copy, write_atomic, write_json
-from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
+from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes
@@ -40,7 +39,6 @@ from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_
 SEPARATE_WEIGHTS = """
 The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
 """
-_File = TypeVar("_File", bound=Schema)
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def merge_weight_files(folder: Path) -> None:
     """Combine the two weight files of a model folder with a shared backbone into one."""
     if not (folder / MODEL_FILE).exists():
         write_atomic(folder / MODEL_FILE, tensor_bytes(model_weights(folder).state))
-        config = _read_config(folder)
+        config = read_model_config(folder)
         card = (folder / "README.md").read_text(encoding="utf-8")
         usage = _usage(config.headstart.network, config.headstart.head, len(config.label_names))
         write_atomic(folder / "README.md", card.replace(SEPARATE_WEIGHTS, usage))
@@ -94,7 +92,7 @@ def merge_weight_files(folder: Path) -> None:
 
 def saved_epoch(folder: Path) -> int:
     """Return the epoch of the weights in a model folder; 0 without a model."""
-    return _read_config(folder).headstart.epoch if (folder / CONFIG_FILE).exists() else 0
+    return read_model_config(folder).headstart.epoch if (folder / CONFIG_FILE).exists() else 0
 
 
 def read_model(folder: Path) -> SavedModel:
@@ -106,7 +104,7 @@ def read_model(folder: Path) -> SavedModel:
         ModelFileError: A file is missing, damaged or malicious, has another schema version, or does not match the
             others.
     """
-    config, preprocess = _read_config(folder), _read(folder / PREPROCESS_FILE, Preprocess)
+    config, preprocess = read_model_config(folder), read_preprocess(folder)
     classes = config.label_names
     network = _network(folder, config.headstart.network, config.headstart.head, len(classes))
     return SavedModel(
@@ -119,7 +117,7 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
     try:
         state = model_weights(folder).state
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            raise _unusable(folder, _("some weights are not finite."))
+            raise unusable_model(folder, _("some weights are not finite."))
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
         if not all(any(t.ndim and t.shape[0] == width for t in state.values()) for width in widths):
             reason = ngettext(
@@ -128,58 +126,19 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
                 num_classes,
                 head=head,
             )
-            raise _unusable(folder, reason)
+            raise unusable_model(folder, reason)
         network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
     except DataError as error:
-        raise _unusable(folder, error.message) from None
+        raise unusable_model(folder, error.message) from None
     except UsageError as error:
         reason = _("its settings are invalid: {reason}", reason=error.message)
-        raise _unusable(folder, reason) from None
+        raise unusable_model(folder, reason) from None
     except RuntimeError as error:  # load_state_dict lists the keys and shapes that do not match
         mismatches = [line.strip() for line in str(error).splitlines()[1:]]
-        reason = _("{reason}.", reason=_first_line(mismatches[0] if mismatches else error))
-        raise _unusable(folder, reason) from None
+        reason = _("{reason}.", reason=first_line(mismatches[0] if mismatches else error))
+        raise unusable_model(folder, reason) from None
     return network
-
-
-def _read_config(folder: Path) -> ModelConfig:
-    """Read config.json; its version is checked before its other values."""
-    path = folder / CONFIG_FILE
-    version = _read(path, ConfigVersion).headstart.schema_version
-    if version != SCHEMA_VERSION:
-        raise ModelFileError(unsupported_version(path, version), UPDATE_HINT)
-    return _read(path, ModelConfig)
-
-
-def _read(path: Path, schema: type[_File]) -> _File:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _unusable(path.parent, _("{file} is missing.", file=path.name)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = _("{file} is damaged: {reason}.", file=path.name, reason=_first_line(error))
-        raise _unusable(path.parent, reason) from None
-    if not isinstance(content, dict):
-        raise _unusable(path.parent, _("{file} is not a JSON object.", file=path.name))
-    try:
-        return schema.model_validate(content)
-    except ValidationError as error:
-        reason = _("its settings are invalid: {reason}.", reason=first_fault(error))
-        raise _unusable(path.parent, reason) from None
-
-
-def _unusable(folder: Path, reason: Message) -> ModelFileError:
-    return ModelFileError(
-        _("The model in {folder} cannot be used: {reason}", folder=folder, reason=reason),
-        _("Restore it from a backup, or train it again."),
-    )
-
-
-def _first_line(error: Exception | str) -> Message:
-    """Return the first line of the text of another program's error, which is not translated."""
-    text = str(error).strip()
-    return verbatim(text.splitlines()[0].rstrip(":.") if text else type(error).__name__)
 
 
 def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:

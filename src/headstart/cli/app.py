@@ -16,6 +16,7 @@ from headstart.cli.common_flags import MORE, CommonFlagsFormatter
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import DATA, RUNNING, parameter, switch
 from headstart.config.presets import PRESETS
+from headstart.config.resolve import SAVE_FORMS
 from headstart.config.run_config import DataConfig
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import address_choices, engine_choices
@@ -58,7 +59,7 @@ EngineName = Annotated[str, parameter(_("Where runs execute: {engines}.", engine
 Address = Annotated[str, parameter(_("{addresses}.", addresses=_ADDRESSES), show_default=False)]
 SaveEvery = Annotated[
     str | None,
-    parameter(_("Checkpoint interval, e.g. 1ep or 50st [default: as often as costs 1 % of the time].")),
+    parameter(_("Checkpoint interval, e.g. {forms} [default: as often as costs 1 % of the time].", forms=SAVE_FORMS)),
 ]
 
 _EVERY_COMMAND = Group(translated(_("Every command")), sort_key=9)

@@ -1,20 +1,24 @@
-"""Schemas of config.json and preprocess.json in a model folder."""
+"""Schemas of config.json and preprocess.json in a model folder, and reading them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from headstart.config.run_config import NetworkConfig
-from headstart.i18n import _
+from headstart.errors import ModelFileError
+from headstart.i18n import Message, _, verbatim
 from headstart.storage.files import SCHEMA_VERSION
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
 
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
 MAX_SIDE_PX = 100_000  # a file with a larger side is damaged
 
 Triple = tuple[float, float, float]
+_File = TypeVar("_File", bound=Schema)
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,3 +126,52 @@ class Preprocess(_ModelSchema):
     size: Side = Field(description="side of the input in px")
     mean: Mean
     std: Std
+
+
+def read_model_config(folder: Path) -> ModelConfig:
+    """Read config.json of a model folder; its version is checked before its other values.
+
+    Raises:
+        ModelFileError: It is missing, damaged, or of another schema version.
+    """
+    path = folder / CONFIG_FILE
+    version = _read(path, ConfigVersion).headstart.schema_version
+    if version != SCHEMA_VERSION:
+        raise ModelFileError(unsupported_version(path, version), UPDATE_HINT)
+    return _read(path, ModelConfig)
+
+
+def read_preprocess(folder: Path) -> Preprocess:
+    """Read preprocess.json of a model folder. Raises ModelFileError if it is missing or damaged."""
+    return _read(folder / PREPROCESS_FILE, Preprocess)
+
+
+def _read(path: Path, schema: type[_File]) -> _File:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise unusable_model(path.parent, _("{file} is missing.", file=path.name)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _("{file} is damaged: {reason}.", file=path.name, reason=first_line(error))
+        raise unusable_model(path.parent, reason) from None
+    if not isinstance(content, dict):
+        raise unusable_model(path.parent, _("{file} is not a JSON object.", file=path.name))
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        reason = _("its settings are invalid: {reason}.", reason=first_fault(error))
+        raise unusable_model(path.parent, reason) from None
+
+
+def unusable_model(folder: Path, reason: Message) -> ModelFileError:
+    """Return the error for a model folder that cannot be used; the reason ends with a full stop."""
+    return ModelFileError(
+        _("The model in {folder} cannot be used: {reason}", folder=folder, reason=reason),
+        _("Restore it from a backup, or train it again."),
+    )
+
+
+def first_line(error: Exception | str) -> Message:
+    """Return the first line of the text of another program's error, which is not translated."""
+    text = str(error).strip()
+    return verbatim(text.splitlines()[0].rstrip(":.") if text else type(error).__name__)

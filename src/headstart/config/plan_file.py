@@ -9,10 +9,13 @@ from pydantic import Field
 
 from headstart.config.plugins import VARIABLE
 from headstart.config.run_config import RunConfig
+from headstart.config.start_spec import start_problem
+from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.storage.files import JsonData, write_json
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
+from headstart.text import end_sentence
 
 PLAN_FILE = "plan.json"
 
@@ -35,13 +38,21 @@ def write_plan_file(folder: Path, content: PlanFile) -> None:
 
 
 def read_plan_file(folder: Path) -> PlanFile:
-    """Read plan.json in a run folder. Raises DataError if it is missing, damaged, or of another schema version."""
+    """Read plan.json in a run folder.
+
+    Raises:
+        DataError: It is missing, damaged or of another schema version, or needs a component that is not registered.
+    """
     hint = _(
         "Restore {plan_file} from a copy, or name the plugin that it needs in {variable}.",
         plan_file=PLAN_FILE,
         variable=VARIABLE,
     )
-    return PlanFile.read(folder / PLAN_FILE, hint)
+    path = folder / PLAN_FILE
+    content = PlanFile.read(path, hint)
+    if fault := start_problem(content.plan.arm.start):  # its row decides what the hash of the plan covers
+        raise DataError(end_sentence(_("The plan in {path} is not valid: {fault}", path=path, fault=fault)), hint)
+    return content
 
 
 def differences(old: Mapping[str, JsonData], new: Mapping[str, JsonData], prefix: str = "") -> list[str]:

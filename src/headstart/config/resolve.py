@@ -25,6 +25,7 @@ from headstart.text import end_sentence, message_of, suggestion
 # Interval between checkpoints; None: as often as costs 1 % of the time. Only `checkpoint_interval` and
 # runs/checkpoint_policy.py depend on its kind.
 SaveInterval: TypeAlias = Duration | None
+SAVE_FORMS = _("1ep or 50st")
 _DEFAULT = _("default")
 
 
@@ -117,14 +118,14 @@ def _usage_error(faults: list[Message]) -> UsageError:
 
 
 def checkpoint_interval(save_every: str | None) -> SaveInterval:
-    """Parse the interval between checkpoints, such as `1ep` or `50st`.
+    """Parse the interval between checkpoints, in one of `SAVE_FORMS`.
 
     Raises:
         UsageError: it is not a duration above 0.
     """
     if save_every is None:
         return None
-    hint = _("Write for example 1ep or 50st.")
+    hint = _("Write for example {forms}.", forms=SAVE_FORMS)
     try:
         interval = Duration.parse(save_every)
     except ValueError as error:

@@ -327,7 +327,7 @@ FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablati
 STUDY_FIELDS = {  # set by a study for each of its runs; and what its users do instead
     **dict.fromkeys(("start", "tuning", "head"), _("Use --arm or --vary.")),
     "fraction": _("Use --fractions."),
-    "evaluate_on_val": _("Leave it out: a study evaluates on val if the data declares no test split."),
+    "evaluate_on_val": _("Leave it out: a study evaluates on val if the data declares only train and val."),
     "select": _("Use --metric."),
 }
 

@@ -75,7 +75,7 @@ def inner_start(start: str) -> str:
 
 
 def content_start(start: str) -> str:
-    """Return what of a start, besides the hash of its weights file, decides its weights.
+    """Return the part of a start that decides its weights besides the hash of its weights file.
 
     The hash stands for the path or the published name of the weights: `file:a.pth` becomes `file`. An argument of
     another kind stays, also that of an inner start: `shrunk:0.3`.

@@ -49,7 +49,7 @@ def read_folder(source: str, root: Path, *, allow_outside: bool = False) -> Imag
 
 
 class _SkippedLink(Enum):
-    """Why a link is not followed, in the order of the notes."""
+    """Reason for not following a link, in the order of the notes."""
 
     BACK_TO_PARENT = auto()
     OUTSIDE = auto()

@@ -27,7 +27,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.study import InputFingerprints, StudyInputs, VariantInputs
+from headstart.storage.schemas.study import InputFingerprints, VariantInputs, VariantsFile
 from headstart.training import setup
 
 
@@ -150,7 +150,7 @@ def write_arm_inputs(
             known_classes=list(shared_classes(arm.dataset.images.classes, trained_classes)),
             known_images=count if count or all_known else None,
         )
-    files.write_json(folder / "variants.json", StudyInputs(variants=inputs).to_json())
+    files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
 
 
 def _start_digests(start: str) -> tuple[set[str], bool]:
@@ -209,7 +209,7 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
         DataError: A fingerprint differs, or variants.json does not contain it.
     """
     path = folder / "variants.json"
-    inputs = StudyInputs.read(path).variants.get(variant)
+    inputs = VariantsFile.read(path).variants.get(variant)
     first = {} if inputs is None else inputs.model_dump(exclude_none=True)
     present = current.model_dump(exclude_none=True)
     if missing := [name for name in present if name not in first]:

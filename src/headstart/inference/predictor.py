@@ -166,8 +166,8 @@ def require_predictions(predictions: Sequence[Prediction]) -> None:
         raise DataError(_("There are no images to predict."), _("Name image files, or folders that contain images."))
     if all(p.error for p in predictions):
         message = ngettext(
-            "{image} could not be read: {error}",
-            "None of the {count:,} images could be read, such as {image}: {error}",
+            "{image}: {error}",
+            "None of the {count:,} images could be read. The first, {image}: {error}",
             len(predictions),
             image=predictions[0].image,
             error=predictions[0].error,

@@ -13,7 +13,7 @@ from headstart.text import join_list
 
 
 class Kernels(Enum):
-    """Which arguments for faster kernels the factory of an optimizer takes."""
+    """Arguments for faster kernels that the factory of an optimizer takes."""
 
     NONE = auto()  # none
     FOREACH = auto()  # `foreach`

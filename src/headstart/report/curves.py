@@ -50,26 +50,27 @@ def learning_section(inputs: StudyInputs) -> Section:
 def _learning_caption(inputs: StudyInputs) -> Message:
     """Return how to read the curves of a study."""
     verdict = inputs.verdict
-    selection, evaluation = splits(verdict)
+    evaluation = splits(verdict)[1]
     lines = [_("Thick: the only seed.")]
     if verdict.n > 1:
         mean = _("Thin: each seed. Thick: the mean of {count}, with its pointwise 95 % t interval.", count=verdict.n)
         lines = [mean, *_early_end_words(inputs.runs_by_arm)]
     used = _(
         "The epoch is selected on {images}; the verdict uses {split}.",
-        images=_selection_images(inputs.runs, None if verdict.evaluation.selects_on_val else selection),
+        images=_selection_images(inputs.runs, verdict),
         split=evaluation,
     )
     return join([*lines, used])
 
 
-def _selection_images(runs: Sequence[PlottedRun], selection: Message | None = None) -> Message:
+def _selection_images(runs: Sequence[PlottedRun], verdict: Verdict | None = None) -> Message:
     """Return the number of images of the selection split, which all runs of a study share: "540 val images".
 
     Args:
         runs: Runs of the study.
-        selection: What the data calls the selection split, if that is not val.
+        verdict: Verdict of their study; None outside a study, where runs select on val.
     """
+    selection = None if verdict is None or verdict.evaluation.selects_on_val else splits(verdict)[0]
     counts = sorted({run.run.plan.facts.split_counts.val for run in runs} - {0})
     if not counts:
         return _("val images") if selection is None else _("images of {split}", split=selection)
@@ -221,7 +222,7 @@ def target_section(inputs: StudyInputs) -> Section | None:
         "One dot for each of the {count:,} seeds of an arm, evaluated on {images}. Filled: reached the target. Open: "
         "ended before it. Bar: the median of all.",
         verdict.n,
-        images=_selection_images(inputs.runs, selection),
+        images=_selection_images(inputs.runs, verdict),
     )
     for unit, words in UNITS.items():
         rows, table = [], []

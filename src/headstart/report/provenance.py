@@ -10,7 +10,7 @@ from pathlib import Path
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words, split_names, state_words
 from headstart.config.flag_words import flag_text
-from headstart.config.model_file import ModelConfig
+from headstart.config.model_file import CONFIG_FILE, read_model_config
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
@@ -22,7 +22,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.study import VariantsFile
 from headstart.text import join_list
 
 RUN_HEADER = (
@@ -77,7 +77,7 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
 def _splits(folder: Path) -> tuple[Message, Message]:
     """Return the data's names of the selection split and the evaluation split of a study."""
     path = folder / "variants.json"
-    variants = StudyInputs.read(path).variants if path.exists() else {}
+    variants = VariantsFile.read(path).variants if path.exists() else {}
     return split_names(next((inputs.declared for inputs in variants.values()), ""))
 
 
@@ -277,5 +277,5 @@ def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
 
 def _license(run: PlottedRun) -> str:
     """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
-    config = run.run.folder / "model" / "config.json"
-    return ModelConfig.read(config).pretrained_cfg.license if config.exists() else ""
+    model = run.run.folder / "model"
+    return read_model_config(model).pretrained_cfg.license if (model / CONFIG_FILE).exists() else ""

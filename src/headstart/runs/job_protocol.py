@@ -78,7 +78,7 @@ class ErrorAnswer(Schema):
         elif self.instructions is not None:
             error = MissingWeightsError(message, hint, verbatim(self.instructions))
         else:
-            error = next(kind for kind in _PLAIN_ERRORS if kind.__name__ == self.kind)(message, hint)
+            error = next((kind for kind in _PLAIN_ERRORS if kind.__name__ == self.kind), HeadstartError)(message, hint)
         if self.trace:
             error.add_note(f"In the process of the run:\n{self.trace}")
         return error

@@ -20,14 +20,14 @@ from headstart.runs.run_folder import is_blind
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_cache_file
 from headstart.storage.schemas.result import RESULT_FILE
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
 
 RUN_LOCK_TIMEOUT_S = 60.0  # time to wait for a run that another process holds
 
 
-class _RegisteredRun(Schema):
+class _RegisteredRun(VersionedSchema):
     """An entry of the cache for a run that can be reused."""
 
     folder: Path
@@ -130,6 +130,7 @@ def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
         source = _registered_folder(plan)
         record = read_run(source)
         record.predictions("val")
+        record.unhealthy_findings  # noqa: B018 - reads every line of the record
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     if record.hash != plan.hash or not record.done:

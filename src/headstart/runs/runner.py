@@ -160,9 +160,8 @@ class _NetworkTrainer:
         self._folder, self._reporter, self._context = folder, reporter, context
         self._state = loop.initial_state(context)
         self._probe = Probe(context)  # before a checkpoint is loaded: it measures the distance from the initial weights
-        probe = (
-            self._probe.line if setup.plan.arm.tuning.kind is not TuningKind.FROZEN else None
-        )  # a frozen backbone does not change
+        # a frozen backbone does not change
+        probe = None if setup.plan.arm.tuning.kind is TuningKind.FROZEN else self._probe.line
         observer = Observer(setup, structure.layer_names(context.network), probe)
         self.session = RunSession(setup, role, observer, reporter)
         self.sessions = (self.session,)
@@ -213,10 +212,8 @@ class _NetworkTrainer:
     def _initial_probe(self) -> None:
         """Probe the network at initialization: some findings exist before the first step."""
         with self.session.logging_time():
-            network, stages = (
-                self._state.network,
-                self._context.phases[0].tuning.trained_stages,
-            )  # as the loop sets it when it begins
+            network = self._state.network
+            stages = self._context.phases[0].tuning.trained_stages  # as the loop sets it when it begins
             freezing.freeze(network, freezing.trainable(network, stages))
             freezing.train_mode(network, stages)
             self.session.write(self._probe.line(0, 0))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headstart.config.duration import Duration
-from headstart.config.run_config import RunConfig, plan_fields
+from headstart.config.run_config import RunConfig, SettingValue, plan_fields
 from headstart.storage import journal
-from headstart.storage.schemas.arm import Tuning
 from headstart.storage.schemas.metrics import Line
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import tensorboard
@@ -56,7 +54,7 @@ def hyperparameters(plan: RunConfig) -> dict[str, tensorboard.Hyperparameter]:
     }
 
 
-def _text(value: bool | str | Duration | Tuning | tuple[str | Duration, ...]) -> str:
+def _text(value: SettingValue) -> str:
     return ", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
 
 

@@ -48,7 +48,7 @@ def make_phases(plan: RunConfig, per_epoch: int, start: starts.Start) -> tuple[P
         )
     make_optimizer = partial(_make_optimizer, recipe, start.state is not None)
     if plan.arm.tuning.kind is not TuningKind.LP_FT:
-        augmented_views = recipe.augmented_views if plan.arm.tuning == FROZEN else 0
+        augmented_views = recipe.augmented_views if plan.arm.tuning.kind is TuningKind.FROZEN else 0
         return (_phase(recipe, plan.arm.tuning, 0, total, per_epoch, make_optimizer, augmented_views),)
     head = head_steps(recipe.epochs, recipe.head_epochs, per_epoch)
     if not 0 < head < total:

@@ -189,8 +189,14 @@ def _require_equal_shapes(path: Path, state: Mapping[str, Tensor], expected: Map
         if shape != required
     ]
     if different:
-        mismatches = join_first(different, MAX_NAMES_SHOWN)
-        message = _("{path} does not fit {network}: {mismatches}.", path=path, network=label, mismatches=mismatches)
+        message = ngettext(
+            "{path} does not fit {network}: {count} tensor has another shape ({mismatches}).",
+            "{path} does not fit {network}: {count} tensors have another shape ({mismatches}).",
+            len(different),
+            path=path,
+            network=label,
+            mismatches=join_first(different, MAX_NAMES_SHOWN),
+        )
         raise ModelFileError(message, _MATCH_NETWORK)
 
 

@@ -103,7 +103,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 class _Settings(NamedTuple):
-    """What a file says about its weights."""
+    """Settings in one file that concern its weights."""
 
     file: str  # name of the file
     values: dict[str, Any]
@@ -124,12 +124,13 @@ def _normalization(sources: Sequence[_Settings]) -> tuple[Triple, Triple, list[M
 
     If one of the two is missing, both are ImageNet's.
     """
-    notes: list[Message] = []
-    mean, std = (_first_valid(field, sources, notes) for field in ("mean", "std"))
+    mean, mean_notes = _first_valid("mean", sources)
+    std, std_notes = _first_valid("std", sources)
+    notes = [*mean_notes, *std_notes]
     if mean is not None and std is not None:
         return mean, std, notes
-    if not notes:
-        missing = [field for field, value in (("mean", mean), ("std", std)) if value is None]
+    found = (("mean", mean, mean_notes), ("std", std, std_notes))
+    if missing := [field for field, value, faults in found if value is None and not faults]:
         notes.append(
             _(
                 "{file} and its folder give no {fields}, for example in {example}.",
@@ -141,8 +142,9 @@ def _normalization(sources: Sequence[_Settings]) -> tuple[Triple, Triple, list[M
     return IMAGENET_MEAN, IMAGENET_STD, [*notes, _("ImageNet's mean and std are used.")]
 
 
-def _first_valid(field: str, sources: Sequence[_Settings], notes: list[Message]) -> Triple | None:
-    """Return the first valid value of `mean` or `std`, and add a note on each invalid value before it."""
+def _first_valid(field: str, sources: Sequence[_Settings]) -> tuple[Triple | None, list[Message]]:
+    """Return the first valid value of `mean` or `std`, and a note on each invalid value before it."""
+    notes: list[Message] = []
     for source in (source for source in sources if field in source.values):
         value = source.values[field]
         numbers = _triple(value)
@@ -155,9 +157,9 @@ def _first_valid(field: str, sources: Sequence[_Settings], notes: list[Message])
                 "The {field} in {file} is not positive: {value}.", field=field, file=source.file, value=repr(value)
             )
         else:
-            return numbers
+            return numbers, notes
         notes.append(text)
-    return None
+    return None, notes
 
 
 def _class_names(value: Any) -> tuple[str, ...]:

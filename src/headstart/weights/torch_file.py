@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from headstart.errors import DataError, HeadstartError, ModelFileError
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.text import join_first
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
@@ -47,7 +47,13 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
     if others:
         raise ModelFileError(
-            _("{path} contains more than tensors ({names}).", path=path, names=join_first(others, MAX_NAMES_SHOWN)),
+            ngettext(
+                "{path} contains {count} value that is no tensor ({names}).",
+                "{path} contains {count} values that are no tensors ({names}).",
+                len(others),
+                path=path,
+                names=join_first(others, MAX_NAMES_SHOWN),
+            ),
             _("Save only the state_dict, or put it under one of {keys}.", keys=", ".join(STATE_DICT_KEYS)),
         )
     return {name: tensor.detach() for name, tensor in content.items()}

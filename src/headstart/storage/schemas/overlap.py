@@ -11,7 +11,7 @@ from headstart.storage.schemas.schema import Schema
 
 
 class OverlapKind(StrEnum):
-    """What two splits, or two classes, have in common."""
+    """Kind of what is in two splits, or in two classes."""
 
     IMAGE = "image"
     GROUP = "group"

@@ -56,7 +56,7 @@ class VariantInputs(InputFingerprints):
     known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")
 
 
-class StudyInputs(VersionedSchema):
+class VariantsFile(VersionedSchema):
     """Content of variants.json: what the variants of a study read when it began."""
 
     variants: dict[str, VariantInputs] = Field(description="inputs by variant")

@@ -151,7 +151,7 @@ class EvaluationImages(Schema):
 
     @property
     def selects_on_val(self) -> bool:
-        """Whether the data has the name val for the split on which runs select."""
+        """True if the data has the name val for the split on which runs select."""
         return self.declared != "train+val"
 
 

@@ -1,0 +1,40 @@
+"""Runs that are reused from the cache: whole ones are copied, and those that cannot be read are trained again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headstart.analysis.run_records import read_run
+from headstart.config.resolve import resolve_settings
+from headstart.reporter import NullReporter
+from headstart.runs import reuse, runner
+from headstart.runs.job_protocol import RunRequest
+from headstart.storage.journal import read_lines
+from tests.handmade import run_role
+from tests.short_runs import SMALL
+
+
+def drop_version(path: Path) -> None:
+    path.write_text(path.read_text().replace('"schema_version":1,', "", 1))
+
+
+def cut_a_line(path: Path) -> None:
+    first, second, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([first, second[:9] + "\n", *rest]))
+
+
+@pytest.mark.parametrize("damage", [drop_version, cut_a_line])
+def test_run_whose_record_is_damaged_is_not_reused(damage: Callable[[Path], None], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    plan = resolve_settings({**SMALL, "network": "timm:test_resnet", "epochs": "2st"}).plan
+    folder = runner.run_new(plan, tmp_path / "runs", NullReporter(), role=run_role("a"))
+    request = RunRequest(plan=read_run(folder).plan, role=run_role("a"))
+    reuse.register_finished(folder, request.plan)
+    copied = reuse.copy_finished(tmp_path / "study", request)
+    assert copied is not None and read_run(copied).reused_from == str(folder)
+    assert list(read_lines(copied / "metrics.jsonl")) == list(read_lines(folder / "metrics.jsonl"))
+    for path in (folder, copied):
+        damage(path / "metrics.jsonl")
+    assert reuse.copy_finished(tmp_path / "other", request) is None
+    assert list((tmp_path / "other").glob("*")) == []
