@@ -1,5 +1,6 @@
 """Durations are parsed, converted to steps, and rejected without a unit."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,18 @@ def test_invalid_durations_are_rejected(text: str) -> None:
     with pytest.raises(ValueError) as error:
         Duration.parse(text)
     assert fields_of(error.value.args[0]) == {"text": text}
+
+
+def test_whole_numbers_of_python_are_epochs() -> None:
+    for number in (0, 10, np.int64(10)):
+        assert Duration.parse(number) == Duration(float(number), "ep")
+
+
+@pytest.mark.parametrize("number", [0.5, 10.0, True, -1, None], ids=str)
+def test_other_values_of_python_are_rejected(number: object) -> None:
+    with pytest.raises(ValueError) as error:
+        Duration.parse(number)  # type: ignore[arg-type]
+    assert fields_of(error.value.args[0]) == {"text": number}
 
 
 def test_share_needs_a_whole() -> None:

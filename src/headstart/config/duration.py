@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from pydantic import GetCoreSchemaHandler
@@ -27,15 +28,17 @@ class Duration:
     unit: Unit
 
     @classmethod
-    def parse(cls, text: str | Duration) -> Duration:
-        """Parse `10ep`, `500st` or `20%`.
+    def parse(cls, text: str | int | Duration) -> Duration:
+        """Parse `10ep`, `500st` or `20%`; a whole number of Python counts epochs.
 
         Raises:
-            ValueError: the text is anything else. A number without a unit is rejected, because a wrong guess would
-                waste a whole sweep.
+            ValueError: it is anything else. Text without a unit, and a number such as 0.3, are rejected, because a
+                wrong guess would waste a whole sweep.
         """
         if isinstance(text, Duration):
             return text
+        if isinstance(text, Integral) and not isinstance(text, bool) and text >= 0:
+            return cls(float(text), "ep")
         match = _PATTERN.fullmatch(str(text).strip())
         if match is None:
             raise ValueError(
