@@ -106,12 +106,17 @@ def read_model(folder: Path) -> SavedModel:
         ModelFileError: A file is missing, damaged or malicious, has another schema version, or does not match the
             others.
     """
-    config, preprocess = _read_config(folder), _read(folder / PREPROCESS_FILE, Preprocess)
+    config, preprocess = _read_config(folder), read_preprocess(folder)
     classes = config.label_names
     network = _network(folder, config.headstart.network, config.headstart.head, len(classes))
     return SavedModel(
         network.eval(), classes, preprocess.size, preprocess.cache_side, preprocess.mean, preprocess.std, config
     )
+
+
+def read_preprocess(folder: Path) -> Preprocess:
+    """Read the preprocessing in a model folder. Raises ModelFileError if it is missing or damaged."""
+    return _read(folder / PREPROCESS_FILE, Preprocess)
 
 
 def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -> nn.Module:
