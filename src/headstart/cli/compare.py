@@ -14,7 +14,7 @@ from headstart.config.start_spec import start_form, start_forms
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
-from headstart.i18n import _, translated
+from headstart.i18n import _
 from headstart.storage.schemas.arm import TUNING_FORMS
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def compare(
 
     with ConsoleReporter() as reporter:
         if dry_run and not isinstance(target, Path):
-            print("\n".join(map(translated, orchestrator.describe(target, chosen, reporter, explicit=explicit))))
+            print(orchestrator.forecast(target, chosen, reporter, explicit=explicit))
             return
         finished = orchestrator.compare(target, runs, chosen, reporter, explicit=explicit)
     print_study(finished.folder, finished.verdict, json)

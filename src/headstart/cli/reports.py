@@ -26,12 +26,13 @@ def board(
     """Open TensorBoard on a folder of runs until Ctrl-C."""
     from contextlib import suppress
 
-    from headstart.cli.tensorboard import legend, serve
+    from headstart.telemetry.tensorboard_server import launch, legend, wait
 
     with suppress(KeyboardInterrupt):
         for line in legend(folder):
             print(translated(line), file=sys.stderr)
-        serve(folder, port, lambda url: print(url, flush=True))
+        print(launch(folder, port), flush=True)
+        wait()
 
 
 @command(_("Write report.html for a study, a run, or runs that were copied into one folder."), sort_key=5)

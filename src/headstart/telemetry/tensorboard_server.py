@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from tensorboard import program
@@ -30,8 +29,13 @@ def legend(folder: Path) -> list[Message]:
     ]
 
 
-def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
-    """Serve `folder` on this machine only, pass the URL to `show_url`, and block until interrupted.
+def launch(folder: Path, port: int, host: str = "127.0.0.1") -> str:
+    """Serve `folder` in a thread until the process ends, and return the URL.
+
+    Args:
+        folder: Folder of runs.
+        port: 0 uses any free port.
+        host: Address to listen at; by default only this machine can connect.
 
     Raises:
         UsageError: the port is out of range.
@@ -46,14 +50,18 @@ def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
             _("Use the folder of your runs, e.g. `headstart board runs`."),
         )
     board = program.TensorBoard()
-    address = ["--port", str(port), "--host", "127.0.0.1"]
+    address = ["--port", str(port), "--host", host]
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
     try:
-        show_url(board.launch())
+        return str(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
             _("TensorBoard cannot use port {port} ({reason}).", port=port, reason=error.msg.strip()),
             _("Choose another port with --port."),
         ) from None
+
+
+def wait() -> None:
+    """Block until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
