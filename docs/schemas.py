@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from headstart.config.plan_file import PlanFile
 from headstart.config.study_config import StudyConfig
+from headstart.experiment.ablation_grid import AblationFile
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.checkpoint import Manifest
@@ -46,6 +47,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "variants.json": TypeAdapter(VariantsFile),
     "search.json": TypeAdapter(SearchResults),
     "verdict.json": TypeAdapter(Verdict),
+    "ablation.json": TypeAdapter(AblationFile),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
 }
 

@@ -23,6 +23,13 @@ class HeadstartError(Exception):
     Args:
         message: one sentence that says what is wrong with which value or file.
         hint: one sentence with one action that helps.
+
+    Examples:
+        >>> try:
+        ...     headstart.train("nowhere")
+        ... except headstart.HeadstartError as error:
+        ...     print(error.message, error.exit_code)
+        nowhere does not exist. 3
     """
 
     exit_code = 1
@@ -48,13 +55,25 @@ def _restored(kind: type[HeadstartError], state: dict[str, Any]) -> HeadstartErr
 
 
 class UsageError(HeadstartError):
-    """An invalid flag, name or combination of settings."""
+    """An invalid flag, name or combination of settings.
+
+    Examples:
+        >>> headstart.train(optimzer="sgd")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        headstart.UsageError: 'optimzer' is not a setting; did you mean 'optimizer'?
+    """
 
     exit_code = 2
 
 
 class DataError(HeadstartError):
-    """Missing, unreadable or unsuitable images, labels, manifests or weights."""
+    """Missing, unreadable or unsuitable images, labels, manifests or weights.
+
+    Examples:
+        >>> headstart.train("photo")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        headstart.DataError: photo does not exist. Use 'photos'.
+    """
 
     exit_code = 3
 
@@ -80,7 +99,13 @@ class ResourceError(HeadstartError):
 
 
 class ModelFileError(HeadstartError):
-    """An unsafe or incompatible weights file, model folder or checkpoint."""
+    """An unsafe or incompatible weights file, model folder or checkpoint.
+
+    Examples:
+        >>> headstart.Predictor("photos")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        headstart.ModelFileError: There is no model and no finished run in photos.
+    """
 
     exit_code = 6
 

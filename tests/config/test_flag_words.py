@@ -5,6 +5,7 @@ import shlex
 import string
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +62,7 @@ def test_lists_are_split_at_commas_in_each_item() -> None:
     assert grids[0] == grids[1] == (0.01, 0.1)
 
 
-@pytest.mark.parametrize("value", ["10", 10, 10.0, " 10 ", "10ep"])
+@pytest.mark.parametrize("value", ["10", 10, 10.0, np.int64(10), " 10 ", "10ep"])
 def test_number_of_epochs_needs_no_unit(value: str | float) -> None:
     recipe = resolve_settings({"epochs": value, "head_epochs": value}).plan.recipe
     assert (recipe.epochs, recipe.head_epochs) == (Duration(10, "ep"), Duration(10, "ep"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import headstart
 from headstart.analysis.run_records import runs_in
 from headstart.config.resolve import resolve_settings
 from headstart.config.start_spec import random_starts
@@ -210,9 +211,10 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
     monkeypatch.setattr(execute, "answer_job", work)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ablation-*/*/result.json")}
     assert len(started) == 4 and len(results) == 2
-    summary = run_ablation(source, settings, tmp_path)
     (folder,) = tmp_path.glob("ablation-*")
-    assert summary.result.folder == str(folder)
+    summary = headstart.resume(folder, engine="local", quiet=True)  # from the folder alone
+    assert isinstance(summary, AblationSummary) and summary.result.folder == str(folder)
+    assert run_ablation(source, settings, tmp_path) == summary
     runs = list(runs_in(folder))
     assert len(runs) == len({run.plan.network.norm + run.plan.network.shortcut for run in runs}) == 4
     assert {run.plan.machine.precision for run in runs} == {"fp32"}  # that of the first runs
@@ -286,3 +288,31 @@ def test_depth_of_a_cell_counts_the_layers_with_weights_of_its_network() -> None
         cell = make_cell("on", "batch", 1.0, 0.5, name)
         assert cell.depth == 2 + per_block * sum(blocks)  # with the first convolution and the head
     assert (ablation_grid.NORMS, ablation_grid.SHORTCUTS) == (resnet.NORMS, ("on", "off"))
+
+
+def test_stored_ablation_equals_the_declared_one(tmp_path: Path) -> None:
+    settings = {"select": "macro-f1", "head": "mlp:8", "start": "scratch:xavier", "seed": 3}
+    spec = ablation_grid.ablation_spec("digits:0-3", settings, 2)
+    ablation_grid.write_ablation(tmp_path, spec)
+    assert ablation_grid.read_ablation(tmp_path) == spec
+    path = tmp_path / ablation_grid.ABLATION_FILE
+    content = path.read_text()
+    for text, error in (
+        ("[", DataError),
+        (content.replace('"schema_version": 1', '"schema_version": 9'), DataError),
+        (content.replace('"seeds": 2', '"seeds": "many"'), DataError),
+        (content.replace('"seed": 3', '"seed": -3'), DataError),
+        (content.replace("scratch:xavier", "imagenet"), UsageError),
+    ):
+        assert text != content
+        path.write_text(text)
+        with pytest.raises(error):
+            ablation_grid.read_ablation(tmp_path)
+
+
+def test_ablation_of_changed_images_is_not_resumed(tmp_path: Path) -> None:
+    spec = ablation_grid.ablation_spec("digits:0-1", {"epochs": "1st", "threads": 1, "precision": "fp32"})
+    ablation_grid.write_ablation(tmp_path, spec)
+    with pytest.raises(DataError) as error:
+        headstart.resume(tmp_path, quiet=True)
+    assert fields_of(error.value.message) == {"folder": tmp_path} and not list(tmp_path.glob("ablation-*"))

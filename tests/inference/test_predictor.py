@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.metrics import accuracy_score, confusion_matrix
 
+from headstart.artifacts.find_model import find_model
 from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
 from headstart.config.flag_words import flag_words
@@ -23,7 +24,6 @@ from headstart.i18n import Message, _
 from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_evaluation, evaluate
 from headstart.inference.predictor import Prediction, Predictor, require_predictions
 from headstart.reporter import NullReporter
-from headstart.results.run import find_model
 from headstart.text import printable
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, train, trained

@@ -17,7 +17,7 @@ from headstart.config.run_config import plan_fields
 from headstart.config.start_spec import start_form, start_forms
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
-from headstart.i18n import _, translated
+from headstart.i18n import _
 from headstart.storage.schemas.arm import TUNING_FORMS
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def compare(
 
     with reporter() as output:
         if dry_run and not isinstance(target, Path):
-            print("\n".join(map(translated, orchestrator.describe(target, chosen, output, explicit=explicit))))
+            print(orchestrator.forecast(target, chosen, output, explicit=explicit))
             return
         finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit)
     print_study(finished.folder, finished.verdict, json)

@@ -25,19 +25,17 @@ def tensorboard(
     import webbrowser
     from contextlib import suppress
 
-    from headstart.cli.tensorboard import legend, serve
-
-    def show(url: str) -> None:
-        """Print the URL, and open it with --open."""
-        print(url, flush=True)
-        if open:
-            webbrowser.open(url)
+    from headstart.telemetry.tensorboard_server import launch, legend, wait
 
     with suppress(KeyboardInterrupt):
         with reporter() as output:
             for line in legend(folder):
                 output.say(line)
-        serve(folder, host, port, show)
+        url = launch(folder, port, host)
+        print(url, flush=True)
+        if open:
+            webbrowser.open(url)
+        wait()
 
 
 @command(_("Write report.html for a study, a run, or runs that were copied into one folder."), sort_key=5)

@@ -31,8 +31,8 @@ class Duration:
         """Parse `10ep`, `500st` or `20%`.
 
         Raises:
-            ValueError: the text is anything else. A number without a unit is rejected, because a wrong guess would
-                waste a whole sweep; only where the name of a field says epochs it is accepted (`EpochDuration`).
+            ValueError: It is anything else. A number without a unit is rejected, because a wrong guess would waste a
+                whole sweep; only where the name of a field says epochs it is accepted (`EpochDuration`).
         """
         if isinstance(text, Duration):
             return text

@@ -5,7 +5,7 @@ All errors are reported at once; an unknown key comes with the most similar vali
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -50,7 +50,11 @@ class ResolvedSettings:
 
 
 def resolve_settings(
-    flags: Mapping[str, Setting], *, file: Path | None = None, preset: str | None = None
+    flags: Mapping[str, Setting],
+    *,
+    file: Path | None = None,
+    preset: str | None = None,
+    other_names: Iterable[str] = (),
 ) -> ResolvedSettings:
     """Merge defaults, presets, file and flags into a draft plan.
 
@@ -60,6 +64,7 @@ def resolve_settings(
         flags: values by field name; None means not set.
         file: TOML file with settings.
         preset: name of a preset.
+        other_names: names that are valid beside those of the plan, for the suggestion after an unknown name.
 
     Raises:
         UsageError: settings are invalid; the message lists all of them.
@@ -82,7 +87,7 @@ def resolve_settings(
             values[name] = value
             origins[name] = origin
     unknown = [
-        _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, valid))
+        _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, [*valid, *other_names]))
         for name in values
         if name not in valid
     ]

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from headstart.config.duration import Duration, EpochDuration
 from headstart.config.field_help import Detail
 from headstart.config.lists import as_list, split_commas
-from headstart.config.one_of import OneOf
+from headstart.config.one_of import OneOf, registered_name
 from headstart.config.plan_values import PlanValues
 from headstart.config.presets import Setting
 from headstart.config.registry.mixers import MIXERS
@@ -164,7 +164,8 @@ class RecipeConfig(ConfigSection):
     @classmethod
     def _optimizer_defaults(cls, values: RecipeConfig | dict[str, Setting]) -> RecipeConfig | dict[str, Setting]:
         if isinstance(values, dict):
-            spec = OPTIMIZERS.get(str(values.get("optimizer")), OPTIMIZERS[DEFAULT_OPTIMIZER])
+            name = registered_name(str(values.get("optimizer")), OPTIMIZERS)
+            spec = OPTIMIZERS.get(name, OPTIMIZERS[DEFAULT_OPTIMIZER])
             values = {"lr": spec.lr, "weight_decay": spec.weight_decay, **values}
         return values
 
@@ -236,10 +237,11 @@ class RunConfig(ConfigSection):
     facts: ResolvedFacts = Field(default_factory=ResolvedFacts, description="facts about data and weights")
 
     def changed(self, **values: Unpack[PlanValues]) -> RunConfig:
-        """Return a validated copy with other values; names of fields are unique in a plan."""
+        """Return a validated copy with other values; None keeps a value. Names of fields are unique in a plan."""
         content = self.model_dump()
         for name, value in values.items():
-            content[_SECTION_OF[name]][name] = value
+            if value is not None:
+                content[_SECTION_OF[name]][name] = value
         return RunConfig.model_validate(content)
 
     def value(self, name: str) -> SettingValue:

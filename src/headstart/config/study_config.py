@@ -19,7 +19,7 @@ from headstart.config.arm_spec import absolute_arm, parse_arm, start_names
 from headstart.config.duration import Duration, EpochDuration, parse_seconds
 from headstart.config.field_help import Detail
 from headstart.config.lists import split_commas
-from headstart.config.one_of import OneOf
+from headstart.config.one_of import OneOf, registered_name
 from headstart.config.plan_values import PlanSettings
 from headstart.config.presets import Setting
 from headstart.config.run_config import (
@@ -45,7 +45,9 @@ FLAGS_INSTEAD_OF_VARY = {"epochs": "--budgets", "fraction": "--fractions"}
 
 
 def _parse_margin(value: Setting) -> str:
-    """Check and normalize a width in percentage points; `1pt` is 0.01 of accuracy."""
+    """Check and normalize a width in percentage points: `1pt`, or 0.01 as a difference of accuracies."""
+    if isinstance(value, float) and 0 <= value < 1:
+        value = f"{100 * value:.12g}pt"
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
         raise ValueError(_("{value} is not a width in percentage points: write 1pt or 0.5pt", value=repr(value)))
@@ -64,6 +66,13 @@ def _check_time(value: Setting) -> str:
     if str(value):
         parse_seconds(str(value))
     return str(value)
+
+
+def _registered(name: str, value: str) -> str:
+    """Return the value of a plan field, as registered if it is the name of a row in a registry."""
+    metadata = plan_fields()[name][1].metadata if name in plan_fields() else []
+    registry = next((item.registry for item in metadata if isinstance(item, OneOf)), {})
+    return registered_name(value, registry)
 
 
 class StudyConfig(ConfigSection):
@@ -138,6 +147,12 @@ class StudyConfig(ConfigSection):
     def _absolute_paths(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
         """Make paths absolute: the names of arms must not depend on the working directory."""
         return tuple(map(absolute_arm, arms))
+
+    @field_validator("vary")
+    @classmethod
+    def _registered_names(cls, vary: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Write the names of optimizers, schedules and metrics as they are registered: they are in names of arms."""
+        return {name: tuple(_registered(name, value) for value in values) for name, values in vary.items()}
 
     @field_validator("grid", "fractions")
     @classmethod

@@ -88,6 +88,21 @@ def divide(
     return Split(draw_fraction(images, pool, fraction, test_seed), val, test, declared, evaluation)
 
 
+def split_off_val(images: ImageIndex, seed: int, content_hashes: Sequence[str] | None = None) -> Indices:
+    """Return the val images that `divide` splits off data whose only other split is a declared test.
+
+    Args:
+        images: Index of the images without the test images.
+        seed: Seed of train and val.
+        content_hashes: One hash per image, to keep images of equal content together.
+
+    Raises:
+        DataError: A class has fewer than two independent images or groups.
+    """
+    units, pool = _unit_numbers(images, content_hashes), np.arange(len(images))
+    return _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")[1]
+
+
 def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int) -> Indices:
     """Return a share of the training images of each class. Smaller fractions are subsets of larger ones.
 

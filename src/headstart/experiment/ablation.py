@@ -17,7 +17,7 @@ from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine
 from headstart.errors import DataError
 from headstart.experiment.ablation_cell import read_cell
-from headstart.experiment.ablation_grid import AblationSpec
+from headstart.experiment.ablation_grid import AblationSpec, write_ablation
 from headstart.experiment.ablation_summary import AblationSummary, summarize
 from headstart.experiment.preflight import common_precision, resolve_arms
 from headstart.experiment.progress import Progress, comparison_phase
@@ -74,22 +74,30 @@ class BegunAblation:
     networks: tuple[setup.ResolvedRun, ...]
 
 
-def begin(spec: AblationSpec, runs: Path) -> BegunAblation:
+def begin(spec: AblationSpec, runs: Path, resumed: Path | None = None) -> BegunAblation:
     """Check every network, resolve the machine, and make the folder or find it again; train nothing.
 
     Args:
         spec: The ablation.
         runs: Folder in which the ablation's folder is made.
+        resumed: Folder that it must have, of an ablation that is resumed.
 
     Raises:
-        DataError: The evaluation split has fewer than two images.
+        DataError: The evaluation split has fewer than two images, or the images or the machine have changed since the
+            ablation `resumed` began.
         HeadstartError: Every other error about the data or the machine.
     """
     folders.require_writable(runs)
     study = StudySpec(spec.study.protocol, calibration.resolve_machine(spec.study.plan))
     resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
     folder, precision = _folder_and_precision(runs, study.plan, resolved)
+    if resumed is not None and folder.name != resumed.name:
+        raise DataError(
+            _("The images or the machine have changed since the ablation {folder} began.", folder=resumed),
+            _("Restore them, or run the command of the ablation again."),
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    write_ablation(folder, spec)
     networks = tuple(replace(run, plan=run.plan.changed(precision=precision)) for run in resolved)
     plan = study.plan.changed(precision=precision)
     return BegunAblation(folder, StudySpec(study.protocol, plan), networks)

@@ -16,13 +16,14 @@ from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
-from headstart.experiment.ablation_grid import AblationSpec
-from headstart.i18n import Message, _
+from headstart.experiment.ablation_grid import AblationSpec, read_ablation
+from headstart.i18n import _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.verdict import Verdict
 
 if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
+    from headstart.experiment.planning import Forecast
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,12 @@ def compare(
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
     require_listener(engine)
+    if isinstance(study, AblationSpec):
+        return _run_ablation(study, runs, engine, reporter)
     from headstart.engines import factory
-    from headstart.experiment import ablation, planning
+    from headstart.experiment import planning
     from headstart.experiment.study import run_study
 
-    if isinstance(study, AblationSpec):
-        begun = ablation.begin(study, runs)
-        with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
-            return ablation.run_ablation(begun, run_engine, reporter)
     if isinstance(study, Path):
         folder = study
     else:
@@ -106,16 +105,40 @@ def compare(
         return FinishedStudy(folder, run_study(folder, run_engine, reporter))
 
 
-def describe(
+def resume_ablation(folder: Path, engine: EngineChoice, reporter: Reporter) -> AblationSummary:
+    """Resume the ablation in a folder, and return its summary.
+
+    Raises:
+        DataError: The folder has no ablation, or its images or the machine have changed.
+        HeadstartError: Every other error about the data, the machine or a run.
+    """
+    spec = read_ablation(folder)
+    require_inputs(spec.study)
+    require_listener(engine)
+    return _run_ablation(spec, folder.absolute().parent, engine, reporter, folder.absolute())
+
+
+def _run_ablation(
+    spec: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter, resumed: Path | None = None
+) -> AblationSummary:
+    from headstart.engines import factory
+    from headstart.experiment import ablation
+
+    begun = ablation.begin(spec, runs, resumed)
+    with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
+        return ablation.run_ablation(begun, run_engine, reporter)
+
+
+def forecast(
     spec: StudySpec, engine: EngineChoice, reporter: Reporter, *, explicit: Container[str] | None = None
-) -> list[Message]:
-    """Check everything that `compare` checks, and return lines that describe what it would do. Write nothing."""
+) -> Forecast:
+    """Check everything that `compare` checks, and return what it would do. Write nothing."""
     require_inputs(spec)
     require_listener(engine)
     from headstart.experiment import planning
 
     resolved = planning.check_inputs_and_choose_threads(spec, engine.name, reporter)
-    return planning.describe_plan(resolved, explicit, reporter, engine.name)
+    return planning.forecast(resolved, explicit, reporter, engine.name)
 
 
 def require_inputs(spec: StudySpec) -> None:

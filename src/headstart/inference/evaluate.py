@@ -38,7 +38,15 @@ LISTED_NAMES, LISTED_PAIRS = 10, 10
 
 
 class ModelEvaluation(Evaluation):
-    """Result of a model on labeled images."""
+    """Result of a model on labeled images.
+
+    Examples:
+        >>> evaluation = run.evaluate(split="val")
+        >>> evaluation.n, evaluation.classes
+        (54, ('0', '1'))
+        >>> evaluation.interval[0] <= evaluation.accuracy <= evaluation.interval[1]
+        True
+    """
 
     split: str = Field(description="name of the evaluated split")
     own: bool = Field(description="whether the data is the one that the model was trained on")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from tensorboard import program
@@ -30,14 +29,13 @@ def legend(folder: Path) -> list[Message]:
     ]
 
 
-def serve(folder: Path, host: str, port: int, show_url: Callable[[str], None]) -> None:
-    """Serve a folder of runs, and block until interrupted.
+def launch(folder: Path, port: int, host: str = "127.0.0.1") -> str:
+    """Serve `folder` in a thread until the process ends, and return the URL.
 
     Args:
         folder: Folder of runs.
-        host: Address to serve on; `127.0.0.1` can be reached from this machine only.
-        port: Port; 0 uses any free port.
-        show_url: Receives the URL once the server listens.
+        port: 0 uses any free port.
+        host: Address to listen at; by default only this machine can connect.
 
     Raises:
         UsageError: The port is out of range.
@@ -55,11 +53,15 @@ def serve(folder: Path, host: str, port: int, show_url: Callable[[str], None]) -
     address = ["--port", str(port), "--host", host]
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
     try:
-        show_url(board.launch())
+        return str(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
             _("TensorBoard cannot use {host}:{port} ({reason}).", host=host, port=port, reason=error.msg.strip()),
             _("Choose another --port, or another --host."),
         ) from None
+
+
+def wait() -> None:
+    """Block until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
