@@ -28,9 +28,9 @@ from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
+from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.observer import Observer
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import hyperparameters
 from headstart.training import events, loop
 from headstart.training.scoring import Score
 from headstart.training.setup import TrainingSetup, make_network, prepare
