@@ -27,6 +27,7 @@ from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import StudyInputs
+from headstart.storage.schemas.trackers import TrackersFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.training.checkpoint import CheckpointState
 
@@ -42,6 +43,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "MANIFEST.json": TypeAdapter(Manifest),
     "gallery.zip": TypeAdapter(GalleryIndex),
     "result.json": TypeAdapter(RunResult),
+    "trackers.json": TypeAdapter(TrackersFile),
     "study.toml": TypeAdapter(StudyConfig),
     "variants.json": TypeAdapter(StudyInputs),
     "search.json": TypeAdapter(SearchResults),

@@ -22,6 +22,7 @@ from headstart.results.diagnosis import diagnose as _diagnose
 from headstart.results.run import Run
 from headstart.results.study import Study
 from headstart.runs import runner
+from headstart.telemetry.trackers.registry import require_trackers
 
 
 def train(
@@ -31,6 +32,7 @@ def train(
     preset: str | None = None,
     runs: str | Path = "runs",
     save_every: str | None = None,
+    log: str | Sequence[str] = (),
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
@@ -42,6 +44,7 @@ def train(
         preset: name of a preset; `config` and `settings` override it.
         runs: folder in which the run's folder is created.
         save_every: interval between checkpoints, as text; see `--save-every` in `headstart train --help`.
+        log: names of trackers to which the curves are sent too: `wandb`, `mlflow`.
         quiet: report no progress.
         **settings: fields of the plan by name, as on the command line (`optimizer="adam"`, `lr=1e-3`, `epochs="10ep"`).
 
@@ -55,18 +58,22 @@ def train(
     """
     file = Path(config) if config is not None else None
     flags = {"source": None if data is None else str(data), **settings}
+    trackers = _trackers(log)
     plan = resolve_settings(flags, file=file, preset=preset).plan
     interval = checkpoint_interval(save_every)
     with _reporter(quiet) as reporter:
-        return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval))
+        return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval, trackers=trackers))
 
 
-def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = False) -> Run:
+def resume(
+    folder: str | Path, *, save_every: str | None = None, log: str | Sequence[str] = (), quiet: bool = False
+) -> Run:
     """Resume an interrupted run; the result is bit-identical to that of an uninterrupted run.
 
     Args:
         folder: folder of the run.
         save_every: interval between checkpoints, as text; see `--save-every` in `headstart train --help`.
+        log: trackers, as in `train`; a tracker that the run had continues its curves.
         quiet: report no progress.
 
     Raises:
@@ -77,9 +84,9 @@ def resume(folder: str | Path, *, save_every: str | None = None, quiet: bool = F
         ModelFileError: a checkpoint or weights file is unsafe or does not fit.
         InterruptedRunError: SIGINT or SIGTERM stopped the run.
     """
-    interval = checkpoint_interval(save_every)
+    interval, trackers = checkpoint_interval(save_every), _trackers(log)
     with _reporter(quiet) as reporter:
-        return Run(runner.resume(Path(folder), reporter, save_every=interval))
+        return Run(runner.resume(Path(folder), reporter, save_every=interval, trackers=trackers))
 
 
 def compare(
@@ -91,6 +98,7 @@ def compare(
     preset: str | None = None,
     runs: str | Path = "runs",
     engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
     quiet: bool = False,
     **settings: Any,
 ) -> Study:
@@ -106,22 +114,29 @@ def compare(
         runs: folder in which the study's folder is created.
         engine: where runs execute: the name of an engine as in `headstart compare --help`, or `EngineChoice(NAME,
             ADDRESS)` for an engine that connects to a cluster.
+        log: trackers for all runs, as in `train`.
         quiet: report no progress.
         **settings: fields of the protocol (`seeds=5`, `target=0.75`, `margin="1pt"`) and of the plan (`epochs="10ep"`).
 
     Raises:
         HeadstartError: as for `train`.
     """
-    chosen = _engine_choice(engine)
+    chosen, trackers = _engine_choice(engine), _trackers(log)
     arms = [arms] if isinstance(arms, str) else arms
     explicit = {name: value for name, value in settings.items() if value is not None}
     spec = build_study_spec(data, arms, vary, None, config, preset, explicit)
     with _reporter(quiet) as reporter:
-        return Study(orchestrator.compare(spec, Path(runs), chosen, reporter, explicit=explicit).folder)
+        finished = orchestrator.compare(spec, Path(runs), chosen, reporter, explicit=explicit, trackers=trackers)
+        return Study(finished.folder)
 
 
 def run_study(
-    study: str | Path, *, runs: str | Path = "runs", engine: str | EngineChoice = "auto", quiet: bool = False
+    study: str | Path,
+    *,
+    runs: str | Path = "runs",
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
 ) -> Study:
     """Run the study that a study.toml declares, or resume the study in a folder; return the study.
 
@@ -129,16 +144,17 @@ def run_study(
         study: study.toml of a new study, or folder of a study that has begun.
         runs: folder in which the folder of a new study is created.
         engine: where runs execute, as in `compare`.
+        log: trackers for all runs, as in `train`.
         quiet: report no progress.
 
     Raises:
         HeadstartError: as for `train`.
     """
-    chosen = _engine_choice(engine)
+    chosen, trackers = _engine_choice(engine), _trackers(log)
     path = Path(study)
     with _reporter(quiet) as reporter:
         target = path if path.is_dir() else read_study(path)
-        return Study(orchestrator.compare(target, Path(runs), chosen, reporter).folder)
+        return Study(orchestrator.compare(target, Path(runs), chosen, reporter, trackers=trackers).folder)
 
 
 def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
@@ -204,6 +220,10 @@ def diagnose(folder: str | Path) -> list[Diagnosis]:
 
 def _engine_choice(engine: str | EngineChoice) -> EngineChoice:
     return EngineChoice(engine) if isinstance(engine, str) else engine
+
+
+def _trackers(log: str | Sequence[str]) -> tuple[str, ...]:
+    return require_trackers([log] if isinstance(log, str) else log)
 
 
 @contextmanager

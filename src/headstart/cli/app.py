@@ -12,6 +12,7 @@ from headstart.cli.options import parameter, switch
 from headstart.config.run_config import DataConfig
 from headstart.engines.registry import address_choices, engine_choices
 from headstart.i18n import Message, _, join, translated
+from headstart.telemetry.trackers.registry import TRACKERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +31,12 @@ Address = Annotated[str, parameter(_("{addresses}.", addresses=_ADDRESSES), show
 SaveEvery = Annotated[
     str | None,
     parameter(_("Checkpoint interval, e.g. 1ep or 50st [default: as often as costs 1 % of the time].")),
+]
+Log = Annotated[
+    list[str] | None,
+    parameter(
+        _("Also send the curves to a tracker: {trackers}; repeatable.", trackers=", ".join(TRACKERS)), negative=""
+    ),
 ]
 
 app = App(

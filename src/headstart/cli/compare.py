@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, command
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, command
 from headstart.cli.options import StudyFlags, parameter, switch
 from headstart.cli.render import print_study
 from headstart.config.presets import PRESETS
@@ -16,6 +16,7 @@ from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.i18n import _, translated
 from headstart.storage.schemas.arm import TUNING_FORMS
+from headstart.telemetry.trackers.registry import require_trackers
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
@@ -54,6 +55,7 @@ def compare(
     runs: Annotated[Path, parameter(_("Parent of the study's folder."))] = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
+    log: Log = None,
     dry_run: Annotated[bool, switch(_("Check everything and print what would be done; train nothing."))] = False,
     require_winner: Annotated[bool, switch(_("Exit code 2 unless the exported model's arm is the winner."))] = False,
     json: Json = False,
@@ -62,7 +64,7 @@ def compare(
     """Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."""
     from headstart.config.study_request import build_study_spec, reject_extra_options
 
-    chosen = EngineChoice(engine, address)
+    chosen, trackers = EngineChoice(engine, address), require_trackers(log or ())
     varied = dict(_parse_vary(text) for text in vary or ())
     flags = settings or {}
     explicit = flags if study is None else None
@@ -78,7 +80,7 @@ def compare(
         if dry_run and not isinstance(target, Path):
             print("\n".join(map(translated, orchestrator.describe(target, chosen, reporter, explicit=explicit))))
             return
-        finished = orchestrator.compare(target, runs, chosen, reporter, explicit=explicit)
+        finished = orchestrator.compare(target, runs, chosen, reporter, explicit=explicit, trackers=trackers)
     print_study(finished.folder, finished.verdict, json)
     if require_winner:
         from headstart.experiment import best_model

@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, command
+from headstart.cli.app import DATA_FORMS, RUNS, EngineName, Json, Log, command
 from headstart.cli.options import AblationFlags, parameter
 from headstart.cli.render import print_json
 from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.i18n import _, translated
+from headstart.storage.locks import locked
+from headstart.telemetry.trackers.registry import require_trackers
+from headstart.telemetry.trackers.tracking import tracked
 from headstart.text import printable
 
 
@@ -96,13 +99,17 @@ def diagnose(
 @command(
     _("Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."), sort_key=6
 )
-def repair(folder: Annotated[Path, parameter(_("Folder of a run or of a study."))], /) -> None:
+def repair(folder: Annotated[Path, parameter(_("Folder of a run or of a study."))], /, *, log: Log = None) -> None:
     """Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."""
+    trackers = require_trackers(log or ())
     if (folder / "study.toml").is_file():
         from headstart.experiment import study
 
-        print("\n".join(map(str, study.repair(folder))))
-        return
-    from headstart.runs import runner
+        folders = study.repair(folder)
+    else:
+        from headstart.runs import runner
 
-    print(runner.repair(folder))
+        folders = [runner.repair(folder)]
+    with locked(folder), ConsoleReporter() as reporter, tracked(folder, trackers, reporter):
+        pass
+    print("\n".join(map(str, folders)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, command
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, SaveEvery, command
 from headstart.cli.compare import compare
 from headstart.cli.options import PlanFlags, parameter, switch
 from headstart.cli.render import print_run
@@ -15,6 +15,7 @@ from headstart.config.start_spec import require_start
 from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
+from headstart.telemetry.trackers.registry import require_trackers
 
 
 @command(
@@ -32,11 +33,13 @@ def train(
     ] = None,
     runs: Annotated[Path, parameter(_("Parent of the run's folder."))] = RUNS,
     save_every: SaveEvery = None,
+    log: Log = None,
     dry_run: Annotated[bool, switch(_("Print the plan as TOML; train nothing."))] = False,
     json: Json = False,
     settings: PlanFlags = None,
 ) -> None:
     """Train one run, with TensorBoard curves during training and the best model as files at the end."""
+    trackers = require_trackers(log or ())
     draft = resolve_settings({"source": source, **(settings or {})}, file=config, preset=preset)
     if dry_run:
         print(draft.plan.to_toml(), end="")
@@ -51,7 +54,7 @@ def train(
     with ConsoleReporter() as reporter:
         for name, value, origin in draft.table():
             reporter.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
-        folder = runner.run_new(draft.plan, runs, reporter, save_every=interval)
+        folder = runner.run_new(draft.plan, runs, reporter, save_every=interval, trackers=trackers)
     print_run(folder, json)
 
 
@@ -64,6 +67,7 @@ def resume(
     *,
     force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
     save_every: SaveEvery = None,
+    log: Log = None,
     engine: EngineName = "auto",
     address: Address = "",
     json: Json = False,
@@ -78,7 +82,7 @@ def resume(
                 _("--{flag} belongs to a run, and {folder} is a study.", flag=invalid[0], folder=folder),
                 _("Remove the flag."),
             )
-        compare(study=folder, engine=engine, address=address, json=json)
+        compare(study=folder, engine=engine, address=address, log=log, json=json)
         return
     if not (folder / "plan.json").exists():
         raise DataError(
@@ -86,14 +90,13 @@ def resume(
         )
     if engine != "auto" or address:
         raise UsageError(_("--engine belongs to a study, and {folder} is a run.", folder=folder), _("Remove the flag."))
-    interval = checkpoint_interval(save_every)
+    interval, trackers = checkpoint_interval(save_every), require_trackers(log or ())
     from headstart.runs import runner
 
     with ConsoleReporter() as reporter:
         if force_new:
-            folder = runner.run_new(
-                runner.draft_from_run(folder), folder.absolute().parent, reporter, save_every=interval
-            )
+            draft, parent = runner.draft_from_run(folder), folder.absolute().parent
+            folder = runner.run_new(draft, parent, reporter, save_every=interval, trackers=trackers)
         else:
-            runner.resume(folder, reporter, save_every=interval)
+            runner.resume(folder, reporter, save_every=interval, trackers=trackers)
     print_run(folder, json)

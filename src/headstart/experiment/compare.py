@@ -6,7 +6,7 @@ the verdict of a finished study is read without torch.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -20,6 +20,7 @@ from headstart.experiment.ablation_grid import AblationSpec
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.verdict import Verdict
+from headstart.telemetry.trackers.tracking import tracked
 
 if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
@@ -40,7 +41,7 @@ class FinishedStudy:
 
 @overload
 def compare(  # noqa: D418  (editors show the docstring of the overload)
-    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
+    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter, *, trackers: Sequence[str] = ()
 ) -> AblationSummary:
     """Run or resume an ablation."""
 
@@ -53,6 +54,7 @@ def compare(  # noqa: D418
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedStudy:
     """Run or resume a study."""
 
@@ -64,6 +66,7 @@ def compare(
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
@@ -74,6 +77,7 @@ def compare(
         reporter: Receives progress.
         explicit: Names of the settings set by the user, which a time budget does not change. None if the specification
             is complete, as that of a study.toml.
+        trackers: Names of trackers to which the records of all runs are sent meanwhile.
 
     Returns:
         The study with its verdict, or the summary of the ablation.
@@ -85,6 +89,8 @@ def compare(
     if isinstance(study, Path):
         if verdict := complete_verdict(study, read_study(study)):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
+            with tracked(study, trackers, reporter):
+                pass  # what an earlier command has not sent
             return FinishedStudy(study, verdict)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
@@ -95,14 +101,20 @@ def compare(
 
     if isinstance(study, AblationSpec):
         begun = ablation.begin(study, runs)
-        with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
+        with (
+            factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine,
+            tracked(begun.folder, trackers, reporter),
+        ):
             return ablation.run_ablation(begun, run_engine, reporter)
     if isinstance(study, Path):
         folder = study
     else:
         spec = planning.check_inputs_and_choose_threads(study, engine.name, reporter)
         folder = planning.begin_within_time_budget(spec, explicit, runs, reporter, engine.name)
-    with factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine:
+    with (
+        factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine,
+        tracked(folder, trackers, reporter),
+    ):
         return FinishedStudy(folder, run_study(folder, run_engine, reporter))
 
 
