@@ -28,6 +28,7 @@ from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import VariantsFile
+from headstart.storage.schemas.trackers import TrackersFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.training.checkpoint import CheckpointState
 
@@ -43,6 +44,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "MANIFEST.json": TypeAdapter(Manifest),
     "gallery.zip": TypeAdapter(GalleryIndex),
     "result.json": TypeAdapter(RunResult),
+    "trackers.json": TypeAdapter(TrackersFile),
     "study.toml": TypeAdapter(StudyConfig),
     "variants.json": TypeAdapter(VariantsFile),
     "search.json": TypeAdapter(SearchResults),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from headstart.cli import tensorboard
 from headstart.cli.app import app
 from headstart.cli.common_flags import COMPARE, TRAIN
 from headstart.cli.main import main
@@ -18,6 +17,7 @@ from headstart.config.run_config import plan_fields
 from headstart.console import ConsoleReporter
 from headstart.i18n import verbatim
 from headstart.runs import runner
+from headstart.telemetry import tensorboard_server
 from tests.cli.test_main import fails
 from tests.messages import values_of
 
@@ -142,19 +142,20 @@ def test_verbose_reports_every_setting() -> None:
 
 
 def test_tensorboard_serves_on_a_host_and_opens_the_browser(tmp_path: Path, monkeypatch, capsys) -> None:
-    served: list[tuple[Path, str, int]] = []
+    served: list[tuple[Path, int, str]] = []
     opened: list[str] = []
 
-    def serve(folder: Path, host: str, port: int, show_url) -> None:
-        served.append((folder, host, port))
-        show_url(f"http://{host}:{port}/")
+    def launch(folder: Path, port: int, host: str) -> str:
+        served.append((folder, port, host))
+        return f"http://{host}:{port}/"
 
-    monkeypatch.setattr(tensorboard, "serve", serve)
+    monkeypatch.setattr(tensorboard_server, "launch", launch)
+    monkeypatch.setattr(tensorboard_server, "wait", lambda: None)
     monkeypatch.setattr("webbrowser.open", opened.append)
     main(["tensorboard", str(tmp_path)])
-    assert served == [(tmp_path, "127.0.0.1", 6006)] and opened == []
+    assert served == [(tmp_path, 6006, "127.0.0.1")] and opened == []
     main(["tensorboard", str(tmp_path), "--host", "0.0.0.0", "--port", "1", "--open"])
-    assert served[1:] == [(tmp_path, "0.0.0.0", 1)] and opened == ["http://0.0.0.0:1/"]
+    assert served[1:] == [(tmp_path, 1, "0.0.0.0")] and opened == ["http://0.0.0.0:1/"]
     assert capsys.readouterr().out.splitlines()[-1] == "http://0.0.0.0:1/"
 
 

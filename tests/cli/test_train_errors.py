@@ -195,6 +195,8 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "unknown preset": ("@/good", ["--preset", "labb"], 2, ["labb", "lab"], []),
     "interval without unit": ("@/good", ["--save-every", "10"], 2, ["10"], ["save-every", "10ep"]),
     "interval of 0 steps": ("@/good", ["--save-every", "0st"], 2, ["0st"], ["save-every"]),
+    "unknown tracker": ("@/good", ["--log", "wandbb"], 2, ["wandbb"], ["wandb, mlflow"]),
+    "unknown tracker in a dry run": ("@/good", ["--dry-run", "--log", "wandbb"], 2, ["wandbb"], ["wandb, mlflow"]),
 }  # fmt: skip
 
 

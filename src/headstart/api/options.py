@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -14,6 +14,7 @@ from headstart.console import ConsoleReporter
 from headstart.data.frames import DataSource, is_path
 from headstart.engines.registry import EngineChoice
 from headstart.reporter import NullReporter, Reporter
+from headstart.telemetry.trackers.registry import require_trackers
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -32,6 +33,11 @@ def given_settings(
 def engine_choice(engine: str | EngineChoice) -> EngineChoice:
     """Return an engine by its name, or the choice itself."""
     return EngineChoice(engine) if isinstance(engine, str) else engine
+
+
+def tracker_names(log: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of trackers. Raises UsageError if one is unknown or not installed."""
+    return require_trackers([log] if isinstance(log, str) else log)
 
 
 def path_or_none(path: PathLike | None) -> Path | None:

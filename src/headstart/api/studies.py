@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from headstart.api.options import PathLike, engine_choice, given_settings, path_or_none, reporter_for
+from headstart.api.options import (
+    PathLike,
+    engine_choice,
+    given_settings,
+    path_or_none,
+    reporter_for,
+    tracker_names,
+)
 from headstart.config.plan_values import AblationSettings, StudySettings, VariedValues
 from headstart.config.presets import Setting
 from headstart.config.study_file import StudySpec
@@ -32,6 +39,7 @@ def compare(
     preset: str | None = None,
     runs: PathLike = "runs",
     engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
     quiet: bool = False,
     **settings: Unpack[StudySettings],
 ) -> Study:
@@ -49,6 +57,7 @@ def compare(
         runs: folder in which the study's folder is created. A data frame is kept as a file in its folder `manifests/`.
         engine: where runs execute: the name of an engine as in `headstart compare --help`, or `EngineChoice(NAME,
             ADDRESS)` for an engine that connects to a cluster.
+        log: trackers for all runs, as in `train`.
         quiet: report no progress.
         **settings: fields of the protocol (`seeds=5`, `target=0.75`, `margin=0.01`) and of the plan (`epochs=10`); None
             means not set.
@@ -64,6 +73,7 @@ def compare(
         2
     """
     chosen, given = engine_choice(engine), given_settings(settings, data)
+    trackers = tracker_names(log)
     target: StudySpec | Path
     if study is not None and Path(study).is_dir():
         reject_extra_options(Path(study), data is not None, arms, vary, config, preset, given)
@@ -75,7 +85,8 @@ def compare(
         target = _spec(source, arms, vary, study, config, preset, given)
     explicit = given if study is None else None
     with reporter_for(quiet) as reporter:
-        return Study(orchestrator.compare(target, Path(runs), chosen, reporter, explicit=explicit).folder)
+        finished = orchestrator.compare(target, Path(runs), chosen, reporter, explicit=explicit, trackers=trackers)
+        return Study(finished.folder)
 
 
 def plan(
@@ -117,6 +128,7 @@ def ablate(
     seeds: int = 1,
     runs: PathLike = "runs",
     engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
     quiet: bool = False,
     **settings: Unpack[AblationSettings],
 ) -> AblationSummary:
@@ -129,6 +141,7 @@ def ablate(
         seeds: seeds of each network.
         runs: folder in which the ablation's folder is created.
         engine: where runs execute, as in `compare`.
+        log: trackers for all runs, as in `train`.
         quiet: report no progress.
         **settings: fields of the plan by name, without those that the ablation varies; `start` must be random weights.
 
@@ -140,11 +153,12 @@ def ablate(
         >>> print(summary)  # doctest: +SKIP
     """
     chosen, given = engine_choice(engine), given_settings(settings, data)
+    trackers = tracker_names(log)
     if not is_path(data):
         ablation_spec("digits", given, seeds)  # reports invalid settings before the data is written
     spec = ablation_spec(stored_source(data, Path(runs)), given, seeds)
     with reporter_for(quiet) as reporter:
-        return orchestrator.compare(spec, Path(runs), chosen, reporter)
+        return orchestrator.compare(spec, Path(runs), chosen, reporter, trackers=trackers)
 
 
 def require_winner(study: Study | PathLike) -> Run:

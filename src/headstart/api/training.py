@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
-from headstart.api.options import PathLike, engine_choice, given_settings, path_or_none, reporter_for
+from headstart.api.options import (
+    PathLike,
+    engine_choice,
+    given_settings,
+    path_or_none,
+    reporter_for,
+    tracker_names,
+)
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.plan_values import TrainSettings
 from headstart.config.resolve import checkpoint_interval, resolve_settings
@@ -28,6 +36,7 @@ def train(
     preset: str | None = None,
     runs: PathLike = "runs",
     save_every: str | None = None,
+    log: str | Sequence[str] = (),
     quiet: bool = False,
     **settings: Unpack[TrainSettings],
 ) -> Run:
@@ -39,7 +48,8 @@ def train(
         config: TOML file with settings; `settings` override it.
         preset: name of a preset; `config` and `settings` override it.
         runs: folder in which the run's folder is created. A data frame is kept as a file in its folder `manifests/`.
-        save_every: interval between checkpoints, as text: see `--save-every` in `headstart train --help`.
+        save_every: interval between checkpoints, as text: see `--save-every` in `headstart train --help-all`.
+        log: trackers to which the curves are sent too: `wandb`, `mlflow`, or a list of them.
         quiet: report no progress.
         **settings: fields of the plan by name, as on the command line (`optimizer="adam"`, `lr=1e-3`, `epochs=10`);
             None means not set.
@@ -58,33 +68,49 @@ def train(
         54
     """
     flags, file = given_settings(settings, data), path_or_none(config)
-    interval = checkpoint_interval(save_every)
+    interval, trackers = checkpoint_interval(save_every), tracker_names(log)
     if not is_path(data):
         resolve_settings(flags, file=file, preset=preset)  # reports invalid settings before the data is written
     if data is not None:
         flags["source"] = stored_source(data, Path(runs))
     plan = resolve_settings(flags, file=file, preset=preset).plan
     with reporter_for(quiet) as reporter:
-        return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval))
+        return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval, trackers=trackers))
 
 
 @overload
 def resume(
-    folder: Run, *, save_every: str | None = None, engine: str | EngineChoice = "auto", quiet: bool = False
+    folder: Run,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
 ) -> Run: ...
 @overload
 def resume(
-    folder: Study, *, save_every: str | None = None, engine: str | EngineChoice = "auto", quiet: bool = False
+    folder: Study,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
 ) -> Study: ...
 @overload
 def resume(
-    folder: PathLike, *, save_every: str | None = None, engine: str | EngineChoice = "auto", quiet: bool = False
+    folder: PathLike,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
 ) -> Run | Study | AblationSummary: ...
 def resume(
     folder: PathLike | Run | Study,
     *,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Run | Study | AblationSummary:
     """Resume a stopped run, study or ablation; the result is bit-identical to that of an uninterrupted one.
@@ -95,6 +121,7 @@ def resume(
         folder: its folder, or the run or study itself.
         save_every: of a run: interval between checkpoints, as in `train`.
         engine: of a study or an ablation: where its runs execute, as in `compare`.
+        log: trackers, as in `train`; the curves in a tracker are continued.
         quiet: report no progress.
 
     Raises:
@@ -108,16 +135,17 @@ def resume(
     """
     path = Path(folder.folder if isinstance(folder, (Run, Study)) else folder)
     chosen, interval = engine_choice(engine), checkpoint_interval(save_every)
+    trackers = tracker_names(log)
     is_run = (path / PLAN_FILE).is_file()
     _require_applicable(path, "engine" if is_run and chosen != EngineChoice() else "")
     _require_applicable(path, "save_every" if not is_run and interval else "")
     with reporter_for(quiet) as reporter:
         if is_run:
-            return Run(runner.resume(path, reporter, save_every=interval))
+            return Run(runner.resume(path, reporter, save_every=interval, trackers=trackers))
         if (path / ABLATION_FILE).is_file():
-            return orchestrator.resume_ablation(path, chosen, reporter)
+            return orchestrator.resume_ablation(path, chosen, reporter, trackers)
         if (path / "study.toml").is_file():
-            return Study(orchestrator.compare(path, path.parent, chosen, reporter).folder)
+            return Study(orchestrator.compare(path, path.parent, chosen, reporter, trackers=trackers).folder)
     raise DataError(
         _("{folder} is no run, study or ablation.", folder=path), _("Use the folder of a run or of a study.")
     )

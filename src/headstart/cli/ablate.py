@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from headstart.cli.app import RUNS, Address, Data, EngineName, Json, Runs, command, reporter
+from headstart.cli.app import RUNS, Address, Data, EngineName, Json, Log, Runs, command, reporter
 from headstart.cli.options import AblationFlags, parameter
 from headstart.cli.render import print_json
 from headstart.engines.registry import EngineChoice
 from headstart.i18n import _, translated
+from headstart.telemetry.trackers.registry import require_trackers
 from headstart.text import printable
 
 
@@ -24,6 +25,7 @@ def ablate(
     runs: Runs = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
+    log: Log = None,
     json: Json = False,
     settings: AblationFlags = None,
 ) -> None:
@@ -31,10 +33,10 @@ def ablate(
     from headstart.experiment.ablation_grid import ablation_spec
     from headstart.experiment.compare import compare
 
-    chosen = EngineChoice(engine, address)
+    chosen, trackers = EngineChoice(engine, address), require_trackers(log or ())
     spec = ablation_spec(source, settings or {}, seeds)
     with reporter() as output:
-        result = compare(spec, runs, chosen, output)
+        result = compare(spec, runs, chosen, output, trackers=trackers)
     if json:
         print_json(result.to_json())
     else:

@@ -23,6 +23,7 @@ from headstart.engines.registry import address_choices, engine_choices
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, join, translated
 from headstart.reporter import NullReporter, Reporter
+from headstart.telemetry.trackers.registry import TRACKERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,6 +61,12 @@ Address = Annotated[str, parameter(_("{addresses}.", addresses=_ADDRESSES), show
 SaveEvery = Annotated[
     str | None,
     parameter(_("Checkpoint interval, e.g. {forms} [default: as often as costs 1 % of the time].", forms=SAVE_FORMS)),
+]
+Log = Annotated[
+    list[str] | None,
+    parameter(
+        _("Also send the curves to a tracker: {trackers}; repeatable.", trackers=", ".join(TRACKERS)), negative=""
+    ),
 ]
 
 _EVERY_COMMAND = Group(translated(_("Every command")), sort_key=9)

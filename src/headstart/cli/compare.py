@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Preset, Runs, command, reporter
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, Preset, Runs, command, reporter
 from headstart.cli.common_flags import COMPARE
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import COMPARISON, DATA, StudyFlags, parameter, switch
@@ -19,6 +19,7 @@ from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.i18n import _
 from headstart.storage.schemas.arm import TUNING_FORMS
+from headstart.telemetry.trackers.registry import require_trackers
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
@@ -70,6 +71,7 @@ def compare(
     runs: Runs = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
+    log: Log = None,
     dry_run: Annotated[bool, switch(_("Check everything and print what would be done; train nothing."))] = False,
     require_winner: Annotated[bool, switch(_("Exit code 7 unless the exported model's arm is the winner."))] = False,
     json: Json = False,
@@ -78,7 +80,7 @@ def compare(
     """Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."""
     from headstart.config.study_request import build_study_spec, reject_extra_options
 
-    chosen = EngineChoice(engine, address)
+    chosen, trackers = EngineChoice(engine, address), require_trackers(log or ())
     varied = _parse_vary(vary or ())
     flags = settings or {}
     explicit = flags if study is None else None
@@ -94,7 +96,7 @@ def compare(
         if dry_run and not isinstance(target, Path):
             print(orchestrator.forecast(target, chosen, output, explicit=explicit))
             return
-        finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit)
+        finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit, trackers=trackers)
     print_study(finished.folder, finished.verdict, json)
     if require_winner:
         from headstart.experiment import best_model

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import RUNS, Json, command, reporter
+from headstart.cli.app import RUNS, Json, Log, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import print_json
 from headstart.i18n import _, translated
+from headstart.storage.locks import locked
+from headstart.telemetry.trackers.registry import require_trackers
+from headstart.telemetry.trackers.tracking import tracked
 from headstart.text import printable
 
 
@@ -66,13 +69,17 @@ def diagnose(
 @command(
     _("Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."), sort_key=6
 )
-def rebuild(folder: Annotated[Path, parameter(_("Folder of a run or of a study."))], /) -> None:
+def rebuild(folder: Annotated[Path, parameter(_("Folder of a run or of a study."))], /, *, log: Log = None) -> None:
     """Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."""
+    trackers = require_trackers(log or ())
     if (folder / "study.toml").is_file():
         from headstart.experiment import study
 
-        print("\n".join(map(str, study.rebuild(folder))))
-        return
-    from headstart.runs import runner
+        folders = study.rebuild(folder)
+    else:
+        from headstart.runs import runner
 
-    print(runner.rebuild(folder))
+        folders = [runner.rebuild(folder)]
+    with locked(folder), reporter() as output, tracked(folder, trackers, output):
+        pass
+    print("\n".join(map(str, folders)))

@@ -11,6 +11,7 @@ from headstart.cli.app import (
     Address,
     EngineName,
     Json,
+    Log,
     Preset,
     Runs,
     SaveEvery,
@@ -27,6 +28,7 @@ from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
+from headstart.telemetry.trackers.registry import require_trackers
 
 
 @command(
@@ -52,11 +54,13 @@ def train(
     preset: Preset = None,
     runs: Runs = RUNS,
     save_every: SaveEvery = None,
+    log: Log = None,
     dry_run: Annotated[bool, switch(_("Check everything and print the plan as TOML; train nothing."))] = False,
     json: Json = False,
     settings: PlanFlags = None,
 ) -> None:
     """Train one run, with TensorBoard curves during training and the best model as files at the end."""
+    trackers = require_trackers(log or ())
     draft = resolve_settings({"source": source, **(settings or {})}, file=config, preset=preset)
     interval = checkpoint_interval(save_every)
     from headstart.data.sources import require_source
@@ -72,7 +76,7 @@ def train(
             return
         for name, value, origin in draft.table(defaults=is_verbose()):
             output.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
-        folder = runner.run_new(draft.plan, runs, output, save_every=interval)
+        folder = runner.run_new(draft.plan, runs, output, save_every=interval, trackers=trackers)
     print_run(folder, json)
 
 
@@ -85,6 +89,7 @@ def resume(
     *,
     force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
     save_every: SaveEvery = None,
+    log: Log = None,
     engine: EngineName = "auto",
     address: Address = "",
     json: Json = False,
@@ -99,7 +104,7 @@ def resume(
                 _("--{flag} belongs to a run, and {folder} is a study.", flag=invalid[0], folder=folder),
                 _("Remove the flag."),
             )
-        compare(study=folder, engine=engine, address=address, json=json)
+        compare(study=folder, engine=engine, address=address, log=log, json=json)
         return
     if not (folder / "plan.json").exists():
         raise DataError(
@@ -107,14 +112,13 @@ def resume(
         )
     if engine != "auto" or address:
         raise UsageError(_("--engine belongs to a study, and {folder} is a run.", folder=folder), _("Remove the flag."))
-    interval = checkpoint_interval(save_every)
+    interval, trackers = checkpoint_interval(save_every), require_trackers(log or ())
     from headstart.runs import runner
 
     with reporter() as output:
         if force_new:
-            folder = runner.run_new(
-                runner.draft_from_run(folder), folder.absolute().parent, output, save_every=interval
-            )
+            draft, parent = runner.draft_from_run(folder), folder.absolute().parent
+            folder = runner.run_new(draft, parent, output, save_every=interval, trackers=trackers)
         else:
-            runner.resume(folder, output, save_every=interval)
+            runner.resume(folder, output, save_every=interval, trackers=trackers)
     print_run(folder, json)

@@ -6,7 +6,7 @@ the verdict of a finished study is read without torch.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -20,6 +20,7 @@ from headstart.experiment.ablation_grid import AblationSpec, read_ablation
 from headstart.i18n import _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.verdict import Verdict
+from headstart.telemetry.trackers.tracking import tracked
 
 if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
@@ -41,7 +42,7 @@ class FinishedStudy:
 
 @overload
 def compare(  # noqa: D418  (editors show the docstring of the overload)
-    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
+    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter, *, trackers: Sequence[str] = ()
 ) -> AblationSummary:
     """Run or resume an ablation."""
 
@@ -54,6 +55,7 @@ def compare(  # noqa: D418
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedStudy:
     """Run or resume a study."""
 
@@ -65,6 +67,7 @@ def compare(
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
@@ -75,6 +78,7 @@ def compare(
         reporter: Receives progress.
         explicit: Names of the settings set by the user, which a time budget does not change. None if the specification
             is complete, as that of a study.toml.
+        trackers: Names of trackers to which the records of all runs are sent meanwhile.
 
     Returns:
         The study with its verdict, or the summary of the ablation.
@@ -86,12 +90,14 @@ def compare(
     if isinstance(study, Path):
         if verdict := complete_verdict(study, read_study(study)):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
+            with tracked(study, trackers, reporter):
+                pass  # what an earlier command has not sent
             return FinishedStudy(study, verdict)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
     require_listener(engine)
     if isinstance(study, AblationSpec):
-        return _run_ablation(study, runs, engine, reporter)
+        return _run_ablation(study, runs, engine, reporter, trackers)
     from headstart.engines import factory
     from headstart.experiment import planning
     from headstart.experiment.study import run_study
@@ -101,12 +107,17 @@ def compare(
     else:
         spec = planning.check_inputs_and_choose_threads(study, engine.name, reporter)
         folder = planning.begin_within_time_budget(spec, explicit, runs, reporter, engine.name)
-    with factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine:
+    with (
+        factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine,
+        tracked(folder, trackers, reporter),
+    ):
         return FinishedStudy(folder, run_study(folder, run_engine, reporter))
 
 
-def resume_ablation(folder: Path, engine: EngineChoice, reporter: Reporter) -> AblationSummary:
-    """Resume the ablation in a folder, and return its summary.
+def resume_ablation(
+    folder: Path, engine: EngineChoice, reporter: Reporter, trackers: Sequence[str] = ()
+) -> AblationSummary:
+    """Resume the ablation in a folder, and return its summary; `trackers` as in `compare`.
 
     Raises:
         DataError: The folder has no ablation, or its images or the machine have changed.
@@ -115,17 +126,25 @@ def resume_ablation(folder: Path, engine: EngineChoice, reporter: Reporter) -> A
     spec = read_ablation(folder)
     require_inputs(spec.study)
     require_listener(engine)
-    return _run_ablation(spec, folder.absolute().parent, engine, reporter, folder.absolute())
+    return _run_ablation(spec, folder.absolute().parent, engine, reporter, trackers, folder.absolute())
 
 
 def _run_ablation(
-    spec: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter, resumed: Path | None = None
+    spec: AblationSpec,
+    runs: Path,
+    engine: EngineChoice,
+    reporter: Reporter,
+    trackers: Sequence[str],
+    resumed: Path | None = None,
 ) -> AblationSummary:
     from headstart.engines import factory
     from headstart.experiment import ablation
 
     begun = ablation.begin(spec, runs, resumed)
-    with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
+    with (
+        factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine,
+        tracked(begun.folder, trackers, reporter),
+    ):
         return ablation.run_ablation(begun, run_engine, reporter)
 
 

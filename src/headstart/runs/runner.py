@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -28,9 +28,10 @@ from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
+from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.observer import Observer
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import hyperparameters
+from headstart.telemetry.trackers.tracking import tracked
 from headstart.training import events, loop
 from headstart.training.scoring import Score
 from headstart.training.setup import TrainingSetup, check_plan, make_network, prepare
@@ -44,6 +45,7 @@ def run_new(
     save_every: SaveInterval = None,
     until: int | None = None,
     role: RunRole | None = None,
+    trackers: Sequence[str] = (),
 ) -> Path:
     """Run a plan in a new folder.
 
@@ -54,6 +56,7 @@ def run_new(
         save_every: Interval between checkpoints.
         until: Epoch after which the run pauses, with a checkpoint and no result; `resume` continues it.
         role: The role of the run in a study, written beside the plan; its variant also names the folder.
+        trackers: Names of trackers to which the record is sent meanwhile.
 
     Returns:
         The folder of the run.
@@ -68,7 +71,8 @@ def run_new(
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
         setup = prepare(draft, reporter)
         folder = make_run_folder(setup.plan, runs, role)
-        _run(folder, setup, role, reporter, save_every, until)
+        with tracked(folder, trackers, reporter):
+            _run(folder, setup, role, reporter, save_every, until)
     return folder
 
 
@@ -87,8 +91,15 @@ def check(draft: RunConfig, reporter: Reporter) -> None:
         check_plan(draft, reporter)
 
 
-def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None, until: int | None = None) -> Path:
-    """Continue a stopped run, and return its folder; `save_every` and `until` as in `run_new`.
+def resume(
+    folder: Path,
+    reporter: Reporter,
+    *,
+    save_every: SaveInterval = None,
+    until: int | None = None,
+    trackers: Sequence[str] = (),
+) -> Path:
+    """Continue a stopped run, and return its folder; `save_every`, `until` and `trackers` as in `run_new`.
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
@@ -113,7 +124,8 @@ def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None,
                 _("Not comparable bit for bit with the start of the run: {changes}.", changes="; ".join(changes))
             )
             require_reproducible_best(folder)
-        _run(folder, setup, content.study, reporter, save_every, until)
+        with tracked(folder, trackers, reporter):
+            _run(folder, setup, content.study, reporter, save_every, until)
     return folder
 
 
