@@ -18,7 +18,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
-from headstart.experiment.study_kind import COMPARISON
+from headstart.experiment.study_kind import resume_hint
 from headstart.i18n import _
 from tests.messages import fields_of
 from tests.pseudo_catalog import extracted_templates
@@ -50,7 +50,7 @@ def test_every_value_in_a_printed_command_is_quoted() -> None:
 
 def test_resume_hint_names_a_folder_with_spaces() -> None:
     folder = Path("my runs/it's mine")
-    (command,) = COMMAND.findall(COMPARISON.resume_hint(folder))
+    (command,) = COMMAND.findall(resume_hint(folder))
     assert shlex.split(command) == ["headstart", "resume", str(folder)]
 
 

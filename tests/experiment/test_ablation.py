@@ -1,5 +1,6 @@
 """The ablation of shortcut x norm x depth: conclusions from the numbers, reuse of runs, resuming."""
 
+import json
 import math
 import re
 import signal
@@ -14,6 +15,7 @@ from scipy import stats
 
 import headstart
 from headstart.analysis.run_records import runs_in
+from headstart.cli.main import main
 from headstart.config.resolve import resolve_settings
 from headstart.config.start_spec import random_starts
 from headstart.diagnostics.history import HealthStatus, read_history
@@ -25,6 +27,7 @@ from headstart.experiment.ablation_cell import ALWAYS, NEVER, FactorialCell
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
 from headstart.experiment.progress import comparison_phase
+from headstart.experiment.study_kind import resume_hint
 from headstart.i18n import Message
 from headstart.models import resnet
 from headstart.reporter import NullReporter, Reporter, StudyStatus
@@ -186,7 +189,7 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     assert effect.low <= effect.accuracy <= effect.high and effect.ratio_decades_after is not None
 
 
-def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_ablation_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # no runs to reuse
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
@@ -207,15 +210,19 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
         monkeypatch.setattr(ablation, "common_precision", lambda runs, precision=precision: precision)
         with pytest.raises(InterruptedRunError) as stop:
             run_ablation(source, settings, tmp_path)
-        assert stop.value.hint == ablation.ABLATION.resume_hint(Path()) and stop.value.exit_code == 130
+        (folder,) = tmp_path.glob("ablation-*")
+        assert stop.value.hint == resume_hint(folder) and stop.value.exit_code == 130
     monkeypatch.setattr(execute, "answer_job", work)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ablation-*/*/result.json")}
     assert len(started) == 4 and len(results) == 2
-    (folder,) = tmp_path.glob("ablation-*")
     summary = headstart.resume(folder, engine="local", quiet=True)  # from the folder alone
     assert isinstance(summary, AblationSummary) and summary.result.folder == str(folder)
-    assert run_ablation(source, settings, tmp_path) == summary
+    assert run_ablation(source, settings, tmp_path) == summary  # by the same command
+    capsys.readouterr()
+    main(["resume", str(folder), "--engine", "local", "--json"])
+    assert json.loads(capsys.readouterr().out) == summary.to_json()
     runs = list(runs_in(folder))
+    assert headstart.rebuild(folder, quiet=True) == [run.folder for run in runs]
     assert len(runs) == len({run.plan.network.norm + run.plan.network.shortcut for run in runs}) == 4
     assert {run.plan.machine.precision for run in runs} == {"fp32"}  # that of the first runs
     assert {path: path.stat().st_mtime_ns for path in results} == results

@@ -70,7 +70,7 @@ def test_words_of_phases_and_hints_are_in_the_catalog() -> None:
     assert len(set(phases)) == len(phases)
     phases += [comparison_phase(spec.protocol, 3) for spec in (shared, interim)]
     kinds = (study_kind.COMPARISON, ablation.ABLATION)
-    for message in (*phases, *(kind.name for kind in kinds), *(kind.resume_hint(Path("1")) for kind in kinds)):
+    for message in (*phases, *(kind.name for kind in kinds), study_kind.resume_hint(Path("1"))):
         assert_translated(message)
 
 

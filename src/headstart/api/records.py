@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from headstart.api.options import PathLike
+from headstart.api.options import PathLike, reporter_for, tracker_names
+from headstart.experiment import compare as orchestrator
 from headstart.results.diagnosis import Diagnosis
 from headstart.results.diagnosis import diagnose as _diagnose
 
@@ -53,30 +55,28 @@ def diagnose(folder: Record) -> list[Diagnosis]:
     return _diagnose(_folder(folder))
 
 
-def rebuild(folder: Record) -> list[Path]:
-    """Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records.
+def rebuild(folder: Record, *, log: str | Sequence[str] = (), quiet: bool = False) -> list[Path]:
+    """Rebuild the TensorBoard files of a run, or of the runs of a study or an ablation, from the records.
 
     Args:
         folder: the run, the study, or a folder.
+        log: trackers to which what they do not have is sent, as in `train`.
+        quiet: report no progress.
 
     Returns:
         The folders whose files were rebuilt.
 
     Raises:
-        DataError: the folder is no run and no study.
+        UsageError: a tracker is unknown or not installed.
+        DataError: the folder is no run, study or ablation.
 
     Examples:
         >>> headstart.rebuild(run) == [run.folder]
         True
     """
-    path = _folder(folder)
-    if (path / "study.toml").is_file():
-        from headstart.experiment import study
-
-        return study.rebuild(path)
-    from headstart.runs import runner
-
-    return [runner.rebuild(path)]
+    trackers = tracker_names(log)
+    with reporter_for(quiet) as reporter:
+        return orchestrator.rebuild(_folder(folder), reporter, trackers)
 
 
 def tensorboard(folder: Record = "runs", *, port: int = 6006, host: str = "127.0.0.1") -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from headstart.cli.app import RUNS, Address, Data, EngineName, Json, Log, Runs, command, reporter
 from headstart.cli.options import AblationFlags, parameter
-from headstart.cli.render import print_json
+from headstart.cli.render import print_ablation
 from headstart.engines.registry import EngineChoice
-from headstart.i18n import _, translated
+from headstart.i18n import _
 from headstart.telemetry.trackers.registry import require_trackers
-from headstart.text import printable
 
 
 @command(
@@ -37,7 +38,13 @@ def ablate(
     spec = ablation_spec(source, settings or {}, seeds)
     with reporter() as output:
         result = compare(spec, runs, chosen, output, trackers=trackers)
-    if json:
-        print_json(result.to_json())
-    else:
-        print("\n".join(printable(translated(sentence)) for sentence in result.sentences))
+    print_ablation(result, json)
+
+
+def resume_ablation(folder: Path, engine: EngineChoice, trackers: Sequence[str], json: bool) -> None:
+    """Resume the ablation in a folder, and print its result."""
+    from headstart.experiment import compare as orchestrator
+
+    with reporter() as output:
+        result = orchestrator.resume_ablation(folder, engine, output, trackers)
+    print_ablation(result, json)

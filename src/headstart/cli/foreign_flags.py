@@ -46,6 +46,7 @@ _FOLDER = Advice(_("Use --runs FOLDER, in which each run makes its own folder.")
 _WORKERS = Advice(_("Leave it out: decoded images are cached; --threads sets the number of compute threads."))
 _HALF = Advice(_("Use --precision bf16."))
 _DEVICE = Advice(_("Use --device cuda, or cuda:N."))
+_LOG = Advice(_("Use --log wandb or --log mlflow; TensorBoard files are always written."))
 _CLASSES = Advice(_("Leave it out: the classes are those of the data."))
 ADVICE: dict[str, Advice] = {
     "--pretrained": Advice(_("Use --start imagenet."), _("Use --arm imagenet.")),
@@ -68,6 +69,9 @@ ADVICE: dict[str, Advice] = {
     "--save-dir": _FOLDER,
     "--name": _FOLDER,
     "--resume": Advice(_("Use `headstart resume RUN`."), _("Use `headstart resume STUDY`.")),
+    "--log-wandb": _LOG,
+    "--wandb": _LOG,
+    "--logger": _LOG,
     "--gpus": _DEVICE,
     "--accelerator": _DEVICE,
     "--num-classes": _CLASSES,

@@ -9,9 +9,7 @@ from headstart.cli.app import RUNS, Json, Log, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import print_json
 from headstart.i18n import _, translated
-from headstart.storage.locks import locked
 from headstart.telemetry.trackers.registry import require_trackers
-from headstart.telemetry.trackers.tracking import tracked
 from headstart.text import printable
 
 
@@ -67,19 +65,16 @@ def diagnose(
 
 
 @command(
-    _("Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."), sort_key=6
+    _("Rebuild the TensorBoard files of a run, a study or an ablation from the records; send them to trackers."),
+    sort_key=6,
 )
-def rebuild(folder: Annotated[Path, parameter(_("Folder of a run or of a study."))], /, *, log: Log = None) -> None:
-    """Rebuild the TensorBoard files of a run, or of a study's runs and seed means, from the records."""
+def rebuild(
+    folder: Annotated[Path, parameter(_("Folder of a run, of a study or of an ablation."))], /, *, log: Log = None
+) -> None:
+    """Rebuild the TensorBoard files of a run, a study or an ablation from the records; send them to trackers."""
     trackers = require_trackers(log or ())
-    if (folder / "study.toml").is_file():
-        from headstart.experiment import study
+    from headstart.experiment.compare import rebuild as rebuild_files
 
-        folders = study.rebuild(folder)
-    else:
-        from headstart.runs import runner
-
-        folders = [runner.rebuild(folder)]
-    with locked(folder), reporter() as output, tracked(folder, trackers, output):
-        pass
+    with reporter() as output:
+        folders = rebuild_files(folder, output, trackers)
     print("\n".join(map(str, folders)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+from headstart.cli.ablate import resume_ablation
 from headstart.cli.app import (
     DATA_FORMS,
     RUNS,
@@ -24,10 +26,13 @@ from headstart.cli.compare import compare
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import DATA, PlanFlags, parameter, switch
 from headstart.cli.render import print_run
+from headstart.config.plan_file import PLAN_FILE
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
+from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
-from headstart.i18n import _
+from headstart.experiment.ablation_grid import ABLATION_FILE
+from headstart.i18n import Message, _
 from headstart.telemetry.trackers.registry import require_trackers
 
 
@@ -81,10 +86,11 @@ def train(
 
 
 @command(
-    _("Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."), sort_key=2
+    _("Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."),
+    sort_key=2,
 )
 def resume(
-    folder: Annotated[Path, parameter(_("Folder of a run or of a study."))],
+    folder: Annotated[Path, parameter(_("Folder of a run, of a study or of an ablation."))],
     /,
     *,
     force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
@@ -94,24 +100,22 @@ def resume(
     address: Address = "",
     json: Json = False,
 ) -> None:
-    """Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."""
+    """Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."""
+    hint = _("Use the folder of a run, of a study or of an ablation.")
     if not folder.exists():
-        raise DataError(_("{folder} does not exist.", folder=folder), _("Use the folder of a run or of a study."))
-    if (folder / "study.toml").is_file():
-        flags = (("force-new", force_new), ("save-every", save_every))
-        if invalid := [name for name, value in flags if value]:
-            raise UsageError(
-                _("--{flag} belongs to a run, and {folder} is a study.", flag=invalid[0], folder=folder),
-                _("Remove the flag."),
-            )
+        raise DataError(_("{folder} does not exist.", folder=folder), hint)
+    is_study, is_ablation = (folder / "study.toml").is_file(), (folder / ABLATION_FILE).is_file()
+    if is_study or is_ablation:
+        _reject(folder, {"force-new": force_new, "save-every": save_every}, _("a run"))
+    if is_study:
         compare(study=folder, engine=engine, address=address, log=log, json=json)
         return
-    if not (folder / "plan.json").exists():
-        raise DataError(
-            _("{folder} is neither a run nor a study.", folder=folder), _("Use the folder of a run or of a study.")
-        )
-    if engine != "auto" or address:
-        raise UsageError(_("--engine belongs to a study, and {folder} is a run.", folder=folder), _("Remove the flag."))
+    if is_ablation:
+        resume_ablation(folder, EngineChoice(engine, address), require_trackers(log or ()), json)
+        return
+    if not (folder / PLAN_FILE).is_file():
+        raise DataError(_("{folder} is no run, study or ablation.", folder=folder), hint)
+    _reject(folder, {"engine": engine != "auto", "address": address}, _("a study"))
     interval, trackers = checkpoint_interval(save_every), require_trackers(log or ())
     from headstart.runs import runner
 
@@ -122,3 +126,12 @@ def resume(
         else:
             runner.resume(folder, output, save_every=interval, trackers=trackers)
     print_run(folder, json)
+
+
+def _reject(folder: Path, flags: Mapping[str, object], owner: Message) -> None:
+    """Raise UsageError if a flag is given that belongs to another kind of folder."""
+    if invalid := [name for name, value in flags.items() if value]:
+        raise UsageError(
+            _("--{flag} belongs to {owner}, and {folder} is none.", flag=invalid[0], owner=owner, folder=folder),
+            _("Remove the flag."),
+        )

@@ -24,9 +24,10 @@ from headstart.experiment.progress import Progress, comparison_phase
 from headstart.experiment.study_kind import StudyKind
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
-from headstart.storage import folders
+from headstart.runs import runner
+from headstart.storage import folders, locks
 from headstart.storage.schemas.study import Stage
 from headstart.training import setup
 
@@ -46,16 +47,11 @@ def require_two_images(plan: RunConfig) -> None:
         )
 
 
-def _resume_hint(_folder: Path) -> Message:
-    return _("Run the same command again to resume.")
-
-
 ABLATION = StudyKind(
     name=_("ablation"),
     stage=Stage.ABLATION,
     evaluates_on_val=False,
     require_images=require_two_images,
-    resume_hint=_resume_hint,
 )
 
 
@@ -132,8 +128,8 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     requests = study.comparison_requests(spec.protocol.seeds)
     reporter.say(
         ngettext(
-            "{count} run in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
-            "{count} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
+            "{count} run in {folder}. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
+            "{count} runs in {folder}. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
             len(requests),
             folder=folder,
         )
@@ -144,3 +140,9 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     for request, record in zip(requests, records, strict=True):
         by_variant[request.role.variant].append(record)
     return summarize([read_cell(runs) for runs in by_variant.values()], requests[0].plan, folder)
+
+
+def rebuild(folder: Path) -> list[Path]:
+    """Rebuild the TensorBoard files of an ablation's runs from their records; return their folders."""
+    with locks.locked(folder):
+        return [runner.rebuild(run.folder) for run in runs_in(folder)]

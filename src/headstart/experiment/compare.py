@@ -16,9 +16,10 @@ from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
-from headstart.experiment.ablation_grid import AblationSpec, read_ablation
+from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
 from headstart.i18n import _
 from headstart.reporter import Reporter
+from headstart.storage.locks import locked
 from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry.trackers.tracking import tracked
 
@@ -158,6 +159,39 @@ def forecast(
 
     resolved = planning.check_inputs_and_choose_threads(spec, engine.name, reporter)
     return planning.forecast(resolved, explicit, reporter, engine.name)
+
+
+def rebuild(folder: Path, reporter: Reporter, trackers: Sequence[str] = ()) -> list[Path]:
+    """Rebuild the TensorBoard files of a run, or of the runs of a study or an ablation, from the records.
+
+    Args:
+        folder: Folder of the run, the study or the ablation.
+        reporter: Receives a sentence for each tracker that fails.
+        trackers: Names of trackers to which what they do not have is sent.
+
+    Returns:
+        The folders whose files were rebuilt.
+
+    Raises:
+        DataError: The folder is none of these, or a record is damaged.
+        UsageError: Another process uses the folder.
+    """
+    if (folder / "study.toml").is_file():
+        from headstart.experiment import study
+
+        folders = study.rebuild(folder)
+    elif (folder / ABLATION_FILE).is_file():
+        from headstart.experiment import ablation
+
+        folders = ablation.rebuild(folder)
+    else:
+        from headstart.runs import runner
+
+        folders = [runner.rebuild(folder)]
+    if trackers:
+        with locked(folder), tracked(folder, trackers, reporter):
+            pass  # all is sent at the end of the block
+    return folders
 
 
 def require_inputs(spec: StudySpec) -> None:

@@ -23,7 +23,7 @@ from headstart.experiment import cleanup
 from headstart.experiment.health_summary import HealthSummary
 from headstart.experiment.preflight import requested_records
 from headstart.experiment.progress import Progress
-from headstart.experiment.study_kind import COMPARISON, StudyKind
+from headstart.experiment.study_kind import COMPARISON, StudyKind, resume_hint
 from headstart.experiment.workload import backbone_images, requested_images
 from headstart.i18n import Message, ngettext
 from headstart.reporter import Reporter
@@ -211,6 +211,6 @@ def _interruption(study: StudyRuns, number: signal.Signals) -> InterruptedRunErr
     pending = study.progress.pending()
     parents = (study.folder, study.folder / "search", study.folder / "sources")
     started = {run.hash for parent in parents for run in runs_in(parent) if run.has_checkpoint} & pending
-    stop = InterruptedRunError(number, study.kind.resume_hint(study.folder))
+    stop = InterruptedRunError(number, resume_hint(study.folder))
     stop.message = study.progress.stop_message(number.name, len(started))
     return stop
