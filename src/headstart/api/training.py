@@ -147,7 +147,8 @@ def resume(
         if (path / "study.toml").is_file():
             return Study(orchestrator.compare(path, path.parent, chosen, reporter, trackers=trackers).folder)
     raise DataError(
-        _("{folder} is no run, study or ablation.", folder=path), _("Use the folder of a run or of a study.")
+        _("{folder} is no run, study or ablation.", folder=path),
+        _("Use the folder of a run, of a study or of an ablation."),
     )
 
 
