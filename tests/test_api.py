@@ -263,7 +263,7 @@ def test_run_without_steps_can_be_displayed(run: headstart.Run, tmp_path: Path) 
         ({"lr": -1}, headstart.UsageError),
         ({"learning_rate": 1}, headstart.UsageError),
         ({"data": 3}, headstart.UsageError),
-        ({"epochs": 0.5}, headstart.UsageError),
+        ({"warmup": 1}, headstart.UsageError),
         ({"save_every": "often"}, headstart.UsageError),
         ({"data": "nowhere"}, headstart.DataError),
         ({"config": "nowhere.toml"}, headstart.UsageError),

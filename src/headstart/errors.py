@@ -28,8 +28,8 @@ class HeadstartError(Exception):
         >>> try:
         ...     headstart.train("nowhere")
         ... except headstart.HeadstartError as error:
-        ...     print(error.message, error.exit_code)
-        nowhere does not exist. 3
+        ...     print(type(error).__name__, error.exit_code)
+        DataError 3
     """
 
     exit_code = 1

@@ -228,7 +228,7 @@ def test_flags_of_a_run_are_rejected_for_a_study_and_vice_versa(files: Path, tmp
     code, message, _ = failure(["resume", tmp_path / "ablation", "--force-new"], capsys)
     assert code == 2 and values_of(message) == ["force-new", tmp_path / "ablation"]
     code, message, _ = failure(["resume", tmp_path / "ablation"], capsys)
-    assert code == 3 and tmp_path / "ablation" / ABLATION_FILE in values_of(message)
+    assert code == 3 and str(tmp_path / "ablation" / ABLATION_FILE) in values_of(message)
 
 
 def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, capsys) -> None:

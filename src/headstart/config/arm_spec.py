@@ -63,9 +63,11 @@ def _split_optimizer(text: str) -> tuple[str, str]:
     rest, at, last = text.strip().rpartition("@")
     if not at:
         return last, ""
-    if (optimizer := registered_name(last, OPTIMIZERS)) in OPTIMIZERS:
+    has_path = start_path(rest) is not None  # `w@Adam` is a file; elsewhere `Adam` is the optimizer adam
+    optimizer = last if has_path else registered_name(last, OPTIMIZERS)
+    if optimizer in OPTIMIZERS:
         return rest, optimizer
-    if start_path(rest) is not None and not _LIKE_AN_OPTIMIZER.fullmatch(last):
+    if has_path and not _LIKE_AN_OPTIMIZER.fullmatch(last):
         return text.strip(), ""
     similar = suggestion(last, OPTIMIZERS)
     raise ValueError(

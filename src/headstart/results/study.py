@@ -50,7 +50,7 @@ class Study:
         >>> study = headstart.Study(study.folder)
         >>> [arm.name for arm in study.verdict.arms]
         ['scratch', 'scratch@adam']
-        >>> study.contrast("scratch@adam", "scratch").pair == {"scratch", "scratch@adam"}
+        >>> study.best().folder.parent == study.folder
         True
     """
 

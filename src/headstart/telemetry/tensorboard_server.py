@@ -6,9 +6,6 @@ import contextlib
 import threading
 from pathlib import Path
 
-from tensorboard import program
-from tensorboard.program import TensorBoardServerException
-
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import Message, _
 
@@ -49,6 +46,9 @@ def launch(folder: Path, port: int, host: str = "127.0.0.1") -> str:
             _("There is no folder {folder}.", folder=folder),
             _("Use the folder of your runs, e.g. `headstart tensorboard runs`."),
         )
+    from tensorboard import program  # slow: after the checks
+    from tensorboard.program import TensorBoardServerException
+
     board = program.TensorBoard()
     address = ["--port", str(port), "--host", host]
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
