@@ -357,7 +357,7 @@ def damaged(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_data_is_recognised_without_classes_and_bad_images(damaged: Path, tmp_path: Path) -> None:
-    selection = {"classes": "0,1,2", "skip_bad": True, "source": str(damaged), "image_size": 16, "stem": "small"}
+    selection = {"classes": list("012"), "skip_bad": True, "source": str(damaged), "image_size": 16, "stem": "small"}
     folder = train(tmp_path, **{**SETTINGS, **selection, "epochs": "2st", "batch_size": 4, "precision": "fp32"})
     result = json.loads((folder / "result.json").read_text())
     with pytest.raises(DataError) as error:
@@ -373,7 +373,7 @@ def test_bad_image_is_reported_or_left_out(folder, damaged, capsys) -> None:
     fields = fields_of(caught.value.message)
     assert (fields["failed"], fields["count"], fields["name"]) == (1, 25, "1/cut.png")
     assert "--skip-bad" in caught.value.hint
-    main(["evaluate", str(folder), str(damaged), *flag_words("classes", "0123"), "--skip-bad", "--json"])
+    main(["evaluate", str(folder), str(damaged), *flag_words("classes", list("0123")), "--skip-bad", "--json"])
     output = capsys.readouterr()
     assert json.loads(output.out)["n"] == 24
     (line,) = (line for line in output.err.splitlines() if "1/cut.png" in line)
