@@ -153,6 +153,7 @@ def _restructured(verdict: dict[str, Any]) -> dict[str, Any]:
     search = verdict["search"]
     if not isinstance(search, dict):
         return verdict
+    selected = search.get("selected") or search["chosen"]
     groups = [
         {
             "budget": budget,
@@ -169,7 +170,7 @@ def _restructured(verdict: dict[str, Any]) -> dict[str, Any]:
                         )
                     ],
                 }
-                for arm, rate in search["selected"][budget][name].items()
+                for arm, rate in selected[budget][name].items()
             ],
         }
         for budget, by_group in search["grid"].items()

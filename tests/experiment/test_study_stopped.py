@@ -52,8 +52,11 @@ def until(study: subprocess.Popen[str], text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("engine", "number", "send"),
-    [("local", signal.SIGINT, os.kill), ("local", signal.SIGTERM, os.kill), ("processes", signal.SIGINT, os.killpg)],
-    ids=["local-SIGINT", "local-SIGTERM", "processes-SIGINT-as-from-a-terminal"],
+    [
+        pytest.param("local", signal.SIGINT, os.kill, id="local-SIGINT", marks=pytest.mark.slow),
+        pytest.param("local", signal.SIGTERM, os.kill, id="local-SIGTERM"),
+        pytest.param("processes", signal.SIGINT, os.killpg, id="processes-SIGINT-as-from-a-terminal"),
+    ],
 )
 def test_stopped_study_reports_what_is_kept_and_can_be_resumed(engine: str, number, send, tmp_path: Path) -> None:
     environment = {"HEADSTART_CACHE": str(tmp_path / "cache")}

@@ -1,5 +1,6 @@
 """Runs that are reused from the cache: whole ones are copied, and those that cannot be read are trained again."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,11 +25,19 @@ def cut_a_line(path: Path) -> None:
     path.write_text("".join([first, second[:9] + "\n", *rest]))
 
 
-@pytest.mark.parametrize("damage", [drop_version, cut_a_line])
-def test_run_whose_record_is_damaged_is_not_reused(damage: Callable[[Path], None], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
     plan = resolve_settings({**SMALL, "network": "timm:test_resnet", "epochs": "2st"}).plan
-    folder = runner.run_new(plan, tmp_path / "runs", NullReporter(), role=run_role("a"))
+    return runner.run_new(plan, tmp_path_factory.mktemp("runs"), NullReporter(), role=run_role("a"))
+
+
+@pytest.mark.parametrize("damage", [drop_version, cut_a_line])
+def test_run_whose_record_is_damaged_is_not_reused(
+    damage: Callable[[Path], None], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
     request = RunRequest(plan=read_run(folder).plan, role=run_role("a"))
     reuse.register_finished(folder, request.plan)
     copied = reuse.copy_finished(tmp_path / "study", request)

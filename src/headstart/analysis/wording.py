@@ -10,6 +10,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
 from headstart.storage.schemas.result import RunState
+from headstart.storage.schemas.study import TRAIN_AND_VAL
 from headstart.storage.schemas.verdict import Condition, Contrast, VerdictNumbers
 from headstart.text import format_level, format_points
 
@@ -67,7 +68,7 @@ def split_names(declared: str) -> tuple[Message, Message]:
     Args:
         declared: Splits that the data has declared.
     """
-    if declared == "train+val":
+    if declared == TRAIN_AND_VAL:
         return _("a part of train"), verbatim("val")
     return verbatim("val"), verbatim("test")
 

@@ -63,7 +63,7 @@ class _OriginVersion(_ModelSchema):
     schema_version: int
 
 
-class ConfigVersion(_ModelSchema):
+class _ConfigVersion(_ModelSchema):
     """The version of config.json; its other values may be of any version."""
 
     headstart: _OriginVersion
@@ -135,7 +135,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         ModelFileError: It is missing, damaged, or of another schema version.
     """
     path = folder / CONFIG_FILE
-    version = _read(path, ConfigVersion).headstart.schema_version
+    version = _read(path, _ConfigVersion).headstart.schema_version
     if version != SCHEMA_VERSION:
         raise ModelFileError(unsupported_version(path, version), UPDATE_HINT)
     return _read(path, ModelConfig)

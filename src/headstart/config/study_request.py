@@ -77,8 +77,7 @@ def build_study_spec(
     if "lr" in explicit:  # a learning rate that the user set is not searched
         rules.setdefault("search", "off")
     for name, hint in STUDY_FIELDS.items():
-        section, field = plan_fields()[name]
-        if getattr(getattr(plan, section), name) != field.default:
+        if plan.value(name) != plan_fields()[name][1].default:
             raise UsageError(_("{name} cannot be set for a whole study.", name=name), hint)
     return validate_study(rules, plan)
 

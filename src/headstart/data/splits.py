@@ -22,6 +22,7 @@ from headstart.errors import DataError
 from headstart.i18n import _, ngettext
 from headstart.rng import stream
 from headstart.storage.schemas.overlap import Overlap, OverlapKind
+from headstart.storage.schemas.study import TRAIN_AND_VAL
 
 HELD_OUT_SHARE = 0.15  # of all images, for val and for test each
 _MAX_ATTEMPTS = 20  # random orders that are tried until every split has every class
@@ -75,7 +76,7 @@ def divide(
     pool = np.flatnonzero((names == "train") | (names == ""))
     units = _unit_numbers(images, content_hashes)
     evaluation = "test"
-    if evaluate_on_val and declared == "train+val":
+    if evaluate_on_val and declared == TRAIN_AND_VAL:
         test = val
         pool, val = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
     elif declared in ("none", "train"):
@@ -83,7 +84,7 @@ def divide(
         pool, val = _split_off(images, units, pool, HELD_OUT_SHARE / (1 - HELD_OUT_SHARE), 1, seed, "split/val")
     elif declared == "train+test":
         pool, val = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
-    elif declared == "train+val":
+    elif declared == TRAIN_AND_VAL:
         evaluation = "val"
     return Split(draw_fraction(images, pool, fraction, test_seed), val, test, declared, evaluation)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, auto
 from statistics import median
 
 from headstart.config.run_config import RunConfig
@@ -25,8 +25,8 @@ MIN_LR_SHARE = 0.1  # of the highest rate: snapshots at lower rates are ignored
 class HealthStatus(Enum):
     """Status of a run without unhealthy findings."""
 
-    HEALTHY = "healthy"
-    TOO_EARLY = "too early to say"
+    HEALTHY = auto()
+    TOO_EARLY = auto()
 
     @property
     def words(self) -> Message:

@@ -210,14 +210,14 @@ def _run_row(plotted: PlottedRun) -> list[str]:
 
 
 def _search_row(run: RunRecord, place: str) -> list[str]:
-    rung = _("ended after the rung") if len(run.epochs) >= run.rung else state_words(run.state)
+    paused = not run.done and len(run.epochs) >= run.rung
     accuracies = [100 * line.val.accuracy for line in run.epochs]
     return [
         arm_words(run.spec),
         str(run.seed),
         f"{run.rate:g}",
         length_words(run.plan.recipe.epochs),
-        state_words(run.state) if run.done else rung,
+        _("ended after the rung") if paused else state_words(run.state),
         f"{max(accuracies):.1f}" if accuracies else "",
         f"{place}/{run.folder.name}",
     ]

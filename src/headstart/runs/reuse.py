@@ -19,6 +19,7 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import files, folders, locks
 from headstart.storage.cache import cache_root, write_cache_file
+from headstart.storage.journal import read_lines
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
@@ -130,7 +131,7 @@ def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
         source = _registered_folder(plan)
         record = read_run(source)
         record.predictions("val")
-        record.unhealthy_findings  # noqa: B018 - reads every line of the record
+        list(read_lines(source / "metrics.jsonl"))  # raises if a line is damaged
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     if record.hash != plan.hash or not record.done:

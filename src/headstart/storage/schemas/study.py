@@ -10,6 +10,8 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 
+TRAIN_AND_VAL = "train+val"  # declared splits of data whose val is the test split of the runs
+
 
 class Stage(StrEnum):
     """Stage of a study that a run belongs to."""

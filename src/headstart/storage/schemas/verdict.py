@@ -13,6 +13,7 @@ from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.search import SearchGroup
 from headstart.storage.schemas.split_counts import SplitCounts
+from headstart.storage.schemas.study import TRAIN_AND_VAL
 
 
 class Outcome(StrEnum):
@@ -152,7 +153,7 @@ class EvaluationImages(Schema):
     @property
     def selects_on_val(self) -> bool:
         """True if the data has the name val for the split on which runs select."""
-        return self.declared != "train+val"
+        return self.declared != TRAIN_AND_VAL
 
 
 class ExportedRun(Schema):
