@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[t
     monkeypatch.setattr(calibration, "_trusted", set())  # as in another process
     training_setup, reporter = prepare(batch_size=9, precision="auto")
     assert len(remarks(reporter)) == 2 and measured == [(9, 3, 16, 16)]
-    assert training_setup.peak > 2 * busy[training_setup.plan.machine.precision]
+    assert training_setup.peak.flops_per_second > 2 * busy[training_setup.plan.machine.precision]
     monkeypatch.setattr(calibration, "_trusted", set())
     monkeypatch.setattr(calibration, "BUSY_SPEED_RATIO", 4.0)  # the machine of these tests may be busy too
     assert remarks(prepare(batch_size=9, precision="auto")[1]) == [] and len(measured) == 1
@@ -121,3 +122,50 @@ def test_precision_that_the_device_does_not_support_is_left_out(
     with pytest.raises(UsageError) as error:
         prepare(batch_size=11, precision="bf16")
     assert fields_of(error.value.message) == {"device": "cpu", "precision": "bf16"}
+
+
+class _Slow(nn.Module):
+    """A network whose forward pass takes `seconds` for each image; it records the sizes of its batches."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.head, self.batches = seconds, nn.Linear(3, 2), []
+
+    def __deepcopy__(self, memo: dict) -> "_Slow":
+        return self  # the measurement copies the network
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        time.sleep(self.seconds * len(images))
+        return self.head(images.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "batches"),
+    [(0.02, 2.0, [2, 2, 16, 16, 16, 16]), (0.02, 0.4, [2, 2, 4, 4, 4, 4]), (0.1, 0.1, [2, 2, 2, 2])],
+)
+def test_measurement_is_bounded_by_a_smaller_batch(seconds: float, limit: float, batches: list[int]) -> None:
+    """The last case stops after its first repetition."""
+    network = _Slow(seconds)
+    measured = benchmark.step_seconds(network, (16, 3, 4, 4), torch.device("cpu"), ["fp32"], limit)
+    assert network.batches[:3] == [2, 2, network.batches[2]]
+    assert len(network.batches) == len(batches) and network.batches[2] <= batches[2]
+    assert measured["fp32"] == pytest.approx(16 * seconds, rel=0.5)
+
+
+def test_utilization_is_never_above_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training faster than the peak shows a peak that was measured too low, so that it is measured again."""
+    again = [4e9, 1e9]
+    monkeypatch.setattr(benchmark, "matmul_peak", lambda *_: again.pop(0))
+    peak = calibration.MatmulPeak(1e9, torch.device("cpu"), "fp32")
+    assert peak.utilization(5e8) == 0.5 and len(again) == 2
+    assert peak.utilization(2e9) == 0.5 and len(again) == 1  # of the new peak, 4e9
+    assert peak.utilization(8e9) == 1.0 and peak.flops_per_second == 8e9
+
+
+def test_known_speed_is_that_of_the_cache() -> None:
+    plan = prepare(batch_size=13, precision="auto")[0].plan
+    stored = [json.loads(path.read_text()) for path in (cache_root() / "machine").iterdir()]
+    (seconds,) = (content["seconds"] for content in stored if content["key"]["network"][-1] == [13, 3, 16, 16])
+    assert calibration.known_step_seconds(plan) == seconds[plan.machine.precision]
+    assert calibration.known_step_seconds(plan.changed(threads=7)) is None

@@ -108,11 +108,13 @@ def compare(
     else:
         spec = planning.check_inputs_and_choose_threads(study, engine.name, reporter)
         folder = planning.begin_within_time_budget(spec, explicit, runs, reporter, engine.name)
+    plan = read_study(folder).plan
+    runs_here = factory.runs_on_this_machine(engine.name, plan.machine)
     with (
-        factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine,
+        factory.open_engine(engine.name, plan, reporter, engine.address) as run_engine,
         tracked(folder, trackers, reporter),
     ):
-        return FinishedStudy(folder, run_study(folder, run_engine, reporter))
+        return FinishedStudy(folder, run_study(folder, run_engine, reporter, runs_here=runs_here))
 
 
 def resume_ablation(

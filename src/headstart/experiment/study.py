@@ -30,6 +30,7 @@ from headstart.experiment.preflight import (
     write_arm_inputs,
 )
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
+from headstart.experiment.speed_check import SpeedCheck
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.experiment.workload import rung_epochs
 from headstart.hardware import calibration
@@ -67,14 +68,20 @@ def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
     return folder
 
 
-def run_study(folder: Path, engine: Engine, reporter: Reporter) -> Verdict:
+def run_study(folder: Path, engine: Engine, reporter: Reporter, *, runs_here: int = 0) -> Verdict:
     """Run, or resume, the study in `folder`, and return its verdict, which is also written to verdict.json.
+
+    Args:
+        folder: Folder of the study.
+        engine: Where its runs execute.
+        reporter: Receives progress.
+        runs_here: Number of runs at a time on this machine; 0 if other machines run them, or if it is unknown.
 
     Raises:
         InterruptedRunError: A signal stopped a run, or the study between two runs. The study can be resumed.
     """
     spec = read_study(folder)
-    study = StudyRuns(folder, spec, engine, reporter, Progress(spec))
+    study = StudyRuns(folder, spec, engine, reporter, Progress(spec), speed_check=SpeedCheck(runs_here))
     with in_progress(study):
         return _run_stages(study)
 

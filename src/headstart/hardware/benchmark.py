@@ -7,6 +7,7 @@ machine's matmul peak.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from headstart.hardware.devices import synchronize
 from headstart.hardware.precision import autocast
 
+MEASUREMENT_S = 1.5  # approximate duration of the measured steps of all precisions together
+FIRST_IMAGES = 2  # of the first steps, which show how many images fit into the measurement
+REPETITIONS = 3
+PEAK_LIMIT_S = 0.5
+
 
 def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
     """Run one forward and backward pass on a batch [n, 3, h, w], without an update."""
@@ -29,18 +35,24 @@ def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
 
 
 def step_seconds(
-    network: nn.Module, shape: tuple[int, ...], device: torch.device, precisions: Sequence[str]
+    network: nn.Module,
+    shape: tuple[int, ...],
+    device: torch.device,
+    precisions: Sequence[str],
+    limit: float = MEASUREMENT_S,
 ) -> dict[str, float]:
-    """Return the seconds of one training step in each precision, the fastest of three measurements.
+    """Return the seconds of one training step in each precision, the fastest of up to three measurements.
 
-    The precisions alternate, so that a short load on the machine does not favor one of them. The measurement uses a
-    copy of the network: its weights and statistics do not change.
+    Steps of a few images show how many images fit into `limit`; the seconds of a smaller batch are scaled to the whole
+    one. The precisions alternate, so that a short load on the machine does not favor one of them. The measurement uses
+    a copy of the network: its weights and statistics do not change.
 
     Args:
         network: The network to train.
-        shape: Shape of the batch of zeros, [n, 3, h, w].
+        shape: Shape of the batch, [n, 3, h, w].
         device: Device of the network.
         precisions: Names of precisions, `fp32` or `bf16`.
+        limit: Approximate duration of the measurement in seconds, after the steps of a few images.
 
     Returns:
         Seconds by precision, without precisions that the device does not support.
@@ -49,41 +61,37 @@ def step_seconds(
         RuntimeError: If the step fails in fp32.
     """
     trial = copy.deepcopy(network).train()
-    batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-    timings: dict[str, list[float]] = {name: [] for name in precisions}
-    for repetition in range(4):
-        for name in list(timings):
-            try:
-                seconds = _fastest(
-                    partial(training_step, trial, batch, name), device, warm_ups=int(repetition == 0), times=1
-                )
-            except RuntimeError:  # the device or one of its kernels does not support bf16
-                if name == "fp32":
-                    raise
-                del timings[name]
-                continue
-            timings[name] += [seconds] if repetition else []
-    return {name: min(seconds) for name, seconds in timings.items()}
+    first = min(FIRST_IMAGES, shape[0])
+    per_image: dict[str, float] = {}
+    for name in precisions:
+        try:
+            per_image[name] = _step_time(trial, (first, *shape[1:]), device, name, warm_ups=1) / first
+        except RuntimeError:  # the device or one of its kernels does not support bf16
+            if name == "fp32":
+                raise
+    images = math.floor(limit / (REPETITIONS + 1) / max(sum(per_image.values()), 1e-9))
+    images = min(max(images, first), shape[0])
+    timings: dict[str, list[float]] = {name: [] for name in per_image}
+    begin = time.perf_counter()
+    for repetition in range(REPETITIONS):
+        for name, seconds in timings.items():
+            seconds.append(_step_time(trial, (images, *shape[1:]), device, name, warm_ups=int(repetition == 0)))
+        if time.perf_counter() - begin > limit:
+            break
+    return {name: min(seconds) * shape[0] / images for name, seconds in timings.items()}
 
 
-def warm_up_kernels(network: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str) -> None:
-    """Run training and evaluation steps of `shape` on a copy, because oneDNN is slow at each new shape."""
-    trial = copy.deepcopy(network)
+def _step_time(trial: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str, warm_ups: int) -> float:
+    """Return the seconds of a training step on a batch of zeros, after steps that do not count."""
     batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-    trial.train()
-    for _ in range(2):
-        training_step(trial, batch, precision)
-    trial.eval()
-    with torch.no_grad(), autocast(precision, device):
-        trial(batch)
-    synchronize(device)
+    return _fastest(partial(training_step, trial, batch, precision), device, warm_ups=warm_ups, times=1)
 
 
 def matmul_peak(device: torch.device, precision: str, times: int = 5) -> float:
     """Return the FLOP/s of a square matrix product in `precision`, the best of `times`; the denominator of the MFU."""
     side = 8192 if device.type == "cuda" else 2048
     a = torch.ones((side, side), device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return 2 * side**3 / _fastest(lambda: a @ a, device, warm_ups=2, times=times)
+    return 2 * side**3 / _fastest(lambda: a @ a, device, warm_ups=1, times=times, limit=PEAK_LIMIT_S)
 
 
 def training_flops(network: nn.Module, size: int) -> float:
@@ -95,12 +103,25 @@ def training_flops(network: nn.Module, size: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def _fastest(work: Callable[[], Tensor | None], device: torch.device, *, warm_ups: int, times: int) -> float:
-    """Return the seconds of the fastest call of `work` after `warm_ups` calls that do not count."""
-    seconds = []
+def _fastest(
+    work: Callable[[], Tensor | None],
+    device: torch.device,
+    *,
+    warm_ups: int,
+    times: int,
+    limit: float = math.inf,
+) -> float:
+    """Return the seconds of the fastest of `times` calls of `work` after `warm_ups` calls that do not count.
+
+    After `limit` seconds no further call begins, but one is always timed.
+    """
+    seconds: list[float] = []
+    begin = time.perf_counter()
     for _ in range(warm_ups + times):
         synchronize(device)
         start = time.perf_counter()
+        if len(seconds) > warm_ups and start - begin > limit:
+            break
         work()
         synchronize(device)
         seconds.append(time.perf_counter() - start)

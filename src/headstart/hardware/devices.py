@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -45,6 +47,20 @@ def usable_cores() -> int:
         return min(cores, max(1, int(quota) // int(period))) if quota != "max" else cores
     except (OSError, ValueError):
         return cores
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that new processes can use, within the cgroup's limit; None if unknown."""
+    limits: list[int] = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        limits.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    with suppress(OSError, ValueError):  # "max" is no number
+        limit, used = (
+            int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current")
+        )
+        limits.append(limit - used)
+    return min(limits, default=None)
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

@@ -26,7 +26,7 @@ from headstart.data.mixing import Mixer, RecipeMixer
 from headstart.data.transforms import Augmentation
 from headstart.factories import load_factory
 from headstart.hardware import benchmark, devices
-from headstart.hardware.calibration import batch_shape, measure_machine, warm_up
+from headstart.hardware.calibration import MatmulPeak, measure_machine
 from headstart.hardware.environment import environment
 from headstart.i18n import _
 from headstart.models import factory, freezing, heads, structure
@@ -53,7 +53,7 @@ class TrainingSetup:
     split: splits.Split
     test: ImageSubset
     flops: tuple[float, ...]  # of one training image, per phase
-    peak: float  # FLOP/s of this machine in the plan's precision
+    peak: MatmulPeak  # of this machine in the plan's precision
     blind: bool = False  # no evaluation on test: a trial of a search
 
     @property
@@ -87,7 +87,7 @@ class ResolvedRun:
     dataset: Dataset
     split: splits.Split
     network: nn.Module
-    peak: float  # FLOP/s of this machine in the plan's precision
+    peak: MatmulPeak  # of this machine in the plan's precision
     step_seconds: float  # of one training step, measured
 
 
@@ -125,7 +125,7 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     run = _load(draft, reporter)
     device = torch.device(run.plan.machine.device)
     devices.place(run.network, device)
-    plan, peak, seconds = measure_machine(run.plan, run.network, batch_shape(run.plan), device, reporter)
+    plan, peak, seconds = measure_machine(run.plan, run.network, device, reporter)
     return ResolvedRun(plan, run.start, run.dataset, run.split, run.network, peak, seconds)
 
 
@@ -169,7 +169,6 @@ def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     """Resolve a draft and make all objects that the training needs; see `resolve_run`."""
     resolved = resolve_run(draft, reporter)
     plan, dataset = resolved.plan, resolved.dataset
-    warm_up(plan, resolved.network)
     context = _make_context(plan, resolved, resolved.split)
     test = _subset(dataset, resolved.split.test)
     flops = _flops(context, plan, resolved.network)

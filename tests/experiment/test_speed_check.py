@@ -1,0 +1,68 @@
+"""A study says once that its runs are much slower than measured, or that one run on all cores would be faster."""
+
+from pathlib import Path
+
+import pytest
+
+from headstart.analysis.run_records import RunRecord
+from headstart.config.run_config import RunConfig
+from headstart.engines import contract
+from headstart.experiment.speed_check import SpeedCheck
+from headstart.hardware import calibration
+from headstart.storage.journal import Journal
+from headstart.storage.schemas.metrics import Speed
+from tests.handmade import epoch_line
+from tests.messages import fields_of
+
+CORES = 4
+
+
+@pytest.fixture(autouse=True)
+def _measured_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run with 1 thread trains 40 images/s alone, with 4 threads 100."""
+
+    def known_step_seconds(plan: RunConfig) -> float | None:
+        speed = {1: 40.0, CORES: 100.0}.get(plan.machine.threads)
+        return plan.recipe.batch_size / speed if speed else None
+
+    monkeypatch.setattr(calibration, "known_step_seconds", known_step_seconds)
+    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: CORES)
+
+
+def record(folder: Path, speeds: list[float], **settings: str | float) -> RunRecord:
+    """Return a run whose epochs train with these speeds in images/s."""
+    folder.mkdir()
+    with Journal(folder / "metrics.jsonl") as journal:
+        for epoch, speed in enumerate(speeds, 1):
+            measured = Speed(images_per_second=speed, mfu=0.1, train_seconds=1.0, val_seconds=0.5)
+            journal.append(epoch_line(3 * epoch, epoch, speed=measured))
+    return RunRecord(folder, contract.plan(0, **settings), "hash")
+
+
+@pytest.mark.parametrize(
+    ("threads", "runs", "speeds", "fields"),
+    [
+        (1, 4, [5.0, 19.0, 19.0], {"speed": 19.0, "measured": 40.0}),
+        (4, 1, [49.0, 49.0], {"speed": 49.0, "measured": 100.0}),
+        (1, 3, [25.0, 25.0], {"count": 3, "speed": 75.0, "measured": 100.0, "cores": CORES}),
+        (2, 2, [1.0, 1.0], {"count": 2, "speed": 2.0, "measured": 100.0, "cores": CORES}),  # not measured alone
+        (1, 4, [25.0, 25.0], {}),  # together as fast as one run on all cores
+        (1, 4, [1.0, 30.0, 30.0], {}),  # the kernels are slow at their first use
+        (1, 4, [1.0], {}),
+        (4, 1, [60.0, 60.0], {}),
+        (3, 1, [1.0, 1.0], {}),  # not measured
+        (1, 0, [1.0, 1.0], {}),  # on other machines
+    ],
+)
+def test_slow_runs_are_reported_once(
+    threads: int, runs: int, speeds: list[float], fields: dict[str, object], tmp_path: Path
+) -> None:
+    check = SpeedCheck(runs)
+    run = record(tmp_path / "run", speeds, threads=threads)
+    message = check.message(run)
+    assert fields_of(message) == fields and bool(message) == bool(fields)
+    assert not check.message(run)
+
+
+def test_heads_have_no_measured_speed(tmp_path: Path) -> None:
+    assert not SpeedCheck(4).message(record(tmp_path / "run", [1.0, 1.0], threads=1, tuning="frozen"))
