@@ -31,7 +31,7 @@ from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
 from headstart.hardware.precision import deterministic
 from headstart.i18n import _
-from headstart.metrics.confusion import confusion_counts
+from headstart.metrics.accuracy import confusion_counts
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
