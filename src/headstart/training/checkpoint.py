@@ -203,8 +203,9 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Optim
     """Return an optimizer's slots that are tensors, named `3.exp_avg`, and its numbers."""
     tensors: dict[str, Tensor] = {}
     slots: dict[str, bool | int | float] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        for name, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{name}"] = value
             else:
