@@ -20,7 +20,7 @@ from headstart.cli.main import main
 from headstart.config.plan_file import PlanFile
 from headstart.data.decode import FORMATS
 from headstart.i18n import Message, Value
-from headstart.models.resnet import FAMILY
+from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from headstart.storage import folders
 from headstart.storage.schemas.arm import TUNING_FORMS
@@ -101,6 +101,7 @@ ALL_BUT_ONE = [name for name in RESNET18 if name != "conv1.weight" and not name.
 LAYERS_OF_RESNET34 = [name for name in RESNET34 if name not in RESNET18]
 ENOENT = os.strerror(errno.ENOENT)
 OPTIMIZER_NAMES, SCHEDULE_NAMES, FAMILY_NAMES = (", ".join(rows) for rows in (OPTIMIZERS, SCHEDULES, FAMILY))
+PUBLISHED_NAMES = ", ".join(PUBLISHED)
 # name -> (source, further arguments of `train`, exit code, values of the message, flags and names in message or hint);
 # `@` is the folder of the files, and ANY a text of another program
 TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
@@ -152,7 +153,7 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "folder without run": ("@/good", ["--start", "run:@/good"], 3, ["@/good"], ["model/model.safetensors"]),
     "imagenet with another stem": (
         "@/good", ["--start", "imagenet"], 2,
-        ["imagenet", FAMILY_NAMES, "resnet18 (shortcut on, norm batch, stem small)"], ["--stem imagenet"],
+        ["imagenet", PUBLISHED_NAMES, "resnet18 (shortcut on, norm batch, stem small)"], ["--stem imagenet"],
     ),
     "stats of scratch": ("@/good", ["--start", "stats:scratch"], 2, ["stats:scratch", "scratch"], ["stats:imagenet"]),
     "classes with commas": (

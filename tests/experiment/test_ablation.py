@@ -289,8 +289,9 @@ def test_ablation_selects_epochs_by_any_metric_and_computes_accuracy(metric: str
 
 
 def test_depth_of_a_cell_counts_the_layers_with_weights_of_its_network() -> None:
-    assert list(ablation_grid.DEPTHS) == list(resnet.FAMILY)
-    for name, (block, blocks) in resnet.FAMILY.items():
+    assert list(ablation_grid.DEPTHS) == list(resnet.PUBLISHED)
+    for name in resnet.PUBLISHED:
+        block, blocks = resnet.FAMILY[name].block, resnet.FAMILY[name].depths
         per_block = 3 if block is resnet.Bottleneck else 2
         cell = make_cell("on", "batch", 1.0, 0.5, name)
         assert cell.depth == 2 + per_block * sum(blocks)  # with the first convolution and the head

@@ -142,7 +142,7 @@ class _Slow(nn.Module):
 
 @pytest.mark.parametrize(
     ("seconds", "limit", "batches"),
-    [(0.02, 2.0, [2, 2, 16, 16, 16, 16]), (0.02, 0.45, [2, 2, 5, 5, 5, 5]), (0.1, 0.1, [2, 2, 2, 2])],
+    [(0.02, 2.0, [2, 2, 8, 8, *4 * [16]]), (0.02, 0.85, [2, 2, 8, 8, *4 * [10]]), (0.1, 0.1, [2, 2, *4 * [8]])],
 )
 def test_measurement_is_bounded_by_a_smaller_batch(
     seconds: float, limit: float, batches: list[int], monkeypatch: pytest.MonkeyPatch

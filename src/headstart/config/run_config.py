@@ -79,7 +79,10 @@ class NetworkConfig(ConfigSection):
 
     network: str = Field(
         "auto",
-        description=_("architecture: resnet18, resnet34, resnet50 or timm:NAME; auto: that of the start, or resnet18"),
+        description=_(
+            "architecture: resnet18, resnet34, resnet50, resnet20 (for images of about 32 px) or timm:NAME; auto: that "
+            "of the start, or resnet18"
+        ),
     )
     shortcut: Switch = Field("on", description=_("residual shortcuts"))
     norm: Norm = Field("batch", description=_("normalization layers"))

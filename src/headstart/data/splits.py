@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.unit_selection import Indices, UnitSelection
@@ -205,6 +203,11 @@ def _unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> I
         columns.append(np.asarray([nodes + number.setdefault(names[i], len(number)) for i in joined], dtype=np.int64))
         nodes += len(number)
     row, column = np.concatenate(rows), np.concatenate(columns)
+    if len(column) == len(np.unique(column)):  # every image is alone: no need for the slow import
+        return np.arange(n, dtype=np.int64)
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
     graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(nodes, nodes))
     _unused, unit = connected_components(graph, directed=False)
     return np.asarray(unit[:n], dtype=np.int64)

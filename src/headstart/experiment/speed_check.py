@@ -12,6 +12,8 @@ from headstart.storage.schemas.arm import TuningKind
 
 SLOW_SHARE = 0.5  # of the measured speed, below which runs are much slower than measured
 CLEARLY_SLOWER = 1 / 1.2  # of the speed of one run on all cores, below which runs side by side waste the cores
+MIN_RUNS = 3  # runs whose speeds are compared
+MIN_TRAINING_S = 3.0  # of a run: in a shorter one, the first steps and the reading of images count more
 
 
 class SpeedCheck:
@@ -19,18 +21,21 @@ class SpeedCheck:
 
     def __init__(self, runs_here: int) -> None:
         """Start without runs; `runs_here` is the number of runs at a time on this machine, 0 if others run them."""
-        self._runs_here, self._is_reported = runs_here, False
+        self._runs_here, self._speeds, self._is_reported = runs_here, list[float](), False
 
     def message(self, run: RunRecord) -> Message:
-        """Return the message about a finished run, or "" if its speed is as expected or was reported before.
+        """Return the message about the runs so far, or "" if their speed is as expected or was reported before.
 
-        The median of its epochs counts, since the kernels are slower at their first use.
+        The fastest epoch of a run counts, since the kernels are slower at their first use, and the median over the runs.
         """
         plan = run.plan
         is_head = plan.arm.tuning.kind is not TuningKind.FULL
-        if self._is_reported or not self._runs_here or is_head or run.reused_from or len(run.epochs) < 2:
+        if self._is_reported or not self._runs_here or is_head or run.reused_from:
             return join([])
-        text = self._compare(plan, median(line.speed.images_per_second for line in run.epochs))
+        if sum(line.speed.train_seconds for line in run.epochs) < MIN_TRAINING_S:
+            return join([])
+        self._speeds.append(max(line.speed.images_per_second for line in run.epochs))
+        text = self._compare(plan, median(self._speeds)) if len(self._speeds) >= MIN_RUNS else join([])
         self._is_reported = bool(text)
         return text
 

@@ -21,7 +21,7 @@ from headstart.hardware.precision import autocast
 from headstart.models.resnet import ResNet
 
 MEASUREMENT_S = 1.5  # approximate duration of the measured steps of all precisions together
-FIRST_IMAGES = 2  # of the first steps, which show how many images fit into the measurement
+SMALL_BATCHES = (2, 8)  # images of the first steps, which show how many images fit into the measurement
 REPETITIONS = 3
 PEAK_LIMIT_S = 0.5
 
@@ -43,16 +43,17 @@ def step_seconds(
 ) -> dict[str, float]:
     """Return the seconds of one training step in each precision, the fastest of up to three measurements.
 
-    Steps of a few images show how many images fit into `limit`; the seconds of a smaller batch are scaled to the whole
-    one. The precisions alternate, so that a short load on the machine does not favor one of them. The measurement uses
-    a copy of the network: its weights and statistics do not change.
+    Steps of two small batches show how long a step of the whole batch takes. If it takes too long, a smaller batch is
+    measured, and the seconds of the other images are added. The precisions alternate, so that a short load on the
+    machine does not favor one of them. The measurement uses a copy of the network: its weights and statistics do not
+    change.
 
     Args:
         network: The network to train.
         shape: Shape of the batch, [n, 3, h, w].
         device: Device of the network.
         precisions: Names of precisions, `fp32` or `bf16`.
-        limit: Approximate duration of the measurement in seconds, after the steps of a few images.
+        limit: Approximate duration of the measurement in seconds, after the steps of the small batches.
 
     Returns:
         Seconds by precision, without precisions that the device does not support.
@@ -60,17 +61,24 @@ def step_seconds(
     Raises:
         RuntimeError: If the step fails in fp32.
     """
-    trial = copy.deepcopy(network).train()
-    first = min(FIRST_IMAGES, shape[0])
+    trial, batch = copy.deepcopy(network).train(), shape[0]
+    small, medium = (min(images, batch) for images in SMALL_BATCHES)
     per_image: dict[str, float] = {}
+    first = 0.0  # seconds of the steps of all precisions on `medium` images
     for name in precisions:
         try:
-            per_image[name] = _step_time(trial, (first, *shape[1:]), device, name, warm_ups=1) / first
+            times = [
+                _step_time(trial, (images, *shape[1:]), device, name, warm_ups=1) for images in sorted({small, medium})
+            ]
         except RuntimeError:  # the device or one of its kernels does not support bf16
             if name == "fp32":
                 raise
-    images = math.floor(limit / (REPETITIONS + 1) / max(sum(per_image.values()), 1e-9))
-    images = min(max(images, first), shape[0])
+            continue
+        per_image[name] = max(times[-1] - times[0], 0.0) / max(medium - small, 1)
+        first += times[-1]
+    steps = limit / (REPETITIONS + 1)  # seconds for one step of each precision
+    room = math.floor((steps - first) / max(sum(per_image.values()), 1e-9))
+    images = min(max(medium + room, medium), batch)
     timings: dict[str, list[float]] = {name: [] for name in per_image}
     begin = time.perf_counter()
     for repetition in range(REPETITIONS):
@@ -78,7 +86,7 @@ def step_seconds(
             seconds.append(_step_time(trial, (images, *shape[1:]), device, name, warm_ups=int(repetition == 0)))
         if time.perf_counter() - begin > limit:
             break
-    return {name: min(seconds) * shape[0] / images for name, seconds in timings.items()}
+    return {name: min(seconds) + (batch - images) * per_image[name] for name, seconds in timings.items()}
 
 
 def _step_time(trial: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str, warm_ups: int) -> float:
@@ -112,8 +120,8 @@ def training_flops(network: nn.Module, size: int) -> float:
 
 
 def _layer_flops(network: ResNet, size: int) -> float:
-    """Count the FLOPs of convolutions and linear layers, without computing them."""
-    trial = copy.deepcopy(network).to("meta").train()
+    """Count the FLOPs of convolutions and linear layers from their shapes in a forward pass."""
+    trial = copy.deepcopy(network).cpu().eval()
     flops: list[int] = []
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -126,7 +134,8 @@ def _layer_flops(network: ResNet, size: int) -> float:
     for module in trial.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(count)
-    trial(torch.zeros(1, 3, size, size, device="meta"))
+    with torch.enable_grad():
+        trial(torch.zeros(1, 3, size, size))
     return float(sum(flops))
 
 

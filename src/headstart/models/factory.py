@@ -27,7 +27,7 @@ def build(
     Its values are torch's defaults and always the same; `starts.initialize` replaces them.
 
     Args:
-        name: resnet18, resnet34, resnet50 or timm:NAME.
+        name: A name in `resnet.FAMILY`, or timm:NAME.
         num_classes: Number of outputs.
         shortcut: Whether blocks have their shortcut.
         norm: One of `resnet.NORMS`.
@@ -50,9 +50,9 @@ def build(
         raise UsageError(
             _("There is no network {name!r}.", name=name), _in_timm(name) or _nearest(name, [*FAMILY, "timm:NAME"])
         )
-    block, depths = FAMILY[name]
+    block, depths, width = FAMILY[name].block, FAMILY[name].depths, FAMILY[name].width
     with torch_stream(0, "build"):
-        return ResNet(name, block, depths, num_classes, shortcut=shortcut, norm=norm, stem=stem)
+        return ResNet(name, block, depths, num_classes, width=width, shortcut=shortcut, norm=norm, stem=stem)
 
 
 def _check_switch(switch: str, value: str, allowed: tuple[str, ...]) -> None:

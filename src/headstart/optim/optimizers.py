@@ -63,7 +63,9 @@ def _without_compiler() -> Iterator[None]:
 def step(optimizer: torch.optim.Optimizer) -> None:
     """Update the weights of an optimizer that `build` or `make_optimizer` has returned, and clear their gradients."""
     for group in optimizer.param_groups:
-        for view, weight, order in zip(group["params"], group.get("weights", ()), group.get("orders", ()), strict=False):
+        for view, weight, order in zip(
+            group["params"], group.get("weights", ()), group.get("orders", ()), strict=False
+        ):
             view.grad = None if weight.grad is None else weight.grad.permute(order)
     update = type(optimizer).step
     if update.__module__.startswith("torch.optim."):  # its wrapper imports torch's compiler; see `_without_compiler`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from headstart.telemetry.probe import Probe
 from headstart.telemetry.trackers.tracking import tracked
 from headstart.training import events, loop
 from headstart.training.scoring import Score
-from headstart.training.setup import TrainingSetup, check_plan, make_network, prepare
+from headstart.training.setup import TrainingSetup, check_plan, prepare
 
 
 def run_new(
@@ -234,7 +235,7 @@ class _NetworkTrainer:
     def evaluate(self, session: RunSession) -> Iterator[tuple[str, Score | None]]:
         """Evaluate the best model in fp32; see `Trainer`."""
         setup = session.setup
-        network = make_network(setup.plan.network, setup.plan.arm.head, len(setup.index.classes), 0)
+        network = copy.deepcopy(self._state.network)
         network.load_state_dict(load_file(self._folder / "model" / "model.safetensors"))
         devices.place(network, self._context.device)
         for name, images in setup.evaluation_images.items():

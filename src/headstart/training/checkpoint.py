@@ -99,11 +99,11 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     return final
 
 
-def max_checkpoint_bytes(context: TrainingContext, state: State) -> int:
-    """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
+def checkpoint_bytes(context: TrainingContext, state: State) -> int:
+    """Return the most bytes that a checkpoint of a run takes."""
     network: int = sum(tensor.nbytes for tensor in state.network.state_dict().values())
     slots = max(phase.slots for phase in context.phases)
-    return (MAX_CHECKPOINTS + 1) * network * (1 + slots + int(state.ema is not None))
+    return network * (1 + slots + int(state.ema is not None))
 
 
 def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:

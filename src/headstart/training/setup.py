@@ -54,6 +54,7 @@ class TrainingSetup:
     test: ImageSubset
     flops: tuple[float, ...]  # of one training image, per phase
     peak: MatmulPeak  # of this machine in the plan's precision
+    initial_filters: np.ndarray | None  # weights of the first convolution, [n, 3, k, k]; None if its input is not RGB
     blind: bool = False  # no evaluation on test: a trial of a search
 
     @property
@@ -172,14 +173,17 @@ def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     context = _make_context(plan, resolved, resolved.split)
     test = _subset(dataset, resolved.split.test)
     flops = _flops(context, plan, resolved.network)
-    return TrainingSetup(plan, context, resolved.start, dataset.images, resolved.split, test, flops, resolved.peak)
+    filters = structure.first_filters(resolved.network)
+    return TrainingSetup(
+        plan, context, resolved.start, dataset.images, resolved.split, test, flops, resolved.peak, filters
+    )
 
 
 def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
     """Prepare resolved plans of heads on one frozen backbone, which is read and placed on the device once."""
     resolved = resolve_run(plans[0], reporter)
     dataset, network = resolved.dataset, resolved.network
-    name = structure.head_name(network)
+    name, filters = structure.head_name(network), structure.first_filters(network)
     pairs: list[tuple[TrainingSetup, HeadSpec]] = []
     backbone: FeatureCache | None = None
     for resolved_plan in plans:
@@ -190,7 +194,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         heads.reset_head(network, seed=plan.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
         test, flops = _subset(dataset, split.test), _flops(context, plan, network)
-        setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak)
+        setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak, filters)
         make_optimizer = partial(
             optimizers.build, plan.recipe.optimizer, lr=plan.recipe.lr, options=plan.recipe.model_dump()
         )
