@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import nn
 
 from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions

@@ -26,7 +26,7 @@ class SpeedCheck:
     def message(self, run: RunRecord) -> Message:
         """Return the message about the runs so far, or "" if their speed is as expected or was reported before.
 
-        The fastest epoch of a run counts, since the kernels are slower at their first use, and the median over the runs.
+        The median over the runs counts, and the fastest epoch of each, since kernels are slower at their first use.
         """
         plan = run.plan
         is_head = plan.arm.tuning.kind is not TuningKind.FULL

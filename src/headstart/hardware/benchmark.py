@@ -105,8 +105,8 @@ def matmul_peak(device: torch.device, precision: str, times: int = 5) -> float:
 def training_flops(network: nn.Module, size: int) -> float:
     """Count the FLOPs of one image [3, size, size], forward and backward.
 
-    Those of a `ResNet` are the products of its convolutions and linear layers, counted from their shapes; those of other
-    networks are counted by torch.utils.flop_counter, whose import takes two seconds.
+    Those of a `ResNet` are the products of its convolutions and linear layers, counted from their shapes. Those of
+    other networks are counted by torch.utils.flop_counter, whose import takes two seconds.
     """
     if isinstance(network, ResNet):
         return _layer_flops(network, size)

@@ -48,9 +48,9 @@ def in_part(name: str, prefixes: list[str]) -> bool:
 def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     """Return the parts of a network from input to output, with the head last.
 
-    A ResNet has stem, layer1 to layer4 (or layer3) and head. A timm network has timm's coarse groups (`group_matcher`), named by
-    the common prefix of their parameters. Modules between the last group and the head, such as a final norm, belong to
-    the last group. A network for which timm has no groups has a backbone and a head.
+    A ResNet has stem, layer1 to layer4 (resnet20: layer3) and head. A timm network has timm's coarse groups
+    (`group_matcher`), named by the common prefix of their parameters. Modules between the last group and the head, such
+    as a final norm, belong to the last group. A network for which timm has no groups has a backbone and a head.
 
     Returns:
         One pair for each part: its name and the prefixes of its parameter names, see `in_part`.
