@@ -10,17 +10,16 @@ from pathlib import Path
 
 from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.config.duration import parse_seconds
-from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
 from headstart.experiment.workload import (
+    FORWARD_SHARE,
     RunCost,
-    backbone_images,
+    backbone_share,
     fit_time_budget,
     predicted_seconds,
-    requested_images,
     rung_length,
     training_images,
     trial_counts,
@@ -31,7 +30,6 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.text import format_duration, join_list
 from headstart.training import setup
 
-FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two forward passes (Kaplan et al. 2020, 2.1)
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
 RUN_OVERHEAD_S, HEAD_OVERHEAD_S = 3.5, 0.3  # of a run, or of a head, besides its images: start, saves, evaluation
 STEP_OVERHEAD = 1.15  # factor on the measured step for validation, saves and evaluation
@@ -231,7 +229,7 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     all runs.
     """
     plan = run.plan
-    share, train_images = _backbone_share(plan), plan.facts.split_counts.train
+    share, train_images = backbone_share(plan), plan.facts.split_counts.train
     seconds_per_image = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
     return RunCost(
@@ -242,9 +240,3 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
         rung_epochs=rung_length(plan),
         overhead_seconds_per_run=RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S,
     )
-
-
-def _backbone_share(plan: RunConfig) -> float:
-    """Return the share of the training images with which more than the head is trained."""
-    whole = requested_images(plan, rung=False)
-    return backbone_images(plan, 0, whole) / whole

@@ -89,7 +89,7 @@ def run_study(folder: Path, engine: Engine, reporter: Reporter, *, runs_here: in
 def _run_stages(study: StudyRuns) -> Verdict:
     folder, spec, reporter = study.folder, study.spec, study.reporter
     _resolve_variants(study)
-    study.progress.expect(study.plans)
+    study.progress.expect(study.plans, study.image_seconds)
     results = _search(study)
     files.write_json(folder / "search.json", results.to_json())
     _compare(study, results)
