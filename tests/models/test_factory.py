@@ -121,7 +121,8 @@ def test_build_is_deterministic_and_does_not_change_the_global_generator() -> No
     ("name", "switches", "message", "hint"),
     [
         ("resnet19", {}, {"name": "resnet19"}, {"choice": "resnet18"}),
-        ("vgg16", {}, {"name": "vgg16"}, {"names": "resnet18, resnet34, resnet50, timm:NAME"}),
+        ("vgg16", {}, {"name": "vgg16"}, {"name": "vgg16"}),  # timm:vgg16
+        ("alexnet", {}, {"name": "alexnet"}, {"names": ", ".join([*resnet.FAMILY, "timm:NAME"])}),
         ("timm:test_vot", {}, {"version": timm.__version__, "name": "test_vot"}, {"similar": "test_vit"}),
         (
             "timm:resnet18.a1_in1",
@@ -141,7 +142,7 @@ def test_build_is_deterministic_and_does_not_change_the_global_generator() -> No
             {"name": "timm:deit_tiny_distilled_patch16_224", "count": 2},
             {},
         ),
-        (TIMM, {"shortcut": False}, {"name": TIMM}, {"networks": ", ".join(NAMES)}),
+        (TIMM, {"shortcut": False}, {"name": TIMM}, {"networks": ", ".join(resnet.FAMILY)}),
         ("resnet18", {"norm": "batsh"}, {"switch": "norm", "value": "batsh"}, {"choice": "batch"}),
         ("resnet18", {"stem": "tiny"}, {"switch": "stem", "value": "tiny"}, {"names": "imagenet, small"}),
     ],
