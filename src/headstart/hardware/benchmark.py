@@ -20,7 +20,7 @@ from headstart.hardware.devices import synchronize
 from headstart.hardware.precision import autocast
 from headstart.models.resnet import ResNet
 
-MEASUREMENT_S = 1.5  # approximate duration of the measured steps of all precisions together
+MEASUREMENT_S = 0.8  # approximate duration of the measured steps of all precisions together
 SMALL_BATCHES = (2, 8)  # images of the first steps, which show how many images fit into the measurement
 REPETITIONS = 3
 PEAK_LIMIT_S = 0.5

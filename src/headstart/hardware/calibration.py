@@ -120,36 +120,54 @@ def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, r
     key = _measurement_key(plan, shape, device)
     digest = key.digest
     path = _path(key)
-    speed = _read_speed(path, key)
+    speed = cached = _read_speed(path, key)
     candidates = _candidates(plan)
-    missing = any(p not in speed.peak and p not in speed.unsupported for p in candidates)
     with precision.deterministic(device, plan.machine.threads):
-        if not missing and digest not in _trusted and (measured := [p for p in candidates if p in speed.seconds]):
-            fastest = min(measured, key=lambda p: speed.seconds[p])
-            peak = benchmark.matmul_peak(device, fastest, times=2)
-            if missing := peak > BUSY_SPEED_RATIO * speed.peak[fastest]:
+        missing = any(p not in speed.seconds and p not in speed.unsupported for p in candidates)
+        if not missing and digest not in _trusted:
+            speed, missing = _check_peak(speed, candidates, device)
+            if missing:
                 reporter.say(_("The machine was busy when it was measured."))
-            elif peak > speed.peak[fastest]:
-                speed = speed.model_copy(update={"peak": speed.peak | {fastest: peak}})
-                write_json(path, speed.to_json())
         if missing:
             reporter.say(_("Measuring this machine, once for this network and image size."))
             seconds = benchmark.step_seconds(network, shape, device, candidates)
             speed = StepSpeed(
                 key=key,
                 seconds=speed.seconds | seconds,
-                peak=speed.peak | {p: benchmark.matmul_peak(device, p) for p in seconds},
+                peak={p: peak for p, peak in speed.peak.items() if p not in candidates},
                 unsupported=tuple(sorted({*speed.unsupported, *candidates} - set(seconds))),
             )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, speed.to_json())
+        if not any(p in speed.seconds for p in candidates):
+            raise UsageError(
+                _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
+                _("Use --precision fp32."),
+            )
+        if (fastest := _fastest(speed, candidates)) not in speed.peak:
+            speed = _with_peak(speed, fastest, benchmark.matmul_peak(device, fastest))
+    if speed != cached:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, speed.to_json())
     _trusted.add(digest)
-    if not any(p in speed.seconds for p in candidates):
-        raise UsageError(
-            _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
-            _("Use --precision fp32."),
-        )
     return speed
+
+
+def _check_peak(speed: StepSpeed, candidates: tuple[str, ...], device: torch.device) -> tuple[StepSpeed, bool]:
+    """Return the speed with the larger of the cached and the present peak, and whether the cached one was far too low.
+
+    Without a supported precision or a cached peak, nothing is checked.
+    """
+    measured = [p for p in candidates if p in speed.seconds]
+    if not measured or (fastest := _fastest(speed, candidates)) not in speed.peak:
+        return speed, False
+    peak = benchmark.matmul_peak(device, fastest, times=2)
+    is_low = peak > BUSY_SPEED_RATIO * speed.peak[fastest]
+    return _with_peak(speed, fastest, max(peak, speed.peak[fastest])), is_low
+
+
+def _with_peak(speed: StepSpeed, name: str, peak: float) -> StepSpeed:
+    return StepSpeed(
+        key=speed.key, seconds=speed.seconds, peak=speed.peak | {name: peak}, unsupported=speed.unsupported
+    )
 
 
 def _precision_words(selected: str, device: torch.device, threads: int, rates: str) -> Message:
