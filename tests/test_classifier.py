@@ -34,7 +34,7 @@ CHECKS = (
 
 
 def classifier(runs: Path, **arguments: object) -> headstart.Classifier:
-    small = {"network": "timm:test_resnet", "image_size": 16, "epochs": 2, "batch_size": 8, "lr": 0.05}
+    small = {"network": "timm:test_resnet", "image_size": 16, "epochs": 6, "batch_size": 8, "lr": 0.05}
     return headstart.Classifier(**{**small, "settings": TINY, "runs": runs, **arguments})  # type: ignore[arg-type]
 
 

@@ -152,7 +152,7 @@ def test_run_writes_its_gallery(run: Path) -> None:
 
 
 def test_ctrl_c_skips_the_gallery_of_a_finished_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: Path) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gallery, "write_gallery", interrupt)

@@ -9,6 +9,7 @@ import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from headstart.errors import UsageError
@@ -52,12 +53,14 @@ def build(
         raise UsageError(
             _("There is no network {name!r}.", name=name), _in_timm(name) or _nearest(name, [*FAMILY, "timm:NAME"])
         )
-    return copy.deepcopy(_template(name, num_classes, shortcut, norm, stem))
+    device = torch.get_default_device()  # meta within a block for the shapes alone
+    return copy.deepcopy(_template(name, num_classes, shortcut, norm, stem, device))
 
 
 @lru_cache(maxsize=1)
-def _template(name: str, num_classes: int, shortcut: bool, norm: str, stem: str) -> ResNet:
+def _template(name: str, num_classes: int, shortcut: bool, norm: str, stem: str, device: torch.device) -> ResNet:
     """Return a network of the family; a copy takes a fifth of the time of drawing the default weights again."""
+    del device  # part of the key
     block, depths, width = FAMILY[name].block, FAMILY[name].depths, FAMILY[name].width
     with torch_stream(0, "build"):
         return ResNet(name, block, depths, num_classes, width=width, shortcut=shortcut, norm=norm, stem=stem)
