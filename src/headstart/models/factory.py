@@ -61,9 +61,8 @@ def build(
 def _template(name: str, num_classes: int, shortcut: bool, norm: str, stem: str, device: torch.device) -> ResNet:
     """Return a network of the family; a copy takes a fifth of the time of drawing the default weights again."""
     del device  # part of the key
-    block, depths, width = FAMILY[name].block, FAMILY[name].depths, FAMILY[name].width
     with torch_stream(0, "build"):
-        return ResNet(name, block, depths, num_classes, width=width, shortcut=shortcut, norm=norm, stem=stem)
+        return ResNet(FAMILY[name], num_classes, shortcut=shortcut, norm=norm, stem=stem)
 
 
 def _check_switch(switch: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -99,54 +99,6 @@ def make_layer(
     return nn.Sequential(first, *rest)
 
 
-class ResNet(nn.Module):
-    """Stem, stages, global average, linear head: (n, 3, h, w) -> (n, num_classes).
-
-    There is one stage for each of `depths`. The first has `width` channels, each further one twice as many and half the
-    resolution. With three stages, the last map is twice as wide and high as said below.
-
-    `stem="imagenet"` is a 7x7 convolution of stride 2 and a max-pool (the last map has 1/32 of the image's side).
-    `stem="small"` is a 3x3 convolution of stride 1 without a pool (1/8), for images of about 32 px. Its `maxpool` is an
-    identity, so that both have the same modules.
-    """
-
-    def __init__(
-        self,
-        architecture: str,
-        block: Block,
-        depths: tuple[int, ...],
-        num_classes: int,
-        *,
-        width: int = 64,
-        shortcut: bool = True,
-        norm: str = "batch",
-        stem: str = "imagenet",
-    ) -> None:
-        super().__init__()
-        self.architecture = architecture
-        small = stem == "small"
-        self.conv1 = _convolution(3, width, 3, 1, norm) if small else _convolution(3, width, 7, 2, norm)
-        self.bn1 = _norm(width, norm)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, padding=1)
-        inputs = width
-        self.stage_names = tuple(f"layer{number}" for number, _depth in enumerate(depths, 1))
-        for name, depth in zip(self.stage_names, depths, strict=True):
-            stride = 1 if name == "layer1" else 2
-            self.add_module(name, make_layer(block, inputs, width, depth, stride, shortcut=shortcut, norm=norm))
-            inputs, width = width * block.expansion, 2 * width
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(inputs, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (n, num_classes) for images (n, 3, h, w)."""
-        # ReLU after max-pool equals max-pool after ReLU bit for bit, gradients too, and does a quarter of the work
-        x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
-        for name in self.stage_names:
-            x = self.get_submodule(name)(x)
-        return cast(Tensor, self.fc(torch.flatten(self.avgpool(x), 1)))
-
-
 @dataclass(frozen=True)
 class Architecture:
     """One network of the family.
@@ -162,6 +114,50 @@ class Architecture:
     depths: tuple[int, ...]
     width: int = 64
     published: bool = True
+
+
+class ResNet(nn.Module):
+    """Stem, stages, global average, linear head: (n, 3, h, w) -> (n, num_classes).
+
+    The first stage has the architecture's `width` in channels, each further one twice as many and half the resolution. With three stages, the last map is twice as wide and high as said below.
+
+    `stem="imagenet"` is a 7x7 convolution of stride 2 and a max-pool (the last map has 1/32 of the image's side).
+    `stem="small"` is a 3x3 convolution of stride 1 without a pool (1/8), for images of about 32 px. Its `maxpool` is an
+    identity, so that both have the same modules.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        num_classes: int,
+        *,
+        shortcut: bool = True,
+        norm: str = "batch",
+        stem: str = "imagenet",
+    ) -> None:
+        super().__init__()
+        block, width = architecture.block, architecture.width
+        small = stem == "small"
+        self.conv1 = _convolution(3, width, 3, 1, norm) if small else _convolution(3, width, 7, 2, norm)
+        self.bn1 = _norm(width, norm)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, padding=1)
+        inputs = width
+        self.stage_names = tuple(f"layer{number}" for number in range(1, 1 + len(architecture.depths)))
+        for name, depth in zip(self.stage_names, architecture.depths, strict=True):
+            stride = 1 if name == "layer1" else 2
+            self.add_module(name, make_layer(block, inputs, width, depth, stride, shortcut=shortcut, norm=norm))
+            inputs, width = width * block.expansion, 2 * width
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(inputs, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, num_classes) for images (n, 3, h, w)."""
+        # ReLU after max-pool equals max-pool after ReLU bit for bit, gradients too, and does a quarter of the work
+        x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
+        for name in self.stage_names:
+            x = self.get_submodule(name)(x)
+        return cast(Tensor, self.fc(torch.flatten(self.avgpool(x), 1)))
 
 
 FAMILY: dict[str, Architecture] = {
